@@ -1,0 +1,56 @@
+"""The `bastion` command: a table of subcommands, each loaded only when it is asked for.
+
+Exit codes, the same for every subcommand: 0 done, 1 the answer is no (refused, not found, check failed),
+2 the call or a file is wrong, 3 the thing asked of is not there (gateway not running, target not reachable).
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from bastion import __version__
+
+# name -> (module:attribute, one line of help). The help stands here so that `bastion --help` imports nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("bastion.cli.serve:serve", "run the gateway"),
+    "check": ("bastion.cli.check:check", "validate config and policy"),
+    "why": ("bastion.cli.why:why", "explain whether somebody may reach a target"),
+    "explain": ("bastion.cli.explain:explain", "tell the full story behind a reference"),
+    "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),
+    "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
+    "export": ("bastion.cli.export:export", "write a session as asciicast, text or json"),
+    "target": ("bastion.cli.target:target", "scan, pin and test targets"),
+    "target-config": ("bastion.cli.target_config:target_config", "print what a target's sshd needs"),
+    "hash-password": ("bastion.cli.hash_password:hash_password", "make a hash for the embedded directory"),
+    "demo": ("bastion.cli.demo:demo", "run a small world on loopback"),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module when it is called, so that `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bastion")
+def cli() -> None:
+    """An SSH gateway that records every session.
+
+    Start with `bastion check --config etc/bastion.toml`, then `bastion serve --config etc/bastion.toml`.
+    """

@@ -1,0 +1,45 @@
+"""Time as an argument (L0).
+
+Everything that asks for the time takes a `Clock`; everything that waits takes Twisted's `IReactorTime`
+(`twisted.internet.task.Clock` in tests). Nothing in the package calls `time.time()` on its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two clocks: one for durations, one for the calendar. Both in seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back. For durations, buckets and offsets."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch. For certificates, log lines and headers."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+
+class FixedClock:
+    """A clock that stands still until told otherwise: for tests and for `bastion why --at`."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds

@@ -1,0 +1,166 @@
+"""What can go wrong, in two families: theirs (`ProtocolError`, `Refused`) and ours (`ConfigError`, `RecorderFailed`).
+
+The reasons are closed sets: each is a metric label created at 0 and a word in the audit log, so a dashboard
+can name every way in which somebody was turned away. Text that came from a peer never becomes a reason.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class BastionError(Exception):
+    """The root of everything this package raises on purpose."""
+
+
+class ProtocolError(BastionError):
+    """A peer broke the protocol. Final: the connection is disconnected with `code` (RFC 4253 section 11.1).
+
+    `text` is ours, never the peer's bytes, so it may be logged and sent.
+    """
+
+    def __init__(self, text: str, code: int = 2) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+class ConfigError(BastionError):
+    """Bad input from an operator: names the place, the problem and what would be right.
+
+    `file` and `line` (1-based, 0 = unknown) say where, `key` is the dotted path, `allowed` what may stand there.
+    """
+
+    def __init__(self, file: str, line: int, key: str, problem: str, allowed: str = "") -> None:
+        self.file, self.line, self.key, self.problem, self.allowed = file, line, key, problem, allowed
+        where = f"{file}:{line}" if line else file
+        hint = f" (allowed: {allowed})" if allowed else ""
+        super().__init__(f"{where}: {key}: {problem}{hint}" if key else f"{where}: {problem}{hint}")
+
+
+class RecorderFailed(BastionError):
+    """The recording cannot be written. No recorder, no session: whoever sees this ends the session."""
+
+    def __init__(self, reason: RecorderReason, text: str) -> None:
+        super().__init__(text)
+        self.reason, self.text = reason, text
+
+
+class Refused(BastionError):
+    """The gateway says no. `reason` is from a closed set, `text` is the one line the engineer reads."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason, self.text = reason, text
+
+
+class AuthReason(StrEnum):
+    """How one authentication attempt ended. `OK` and `PARTIAL` are no refusals."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    BAD_PASSWORD = "bad_password"
+    EMPTY_PASSWORD = "empty_password"
+    PASSWORD_TOO_LONG = "password_too_long"
+    UNKNOWN_USER = "unknown_user"
+    BAD_USER_NAME = "bad_user_name"
+    AMBIGUOUS_USER = "ambiguous_user"
+    ACCOUNT_LOCKED = "account_locked"
+    ACCOUNT_EXPIRED = "account_expired"
+    PASSWORD_MUST_CHANGE = "password_must_change"
+    DIRECTORY_UNAVAILABLE = "directory_unavailable"
+    DIRECTORY_TIMEOUT = "directory_timeout"
+    KEY_NOT_AUTHORISED = "key_not_authorised"
+    KEY_OPTIONS = "key_options"
+    KEY_UNSUPPORTED = "key_unsupported"
+    KEY_MALFORMED = "key_malformed"
+    SK_KEY_REFUSED = "sk_key_refused"
+    BAD_SIGNATURE = "bad_signature"
+    CERT_MALFORMED = "cert_malformed"
+    CERT_WRONG_TYPE = "cert_wrong_type"
+    CERT_UNTRUSTED_CA = "cert_untrusted_ca"
+    CERT_CA_ALGORITHM = "cert_ca_algorithm"
+    CERT_NOT_YET_VALID = "cert_not_yet_valid"
+    CERT_EXPIRED = "cert_expired"
+    CERT_NO_PRINCIPALS = "cert_no_principals"
+    CERT_WRONG_PRINCIPAL = "cert_wrong_principal"
+    CERT_CRITICAL_OPTION = "cert_critical_option"
+    CERT_SOURCE_ADDRESS = "cert_source_address"
+    METHOD_NOT_OFFERED = "method_not_offered"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    THROTTLED = "throttled"
+    INTERNAL_ERROR = "internal_error"
+
+
+class PolicyReason(StrEnum):
+    """How an authorisation or a later verdict of a `Grant` ended. `ALLOWED` is no refusal."""
+
+    ALLOWED = "allowed"
+    UNKNOWN_TARGET = "unknown_target"
+    NO_RULE = "no_rule"
+    LOGIN_NOT_ALLOWED = "login_not_allowed"
+    BAD_DESTINATION = "bad_destination"
+    VERB_NOT_ALLOWED = "verb_not_allowed"
+    ENV_NOT_ALLOWED = "env_not_allowed"
+    DESTINATION_NOT_ALLOWED = "destination_not_allowed"
+    NESTED_SSH = "nested_ssh"
+    UNKNOWN_CHANNEL_TYPE = "unknown_channel_type"
+    UNKNOWN_REQUEST = "unknown_request"
+    CERT_RESTRICTION = "cert_restriction"
+    PROOF_REQUIRED = "proof_required"
+    GRANT_ENDED = "grant_ended"
+    CHANNEL_LIMIT = "channel_limit"
+
+
+class UpstreamReason(StrEnum):
+    """How reaching the target ended, by step. `OK` is no refusal."""
+
+    OK = "ok"
+    NAME_NOT_FOUND = "name_not_found"
+    ADDRESS_REFUSED = "address_refused"
+    CONNECTION_REFUSED = "connection_refused"
+    UNREACHABLE = "unreachable"
+    CONNECT_TIMEOUT = "connect_timeout"
+    NOT_SSH = "not_ssh"
+    KEX_FAILED = "kex_failed"
+    HOST_KEY_UNKNOWN = "host_key_unknown"
+    HOST_KEY_CHANGED = "host_key_changed"
+    HOST_KEY_REVOKED = "host_key_revoked"
+    HOST_CERT_INVALID = "host_cert_invalid"
+    LOGIN_REFUSED = "login_refused"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+
+
+class RecorderReason(StrEnum):
+    """Why a recording could not be made or kept."""
+
+    OPEN_FAILED = "open_failed"
+    WRITE_FAILED = "write_failed"
+    SHORT_WRITE = "short_write"
+    DISK_FULL = "disk_full"
+    DISK_FLOOR = "disk_floor"
+    SYNC_FAILED = "sync_failed"
+
+
+class LimitReason(StrEnum):
+    """Limits of the gateway itself, met before or beside policy."""
+
+    STARTUPS = "startups"
+    SOURCE_STARTUPS = "source_startups"
+    PENALTY = "penalty"
+    LOGIN_GRACE = "login_grace"
+    HANDSHAKE_FAILED = "handshake_failed"
+    AUTH_REQUESTS = "auth_requests"
+    WRITE_STALL = "write_stall"
+    KEX_TIMEOUT = "kex_timeout"
+    KEX_QUEUE = "kex_queue"
+    KEEPALIVE = "keepalive"
+    IDLE = "idle"
+    DURATION = "duration"
+    SESSIONS = "sessions"
+    DRAINING = "draining"
+    PROTOCOL_ERROR = "protocol_error"
+
+
+Reason = AuthReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason
