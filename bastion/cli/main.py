@@ -14,7 +14,7 @@ from bastion import __version__
 
 # name -> (module:attribute, one line of help). The help stands here so that `bastion --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "serve": ("bastion.cli.serve:serve", "run the gateway"),
+    "serve": ("bastion.app:serve", "run the gateway"),
     "check": ("bastion.cli.check:check", "validate config and policy"),
     "why": ("bastion.cli.why:why", "explain whether somebody may reach a target"),
     "explain": ("bastion.cli.explain:explain", "tell the full story behind a reference"),
@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "target": ("bastion.cli.target:target", "scan, pin and test targets"),
     "target-config": ("bastion.cli.target_config:target_config", "print what a target's sshd needs"),
     "hash-password": ("bastion.cli.hash_password:hash_password", "make a hash for the embedded directory"),
-    "demo": ("bastion.cli.demo:demo", "run a small world on loopback"),
+    "demo": ("bastion.demo.world:demo", "run a small world on loopback"),
 }
 
 
