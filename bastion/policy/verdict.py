@@ -1,0 +1,21 @@
+"""What policy answers when the relay asks: a `Verdict`, a plain value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bastion.errors import PolicyReason
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Yes or no to one channel open or request.
+
+    `reason` is `PolicyReason.ALLOWED` exactly when `allowed`; `rule` names the rule that decided ("" = none);
+    `text` is the line the engineer reads when the answer is no.
+    """
+
+    allowed: bool
+    reason: PolicyReason
+    rule: str = ""
+    text: str = ""

@@ -1,0 +1,144 @@
+"""Numbers of the protocol: messages, disconnect codes, open failures (RFC 4250, and the extensions we speak).
+
+Invariant: a number from 80 up that is not in `NAMES` is unassigned for us: UNIMPLEMENTED, never acted on.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+# Transport, generic (RFC 4250 section 4.1.2)
+MSG_DISCONNECT = 1
+MSG_IGNORE = 2
+MSG_UNIMPLEMENTED = 3
+MSG_DEBUG = 4
+MSG_SERVICE_REQUEST = 5
+MSG_SERVICE_ACCEPT = 6
+MSG_EXT_INFO = 7  # RFC 8308
+MSG_NEWCOMPRESS = 8  # RFC 8308
+
+# Key exchange. 30-49 mean what the negotiated method says they mean.
+MSG_KEXINIT = 20
+MSG_NEWKEYS = 21
+MSG_KEXDH_INIT = 30  # RFC 4253 section 8
+MSG_KEXDH_REPLY = 31
+MSG_KEX_ECDH_INIT = 30  # RFC 5656 section 4; also curve25519 (RFC 8731) and mlkem768x25519
+MSG_KEX_ECDH_REPLY = 31
+MSG_KEX_DH_GEX_REQUEST_OLD = 30  # RFC 4419 section 5
+MSG_KEX_DH_GEX_GROUP = 31
+MSG_KEX_DH_GEX_INIT = 32
+MSG_KEX_DH_GEX_REPLY = 33
+MSG_KEX_DH_GEX_REQUEST = 34
+MSG_KEX_FIRST = 30
+MSG_KEX_LAST = 49
+
+# User authentication (RFC 4252 section 6). 60-79 mean what the method says they mean.
+MSG_USERAUTH_REQUEST = 50
+MSG_USERAUTH_FAILURE = 51
+MSG_USERAUTH_SUCCESS = 52
+MSG_USERAUTH_BANNER = 53
+MSG_USERAUTH_PK_OK = 60  # RFC 4252 section 7
+MSG_USERAUTH_PASSWD_CHANGEREQ = 60  # RFC 4252 section 8
+MSG_USERAUTH_INFO_REQUEST = 60  # RFC 4256 section 5
+MSG_USERAUTH_INFO_RESPONSE = 61
+
+# Connection (RFC 4254 section 9)
+MSG_GLOBAL_REQUEST = 80
+MSG_REQUEST_SUCCESS = 81
+MSG_REQUEST_FAILURE = 82
+MSG_CHANNEL_OPEN = 90
+MSG_CHANNEL_OPEN_CONFIRMATION = 91
+MSG_CHANNEL_OPEN_FAILURE = 92
+MSG_CHANNEL_WINDOW_ADJUST = 93
+MSG_CHANNEL_DATA = 94
+MSG_CHANNEL_EXTENDED_DATA = 95
+MSG_CHANNEL_EOF = 96
+MSG_CHANNEL_CLOSE = 97
+MSG_CHANNEL_REQUEST = 98
+MSG_CHANNEL_SUCCESS = 99
+MSG_CHANNEL_FAILURE = 100
+
+# Transport extensions of OpenSSH (PROTOCOL section 1.9): bound to their leg like everything below 80.
+MSG_PING = 192
+MSG_PONG = 193
+
+FIRST_CONNECTION_MESSAGE = 80
+"""The lowest number that belongs to the connection service; below it nothing crosses from leg to leg."""
+
+EXTENDED_DATA_STDERR = 1  # RFC 4254 section 5.2, the only assigned type
+
+
+class Disconnect(IntEnum):
+    """Reason codes of DISCONNECT (RFC 4253 section 11.1)."""
+
+    HOST_NOT_ALLOWED_TO_CONNECT = 1
+    PROTOCOL_ERROR = 2
+    KEY_EXCHANGE_FAILED = 3
+    RESERVED = 4
+    MAC_ERROR = 5
+    COMPRESSION_ERROR = 6
+    SERVICE_NOT_AVAILABLE = 7
+    PROTOCOL_VERSION_NOT_SUPPORTED = 8
+    HOST_KEY_NOT_VERIFIABLE = 9
+    CONNECTION_LOST = 10
+    BY_APPLICATION = 11
+    TOO_MANY_CONNECTIONS = 12
+    AUTH_CANCELLED_BY_USER = 13
+    NO_MORE_AUTH_METHODS_AVAILABLE = 14
+    ILLEGAL_USER_NAME = 15
+
+
+class OpenFailure(IntEnum):
+    """Reason codes of CHANNEL_OPEN_FAILURE (RFC 4254 section 5.1)."""
+
+    ADMINISTRATIVELY_PROHIBITED = 1
+    CONNECT_FAILED = 2
+    UNKNOWN_CHANNEL_TYPE = 3
+    RESOURCE_SHORTAGE = 4
+
+
+NAMES: dict[int, str] = {
+    MSG_DISCONNECT: "DISCONNECT",
+    MSG_IGNORE: "IGNORE",
+    MSG_UNIMPLEMENTED: "UNIMPLEMENTED",
+    MSG_DEBUG: "DEBUG",
+    MSG_SERVICE_REQUEST: "SERVICE_REQUEST",
+    MSG_SERVICE_ACCEPT: "SERVICE_ACCEPT",
+    MSG_EXT_INFO: "EXT_INFO",
+    MSG_NEWCOMPRESS: "NEWCOMPRESS",
+    MSG_KEXINIT: "KEXINIT",
+    MSG_NEWKEYS: "NEWKEYS",
+    MSG_USERAUTH_REQUEST: "USERAUTH_REQUEST",
+    MSG_USERAUTH_FAILURE: "USERAUTH_FAILURE",
+    MSG_USERAUTH_SUCCESS: "USERAUTH_SUCCESS",
+    MSG_USERAUTH_BANNER: "USERAUTH_BANNER",
+    MSG_GLOBAL_REQUEST: "GLOBAL_REQUEST",
+    MSG_REQUEST_SUCCESS: "REQUEST_SUCCESS",
+    MSG_REQUEST_FAILURE: "REQUEST_FAILURE",
+    MSG_CHANNEL_OPEN: "CHANNEL_OPEN",
+    MSG_CHANNEL_OPEN_CONFIRMATION: "CHANNEL_OPEN_CONFIRMATION",
+    MSG_CHANNEL_OPEN_FAILURE: "CHANNEL_OPEN_FAILURE",
+    MSG_CHANNEL_WINDOW_ADJUST: "CHANNEL_WINDOW_ADJUST",
+    MSG_CHANNEL_DATA: "CHANNEL_DATA",
+    MSG_CHANNEL_EXTENDED_DATA: "CHANNEL_EXTENDED_DATA",
+    MSG_CHANNEL_EOF: "CHANNEL_EOF",
+    MSG_CHANNEL_CLOSE: "CHANNEL_CLOSE",
+    MSG_CHANNEL_REQUEST: "CHANNEL_REQUEST",
+    MSG_CHANNEL_SUCCESS: "CHANNEL_SUCCESS",
+    MSG_CHANNEL_FAILURE: "CHANNEL_FAILURE",
+    MSG_PING: "PING",
+    MSG_PONG: "PONG",
+}
+"""Names for messages whose meaning does not depend on the key exchange or authentication method."""
+
+
+def name_of(number: int) -> str:
+    """A message number for people, never empty: `CHANNEL_DATA`, `KEX_30`, `USERAUTH_60`, `number 140`."""
+    name = NAMES.get(number)
+    if name:
+        return name
+    if MSG_KEX_FIRST <= number <= MSG_KEX_LAST:
+        return f"KEX_{number}"
+    if 60 <= number <= 79:
+        return f"USERAUTH_{number}"
+    return f"number {number}"
