@@ -163,4 +163,21 @@ class LimitReason(StrEnum):
     PROTOCOL_ERROR = "protocol_error"
 
 
+class EndReason(StrEnum):
+    """Why a session ended: metric label, audit word and recording footer."""
+
+    CLIENT_CLOSED = "client_closed"
+    TARGET_CLOSED = "target_closed"
+    CLIENT_ERROR = "client_error"
+    TARGET_ERROR = "target_error"
+    RECORDER_FAILED = "recorder_failed"
+    KEEPALIVE = "keepalive"
+    IDLE = "idle"
+    DURATION = "duration"
+    GRANT_ENDED = "grant_ended"
+    KILLED = "killed"
+    SHUTDOWN = "shutdown"
+    INTERNAL_ERROR = "internal_error"
+
+
 Reason = AuthReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason
