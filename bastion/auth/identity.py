@@ -1,0 +1,104 @@
+"""Who somebody is, and where they asked to go (L1, pure).
+
+An `Account` is what a directory says about a name. An `Identity` is an account plus the proof: the factors
+that were verified on this connection and the restrictions they carry. Invariant: `Identity.name` is the
+directory's own attribute value, lower-cased, never the string that the client typed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bastion.auth.certificates import CertificateFacts
+from bastion.auth.restrictions import Restrictions
+from bastion.errors import AuthReason, PolicyReason, Refused
+from bastion.wire.keys import AuthorizedKey
+
+# fullmatch-safe: \Z, because $ also matches before a trailing newline.
+LOGIN_NAME = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")
+# The account on the target is compared exactly with the policy's list and may be "Administrator".
+TARGET_LOGIN = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
+# RFC 1123 host name characters plus the underscore that inventories use; no port, no address in brackets.
+TARGET_NAME = re.compile(r"\A[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
+
+# identity + login + target and two separators: 32 + 32 + 253 + 2.
+MAX_USER_NAME = 319
+
+
+class AccountState(StrEnum):
+    """What the directory says about the account's right to log in at all."""
+
+    ACTIVE = "active"
+    LOCKED = "locked"
+    EXPIRED = "expired"
+    PASSWORD_MUST_CHANGE = "password_must_change"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One directory entry. `uid` never changes in the directory (entryUUID, objectGUID); `name` may."""
+
+    name: str
+    uid: str
+    groups: frozenset[str]
+    keys: tuple[AuthorizedKey, ...] = ()
+    source: str = ""
+    state: AccountState = AccountState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A proven person on one connection.
+
+    `factors` in the order in which they were verified; `restrictions` is the intersection over all of them
+    (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch.
+    """
+
+    name: str
+    uid: str
+    groups: frozenset[str]
+    source: str
+    factors: tuple[str, ...]
+    certificate: CertificateFacts | None
+    source_address: str
+    restrictions: Restrictions = field(default_factory=Restrictions)
+    authenticated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What the SSH user name asks for. Without a target it is the lobby; without a login, policy's first."""
+
+    identity: str
+    login: str | None = None
+    target: str | None = None
+
+    def __str__(self) -> str:
+        return "+".join(part for part in (self.identity, self.login, self.target) if part is not None)
+
+
+def parse_destination(user: str) -> Destination:
+    """Read `identity`, `identity+target` or `identity+login+target` (design.md section 2).
+
+    Identity and target are lower-cased (ASCII only, so that no other letter folds into one); a login is not.
+    Raises `Refused` with BAD_USER_NAME for a bad identity and BAD_DESTINATION for anything else.
+    """
+    if len(user) > MAX_USER_NAME or not user.isascii():
+        raise Refused(AuthReason.BAD_USER_NAME, "the user name is too long or not ASCII")
+    parts = user.split("+")
+    identity = parts[0].lower()
+    if not LOGIN_NAME.match(identity):
+        raise Refused(AuthReason.BAD_USER_NAME, "the user name is not a valid identity")
+    if len(parts) == 1:
+        return Destination(identity)
+    if len(parts) > 3:
+        raise Refused(PolicyReason.BAD_DESTINATION, "write identity+login+target or identity+target")
+    target = parts[-1].lower()
+    if not TARGET_NAME.match(target):
+        raise Refused(PolicyReason.BAD_DESTINATION, "the target after + is not a valid host name")
+    login = parts[1] if len(parts) == 3 else None
+    if login is not None and not TARGET_LOGIN.match(login):
+        raise Refused(PolicyReason.BAD_DESTINATION, "the login between the + signs is not a valid name")
+    return Destination(identity, login, target)
