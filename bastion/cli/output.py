@@ -1,0 +1,164 @@
+"""What commands print (L4): tables that fit the terminal, `--json`, colour only there, one way to fail.
+
+Invariant: text that a peer or a file chose goes through `printable` before it reaches a terminal, so that a
+name can neither move the cursor nor reorder a line (escapes, C1 controls, bidi overrides).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import click
+
+# The narrowest a column is cut to before the table is allowed to be wider than the terminal.
+NARROWEST_COLUMN = 6
+
+# Explicit direction marks and overrides: they reorder what is read without changing what is stored.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class CommandFailed(click.ClickException):
+    """A command's answer is no, or it could not run. `exit_code` follows the table in `bastion.cli.main`."""
+
+    def __init__(self, text: str, exit_code: int = 2) -> None:
+        super().__init__(text)
+        # click declares the code on the class and reads it from the instance.
+        vars(self)["exit_code"] = exit_code
+
+    def show(self, file: Any = None) -> None:
+        """One line on stderr, with control characters escaped."""
+        text = printable(self.message, keep="\n")
+        click.echo(f"bastion: {text}", file=file, err=True)
+
+
+def fail(text: str, exit_code: int = 2) -> NoReturn:
+    """End the command: 1 = the answer is no, 2 = the call or a file is wrong, 3 = the thing is not there."""
+    raise CommandFailed(text, exit_code)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` with C0, C1, DEL, bidi marks, separators and lone surrogates escaped; not those in `keep`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char in keep or _is_plain(char) else _escape(char) for char in text)
+
+
+def _is_plain(char: str) -> bool:
+    return char not in _BIDI and char.isprintable()
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def is_terminal() -> bool:
+    """True when standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def colour(text: str, name: str, bold: bool = False) -> str:
+    """`text` in a colour when standard output is a terminal and NO_COLOR is not set; else as it is."""
+    if not is_terminal() or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, fg=name, bold=bold)
+
+
+def write_json(value: object) -> None:
+    """One JSON document on one line: what `--json` prints. ASCII only, so no byte of it is a control."""
+    click.echo(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")))
+
+
+def write_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[str] = (),
+    flexible: Iterable[str] = (),
+    colours: dict[str, dict[str, str]] | None = None,
+    width: int | None = None,
+) -> None:
+    """Print a table no wider than the terminal (or `width` columns; unlimited when not a terminal).
+
+    `right` names columns aligned right, `flexible` those that are cut first, with an ellipsis. `colours` is
+    heading -> cell text -> colour name.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if width is None:
+        width = shutil.get_terminal_size().columns if is_terminal() else 0
+    widths = _fit(headings, cells, set(flexible), width)
+    aligned = [heading in set(right) for heading in headings]
+    click.echo(_line(headings, widths, aligned).rstrip())
+    for row in cells:
+        shown = [_cut(cell, size) for cell, size in zip(row, widths, strict=True)]
+        padded = [_pad(cell, size, flag) for cell, size, flag in zip(shown, widths, aligned, strict=True)]
+        for place, heading in enumerate(headings):
+            chosen = (colours or {}).get(heading, {}).get(row[place])
+            if chosen:
+                padded[place] = colour(padded[place], chosen)
+        click.echo("  ".join(padded).rstrip())
+
+
+def _fit(headings: Sequence[str], cells: list[list[str]], flexible: set[str], width: int) -> list[int]:
+    """Natural widths; then the widest flexible column loses one until it fits or none may shrink."""
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(headings)]
+    excess = sum(widths) + 2 * (len(widths) - 1) - width if width else 0
+    while excess > 0:
+        candidates = [
+            i for i, name in enumerate(headings) if name in flexible and widths[i] > NARROWEST_COLUMN
+        ]
+        if not candidates:
+            break
+        widest = max(candidates, key=lambda i: widths[i])
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    return cell.rjust(width) if right else cell.ljust(width)
+
+
+def _line(cells: Sequence[str], widths: list[int], aligned: list[bool]) -> str:
+    return "  ".join(_pad(_cut(c, w), w, r) for c, w, r in zip(cells, widths, aligned, strict=True))
+
+
+def size_text(count: int) -> str:
+    """Bytes for people, in binary units: `512 B`, `1.5 MiB`."""
+    if count < 1024:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for people: `0.4s`, `59s`, `12:05`, `3:00:07`."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def time_text(timestamp: float) -> str:
+    """A point in time (seconds since the epoch) as UTC, to the second: `2026-11-23 03:10:59Z`."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
