@@ -1,0 +1,191 @@
+"""The audit log (L2): one JSON line per event, one write(2) per line, in the order in which things happened.
+
+Invariant: a line is whole or it is counted as a failure, and no byte of a line can act on a terminal or split
+a line: C0, C1, DEL, bidirectional and other invisible format characters and lone surrogates stand as
+`\\uXXXX`. Several processes may append to one file (O_APPEND). Nothing secret is ever passed in.
+
+Every line has `ts` (RFC 3339, UTC, milliseconds) and `event` (a past participle), and `session` and `ref`
+where they are known; `docs/audit.md` lists the events.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from bastion.clock import Clock
+from bastion.errors import BastionError
+from bastion.observe.meters import AUDIT_FAILED, AUDIT_LINES, Meters
+
+# One string of an event. Long enough for a public key's fingerprint list or a path, short enough that a peer
+# cannot fill the disk with one name.
+MAX_TEXT: Final = 4096
+# Items of a list or mapping inside an event, and how deep they nest.
+MAX_ITEMS: Final = 128
+MAX_DEPTH: Final = 4
+CUT: Final = "[cut]"
+
+FILE_MODE: Final = 0o640  # a log shipper in the file's group may read; `umask` may narrow it
+
+Value = str | int | float | bool | bytes | None | list["Value"] | tuple["Value", ...] | Mapping[str, "Value"]
+
+# What JSON leaves as it is and must not reach a terminal or a line-based tool: DEL and C1, invisible and
+# bidirectional format characters, line separators, surrogates, tags. C0 is escaped by JSON itself.
+_UNSAFE: Final = re.compile(
+    "[\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+class AuditFailed(BastionError):
+    """A line could not be written and the configuration says that nothing may happen unaudited."""
+
+
+def escape(text: str) -> str:
+    """`text` (JSON or any other) with every unsafe character as `\\uXXXX`, as in JSON."""
+    return _UNSAFE.sub(_escape_one, text)
+
+
+def _escape_one(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def timestamp(seconds: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC with milliseconds: `2026-11-23T03:10:07.042Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode_line(seconds: float, event: str, session: str, ref: str, fields: Mapping[str, Value]) -> bytes:
+    """One line with its newline. A field named like one of the four fixed ones does not replace it."""
+    line: dict[str, object] = {"ts": timestamp(seconds), "event": event}
+    if session:
+        line["session"] = session
+    if ref:
+        line["ref"] = ref
+    for name, value in fields.items():
+        line.setdefault(name, _plain(value, MAX_DEPTH))
+    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return escape(text).encode("utf-8") + b"\n"
+
+
+def _plain(value: Value, depth: int) -> object:
+    """What JSON can say, with every length bounded. Bytes that are no UTF-8 become lone surrogates."""
+    if isinstance(value, bytes):
+        value = value[: MAX_TEXT * 4].decode("utf-8", "surrogateescape")
+    if isinstance(value, str):
+        return str(value) if len(value) <= MAX_TEXT else value[:MAX_TEXT] + CUT
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return round(value, 6) if abs(value) < float("inf") else str(value)
+    if depth == 0:
+        return CUT
+    if isinstance(value, Mapping):
+        pairs = list(value.items())[:MAX_ITEMS]
+        return {str(key)[:MAX_TEXT]: _plain(item, depth - 1) for key, item in pairs}
+    return [_plain(item, depth - 1) for item in list(value)[:MAX_ITEMS]]
+
+
+class AuditLog:
+    """An open audit file.
+
+    `required`: a line that cannot be written raises AuditFailed, so that the caller refuses what it was about
+    to allow. Otherwise the loss is counted, and the next line that can be written is preceded by
+    `audit_resumed` with the number of lines lost. Either way `failing` is true until a write succeeds.
+    """
+
+    def __init__(self, path: str, clock: Clock, meters: Meters, required: bool = False) -> None:
+        self.path, self.required = path, required
+        self._clock, self._meters = clock, meters
+        self._lines = meters.cell(AUDIT_LINES)
+        self._fd = -1
+        self._lost = 0
+        self._torn = False  # the file ends in part of a line: the next write begins with a newline
+        self.reopen()
+
+    @property
+    def failing(self) -> bool:
+        """Are lines being lost now?"""
+        return self._lost > 0 or self._fd < 0
+
+    def record(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
+        """Append one event. Raises AuditFailed only when the log is `required`."""
+        now = self._clock.time()
+        line = encode_line(now, event, session, ref, fields)
+        if self._lost:
+            lost = encode_line(now, "audit_resumed", "", "", {"lines_lost": self._lost})
+            if not self._write(lost):
+                self._give_up()
+                return
+            self._lost = 0
+        if not self._write(line):
+            self._give_up()
+
+    def reopen(self) -> None:
+        """Open `path` again: at start, and on SIGHUP after a rotation. Keeps the old file if that fails."""
+        # O_NONBLOCK: the path may be a pipe, and a full one must lose a line (counted), not stop the gateway.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            fresh = os.open(self.path, flags, FILE_MODE)
+        except OSError as error:
+            self._meters.add(AUDIT_FAILED, "open_failed")
+            if self.required and self._fd < 0:
+                raise AuditFailed(f"audit log {self.path}: {error.strerror}") from None
+            return
+        self.close()
+        self._fd, self._torn = fresh, _ends_torn(fresh, self.path)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _write(self, line: bytes) -> bool:
+        """One write(2). False, counted, when the line is not wholly in the file."""
+        if self._fd < 0:
+            self.reopen()
+        if self._fd < 0:
+            return False
+        data = b"\n" + line if self._torn else line
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            self._meters.add(AUDIT_FAILED, "write_failed")
+            if error.errno == errno.EBADF:
+                self._fd = -1
+            return False
+        if written:
+            self._torn = written != len(data)
+        if written != len(data):
+            self._meters.add(AUDIT_FAILED, "short_write")
+            return False
+        self._lines[0] += 1
+        return True
+
+    def _give_up(self) -> None:
+        self._lost += 1
+        if self.required:
+            raise AuditFailed(f"audit log {self.path} cannot be written")
+
+
+def _ends_torn(fd: int, path: str) -> bool:
+    """Does the file end in the middle of a line, left by a crash or a full disk?"""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return False
+    try:
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False

@@ -1,0 +1,361 @@
+"""The gateway's counters, gauges and histograms as plain integers (L0).
+
+Every family is declared once, below, with closed sets of label values; every combination exists at 0 from
+the start, so `rate()` and alerts work before the first failure. Nothing a peer or a user sent ever becomes a
+label: a value outside a closed set is counted as `other` where the set has it, and is an error where not.
+
+The hot path touches no metric object: `cell = meters.cell(BYTES, "session", "to_client")` once, then
+`cell[0] += n`. Durations are kept in whole microseconds, so a snapshot is made of integers only, is JSON, and
+snapshots of several processes are merged by `merge()` (added up, or the largest where a sum means nothing).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+from typing import Final
+
+from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, RecorderReason, UpstreamReason
+
+PREFIX: Final = "bastion_"
+OTHER: Final = "other"
+MICROSECONDS: Final = 1_000_000
+
+# family name -> label values joined by "," -> the cell. A cell is [value], or for a histogram
+# [count per bucket..., count above the last bucket, sum in microseconds].
+Snapshot = dict[str, dict[str, list[int]]]
+
+
+class Kind(StrEnum):
+    """What a family is; the exporter renders each in its own way."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(StrEnum):
+    """How the cells of several processes become one."""
+
+    SUM = "sum"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label and the closed set of its values."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """One declared family. `name` is without the prefix; `scale` divides a stored integer when rendered."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()  # upper bounds in seconds
+    merge: Merge = Merge.SUM
+    scale: int = 1
+
+    def combinations(self) -> Iterable[tuple[str, ...]]:
+        """Every combination of label values, in declared order."""
+        return product(*(label.values for label in self.labels))
+
+    @property
+    def width(self) -> int:
+        """How many integers a cell has."""
+        return len(self.buckets) + 2 if self.kind is Kind.HISTOGRAM else 1
+
+
+FAMILIES: Final[list[Family]] = []
+
+
+def _declare(family: Family) -> Family:
+    FAMILIES.append(family)
+    return family
+
+
+def _counter(name: str, text: str, *labels: Label, scale: int = 1) -> Family:
+    return _declare(Family(name, Kind.COUNTER, text, labels, scale=scale))
+
+
+def _gauge(name: str, text: str, *labels: Label, merge: Merge = Merge.SUM, scale: int = 1) -> Family:
+    return _declare(Family(name, Kind.GAUGE, text, labels, merge=merge, scale=scale))
+
+
+def _histogram(name: str, text: str, *labels: Label, buckets: tuple[float, ...]) -> Family:
+    return _declare(Family(name, Kind.HISTOGRAM, text, labels, buckets, scale=MICROSECONDS))
+
+
+def _reasons(name: str, reasons: Iterable[StrEnum], *more: str) -> Label:
+    return Label(name, tuple(str(reason) for reason in reasons) + more)
+
+
+# Closed sets that are not reasons.
+
+DOORS: Final = ("direct", "jump")
+METHODS: Final = ("none", "publickey", "certificate", "password", "keyboard-interactive", OTHER)
+CHANNEL_KINDS: Final = (
+    "session",
+    "direct-tcpip",
+    "forwarded-tcpip",
+    "x11",
+    "agent",
+    "streamlocal",
+    OTHER,
+)
+DIRECTIONS: Final = ("to_target", "to_client")
+REQUEST_NAMES: Final = (
+    "pty-req",
+    "shell",
+    "exec",
+    "subsystem",
+    "env",
+    "window-change",
+    "signal",
+    "break",
+    "xon-xoff",
+    "exit-status",
+    "exit-signal",
+    "x11-req",
+    "auth-agent-req@openssh.com",
+    "eow@openssh.com",
+    "keepalive@openssh.com",
+    "winadj@putty.projects.tartarus.org",
+    "no-more-sessions@openssh.com",
+    "tcpip-forward",
+    "cancel-tcpip-forward",
+    "streamlocal-forward@openssh.com",
+    "cancel-streamlocal-forward@openssh.com",
+    OTHER,
+)
+DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login")
+HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "unknown", "changed", "revoked", "cert_invalid")
+LDAP_OPERATIONS: Final = ("connect", "service_bind", "search", "bind")
+LDAP_ERRORS: Final = (
+    "unavailable",
+    "timeout",
+    "pool_full",
+    "tls",
+    "service_credentials",
+    "referral",
+    "ambiguous",
+    "malformed",
+    OTHER,
+)
+AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
+
+# Bucket bounds in seconds. Handshake and dial phases run from a loopback millisecond to the 20 s dial limit.
+PHASE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+SYNC_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+# The families.
+
+CONNECTIONS_ACCEPTED: Final = _counter("connections_accepted_total", "TCP connections accepted.")
+CONNECTIONS_CLOSED: Final = _counter("connections_closed_total", "Accepted TCP connections that have ended.")
+CONNECTIONS_LIVE: Final = _gauge("connections_live", "Engineer connections open now.")
+CONNECTIONS_REFUSED: Final = _counter(
+    "connections_refused_total",
+    "Connections turned away or ended by a limit of the gateway.",
+    _reasons("reason", LimitReason),
+)
+HANDSHAKES: Final = _counter(
+    "handshakes_total", "First key exchanges with engineers.", Label("result", ("ok", "failed"))
+)
+HANDSHAKE_SECONDS: Final = _histogram(
+    "handshake_seconds", "From accept to the first NEWKEYS of an engineer connection.", buckets=PHASE_BUCKETS
+)
+AUTH_ATTEMPTS: Final = _counter(
+    "auth_attempts_total",
+    "Authentication attempts by method and how each ended.",
+    Label("method", METHODS),
+    _reasons("reason", AuthReason),
+)
+AUTHORISATIONS: Final = _counter(
+    "authorisations_total",
+    "Whether policy let an authenticated engineer go to a target.",
+    _reasons("reason", PolicyReason),
+)
+SESSIONS_LIVE: Final = _gauge("sessions_live", "Sessions open now.", Label("door", DOORS))
+SESSIONS_STARTED: Final = _counter("sessions_started_total", "Sessions started.", Label("door", DOORS))
+SESSIONS_ENDED: Final = _counter(
+    "sessions_ended_total",
+    "Sessions ended, by what ended them.",
+    Label("door", DOORS),
+    _reasons("reason", EndReason),
+)
+CHANNELS: Final = _counter(
+    "channels_total",
+    "Channel opens by kind and by the verdict on them.",
+    Label("kind", CHANNEL_KINDS),
+    _reasons("verdict", PolicyReason),
+)
+CHANNELS_LIVE: Final = _gauge("channels_live", "Channels open now.", Label("kind", CHANNEL_KINDS))
+REQUESTS: Final = _counter(
+    "requests_total",
+    "Channel and global requests by name and by the verdict on them.",
+    Label("name", REQUEST_NAMES),
+    _reasons("verdict", PolicyReason),
+)
+BYTES: Final = _counter(
+    "channel_bytes_total",
+    "Channel data relayed, both streams, without SSH framing.",
+    Label("kind", CHANNEL_KINDS),
+    Label("direction", DIRECTIONS),
+)
+UPSTREAM_PHASE_SECONDS: Final = _histogram(
+    "upstream_phase_seconds",
+    "Time each phase of reaching a target took.",
+    Label("phase", DIAL_PHASES),
+    buckets=PHASE_BUCKETS,
+)
+UPSTREAM_DIALS: Final = _counter(
+    "upstream_dials_total", "Attempts to reach a target.", _reasons("reason", UpstreamReason)
+)
+HOST_KEY_CHECKS: Final = _counter(
+    "host_key_checks_total", "Verifications of a target's host key.", Label("outcome", HOST_KEY_OUTCOMES)
+)
+RECORDINGS_LIVE: Final = _gauge("recordings_live", "Recordings being written now.")
+RECORDER_BYTES: Final = _counter("recorder_bytes_total", "Bytes written to recordings.")
+RECORDER_BLOCKS: Final = _counter("recorder_blocks_total", "Blocks written to recordings, one write(2) each.")
+RECORDER_FAILURES: Final = _counter(
+    "recorder_failures_total",
+    "Recordings that could not be made or kept; each ended its session.",
+    _reasons("reason", RecorderReason),
+)
+RECORDER_REFUSALS: Final = _counter(
+    "recorder_admission_refusals_total",
+    "Sessions refused before they began because no recording was possible.",
+    _reasons("reason", RecorderReason),
+)
+RECORDER_GAP_BYTES: Final = _counter(
+    "recorder_gap_bytes_total",
+    "Bulk bytes relayed but left out by the recording rate rule, each in a gap record.",
+)
+RECORDER_SYNC_SECONDS: Final = _histogram(
+    "recorder_fsync_seconds", "Time one fsync of a recording took.", buckets=SYNC_BUCKETS
+)
+RECORDER_UNSYNCED_SECONDS: Final = _gauge(
+    "recorder_unsynced_seconds",
+    "Age of the oldest recorded byte that no fsync has covered yet.",
+    merge=Merge.MAX,
+    scale=MICROSECONDS,
+)
+RECORDING_STORE_FREE_BYTES: Final = _gauge(
+    "recording_store_free_bytes", "Free space under the recording store.", merge=Merge.MAX
+)
+LDAP_SECONDS: Final = _histogram(
+    "ldap_operation_seconds",
+    "Time each LDAP operation took, whatever its result.",
+    Label("operation", LDAP_OPERATIONS),
+    buckets=PHASE_BUCKETS,
+)
+LDAP_FAILURES: Final = _counter(
+    "ldap_errors_total",
+    "LDAP operations that gave no answer (a wrong password is an answer).",
+    Label("operation", LDAP_OPERATIONS),
+    Label("error", LDAP_ERRORS),
+)
+LDAP_POOL_SIZE: Final = _gauge("ldap_pool_threads", "Threads that may talk to the directory.")
+LDAP_POOL_IN_USE: Final = _gauge("ldap_pool_in_use", "Directory threads busy now.")
+LDAP_POOL_STUCK: Final = _gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
+LAG_SECONDS: Final = _histogram(
+    "event_loop_lag_seconds", "How late a timer of the event loop fired.", buckets=LAG_BUCKETS
+)
+LAG_MAX_SECONDS: Final = _gauge(
+    "event_loop_lag_max_seconds",
+    "The largest event-loop lag of the last minute.",
+    merge=Merge.MAX,
+    scale=MICROSECONDS,
+)
+AUDIT_LINES: Final = _counter("audit_lines_total", "Lines written to the audit log.")
+AUDIT_FAILED: Final = _counter(
+    "audit_failures_total", "Audit lines that could not be written.", Label("reason", AUDIT_FAILURES)
+)
+BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")
+
+
+class Meters:
+    """One process's cells. `build` fills the labels of `bastion_build_info` (`BUILD_LABELS`)."""
+
+    def __init__(self, build: Mapping[str, str] | None = None) -> None:
+        labels = tuple(Label(name, ((build or {}).get(name, "unknown"),)) for name in BUILD_LABELS)
+        info = Family("build_info", Kind.GAUGE, "What is running; always 1.", labels, merge=Merge.MAX)
+        self.families: tuple[Family, ...] = (*FAMILIES, info)
+        self._cells: dict[Family, dict[tuple[str, ...], list[int]]] = {
+            family: {values: [0] * family.width for values in family.combinations()}
+            for family in self.families
+        }
+        self.set(info, 1, *(label.values[0] for label in labels))
+
+    def cell(self, family: Family, *values: str) -> list[int]:
+        """The live cell of one combination, to be kept by the caller: `cell[0] += n` is the whole hot path.
+
+        A value outside its closed set is taken as `other`; KeyError (naming no value) where there is none.
+        """
+        cells = self._cells[family]
+        found = cells.get(values)
+        if found is not None:
+            return found
+        if len(values) != len(family.labels):
+            raise KeyError(f"{family.name} has {len(family.labels)} labels, not {len(values)}")
+        known = []
+        for label, value in zip(family.labels, values, strict=True):
+            if value not in label.values and OTHER not in label.values:
+                raise KeyError(f"{family.name}: a value outside the closed set of label {label.name}")
+            known.append(value if value in label.values else OTHER)
+        return cells[tuple(known)]
+
+    def add(self, family: Family, *values: str, by: int = 1) -> None:
+        """Count `by` more (a gauge may go down with a negative `by`)."""
+        self.cell(family, *values)[0] += by
+
+    def set(self, family: Family, value: int, *values: str) -> None:
+        """Set a gauge; a gauge of seconds is set in microseconds."""
+        self.cell(family, *values)[0] = value
+
+    def observe(self, family: Family, seconds: float, *values: str) -> None:
+        """Put one duration into a histogram. A negative one (a clock that stepped) counts as 0."""
+        cell = self.cell(family, *values)
+        seconds = max(seconds, 0.0)
+        cell[bisect_left(family.buckets, seconds)] += 1
+        cell[-1] += round(seconds * MICROSECONDS)
+
+    def value(self, family: Family, *values: str) -> int:
+        """The integer of one counter or gauge; of a histogram, the number of observations."""
+        cell = self.cell(family, *values)
+        return sum(cell[:-1]) if family.kind is Kind.HISTOGRAM else cell[0]
+
+    def snapshot(self) -> Snapshot:
+        """A copy of every cell as integers: JSON-able, mergeable, sharing nothing with the live cells."""
+        return {
+            family.name: {",".join(values): cell.copy() for values, cell in cells.items()}
+            for family, cells in self._cells.items()
+        }
+
+
+def merge(families: Iterable[Family], snapshots: Iterable[Snapshot]) -> Snapshot:
+    """One snapshot of several processes.
+
+    What this build does not declare is dropped and what is missing is 0, so that two versions may run side by
+    side while one drains.
+    """
+    taken = list(snapshots)
+    merged: Snapshot = {}
+    for family in families:
+        cells = merged[family.name] = {}
+        for values in family.combinations():
+            key = ",".join(values)
+            rows = [part.get(family.name, {}).get(key, []) for part in taken]
+            columns = zip(*(row for row in rows if len(row) == family.width), strict=True)
+            pick = max if family.merge is Merge.MAX else sum
+            cells[key] = [pick(column) for column in columns] or [0] * family.width
+    return merged

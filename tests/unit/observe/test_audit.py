@@ -1,0 +1,192 @@
+"""The audit log: whole lines, safe lines, and failures that are counted."""
+
+import errno
+import json
+import os
+import resource
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastion.clock import FixedClock
+from bastion.observe import audit as a
+from bastion.observe import meters as m
+from bastion.observe.audit import AuditFailed, AuditLog, encode_line
+from bastion.observe.meters import Meters
+
+
+@pytest.fixture
+def log(tmp_path):
+    opened = AuditLog(str(tmp_path / "audit.log"), FixedClock(1_800_000_000.042), Meters())
+    yield opened
+    opened.close()
+
+
+def lines(log):
+    with open(log.path, "rb") as file:
+        return [json.loads(line) for line in file.read().splitlines() if line]
+
+
+def failures(log, reason):
+    return log._meters.value(m.AUDIT_FAILED, reason)
+
+
+def test_one_event_is_one_line(log):
+    log.record("session_started", session="7f3k2aqqqqqqqqqq", ref="7f3k2a", target="web1", port=22)
+    assert lines(log) == [
+        {
+            "ts": "2027-01-15T08:00:00.042Z",
+            "event": "session_started",
+            "session": "7f3k2aqqqqqqqqqq",
+            "ref": "7f3k2a",
+            "target": "web1",
+            "port": 22,
+        }
+    ]
+    assert log._meters.value(m.AUDIT_LINES) == 1
+    assert os.stat(log.path).st_mode & 0o007 == 0
+
+
+def test_fixed_fields_cannot_be_replaced(log):
+    log.record("refused", session="a" * 16, ts="1970", text="x")
+    assert lines(log)[0]["ts"] == "2027-01-15T08:00:00.042Z"
+
+
+@given(st.text(max_size=200))
+def test_no_text_leaves_its_line_or_acts_on_a_terminal(text):
+    line = encode_line(0.0, "auth_attempted", "", "", {"user": text})
+    assert line.endswith(b"\n") and line.count(b"\n") == 1
+    shown = line[:-1].decode("utf-8")
+    assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in shown)
+    assert not set(shown) & set(
+        "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u2028\u2029"
+    )
+    assert json.loads(shown)["user"] == text
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_recorded(data):
+    back = json.loads(encode_line(0.0, "refused", "", "", {"name": data}))["name"]
+    assert back.encode("utf-8", "surrogateescape") == data
+
+
+def test_letters_stay_readable():
+    assert "Jürgen 東京".encode() in encode_line(0.0, "refused", "", "", {"name": "Jürgen 東京"})
+
+
+def test_lone_surrogates_and_tags_are_escaped():
+    line = encode_line(0.0, "refused", "", "", {"name": "\ud800 \U000e0041"})
+    assert b"\\ud800" in line and b"\\udb40\\udc41" in line
+
+
+def test_everything_is_bounded():
+    deep = {"a": {"b": {"c": {"d": {"e": 1}}}}}
+    line = encode_line(
+        0.0,
+        "x",
+        "",
+        "",
+        {"text": "y" * 10**6, "data": b"z" * 10**6, "items": list(range(10**4)), "deep": deep},
+    )
+    assert len(line) < 4 * a.MAX_TEXT
+    assert a.CUT.encode() in line
+
+
+def test_odd_numbers_are_still_json():
+    line = encode_line(0.0, "x", "", "", {"a": float("inf"), "b": float("nan"), "c": 0.1 + 0.2})
+    assert json.loads(line)["c"] == 0.3
+
+
+def test_rotation_is_followed_on_reopen(log, tmp_path):
+    log.record("session_started")
+    os.rename(log.path, tmp_path / "audit.log.1")
+    log.record("session_ended")
+    log.reopen()
+    log.record("session_started")
+    assert [line["event"] for line in lines(log)] == ["session_started"]
+    rotated = (tmp_path / "audit.log.1").read_bytes()
+    assert rotated.count(b"\n") == 2
+
+
+def test_a_failed_reopen_keeps_the_old_file(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(log, "path", str(tmp_path / "missing" / "audit.log"))
+    log.reopen()
+    log.record("session_started")
+    assert failures(log, "open_failed") == 1
+    assert b"session_started" in (tmp_path / "audit.log").read_bytes()
+
+
+def test_a_loss_is_counted_and_told_when_writing_works_again(log, monkeypatch):
+    def full(fd, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.os, "write", full)
+        log.record("session_started")
+        log.record("session_ended")
+    assert log.failing
+    log.record("refused")
+    assert [line["event"] for line in lines(log)] == ["audit_resumed", "refused"]
+    assert lines(log)[0]["lines_lost"] == 2
+    assert failures(log, "write_failed") == 2
+    assert not log.failing
+
+
+def test_required_means_that_nothing_happens_unaudited(log, monkeypatch):
+    log.required = True
+    os.close(log._fd)
+    with pytest.raises(AuditFailed):
+        log.record("session_started")
+    log.record("session_started")  # the descriptor is opened again: it works, and says what was lost
+    assert [line["event"] for line in lines(log)] == ["audit_resumed", "session_started"]
+
+
+def test_required_and_no_file_is_an_error_at_start(tmp_path):
+    with pytest.raises(AuditFailed):
+        AuditLog(str(tmp_path / "missing" / "audit.log"), FixedClock(), Meters(), required=True)
+
+
+def test_a_torn_line_does_not_swallow_the_next(log):
+    """The kernel's own short write: RLIMIT_FSIZE lets only part of the line through."""
+    log.record("session_started")
+    size = os.path.getsize(log.path)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_action = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, old[1]))
+        log.record("session_ended")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, old_action)
+    assert failures(log, "short_write") == 1
+    log.record("refused")
+    with open(log.path, "rb") as file:
+        written = file.read().splitlines()
+    assert json.loads(written[0])["event"] == "session_started"
+    assert len(written[1]) == 10
+    assert [json.loads(line)["event"] for line in written[2:]] == ["audit_resumed", "refused"]
+
+
+def test_a_file_left_torn_by_a_crash_is_continued_on_a_new_line(tmp_path):
+    path = tmp_path / "audit.log"
+    path.write_bytes(b'{"ts":"2027')
+    log = AuditLog(str(path), FixedClock(), Meters())
+    log.record("session_started")
+    log.close()
+    assert json.loads(path.read_bytes().splitlines()[1])["event"] == "session_started"
+
+
+def test_a_full_pipe_loses_a_line_instead_of_stopping_the_gateway(tmp_path):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = AuditLog(path, FixedClock(), Meters())
+    try:
+        for _ in range(100):
+            log.record("refused", text="x" * 4000)
+        assert log.failing
+    finally:
+        log.close()
+        os.close(reader)

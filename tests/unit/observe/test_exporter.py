@@ -1,0 +1,172 @@
+"""The page that Prometheus reads, checked by Prometheus' own parsers."""
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from bastion.observe import exporter
+from bastion.observe import meters as m
+from bastion.observe.exporter import MetricsSite, build_registry, render
+from bastion.observe.meters import Meters
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+
+@pytest.fixture
+def meters():
+    return Meters({"version": "0.1.0", "python": "3.11", "twisted": "26.10", "cryptography": "50"})
+
+
+def samples(text, parse=parse_text):
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(("accept", "parse"), [("", parse_text), (OPENMETRICS, parse_openmetrics)])
+def test_everything_parses_and_every_family_is_there(meters, accept, parse):
+    body, content_type = render(build_registry(meters, process=False), accept)
+    found = samples(body.decode(), parse)
+    names = {name for name, _ in found}
+    for family in meters.families:
+        suffix = "_count" if family.kind is m.Kind.HISTOGRAM else ""
+        assert m.PREFIX + family.name + suffix in names
+    assert ("openmetrics" in content_type) == bool(accept)
+    assert body.endswith(b"# EOF\n") == bool(accept)
+    assert body.count(b"# EOF") == (1 if accept else 0)
+
+
+def test_values_reach_the_page(meters):
+    meters.add(m.BYTES, "session", "to_client", by=7)
+    meters.observe(m.UPSTREAM_PHASE_SECONDS, 0.003, "kex")
+    meters.set(m.LAG_MAX_SECONDS, 1_500_000)
+    found = samples(render(build_registry(meters, process=False))[0].decode())
+    assert found["bastion_channel_bytes_total", (("direction", "to_client"), ("kind", "session"))] == 7
+    bucket = "bastion_upstream_phase_seconds_bucket"
+    assert found[bucket, (("le", "0.0025"), ("phase", "kex"))] == 0
+    assert found[bucket, (("le", "0.005"), ("phase", "kex"))] == 1
+    assert found[bucket, (("le", "+Inf"), ("phase", "kex"))] == 1
+    assert found["bastion_upstream_phase_seconds_sum", (("phase", "kex"),)] == pytest.approx(0.003)
+    assert found["bastion_event_loop_lag_max_seconds", ()] == 1.5
+
+
+def test_other_processes_are_added(meters):
+    other = Meters()
+    other.add(m.CONNECTIONS_ACCEPTED, by=5)
+    meters.add(m.CONNECTIONS_ACCEPTED, by=2)
+    registry = build_registry(meters, lambda: [other.snapshot()], process=False)
+    assert samples(render(registry)[0].decode())["bastion_connections_accepted_total", ()] == 7
+
+
+def test_the_process_figures_are_there(meters):
+    assert b"process_resident_memory_bytes" in render(build_registry(meters))[0]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_has_no_complaint(meters):
+    page = render(build_registry(meters, process=False))[0]
+    done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class CountingClock(Clock):
+    turns = 0
+
+    def callLater(self, delay, call, *args, **kwargs):
+        self.turns += delay == 0
+        return super().callLater(delay, call, *args, **kwargs)
+
+
+class Browser:
+    """One connection to the site, in memory."""
+
+    def __init__(self, meters, health=str, site=None):
+        self.clock = CountingClock()
+        self.site = site or MetricsSite(build_registry(meters, process=False), health, self.clock)
+        self.site.startFactory()
+        self.transport = StringTransport()
+        self.protocol = self.site.buildProtocol(None)
+        if self.protocol is not None:
+            self.protocol.makeConnection(self.transport)
+
+    def ask(self, request):
+        self.protocol.dataReceived(request)
+        self.clock.advance(0)
+        head, _, body = self.transport.value().partition(b"\r\n\r\n")
+        self.transport.clear()
+        return head, body
+
+
+def get(path, method=b"GET", more=b""):
+    return method + b" " + path + b" HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n"
+
+
+def test_a_scrape_takes_one_turn_per_family(meters):
+    browser = Browser(meters)
+    head, body = browser.ask(get(b"/metrics"))
+    assert head.startswith(b"HTTP/1.1 200")
+    assert samples(body.decode())["bastion_connections_live", ()] == 0
+    assert browser.clock.turns >= len(m.FAMILIES)
+
+
+def test_two_scrapes_on_one_connection(meters):
+    browser = Browser(meters)
+    assert browser.ask(get(b"/metrics"))[1] == browser.ask(get(b"/metrics"))[1]
+
+
+def test_a_scraper_that_leaves_costs_nothing_more(meters):
+    browser = Browser(meters)
+    browser.protocol.dataReceived(get(b"/metrics"))
+    browser.protocol.connectionLost(Failure(ConnectionDone()))
+    browser.clock.pump([0] * 100)
+    assert browser.transport.value() == b""
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (get(b"/"), b"404"),
+        (get(b"/metrics/x"), b"404"),
+        (get(b"*", b"OPTIONS"), b"404"),
+        (get(b"/metrics", b"POST", b"Content-Length: 0\r\n"), b"405"),
+        (get(b"/metrics", b"HEAD"), b"405"),
+        (get(b"/healthz", b"DELETE"), b"405"),
+        (get(b"/healthz"), b"200"),
+    ],
+)
+def test_nothing_else_is_answered_and_no_version_is_shown(meters, request_bytes, status):
+    head, body = Browser(meters).ask(request_bytes)
+    assert head.split(b" ")[1] == status
+    assert b"server:" not in head.lower()
+    assert b"twisted" not in (head + body).lower()
+
+
+def test_health_says_what_is_wrong(meters):
+    head, body = Browser(meters, lambda: "recordings: disk full").ask(get(b"/healthz"))
+    assert head.startswith(b"HTTP/1.1 503")
+    assert body == b"recordings: disk full\n"
+
+
+def test_a_body_is_cut_off_not_stored(meters):
+    browser = Browser(meters)
+    browser.protocol.dataReceived(get(b"/metrics", b"POST", b"Content-Length: 99999999\r\n"))
+    browser.protocol.dataReceived(b"x" * 1000)
+    assert browser.transport.disconnecting or browser.transport.disconnected
+
+
+def test_connections_are_bounded_and_come_back(meters):
+    first = Browser(meters)
+    others = [Browser(meters, site=first.site) for _ in range(exporter.MAX_CONNECTIONS - 1)]
+    assert all(other.protocol is not None for other in others)
+    assert Browser(meters, site=first.site).protocol is None
+    first.protocol.connectionLost(Failure(ConnectionDone()))
+    assert Browser(meters, site=first.site).protocol is not None

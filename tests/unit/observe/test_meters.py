@@ -1,0 +1,118 @@
+"""The meters: closed sets, pre-created cells, snapshots that add up."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastion.observe import meters as m
+from bastion.observe.meters import Kind, Merge, Meters, merge
+
+
+def test_every_combination_exists_at_zero():
+    snapshot = Meters().snapshot()
+    for family in m.FAMILIES:
+        cells = snapshot[family.name]
+        assert list(cells) == [",".join(values) for values in family.combinations()]
+        assert all(cell == [0] * family.width for cell in cells.values())
+
+
+def test_names_follow_the_conventions():
+    for family in Meters().families:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", family.name)
+        assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
+        assert family.help.endswith(".")
+        assert (family.kind is Kind.HISTOGRAM) == bool(family.buckets)
+        if family.kind is Kind.HISTOGRAM:
+            assert family.name.endswith("_seconds")
+            assert list(family.buckets) == sorted(set(family.buckets))
+        for label in family.labels:
+            assert label.name not in {"le", "quantile", "user", "target", "address", "port"}
+            assert len(set(label.values)) == len(label.values) > 0
+
+
+def test_names_are_unique():
+    names = [family.name for family in Meters().families]
+    assert len(names) == len(set(names))
+
+
+def test_a_page_stays_small():
+    # Cardinality is decided here, not by traffic: this is every line that a scrape will ever have.
+    series = sum(
+        len(list(f.combinations())) * (f.width + 1 if f.kind is Kind.HISTOGRAM else 1) for f in m.FAMILIES
+    )
+    assert series < 1500
+
+
+def test_a_cell_is_live():
+    meters = Meters()
+    cell = meters.cell(m.BYTES, "session", "to_client")
+    cell[0] += 32768
+    assert meters.value(m.BYTES, "session", "to_client") == 32768
+    assert meters.snapshot()["channel_bytes_total"]["session,to_client"] == [32768]
+
+
+def test_a_value_outside_the_set_is_other_where_there_is_other():
+    meters = Meters()
+    meters.add(m.REQUESTS, "evil\n{}", "unknown_request")
+    assert meters.value(m.REQUESTS, "other", "unknown_request") == 1
+    assert "evil" not in json.dumps(meters.snapshot())
+
+
+def test_a_value_outside_a_set_without_other_is_an_error_that_does_not_repeat_it():
+    with pytest.raises(KeyError) as caught:
+        Meters().add(m.AUTHORISATIONS, "peer-text")
+    assert "peer-text" not in str(caught.value)
+    with pytest.raises(KeyError):
+        Meters().add(m.BYTES, "session")
+
+
+def test_observations_fall_into_their_buckets():
+    meters = Meters()
+    for seconds in (0.0, 0.001, 0.0011, 30.0, -5.0):
+        meters.observe(m.HANDSHAKE_SECONDS, seconds)
+    cell = meters.snapshot()["handshake_seconds"][""]
+    assert cell[0] == 3  # 0, exactly the bound, and the clock that stepped back
+    assert cell[1] == 1
+    assert cell[-2] == 1  # above the last bound
+    assert cell[-1] == round(30.0021 * 1_000_000)
+    assert meters.value(m.HANDSHAKE_SECONDS) == 5
+
+
+def test_a_snapshot_shares_nothing_and_is_json():
+    meters = Meters({"version": "0.1.0"})
+    snapshot = meters.snapshot()
+    meters.add(m.CONNECTIONS_ACCEPTED)
+    assert snapshot["connections_accepted_total"][""] == [0]
+    assert json.loads(json.dumps(snapshot)) == snapshot
+    assert snapshot["build_info"]["0.1.0,unknown,unknown,unknown"] == [1]
+
+
+counts = st.integers(min_value=0, max_value=2**40)
+
+
+@given(st.lists(counts, min_size=1, max_size=4), st.lists(counts, min_size=1, max_size=4))
+def test_merging_adds_or_takes_the_largest(accepted, lags):
+    parts = []
+    for value in accepted:
+        part = Meters()
+        part.add(m.CONNECTIONS_ACCEPTED, by=value)
+        parts.append(part.snapshot())
+    for value in lags:
+        part = Meters()
+        part.set(m.LAG_MAX_SECONDS, value)
+        parts.append(part.snapshot())
+    merged = merge(m.FAMILIES, parts)
+    assert merged["connections_accepted_total"][""] == [sum(accepted)]
+    assert merged["event_loop_lag_max_seconds"][""] == [max(lags)]
+
+
+def test_merging_tolerates_another_version():
+    older = {"connections_live": {"": [3]}, "gone_total": {"": [1]}, "handshake_seconds": {"": [1, 2]}}
+    merged = merge(m.FAMILIES, [older, Meters().snapshot()])
+    assert merged["connections_live"][""] == [3]
+    assert "gone_total" not in merged
+    assert merged["handshake_seconds"][""] == [0] * m.HANDSHAKE_SECONDS.width
+    assert m.LAG_MAX_SECONDS.merge is Merge.MAX
