@@ -1,15 +1,39 @@
-"""Judging OpenSSH certificates (L1, pure): engineers' and hosts'. Being written."""
+"""Judging OpenSSH certificates (L1, pure): engineers' at the front door, hosts' at the targets.
+
+`wire.certificates` has already proved that the signature is the one of the key inside; here it is decided
+whether that key may sign, for whom, when and from where. Invariants: no clock skew is allowed when checking;
+an unknown critical option refuses, an unknown extension is ignored; no CA configured refuses everybody.
+Source: OpenSSH PROTOCOL.certkeys and `sshkey_cert_check_authority`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from bastion.auth.restrictions import AddressList
+from bastion.auth.restrictions import ALL_PERMITS, AddressList, Restrictions, wildcard_match
+from bastion.errors import AuthReason, ProtocolError, Refused
+from bastion.wire.certificates import (
+    CA_SIGNATURE_ALGORITHMS,
+    FOREVER,
+    CaAlgorithmRefused,
+    Certificate,
+    CertificateKind,
+)
+from bastion.wire.data import Reader
+from bastion.wire.keys import PublicKey
+
+FORCE_COMMAND = "force-command"
+SOURCE_ADDRESS = "source-address"
+VERIFY_REQUIRED = "verify-required"
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What a checked user certificate says, for audit and policy. `valid_before` None = no end."""
+    """What a checked user certificate says, for audit and policy.
+
+    `fingerprint` is the certified key's. `valid_before` None = no end. `source_addresses` None = option absent.
+    """
 
     key_id: str
     serial: int
@@ -19,3 +43,156 @@ class CertificateFacts:
     force_command: str | None
     source_addresses: AddressList | None
     extensions: frozenset[str]
+
+    @property
+    def restrictions(self) -> Restrictions:
+        """The same as the value that is intersected with those of other factors."""
+        return Restrictions(
+            force_command=self.force_command,
+            source_addresses=() if self.source_addresses is None else (self.source_addresses,),
+            extensions=self.extensions,
+            valid_before=self.valid_before,
+        )
+
+
+def read_user_certificate(blob: bytes) -> Certificate:
+    """`Certificate.parse` with a login's reasons: Refused(CERT_CA_ALGORITHM or CERT_MALFORMED)."""
+    try:
+        return Certificate.parse(blob)
+    except CaAlgorithmRefused as error:
+        raise Refused(AuthReason.CERT_CA_ALGORITHM, error.text) from None
+    except ProtocolError:
+        raise Refused(AuthReason.CERT_MALFORMED, "the certificate cannot be read") from None
+
+
+def check_user_certificate(
+    certificate: Certificate,
+    trusted_cas: Collection[PublicKey],
+    principals: Collection[str],
+    now: float,
+    source_address: str,
+    algorithms: Collection[str] = CA_SIGNATURE_ALGORITHMS,
+) -> CertificateFacts:
+    """May the holder log in as one of `principals` (the identity's name, exactly), now, from this address?
+
+    The account is still the directory's to judge, and possession of the key is still to be proved.
+    Raises Refused with one of the CERT_* reasons or SK_KEY_REFUSED.
+    """
+    if certificate.kind is not CertificateKind.USER:
+        raise Refused(AuthReason.CERT_WRONG_TYPE, "the certificate is for hosts, not for users")
+    _check_authority(certificate, trusted_cas, algorithms)
+    if certificate.key.is_security_key:
+        raise Refused(AuthReason.SK_KEY_REFUSED, "security keys are not accepted yet; use a plain key")
+    _check_validity(certificate, now)
+    if not certificate.principals:
+        # OpenSSH: "Certificate lacks principal list"; empty never means anybody.
+        raise Refused(AuthReason.CERT_NO_PRINCIPALS, "the certificate names no principal")
+    if not any(name in certificate.principals for name in principals):
+        raise Refused(AuthReason.CERT_WRONG_PRINCIPAL, "the certificate is not for this user name")
+    force_command, sources = _critical_options(certificate)
+    if sources is not None and not sources.matches(source_address):
+        raise Refused(AuthReason.CERT_SOURCE_ADDRESS, "the certificate may not be used from this address")
+    return CertificateFacts(
+        key_id=certificate.key_id,
+        serial=certificate.serial,
+        ca_fingerprint=certificate.signature_key.fingerprint(),
+        fingerprint=certificate.key.fingerprint(),
+        valid_before=None if certificate.valid_before == FOREVER else certificate.valid_before,
+        force_command=force_command,
+        source_addresses=sources,
+        extensions=_permits(certificate),
+    )
+
+
+def check_host_certificate(
+    certificate: Certificate,
+    trusted_cas: Collection[PublicKey],
+    names: Iterable[str],
+    now: float,
+    algorithms: Collection[str] = CA_SIGNATURE_ALGORITHMS,
+) -> None:
+    """May the holder stand for one of the host `names` (without port), now? Raises Refused(CERT_*).
+
+    Principals of hosts may hold * and ?, and compare without regard to case; critical options refuse, because
+    none is defined for hosts.
+    """
+    if certificate.kind is not CertificateKind.HOST:
+        raise Refused(AuthReason.CERT_WRONG_TYPE, "the certificate is for users, not for hosts")
+    _check_authority(certificate, trusted_cas, algorithms)
+    if certificate.key.is_security_key:
+        raise Refused(AuthReason.SK_KEY_REFUSED, "security keys are not accepted as host keys")
+    _check_validity(certificate, now)
+    if not certificate.principals:
+        raise Refused(AuthReason.CERT_NO_PRINCIPALS, "the host certificate names no host")
+    wanted = [name.lower() for name in names]
+    patterns = [principal.lower() for principal in certificate.principals]
+    if not any(wildcard_match(pattern, name) for pattern in patterns for name in wanted):
+        raise Refused(AuthReason.CERT_WRONG_PRINCIPAL, "the host certificate is for another host")
+    if certificate.critical_options:
+        raise Refused(AuthReason.CERT_CRITICAL_OPTION, "the host certificate has a critical option")
+
+
+def _check_authority(
+    certificate: Certificate, trusted_cas: Collection[PublicKey], algorithms: Collection[str]
+) -> None:
+    """The signer is byte for byte a configured CA and signed with an accepted algorithm."""
+    if not trusted_cas:
+        raise Refused(AuthReason.CERT_UNTRUSTED_CA, "no certificate authority is configured")
+    if not any(ca.blob == certificate.signature_key.blob for ca in trusted_cas):
+        raise Refused(AuthReason.CERT_UNTRUSTED_CA, "the certificate's authority is not trusted here")
+    if certificate.signature_algorithm not in algorithms:
+        raise Refused(AuthReason.CERT_CA_ALGORITHM, "the certificate's signature algorithm is not accepted")
+
+
+def _check_validity(certificate: Certificate, now: float) -> None:
+    """valid_after <= now < valid_before (PROTOCOL.certkeys); no skew."""
+    if now < certificate.valid_after:
+        raise Refused(AuthReason.CERT_NOT_YET_VALID, "the certificate is not valid yet")
+    if now >= certificate.valid_before:
+        raise Refused(AuthReason.CERT_EXPIRED, "the certificate has expired")
+
+
+def _critical_options(certificate: Certificate) -> tuple[str | None, AddressList | None]:
+    """force-command and source-address; every other critical option refuses."""
+    force_command: str | None = None
+    sources: AddressList | None = None
+    for name, data in certificate.critical_options.items():
+        if name == FORCE_COMMAND:
+            force_command = _option_text(data)
+        elif name == SOURCE_ADDRESS:
+            sources = _source_addresses(data)
+        elif name == VERIFY_REQUIRED:
+            # It asks for a FIDO signature with user verification, which no accepted key can make yet.
+            raise Refused(AuthReason.CERT_CRITICAL_OPTION, "the certificate demands user verification")
+        else:
+            raise Refused(AuthReason.CERT_CRITICAL_OPTION, "the certificate has an unknown critical option")
+    return force_command, sources
+
+
+def _option_text(data: bytes) -> str:
+    """The one string inside an option's data."""
+    try:
+        reader = Reader(data)
+        text = reader.text()
+        reader.end()
+    except ProtocolError:
+        raise Refused(AuthReason.CERT_MALFORMED, "a critical option cannot be read") from None
+    if "\0" in text:
+        raise Refused(AuthReason.CERT_MALFORMED, "a critical option holds a NUL")
+    return text
+
+
+def _source_addresses(data: bytes) -> AddressList:
+    """The CIDR list; present but empty matches nobody, malformed refuses (never "no restriction")."""
+    try:
+        return AddressList.from_cidr_list(_option_text(data))
+    except ProtocolError:
+        raise Refused(AuthReason.CERT_SOURCE_ADDRESS, "the certificate's address list is malformed") from None
+
+
+def _permits(certificate: Certificate) -> frozenset[str]:
+    """The permits among the extensions; they are flags, so data behind one means a broken issuer."""
+    granted = [(name, data) for name, data in certificate.extensions.items() if name in ALL_PERMITS]
+    if any(data for _name, data in granted):
+        raise Refused(AuthReason.CERT_MALFORMED, "an extension of the certificate has data")
+    return frozenset(name for name, _data in granted)

@@ -14,28 +14,10 @@ from typing import Self, TypeVar
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.wire.key_options import (
     ALL_PERMITS,
-    PERMIT_AGENT_FORWARDING,
     PERMIT_PORT_FORWARDING,
-    PERMIT_PTY,
-    PERMIT_USER_RC,
-    PERMIT_X11_FORWARDING,
     KeyOptions,
 )
 from bastion.wire.keys import AuthorizedKey
-
-__all__ = [
-    "ALL_PERMITS",
-    "PERMIT_AGENT_FORWARDING",
-    "PERMIT_PORT_FORWARDING",
-    "PERMIT_PTY",
-    "PERMIT_USER_RC",
-    "PERMIT_X11_FORWARDING",
-    "AddressList",
-    "PermitOpen",
-    "Restrictions",
-    "check_authorized_key",
-    "normal_address",
-]
 
 # Entries of one source list: a certificate of 64 KiB could carry thousands, each compared at every login.
 MAX_SOURCES = 256
@@ -183,6 +165,23 @@ class Restrictions:
     valid_before: int | None = None
     permit_open: tuple[PermitOpen, ...] = ()
 
+    @classmethod
+    def of_key_options(cls, options: KeyOptions) -> Self:
+        """What an authorised key's options forbid. Refused(KEY_OPTIONS) for a from= that names hosts."""
+        try:
+            sources = () if options.sources is None else (AddressList.from_patterns(options.sources),)
+        except ProtocolError:
+            raise Refused(AuthReason.KEY_OPTIONS, "the key's from= option cannot be honoured") from None
+        opens = () if options.permit_open is None else (PermitOpen(options.permit_open),)
+        return cls(options.command, sources, options.permits, options.expires_at, opens)
+
+    def check(self, source_address: str, now: float) -> None:
+        """Refused(KEY_OPTIONS) when the credential has ended or may not be used from this address."""
+        if self.ended(now):
+            raise Refused(AuthReason.KEY_OPTIONS, "this credential has expired")
+        if not self.allows_source(source_address):
+            raise Refused(AuthReason.KEY_OPTIONS, "this credential may not be used from this address")
+
     def permits(self, extension: str) -> bool:
         """True when every credential allows e.g. `permit-pty`."""
         return extension in self.extensions
@@ -221,13 +220,6 @@ def _union(first: tuple[_Item, ...], second: tuple[_Item, ...]) -> tuple[_Item, 
     return tuple(dict.fromkeys(first + second))
 
 
-def _from_options(options: KeyOptions) -> Restrictions:
-    """Turn key options into restrictions. Raises ProtocolError for a from= that cannot be honoured."""
-    sources = () if options.sources is None else (AddressList.from_patterns(options.sources),)
-    opens = () if options.permit_open is None else (PermitOpen(options.permit_open),)
-    return Restrictions(options.command, sources, options.permits, options.expires_at, opens)
-
-
 def check_authorized_key(authorised: AuthorizedKey, now: float, source_address: str) -> Restrictions:
     """Judge one authorised key before its signature counts; return what it restricts.
 
@@ -235,12 +227,6 @@ def check_authorized_key(authorised: AuthorizedKey, now: float, source_address: 
     """
     if authorised.key.is_security_key:
         raise Refused(AuthReason.SK_KEY_REFUSED, "security keys are not accepted yet; use a plain key")
-    try:
-        restrictions = _from_options(authorised.options)
-    except ProtocolError:
-        raise Refused(AuthReason.KEY_OPTIONS, "an option of this key cannot be honoured") from None
-    if restrictions.ended(now):
-        raise Refused(AuthReason.KEY_OPTIONS, "this key has expired")
-    if not restrictions.allows_source(source_address):
-        raise Refused(AuthReason.KEY_OPTIONS, "this key may not be used from this address")
+    restrictions = Restrictions.of_key_options(authorised.options)
+    restrictions.check(source_address, now)
     return restrictions

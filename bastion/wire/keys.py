@@ -1,8 +1,8 @@
 """Public keys, signatures and private keys of SSH (L0, pure). `cryptography` does the mathematics only.
 
 Invariants: a `PublicKey` exists only when every byte of its blob was understood, so equal keys have equal
-blobs; `verify` accepts one signature algorithm, named by the caller, and no SHA-1; sizes are checked before any
-arithmetic (CVE-2026-39829, CVE-2020-9283); nothing here prints private material.
+blobs; `verify` accepts one signature algorithm, named by the caller, and no SHA-1; sizes are checked before
+any arithmetic (CVE-2026-39829, CVE-2020-9283); nothing here prints private material.
 Sources: RFC 4253 section 6.6, RFC 5656 section 3, RFC 8332, RFC 8709, OpenSSH PROTOCOL.u2f.
 """
 
