@@ -118,7 +118,7 @@ class AuditLog:
         """Are lines being lost now?"""
         return self._lost > 0 or self._fd < 0
 
-    def record(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
+    def emit(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
         """Append one event. Raises AuditFailed only when the log is `required`."""
         now = self._clock.time()
         line = encode_line(now, event, session, ref, fields)

@@ -34,7 +34,7 @@ def failures(log, reason):
 
 
 def test_one_event_is_one_line(log):
-    log.record("session_started", session="7f3k2aqqqqqqqqqq", ref="7f3k2a", target="web1", port=22)
+    log.emit("session_started", session="7f3k2aqqqqqqqqqq", ref="7f3k2a", target="web1", port=22)
     assert lines(log) == [
         {
             "ts": "2027-01-15T08:00:00.042Z",
@@ -50,7 +50,7 @@ def test_one_event_is_one_line(log):
 
 
 def test_fixed_fields_cannot_be_replaced(log):
-    log.record("refused", session="a" * 16, ts="1970", text="x")
+    log.emit("refused", session="a" * 16, ts="1970", text="x")
     assert lines(log)[0]["ts"] == "2027-01-15T08:00:00.042Z"
 
 
@@ -100,11 +100,11 @@ def test_odd_numbers_are_still_json():
 
 
 def test_rotation_is_followed_on_reopen(log, tmp_path):
-    log.record("session_started")
+    log.emit("session_started")
     os.rename(log.path, tmp_path / "audit.log.1")
-    log.record("session_ended")
+    log.emit("session_ended")
     log.reopen()
-    log.record("session_started")
+    log.emit("session_started")
     assert [line["event"] for line in lines(log)] == ["session_started"]
     rotated = (tmp_path / "audit.log.1").read_bytes()
     assert rotated.count(b"\n") == 2
@@ -113,7 +113,7 @@ def test_rotation_is_followed_on_reopen(log, tmp_path):
 def test_a_failed_reopen_keeps_the_old_file(log, tmp_path, monkeypatch):
     monkeypatch.setattr(log, "path", str(tmp_path / "missing" / "audit.log"))
     log.reopen()
-    log.record("session_started")
+    log.emit("session_started")
     assert failures(log, "open_failed") == 1
     assert b"session_started" in (tmp_path / "audit.log").read_bytes()
 
@@ -124,10 +124,10 @@ def test_a_loss_is_counted_and_told_when_writing_works_again(log, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(a.os, "write", full)
-        log.record("session_started")
-        log.record("session_ended")
+        log.emit("session_started")
+        log.emit("session_ended")
     assert log.failing
-    log.record("refused")
+    log.emit("refused")
     assert [line["event"] for line in lines(log)] == ["audit_resumed", "refused"]
     assert lines(log)[0]["lines_lost"] == 2
     assert failures(log, "write_failed") == 2
@@ -138,8 +138,8 @@ def test_required_means_that_nothing_happens_unaudited(log, monkeypatch):
     log.required = True
     os.close(log._fd)
     with pytest.raises(AuditFailed):
-        log.record("session_started")
-    log.record("session_started")  # the descriptor is opened again: it works, and says what was lost
+        log.emit("session_started")
+    log.emit("session_started")  # the descriptor is opened again: it works, and says what was lost
     assert [line["event"] for line in lines(log)] == ["audit_resumed", "session_started"]
 
 
@@ -150,18 +150,18 @@ def test_required_and_no_file_is_an_error_at_start(tmp_path):
 
 def test_a_torn_line_does_not_swallow_the_next(log):
     """The kernel's own short write: RLIMIT_FSIZE lets only part of the line through."""
-    log.record("session_started")
+    log.emit("session_started")
     size = os.path.getsize(log.path)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     old_action = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, old[1]))
-        log.record("session_ended")
+        log.emit("session_ended")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, old_action)
     assert failures(log, "short_write") == 1
-    log.record("refused")
+    log.emit("refused")
     with open(log.path, "rb") as file:
         written = file.read().splitlines()
     assert json.loads(written[0])["event"] == "session_started"
@@ -173,7 +173,7 @@ def test_a_file_left_torn_by_a_crash_is_continued_on_a_new_line(tmp_path):
     path = tmp_path / "audit.log"
     path.write_bytes(b'{"ts":"2027')
     log = AuditLog(str(path), FixedClock(), Meters())
-    log.record("session_started")
+    log.emit("session_started")
     log.close()
     assert json.loads(path.read_bytes().splitlines()[1])["event"] == "session_started"
 
@@ -185,7 +185,7 @@ def test_a_full_pipe_loses_a_line_instead_of_stopping_the_gateway(tmp_path):
     log = AuditLog(path, FixedClock(), Meters())
     try:
         for _ in range(100):
-            log.record("refused", text="x" * 4000)
+            log.emit("refused", text="x" * 4000)
         assert log.failing
     finally:
         log.close()
