@@ -141,7 +141,7 @@ class Opener(Protocol):
 
 
 def make_sealer(keys: DirectionKeys) -> Sealer:
-    """The sealer for `keys`. KeyError: unknown name. ValueError: key of the wrong size. Both are our faults."""
+    """The sealer for `keys`. KeyError: unknown name. ValueError: wrong key size. Both are our faults."""
     if keys.cipher in GCM_CIPHERS:
         return _GcmSealer(keys)
     if keys.cipher == CHACHA20:
@@ -163,9 +163,9 @@ def make_opener(keys: DirectionKeys) -> Opener:
 
 
 def _strip(plain: bytes) -> bytes:
-    """Payload of padding_length, payload, padding. At least 4 bytes of padding (RFC 4253, 6), 1 of payload."""
+    """Payload of padding_length, payload, padding. At least 4 bytes of padding, 1 of payload."""
     end = len(plain) - plain[0]
-    if plain[0] < 4 or end < 2:
+    if plain[0] < 4 or end < 2:  # RFC 4253 section 6
         raise corrupt()
     return plain[1:end]
 

@@ -28,7 +28,7 @@ from bastion.wire.ciphers import (
 from bastion.wire.numbers import MSG_NEWKEYS
 
 PAYLOAD_LIMIT = PACKET_LIMIT - 20
-"""Longest payload in bytes, in and out: with its padding it fits into a packet of every suite, so that what was
+"""Longest payload in bytes, in and out: with its padding it fits a packet of every suite, so that what was
 read from one leg can always be sealed for the other."""
 
 BACKLOG_LIMIT = 2 * 1024 * 1024

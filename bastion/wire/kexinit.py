@@ -1,0 +1,323 @@
+"""The version exchange (RFC 4253 section 4.2) and algorithm negotiation (section 7.1).
+
+Invariants: everything a peer can send here is limited before it is kept; what is negotiated is always a name
+from our own list, never empty and never "none" (compression apart, which is always "none"); the markers of
+strict kex and ext-info are recognised and never negotiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+from bastion.errors import ProtocolError
+from bastion.wire.ciphers import (
+    CHACHA20,
+    COMPAT_CIPHERS,
+    COMPAT_MACS,
+    FRONT_CIPHERS,
+    FRONT_MACS,
+    GCM_CIPHERS,
+    LEGACY_CIPHERS,
+    LEGACY_MACS,
+    authenticates,
+)
+from bastion.wire.data import NAME_LIMIT, Reader, boolean, byte, namelist, uint32
+from bastion.wire.kex import COMPAT_KEX, FRONT_KEX, LEGACY_KEX
+from bastion.wire.numbers import MSG_KEXINIT, Disconnect
+
+VERSION_LINE_LIMIT = 255
+"""Bytes of the identification line with CR LF (RFC 4253 section 4.2)."""
+
+BANNER_LINES_LIMIT = 1024
+"""Lines a server may send before its identification, as in golang.org/x/crypto/ssh and OpenSSH."""
+
+BANNER_BYTES_LIMIT = 8 * 1024
+"""Bytes of all those lines together."""
+
+KEXINIT_LIMIT = 32 * 1024
+"""Bytes of a KEXINIT payload; the longest in the field are below 8 KiB. It is kept for the exchange hash."""
+
+NAMES_LIMIT = 256
+"""Names in one list of a KEXINIT; OpenSSH with everything on offers about 40."""
+
+STRICT_CLIENT = "kex-strict-c-v00@openssh.com"  # OpenSSH PROTOCOL 1.10
+STRICT_SERVER = "kex-strict-s-v00@openssh.com"
+EXT_INFO_CLIENT = "ext-info-c"  # RFC 8308 section 2.1
+EXT_INFO_SERVER = "ext-info-s"
+MARKERS = frozenset((STRICT_CLIENT, STRICT_SERVER, EXT_INFO_CLIENT, EXT_INFO_SERVER))
+
+
+class VersionReader:
+    """Reads the peer's identification line.
+
+    Only a client takes other lines before it (`client_role`), and only a client takes "1.99" as "2.0"
+    (RFC 4253 section 5.1). The first line that begins with "SSH-" ends it: a second one would be read as a
+    packet and refused.
+    """
+
+    def __init__(self, client_role: bool) -> None:
+        self.version: bytes | None = None
+        self._client_role = client_role
+        self._line = bytearray()
+        self._banner_lines = 0
+        self._banner_bytes = 0
+
+    def feed(self, data: bytes | memoryview) -> bytes | None:
+        """None while the line is incomplete; then, with `version` set, the bytes that came after it.
+
+        Raises `ProtocolError`; then, and after the end, it must not be fed again.
+        """
+        rest = bytes(data)
+        while True:
+            line, newline, rest = rest.partition(b"\n")
+            self._line += line
+            self._check_line(bool(newline))
+            if not newline:
+                return None
+            if self._line.startswith(b"SSH-"):
+                self.version = self._parse(bytes(self._line))
+                return rest
+            self._banner_lines += 1
+            self._banner_bytes += len(self._line) + 1
+            self._line.clear()
+
+    def _check_line(self, complete: bool) -> None:
+        """Refuse as soon as it is certain that no good line can come of it."""
+        line = self._line
+        if line.startswith(b"SSH-"):
+            if len(line) + 1 > VERSION_LINE_LIMIT:
+                raise _bad_version()
+            return
+        may_become = not complete and b"SSH-".startswith(line)
+        if not self._client_role and not may_become:
+            raise _bad_version()
+        lines, size = self._banner_lines + complete, self._banner_bytes + len(line) + complete
+        if lines > BANNER_LINES_LIMIT or size > BANNER_BYTES_LIMIT:
+            raise _bad_version()
+
+    def _parse(self, line: bytes) -> bytes:
+        if line.endswith(b"\r"):  # RFC 4253 section 4.2: CR LF; a bare LF is taken from old implementations
+            line = line[:-1]
+        if not all(0x20 <= char <= 0x7E for char in line):
+            raise _bad_version()
+        _, protocol, software = line.split(b"-", 2) if line.count(b"-") >= 2 else (b"", b"", b"")
+        allowed = (b"2.0", b"1.99") if self._client_role else (b"2.0",)
+        if protocol not in allowed or not software:
+            raise _bad_version()
+        return line
+
+
+def _bad_version() -> ProtocolError:
+    return ProtocolError("no SSH 2.0 version line", Disconnect.PROTOCOL_VERSION_NOT_SUPPORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithms:
+    """What one side offers, in its order of preference."""
+
+    kex: tuple[str, ...]
+    host_keys: tuple[str, ...]
+    ciphers: tuple[str, ...]
+    macs: tuple[str, ...]
+
+    def with_legacy(self, names: Iterable[str]) -> Algorithms:
+        """With the legacy `names` last in each list: for one target. ValueError: not a legacy name."""
+        chosen = tuple(names)
+        known = (*LEGACY_KEX, *LEGACY_HOST_KEYS, *LEGACY_CIPHERS, *LEGACY_MACS)
+        for name in chosen:
+            if name not in known:
+                raise ValueError("not the name of a legacy algorithm")
+        return Algorithms(
+            self.kex + tuple(name for name in LEGACY_KEX if name in chosen),
+            self.host_keys + tuple(name for name in LEGACY_HOST_KEYS if name in chosen),
+            self.ciphers + tuple(name for name in LEGACY_CIPHERS if name in chosen),
+            self.macs + tuple(name for name in LEGACY_MACS if name in chosen),
+        )
+
+
+_CERTIFIED = "-cert-v01@openssh.com"
+_FRONT_PLAIN_HOST_KEYS = ("ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256")
+_ECDSA = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+FRONT_HOST_KEYS = (*(name + _CERTIFIED for name in _FRONT_PLAIN_HOST_KEYS), *_FRONT_PLAIN_HOST_KEYS)
+COMPAT_HOST_KEYS = (
+    *(name + _CERTIFIED for name in _FRONT_PLAIN_HOST_KEYS + _ECDSA),
+    *_FRONT_PLAIN_HOST_KEYS,
+    *_ECDSA,
+)
+LEGACY_HOST_KEYS = ("ssh-rsa",)
+
+FRONT = Algorithms(FRONT_KEX, FRONT_HOST_KEYS, FRONT_CIPHERS, FRONT_MACS)
+COMPAT = Algorithms(COMPAT_KEX, COMPAT_HOST_KEYS, COMPAT_CIPHERS, COMPAT_MACS)
+TARGET = COMPAT
+"""Towards targets we are the client and our order wins: GCM first."""
+LEGACY_NAMES = (*LEGACY_KEX, *LEGACY_HOST_KEYS, *LEGACY_CIPHERS, *LEGACY_MACS)
+
+
+def prefer_gcm(ours: Algorithms, client_ciphers: Iterable[str]) -> Algorithms:
+    """Our offer without chacha20 when the client has a GCM cipher of ours: the client's order wins, and
+    OpenSSH puts the slower chacha20 first. Without a common GCM cipher the whole offer."""
+    if any(name in GCM_CIPHERS and name in ours.ciphers for name in client_ciphers):
+        return replace(ours, ciphers=tuple(name for name in ours.ciphers if name != CHACHA20))
+    return ours
+
+
+@dataclass(frozen=True, slots=True)
+class KexInit:
+    """SSH_MSG_KEXINIT (RFC 4253 section 7.1); `c2s` is client to server."""
+
+    cookie: bytes
+    kex: tuple[str, ...]
+    host_keys: tuple[str, ...]
+    ciphers_c2s: tuple[str, ...]
+    ciphers_s2c: tuple[str, ...]
+    macs_c2s: tuple[str, ...]
+    macs_s2c: tuple[str, ...]
+    compression_c2s: tuple[str, ...] = ("none",)
+    compression_s2c: tuple[str, ...] = ("none",)
+    languages_c2s: tuple[str, ...] = ()
+    languages_s2c: tuple[str, ...] = ()
+    first_kex_follows: bool = False
+
+    @classmethod
+    def offer(cls, cookie: bytes, ours: Algorithms, *, client_role: bool, initial: bool) -> Self:
+        """Our KEXINIT. `cookie` is 16 random bytes; the markers stand in the connection's first one only."""
+        markers = (EXT_INFO_CLIENT, STRICT_CLIENT) if client_role else (EXT_INFO_SERVER, STRICT_SERVER)
+        return cls(
+            cookie,
+            ours.kex + (markers if initial else ()),
+            ours.host_keys,
+            ours.ciphers,
+            ours.ciphers,
+            ours.macs,
+            ours.macs,
+        )
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Reads a whole payload. Raises `ProtocolError`."""
+        if len(payload) > KEXINIT_LIMIT:
+            raise ProtocolError("KEXINIT is too long")
+        reader = Reader(payload)
+        if reader.byte() != MSG_KEXINIT:
+            raise ProtocolError("not a KEXINIT")
+        cookie = reader.fixed(16)
+        (
+            kex,
+            host_keys,
+            ciphers_c2s,
+            ciphers_s2c,
+            macs_c2s,
+            macs_s2c,
+            zip_c2s,
+            zip_s2c,
+            tongues_c2s,
+            tongues_s2c,
+        ) = (_read_names(reader) for _ in range(10))
+        follows = reader.boolean()
+        reader.uint32()  # RFC 4253 section 7.1: reserved; its value means nothing today
+        reader.end()
+        return cls(
+            cookie,
+            *(kex, host_keys, ciphers_c2s, ciphers_s2c, macs_c2s, macs_s2c),
+            *(zip_c2s, zip_s2c, tongues_c2s, tongues_s2c),
+            first_kex_follows=follows,
+        )
+
+    def encode(self) -> bytes:
+        lists = (
+            self.kex,
+            self.host_keys,
+            self.ciphers_c2s,
+            self.ciphers_s2c,
+            self.macs_c2s,
+            self.macs_s2c,
+            self.compression_c2s,
+            self.compression_s2c,
+            self.languages_c2s,
+            self.languages_s2c,
+        )
+        body = b"".join(map(namelist, lists))
+        return byte(MSG_KEXINIT) + self.cookie + body + boolean(self.first_kex_follows) + uint32(0)
+
+
+def _read_names(reader: Reader) -> tuple[str, ...]:
+    names = reader.namelist()
+    # RFC 4251 section 6: a name is at most 64 characters
+    if len(names) > NAMES_LIMIT or any(len(name) > NAME_LIMIT for name in names):
+        raise ProtocolError("name-list of a KEXINIT is too long")
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """The outcome. A MAC is "" where the cipher authenticates by itself.
+
+    `strict` and the ext-info flags count in the first key exchange of a connection only (OpenSSH PROTOCOL
+    1.10, RFC 8308 section 2.1). `ignore_client_guess` / `ignore_server_guess` say that the next packet from
+    that side (messages 30-49) was guessed wrongly and must be dropped unread (RFC 4253 section 7.1).
+    """
+
+    kex: str
+    host_key: str
+    cipher_c2s: str
+    cipher_s2c: str
+    mac_c2s: str
+    mac_s2c: str
+    strict: bool
+    client_ext_info: bool
+    server_ext_info: bool
+    ignore_client_guess: bool
+    ignore_server_guess: bool
+
+
+def negotiate(client: KexInit, server: KexInit) -> Negotiated:
+    """The first name of the client's list that the server has too, list by list (RFC 4253 section 7.1).
+
+    Raises `ProtocolError` (KEY_EXCHANGE_FAILED) naming the list in which nothing is common.
+    """
+    client_kex = tuple(name for name in client.kex if name not in MARKERS)
+    server_kex = tuple(name for name in server.kex if name not in MARKERS)
+    kex = _choose(client_kex, server_kex, "key exchange method")
+    host_key = _choose(client.host_keys, server.host_keys, "host key algorithm")
+    cipher_c2s = _choose(client.ciphers_c2s, server.ciphers_c2s, "cipher")
+    cipher_s2c = _choose(client.ciphers_s2c, server.ciphers_s2c, "cipher")
+    mac_c2s = _choose_mac(cipher_c2s, client.macs_c2s, server.macs_c2s)
+    mac_s2c = _choose_mac(cipher_s2c, client.macs_s2c, server.macs_s2c)
+    for theirs, ours in (
+        (client.compression_c2s, server.compression_c2s),
+        (client.compression_s2c, server.compression_s2c),
+    ):
+        if "none" not in theirs or "none" not in ours:
+            raise _nothing_common("compression")
+    # The guess is right when both sides put the same names first (RFC 4253 section 7.1)
+    guessed_right = client_kex[0] == server_kex[0] and client.host_keys[0] == server.host_keys[0]
+    return Negotiated(
+        kex,
+        host_key,
+        cipher_c2s,
+        cipher_s2c,
+        mac_c2s,
+        mac_s2c,
+        strict=STRICT_CLIENT in client.kex and STRICT_SERVER in server.kex,
+        client_ext_info=EXT_INFO_CLIENT in client.kex,
+        server_ext_info=EXT_INFO_SERVER in server.kex,
+        ignore_client_guess=client.first_kex_follows and not guessed_right,
+        ignore_server_guess=server.first_kex_follows and not guessed_right,
+    )
+
+
+def _choose(client: tuple[str, ...], server: tuple[str, ...], what: str) -> str:
+    for name in client:
+        if name in server and name and name != "none":
+            return name
+    raise _nothing_common(what)
+
+
+def _choose_mac(cipher: str, client: tuple[str, ...], server: tuple[str, ...]) -> str:
+    return "" if authenticates(cipher) else _choose(client, server, "MAC")
+
+
+def _nothing_common(what: str) -> ProtocolError:
+    return ProtocolError(f"no common {what}", Disconnect.KEY_EXCHANGE_FAILED)
