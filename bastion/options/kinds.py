@@ -1,14 +1,14 @@
-"""The types of values that an option may have (L0, pure): each reads strictly and says what would be right."""
+"""The types of values that an option may have (L0, pure): each reads strictly and says what is right."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import math
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -188,15 +188,13 @@ SIZE: Kind[int] = Kind(
 )
 
 
-def _read_path(value: object, at: At) -> Path:
+def _read_path(value: object, at: At) -> str:
     if not isinstance(value, str) or not value or "\0" in value or len(value) > TEXT_MAX:
         raise at.wrong(f"{shown(value)} is not a path", PATH.allowed)
-    return at.source.base / value
+    return posixpath.join(at.source.base, value)
 
 
-PATH: Kind[Path] = Kind(
-    "path", "a path, relative to this file's folder", _read_path, lambda value: quoted(str(value))
-)
+PATH: Kind[str] = Kind("path", "a path, relative to this file's folder", _read_path, quoted)
 
 
 def address_of(value: str) -> Address | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bastion.errors import ConfigError
 
@@ -41,7 +40,7 @@ class Source:
     """One document: `file` as it is shown, `base` for relative paths in it, `lines` from key path to line."""
 
     file: str
-    base: Path = Path(".")
+    base: str = ""
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def line(self, path: KeyPath) -> int:

@@ -1,0 +1,325 @@
+"""What a `Grant` says to each channel open and request (L1, pure).
+
+Three functions of a Grant and one message, each returning a `Verdict` with the name of the rule that decided,
+and `GrantDecider`, which remembers for one session what the engineer asked the target to open. Invariants:
+what is not named here is refused; nothing raises; a channel opened by the target was asked for first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from bastion.clock import Clock
+from bastion.errors import PolicyReason
+from bastion.policy.grant import Grant
+from bastion.policy.patterns import is_loopback, matches_any
+from bastion.policy.verdict import Verdict
+from bastion.relay.sides import Side
+from bastion.wire.requests import (
+    Body,
+    DirectStreamlocal,
+    Env,
+    Exec,
+    ForwardedStreamlocal,
+    StreamlocalForward,
+    Subsystem,
+    TcpipForward,
+    TcpipOpen,
+)
+
+# Names of decisions that no rule of the operator made; a rule's name has no colon.
+PASS_LIST = "builtin:pass-list"
+DEFAULT_REFUSE = "builtin:default-refuse"
+NESTED_SSH = "builtin:nested-ssh"
+CREDENTIAL = "builtin:credential"
+NEVER_SENT = "builtin:never-sent"
+NOT_ASKED = "builtin:not-asked"
+GRANT_ENDED = "builtin:grant-ended"
+
+# Remote forwards remembered for one session, about 100 bytes each; people use a handful.
+FORWARDS_MAX = 64
+
+SSH_PORT = 22
+SESSION = "session"
+_SESSION_VERBS = ("shell", "exec", "sftp", "subsystem")
+# ssh -L to the target itself: these and the addresses 127/8, nothing that only resolves to them.
+_LOCAL_HOSTS = frozenset(("localhost", "::1"))
+# ssh -R binds these on the target, never its other interfaces.
+_BIND_HOSTS = frozenset(("localhost", "127.0.0.1", "::1"))
+# The dynamic linker, shells and interpreters obey these before any program starts: no rule lets them through.
+_NEVER_ENV = (
+    "LD_*",
+    "DYLD_*",
+    "BASH_FUNC_*",
+    "BASH_ENV",
+    "ENV",
+    "IFS",
+    "PATH",
+    "SHELLOPTS",
+    "PYTHON*",
+    "PERL5*",
+)
+
+# Requests that carry no permission of their own, by the side that may send them.
+_PASSED: dict[Side, frozenset[str]] = {
+    Side.CLIENT: frozenset(
+        ("eow@openssh.com", "keepalive@openssh.com", "winadj@putty.projects.tartarus.org")
+    ),
+    Side.TARGET: frozenset(("eow@openssh.com", "keepalive@openssh.com")),
+}
+_PASSED_ON_SESSION: dict[Side, frozenset[str]] = {
+    Side.CLIENT: frozenset(("window-change", "signal", "break", "xon-xoff")),
+    Side.TARGET: frozenset(("exit-status", "exit-signal", "xon-xoff")),
+}
+_PASSED_GLOBALLY: dict[Side, frozenset[str]] = {
+    Side.CLIENT: frozenset(("keepalive@openssh.com", "no-more-sessions@openssh.com")),
+    Side.TARGET: frozenset(("keepalive@openssh.com",)),
+}
+_PLAIN_VERBS = {"shell": "shell", "pty-req": "pty", "x11-req": "x11", "auth-agent-req@openssh.com": "agent"}
+
+_PASS = Verdict(True, PolicyReason.ALLOWED, PASS_LIST)
+
+
+def decide_open(grant: Grant, side: Side, kind: str, body: Body | None) -> Verdict:
+    """May `side` open a channel of `kind`? For the target's channels: as far as the verbs say."""
+    if side is Side.CLIENT:
+        if kind == SESSION:
+            for verb in _SESSION_VERBS:
+                if verb in grant.granted_by:
+                    return Verdict(True, PolicyReason.ALLOWED, grant.granted_by[verb])
+            return _refused(grant, _SESSION_VERBS[0], "a session")
+        if kind == "direct-tcpip" and isinstance(body, TcpipOpen):
+            return _decide_forward(grant, body.host, body.port)
+        if kind == "direct-streamlocal@openssh.com" and isinstance(body, DirectStreamlocal):
+            return _decide_verb(grant, "streamlocal", "a Unix socket")
+    elif kind == "forwarded-tcpip" and isinstance(body, TcpipOpen):
+        return _decide_verb(grant, "forward-remote", "a remote forward")
+    elif kind == "forwarded-streamlocal@openssh.com" and isinstance(body, ForwardedStreamlocal):
+        return _decide_verb(grant, "streamlocal", "a Unix socket")
+    elif kind == "x11":
+        return _decide_verb(grant, "x11", "X11")
+    elif kind == "auth-agent@openssh.com":
+        return _decide_verb(grant, "agent", "agent forwarding")
+    return Verdict(False, PolicyReason.UNKNOWN_CHANNEL_TYPE, DEFAULT_REFUSE, "unknown channel type")
+
+
+def decide_request(grant: Grant, side: Side, channel_kind: str, name: str, body: Body | None) -> Verdict:
+    """May `side` make the request `name` on a channel of `channel_kind`?"""
+    if name in _PASSED[side]:
+        return _PASS
+    if channel_kind == SESSION:
+        if name in _PASSED_ON_SESSION[side]:
+            return _PASS
+        if side is Side.CLIENT:
+            return _decide_session_request(grant, name, body)
+    return _unknown_request()
+
+
+def decide_global(grant: Grant, side: Side, name: str, body: Body | None) -> Verdict:
+    """May `side` make the global request `name`?"""
+    if name in _PASSED_GLOBALLY[side]:
+        return _PASS
+    if side is Side.CLIENT:
+        if name in ("tcpip-forward", "cancel-tcpip-forward") and isinstance(body, TcpipForward):
+            verdict = _decide_verb(grant, "forward-remote", "a remote forward")
+            if verdict.allowed and body.host not in _BIND_HOSTS:
+                text = "remote forwards are opened on the target's loopback only: write -R localhost:PORT:..."
+                return Verdict(False, PolicyReason.DESTINATION_NOT_ALLOWED, verdict.rule, text)
+            return verdict
+        streamlocal = ("streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com")
+        if name in streamlocal and isinstance(body, StreamlocalForward):
+            return _decide_verb(grant, "streamlocal", "a Unix socket")
+    return _unknown_request()
+
+
+def _decide_session_request(grant: Grant, name: str, body: Body | None) -> Verdict:
+    if name in _PLAIN_VERBS:
+        if name == "shell" and grant.force_command is not None:
+            return _forced(grant)
+        return _decide_verb(grant, _PLAIN_VERBS[name], name)
+    if name == "exec" and isinstance(body, Exec):
+        return _decide_exec(grant, body)
+    if name == "subsystem" and isinstance(body, Subsystem):
+        return _decide_subsystem(grant, body)
+    if name == "env" and isinstance(body, Env):
+        return _decide_env(grant, body)
+    return _unknown_request()
+
+
+def _decide_exec(grant: Grant, body: Exec) -> Verdict:
+    # sshd_config(5) ForceCommand is for shell, exec and subsystem alike. Nothing is replaced: everything but
+    # the command itself is refused, so that nobody runs what they did not type.
+    forced = grant.force_command
+    if forced is not None and body.command != forced.encode():
+        return _forced(grant)
+    return _decide_verb(grant, "exec", "exec")
+
+
+def _decide_subsystem(grant: Grant, body: Subsystem) -> Verdict:
+    sftp = body.name == "sftp"
+    # `internal-sftp` as a forced command is OpenSSH's way to say "sftp and nothing else".
+    if grant.force_command is not None and not (sftp and grant.force_command == "internal-sftp"):
+        return _forced(grant)
+    if sftp:
+        return _decide_verb(grant, "sftp", "sftp")
+    for rule in grant.matched:
+        if "subsystem" in rule.verbs and matches_any(rule.subsystems, body.name):
+            return Verdict(True, PolicyReason.ALLOWED, rule.name)
+    return _refused(grant, "subsystem", "this subsystem")
+
+
+def _decide_env(grant: Grant, body: Env) -> Verdict:
+    if matches_any(_NEVER_ENV, body.name):
+        return Verdict(False, PolicyReason.ENV_NOT_ALLOWED, NEVER_SENT, "this variable is never sent")
+    for rule in grant.matched:
+        if "env" in rule.verbs and matches_any(rule.env, body.name):
+            return Verdict(True, PolicyReason.ALLOWED, rule.name)
+    return Verdict(False, PolicyReason.ENV_NOT_ALLOWED, DEFAULT_REFUSE, "this variable may not be sent")
+
+
+def _decide_forward(grant: Grant, host: str, port: int) -> Verdict:
+    """`direct-tcpip` inside a session: the target dials, so the destination is judged as text."""
+    local = is_loopback(host)
+    own_ssh = local and port in (SSH_PORT, grant.target.port)
+    if own_ssh or grant.inventory.is_ssh_place(host, port):
+        text = "that is the SSH server of a target: reach it through the gateway"
+        return Verdict(False, PolicyReason.NESTED_SSH, NESTED_SSH, text)
+    if local:
+        verdict = _decide_verb(grant, "forward-local", "forwarding to the target's own ports")
+        # Only literal spellings: 0.0.0.0, 127.1 or a name that merely resolves to loopback is no known place.
+        if verdict.allowed and not _is_literal_loopback(host):
+            text = "write localhost, 127.0.0.1 or ::1 for the target's own ports"
+            return Verdict(False, PolicyReason.DESTINATION_NOT_ALLOWED, verdict.rule, text)
+    else:
+        verdict = _decide_destination(grant, host, port)
+    if verdict.allowed and not grant.restrictions.allows_open(host, port):
+        text = "your key or certificate does not permit this forward"
+        return Verdict(False, PolicyReason.CERT_RESTRICTION, CREDENTIAL, text)
+    return verdict
+
+
+def _is_literal_loopback(host: str) -> bool:
+    """`localhost`, `::1` or a dotted quad in 127/8 as RFC 6943 section 3.1.1 has it: four decimal parts."""
+    if host.lower() in _LOCAL_HOSTS:
+        return True
+    try:
+        return ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _decide_destination(grant: Grant, host: str, port: int) -> Verdict:
+    if "forward" not in grant.granted_by:
+        return _refused(grant, "forward", "forwarding to other hosts")
+    for rule in grant.matched:
+        if "forward" in rule.verbs and any(place.match(host, port) for place in rule.forward):
+            return Verdict(True, PolicyReason.ALLOWED, rule.name)
+    text = f"forwarding from {grant.target.name} to that place is not allowed"
+    return Verdict(False, PolicyReason.DESTINATION_NOT_ALLOWED, DEFAULT_REFUSE, text)
+
+
+def _decide_verb(grant: Grant, verb: str, what: str) -> Verdict:
+    rule = grant.granted_by.get(verb)
+    return _refused(grant, verb, what) if rule is None else Verdict(True, PolicyReason.ALLOWED, rule)
+
+
+def _refused(grant: Grant, verb: str, what: str) -> Verdict:
+    if verb in grant.withheld:
+        text = f"your key or certificate does not permit {what}"
+        return Verdict(False, PolicyReason.CERT_RESTRICTION, CREDENTIAL, text)
+    allowed = ", ".join(grant.granted_by) or "nothing"
+    text = f"{what} is not allowed on {grant.target.name} as {grant.login}; allowed: {allowed}"
+    return Verdict(False, PolicyReason.VERB_NOT_ALLOWED, DEFAULT_REFUSE, text)
+
+
+def _forced(grant: Grant) -> Verdict:
+    command = grant.force_command or ""
+    shown = f": {command}" if command.isascii() and command.isprintable() and len(command) <= 200 else ""
+    text = f"your key or certificate allows one command only{shown}"
+    return Verdict(False, PolicyReason.CERT_RESTRICTION, CREDENTIAL, text)
+
+
+def _unknown_request() -> Verdict:
+    return Verdict(False, PolicyReason.UNKNOWN_REQUEST, DEFAULT_REFUSE, "unknown request")
+
+
+class GrantDecider:
+    """Answers for one session (`relay.decider.Decider`). Remembers what the engineer asked the target for.
+
+    `clock` is what the end of the grant is compared with; without one the grant is taken to be alive, and
+    whoever owns the session ends it. All state is bounded by `FORWARDS_MAX`.
+    """
+
+    def __init__(self, grant: Grant, clock: Clock | None = None) -> None:
+        self.grant = grant
+        self._clock = clock
+        self._forwards: set[tuple[str, int]] = set()
+        self._sockets: set[str] = set()
+        self._asked: set[str] = set()
+
+    def open(self, side: Side, kind: str, body: Body | None) -> Verdict:
+        """May `side` open this channel now?"""
+        ended = self._ended()
+        if ended is not None:
+            return ended
+        verdict = decide_open(self.grant, side, kind, body)
+        if verdict.allowed and side is Side.TARGET and not self._was_asked(kind, body):
+            return Verdict(False, PolicyReason.VERB_NOT_ALLOWED, NOT_ASKED, "nobody asked for it")
+        return verdict
+
+    def request(self, side: Side, channel_kind: str, name: str, body: Body | None) -> Verdict:
+        """May `side` make this request on a channel of that kind?"""
+        verdict = decide_request(self.grant, side, channel_kind, name, body)
+        if verdict.allowed and name in ("x11-req", "auth-agent-req@openssh.com"):
+            self._asked.add(name)
+        return verdict
+
+    def global_request(self, side: Side, name: str, body: Body | None) -> Verdict:
+        """May `side` make this request about the connection?"""
+        verdict = decide_global(self.grant, side, name, body)
+        if not verdict.allowed or side is not Side.CLIENT:
+            return verdict
+        if isinstance(body, TcpipForward):
+            place = (body.host, body.port)
+            if name.startswith("cancel-"):
+                self._forwards.discard(place)
+            elif self._is_full():
+                return _too_many()
+            else:
+                self._forwards.add(place)
+        elif isinstance(body, StreamlocalForward):
+            if name.startswith("cancel-"):
+                self._sockets.discard(body.path)
+            elif self._is_full():
+                return _too_many()
+            else:
+                self._sockets.add(body.path)
+        return verdict
+
+    def _is_full(self) -> bool:
+        return len(self._forwards) + len(self._sockets) >= FORWARDS_MAX
+
+    def _was_asked(self, kind: str, body: Body | None) -> bool:
+        if kind == "x11":
+            return "x11-req" in self._asked
+        if kind == "auth-agent@openssh.com":
+            return "auth-agent-req@openssh.com" in self._asked
+        if isinstance(body, TcpipOpen):
+            # RFC 4254 section 7.1: with port 0 the target chose the port, so any port was asked for.
+            return (body.host, body.port) in self._forwards or (body.host, 0) in self._forwards
+        return isinstance(body, ForwardedStreamlocal) and body.path in self._sockets
+
+    def _ended(self) -> Verdict | None:
+        if self._clock is None:
+            return None
+        now = self._clock.time()
+        ends = [end for end in (self.grant.ends_at, self.grant.opens_until) if end is not None]
+        if ends and now >= min(ends):
+            text = "this login is too old to open anything new: log in again"
+            return Verdict(False, PolicyReason.GRANT_ENDED, GRANT_ENDED, text)
+        return None
+
+
+def _too_many() -> Verdict:
+    text = f"more than {FORWARDS_MAX} forwards at once"
+    return Verdict(False, PolicyReason.CHANNEL_LIMIT, DEFAULT_REFUSE, text)

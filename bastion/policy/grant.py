@@ -1,0 +1,251 @@
+"""The permission to open one session, as a value that only this module can make (L1, pure).
+
+`authorise` decides (identity, source, target, login) together, once, before anything is dialled. Everything
+later is a function of the `Grant`. Invariants: a `Grant` gives no verb that no matching rule gives; a
+restriction of a credential only takes away; what may not be reached is refused in the same words as what does
+not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple, NoReturn, final
+
+from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
+from bastion.auth.restrictions import Restrictions
+from bastion.errors import PolicyReason, Refused
+from bastion.policy.rules import VERBS, Policy, Rule
+from bastion.policy.targets import Inventory, Target
+from bastion.wire.key_options import (
+    PERMIT_AGENT_FORWARDING,
+    PERMIT_PORT_FORWARDING,
+    PERMIT_PTY,
+    PERMIT_X11_FORWARDING,
+)
+
+# Names listed in one refusal: the line stands in a banner and in a DISCONNECT, and stays one line.
+LISTED_MAX = 20
+
+# Which verbs a credential takes away when it lacks the permit (PROTOCOL.certkeys, sshd(8) authorized_keys).
+PERMIT_VERBS: Final = MappingProxyType(
+    {
+        PERMIT_PTY: ("pty",),
+        PERMIT_PORT_FORWARDING: ("forward-local", "forward", "forward-remote", "streamlocal"),
+        PERMIT_AGENT_FORWARDING: ("agent",),
+        PERMIT_X11_FORWARDING: ("x11",),
+    }
+)
+
+_MAKER: Final = object()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one session may do. Possession proves permission: only `authorise` can make one.
+
+    `matched` are the rules that gave it, for this target and login, in the order of the file. `granted_by` is
+    verb -> name of the first rule that gives it; `withheld` are verbs that a rule gives and the credential
+    takes away. Times are seconds since the epoch: `ends_at` ends the session, from `opens_until` on nothing
+    new is opened on it. `idle` is in seconds. `inventory` is what nested SSH is recognised by.
+    """
+
+    maker: InitVar[object]
+    id: str
+    identity_name: str
+    target: Target
+    login: str
+    matched: tuple[Rule, ...]
+    made_at: float
+    ends_at: float | None
+    opens_until: float | None
+    idle: float | None
+    restrictions: Restrictions
+    inventory: Inventory
+    granted_by: MappingProxyType[str, str] = field(init=False)
+    withheld: frozenset[str] = field(init=False)
+
+    def __post_init__(self, maker: object) -> None:
+        if maker is not _MAKER:
+            raise TypeError("only bastion.policy.authorise makes a Grant")
+        given: dict[str, str] = {}
+        for rule in self.matched:
+            for verb in rule.verbs:
+                given.setdefault(verb, rule.name)
+        withheld = frozenset(
+            verb
+            for permit, verbs in PERMIT_VERBS.items()
+            if not self.restrictions.permits(permit)
+            for verb in verbs
+            if verb in given
+        )
+        kept = {verb: given[verb] for verb in VERBS if verb in given and verb not in withheld}
+        object.__setattr__(self, "granted_by", MappingProxyType(kept))
+        object.__setattr__(self, "withheld", withheld)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Grant is neither copied nor stored")
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        return frozenset(self.granted_by)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        return tuple(rule.name for rule in self.matched)
+
+    @property
+    def env(self) -> tuple[str, ...]:
+        """Patterns of the variables that may be sent; empty without the verb."""
+        return _once(pattern for rule in self.matched if "env" in rule.verbs for pattern in rule.env)
+
+    @property
+    def force_command(self) -> str | None:
+        return self.restrictions.force_command
+
+    @property
+    def trust_forwards(self) -> bool:
+        return any(rule.trust_forwards for rule in self.matched)
+
+    @property
+    def permits(self) -> frozenset[str]:
+        """The extensions that an upstream certificate for this session may carry.
+
+        permit-user-rc is never among them: no verb lets a session run ~/.ssh/rc.
+        """
+        return frozenset(
+            permit for permit, verbs in PERMIT_VERBS.items() if not self.granted_by.keys().isdisjoint(verbs)
+        )
+
+
+class Reachable(NamedTuple):
+    """One target that somebody may reach: the accounts, preferred first, and the verbs of any of them."""
+
+    target: Target
+    logins: tuple[str, ...]
+    verbs: frozenset[str]
+
+
+def _once(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def matching_rules(policy: Policy, identity: Identity, target: Target, source: str | None) -> list[Rule]:
+    """Rules that let `identity` reach `target` as anybody at all. `source` None: wherever from."""
+    return [
+        rule
+        for rule in policy.rules
+        if rule.matches_identity(identity)
+        and rule.matches_target(target)
+        and (source is None or rule.matches_source(source))
+        and rule.logins_for(identity, target)
+    ]
+
+
+def reachable(
+    policy: Policy, inventory: Inventory, identity: Identity, source: str | None = None
+) -> list[Reachable]:
+    """What `identity` may reach, in the inventory's order."""
+    found = []
+    for target in inventory:
+        rules = matching_rules(policy, identity, target, source)
+        if rules:
+            logins = _once(login for rule in rules for login in rule.logins_for(identity, target))
+            verbs = frozenset(verb for rule in rules for verb in rule.verbs)
+            found.append(Reachable(target, logins, verbs))
+    return found
+
+
+def authorise(
+    policy: Policy,
+    inventory: Inventory,
+    identity: Identity,
+    target_name: str,
+    login: str | None,
+    source: str,
+    now: float,
+    grant_id: str = "",
+) -> Grant:
+    """Decide whether `identity`, coming from `source`, may log in to `target_name` as `login`.
+
+    Without a login it is the first one that policy names. `now` in seconds since the epoch; `grant_id` is the
+    session's id. Raises `Refused` with a `PolicyReason` and one line for the engineer.
+    """
+    check_credential(policy, identity, source, now)
+    target = inventory.find(target_name)
+    rules = [] if target is None else matching_rules(policy, identity, target, source)
+    if target is None or not rules:
+        reason = PolicyReason.UNKNOWN_TARGET if target is None else PolicyReason.NO_RULE
+        raise Refused(reason, _not_reachable(policy, inventory, identity, target_name, source))
+    if target.kind == "gateway":
+        text = f"{target.name} is a gateway of its own: reach it with ssh -J"
+        raise Refused(PolicyReason.BAD_DESTINATION, text)
+    logins = _once(name for rule in rules for name in rule.logins_for(identity, target))
+    chosen = logins[0] if login is None else login
+    if chosen not in logins:
+        shown = f'login "{chosen}"' if TARGET_LOGIN.match(chosen) else "that login"
+        text = f"{shown} is not yours on {target.name}; yours: {listing(logins)}"
+        raise Refused(PolicyReason.LOGIN_NOT_ALLOWED, text)
+    giving = tuple(rule for rule in rules if chosen in rule.logins_for(identity, target))
+    age = policy.defaults.max_auth_age
+    return Grant(
+        _MAKER,
+        id=grant_id,
+        identity_name=identity.name,
+        target=target,
+        login=chosen,
+        matched=giving,
+        made_at=now,
+        ends_at=_ends_at(policy, giving, identity.restrictions, now),
+        opens_until=None if age is None else identity.authenticated_at + age,
+        idle=_smallest((rule.idle for rule in giving), policy.defaults.idle),
+        restrictions=identity.restrictions,
+        inventory=inventory,
+    )
+
+
+def check_credential(policy: Policy, identity: Identity, source: str, now: float) -> None:
+    """Refuse what the login itself no longer allows, whatever the rules say. Raises `Refused`."""
+    if not identity.restrictions.allows_source(source):
+        text = "your key or certificate may not be used from this address"
+        raise Refused(PolicyReason.CERT_RESTRICTION, text)
+    if identity.restrictions.ended(now):
+        raise Refused(PolicyReason.GRANT_ENDED, "your key or certificate has expired: log in with a new one")
+    age = policy.defaults.max_auth_age
+    if age is not None and now - identity.authenticated_at >= age:
+        raise Refused(PolicyReason.GRANT_ENDED, "this login is too old to open anything new: log in again")
+
+
+def _smallest(values: Iterable[float | None], default: float | None) -> float | None:
+    """The smallest limit that any rule sets; the default when none does."""
+    return min((value for value in values if value is not None), default=default)
+
+
+def _ends_at(policy: Policy, rules: tuple[Rule, ...], restrictions: Restrictions, now: float) -> float | None:
+    longest = _smallest((rule.max_duration for rule in rules), policy.defaults.max_duration)
+    ends = [] if longest is None else [now + longest]
+    if restrictions.valid_before is not None and any(rule.certificate_expiry for rule in rules):
+        ends.append(float(restrictions.valid_before))
+    return min(ends, default=None)
+
+
+def listing(names: tuple[str, ...]) -> str:
+    """Names for one line, at most `LISTED_MAX` of them."""
+    text = ", ".join(names[:LISTED_MAX])
+    return text if len(names) <= LISTED_MAX else f"{text} and {len(names) - LISTED_MAX} more"
+
+
+def _not_reachable(
+    policy: Policy, inventory: Inventory, identity: Identity, target_name: str, source: str
+) -> str:
+    """One text for a target that does not exist and for one that this identity may not reach.
+
+    It depends on what was typed and on what may be reached, never on the rest of the inventory (
+    section 4: the gateway must not be a way to list targets).
+    """
+    typed = target_name.lower().removesuffix(".") if target_name.isascii() else ""
+    shown = f'no target "{typed}" for you' if TARGET_NAME.match(typed) else "no such target for you"
+    may = tuple(found.target.name for found in reachable(policy, inventory, identity, source))
+    return f"{shown}; you may reach: {listing(may)}" if may else f"{shown}; you may reach no target at all"

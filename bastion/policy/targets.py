@@ -1,0 +1,177 @@
+"""The inventory: the machines that exist, under which names (L1, pure).
+
+Invariant: one name or alias belongs to one target, and names are compared in one form (lower case, no
+trailing dot). What a target is called never depends on what a client typed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME
+from bastion.options import At, Kind, Problems, Source, Unreadable, option, read, shown
+from bastion.options.kinds import PATH, choice, integer, list_of, mapping_of, optional, quoted, text
+from bastion.policy.patterns import canonical
+
+LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")
+LABEL_VALUE = re.compile(r"\A[A-Za-z0-9_.-]{1,63}\Z")
+_NAME_ALLOWED = "lower-case letters, digits and . _ -, at most 253, no + and no :"
+
+
+def _read_host(value: object, at: At) -> str:
+    found = canonical(value) if isinstance(value, str) else None
+    if found is None:
+        raise at.wrong(f"{shown(value)} is not a host name or address", HOST.allowed)
+    return found
+
+
+HOST: Kind[str] = Kind("host", '"web1.example.com", "10.0.0.5", "2001:db8::5"', _read_host, quoted)
+NAME: Kind[str] = text("name", TARGET_NAME, _NAME_ALLOWED)
+LOGIN: Kind[str] = text("login", TARGET_LOGIN, "an account name of at most 32 letters, digits and . _ -")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One machine. `host` is where it is dialled, `name` what people, rules and recordings call it."""
+
+    name: str
+    host: str = option(HOST, "Host name or address that the gateway dials.", example='"web1.example.com"')
+    port: int = option(integer(1, 65535), "Port of its SSH server.", default=22)
+    kind: str = option(
+        choice("ssh", "gateway"),
+        'What it is: "ssh" is logged in to and recorded; "gateway" is another Bastion, which records itself.',
+        default="ssh",
+    )
+    aliases: tuple[str, ...] = option(list_of(NAME), "Other names for it.", default=(), example='["www"]')
+    labels: Mapping[str, str] = option(
+        mapping_of(text("label", LABEL_VALUE, "letters, digits and . _ -"), LABEL_KEY, "lower-case words"),
+        "Labels that rules can select by.",
+        default=MappingProxyType({}),
+        example='{ env = "prod", role = "web" }',
+    )
+    logins: tuple[str, ...] = option(
+        list_of(LOGIN),
+        "The only accounts that may be used on it, whatever the rules say. Empty: what the rules say.",
+        default=(),
+        example='["deploy"]',
+    )
+    host_keys: tuple[str, ...] = option(
+        list_of(text()),
+        "Its pinned host keys as public key lines, in addition to known_hosts.",
+        default=(),
+        example='["ssh-ed25519 AAAA..."]',
+    )
+    key_file: str | None = option(
+        optional(PATH),
+        "Private key to log in with, for a host that cannot trust the upstream CA.",
+        default=None,
+        example='"keys/appliance"',
+    )
+    recording: str | None = option(
+        optional(choice("off", "default", "full")),
+        "Recording mode for this target instead of the one in [recording].",
+        default=None,
+        example='"full"',
+    )
+
+    def validate(self, at: At) -> None:
+        if self.kind == "gateway" and (self.logins or self.key_file is not None):
+            at.child("kind").wrong(
+                "a gateway is never logged in to: logins and key_file have no meaning here"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Inventory:
+    """All targets, found by name or alias. A value: nothing changes it after it was made."""
+
+    __slots__ = ("_by_name", "_ssh_places", "targets")
+
+    def __init__(self, targets: Iterable[Target] = ()) -> None:
+        """Raises ValueError when two targets share a name; `parse_targets` says which line."""
+        self.targets: tuple[Target, ...] = tuple(targets)
+        self._by_name: dict[str, Target] = {}
+        for target in self.targets:
+            for name in target.names:
+                if self._by_name.setdefault(name, target) is not target:
+                    raise ValueError(f'"{name}" is the name of two targets')
+        self._ssh_places = frozenset(
+            (place, target.port)
+            for target in self.targets
+            for place in {canonical(name) for name in (target.host, *target.names)}
+        )
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(self.targets)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name and alias."""
+        return tuple(self._by_name)
+
+    def find(self, name: str) -> Target | None:
+        """The target called `name` (or with that alias), in any case and with or without a trailing dot."""
+        if not name.isascii():
+            return None
+        return self._by_name.get(name.lower().removesuffix("."))
+
+    def is_ssh_place(self, host: str, port: int) -> bool:
+        """True when `host:port`, in any spelling of a name or address, is the SSH server of a target."""
+        return (canonical(host), port) in self._ssh_places
+
+
+def parse_targets(
+    document: Mapping[str, object], source: Source, problems: Problems | None = None
+) -> Inventory:
+    """Read `[targets.NAME]` tables. Raises ConfigErrors, or notes the faults in `problems` when it is given.
+
+    With faults noted, the inventory holds the targets that could be read.
+    """
+    found = problems or Problems()
+    root = At(source, found)
+    for key in document:
+        if key != "targets":
+            root.child(key).wrong(f'unknown table "{key}"', "targets")
+    tables = document.get("targets", {})
+    made: list[Target] = []
+    if not isinstance(tables, dict):
+        root.child("targets").wrong("must be tables such as [targets.web1]")
+        tables = {}
+    taken: dict[str, str] = {}
+    for name, table in tables.items():
+        at = root.child("targets").child(name)
+        try:
+            target = read(Target, table, at, name=NAME.read(name, at))
+        except Unreadable:
+            continue
+        if _take_names(target, taken, at):
+            made.append(target)
+    if problems is None:
+        found.raise_any()
+    return Inventory(made)
+
+
+def _take_names(target: Target, taken: dict[str, str], at: At) -> bool:
+    """Note every name of `target` that another has already. False when there is one."""
+    clash = False
+    for index, name in enumerate(target.names):
+        if name in taken:
+            place = at if index == 0 else at.child("aliases").child(index - 1)
+            place.wrong(f'"{name}" is already a name of target "{taken[name]}"')
+            clash = True
+    if not clash:
+        taken.update(dict.fromkeys(target.names, target.name))
+    return not clash
