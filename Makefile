@@ -1,0 +1,96 @@
+# Two commands matter: `make run` (a demo world on loopback) and `make test` (everything CI checks).
+
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO ?= demo
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+
+export PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+
+.PHONY: help run test packages lint types format unit bench soak fuzz clean distclean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run      a small world on loopback: directory, CAs, a target, the gateway; Ctrl-C ends it'
+	@echo 'make test     install what the tests need, then lint, types and all tests (what CI runs)'
+	@echo 'make unit     the unit tests only, in seconds'
+	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
+	@echo 'make bench    tests/bench: speed and memory, figures for docs/'
+	@echo 'make soak     tests marked soak: large or long'
+	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make clean    remove what was built   make distclean   and .venv'
+
+# The environment, made once and brought up to date when the metadata changes.
+.venv/.made: .ci/venv
+	@.ci/venv
+	@touch $@
+
+.venv/.run-installed: .venv/.made setup.cfg pyproject.toml
+	@echo 'installing bastion into .venv'
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.test-installed: .venv/.made setup.cfg pyproject.toml
+	@echo 'installing bastion and the test tools into .venv'
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ .venv/.run-installed
+
+run: .venv/.run-installed
+	@exec $(BIN)/bastion demo --dir $(DEMO)
+
+packages:
+	@.ci/packages
+
+test: .venv/.test-installed packages
+	@$(MAKE) --no-print-directory --keep-going lint all-tests \
+		&& echo 'make test: passed' \
+		|| { echo 'make test: FAILED'; exit 1; }
+
+.PHONY: all-tests
+all-tests: .venv/.test-installed
+	$(BIN)/python -m pytest -m 'not soak' -rs $(PYTEST_ARGS)
+
+unit: .venv/.test-installed
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+lint: .venv/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+types: .venv/.test-installed
+	$(BIN)/mypy
+
+format: .venv/.test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.test-installed packages
+	@echo 'bench: running every tests/bench/bench_*.py, one after the other'
+	@found=; for file in tests/bench/bench_*.py; do \
+		[ -e "$$file" ] || continue; found=yes; \
+		echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" || exit 1; \
+	done; [ -n "$$found" ] || echo 'bench: tests/bench holds no benchmark yet'
+
+soak: .venv/.test-installed packages
+	@echo 'soak: running the tests marked soak (large or long), with durations'
+	@$(BIN)/python -m pytest -m soak --durations=0 $(PYTEST_ARGS); code=$$?; \
+		[ $$code -ne 5 ] || { echo 'soak: no test is marked soak yet'; exit 0; }; exit $$code
+
+fuzz: .venv/.test-installed
+	@echo 'fuzz: running every tests/fuzz/fuzz_*.py for $(FUZZ_SECONDS) s each'
+	@found=; for file in tests/fuzz/fuzz_*.py; do \
+		[ -e "$$file" ] || continue; found=yes; \
+		echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" --seconds $(FUZZ_SECONDS) || exit 1; \
+	done; [ -n "$$found" ] || echo 'fuzz: tests/fuzz holds no fuzzer yet'
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results $(DEMO)
+	find bastion tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv
