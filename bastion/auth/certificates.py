@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from bastion.auth.restrictions import ALL_PERMITS, AddressList, Restrictions, wildcard_match
+from bastion.auth.restrictions import AddressList, Restrictions, wildcard_match
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.wire.certificates import (
     CA_SIGNATURE_ALGORITHMS,
@@ -21,6 +21,7 @@ from bastion.wire.certificates import (
     CertificateKind,
 )
 from bastion.wire.data import Reader
+from bastion.wire.key_options import ALL_PERMITS
 from bastion.wire.keys import PublicKey
 
 FORCE_COMMAND = "force-command"
@@ -32,7 +33,7 @@ VERIFY_REQUIRED = "verify-required"
 class CertificateFacts:
     """What a checked user certificate says, for audit and policy.
 
-    `fingerprint` is the certified key's. `valid_before` None = no end. `source_addresses` None = option absent.
+    `fingerprint` is of the certified key; `valid_before` None = no end; `source_addresses` None = absent.
     """
 
     key_id: str

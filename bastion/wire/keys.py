@@ -344,16 +344,20 @@ class AuthorizedKey:
     comment: str = ""
 
 
+def decode_base64(text: str) -> bytes:
+    """Strict base64: no blanks, no stray characters, right padding. Raises ProtocolError."""
+    try:
+        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except ValueError:
+        raise ProtocolError("key is not base64") from None
+
+
 def parse_public_line(text: str) -> tuple[PublicKey, str]:
     """Read `type base64 [comment]`; the type and the blob's own type must agree. Raises ProtocolError."""
     words = text.split(None, 2)
     if len(words) < 2 or words[0] not in KEY_TYPES:
         raise ProtocolError("a supported key type and a base64 key were expected")
-    try:
-        blob = binascii.a2b_base64(words[1].encode("ascii"), strict_mode=True)
-    except (ValueError, UnicodeEncodeError):
-        raise ProtocolError("key is not base64") from None
-    key = PublicKey.parse(blob)
+    key = PublicKey.parse(decode_base64(words[1]))
     if key.type != words[0]:
         raise ProtocolError("key type differs from the key's own")
     return key, words[2].strip() if len(words) > 2 else ""

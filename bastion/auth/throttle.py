@@ -1,0 +1,288 @@
+"""Turning away floods and guessing (L1, pure): the clock and the dice are arguments.
+
+`StartupLimiter` bounds connections that have not logged in yet (sshd's MaxStartups). `Penalties` slows
+guessing per (source, account), so that one engineer's wrong passwords do not lock out the office behind the
+same address; a source alone is penalised only for many distinct failing accounts (design.md section 8).
+Invariant: memory is bounded whatever the peers do, and what is forgotten first is what did least harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import ipaddress
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bastion.auth.restrictions import normal_address
+from bastion.clock import Clock
+from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
+
+MAX_ENTRIES = 65_536
+"""Records per table. A record is about 250 bytes with its key: both tables full are 33 MB."""
+
+EVICTED_AT_ONCE = MAX_ENTRIES // 16
+"""Records dropped when a table is full, so that the search for them is paid once per 4096 insertions."""
+
+
+def source_block(address: str) -> str:
+    """What counts as one source: an IPv4 address, an IPv6 /64 (one customer's smallest network)."""
+    try:
+        peer = normal_address(address)
+    except ProtocolError:
+        return "?"
+    if isinstance(peer, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(peer) >> 64 << 64, 64)))
+    return str(peer)
+
+
+class Startup:
+    """One admitted connection that has not logged in yet. `release` when it has or is gone; twice is once."""
+
+    __slots__ = ("_block", "_limiter")
+
+    def __init__(self, limiter: StartupLimiter, block: str) -> None:
+        self._limiter: StartupLimiter | None = limiter
+        self._block = block
+
+    def release(self) -> None:
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter._release(self._block)
+
+
+class StartupLimiter:
+    """Random early drop of unauthenticated connections: `begin:rate:full` of sshd_config(5) MaxStartups.
+
+    From `begin` waiting connections on, `rate` per cent of new ones are refused, rising to all at `full`.
+    `per_source` bounds one source block. `random` gives floats in [0, 1).
+    """
+
+    def __init__(
+        self,
+        random: Callable[[], float],
+        begin: int = 100,
+        rate: int = 30,
+        full: int = 1000,
+        per_source: int = 100,
+    ) -> None:
+        if not (0 < begin <= full and 0 <= rate <= 100 and per_source > 0):
+            raise ValueError("startup limits need 0 < begin <= full, a rate in per cent and a source limit")
+        self._random = random
+        self._begin, self._rate, self._full, self._per_source = begin, rate, full, per_source
+        self._sources: dict[str, int] = {}
+        self.waiting = 0
+
+    def admit(self, address: str) -> Startup:
+        """Count one new connection, or raise Refused(STARTUPS or SOURCE_STARTUPS) and count nothing."""
+        block = source_block(address)
+        if self._sources.get(block, 0) >= self._per_source:
+            raise Refused(LimitReason.SOURCE_STARTUPS, "too many unfinished logins from your address")
+        if self._random() * 100 < self._chance():
+            raise Refused(LimitReason.STARTUPS, "too many unfinished logins, try again in a moment")
+        self.waiting += 1
+        self._sources[block] = self._sources.get(block, 0) + 1
+        return Startup(self, block)
+
+    def _chance(self) -> float:
+        """Per cent of connections to refuse now: a straight line from rate at begin to 100 at full."""
+        if self.waiting < self._begin:
+            return 0.0
+        if self.waiting >= self._full:
+            return 100.0
+        return self._rate + (100 - self._rate) * (self.waiting - self._begin) / (self._full - self._begin)
+
+    def _release(self, block: str) -> None:
+        self.waiting -= 1
+        left = self._sources[block] - 1
+        if left:
+            self._sources[block] = left
+        else:
+            del self._sources[block]
+
+
+@dataclass(frozen=True, slots=True)
+class PenaltyLimits:
+    """Seconds and counts. After `free` failures of a pair each further one blocks the pair, doubling.
+
+    `accounts` distinct failing accounts of one source within `window` block the source for `source_block`,
+    doubling. A record is forgotten `forget` seconds after its last failure or the end of its block.
+    """
+
+    free: int = 5
+    first_block: float = 5.0
+    longest_block: float = 600.0
+    accounts: int = 20
+    window: float = 600.0
+    source_block: float = 60.0
+    longest_source_block: float = 3600.0
+    forget: float = 1800.0
+
+
+# Offering a key that is not accepted is how every client with several keys begins, and keys are not guessed.
+# Those offers cost nothing whatever the account, so that penalties do not tell known names from unknown ones.
+_FREE_WITH_KEYS = frozenset(AuthReason) - {
+    AuthReason.BAD_SIGNATURE,
+    AuthReason.KEY_MALFORMED,
+    AuthReason.CERT_MALFORMED,
+    AuthReason.TOO_MANY_ATTEMPTS,
+}
+# Nobody's guess: our own trouble, an unfinished login, an attempt that was not judged.
+_FREE_ALWAYS = frozenset(
+    (
+        AuthReason.OK,
+        AuthReason.PARTIAL,
+        AuthReason.DIRECTORY_UNAVAILABLE,
+        AuthReason.DIRECTORY_TIMEOUT,
+        AuthReason.INTERNAL_ERROR,
+        AuthReason.THROTTLED,
+        AuthReason.METHOD_NOT_OFFERED,
+        AuthReason.KEY_NOT_AUTHORISED,
+        AuthReason.KEY_UNSUPPORTED,
+        AuthReason.SK_KEY_REFUSED,
+    )
+)
+_KEY_METHODS = frozenset(("publickey", "certificate", "none"))
+
+
+class _Record:
+    """Failures of a pair or blocks of a source: `count` so far, `last` seen, blocked before `until`."""
+
+    __slots__ = ("bits", "count", "last", "since", "until")
+
+    def __init__(self, now: float) -> None:
+        self.count = 0
+        self.last = self.since = now
+        self.until = 0.0
+        self.bits = 0
+
+
+class _Table:
+    """At most MAX_ENTRIES records by key."""
+
+    def __init__(self, forget: float, limit: int) -> None:
+        self._forget = forget
+        self._limit = limit
+        self._records: dict[bytes, _Record] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def find(self, key: bytes, now: float) -> _Record | None:
+        record = self._records.get(key)
+        if record is not None and now >= max(record.last, record.until) + self._forget:
+            del self._records[key]
+            return None
+        return record
+
+    def find_or_add(self, key: bytes, now: float) -> _Record:
+        record = self.find(key, now)
+        if record is None:
+            if len(self._records) >= self._limit:
+                self._evict(now)
+            record = self._records[key] = _Record(now)
+        return record
+
+    def drop(self, key: bytes) -> None:
+        self._records.pop(key, None)
+
+    def _evict(self, now: float) -> None:
+        """Forget the forgettable; when that is too little, the least harmful: unblocked, few, long ago."""
+        records = self._records
+        for key in [k for k, r in records.items() if now >= max(r.last, r.until) + self._forget]:
+            del records[key]
+        spare = max(1, self._limit // (MAX_ENTRIES // EVICTED_AT_ONCE))
+        surplus = len(records) - self._limit + spare
+        if surplus <= 0:
+            return
+
+        def harm(key: bytes) -> tuple[bool, int, int, float]:
+            record = records[key]
+            return record.until > now, record.count, record.bits.bit_count(), record.last
+
+        for key in heapq.nsmallest(surplus, records, key=harm):
+            del records[key]
+
+
+class Penalties:
+    """Who must wait. All times come from `clock.monotonic`; accounts are the typed names, kept as digests."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        limits: PenaltyLimits | None = None,
+        entries: int = MAX_ENTRIES,
+        secret: bytes = b"",
+    ) -> None:
+        self._clock = clock
+        # Keyed, so that nobody can choose names that fall on the same bit of a source's bitmap.
+        self._secret = secret or secrets.token_bytes(16)
+        self._limits = limits or PenaltyLimits()
+        self._pairs = _Table(self._limits.forget, entries)
+        self._sources = _Table(self._limits.forget, entries)
+
+    def __len__(self) -> int:
+        """Records held, for a gauge."""
+        return len(self._pairs) + len(self._sources)
+
+    def allows(self, source: str, account: str) -> bool:
+        """May an attempt for this account from this source be judged now?"""
+        return self.wait(source, account) == 0.0
+
+    def allows_source(self, source: str) -> bool:
+        """The same before a name is known: at accept."""
+        return self._left(self._sources, self._digest(source_block(source))) == 0.0
+
+    def wait(self, source: str, account: str) -> float:
+        """Seconds until `allows`; 0 = now."""
+        block = source_block(source)
+        pair = self._left(self._pairs, self._digest(block, account))
+        return max(pair, self._left(self._sources, self._digest(block)))
+
+    def failed(self, source: str, account: str, reason: AuthReason, method: str = "password") -> None:
+        """One attempt failed. Not every failure is a guess: see `_FREE_ALWAYS` and `_FREE_WITH_KEYS`."""
+        if reason in _FREE_ALWAYS or (method in _KEY_METHODS and reason in _FREE_WITH_KEYS):
+            return
+        now, limits = self._clock.monotonic(), self._limits
+        block = source_block(source)
+        pair = self._pairs.find_or_add(self._digest(block, account), now)
+        pair.count += 1
+        pair.last = now
+        excess = pair.count - limits.free
+        if excess > 0:
+            pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
+        self._count_account(block, account, now)
+
+    def succeeded(self, source: str, account: str) -> None:
+        """The pair's failures were typing errors. The source keeps its count: it clears nobody else."""
+        self._pairs.drop(self._digest(source_block(source), account))
+
+    def _count_account(self, block: str, account: str, now: float) -> None:
+        """Many distinct accounts failing from one source is spraying, whoever they are."""
+        limits = self._limits
+        record = self._sources.find_or_add(self._digest(block), now)
+        if now >= record.since + limits.window:
+            record.since, record.bits = now, 0
+        record.last = now
+        # A bitmap of 256 bits, one picked by the digest: fixed memory, and it never counts too many.
+        record.bits |= 1 << self._digest(block, account)[0]
+        if record.bits.bit_count() >= limits.accounts:
+            record.until = now + _doubled(limits.source_block, record.count, limits.longest_source_block)
+            record.count += 1
+            record.since, record.bits = now, 0
+
+    def _digest(self, block: str, account: str = "") -> bytes:
+        """A key of fixed size, however long a name is sent; its first byte picks the bitmap's bit."""
+        text = f"{block}\0{account}".encode("utf-8", "backslashreplace")
+        return hashlib.blake2b(text, digest_size=12, key=self._secret).digest()
+
+    def _left(self, table: _Table, key: bytes) -> float:
+        now = self._clock.monotonic()
+        record = table.find(key, now)
+        return 0.0 if record is None else max(0.0, record.until - now)
+
+
+def _doubled(first: float, times: int, longest: float) -> float:
+    """`first` doubled `times` times, at most `longest`; the exponent is bounded before it is used."""
+    return min(longest, first * float(1 << min(times, 32)))

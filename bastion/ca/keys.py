@@ -1,0 +1,111 @@
+"""Key files: private keys that only their owner can read, and lists of public keys (L2).
+
+Invariant: a private key file that group or others can read, write or run is refused before its content is
+used, with the command that repairs it. Nothing of a private key reaches an error text.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from bastion.errors import ConfigError, ProtocolError
+from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
+from bastion.wire.keys import MAX_PRIVATE_KEY_FILE, PrivateKey, PublicKey, decode_base64, parse_public_line
+
+MAX_PUBLIC_FILE = 1024 * 1024
+"""Bytes of a file with public keys: 10 000 ed25519 keys with comments."""
+
+
+def load_private_key(path: str | os.PathLike[str], passphrase: bytes | None = None) -> PrivateKey:
+    """Load an OpenSSH or PEM private key. Raises ConfigError that names the file, its mode and the chmod."""
+    data = _read(path, MAX_PRIVATE_KEY_FILE, private=True)
+    try:
+        return PrivateKey.from_bytes(data, passphrase)
+    except ProtocolError as error:
+        raise ConfigError(
+            os.fspath(path), 0, "", error.text, "OpenSSH or PEM, ed25519, ecdsa or rsa"
+        ) from None
+
+
+def load_public_keys(path: str | os.PathLike[str]) -> tuple[PublicKey, ...]:
+    """Load `type base64 [comment]` lines, such as trusted CAs; blank lines and # are skipped.
+
+    Raises ConfigError with file and line; a file without any key is an error too, because "no CA" must be
+    written in the configuration and not happen by an empty file.
+    """
+    keys: list[PublicKey] = []
+    for number, line in enumerate(read_text_lines(path), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            keys.append(parse_public_line(line.strip())[0])
+        except ProtocolError as error:
+            raise ConfigError(os.fspath(path), number, "", error.text, "type base64 [comment]") from None
+    if not keys:
+        raise ConfigError(os.fspath(path), 0, "", "the file holds no key")
+    return tuple(keys)
+
+
+def load_certificate(path: str | os.PathLike[str]) -> Certificate:
+    """Load the one certificate of a -cert.pub file. Raises ConfigError."""
+    lines = [line for line in read_text_lines(path) if line.strip() and not line.lstrip().startswith("#")]
+    words = lines[0].split(None, 2) if len(lines) == 1 else []
+    if len(words) < 2 or words[0] not in CERTIFICATE_TYPES:
+        raise ConfigError(os.fspath(path), 0, "", "not one OpenSSH certificate")
+    try:
+        certificate = Certificate.parse(decode_base64(words[1]))
+    except ProtocolError as error:
+        raise ConfigError(os.fspath(path), 0, "", error.text) from None
+    if certificate.type != words[0]:
+        raise ConfigError(os.fspath(path), 0, "", "certificate type differs from the certificate's own")
+    return certificate
+
+
+def write_private_key(path: str | os.PathLike[str], key: PrivateKey, comment: str = "") -> None:
+    """Write a new key file (0600) and its .pub beside it. Never overwrites: FileExistsError."""
+    _write_new(Path(path), key.openssh_bytes(), 0o600)
+    _write_new(Path(f"{os.fspath(path)}.pub"), (key.public.line(comment) + "\n").encode(), 0o644)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_text_lines(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of a UTF-8 file of at most MAX_PUBLIC_FILE bytes. Raises ConfigError."""
+    try:
+        return _read(path, MAX_PUBLIC_FILE, private=False).decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise ConfigError(os.fspath(path), 0, "", "not a text file in UTF-8") from None
+
+
+def _read(path: str | os.PathLike[str], limit: int, private: bool) -> bytes:
+    """Read a regular file of at most `limit` bytes; the mode is that of the file that was opened."""
+    name = os.fspath(path)
+    try:
+        # O_NONBLOCK: a FIFO in the place of the file must not hang the start.
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(name, 0, "", "not a regular file")
+        if private and mode & 0o077:
+            raise ConfigError(
+                name, 0, "", f"private key is open to others (mode {mode:04o}); run: chmod 600 {name}"
+            )
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise ConfigError(name, 0, "", f"longer than {limit} bytes")
+    return data

@@ -1,0 +1,102 @@
+"""Writing known_hosts: what `bastion target pin` does (L2).
+
+Invariant: the file is replaced as a whole or not at all, keeps mode 0600, and no line that is not about the
+pinned host changes. Two pins at once are serialised by a lock on the directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bastion.ca.keys import read_text_lines
+from bastion.ca.known_hosts import HASH_MAGIC, KnownHosts, Line, Marker, hash_name, lookup_name
+from bastion.errors import ConfigError
+from bastion.wire.keys import PublicKey
+
+SALT_BYTES = 20  # OpenSSH's: the size of the SHA-1 digest
+
+
+def pin(
+    path: str | os.PathLike[str],
+    host: str,
+    port: int,
+    key: PublicKey,
+    *,
+    replace: bool = False,
+    hashed: bool = False,
+    salt: Callable[[int], bytes] = secrets.token_bytes,
+) -> bool:
+    """Trust `key` for `host`; returns False when it already was. The file is made when it is missing.
+
+    `replace` forgets the host's other plain keys, which is how a changed key is accepted. Raises ConfigError
+    for a file that cannot be read, and for an old key that is pinned by a pattern, naming the line to edit.
+    """
+    name = lookup_name(host, port)
+    if not host or key.is_security_key or any(c in name for c in ",*?!| \t\r\n#@"):
+        raise ConfigError(os.fspath(path), 0, "", "not a host name and host key that can be pinned")
+    target = Path(os.path.realpath(path))
+    with _locked(target.parent):
+        lines = read_text_lines(target) if target.exists() else []
+        known = KnownHosts.parse("\n".join(lines), os.fspath(path))
+        about = [line for line in known.lines if line.marker is Marker.NONE and line.matches(name)]
+        present = any(line.key == key for line in about)
+        if replace:
+            for line in about:
+                if line.key != key:
+                    lines[line.number - 1] = _without(line, name, lines[line.number - 1], os.fspath(path))
+        elif present:
+            return False
+        kept = [text for text in lines if text.strip()]
+        if not present:
+            written = hash_name(name, salt(SALT_BYTES)) if hashed else name
+            kept.append(f"{written} {key.line()}")
+        _replace_file(target, "\n".join(kept) + "\n")
+        return not present
+
+
+def _without(line: Line, name: str, text: str, source: str) -> str:
+    """The line's text without `name`; "" when nothing else was on it."""
+    if line.patterns.startswith(HASH_MAGIC):
+        return ""
+    names = line.patterns.split(",")
+    left = [other for other in names if other.lower() != name]
+    if len(left) == len(names):
+        raise ConfigError(
+            source, line.number, "", "the old key is pinned by a pattern; edit the line by hand"
+        )
+    positive = [other for other in left if not other.startswith("!")]
+    return text.replace(line.patterns, ",".join(left), 1) if positive else ""
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(os.fspath(directory), 0, "", f"cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace_file(target: Path, text: str) -> None:
+    """Write beside, sync, rename: a reader sees the old file or the new one, a crash leaves one of them."""
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,89 @@
+"""What a target's sshd needs to work behind the gateway, as text to paste (L2, pure text)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from bastion.wire.keys import PublicKey
+
+CA_FILE = "/etc/ssh/bastion_upstream_ca.pub"
+PENALTIES_SINCE = (9, 8)
+"""sshd versions below do not know PerSourcePenaltyExemptList and refuse to start with it."""
+
+MAX_SESSIONS = 128
+"""Channels per connection that the gateway lets through (design.md section 8)."""
+
+MAX_STARTUPS = "100:30:1000"
+"""sshd's default of 10:30:100 counts per daemon, and all engineers come from the gateway at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What is known of the gateway and of the target's sshd. `version` None = unknown."""
+
+    upstream_ca: PublicKey
+    egress_addresses: Collection[str] = ()
+    version: tuple[int, int] | None = None
+    principals_file: str = ""
+
+
+def target_config(facts: TargetFacts) -> str:
+    """Shell and sshd_config lines, commented, in the order in which an administrator does them."""
+    sources = ",".join(facts.egress_addresses)
+    parts = [
+        f"# 1. The gateway's upstream CA, public half, in {CA_FILE}:",
+        f"#    {facts.upstream_ca.line('bastion-upstream-ca')}",
+        "",
+        "# 2. In /etc/ssh/sshd_config, above the first Match block:",
+        f"TrustedUserCAKeys {CA_FILE}",
+        *_principals(facts.principals_file),
+        f"MaxStartups {MAX_STARTUPS}",
+        *_penalties(facts, sources),
+        *_sessions(sources),
+        "",
+        "# 3. Check and reload: sshd -t && systemctl reload ssh",
+        "#    Its log then shows each login with the engineer and the session: ID alice k3v2m5q7p2r4t6w8",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _principals(path: str) -> list[str]:
+    if path:
+        return [
+            "# The accounts' lists of principals; a certificate's one principal is the account's name.",
+            f"AuthorizedPrincipalsFile {path}",
+        ]
+    return [
+        "# Without AuthorizedPrincipalsFile a certificate logs in to the account that is its principal,",
+        "# which is what the gateway writes. If the option is set, each list must hold the account's name.",
+    ]
+
+
+def _penalties(facts: TargetFacts, sources: str) -> list[str]:
+    if facts.version is not None and facts.version < PENALTIES_SINCE:
+        return []
+    if not sources:
+        return ["# OpenSSH 9.8 and later: PerSourcePenaltyExemptList <the gateway's addresses>"]
+    line = f"PerSourcePenaltyExemptList {sources}"
+    if facts.version is None:
+        return [
+            "# All engineers share the gateway's addresses: one failing login must not shut out the others.",
+            "# Only for OpenSSH 9.8 and later (older ones refuse the option); see: ssh -V",
+            f"#{line}",
+        ]
+    return [
+        "# All engineers share the gateway's addresses: one failing login must not shut out the others.",
+        line,
+    ]
+
+
+def _sessions(sources: str) -> list[str]:
+    if not sources:
+        return [f"MaxSessions {MAX_SESSIONS}"]
+    return [
+        "",
+        "# At the end of the file:",
+        f"Match Address {sources}",
+        f"    MaxSessions {MAX_SESSIONS}",
+    ]
