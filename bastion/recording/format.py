@@ -1,0 +1,350 @@
+"""Recording format v1: the bytes of a file (L1, pure). For readers: docs/recording-format.md.
+
+A file is a preamble, one header block, any number of event blocks and, when the session ended in order,
+one end block. One burst = one block = one write(2). Every byte stands under a CRC32: the preamble and each
+block's head under one of their own (so that a length is believed only after it was checked), the whole
+block under the one in its foot. The foot's place is where a seal will stand: `suite` in the head says which.
+
+Invariant: nothing here allocates by a length that was not compared with MAX_BLOCK or with bytes that are
+already there. Integers are unsigned and big-endian. Times are microseconds since the session's start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from typing import Any, Self
+from zlib import crc32
+
+from bastion.errors import BastionError
+
+MAGIC = b"\x89BREC\r\n\x1a"  # high bit, line ends and ^Z: a text-mode copy or a 7-bit path breaks it visibly
+VERSION = 1
+SYNC_SIZE = 8
+
+# A session's own traffic may hold bytes that look like blocks (someone prints a recording). Each file
+# therefore has random sync bytes that nobody inside the session knows; a reader that lost its place looks
+# for them.
+PREAMBLE = struct.Struct(">8sHH8sI")  # magic, version, zero, sync, crc32 of the 20 bytes before
+PREAMBLE_SIZE = PREAMBLE.size
+
+# sync, type, suite, zero, payload length, sequence, time of the first event, channel bytes seen so far
+HEAD = struct.Struct(">8sBBHIIQQ")
+HEAD_CRC = struct.Struct(">I")  # of the fields before
+HEAD_SIZE = HEAD.size + HEAD_CRC.size
+FOOT = struct.Struct(">II")  # crc32 of head and payload, length of the whole block (to walk backwards)
+FOOT_SIZE = FOOT.size
+
+EVENT_HEAD = struct.Struct(
+    ">BBBxIII"
+)  # kind, side, stream, channel, microseconds after the block's time, length
+EVENT_HEAD_SIZE = EVENT_HEAD.size
+
+GAP = struct.Struct(">BQQQQ")  # 1 when the gap goes on, bytes, messages, from, until
+
+# Worst case a reader allocates for one block. The recorder closes a block at 1 MiB, and the longest single
+# event is a channel request of 256 KiB written as escaped JSON (at most six bytes for one).
+MAX_BLOCK = 16 << 20
+
+SESSION_ID = re.compile(r"[a-z2-7]{16}")
+REF_LENGTH = 6
+
+
+class FormatError(BastionError):
+    """The bytes are no recording of a version this program knows. `text` is ours, never the file's bytes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class UnknownVersion(FormatError):
+    """The file is whole and was written by a later version of this program."""
+
+
+class BlockType(IntEnum):
+    HEADER = 1
+    EVENTS = 2
+    END = 3
+
+
+class Suite(IntEnum):
+    """What stands in the foot. Sealed and encrypted blocks will get numbers of their own."""
+
+    CRC32 = 0
+
+
+class Kind(IntEnum):
+    """What an event is."""
+
+    DATA = 1  # payload: channel bytes as they passed
+    GAP = 2  # payload: `Gap`, bytes that passed and were not kept
+    INJECTED = 3  # payload: the gateway's own text, shown to the client and never sent by the target
+    NOTE = 4  # payload: JSON object with "event", what happened on the channel or the connection
+
+
+class Direction(IntEnum):
+    """Which side a payload came from; the same numbers as the relay's sides."""
+
+    CLIENT = 0
+    TARGET = 1
+
+
+_BLOCK_TYPES = frozenset(int(kind) for kind in BlockType)
+_KINDS = frozenset(int(kind) for kind in Kind)
+
+
+def is_session_id(text: str) -> bool:
+    """True for 16 lower-case base32 characters: the only text that ever becomes a file name."""
+    return SESSION_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Who, from where, to what, by which rule: everything known when the session starts.
+
+    `started_at` is seconds since the epoch. `mode` is off, default or full; `input` tells whether what the
+    client typed is in the file. `extra` keeps what a later version wrote and this one does not know.
+    """
+
+    session_id: str
+    identity: str
+    uid: str
+    target: str
+    login: str
+    started_at: float
+    host: str = ""
+    port: int = 0
+    auth_methods: tuple[str, ...] = ()
+    key_fingerprint: str = ""
+    certificate_key_id: str = ""
+    certificate_serial: int = 0
+    certificate_ca: str = ""
+    source_address: str = ""
+    host_key_fingerprint: str = ""
+    rules: tuple[str, ...] = ()
+    door: str = ""
+    gateway_version: str = ""
+    mode: str = "default"
+    input: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """The short reference that people read to each other."""
+        return self.session_id[:REF_LENGTH]
+
+    @classmethod
+    def unknown(cls, session_id: str) -> Self:
+        """What stands in for a header that cannot be read, so that the rest of the file can be."""
+        return cls(session_id, identity="?", uid="?", target="?", login="?", started_at=0.0)
+
+    def document(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        return {**self.extra, **{k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read `document()` back; raises FormatError when a field is missing or has another type."""
+        values: dict[str, Any] = {}
+        for place in fields(cls):
+            if place.name == "extra" or place.name not in document:
+                continue
+            values[place.name] = _typed(place.name, document[place.name], str(place.type))
+        extra = {key: value for key, value in document.items() if key not in values}
+        try:
+            header = cls(**values, extra=extra)
+        except TypeError:
+            raise FormatError("the header lacks a field") from None
+        if not is_session_id(header.session_id):
+            raise FormatError("the header has no session id")
+        return header
+
+
+def _typed(name: str, value: Any, wanted: str) -> Any:
+    if wanted == "float" and type(value) in (int, float):
+        return float(value)
+    if wanted == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if wanted in ("str", "int", "bool") and type(value).__name__ == wanted:
+        return value
+    raise FormatError(f"the header field {name} has the wrong type")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The end block: what the whole session was. Bytes are channel bytes: in from the client, out to it."""
+
+    reason: str
+    ended_at: float
+    duration_us: int
+    blocks: int
+    events: int
+    channels: int
+    bytes_in: int
+    bytes_out: int
+    skipped: int
+
+    def document(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read `document()` back; raises FormatError when a field is missing or has another type."""
+        values = {}
+        for place in fields(cls):
+            if place.name not in document:
+                raise FormatError("the end block lacks a field")
+            values[place.name] = _typed(place.name, document[place.name], str(place.type))
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Bytes of one channel, side and stream that passed and were not kept, and when (microseconds).
+
+    `open`: the gap goes on after this record; the first record of a gap comes at once and counts nothing yet.
+    When the file is cut off before a record that is not open, an unknown number of bytes passed there.
+    """
+
+    open: bool
+    size: int
+    messages: int
+    from_us: int
+    until_us: int
+
+    def encode(self) -> bytes:
+        return GAP.pack(self.open, self.size, self.messages, self.from_us, self.until_us)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        if len(payload) != GAP.size or payload[0] > 1:
+            raise FormatError("a gap record has the wrong form")
+        flag, *numbers = GAP.unpack(payload)
+        return cls(bool(flag), *numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One event read from a file. Channel 0 is the connection itself; stream 0 is data, 1 extended data."""
+
+    kind: Kind
+    time_us: int
+    channel: int
+    direction: Direction
+    stream: int
+    payload: bytes
+
+    @property
+    def gap(self) -> Gap:
+        return Gap.parse(self.payload)
+
+    @property
+    def note(self) -> dict[str, Any]:
+        return parse_json(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A block's head, checked against its own CRC."""
+
+    type: BlockType
+    suite: Suite
+    length: int
+    sequence: int
+    time_us: int
+    seen: int
+
+    @property
+    def block_size(self) -> int:
+        return HEAD_SIZE + self.length + FOOT_SIZE
+
+
+def encode_json(document: Mapping[str, Any]) -> bytes:
+    """Compact ASCII JSON; lone surrogates survive as escapes."""
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":"), default=str).encode("ascii")
+
+
+def parse_json(payload: bytes) -> dict[str, Any]:
+    """A JSON object or FormatError, never another exception."""
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise FormatError("a metadata record is not JSON") from None
+    if not isinstance(document, dict):
+        raise FormatError("a metadata record is not a JSON object")
+    return document
+
+
+def encode_preamble(sync: bytes) -> bytes:
+    """The first 24 bytes of a file."""
+    if len(sync) != SYNC_SIZE:
+        raise ValueError("sync must be 8 bytes")
+    body = PREAMBLE.pack(MAGIC, VERSION, 0, sync, 0)[:-4]
+    return body + HEAD_CRC.pack(crc32(body))
+
+
+def parse_preamble(data: bytes) -> bytes:
+    """The sync bytes of the file. Raises FormatError for what is no recording or of a later version."""
+    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
+        raise FormatError("not a recording")
+    if len(data) < PREAMBLE_SIZE:
+        raise FormatError("the file ends inside its first 24 bytes")
+    _, version, zero, sync, check = PREAMBLE.unpack_from(data)
+    if crc32(data[: PREAMBLE_SIZE - 4]) != check:
+        raise FormatError("the file's first 24 bytes are damaged")
+    if version != VERSION or zero:
+        raise UnknownVersion(f"recording format version {version} is not known to this program")
+    return bytes(sync)
+
+
+def split_events(payload: bytes, block_time_us: int) -> Iterator[Recorded]:
+    """The events of one block. Raises FormatError for an event that is impossible, after those before it."""
+    at = 0
+    while at < len(payload):
+        if len(payload) - at < EVENT_HEAD_SIZE:
+            raise FormatError("an event's head is cut off")
+        kind, side, stream, channel, delta, length = EVENT_HEAD.unpack_from(payload, at)
+        at += EVENT_HEAD_SIZE
+        if kind not in _KINDS or side > 1 or stream > 1 or length > len(payload) - at:
+            raise FormatError("an event is of no known form")
+        body = payload[at : at + length]
+        at += length
+        yield Recorded(Kind(kind), block_time_us + delta, channel, Direction(side), stream, body)
+
+
+def encode_block(
+    sync: bytes,
+    kind: BlockType,
+    sequence: int,
+    time_us: int,
+    seen: int,
+    payload: list[bytes | memoryview],
+    length: int,
+) -> list[bytes | memoryview]:
+    """A block as buffers for writev: head, the payload's own buffers, foot. `length` is the payload's sum."""
+    if length > MAX_BLOCK:
+        raise ValueError("block too long")
+    head = HEAD.pack(sync, kind, Suite.CRC32, 0, length, sequence & 0xFFFFFFFF, time_us, seen)
+    head += HEAD_CRC.pack(crc32(head))
+    check = crc32(head)
+    for buffer in payload:
+        check = crc32(buffer, check)
+    return [head, *payload, FOOT.pack(check, HEAD_SIZE + length + FOOT_SIZE)]
+
+
+def parse_head(data: bytes, sync: bytes) -> Head | None:
+    """The head at the start of `data` when every field is possible and its CRC is right, else None."""
+    if len(data) < HEAD_SIZE or data[:SYNC_SIZE] != sync:
+        return None
+    _, kind, suite, zero, length, sequence, time_us, seen = HEAD.unpack_from(data)
+    if crc32(data[: HEAD.size]) != HEAD_CRC.unpack_from(data, HEAD.size)[0]:
+        return None
+    if kind not in _BLOCK_TYPES or suite != Suite.CRC32 or zero or length > MAX_BLOCK:
+        return None
+    return Head(BlockType(kind), Suite(suite), length, sequence, time_us, seen)

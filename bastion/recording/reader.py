@@ -1,0 +1,259 @@
+"""Reads a recording back (L1, pure: the open file is an argument).
+
+A file that its writer did not end is normal (a crash, a session still running): it reads up to the last whole
+block, and `torn_at` says where that was. Damage is different: bytes that were written and have changed, or
+blocks that are gone. It is listed with offsets, and what can still be read after it is.
+
+Invariant: an event comes out only from a block whose CRC is right, in the order of the block numbers; nothing
+but FormatError is raised for what a file holds, and at most one block (MAX_BLOCK) is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from zlib import crc32
+
+from bastion.recording.format import (
+    FOOT,
+    FOOT_SIZE,
+    HEAD_SIZE,
+    PREAMBLE_SIZE,
+    SYNC_SIZE,
+    BlockType,
+    FormatError,
+    Head,
+    Header,
+    Recorded,
+    Totals,
+    UnknownVersion,
+    parse_head,
+    parse_json,
+    parse_preamble,
+    split_events,
+)
+
+# How much is read at once while looking for the next block after damage.
+SEARCH_BYTES = 1 << 20
+
+# How far from the end the last block's head of an unfinished file is looked for: a block is closed at 1 MiB.
+TAIL_SEARCH_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where a file is not what was written, as a byte offset, and in what way."""
+
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What the end of a file tells without reading the rest.
+
+    `totals` is None for an unfinished file; `time_us` and `seen` are those of the last block found.
+    """
+
+    totals: Totals | None
+    time_us: int
+    seen: int
+
+
+class Reader:
+    """One recording. Iterate for its events; `totals`, `damage` and `torn_at` are complete afterwards."""
+
+    def __init__(self, source: BinaryIO, session_id: str = "") -> None:
+        """Read the header; `session_id` stands in when it is damaged.
+
+        Raises FormatError when the file is no recording, too short for a header, or of a later version.
+        """
+        self._source = source
+        self._size = source.seek(0, 2)
+        self.damage: list[Damage] = []
+        self.torn_at: int | None = None
+        self.totals: Totals | None = None
+        self._sync = self._find_sync()
+        self._first = PREAMBLE_SIZE
+        self.header = self._read_header(session_id)
+        self._header_damage = list(self.damage)
+
+    @property
+    def state(self) -> str:
+        """`complete`, `truncated` (no end block) or `damaged`; true after the events have been iterated."""
+        if self.damage:
+            return "damaged"
+        return "complete" if self.totals is not None else "truncated"
+
+    def __iter__(self) -> Iterator[Recorded]:
+        expected = 1
+        position = self._first
+        ended = False
+        self.damage[:] = self._header_damage
+        self.torn_at = self.totals = None
+        while position < self._size:
+            if ended:
+                self._damaged(position, "bytes after the end block")
+                return
+            head = self._head(position)
+            if head is None:
+                found = self._after_damage(position)
+                if found is None:
+                    return
+                position = found
+                continue
+            payload = self._payload(position, head)
+            if payload is None and self._is_torn(position, head):
+                self.torn_at = position
+                return
+            if head.sequence < expected:
+                self._damaged(position, f"block {head.sequence} stands where {expected} should")
+            else:
+                if head.sequence > expected:
+                    self._damaged(position, f"{head.sequence - expected} blocks before this one are missing")
+                expected = head.sequence + 1
+                yield from self._events(position, head, payload)
+            position += head.block_size
+            ended = head.type is BlockType.END
+        if self.totals is None:
+            self.torn_at = position
+
+    def _events(self, position: int, head: Head, payload: bytes | None) -> Iterator[Recorded]:
+        if payload is None:
+            self._damaged(position, f"block {head.sequence} is damaged")
+            return
+        try:
+            if head.type is BlockType.EVENTS:
+                yield from split_events(payload, head.time_us)
+            elif head.type is BlockType.END:
+                self.totals = Totals.from_document(parse_json(payload))
+            else:
+                raise FormatError("a second header block")
+        except FormatError as error:
+            self._damaged(position, f"block {head.sequence}: {error.text}")
+
+    def tail(self) -> Tail:
+        """The end block, or what the last whole head says, found from the end of the file."""
+        foot = self._at(self._size - FOOT_SIZE, FOOT_SIZE) if self._size >= FOOT_SIZE else b""
+        if len(foot) == FOOT_SIZE:
+            _, length = FOOT.unpack(foot)
+            if HEAD_SIZE + FOOT_SIZE <= length <= self._size:
+                head = self._head(self._size - length)
+                if head is not None and head.block_size == length:
+                    return Tail(self._end(self._size - length, head), head.time_us, head.seen)
+        start = max(self._first, self._size - TAIL_SEARCH_BYTES)
+        data = self._at(start, self._size - start)
+        place = data.rfind(self._sync)
+        while place >= 0:
+            head = parse_head(data[place : place + HEAD_SIZE], self._sync)
+            if head is not None:
+                return Tail(None, head.time_us, head.seen)
+            place = data.rfind(self._sync, 0, place + SYNC_SIZE - 1)
+        return Tail(None, 0, 0)
+
+    def _end(self, position: int, head: Head) -> Totals | None:
+        payload = self._payload(position, head) if head.type is BlockType.END else None
+        try:
+            return None if payload is None else Totals.from_document(parse_json(payload))
+        except FormatError:
+            return None
+
+    # -- pieces of the file
+
+    def _at(self, offset: int, size: int) -> bytes:
+        self._source.seek(offset)
+        return self._source.read(size)
+
+    def _head(self, position: int) -> Head | None:
+        return parse_head(self._at(position, HEAD_SIZE), self._sync)
+
+    def _payload(self, position: int, head: Head) -> bytes | None:
+        """The block's payload when all of it is there and its CRC is right, else None."""
+        if position + head.block_size > self._size:
+            return None
+        block = self._at(position, head.block_size)
+        body = memoryview(block)[:-FOOT_SIZE]
+        if len(block) != head.block_size or FOOT.unpack_from(block, len(body)) != (crc32(body), len(block)):
+            return None
+        return bytes(body[HEAD_SIZE:])
+
+    def _is_torn(self, position: int, head: Head) -> bool:
+        """Cut off by the end of the file, or (after a power loss) zeros where the block should end."""
+        end = position + head.block_size
+        return end > self._size or (end == self._size and not any(self._at(end - FOOT_SIZE, FOOT_SIZE)))
+
+    def _after_damage(self, position: int) -> int | None:
+        """No head at `position`: the tail is torn, or this is damage. The next block's offset, or None."""
+        if self._size - position < HEAD_SIZE and self._sync.startswith(self._at(position, SYNC_SIZE)):
+            self.torn_at = position
+            return None
+        if not self._anything_but_zeros(position):
+            self.torn_at = position
+            return None
+        found = self._search(position + 1)
+        lost = (self._size if found is None else found) - position
+        self._damaged(position, f"{lost} bytes are no block")
+        return found
+
+    def _anything_but_zeros(self, position: int) -> bool:
+        while chunk := self._at(position, SEARCH_BYTES):
+            if chunk.count(0) != len(chunk):
+                return True
+            position += len(chunk)
+        return False
+
+    def _search(self, position: int) -> int | None:
+        """The offset of the next good head at or after `position`.
+
+        Whoever was inside the session does not know the sync bytes, so channel bytes cannot pose as a block.
+        """
+        while len(chunk := self._at(position, SEARCH_BYTES)) >= HEAD_SIZE:
+            place = chunk.find(self._sync)
+            while place >= 0:
+                if self._head(position + place) is not None:
+                    return position + place
+                place = chunk.find(self._sync, place + 1)
+            position += len(chunk) - SYNC_SIZE + 1
+        return None
+
+    def _find_sync(self) -> bytes:
+        start = self._at(0, PREAMBLE_SIZE)
+        try:
+            return parse_preamble(start)
+        except UnknownVersion:
+            raise
+        except FormatError:
+            # One changed byte must not cost the recording: the first block begins with the same sync bytes.
+            sync = self._at(PREAMBLE_SIZE, SYNC_SIZE)
+            head = parse_head(self._at(PREAMBLE_SIZE, HEAD_SIZE), sync)
+            if head is None or head.type is not BlockType.HEADER:
+                raise
+            self.damage.append(Damage(0, "the first 24 bytes are damaged"))
+            return sync
+
+    def _read_header(self, session_id: str) -> Header:
+        head = self._head(self._first)
+        if head is not None and self._first + head.block_size > self._size:
+            raise FormatError("the file ends inside its header")
+        if head is None and self._size - self._first < HEAD_SIZE:
+            raise FormatError("the file ends before its header")
+        try:
+            if head is None or head.type is not BlockType.HEADER or head.sequence != 0:
+                raise FormatError("the header block is damaged")
+            payload = self._payload(self._first, head)
+            if payload is None:
+                raise FormatError("the header block is damaged")
+            header = Header.from_document(parse_json(payload))
+        except FormatError as error:
+            self._damaged(self._first, error.text)
+            header = Header.unknown(session_id)
+        if head is not None:
+            self._first += head.block_size
+        else:
+            found = self._search(self._first)
+            self._first = self._size if found is None else found
+        return header
+
+    def _damaged(self, offset: int, text: str) -> None:
+        self.damage.append(Damage(offset, text))

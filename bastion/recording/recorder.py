@@ -1,0 +1,311 @@
+"""The recorder of one session (L1, pure): takes what passes, gives back blocks to write before forwarding.
+
+The order of a burst: every `data` and `event` of it, then one `take`, whose buffers go to one writev(2),
+then the burst is forwarded. `data` is the hot path: plain ints and list appends; channel bytes are kept by
+reference and never copied here, so they must stay unchanged until the buffers of `take` are written.
+
+Invariant: what the client receives is in the blocks handed out before it, unless the rate rule (bulk.py)
+skipped it, and then a gap record says so. Nothing here waits or writes; the clock is an argument.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum, IntEnum
+from typing import Any, Final
+
+from bastion.clock import Clock
+from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.bulk import PROGRESS_SECONDS, SETTLE_SECONDS, Bytes, Flow, Mode, RecordingPolicy
+from bastion.recording.format import (
+    EVENT_HEAD,
+    EVENT_HEAD_SIZE,
+    SYNC_SIZE,
+    BlockType,
+    Direction,
+    Gap,
+    Header,
+    Kind,
+    Totals,
+    encode_block,
+    encode_json,
+    encode_preamble,
+)
+
+# A block is closed at this size even when the burst goes on. A burst is one read (at most 512 KiB), so only a
+# caller that never calls `take` meets this.
+CUT_BYTES = 1 << 20
+
+# Above this number of buffers a block is joined: writev takes 1024 (IOV_MAX), and many means small.
+JOIN_OVER = 512
+
+MAX_DELTA_US = 0xFFFFFFFF  # what the event's time field holds: 71 minutes within one block
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class Recorder:
+    """Turns one session's bytes and events into blocks. One per session, used from one thread.
+
+    `seen` (bytes in, bytes out), `skipped`, `events`, `blocks`, `channels` are plain ints, readable any time.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        clock: Clock,
+        policy: RecordingPolicy | None = None,
+        sync: bytes | None = None,
+    ) -> None:
+        policy = policy or RecordingPolicy()
+        self.header: Final = header
+        self.policy: Final = policy
+        self.seen = [0, 0]  # channel bytes by direction, kept or not
+        self.skipped = 0  # bytes in gap records so far
+        self.events = 0
+        self.blocks = 0
+        self.channels = 0
+        self.finished = False
+        self._clock = clock
+        self._monotonic = clock.monotonic
+        self._start = clock.monotonic()
+        kept = policy.mode is not Mode.OFF
+        self._keeps = (kept and policy.input, kept)
+        self._limited = policy.mode is Mode.DEFAULT
+        self._burst = float(policy.burst_bytes)
+        self._rate = float(policy.sustained_bytes)
+        self._flows: dict[int, Flow] = {}
+        self._gapped: dict[Flow, None] = {}
+        self._parts: list[Bytes] = []
+        self._size = 0
+        self._base_us = 0
+        self._sync = secrets.token_bytes(SYNC_SIZE) if sync is None else sync
+        self._ready: list[Bytes] = [encode_preamble(self._sync)]
+        document = encode_json({**header.document(), "mode": policy.mode.value, "input": policy.input})
+        self._emit(BlockType.HEADER, 0, [document], len(document))
+
+    # -- the hot path
+
+    def data(self, channel_id: int, direction: int, stream: int, data: Bytes) -> None:
+        """Channel bytes that are about to be forwarded. Raises RecorderFailed after `finish`.
+
+        `direction` 0 came from the client, 1 from the target; `stream` 0 is data, 1 extended data.
+        """
+        if self.finished:
+            raise RecorderFailed(RecorderReason.WRITE_FAILED, "the recording has already ended")
+        size = len(data)
+        if stream > 1:  # RFC 4254 section 5.2 names type 1 (stderr) only; others are kept beside it
+            stream = 1
+        self.seen[direction] += size
+        if not self._keeps[direction]:
+            return
+        now = self._monotonic()
+        if self._limited:
+            flow = self._flows.get(channel_id << 1 | direction)
+            if flow is None:
+                flow = self._flows[channel_id << 1 | direction] = Flow(channel_id, direction, now)
+            level = flow.level - (now - flow.at) * self._rate
+            if level < 0.0:
+                level = 0.0
+            flow.at = now
+            if level + size > self._burst:
+                flow.level = self._burst
+                self._skip(flow, stream, data, size, now)
+                return
+            flow.level = level + size
+            if flow.gap:
+                self._end_gap(flow, int(self._burst - flow.level), now)
+        self._append(Kind.DATA, channel_id, direction, stream, data, now)
+
+    def _append(
+        self, kind: Kind, channel_id: int, direction: int, stream: int, payload: Bytes, now: float
+    ) -> None:
+        offset = int((now - self._start) * 1e6)
+        if not self._parts:
+            self._base_us = offset
+        elif offset - self._base_us > MAX_DELTA_US:
+            self._cut()
+            self._base_us = offset
+        size = len(payload)
+        self._parts.append(EVENT_HEAD.pack(kind, direction, stream, channel_id, offset - self._base_us, size))
+        self._parts.append(payload)
+        self._size += EVENT_HEAD_SIZE + size
+        self.events += 1
+        if self._size > CUT_BYTES:
+            self._cut()
+
+    # -- everything else that happens
+
+    def event(self, event: object) -> None:
+        """One of the relay's events, or any dataclass: noted under its class name in snake case.
+
+        A `channel_closed` ends the channel's flows; `Injected` becomes an event kind of its own.
+        """
+        if not is_dataclass(event) or isinstance(event, type):
+            raise TypeError("an event is a dataclass instance")
+        name = _CAMEL.sub("_", type(event).__name__).lower()
+        detail = {place.name: getattr(event, place.name) for place in fields(event)}
+        channel_id = int(detail.pop("channel_id", 0))
+        if name == "injected":
+            text = detail.get("text", b"")
+            data = text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
+            self.injected(channel_id, data, int(detail.get("stream", 0)))
+            return
+        self.note(name, channel_id, detail)
+
+    def note(self, name: str, channel_id: int = 0, detail: Mapping[str, Any] | None = None) -> None:
+        """Something that happened, with JSON-like detail; `channel_id` 0 is the connection itself."""
+        if name == "channel_opened":
+            self.channels += 1
+        elif name == "channel_closed":
+            self._close_channel(channel_id)
+        by = (detail or {}).get("by", Direction.TARGET)
+        direction = by if by in (0, 1) else Direction.TARGET
+        payload = encode_json({"event": name, **_plain(detail or {})})
+        self._append(Kind.NOTE, channel_id, direction, 0, payload, self._alive())
+
+    def injected(self, channel_id: int, text: bytes, stream: int = 0) -> None:
+        """The gateway's own bytes to the client on a channel."""
+        self._append(Kind.INJECTED, channel_id, Direction.TARGET, stream, text, self._alive())
+
+    def _alive(self) -> float:
+        if self.finished:
+            raise RecorderFailed(RecorderReason.WRITE_FAILED, "the recording has already ended")
+        return self._monotonic()
+
+    # -- blocks
+
+    def take(self) -> list[Bytes] | None:
+        """The blocks of this burst as buffers for one writev, or None when nothing is to be written."""
+        if self._gapped:
+            self.settle()
+        if self._parts:
+            self._cut()
+        if not self._ready:
+            return None
+        ready, self._ready = self._ready, []
+        return ready
+
+    @property
+    def unsettled(self) -> bool:
+        """True while a gap is open: the newest skipped bytes are held in memory.
+
+        A session calls `take` again a second later when this is true after a burst, so that the end of a
+        transfer reaches the disk even when nothing follows it.
+        """
+        return bool(self._gapped)
+
+    def settle(self) -> None:
+        """Close the gaps of flows that have been silent for SETTLE_SECONDS."""
+        now = self._monotonic()
+        for flow in list(self._gapped):
+            if now - flow.at >= SETTLE_SECONDS:
+                flow.level = max(0.0, flow.level - (now - flow.at) * self._rate)
+                flow.at = now
+                self._end_gap(flow, int(self._burst - flow.level), now)
+
+    def finish(self, reason: str) -> list[Bytes]:
+        """End the recording: every gap closed, then the end block. The last buffers to be written."""
+        now = self._alive()
+        for flow in list(self._gapped):
+            self._end_gap(flow, flow.tail_size, now)
+        self._flows.clear()
+        if self._parts:
+            self._cut()
+        duration = int((now - self._start) * 1e6)
+        totals = Totals(
+            reason=str(reason),
+            ended_at=self._clock.time(),
+            duration_us=duration,
+            blocks=self.blocks + 1,
+            events=self.events,
+            channels=self.channels,
+            bytes_in=self.seen[0],
+            bytes_out=self.seen[1],
+            skipped=self.skipped,
+        )
+        document = encode_json(totals.document())
+        self._emit(BlockType.END, duration, [document], len(document))
+        self.finished = True
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _cut(self) -> None:
+        parts, size = self._parts, self._size
+        self._parts, self._size = [], 0
+        if len(parts) > JOIN_OVER:
+            parts = [b"".join(parts)]
+        self._emit(BlockType.EVENTS, self._base_us, parts, size)
+
+    def _emit(self, kind: BlockType, time_us: int, parts: list[Bytes], size: int) -> None:
+        self._ready += encode_block(
+            self._sync, kind, self.blocks, time_us, self.seen[0] + self.seen[1], parts, size
+        )
+        self.blocks += 1
+
+    # -- gaps
+
+    def _skip(self, flow: Flow, stream: int, data: Bytes, size: int, now: float) -> None:
+        if not flow.gap:
+            flow.gap = True
+            flow.gap_from = flow.reported = now
+            self._gapped[flow] = None
+            self._append_gap(flow, 0, True, now, now)
+        flow.skip(stream, data, size, now)
+        if now - flow.reported >= PROGRESS_SECONDS:
+            self._report(flow, True, now, now)
+
+    def _end_gap(self, flow: Flow, room: int, now: float) -> None:
+        kept = flow.release(room)
+        self._report(flow, False, flow.until, now)
+        flow.gap = False
+        self._gapped.pop(flow, None)
+        for stream, data in kept:
+            flow.level += len(data)
+            self._append(Kind.DATA, flow.channel, flow.direction, stream, data, now)
+
+    def _report(self, flow: Flow, goes_on: bool, until: float, now: float) -> None:
+        """Gap records for what was lost since the last: one for each stream, only the last one closing."""
+        streams = [stream for stream in (0, 1) if flow.lost[stream]] or [0]
+        for stream in streams:
+            self._append_gap(flow, stream, goes_on or stream != streams[-1], until, now)
+        flow.gap_from = flow.reported = now
+
+    def _append_gap(self, flow: Flow, stream: int, goes_on: bool, until: float, now: float) -> None:
+        gap = Gap(
+            open=goes_on,
+            size=flow.lost[stream],
+            messages=flow.lost_messages[stream],
+            from_us=int((flow.gap_from - self._start) * 1e6),
+            until_us=int((until - self._start) * 1e6),
+        )
+        self.skipped += gap.size
+        flow.lost[stream] = flow.lost_messages[stream] = 0
+        self._append(Kind.GAP, flow.channel, flow.direction, stream, gap.encode(), now)
+
+    def _close_channel(self, channel_id: int) -> None:
+        now = self._monotonic()
+        for direction in (0, 1):
+            flow = self._flows.pop(channel_id << 1 | direction, None)
+            if flow is not None and flow.gap:
+                self._end_gap(flow, flow.tail_size, now)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON: enums by name or text, bytes with what is not UTF-8 escaped."""
+    if isinstance(value, IntEnum):
+        return value.name.lower()
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

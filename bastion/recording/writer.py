@@ -1,0 +1,312 @@
+"""Puts blocks on the disk (L2): one writev(2) per burst in the calling thread, fsync from one shared thread.
+
+Invariant: the file holds whole blocks only, and `write` returns only when the kernel has taken all of them.
+Anything else cuts the file back to its last whole block, breaks the writer for good and raises
+RecorderFailed: the caller then forwards nothing of that burst. Process death therefore loses nothing that was
+forwarded, and power loss at most SYNC_SECONDS.
+
+The writer holds an exclusive flock(2) from before the first byte until the file is synced and closed: that is
+how a reader tells a running session from one whose gateway died.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from bastion.clock import Clock
+from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.bulk import Bytes
+
+# What a power loss may take. Also how often free space is looked at when nobody writes much.
+SYNC_SECONDS = 1.0
+
+# Free space is asked for again after this many bytes by one writer: a statvfs (1 us) per 4 MiB is not seen.
+SPACE_CHECK_BYTES = 4 << 20
+
+# writev's limit on Linux (IOV_MAX).
+MOST_BUFFERS = 1024
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Space:
+    """Free space under the recordings, with two marks.
+
+    Below `floor` bytes no session may start; below half of it running ones end, so that they end with an end
+    block and a message while there is still room for both.
+    """
+
+    def __init__(self, directory: Path, floor: int) -> None:
+        self.directory: Final = directory
+        self.floor: Final = floor
+        self.low: Final = floor // 2
+        self.free = floor
+
+    def look(self) -> int:
+        """Ask the file system; returns bytes free to us. Raises OSError."""
+        answer = os.statvfs(self.directory)
+        self.free = answer.f_bavail * answer.f_frsize
+        return self.free
+
+
+class Writer:
+    """The open file of one session. `written` is its size; `failure` is set when it is broken."""
+
+    def __init__(self, path: Path, space: Space, syncer: Syncer) -> None:
+        """Create the file, which must not exist, and lock it. Raises RecorderFailed."""
+        self.path: Final = path
+        self.written = 0
+        self.dirty = False
+        self.failure: RecorderFailed | None = None
+        self.closed = threading.Event()  # set when the file is synced and its lock is gone
+        self._closing = False
+        self._space = space
+        self._syncer = syncer
+        self._until_look = SPACE_CHECK_BYTES
+        self._leftover = False  # a failed write could not be cut back
+        try:
+            self._fd = _create_locked(path)
+        except OSError as error:
+            syncer.count(reason := _reason(error, RecorderReason.OPEN_FAILED))
+            raise RecorderFailed(reason, f"cannot create the recording: {error.strerror}") from error
+        syncer.add(self)
+
+    def write(self, buffers: Sequence[Bytes] | None) -> None:
+        """Append what `Recorder.take` gave, all or nothing; None does nothing.
+
+        Only after it has returned may the burst be forwarded. Raises RecorderFailed, and from then on always.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if buffers is None:
+            return
+        if self._closing:
+            self._fail(RecorderReason.WRITE_FAILED, "the recording is closed")
+        if self._space.free < self._space.low:
+            self._fail(RecorderReason.DISK_FLOOR, "the recordings' disk is nearly full")
+        self._append(buffers)
+
+    def _append(self, buffers: Sequence[Bytes]) -> None:
+        if self._leftover:
+            self._cut_back()
+        size = sum(map(len, buffers))
+        if len(buffers) > MOST_BUFFERS:
+            buffers = [b"".join(buffers)]
+        try:
+            done = os.writev(self._fd, buffers)
+        except OSError as error:
+            self._cut_back()
+            self._fail(
+                _reason(error, RecorderReason.WRITE_FAILED), f"cannot write the recording: {error.strerror}"
+            )
+        if done != size:
+            self._cut_back()
+            full = self._look() == 0
+            self._fail(
+                RecorderReason.DISK_FULL if full else RecorderReason.SHORT_WRITE,
+                "the recordings' disk is full" if full else "the recording was written only in part",
+            )
+        self.written += size
+        self.dirty = True
+        self._until_look -= size
+        if self._until_look <= 0:
+            self._look()
+
+    def close(self, last: Sequence[Bytes] | None = None) -> None:
+        """Write the end block and hand the file to the syncer, which syncs, closes and unlocks it.
+
+        Returns at once; `closed` is set when it is on the disk. Never raises and may be called twice. On a
+        broken writer the end block is tried all the same (there may be room for it); a file without one is
+        listed as truncated.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        if last:
+            try:
+                self._append(last)
+            except RecorderFailed:
+                pass  # kept in `failure` and counted; the file still ends with a whole block
+        self._syncer.retire(self)
+
+    def sync(self) -> None:
+        """fdatasync what was written; called by the syncer's thread. Sets `failure` when the disk refuses."""
+        if not self.dirty:
+            return
+        self.dirty = False  # before the call: what is written during it is dirty again
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self._broken(RecorderReason.SYNC_FAILED, f"cannot sync the recording: {error.strerror}")
+
+    def release(self) -> None:
+        """Close the file, which drops its lock; called by the syncer after the last sync."""
+        try:
+            os.close(self._fd)
+        except OSError as error:
+            self._broken(RecorderReason.SYNC_FAILED, f"cannot close the recording: {error.strerror}")
+        self.closed.set()
+
+    def _cut_back(self) -> None:
+        """Drop what a failed write left behind its last whole block. A reader copes when even this fails."""
+        try:
+            os.ftruncate(self._fd, self.written)
+            self._leftover = False
+        except OSError:
+            self._leftover = True
+
+    def _look(self) -> int:
+        self._until_look = SPACE_CHECK_BYTES
+        try:
+            return self._space.look()
+        except OSError:
+            return -1
+
+    def _broken(self, reason: RecorderReason, text: str) -> RecorderFailed:
+        if self.failure is None:
+            self.failure = RecorderFailed(reason, text)
+        self._syncer.count(reason)
+        return self.failure
+
+    def _fail(self, reason: RecorderReason, text: str) -> NoReturn:
+        raise self._broken(reason, text)
+
+
+def _create_locked(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o600)
+    try:
+        # Readers look at the lock only of files that are not empty, so nobody else can hold it yet.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        os.unlink(path)
+        raise
+    return fd
+
+
+def _reason(error: OSError, otherwise: RecorderReason) -> RecorderReason:
+    return RecorderReason.DISK_FULL if error.errno in _FULL else otherwise
+
+
+class Syncer:
+    """One thread for all writers of a store: every SYNC_SECONDS it syncs what was written, looks at the free
+    space, and closes files whose sessions have ended (at once).
+
+    Writers are added and retired in the reactor's thread, synced and released here, so no fd is closed under
+    a running fsync and the reactor never waits for the disk's flush.
+    """
+
+    def __init__(self, clock: Clock, space: Space, on_sync_failed: Callable[[Writer], None] | None) -> None:
+        self.failures: Counter[RecorderReason] = Counter()
+        self._clock = clock
+        self._space = space
+        self._on_sync_failed = on_sync_failed
+        self._writers: dict[Writer, None] = {}
+        self._retired: list[Writer] = []
+        self._new_directories: set[Path] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._idle_since = clock.monotonic()
+        self._busy = False
+
+    def add(self, writer: Writer) -> None:
+        """Care for a new file; the first one starts the thread."""
+        with self._lock:
+            self._writers[writer] = None
+            self._new_directories.add(writer.path.parent)
+            if self._thread is None:
+                self._stopping = False
+                self._thread = threading.Thread(target=self._run, name="recording-sync", daemon=True)
+                self._thread.start()
+
+    def retire(self, writer: Writer) -> None:
+        """Sync and close this one now."""
+        with self._lock:
+            if writer in self._writers:
+                del self._writers[writer]
+                self._retired.append(writer)
+        self._wake.set()
+
+    def count(self, reason: RecorderReason) -> None:
+        """One more failure for the meters."""
+        with self._lock:
+            self.failures[reason] += 1
+
+    @property
+    def open_files(self) -> int:
+        """Recordings that are being written."""
+        return len(self._writers)
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the current pass over the files has been running: a disk that hangs shows here."""
+        return self._clock.monotonic() - self._idle_since if self._busy else 0.0
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Sync everything and end the thread; open files are closed without an end block. True when done."""
+        with self._lock:
+            thread, self._stopping = self._thread, True
+            self._retired += self._writers
+            self._writers.clear()
+        self._wake.set()
+        if thread is not None:
+            thread.join(timeout)
+            if thread.is_alive():
+                return False
+            self._thread = None
+        return True
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(SYNC_SECONDS)
+            self._wake.clear()
+            self._idle_since = self._clock.monotonic()
+            self._busy = True
+            stopping = self._stopping
+            self._pass()
+            self._busy = False
+            if stopping:
+                return
+
+    def _pass(self) -> None:
+        with self._lock:
+            retired, self._retired = self._retired, []
+            writers = list(self._writers)
+            directories, self._new_directories = self._new_directories, set()
+        for directory in directories:
+            _sync_directory(directory)
+        for writer in [*retired, *writers]:
+            healthy = writer.failure is None
+            writer.sync()
+            if healthy and writer.failure is not None and self._on_sync_failed is not None:
+                self._on_sync_failed(writer)
+        for writer in retired:
+            writer.release()
+        try:
+            self._space.look()
+        except OSError:
+            pass  # the next write or `Store.admit` meets it and says so
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make new names survive a power loss. Not every file system can; then the names are its promise."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
