@@ -7,6 +7,7 @@ Everything that asks for the time takes a `Clock`; everything that waits takes T
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -43,3 +44,23 @@ class FixedClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class DelayedCall(Protocol):
+    """What `Timers.callLater` gives back; Twisted's IDelayedCall as far as it is used."""
+
+    def cancel(self) -> None: ...
+
+    def active(self) -> bool: ...
+
+
+class Timers(Protocol):
+    """Twisted's IReactorTime as a typed protocol: the reactor, or `twisted.internet.task.Clock` in tests."""
+
+    def seconds(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> DelayedCall:  # noqa: N802
+        """Call `callable(*args)` after `delay` seconds."""
+        ...
