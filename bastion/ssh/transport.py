@@ -1,0 +1,325 @@
+"""The two roles of the SSH transport: `ServerTransport` for engineers, `ClientTransport` for targets.
+
+Here the key exchange is driven: who sends KEXINIT when, what goes out around NEWKEYS, when a new one begins.
+A key exchange is a chain of plain calls; only a host key that somebody must look up makes it wait.
+
+Invariants: each direction changes its keys exactly at its own NEWKEYS; with strict kex both sequence numbers
+begin again there (OpenSSH PROTOCOL 1.10); we begin no exchange while the other leg is in one (`may_rekey`),
+nor before authentication; an exchange that does not end is ended by a timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.conch.ssh.transport import SSHClientTransport, SSHServerTransport
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from bastion.errors import LimitReason, ProtocolError, Reason, UpstreamReason
+from bastion.ssh.base import TransportBase
+from bastion.ssh.below import ReactorTime
+from bastion.ssh.exchange import ClientExchange, Exchange, ServerExchange
+from bastion.ssh.settings import (
+    EXT_INFO_LIMIT,
+    EXT_VALUE_LIMIT,
+    KEXINIT_HOLD,
+    REKEYS_BEFORE_AUTH,
+    TransportSettings,
+)
+from bastion.ssh.states import Role, State
+from bastion.wire.data import NAME_LIMIT, Reader, byte, string, uint32
+from bastion.wire.kexinit import Algorithms, KexInit, prefer_gcm
+from bastion.wire.numbers import MSG_EXT_INFO, MSG_NEWKEYS, Disconnect
+
+CheckHostKey = Callable[[bytes], "Deferred[None] | None"]
+
+
+class KeyedTransport(TransportBase):
+    """A transport with keys: what both roles share of the key exchange."""
+
+    def __init__(self, settings: TransportSettings, clock: ReactorTime) -> None:
+        super().__init__(settings, clock)
+        self._skip_guess = False
+        self._early_exchanges = 0
+        self._client_has_ext_info = False
+
+    # -- what the roles differ in --------------------------------------------------------------------------
+
+    def _make_exchange(self) -> Exchange:
+        raise NotImplementedError
+
+    def _offered_algorithms(self) -> Algorithms:
+        raise NotImplementedError
+
+    def _peer_offered(self, theirs: KexInit) -> None:
+        """The peer's KEXINIT was read, ours may not have been sent."""
+
+    def _method_done(self, exchange: Exchange) -> None:
+        raise NotImplementedError
+
+    def _after_newkeys(self) -> list[bytes]:
+        """What goes out right behind our first NEWKEYS."""
+        return []
+
+    # -- KEXINIT -------------------------------------------------------------------------------------------
+
+    def rekey(self) -> bool:
+        """Begin a key exchange now. False when there is one already, or the time for it has not come."""
+        if self.closed or not self._trusted or self._exchange is not None:
+            return False
+        self._send_kexinit()
+        return True
+
+    def _rekey_due(self) -> None:
+        """A limit was passed: begin an exchange as soon as the other leg is in none."""
+        if self._exchange is None and (self.may_rekey is None or self.may_rekey()):
+            self.rekey()
+
+    def _current_exchange(self) -> Exchange:
+        exchange = self._exchange
+        if exchange is None:
+            exchange = self._exchange = self._make_exchange()
+            if self.kex_count:
+                self._watch_exchange()
+        return exchange
+
+    def _send_kexinit(self) -> None:
+        exchange = self._current_exchange()
+        payload = exchange.offer(self._offered_algorithms(), initial=self.kex_count == 0)
+        self._output.send_now(payload)
+        self._output.hold()
+
+    def sendKexInit(self) -> None:
+        """Conch's way of asking for new keys."""
+        self.rekey()
+
+    def _kexinit_received(self, payload: bytes) -> None:
+        if self.kex_count and not self._trusted:
+            self._early_exchanges += 1
+            if self._early_exchanges > REKEYS_BEFORE_AUTH:
+                raise ProtocolError("too many key exchanges before authentication")
+        self._stop_timer("hold")
+        exchange = self._current_exchange()
+        self._peer_offered(exchange.answer(payload))
+        if not exchange.ours:
+            self._send_kexinit()
+        next_messages = exchange.settle()
+        agreed = exchange.agreed
+        assert agreed is not None
+        if not self.kex_count:
+            self.strict_kex = agreed.strict
+            self._client_has_ext_info = agreed.client_ext_info
+        self._skip_guess = exchange.guess_is_wrong
+        self._enter(State.REKEY_METHOD if self.kex_count else State.FIRST_METHOD)
+        for message in next_messages:
+            self._output.send_now(message)
+        self._apply_pause()
+
+    # -- the method and NEWKEYS ----------------------------------------------------------------------------
+
+    def _exchange_received(self, number: int, payload: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            raise ProtocolError("no key exchange is running")
+        if self._skip_guess:  # RFC 4253 section 7.1: a wrong guess is dropped unread
+            self._skip_guess = False
+            return
+        for message in exchange.receive(payload):
+            self._output.send_now(message)
+        if exchange.hash:
+            self._method_done(exchange)
+
+    def _send_newkeys(self, exchange: Exchange) -> None:
+        """Say NEWKEYS and use the new keys from the next byte on; what waited goes out under them."""
+        if not self.session_id:
+            self.session_id = exchange.hash  # RFC 4253 section 7.2: the first H stays the session identifier
+        self._enter(State.REKEY_NEWKEYS if self.kex_count else State.FIRST_NEWKEYS)
+        self._output.send_now(byte(MSG_NEWKEYS))
+        keys = exchange.keys(self.session_id, to_server=self.role is Role.CLIENT)
+        first = [] if self.kex_count else self._after_newkeys()
+        self._output.release(keys, self.strict_kex, first)
+
+    def _newkeys_received(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        keys = exchange.keys(self.session_id, to_server=self.role is Role.SERVER)
+        self._reader.switch(keys, self.strict_kex)
+        self._exchange = None
+        initial = self.kex_count == 0
+        self.kex_count += 1
+        self._stop_timer("handshake")
+        self._stop_timer("kex")
+        if initial:
+            self._enter(State.SECURED)
+        else:
+            self._enter(State.AUTHENTICATED if self._trusted else State.UNAUTHENTICATED)
+        self._apply_pause()
+        if self._trusted:
+            self._start_timer("rekey", self.settings.rekey_seconds, self._rekey_time_due)
+        if initial and self.on_secure is not None:
+            self.on_secure()
+
+    # -- EXT_INFO ------------------------------------------------------------------------------------------
+
+    def _ext_info_received(self, payload: bytes) -> None:
+        """RFC 8308 section 2.3; the table has let it in only where section 2.4 allows it."""
+        body = Reader(payload, 1)
+        count = body.uint32()
+        if count > EXT_INFO_LIMIT:
+            raise ProtocolError("EXT_INFO holds too many extensions")
+        extensions = {}
+        for _ in range(count):
+            name = body.string(NAME_LIMIT).decode("ascii", "replace")
+            extensions[name] = body.string(EXT_VALUE_LIMIT)
+        body.end()
+        self.peer_extensions = extensions
+
+    @property
+    def peer_signature_algorithms(self) -> tuple[str, ...] | None:
+        """The peer's server-sig-algs (RFC 8308 section 3.1), None when it did not say."""
+        value = self.peer_extensions.get("server-sig-algs")
+        return None if value is None else tuple(value.decode("ascii", "replace").split(","))
+
+    # -- timers --------------------------------------------------------------------------------------------
+
+    def _handshake_due(self) -> None:
+        self._end(Disconnect.BY_APPLICATION, "the key exchange took too long", self._late_reason())
+
+    def _login_due(self) -> None:
+        reason: Reason = LimitReason.LOGIN_GRACE if self.role is Role.SERVER else UpstreamReason.TIMEOUT
+        self._end(Disconnect.BY_APPLICATION, "the login took too long", reason)
+
+    def _late_reason(self) -> Reason:
+        return LimitReason.HANDSHAKE_FAILED if self.role is Role.SERVER else UpstreamReason.TIMEOUT
+
+    def _rekey_time_due(self) -> None:
+        """An hour with the same keys. While the other leg is in an exchange, ask again soon."""
+        self._rekey_due()
+        if not self.closed and self._exchange is None:
+            self._start_timer("rekey", 1.0, self._rekey_time_due)
+
+    def _watch_exchange(self) -> None:
+        self._kex_began = self._clock.seconds()
+        self._paused_seconds = 0.0
+        self._start_timer("kex", self.settings.kex_timeout, self._exchange_due)
+
+    def _exchange_due(self) -> None:
+        """The peer's KEXINIT may stand behind data that the other leg does not take: that time is not its."""
+        now = self._clock.seconds()
+        paused = self._paused_seconds + (0.0 if self._reading else now - self._paused_at)
+        wait = self.settings.kex_timeout - (now - self._kex_began - paused)
+        if wait > 0.001:
+            self._start_timer("kex", wait, self._exchange_due)
+        else:
+            self._end(
+                Disconnect.KEY_EXCHANGE_FAILED, "the key exchange took too long", LimitReason.KEX_TIMEOUT
+            )
+
+
+class ServerTransport(KeyedTransport, SSHServerTransport):
+    """An engineer's connection: waits for the client's KEXINIT, proves a host key, tells what it accepts."""
+
+    role = Role.SERVER
+    isClient = False
+
+    def __init__(self, settings: TransportSettings, clock: ReactorTime) -> None:
+        super().__init__(settings, clock)
+        self._client_ciphers: tuple[str, ...] = ()
+
+    def _version_received(self) -> None:
+        # design.md 7: the client's list decides whether chacha20 is offered, so ours comes after it
+        self._start_timer("hold", KEXINIT_HOLD, self._send_kexinit)
+
+    def _make_exchange(self) -> Exchange:
+        return ServerExchange(self.settings, self.peer_version, self.settings.version.encode("ascii"))
+
+    def _offered_algorithms(self) -> Algorithms:
+        return prefer_gcm(self.settings.algorithms, self._client_ciphers)
+
+    def _peer_offered(self, theirs: KexInit) -> None:
+        self._client_ciphers = theirs.ciphers_s2c
+
+    def _method_done(self, exchange: Exchange) -> None:
+        self._send_newkeys(exchange)
+
+    def _after_newkeys(self) -> list[bytes]:
+        # RFC 8308 section 2.4: the next packet after our first NEWKEYS, and only to a client that asked
+        if not self._client_has_ext_info:
+            return []
+        extensions = (
+            ("server-sig-algs", ",".join(self.settings.signature_algorithms)),
+            ("ping@openssh.com", "0"),
+        )
+        body = b"".join(string(name) + string(value) for name, value in extensions)
+        return [byte(MSG_EXT_INFO) + uint32(len(extensions)) + body]
+
+
+class ClientTransport(KeyedTransport, SSHClientTransport):
+    """A connection to a target.
+
+    `check_host_key(blob)` is asked in the first exchange, after the signature was verified and before any key
+    is used; it returns None, or a Deferred, and refuses with `Refused(UpstreamReason.HOST_KEY_*)`. In later
+    exchanges the server must show the same blob.
+    """
+
+    role = Role.CLIENT
+    isClient = True
+
+    def __init__(self, settings: TransportSettings, clock: ReactorTime, check_host_key: CheckHostKey) -> None:
+        super().__init__(settings, clock)
+        self._check_host_key: CheckHostKey | None = check_host_key
+        self.host_key_blob = b""
+
+    def connectionMade(self) -> None:
+        """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
+        super().connectionMade()
+        self._make_first_offer()
+
+    def _make_first_offer(self) -> None:
+        self._send_kexinit()
+
+    def _make_exchange(self) -> Exchange:
+        return ClientExchange(self.settings, self.settings.version.encode("ascii"), self.peer_version)
+
+    def _offered_algorithms(self) -> Algorithms:
+        return self.settings.algorithms
+
+    def _ext_info_received(self, payload: bytes) -> None:
+        first = self._first_message
+        super()._ext_info_received(payload)
+        if not first:
+            # RFC 8308 section 2.4: a server's second EXT_INFO stands right before USERAUTH_SUCCESS
+            self._enter(State.LATE_EXT_INFO)
+
+    def _method_done(self, exchange: Exchange) -> None:
+        if self.host_key_blob:
+            if exchange.host_key_blob != self.host_key_blob:
+                raise ProtocolError(
+                    "the host key changed within the connection", Disconnect.HOST_KEY_NOT_VERIFIABLE
+                )
+            self._send_newkeys(exchange)
+            return
+        check, self._check_host_key = self._check_host_key, None
+        assert check is not None
+        waiting = check(exchange.host_key_blob)
+        if self.closed:
+            return
+        if waiting is None:
+            self._host_key_accepted(exchange)
+            return
+        exchange.checking = True
+        waiting.addCallback(lambda _: self._host_key_accepted(exchange))
+        waiting.addErrback(self._host_key_failed)
+
+    def _host_key_accepted(self, exchange: Exchange) -> None:
+        if self.closed:
+            return
+        exchange.checking = False
+        self.host_key_blob = exchange.host_key_blob
+        self._send_newkeys(exchange)
+        self._continue()
+
+    def _host_key_failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, Exception):
+            self._broke(failure.value)
