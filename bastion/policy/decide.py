@@ -1,6 +1,6 @@
 """What a `Grant` says to each channel open and request (L1, pure).
 
-Three functions of a Grant and one message, each returning a `Verdict` with the name of the rule that decided,
+Three functions of a Grant and one message, each giving a `Verdict` with the name of the rule that decided,
 and `GrantDecider`, which remembers for one session what the engineer asked the target to open. Invariants:
 what is not named here is refused; nothing raises; a channel opened by the target was asked for first.
 """
@@ -8,14 +8,20 @@ what is not named here is refused; nothing raises; a channel opened by the targe
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 
 from bastion.clock import Clock
-from bastion.errors import PolicyReason
+from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.grant import Grant
 from bastion.policy.patterns import is_loopback, matches_any
 from bastion.policy.verdict import Verdict
+from bastion.relay.channels import Channel
 from bastion.relay.sides import Side
+from bastion.wire.messages import ChannelOpen
 from bastion.wire.requests import (
+    CHANNEL_OPENS,
+    CHANNEL_REQUESTS,
+    GLOBAL_REQUESTS,
     Body,
     DirectStreamlocal,
     Env,
@@ -25,10 +31,10 @@ from bastion.wire.requests import (
     Subsystem,
     TcpipForward,
     TcpipOpen,
+    parse_body,
 )
 
 # Names of decisions that no rule of the operator made; a rule's name has no colon.
-PASS_LIST = "builtin:pass-list"
 DEFAULT_REFUSE = "builtin:default-refuse"
 NESTED_SSH = "builtin:nested-ssh"
 CREDENTIAL = "builtin:credential"
@@ -60,30 +66,13 @@ _NEVER_ENV = (
     "PERL5*",
 )
 
-# Requests that carry no permission of their own, by the side that may send them.
-_PASSED: dict[Side, frozenset[str]] = {
-    Side.CLIENT: frozenset(
-        ("eow@openssh.com", "keepalive@openssh.com", "winadj@putty.projects.tartarus.org")
-    ),
-    Side.TARGET: frozenset(("eow@openssh.com", "keepalive@openssh.com")),
-}
-_PASSED_ON_SESSION: dict[Side, frozenset[str]] = {
-    Side.CLIENT: frozenset(("window-change", "signal", "break", "xon-xoff")),
-    Side.TARGET: frozenset(("exit-status", "exit-signal", "xon-xoff")),
-}
-_PASSED_GLOBALLY: dict[Side, frozenset[str]] = {
-    Side.CLIENT: frozenset(("keepalive@openssh.com", "no-more-sessions@openssh.com")),
-    Side.TARGET: frozenset(("keepalive@openssh.com",)),
-}
 _PLAIN_VERBS = {"shell": "shell", "pty-req": "pty", "x11-req": "x11", "auth-agent-req@openssh.com": "agent"}
-
-_PASS = Verdict(True, PolicyReason.ALLOWED, PASS_LIST)
 
 
 def decide_open(grant: Grant, side: Side, kind: str, body: Body | None) -> Verdict:
     """May `side` open a channel of `kind`? For the target's channels: as far as the verbs say."""
     if side is Side.CLIENT:
-        if kind == SESSION:
+        if kind == SESSION and body is not None:
             for verb in _SESSION_VERBS:
                 if verb in grant.granted_by:
                     return Verdict(True, PolicyReason.ALLOWED, grant.granted_by[verb])
@@ -96,29 +85,32 @@ def decide_open(grant: Grant, side: Side, kind: str, body: Body | None) -> Verdi
         return _decide_verb(grant, "forward-remote", "a remote forward")
     elif kind == "forwarded-streamlocal@openssh.com" and isinstance(body, ForwardedStreamlocal):
         return _decide_verb(grant, "streamlocal", "a Unix socket")
-    elif kind == "x11":
+    elif kind == "x11" and body is not None:
         return _decide_verb(grant, "x11", "X11")
-    elif kind == "auth-agent@openssh.com":
+    elif kind == "auth-agent@openssh.com" and body is not None:
         return _decide_verb(grant, "agent", "agent forwarding")
     return Verdict(False, PolicyReason.UNKNOWN_CHANNEL_TYPE, DEFAULT_REFUSE, "unknown channel type")
 
 
 def decide_request(grant: Grant, side: Side, channel_kind: str, name: str, body: Body | None) -> Verdict:
     """May `side` make the request `name` on a channel of `channel_kind`?"""
-    if name in _PASSED[side]:
-        return _PASS
-    if channel_kind == SESSION:
-        if name in _PASSED_ON_SESSION[side]:
-            return _PASS
-        if side is Side.CLIENT:
-            return _decide_session_request(grant, name, body)
+    if side is not Side.CLIENT or channel_kind != SESSION:
+        return _unknown_request()
+    if name in _PLAIN_VERBS and body is not None:
+        if name == "shell" and grant.force_command is not None:
+            return _forced(grant)
+        return _decide_verb(grant, _PLAIN_VERBS[name], name)
+    if name == "exec" and isinstance(body, Exec):
+        return _decide_exec(grant, body)
+    if name == "subsystem" and isinstance(body, Subsystem):
+        return _decide_subsystem(grant, body)
+    if name == "env" and isinstance(body, Env):
+        return _decide_env(grant, body)
     return _unknown_request()
 
 
 def decide_global(grant: Grant, side: Side, name: str, body: Body | None) -> Verdict:
     """May `side` make the global request `name`?"""
-    if name in _PASSED_GLOBALLY[side]:
-        return _PASS
     if side is Side.CLIENT:
         if name in ("tcpip-forward", "cancel-tcpip-forward") and isinstance(body, TcpipForward):
             verdict = _decide_verb(grant, "forward-remote", "a remote forward")
@@ -129,20 +121,6 @@ def decide_global(grant: Grant, side: Side, name: str, body: Body | None) -> Ver
         streamlocal = ("streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com")
         if name in streamlocal and isinstance(body, StreamlocalForward):
             return _decide_verb(grant, "streamlocal", "a Unix socket")
-    return _unknown_request()
-
-
-def _decide_session_request(grant: Grant, name: str, body: Body | None) -> Verdict:
-    if name in _PLAIN_VERBS:
-        if name == "shell" and grant.force_command is not None:
-            return _forced(grant)
-        return _decide_verb(grant, _PLAIN_VERBS[name], name)
-    if name == "exec" and isinstance(body, Exec):
-        return _decide_exec(grant, body)
-    if name == "subsystem" and isinstance(body, Subsystem):
-        return _decide_subsystem(grant, body)
-    if name == "env" and isinstance(body, Env):
-        return _decide_env(grant, body)
     return _unknown_request()
 
 
@@ -257,43 +235,46 @@ class GrantDecider:
         self._sockets: set[str] = set()
         self._asked: set[str] = set()
 
-    def open(self, side: Side, kind: str, body: Body | None) -> Verdict:
+    def open(self, side: Side, message: ChannelOpen) -> Verdict:
         """May `side` open this channel now?"""
         ended = self._ended()
         if ended is not None:
             return ended
+        kind, body = message.kind, _body_of(CHANNEL_OPENS, message.kind, message.body)
         verdict = decide_open(self.grant, side, kind, body)
         if verdict.allowed and side is Side.TARGET and not self._was_asked(kind, body):
             return Verdict(False, PolicyReason.VERB_NOT_ALLOWED, NOT_ASKED, "nobody asked for it")
         return verdict
 
-    def request(self, side: Side, channel_kind: str, name: str, body: Body | None) -> Verdict:
-        """May `side` make this request on a channel of that kind?"""
-        verdict = decide_request(self.grant, side, channel_kind, name, body)
+    def request(self, side: Side, channel: Channel, name: str, body: bytes) -> Verdict:
+        """May `side` make this request on this channel?"""
+        parsed = _body_of(CHANNEL_REQUESTS, name, body)
+        verdict = decide_request(self.grant, side, channel.kind, name, parsed)
         if verdict.allowed and name in ("x11-req", "auth-agent-req@openssh.com"):
             self._asked.add(name)
         return verdict
 
-    def global_request(self, side: Side, name: str, body: Body | None) -> Verdict:
+    def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
         """May `side` make this request about the connection?"""
-        verdict = decide_global(self.grant, side, name, body)
-        if not verdict.allowed or side is not Side.CLIENT:
+        parsed = _body_of(GLOBAL_REQUESTS, name, body)
+        verdict = decide_global(self.grant, side, name, parsed)
+        if not verdict.allowed:
             return verdict
-        if isinstance(body, TcpipForward):
-            place = (body.host, body.port)
+        if isinstance(parsed, TcpipForward):
+            place = (parsed.host, parsed.port)
             if name.startswith("cancel-"):
                 self._forwards.discard(place)
             elif self._is_full():
                 return _too_many()
             else:
                 self._forwards.add(place)
-        elif isinstance(body, StreamlocalForward):
+        elif isinstance(parsed, StreamlocalForward):
             if name.startswith("cancel-"):
-                self._sockets.discard(body.path)
+                self._sockets.discard(parsed.path)
             elif self._is_full():
                 return _too_many()
             else:
-                self._sockets.add(body.path)
+                self._sockets.add(parsed.path)
         return verdict
 
     def _is_full(self) -> bool:
@@ -317,6 +298,14 @@ class GrantDecider:
         if ends and now >= min(ends):
             text = "this login is too old to open anything new: log in again"
             return Verdict(False, PolicyReason.GRANT_ENDED, GRANT_ENDED, text)
+        return None
+
+
+def _body_of(table: Mapping[str, type[Body]], name: str, body: bytes) -> Body | None:
+    """The typed body, or None for what is unknown or malformed; the relay has refused both before."""
+    try:
+        return parse_body(table, name, body)
+    except ProtocolError:
         return None
 
 

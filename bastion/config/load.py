@@ -1,0 +1,110 @@
+"""Reads `bastion.toml` and the two files it names into one value (L2).
+
+A reload is a second `load`: nothing is changed in place, so a file with a fault leaves the old value in use.
+No key file is opened here; `inspect` in `bastion.config.check` does that.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bastion.config.positions import key_lines
+from bastion.config.sections import Sections
+from bastion.errors import ConfigError
+from bastion.options import At, Problems, Source, Unreadable, read
+from bastion.policy.rules import Defaults, Policy, parse_policy
+from bastion.policy.targets import Inventory, parse_targets
+
+# A policy of 10 000 rules has about 4 MiB.
+FILE_MAX = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Sections):
+    """Everything an operator has decided. `file` is where it was read from."""
+
+    file: Path
+    inventory: Inventory
+    rules: Policy
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read and validate the configuration. Raises ConfigErrors (a ConfigError) with every fault found."""
+    problems = Problems()
+    config = load_into(path, problems)
+    problems.raise_any()
+    assert config is not None
+    return config
+
+
+def load_into(path: str | os.PathLike[str], problems: Problems) -> Config | None:
+    """As `load`, but faults are added to `problems`; None when there is nothing that could be used.
+
+    With faults in the inventory or the policy the value has what could be read of them.
+    """
+    file = Path(path)
+    opened = open_document(file, problems)
+    if opened is None:
+        return None
+    document, source = opened
+    at = At(source, problems)
+    try:
+        sections = read(Sections, document, at)
+    except Unreadable:
+        return None
+    inventory, rules = Inventory(), Policy()
+    targets_file = open_document(sections.targets.file, problems, at.child("targets").child("file"))
+    if targets_file is not None:
+        inventory = parse_targets(*targets_file, problems)
+    policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"))
+    if policy_file is not None:
+        limits = sections.limits
+        defaults = Defaults(
+            max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age
+        )
+        rules = parse_policy(*policy_file, problems, defaults)
+    values = {name: getattr(sections, name) for name in Sections.__dataclass_fields__}
+    return Config(**values, file=file, inventory=inventory, rules=rules)
+
+
+def open_document(
+    path: Path, problems: Problems, named_at: At | None = None
+) -> tuple[Mapping[str, object], Source] | None:
+    """Read one TOML file. A fault is noted at the file, or at the key that names it, and None returned."""
+    text = _read_text(path, problems, named_at)
+    if text is None:
+        return None
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        problems.errors.append(ConfigError(str(path), _line_of(error, text), "", f"is not TOML: {error}"))
+        return None
+    return document, Source(str(path), str(path.parent), key_lines(text))
+
+
+def _read_text(path: Path, problems: Problems, named_at: At | None) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(FILE_MAX + 1)
+        if len(data) <= FILE_MAX:
+            return data.decode("utf-8").replace("\r\n", "\n")
+        fault = f"is larger than {FILE_MAX} bytes"
+    except OSError as error:
+        fault = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        fault = f"is not UTF-8 at byte {error.start}"
+    if named_at is None:
+        problems.errors.append(ConfigError(str(path), 0, "", fault))
+    else:
+        named_at.wrong(f"{path} {fault}")
+    return None
+
+
+def _line_of(error: Exception, text: str) -> int:
+    """Where `tomllib` stopped; in 3.11 it says so only in words: "(at line 3, column 7)"."""
+    words = str(error).rpartition("(at line ")[2].partition(",")[0]
+    return int(words) if words.isdigit() else text.count("\n") + 1

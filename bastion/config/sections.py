@@ -1,0 +1,328 @@
+# ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
+"""Every section of `bastion.toml`, each option declared once (L2).
+
+The classes are what the rest of the program gets: `config.limits.login_grace` is a float in seconds. The
+sample file, the reference in `docs/configuration.md`, `bastion check` and its dump are made from these lines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bastion.auth.ldap_config import LdapConfig
+from bastion.options import At, Kind, Scope, option, shown
+from bastion.options.kinds import (
+    ADDRESS,
+    BOOLEAN,
+    NETWORK,
+    SIZE,
+    Address,
+    Network,
+    choice,
+    duration,
+    integer,
+    list_of,
+    optional,
+    or_off,
+    quoted,
+    section,
+)
+from bastion.options.paths import FILE
+
+_STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Startups:
+    """From `begin` unfinished logins on, `rate` per cent of new ones are dropped, rising to all at `full`."""
+
+    begin: int
+    rate: int
+    full: int
+
+    def __str__(self) -> str:
+        return f"{self.begin}:{self.rate}:{self.full}"
+
+
+def _read_startups(value: object, at: At) -> Startups:
+    found = _STARTUPS.match(value) if isinstance(value, str) else None
+    if found is not None:
+        made = Startups(int(found[1]), int(found[2]), int(found[3]))
+        if 0 < made.begin <= made.full and made.rate <= 100:
+            return made
+    raise at.wrong(f"{shown(value)} is not begin:rate:full", STARTUPS.allowed)
+
+
+STARTUPS: Kind[Startups] = Kind(
+    "begin:rate:full",
+    '"100:30:1000": from 100 on 30 per cent, all at 1000',
+    _read_startups,
+    lambda value: quoted(str(value)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where engineers connect to."""
+
+    addresses: tuple[Address, ...] = option(
+        list_of(ADDRESS, at_least=1),
+        'Addresses and ports of the SSH door. On Linux "[::]:2222" takes IPv4 too.',
+        default=(Address("0.0.0.0", 2222),),
+        scope=Scope.RESTART,
+    )
+    algorithms: str = option(
+        choice("default", "compat"),
+        'Algorithms on offer. "compat" adds older ones that are not broken, for old clients.',
+        default="default",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeys:
+    """What the gateway proves its own identity with."""
+
+    files: tuple[Path, ...] = option(
+        list_of(FILE, at_least=1),
+        "Private host keys, one per type; readable by their owner only.",
+        example='["keys/ssh_host_ed25519_key"]',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How engineers prove who they are."""
+
+    methods: tuple[str, ...] = option(
+        list_of(choice("publickey", "password", "keyboard-interactive"), at_least=1),
+        "Methods on offer. Certificates come under publickey; the other two ask the directory.",
+        default=("publickey", "password", "keyboard-interactive"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LoginCA:
+    """Whose certificates engineers may log in with. Targets must never trust these."""
+
+    files: tuple[Path, ...] = option(
+        list_of(FILE),
+        "Files with public keys of the CAs, one per line. Empty: certificates are refused.",
+        default=(),
+        example='["keys/login_ca.pub"]',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCA:
+    """Signs the certificates that the gateway logs in to targets with. Only targets trust it."""
+
+    key: Path | None = option(
+        optional(FILE),
+        "Private key of the CA. Not set: every target needs a `key_file` of its own.",
+        default=None,
+        example='"keys/upstream_ca"',
+    )
+    lifetime: float = option(
+        duration(30, 3600), "How long a certificate is valid; it is used once, at once.", default=300.0
+    )
+    egress: tuple[Network, ...] = option(
+        list_of(NETWORK),
+        "Addresses that the gateways connect from; certificates work from there only. Empty: from anywhere.",
+        default=(),
+        example='["192.0.2.10", "192.0.2.11"]',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FrontHostCA:
+    """Signs stand-in host certificates for the names of the inventory."""
+
+    key: Path | None = option(
+        optional(FILE), "Private key of the CA.", default=None, example='"keys/front_host_ca"'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Who the engineers are. Names of the embedded directory are never looked up in LDAP."""
+
+    embedded: Path | None = option(
+        optional(FILE),
+        "File with users, hashes, keys and groups: for small sites and for break-glass accounts.",
+        default=None,
+        example='"users.toml"',
+    )
+    ldap: LdapConfig | None = option(optional(section(LdapConfig)), "An LDAP directory.", default=None)
+
+    def validate(self, at: At) -> None:
+        if self.embedded is None and self.ldap is None:
+            at.wrong(
+                "needs embedded or ldap: nobody could log in", 'embedded = "users.toml", [directory.ldap]'
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The machines, and the host keys they are known by."""
+
+    file: Path = option(FILE, "File with the inventory.", example='"targets.toml"')
+    known_hosts: Path | None = option(
+        optional(FILE),
+        "Host keys as OpenSSH's known_hosts, with @cert-authority and @revoked. Written by `target pin`.",
+        default=None,
+        example='"known_hosts"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """Who may reach what."""
+
+    file: Path = option(FILE, "File with the rules.", example='"policy.toml"')
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is recorded and where. Without a working recorder there is no session."""
+
+    directory: Path = option(
+        FILE,
+        "Folder of the recordings, on a local filesystem.",
+        example='"../recordings"',
+        scope=Scope.RESTART,
+    )
+    mode: str = option(
+        choice("off", "default", "full"),
+        '"default" skips bulk beyond the rate below and notes how much; "full" keeps everything.',
+        default="default",
+    )
+    input: bool = option(
+        BOOLEAN, "Record what engineers send too, passwords they type included.", default=False
+    )
+    bulk_burst: int = option(
+        SIZE, "Bytes per channel and direction that are recorded at any speed.", default=64 << 20
+    )
+    bulk_rate: int = option(SIZE, "Bytes per second recorded beyond that.", default=1 << 20)
+    disk_floor: int = option(SIZE, "With less free space than this no session begins.", default=1 << 30)
+    fsync_interval: float = option(
+        duration(0.05, 60), "Longest time after which data is on disk even through a power loss.", default=1.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The page that Prometheus reads."""
+
+    listen: Address | None = option(
+        or_off(ADDRESS),
+        "Address and port of /metrics.",
+        default=Address("127.0.0.1", 9722),
+        scope=Scope.RESTART,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit log: one JSON line per event."""
+
+    file: Path = option(
+        FILE, "File that lines are appended to; reopened at a reload.", example='"audit.jsonl"'
+    )
+    required: bool = option(
+        BOOLEAN, "Refuse and end sessions when a line cannot be written, instead of only counting it.",
+        default=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Penalties:
+    """What failed logins cost. A source alone is only ever blocked over many different accounts."""
+
+    free: int = option(
+        integer(1, 1000), "Failures of one account from one source that cost nothing.", default=5
+    )
+    first_block: float = option(
+        duration(0.1, 3600), "The first block after that; each further failure doubles it.", default=5.0
+    )
+    longest_block: float = option(duration(0.1, 86400), "Where the doubling ends.", default=600.0)
+    accounts: int = option(
+        integer(1, 100_000), "Different failing accounts that block their source as a whole.", default=20
+    )
+    window: float = option(duration(1, 86400), "The time in which those accounts are counted.", default=600.0)
+    source_block: float = option(
+        duration(0.1, 86400), "The first block of a source; it doubles too.", default=60.0
+    )
+    longest_source_block: float = option(duration(0.1, 86400), "Where that doubling ends.", default=3600.0)
+    forget: float = option(
+        duration(1, 7 * 86400),
+        "A record is forgotten this long after its last failure or block.",
+        default=1800.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times and counts that no peer can exceed."""
+
+    login_grace: float = option(duration(1, 3600), "From accept to the last factor.", default=60.0)
+    dial_timeout: float = option(
+        duration(1, 600),
+        "From the decision to a session on the target, all addresses and steps.",
+        default=20.0,
+    )
+    kex_timeout: float = option(duration(1, 3600), "One key exchange, from either side.", default=120.0)
+    write_stall: float = option(
+        duration(1, 86400),
+        "A peer that takes no data for this long is dropped, keepalives or not.",
+        default=180.0,
+    )
+    rekey_bytes: int = option(SIZE, "Bytes after which new keys are made.", default=1 << 30)
+    rekey_interval: float = option(duration(60, 86400), "Time after which new keys are made.", default=3600.0)
+    channels_per_connection: int = option(integer(1, 4096), "Open channels of one connection.", default=128)
+    sessions: int = option(integer(1, 1_000_000), "Sessions at the same time.", default=10_000)
+    keepalive_interval: float | None = option(
+        or_off(duration(1, 86400)), "How often a silent peer is asked whether it lives.", default=60.0
+    )
+    keepalive_count: int = option(
+        integer(1, 1000), "Questions without an answer after which the peer is dead.", default=3
+    )
+    idle: float | None = option(
+        or_off(duration(1)), "No data either way for this long ends a session; rules may say less or more.",
+        default=None,
+    )  # fmt: skip
+    max_duration: float | None = option(
+        or_off(duration(1)), "Longest session; rules may say less or more.", default=12 * 3600.0
+    )
+    max_auth_age: float | None = option(
+        or_off(duration(1)), "A login older than this opens nothing new.", default=12 * 3600.0
+    )
+    startups: Startups = option(
+        STARTUPS,
+        "Early drop of unfinished logins, as OpenSSH's MaxStartups.",
+        default=Startups(100, 30, 1000),
+    )
+    startups_per_source: int = option(
+        integer(1, 1_000_000), "Unfinished logins from one source block.", default=100
+    )
+    penalties: Penalties = option(section(Penalties), "What failed logins cost.", default=Penalties())
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The whole file."""
+
+    listen: Listen = option(section(Listen), "", default=Listen())
+    host_keys: HostKeys = option(section(HostKeys), "")
+    login: Login = option(section(Login), "", default=Login())
+    login_ca: LoginCA = option(section(LoginCA), "", default=LoginCA())
+    upstream_ca: UpstreamCA = option(section(UpstreamCA), "", default=UpstreamCA())
+    front_host_ca: FrontHostCA = option(section(FrontHostCA), "", default=FrontHostCA())
+    directory: Directory = option(section(Directory), "")
+    targets: Targets = option(section(Targets), "")
+    policy: PolicyFile = option(section(PolicyFile), "")
+    recording: Recording = option(section(Recording), "")
+    metrics: Metrics = option(section(Metrics), "", default=Metrics())
+    audit: Audit = option(section(Audit), "")
+    limits: Limits = option(section(Limits), "", default=Limits())
