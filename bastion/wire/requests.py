@@ -352,6 +352,9 @@ CHANNEL_REQUESTS: dict[str, type[Body]] = {
     "exit-status": ExitStatus,
     "exit-signal": ExitSignal,
     "auth-agent-req@openssh.com": Empty,
+    "eow@openssh.com": Empty,
+    "keepalive@openssh.com": Empty,
+    "winadj@putty.projects.tartarus.org": Empty,
 }
 
 CHANNEL_OPENS: dict[str, type[Body]] = {
@@ -369,6 +372,8 @@ GLOBAL_REQUESTS: dict[str, type[Body]] = {
     "cancel-tcpip-forward": TcpipForward,
     "streamlocal-forward@openssh.com": StreamlocalForward,
     "cancel-streamlocal-forward@openssh.com": StreamlocalForward,
+    "keepalive@openssh.com": Empty,
+    "no-more-sessions@openssh.com": Empty,
 }
 
 

@@ -1,0 +1,157 @@
+"""What the relay tells its tap besides data: one frozen value per thing that happened, past participles all.
+
+`channel_id` counts from 1 within one session, 0 is the connection itself; `by` is the side that sent the
+message. Text from a peer stands only in `detail`, `text` and `name`, never in `reason`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bastion.errors import PolicyReason
+from bastion.relay.sides import Side
+from bastion.wire.requests import Detail
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOpened:
+    """Policy allowed an open and it goes to the other side, which has not answered yet."""
+
+    channel_id: int
+    kind: str
+    by: Side
+    detail: Detail
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfirmed:
+    """The other side granted the channel: data may flow."""
+
+    channel_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFailed:
+    """The other side refused the channel with `code` (RFC 4254 section 5.1). The channel is gone."""
+
+    channel_id: int
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRefused:
+    """The gateway refused the open; it never reached the other side and has no id."""
+
+    kind: str
+    by: Side
+    reason: PolicyReason
+    text: str
+    rule: str = ""
+    detail: Detail = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelClosed:
+    """The channel is over. Bytes of data of both streams: in = from the client, out = from the target."""
+
+    channel_id: int
+    kind: str
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class EofSent:
+    """`by` will send no more data."""
+
+    channel_id: int
+    by: Side
+
+
+@dataclass(frozen=True, slots=True)
+class RequestForwarded:
+    """A request was allowed and goes to the other side."""
+
+    channel_id: int
+    by: Side
+    name: str
+    detail: Detail
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The gateway refused a request; it never reached the other side."""
+
+    channel_id: int
+    by: Side
+    name: str
+    reason: PolicyReason
+    text: str
+    rule: str = ""
+    detail: Detail = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """`by` answered a forwarded request."""
+
+    channel_id: int
+    by: Side
+    name: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WindowChanged:
+    """The engineer's terminal has another size, in cells. The peer's word: a renderer clamps it."""
+
+    channel_id: int
+    cols: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """The target's program ended."""
+
+    channel_id: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExitSignal:
+    """The target's program was killed; `signal` without SIG."""
+
+    channel_id: int
+    signal: str
+    core: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """The gateway's own bytes, shown to the client on the channel: never target output."""
+
+    channel_id: int
+    stream: int
+    text: bytes
+
+
+Event = (
+    ChannelOpened
+    | ChannelConfirmed
+    | ChannelFailed
+    | ChannelRefused
+    | ChannelClosed
+    | EofSent
+    | RequestForwarded
+    | RequestRefused
+    | RequestAnswered
+    | WindowChanged
+    | ExitStatus
+    | ExitSignal
+    | Injected
+)

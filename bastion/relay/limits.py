@@ -1,0 +1,52 @@
+"""The relay's limits and its output: `RelayLimits` and `Actions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bastion.relay.ledger import CHANNEL_REPLIES, CONNECTION_REPLIES
+
+MAX_CHANNELS = 128
+"""Channels per connection, those half open or half closed included (design.md section 8). About 1 KiB each.
+"""
+
+MAX_PACKET = 128 * 1024
+"""Bytes of data in one message that we let a side announce to the other: half of what our packet reader takes
+(256 KiB), four times what OpenSSH asks for."""
+
+RESERVE = 32 * 1024
+"""Bytes of the client's initial window kept for the gateway's own words on a session channel, at most."""
+
+RESERVE_SHARE = 8
+"""... and at most this part of the window (1/8), so that small windows still carry the target's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """Limits of one relay; the defaults are the constants above."""
+
+    channels: int = MAX_CHANNELS
+    max_packet: int = MAX_PACKET
+    reserve: int = RESERVE
+    reserve_share: int = RESERVE_SHARE
+    channel_replies: int = CHANNEL_REPLIES
+    connection_replies: int = CONNECTION_REPLIES
+
+
+class Actions:
+    """What the shell is to send, in order. `onward[side]` and `back[side]` are the same two lists, seen
+    from the side a message came from. Filled by the relay, sent and cleared by the shell; nothing here
+    outlives one burst.
+    """
+
+    __slots__ = ("back", "onward", "to_client", "to_target")
+
+    def __init__(self) -> None:
+        self.to_client: list[bytes] = []
+        self.to_target: list[bytes] = []
+        self.onward = (self.to_target, self.to_client)
+        self.back = (self.to_client, self.to_target)
+
+    def clear(self) -> None:
+        self.to_client.clear()
+        self.to_target.clear()

@@ -1,0 +1,125 @@
+"""Opening channels: what is asked, clamped, refused and confirmed (RFC 4254 section 5.1).
+
+Invariant: an open reaches the other side only when a table in `crossing`, the channel limit and policy have
+all said yes, and the window it carries towards the target is the client's less the reserve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bastion.errors import PolicyReason, ProtocolError
+from bastion.relay import events
+from bastion.relay.channels import ChannelTable, Half
+from bastion.relay.crossing import OPENABLE
+from bastion.relay.decider import Decider
+from bastion.relay.limits import Actions, RelayLimits
+from bastion.relay.requests import Requests
+from bastion.relay.sides import Side
+from bastion.relay.tap import Tap
+from bastion.wire.messages import ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure
+from bastion.wire.numbers import OpenFailure
+from bastion.wire.requests import CHANNEL_OPENS, Detail, parse_body
+
+
+class Opens:
+    """CHANNEL_OPEN and its two answers, from either side."""
+
+    __slots__ = ("_channels", "_limits", "_policy", "_requests", "_tap")
+
+    def __init__(
+        self, channels: ChannelTable, requests: Requests, policy: Decider, tap: Tap, limits: RelayLimits
+    ) -> None:
+        self._channels = channels
+        self._requests = requests
+        self._policy = policy
+        self._tap = tap
+        self._limits = limits
+
+    def open(self, side: Side, payload: bytes, out: Actions) -> None:
+        message = ChannelOpen.parse(payload)
+        self._channels.check_free(side, message.sender)
+        if message.max_packet == 0:
+            # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
+            raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
+        if message.kind not in OPENABLE[side]:
+            reason = PolicyReason.UNKNOWN_CHANNEL_TYPE
+            self._refuse(side, message, out, reason, "channel type is not known here", code=OpenFailure(3))
+            return
+        body = parse_body(CHANNEL_OPENS, message.kind, message.body)
+        detail = body.detail() if body is not None else {}
+        if len(self._channels) >= self._limits.channels:
+            text = f"no more than {self._limits.channels} channels per connection"
+            code = OpenFailure.RESOURCE_SHORTAGE
+            self._refuse(side, message, out, PolicyReason.CHANNEL_LIMIT, text, detail=detail, code=code)
+            return
+        forbidden = self._forbidden(side, message.kind)
+        if forbidden:
+            self._refuse(side, message, out, PolicyReason.VERB_NOT_ALLOWED, forbidden, detail=detail)
+            return
+        verdict = self._policy.open(side, message)
+        if not verdict.allowed:
+            self._refuse(side, message, out, verdict.reason, verdict.text, verdict.rule, detail)
+            return
+        channel = self._channels.open(message.kind, side, message.sender)
+        half = channel.half(side.other)
+        window, max_packet = self._grant(half, message.window, message.max_packet)
+        self._tap.event(events.ChannelOpened(channel.id, message.kind, side, detail, verdict.rule))
+        if (window, max_packet) != (message.window, message.max_packet):
+            payload = replace(message, window=window, max_packet=max_packet).encode()
+        out.onward[side].append(payload)
+
+    def _forbidden(self, side: Side, kind: str) -> str:
+        """Why the course of the session forbids the open, "" when it does not."""
+        if side is Side.TARGET and kind not in self._requests.invited:
+            return "the client has not asked for it"
+        # OpenSSH PROTOCOL section 2.2: after no-more-sessions, session opens are refused.
+        if kind == "session" and self._requests.no_more_sessions:
+            return "no more sessions, as the client asked"
+        return ""
+
+    def _grant(self, half: Half, window: int, max_packet: int) -> tuple[int, int]:
+        """Give `half` what its receiver offers, clamped and less our reserve: the figures its sender is
+        told.
+        """
+        if half.side is Side.TARGET and half.channel.kind == "session":
+            reserve = min(self._limits.reserve, window // self._limits.reserve_share)
+            half.reserve = half.reserve_size = reserve
+            window -= reserve
+        half.window = window
+        half.max_packet = min(max_packet, self._limits.max_packet)
+        return half.window, half.max_packet
+
+    def _refuse(
+        self,
+        side: Side,
+        message: ChannelOpen,
+        out: Actions,
+        reason: PolicyReason,
+        text: str,
+        rule: str = "",
+        detail: Detail | None = None,
+        code: OpenFailure = OpenFailure.ADMINISTRATIVELY_PROHIBITED,
+    ) -> None:
+        """Say no ourselves: audited, and nothing stays of the open."""
+        self._tap.event(events.ChannelRefused(message.kind, side, reason, text, rule, detail or {}))
+        out.back[side].append(ChannelOpenFailure(message.sender, code, text).encode())
+
+    def confirm(self, side: Side, payload: bytes, out: Actions) -> None:
+        message = ChannelOpenConfirmation.parse(payload)
+        half = self._channels.awaited(side, message.recipient)
+        if message.max_packet == 0:
+            raise ProtocolError("CHANNEL_OPEN_CONFIRMATION with a maximum packet size of 0")
+        self._channels.confirm(half, message.sender)
+        window, max_packet = self._grant(half.twin, message.window, message.max_packet)
+        self._tap.event(events.ChannelConfirmed(half.channel.id))
+        if (window, max_packet) != (message.window, message.max_packet):
+            payload = replace(message, window=window, max_packet=max_packet).encode()
+        out.onward[side].append(payload)
+
+    def fail(self, side: Side, payload: bytes, out: Actions) -> None:
+        message = ChannelOpenFailure.parse(payload)
+        channel = self._channels.awaited(side, message.recipient).channel
+        self._channels.drop(channel)
+        self._tap.event(events.ChannelFailed(channel.id, message.code, message.text))
+        out.onward[side].append(payload)

@@ -1,0 +1,313 @@
+"""The relay: a pure function between two legs, and the heart of the product.
+
+`receive` takes one payload from one side and says what is to be sent to whom. Channel numbers and windows
+pass through unchanged, so flow control is end to end and nothing is queued here: the only state is the
+channel table, the ledgers and a few integers. Invariants:
+
+* what crosses is the payload that came, byte for byte; only the window and maximum packet of an open, its
+  confirmation and the client's adjusts are ever rewritten (`opens`, and the reserve below);
+* the tap has seen a payload before it stands in the `Actions`;
+* after an error the state is final: nothing crosses any more.
+
+The reserve. The client's initial window on a session is passed on less a reserve. Bytes of our own
+(`inject`) are taken from it only, and it is refilled by withholding the client's next adjusts. So at any
+moment
+
+    what the client still takes  ==  what the target may still send  +  reserve
+
+and neither our bytes nor the target's can overrun the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+
+from bastion.errors import ProtocolError
+from bastion.relay import events
+from bastion.relay.channels import AWAITING, CLOSED, OPEN, Channel, ChannelTable, Half
+from bastion.relay.decider import Decider
+from bastion.relay.limits import Actions as Actions
+from bastion.relay.limits import RelayLimits as RelayLimits
+from bastion.relay.opens import Opens
+from bastion.relay.requests import Requests
+from bastion.relay.sides import Side as Side
+from bastion.relay.tap import Tap
+from bastion.wire import numbers
+from bastion.wire.data import UINT32_MAX
+from bastion.wire.messages import Close, Data, Eof, ExtendedData, WindowAdjust
+
+_DATA_HEAD = 9  # number, recipient, length (RFC 4254 section 5.2)
+_EXTENDED_HEAD = 13  # number, recipient, type, length
+_TWO = Struct(">II").unpack_from
+_THREE = Struct(">III").unpack_from
+_VIEW_FROM = 1024
+"""Data of at least this many bytes is shown to the tap as a view; below it a copy is cheaper. Measured."""
+
+_Route = Callable[[Side, bytes, Actions], None]
+
+
+class LegError(ProtocolError):
+    """A `ProtocolError` of one side of a relay, which is then over."""
+
+    def __init__(self, text: str, side: Side, code: int = numbers.Disconnect.PROTOCOL_ERROR) -> None:
+        super().__init__(text, code)
+        self.side = side
+
+
+class Unimplemented(LegError):
+    """The payload's number is unassigned: answer UNIMPLEMENTED (RFC 4253 section 11.4). The relay goes on."""
+
+
+class Relay:
+    """One session's relay. Not re-entrant: a tap must not call back.
+
+    `swallowed` counts bytes of unassigned extended data that were dropped and given back, by side.
+    """
+
+    def __init__(self, policy: Decider, tap: Tap, limits: RelayLimits | None = None) -> None:
+        limits = limits or RelayLimits()
+        self._channels = ChannelTable()
+        self._requests = Requests(self._channels, policy, tap, limits)
+        self._opens = Opens(self._channels, self._requests, policy, tap, limits)
+        self._sent_by = self._channels.sent_by
+        self._tap = tap
+        self._tap_data = tap.data
+        self.swallowed = [0, 0]
+        self._routes: dict[int, _Route] = {
+            numbers.MSG_GLOBAL_REQUEST: self._requests.global_request,
+            numbers.MSG_REQUEST_SUCCESS: self._requests.global_reply,
+            numbers.MSG_REQUEST_FAILURE: self._requests.global_reply,
+            numbers.MSG_CHANNEL_OPEN: self._opens.open,
+            numbers.MSG_CHANNEL_OPEN_CONFIRMATION: self._opens.confirm,
+            numbers.MSG_CHANNEL_OPEN_FAILURE: self._opens.fail,
+            numbers.MSG_CHANNEL_WINDOW_ADJUST: self._window_adjust,
+            numbers.MSG_CHANNEL_DATA: self._data,
+            numbers.MSG_CHANNEL_EXTENDED_DATA: self._extended_data,
+            numbers.MSG_CHANNEL_EOF: self._eof,
+            numbers.MSG_CHANNEL_CLOSE: self._close,
+            numbers.MSG_CHANNEL_REQUEST: self._requests.channel_request,
+            numbers.MSG_CHANNEL_SUCCESS: self._requests.channel_reply,
+            numbers.MSG_CHANNEL_FAILURE: self._requests.channel_reply,
+        }
+
+    @property
+    def channels(self) -> dict[int, Channel]:
+        """The live channels by id. To read, not to change."""
+        return self._channels.by_id
+
+    @property
+    def unsolicited(self) -> list[int]:
+        """Replies to nothing, by the side that sent them: dropped."""
+        return self._requests.unsolicited
+
+    @property
+    def answered(self) -> Callable[[Side], None] | None:
+        """Called with the side that answered a request made by `ask`."""
+        return self._requests.answered
+
+    @answered.setter
+    def answered(self, call: Callable[[Side], None] | None) -> None:
+        self._requests.answered = call
+
+    def receive(self, side: Side, payload: bytes, out: Actions) -> None:
+        """One payload (with its number, without padding) from `side`; what follows from it is added to `out`.
+
+        Raises `LegError` when the peer broke the protocol (the relay is then over), `Unimplemented` for a
+        number without a meaning (it is not), and whatever the tap raises (it is over).
+        """
+        route = self._routes.get(payload[0]) if payload else None
+        if route is None:
+            raise self._stray(side, payload)
+        try:
+            route(side, payload, out)
+        except ProtocolError as error:
+            self._end(_over)
+            raise LegError(error.text, side, error.code) from None
+        except BaseException:
+            self._end(_over)
+            raise
+
+    # -- the hot path ------------------------------------------------------------------------------------
+
+    def _data(self, side: Side, payload: bytes, out: Actions) -> None:
+        length = len(payload) - _DATA_HEAD
+        if length < 0:
+            raise ProtocolError("CHANNEL_DATA is truncated")
+        number, size = _TWO(payload, 1)
+        half = self._sent_by[side].get(number)
+        if half is None:
+            raise ProtocolError("CHANNEL_DATA for an unknown channel")
+        left = half.window - size
+        if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
+            raise _data_error(half, numbers.MSG_CHANNEL_DATA, length, size)
+        half.window = left
+        half.moved += size
+        data = payload[_DATA_HEAD:] if size < _VIEW_FROM else memoryview(payload)[_DATA_HEAD:]
+        self._tap_data(half.channel, side, 0, data)
+        out.onward[side].append(payload)
+
+    def _extended_data(self, side: Side, payload: bytes, out: Actions) -> None:
+        length = len(payload) - _EXTENDED_HEAD
+        if length < 0:
+            raise ProtocolError("CHANNEL_EXTENDED_DATA is truncated")
+        number, kind, size = _THREE(payload, 1)
+        half = self._sent_by[side].get(number)
+        if half is None:
+            raise ProtocolError("CHANNEL_EXTENDED_DATA for an unknown channel")
+        left = half.window - size
+        if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
+            raise _data_error(half, numbers.MSG_CHANNEL_EXTENDED_DATA, length, size)
+        if kind != numbers.EXTENDED_DATA_STDERR:
+            self._swallow(half, size, out)
+            return
+        half.window = left
+        half.moved += size
+        data = payload[_EXTENDED_HEAD:] if size < _VIEW_FROM else memoryview(payload)[_EXTENDED_HEAD:]
+        self._tap_data(half.channel, side, 1, data)
+        out.onward[side].append(payload)
+
+    def _window_adjust(self, side: Side, payload: bytes, out: Actions) -> None:
+        if len(payload) != 9:
+            raise ProtocolError("CHANNEL_WINDOW_ADJUST is of the wrong size")
+        number, size = _TWO(payload, 1)
+        own = self._sent_by[side].get(number)
+        if own is None:
+            raise ProtocolError("CHANNEL_WINDOW_ADJUST for an unknown channel")
+        state = own.state
+        if state == AWAITING:
+            raise own.error(numbers.MSG_CHANNEL_WINDOW_ADJUST)
+        if state == CLOSED:
+            return  # it was under way when the side closed; OpenSSH ignores it too
+        half = own.twin
+        # RFC 4254 section 5.2: the window MUST NOT be increased above 2^32 - 1 bytes.
+        if half.window + half.reserve + size > UINT32_MAX:
+            raise ProtocolError("CHANNEL_WINDOW_ADJUST overflows the window")
+        lack = half.reserve_size - half.reserve
+        if lack:
+            withheld = min(lack, size)
+            half.reserve += withheld
+            size -= withheld
+            if not size:
+                return
+            payload = WindowAdjust(number, size).encode()
+        half.window += size
+        out.onward[side].append(payload)
+
+    def _swallow(self, half: Half, size: int, out: Actions) -> None:
+        """Drop data of an unassigned type and give the window back to its sender (else it shrinks for
+        ever).
+        """
+        side = half.side
+        self.swallowed[side] += size
+        if size and half.twin.state != CLOSED:
+            out.back[side].append(WindowAdjust(half.number, size).encode())
+
+    # -- endings of channels -----------------------------------------------------------------------------
+
+    def _eof(self, side: Side, payload: bytes, out: Actions) -> None:
+        half = self._channels.find(side, Eof.parse(payload).recipient, numbers.MSG_CHANNEL_EOF)
+        half.step(numbers.MSG_CHANNEL_EOF)
+        self._tap.event(events.EofSent(half.channel.id, side))
+        out.onward[side].append(payload)
+
+    def _close(self, side: Side, payload: bytes, out: Actions) -> None:
+        half = self._channels.find(side, Close.parse(payload).recipient, numbers.MSG_CHANNEL_CLOSE)
+        half.step(numbers.MSG_CHANNEL_CLOSE)
+        if half.twin.state == CLOSED:
+            channel = half.channel
+            self._channels.drop(channel)
+            self._tap.event(_closed(channel))
+        out.onward[side].append(payload)
+
+    def finish(self) -> None:
+        """The connection is over: the tap learns that every channel is, and nothing crosses any more."""
+        self._end(_silent)
+        for channel in list(self._channels.by_id.values()):
+            self._channels.drop(channel)
+            self._tap.event(_closed(channel))
+
+    # -- the gateway's own words -------------------------------------------------------------------------
+
+    def inject(self, channel_id: int, text: bytes, stream: int, out: Actions) -> bool:
+        """Show `text` to the client on a session channel, stream 0 or 1, all of it or nothing.
+
+        False when the channel is gone or ending, or the reserve does not hold `text`: try again later or
+        let it be.
+        """
+        channel = self._channels.by_id.get(channel_id)
+        if channel is None or not text:
+            return False
+        half = channel.half(Side.TARGET)
+        if half.state != OPEN or half.twin.state == CLOSED or len(text) > half.reserve:
+            return False
+        self._tap.event(events.Injected(channel_id, stream, text))
+        half.reserve -= len(text)
+        number = half.twin.number
+        for at in range(0, len(text), half.max_packet):
+            piece = text[at : at + half.max_packet]
+            message = ExtendedData(number, stream, piece) if stream else Data(number, piece)
+            out.to_client.append(message.encode())
+        return True
+
+    def warn(self, text: bytes, out: Actions) -> int:
+        """Show `text` on every pty; how many took it."""
+        ptys = [channel.id for channel in self._channels.by_id.values() if channel.has_pty]
+        return sum(self.inject(channel_id, text, 0, out) for channel_id in ptys)
+
+    def terminate(self, text: bytes, out: Actions) -> int:
+        """Last words on every pty; from then on whatever arrives is dropped. The shell then disconnects."""
+        self._end(_silent)
+        return self.warn(text, out)
+
+    def ask(self, side: Side, name: str, out: Actions) -> bool:
+        """Send `side` a global request of ours, as keepalive@openssh.com. Its reply is swallowed and
+        `answered` called.
+
+        False, and nothing sent, when that side owes too many replies already.
+        """
+        return self._requests.ask(side, name, out)
+
+    # -- the end of the relay ----------------------------------------------------------------------------
+
+    def _end(self, route: _Route) -> None:
+        """Give every message one route; the bound methods go, and with them the relay's circles."""
+        self._routes = dict.fromkeys(self._routes, route)
+
+    def _stray(self, side: Side, payload: bytes) -> LegError:
+        """The error for a payload that has no route."""
+        if not payload:
+            text = "payload is empty"
+        elif payload[0] >= numbers.FIRST_CONNECTION_MESSAGE:
+            # RFC 4253 section 11.4. 192/193 are OpenSSH's ping and pong: bound to their leg, not announced.
+            return Unimplemented(f"{numbers.name_of(payload[0])} is not implemented", side)
+        else:
+            text = f"{numbers.name_of(payload[0])} is bound to its leg"
+        self._end(_over)
+        return LegError(text, side)
+
+
+def _over(side: Side, payload: bytes, out: Actions) -> None:
+    """The route of every message after an error."""
+    raise ProtocolError("the relay is over after an error")
+
+
+def _silent(side: Side, payload: bytes, out: Actions) -> None:
+    """The route of every message after the last words: nothing crosses."""
+
+
+def _data_error(half: Half, message: int, length: int, size: int) -> ProtocolError:
+    """What is wrong with a data message that failed the combined check."""
+    if half.state != OPEN:
+        return half.error(message)
+    name = numbers.name_of(message)
+    if size != length:
+        return ProtocolError(f"{name} has a length that is not its own")
+    if size > half.max_packet:
+        return ProtocolError(f"{name} is longer than the maximum packet size")
+    return ProtocolError(f"{name} overruns the window")
+
+
+def _closed(channel: Channel) -> events.ChannelClosed:
+    moved = channel.bytes
+    return events.ChannelClosed(channel.id, channel.kind, moved[Side.CLIENT], moved[Side.TARGET])

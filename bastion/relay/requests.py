@@ -1,0 +1,242 @@
+"""Requests and their replies, of channels and of the connection (RFC 4254 sections 4 and 5.4).
+
+Invariants: each side gets its answers in the order of its requests, whoever gives them; a request that
+policy or a table refused never reaches the other side; a reply to nothing is dropped and counted
+(CVE-2026-39830).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bastion.errors import PolicyReason
+from bastion.policy.verdict import Verdict
+from bastion.relay import crossing, events
+from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
+from bastion.relay.decider import Decider
+from bastion.relay.ledger import Entry, Ledger
+from bastion.relay.limits import Actions, RelayLimits
+from bastion.relay.sides import Side
+from bastion.relay.tap import Tap
+from bastion.wire import numbers
+from bastion.wire.messages import (
+    ChannelFailure,
+    ChannelRequest,
+    ChannelSuccess,
+    GlobalRequest,
+    RequestFailure,
+)
+from bastion.wire.requests import (
+    CHANNEL_REQUESTS,
+    GLOBAL_REQUESTS,
+    Body,
+    Detail,
+    ExitSignal,
+    ExitStatus,
+    WindowChange,
+    parse_body,
+    printable,
+)
+
+_PASSED = Verdict(True, PolicyReason.ALLOWED)
+_UNKNOWN = Verdict(False, PolicyReason.UNKNOWN_REQUEST, text="request is not known here")
+_SECOND_PROGRAM = Verdict(
+    False, PolicyReason.VERB_NOT_ALLOWED, text="the channel has its shell, exec or subsystem already"
+)
+_REQUEST_FAILURE = RequestFailure().encode()
+
+
+class Requests:
+    """Global and channel requests, and the ledgers of who owes which answer.
+
+    `invited` are the channel kinds that the target may open because the client asked for it; `unsolicited`
+    counts replies to nothing, by the side that sent them; `answered` is called with the side that answered
+    a request of ours.
+    """
+
+    __slots__ = (
+        "_channels",
+        "_limits",
+        "_owed",
+        "_policy",
+        "_tap",
+        "answered",
+        "invited",
+        "no_more_sessions",
+        "unsolicited",
+    )
+
+    def __init__(self, channels: ChannelTable, policy: Decider, tap: Tap, limits: RelayLimits) -> None:
+        self._channels = channels
+        self._policy = policy
+        self._tap = tap
+        self._limits = limits
+        self._owed = (Ledger(limits.connection_replies), Ledger(limits.connection_replies))
+        self.answered: Callable[[Side], None] | None = None
+        self.invited: set[str] = set()
+        self.no_more_sessions = False
+        self.unsolicited = [0, 0]
+
+    # -- of the connection -------------------------------------------------------------------------------
+
+    def global_request(self, side: Side, payload: bytes, out: Actions) -> None:
+        message = GlobalRequest.parse(payload)
+        name = message.name
+        if name in crossing.LEG_BOUND_REQUESTS:
+            self._refuse_global(side, message, out)
+            return
+        body = parse_body(GLOBAL_REQUESTS, name, message.body)
+        detail = body.detail() if body is not None else {}
+        if name in crossing.PASSED_GLOBAL_REQUESTS[side]:
+            verdict = _PASSED
+        elif side is Side.CLIENT and name in crossing.JUDGED_GLOBAL_REQUESTS:
+            verdict = self._policy.global_request(side, name, message.body)
+        else:
+            verdict = _UNKNOWN
+        if not verdict.allowed:
+            self._tap.event(
+                events.RequestRefused(0, side, name, verdict.reason, verdict.text, verdict.rule, detail)
+            )
+            self._refuse_global(side, message, out)
+            return
+        if message.want_reply:
+            self._owed[side.other].add_forwarded(name)
+        if name == crossing.NO_MORE_SESSIONS:
+            self.no_more_sessions = True
+        self._invite(name)
+        if name not in crossing.QUIET_REQUESTS:
+            self._tap.event(events.RequestForwarded(0, side, name, detail, verdict.rule))
+        out.onward[side].append(payload)
+
+    def _refuse_global(self, side: Side, message: GlobalRequest, out: Actions) -> None:
+        if message.want_reply and self._owed[side.other].add_refused():
+            out.back[side].append(_REQUEST_FAILURE)
+
+    def _invite(self, name: str) -> None:
+        """The client's request allows the target to open the channels that belong to it."""
+        kind = crossing.INVITATIONS.get(name)
+        if kind is not None:
+            self.invited.add(kind)
+
+    def ask(self, side: Side, name: str, out: Actions) -> bool:
+        """Send `side` a global request of ours that wants a reply; False when it owes too many already."""
+        if not self._owed[side].add_asked(name):
+            return False
+        out.onward[side.other].append(GlobalRequest(name, True).encode())
+        return True
+
+    def global_reply(self, side: Side, payload: bytes, out: Actions) -> None:
+        """REQUEST_SUCCESS, whose body belongs to the request, or REQUEST_FAILURE, which has none."""
+        ok = payload[0] == numbers.MSG_REQUEST_SUCCESS
+        if not ok:
+            RequestFailure.parse(payload)
+        entry = self._settle(self._owed[side], side)
+        if entry is None:
+            return
+        if entry.name not in crossing.QUIET_REQUESTS:
+            self._tap.event(events.RequestAnswered(0, side, entry.name, ok))
+        onward = out.onward[side]
+        onward.append(payload)
+        onward.extend([_REQUEST_FAILURE] * entry.refusals)
+
+    def _settle(self, ledger: Ledger | None, side: Side) -> Entry | None:
+        """The forwarded request that `side` answers now; None when the reply goes no further."""
+        entry = ledger.settle() if ledger is not None else None
+        if entry is None:
+            self.unsolicited[side] += 1
+            return None
+        if entry.ours:
+            if self.answered is not None:
+                self.answered(side)
+            return None
+        return entry
+
+    # -- of a channel ------------------------------------------------------------------------------------
+
+    def channel_request(self, side: Side, payload: bytes, out: Actions) -> None:
+        message = ChannelRequest.parse(payload)
+        half = self._channels.find(side, message.recipient, numbers.MSG_CHANNEL_REQUEST)
+        if half.state == CLOSED:
+            raise half.error(numbers.MSG_CHANNEL_REQUEST)
+        channel, name = half.channel, message.name
+        body = parse_body(CHANNEL_REQUESTS, name, message.body)
+        detail = body.detail() if body is not None else {}
+        verdict = self._judge(side, channel, message)
+        if not verdict.allowed:
+            self._tap.event(
+                events.RequestRefused(
+                    channel.id, side, name, verdict.reason, verdict.text, verdict.rule, detail
+                )
+            )
+            if message.want_reply:
+                self._refuse(half, out)
+            return
+        if message.want_reply:
+            channel.ledger(side.other, self._limits.channel_replies).add_forwarded(name)
+        if name in crossing.PROGRAM_REQUESTS:
+            channel.program = name
+        elif name == "pty-req" and not message.want_reply:
+            channel.has_pty = True
+        self._invite(name)
+        if name not in crossing.QUIET_REQUESTS:
+            self._tap.event(_forwarded(channel.id, side, name, body, detail, verdict.rule))
+        out.onward[side].append(payload)
+
+    def _judge(self, side: Side, channel: Channel, message: ChannelRequest) -> Verdict:
+        name = message.name
+        if name in crossing.PASSED_REQUESTS:
+            return _PASSED
+        if channel.kind != "session":
+            return _UNKNOWN
+        if name in crossing.PASSED_SESSION_REQUESTS[side]:
+            return _PASSED
+        if side is Side.TARGET or name not in crossing.JUDGED_REQUESTS:
+            return _UNKNOWN
+        if name in crossing.PROGRAM_REQUESTS and channel.program:
+            return _SECOND_PROGRAM
+        return self._policy.request(side, channel, name, message.body)
+
+    def _refuse(self, half: Half, out: Actions) -> None:
+        """CHANNEL_FAILURE of ours to the side of `half`, in its turn."""
+        owing = half.twin
+        ledger = half.channel.owed[owing.side]
+        if ledger is not None and not ledger.add_refused():
+            return
+        # When the other side's CLOSE has gone to the asking side, nothing may follow it.
+        if owing.state != CLOSED:
+            out.back[half.side].append(ChannelFailure(half.number).encode())
+
+    def channel_reply(self, side: Side, payload: bytes, out: Actions) -> None:
+        """CHANNEL_SUCCESS or CHANNEL_FAILURE."""
+        ok = payload[0] == numbers.MSG_CHANNEL_SUCCESS
+        recipient = (ChannelSuccess if ok else ChannelFailure).parse(payload).recipient
+        half = self._channels.find(side, recipient, payload[0])
+        if half.state == CLOSED:
+            return  # it was under way when the side closed; OpenSSH ignores it too
+        channel = half.channel
+        entry = self._settle(channel.owed[side], side)
+        if entry is None:
+            return
+        if entry.name == "pty-req" and ok:
+            channel.has_pty = True
+        elif entry.name in crossing.PROGRAM_REQUESTS and not ok:
+            channel.program = ""
+        if entry.name not in crossing.QUIET_REQUESTS:
+            self._tap.event(events.RequestAnswered(channel.id, side, entry.name, ok))
+        onward = out.onward[side]
+        onward.append(payload)
+        if entry.refusals:
+            onward.extend([ChannelFailure(half.twin.number).encode()] * entry.refusals)
+
+
+def _forwarded(
+    channel_id: int, side: Side, name: str, body: Body | None, detail: Detail, rule: str
+) -> events.Event:
+    """The event for a request that goes through."""
+    if isinstance(body, WindowChange):
+        return events.WindowChanged(channel_id, body.cols, body.rows)
+    if isinstance(body, ExitStatus):
+        return events.ExitStatus(channel_id, body.status)
+    if isinstance(body, ExitSignal):
+        return events.ExitSignal(channel_id, body.name, body.core_dumped, printable(body.text))
+    return events.RequestForwarded(channel_id, side, name, detail, rule)
