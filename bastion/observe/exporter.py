@@ -76,11 +76,22 @@ def _values(key: str) -> list[str]:
 
 
 def build_registry(
-    meters: Meters, others: Callable[[], Sequence[Snapshot]] = tuple, process: bool = True
+    meters: Meters,
+    others: Callable[[], Sequence[Snapshot]] = tuple,
+    refresh: Callable[[], object] = lambda: None,
+    process: bool = True,
 ) -> CollectorRegistry:
-    """A registry of this process's meters, the snapshots of `others`, and the usual `process_*` figures."""
+    """A registry of this process's meters, the snapshots of `others`, and the usual `process_*` figures.
+
+    `refresh` is called before each snapshot, to set gauges that nobody keeps up to date in between.
+    """
+
+    def take() -> Sequence[Snapshot]:
+        refresh()
+        return [meters.snapshot(), *others()]
+
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(meters.families, lambda: [meters.snapshot(), *others()]))
+    registry.register(SnapshotCollector(meters.families, take))
     if process:
         ProcessCollector(registry=registry)
     return registry

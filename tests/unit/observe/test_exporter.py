@@ -67,6 +67,13 @@ def test_other_processes_are_added(meters):
     assert samples(render(registry)[0].decode())["bastion_connections_accepted_total", ()] == 7
 
 
+def test_gauges_are_refreshed_before_a_scrape(meters):
+    registry = build_registry(
+        meters, refresh=lambda: meters.set(m.RECORDING_STORE_FREE_BYTES, 42), process=False
+    )
+    assert samples(render(registry)[0].decode())["bastion_recording_store_free_bytes", ()] == 42
+
+
 def test_the_process_figures_are_there(meters):
     assert b"process_resident_memory_bytes" in render(build_registry(meters))[0]
 

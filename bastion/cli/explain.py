@@ -1,0 +1,214 @@
+"""`bastion explain REF`: everything the audit log knows about one reference, told in plain words (L4).
+
+A reference is what an engineer reads out of a refusal: six characters, or a whole session id. The log and its
+rotated siblings are read oldest first; compressed ones too. Nothing is assumed about a line but that it is
+JSON: unknown events are shown as they are, torn lines are counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import click
+import zstandard
+
+from bastion.cli.output import fail, printable, write_json
+from bastion.cli.story import advice, sentence
+from bastion.config.load import load_into
+from bastion.options import Problems
+
+REFERENCE: Final = re.compile(r"[a-z2-7]{6,16}")
+ROTATED: Final = re.compile(r"(\.\d+|-\d{8,14}|\.\d{8,14})?(\.gz|\.zst)?")
+# A line of ours is far below this (observe/audit.py bounds every field); a longer one is no audit line.
+MAX_LINE: Final = 1024 * 1024
+# One story. A session with more events than this (a long Ansible run) is cut with a note.
+MAX_EVENTS: Final = 20_000
+
+DEFAULT_CONFIG: Final = "etc/bastion.toml"
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Found:
+    """What the logs say about one reference."""
+
+    files: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    unreadable: int = 0
+    cut: bool = False
+
+
+def log_files(path: Path) -> list[Path]:
+    """The log and its rotated siblings (`.1`, `.2.gz`, `-20261123.zst`), oldest first; [] without any."""
+    siblings = [
+        entry
+        for entry in path.parent.glob(path.name + "*")
+        if ROTATED.fullmatch(entry.name.removeprefix(path.name)) and entry.is_file()
+    ]
+    return sorted(siblings, key=lambda entry: (entry.stat().st_mtime, entry.name))
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of one file, unpacked when its name says so. OSError and EOFError pass through."""
+    with path.open("rb") as raw:
+        file: IO[bytes] = raw
+        if path.suffix == ".gz":
+            file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+        elif path.suffix == ".zst":
+            file = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(raw))
+        pending = b""
+        while block := file.read(256 * 1024):
+            *lines, pending = (pending + block).split(b"\n")
+            yield from lines
+            if len(pending) > MAX_LINE:
+                pending = b""
+        if pending:
+            yield pending
+
+
+def find(reference: str, files: list[Path]) -> Found:
+    """Every event of `reference`, and of the connection that its sessions came through, in order of time."""
+    found = _scan(files, (reference,), lambda event: _is_of(event, reference))
+    carriers = {str(event["connection"]) for event in found.events if event.get("connection")}
+    carriers = {carrier for carrier in carriers if not carrier.startswith(reference)}
+    if carriers:
+        found = _scan(
+            files,
+            (reference, *carriers),
+            lambda event: _is_of(event, reference) or _is_carried(event, carriers),
+        )
+    found.events.sort(key=lambda event: str(event.get("ts", "")))  # stable: the files' order decides ties
+    return found
+
+
+def _is_of(event: Event, reference: str) -> bool:
+    return any(str(event.get(key, "")).startswith(reference) for key in ("session", "connection", "ref"))
+
+
+def _is_carried(event: Event, carriers: set[str]) -> bool:
+    """An event of the connection itself; not of the other sessions on it."""
+    return event.get("connection") in carriers and not event.get("session")
+
+
+def _scan(files: list[Path], texts: Iterable[str], wanted: Callable[[Event], bool]) -> Found:
+    """The wanted events of all files, of the lines that hold one of `texts` (most lines are never parsed)."""
+    found = Found(files=[str(path) for path in files])
+    needles = [text.encode() for text in texts]
+    for path in files:
+        for line in read_lines(path):
+            if not any(needle in line for needle in needles):
+                continue
+            event = _parse(line)
+            if event is None:
+                found.unreadable += 1
+            elif wanted(event):
+                if len(found.events) >= MAX_EVENTS:
+                    found.cut = True
+                    return found
+                found.events.append(event)
+    return found
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def stories(events: list[Event]) -> dict[str, list[Event]]:
+    """Events by the session (or connection) they belong to: six characters may, rarely, fit two."""
+    grouped: dict[str, list[Event]] = {}
+    for event in events:
+        key = str(event.get("session") or event.get("connection") or event.get("ref") or "")
+        grouped.setdefault(key, []).append(event)
+    return grouped
+
+
+def tell(events: list[Event]) -> Iterator[str]:
+    """The story in lines: a heading, a line per event, and what helps when something was refused."""
+    identity = next((str(event["session"]) for event in events if event.get("session")), "")
+    yield f"session {printable(identity)}" if identity else "a connection that never became a session"
+    yield ""
+    day = ""
+    for event in events:
+        date, _, clock = str(event.get("ts", "")).rstrip("Z").partition("T")
+        if date != day:
+            day = date
+            yield f"{printable(date)} (UTC)"
+        yield f"  {printable(clock):12}  {printable(sentence(event))}"
+    hints = list(dict.fromkeys(hint for event in events if (hint := advice(event))))
+    if hints:
+        yield ""
+        yield "what helps"
+        yield from (f"  {printable(hint)}" for hint in hints)
+
+
+@click.command()
+@click.argument("reference")
+@click.option("--config", "config_path", default=DEFAULT_CONFIG, show_default=True, help="Names the log.")
+@click.option("--log", "log_path", default=None, help="An audit log, in place of the configured one.")
+@click.option("--json", "as_json", is_flag=True, help="The events as one JSON document.")
+def explain(reference: str, config_path: str, log_path: str | None, as_json: bool) -> None:
+    """Tell the full story behind a reference or a session id.
+
+    \b
+    Exit codes: 0 told, 1 nothing is known of it, 2 no reference or a bad file, 3 there is no audit log.
+    """
+    reference = reference.strip().lower()
+    if not REFERENCE.fullmatch(reference):
+        fail("a reference is 6 to 16 characters of a-z and 2-7, as in (ref 7f3k2a)")
+    path = Path(log_path) if log_path else configured_log(config_path)
+    files = log_files(path)
+    if not files:
+        fail(f"there is no audit log at {path}", 3)
+    try:
+        found = find(reference, files)
+    except (OSError, EOFError, zstandard.ZstdError) as error:
+        fail(f"the audit log cannot be read: {error}")
+    if as_json:
+        write_json(
+            {
+                "reference": reference,
+                "files": found.files,
+                "unreadable_lines": found.unreadable,
+                "cut": found.cut,
+                "events": found.events,
+            }
+        )
+    else:
+        _print(found)
+    if not found.events:
+        if not as_json:
+            click.echo(f"nothing is known of {reference} in {', '.join(found.files)}", err=True)
+        sys.exit(1)
+
+
+def _print(found: Found) -> None:
+    for number, events in enumerate(stories(found.events).values()):
+        if number:
+            click.echo("")
+        for line in tell(events):
+            click.echo(line)
+    if found.unreadable:
+        click.echo(f"note: {found.unreadable} torn or unreadable lines were left out", err=True)
+    if found.cut:
+        click.echo(f"note: only the first {MAX_EVENTS} events are shown", err=True)
+
+
+def configured_log(config_path: str) -> Path:
+    """Where the configuration puts the audit log."""
+    problems = Problems()
+    config = load_into(config_path, problems)
+    if config is None:  # faults elsewhere in the file are no reason to withhold the story
+        fail("\n".join(str(error) for error in problems.errors))
+    return config.audit.file

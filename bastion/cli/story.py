@@ -1,0 +1,189 @@
+"""Audit events in plain words: one sentence each, and advice for the refusals that have a remedy (L4, pure).
+
+Every event that the gateway writes has a sentence here (a test checks it); an unknown one, from another
+version, is shown as its fields. Values come from the log and are not trusted: the caller escapes the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+Event = Mapping[str, Any]
+
+FIXED: Final = {"ts", "event", "session", "ref", "connection"}
+
+
+def sentence(event: Event) -> str:
+    """What happened, as one sentence without a time."""
+    tell = SENTENCES.get(str(event.get("event")))
+    return tell(event) if tell else _fields(str(event.get("event")), event)
+
+
+def _fields(name: str, event: Event) -> str:
+    shown = " ".join(f"{key}={value}" for key, value in event.items() if key not in FIXED)
+    return f"{name}: {shown}" if shown else name
+
+
+def _of(event: Event, key: str, before: str = "", after: str = "") -> str:
+    """`before value after`, or nothing when the event has no such value."""
+    value = event.get(key)
+    return "" if value in (None, "", [], 0) else f"{before}{value}{after}"
+
+
+def _place(event: Event) -> str:
+    """Where a channel goes: ` to db1:5432` or ` to /run/x.sock`."""
+    if event.get("path"):
+        return f" to {event['path']}"
+    return f" to {event['host']}{_of(event, 'port', ':')}" if event.get("host") else ""
+
+
+def _because(event: Event) -> str:
+    """`: text [reason]`, whatever of it there is."""
+    return f"{_of(event, 'text', ': ')}{_of(event, 'reason', ' [', ']')}{_of(event, 'rule', ' by rule ')}"
+
+
+def _auth(event: Event) -> str:
+    who, method = event.get("user", "?"), event.get("method", "?")
+    evidence = (
+        _of(event, "key", ", key ")
+        + _of(event, "certificate_id", ", key id ")
+        + _of(event, "serial", ", serial ")
+    )
+    source = _of(event, "source", " from ")
+    if event.get("result") == "ok":
+        return f"{who}{source} logged in by {method}{evidence}"
+    return f"{who}{source} was not let in by {method}{evidence}{_because(event)}"
+
+
+def _authorise(event: Event) -> str:
+    who, target = event.get("user", "?"), event.get("target") or "(no target)"
+    login = _of(event, "login", " as ")
+    if event.get("result") == "ok":
+        return f"policy let {who} go to {target}{login}{_of(event, 'rules', ' by ')}"
+    return f"policy did not let {who} go to {target}{login}{_because(event)}"
+
+
+def _refused(event: Event) -> str:
+    what = event.get("what", "connection")
+    if what == "channel":
+        return f"a channel {event.get('kind', '?')}{_place(event)} was refused{_because(event)}"
+    if what == "request":
+        channel = _of(event, "channel", " on channel ")
+        return f"the request {event.get('name', '?')}{channel} was refused{_because(event)}"
+    return f"the {what} was refused{_because(event)}"
+
+
+def _session_started(event: Event) -> str:
+    who, target, login = event.get("user", "?"), event.get("target", "?"), _of(event, "login", " as ")
+    door, host_key = _of(event, "door", " through the ", " door"), _of(event, "host_key", ", host key ")
+    return f"the session began: {who} on {target}{login}{door}{host_key}"
+
+
+def _session_ended(event: Event) -> str:
+    gaps = _of(event, "bytes_not_kept", ", ", " of them in gaps of the recording")
+    channels = event.get("channels", 0)
+    return f"the session ended{_because(event)}; channels: {channels}, {_bytes(event)}{gaps}"
+
+
+def _channel_opened(event: Event) -> str:
+    by = "target" if event.get("by") == "target" else "client"
+    return (
+        f"the {by} opened channel {event.get('channel', '?')}, {event.get('kind', '?')}{_place(event)}"
+        + _of(event, "rule", ", by rule ")
+    )
+
+
+def _channel_closed(event: Event) -> str:
+    return f"channel {event.get('channel', '?')} closed: {_bytes(event)}"
+
+
+def _bytes(event: Event) -> str:
+    return f"{event.get('bytes_in', 0)} bytes to the target and {event.get('bytes_out', 0)} back"
+
+
+SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
+    "auth": _auth,
+    "authorise": _authorise,
+    "refused": _refused,
+    "connection_refused": lambda e: f"a connection{_of(e, 'source', ' from ')} was turned away{_because(e)}",
+    "session_started": _session_started,
+    "session_ended": _session_ended,
+    "channel_opened": _channel_opened,
+    "channel_failed": lambda e: (
+        f"the other side refused channel {e.get('channel', '?')}{_of(e, 'code', ' with code ')}"
+    ),
+    "channel_closed": _channel_closed,
+    "request": lambda e: (
+        f"channel {e.get('channel', '?')}: {e.get('name', '?')}{_of(e, 'rule', ', by rule ')}"
+    ),
+    "recorder_failed": lambda e: f"the recording failed, so the session was ended{_because(e)}",
+    "gateway_started": lambda e: f"the gateway started{_of(e, 'version', ', version ')}",
+    "gateway_stopped": lambda e: f"the gateway stopped{_of(e, 'signal', ' on ')}",
+    "reload": lambda e: f"the configuration was reloaded{_of(e, 'result', ': ')}{_because(e)}",
+    "audit_resumed": lambda e: f"audit lines were lost before this point: {e.get('lines_lost', '?')}",
+}
+
+TEST: Final = (
+    "`bastion target test {target} {login}` tries every step of the way and names the one that fails"
+)
+WHY: Final = "`bastion why {user} {target} {login}` shows every rule and why it did or did not match"
+
+PIN: Final = (
+    "`bastion target scan {target}` prints its fingerprints; compare them on the machine itself, then "
+    "`bastion target pin {target} SHA256:...`"
+)
+
+# Reason -> what helps. {user}, {target} and {login} are filled from the event.
+ADVICE: Final[dict[str, str]] = {
+    "name_not_found": "the target's host name does not resolve on the gateway: check the inventory; " + TEST,
+    "connection_refused": "nothing listens on the target's port: is its sshd running? " + TEST,
+    "unreachable": "the network has no way from the gateway to the target: check routes and firewalls, then "
+    + TEST,
+    "connect_timeout": "the target does not answer: is it up, and may the gateway reach it? " + TEST,
+    "timeout": "the target took too long: " + TEST,
+    "not_ssh": "what answers on the target's port is no SSH server: check host and port in the inventory",
+    "kex_failed": "the target has no algorithm in common with the gateway: " + TEST,
+    "host_key_unknown": "the target's host key is not known here: " + PIN,
+    "host_key_changed": "another host key than the pinned one. Was the machine reinstalled? Then "
+    + PIN
+    + ". "
+    "If not, treat it as an attack",
+    "host_key_revoked": "the target's host key is marked @revoked in known_hosts: give the target a new one",
+    "host_cert_invalid": "the target's host certificate is expired or for another name: sign a new one",
+    "login_refused": "the target did not accept the gateway's certificate: "
+    "`bastion target-config` prints what its sshd needs; " + TEST,
+    "unknown_target": "the inventory has no such target: names and aliases stand in the targets file",
+    "no_rule": WHY,
+    "login_not_allowed": WHY,
+    "verb_not_allowed": WHY,
+    "env_not_allowed": WHY,
+    "destination_not_allowed": WHY,
+    "cert_restriction": "the engineer's own certificate does not permit it: ask for one with that extension",
+    "bad_password": "the directory says that the password is wrong",
+    "unknown_user": "the directory has no such account: its name stands in front of the first `+`",
+    "account_locked": "the account is locked in the directory",
+    "account_expired": "the account has expired in the directory",
+    "password_must_change": "the password must be changed in the directory before it works here",
+    "directory_unavailable": "the gateway could not reach the directory: see bastion_ldap_errors_total",
+    "directory_timeout": "the directory did not answer in time: see bastion_ldap_operation_seconds",
+    "key_not_authorised": "the account's entry in the directory does not list this key",
+    "cert_expired": "the certificate has expired: get a new one",
+    "cert_not_yet_valid": "the certificate is not valid yet: compare its signer's clock with the gateway's",
+    "cert_untrusted_ca": "the certificate was signed by a CA that the gateway does not trust ([login_ca])",
+    "cert_wrong_principal": "the certificate must name the account in front of the first `+` as a principal",
+    "cert_source_address": "the certificate may only be used from other addresses",
+    "penalty": "this address or account failed too often; the penalty runs out by itself",
+    "disk_floor": "the file system of the recordings is (nearly) full: make room, sessions then work again",
+    "disk_full": "the file system of the recordings is full: make room, sessions then work again",
+    "draining": "the gateway was closing down: try again",
+}
+
+
+def advice(event: Event) -> str:
+    """What helps against the refusal that the event tells of; "" when it tells of none, or nothing does."""
+    hint = ADVICE.get(str(event.get("reason", "")), "")
+    target = str(event.get("target") or "TARGET")
+    user = str(event.get("user") or "USER").partition("+")[0]
+    login = str(event.get("login") or "LOGIN")
+    return hint.replace("{target}", target).replace("{user}", user).replace("{login}", login)
