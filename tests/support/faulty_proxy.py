@@ -1,8 +1,8 @@
 """A TCP proxy on loopback that can delay answers, hold a request for ever, or cut the connection.
 
-For faults that a healthy server cannot be made to show. It forwards bytes as they come; a fault is armed with a
-rule over the client's bytes and acts on the first piece that matches. Events say when a fault has happened, so a
-test waits for the event and never for time.
+For faults that a healthy server cannot be made to show. It forwards bytes as they come; a fault is armed with
+a rule over the client's bytes and acts on the first piece that matches. Events say when a fault has happened,
+so a test waits for the event and never for time.
 """
 
 from __future__ import annotations

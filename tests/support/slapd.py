@@ -1,9 +1,9 @@
-"""A private slapd on loopback: own folder, own ports, TLS by an authority made on the spot, gone after `close`.
+"""A private slapd on loopback: own folder and ports, TLS by an authority made on the spot, gone after `close`.
 
-The tree (suffix dc=example,dc=org): ou=people with alice, bob and the accounts that must be refused, ou=groups,
-cn=reader,ou=services as the service account, and a referral object to a second "server" that is a trap.
-slapd runs in the foreground with statistics on stderr, so tests wait for lines ("slapd starting") and read
-back what really arrived ("BIND dn=..."), instead of sleeping or trusting.
+The tree (suffix dc=example,dc=org) has ou=people, ou=groups and the service account cn=reader,ou=services; a
+test adds the entries it needs with `person` and `group`. slapd runs in the foreground with statistics on
+stderr, so tests wait for lines ("slapd starting") and read back what really arrived ("BIND dn=..."), instead
+of sleeping or trusting.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def slapd_missing() -> str:
 
 
 def person(uid: str, *extra: str, password: str | None = PASSWORD, rdn: str = "") -> str:
-    """The LDIF of one account. `extra` are further lines; extensibleObject lets them be any known attribute."""
+    """The LDIF of one account. `extra`: further lines; extensibleObject allows any known attribute."""
     lines = [
         f"dn: {rdn or 'uid=' + uid},{PEOPLE}",
         "objectClass: inetOrgPerson",

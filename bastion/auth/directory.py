@@ -1,0 +1,135 @@
+"""The directory: where accounts come from (L2). One Protocol, and the chain of embedded accounts and LDAP.
+
+Invariants: no password is ever stored or cached; a name that is no login name and a password that no
+directory may be asked about are refused before any call; an `Account` that comes back is active. Reasons say
+exactly what happened and are for the audit log; texts say to an unproven stranger the same for unknown,
+locked and wrong.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, fail
+
+from bastion.auth.identity import LOGIN_NAME, Account, AccountState
+from bastion.errors import AuthReason, Refused
+
+# Directories hash what they are sent; a longer "password" only costs them time (and OpenSSH's own buffers
+# once took 256 to 1024 characters for a match). Counted in UTF-8 bytes.
+MAX_PASSWORD_BYTES = 1024
+
+# The one answer to whoever has not proved anything.
+NOT_ADMITTED = "the directory did not accept this name or password"
+UNAVAILABLE = "the login directory is not available, please try again in a minute"
+TIMED_OUT = "the login directory did not answer in time, please try again in a minute"
+
+# Unicode categories of characters that show nothing: controls, formats, blanks, line and paragraph
+# separators.
+_INVISIBLE = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
+
+STATE_REASONS: dict[AccountState, AuthReason] = {
+    AccountState.LOCKED: AuthReason.ACCOUNT_LOCKED,
+    AccountState.EXPIRED: AuthReason.ACCOUNT_EXPIRED,
+    AccountState.PASSWORD_MUST_CHANGE: AuthReason.PASSWORD_MUST_CHANGE,
+}
+# What somebody may read who has just proved the password.
+STATE_TEXTS: dict[AccountState, str] = {
+    AccountState.LOCKED: "the account is locked; ask whoever keeps the directory",
+    AccountState.EXPIRED: "the account has expired; ask whoever keeps the directory",
+    AccountState.PASSWORD_MUST_CHANGE: "the directory password must be changed before the next login",
+}
+
+
+class Directory(Protocol):
+    """Knows accounts by name. Both questions fail with `Refused` and an `AuthReason`, never otherwise.
+
+    `name` is compared lower-cased. Cancelling a Deferred gives the work up and frees what it held.
+    """
+
+    def lookup(self, name: str) -> Deferred[Account]:
+        """The account, for logins that are proved by a key or certificate; its groups may be a minute old."""
+        ...
+
+    def check_password(self, name: str, password: str) -> Deferred[Account]:
+        """The account, if `password` is its password now."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is under way and answer nothing more."""
+        ...
+
+
+class LocalDirectory(Directory, Protocol):
+    """A directory that knows at once which names it has."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+
+def normal_name(name: str) -> str:
+    """The name as accounts are compared: lower-case ASCII. Raises Refused with BAD_USER_NAME.
+
+    ASCII is checked first: other letters fold into ASCII ones (U+212A lower-cases to "k").
+    """
+    lowered = name.lower() if name.isascii() else ""
+    if not LOGIN_NAME.match(lowered):
+        raise Refused(AuthReason.BAD_USER_NAME, "the user name is not a valid identity")
+    return lowered
+
+
+def check_password_shape(password: str) -> None:
+    """Refuse what no directory may be asked: raises Refused before any call goes out.
+
+    RFC 4513 section 5.1.2: a simple bind with a DN and an empty password succeeds, as nobody. Blank ones are
+    treated alike, including what string preparation (RFC 4013) would make empty on the server's side.
+    """
+    try:
+        encoded = password.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED) from None
+    if len(encoded) > MAX_PASSWORD_BYTES:
+        raise Refused(AuthReason.PASSWORD_TOO_LONG, f"a password has at most {MAX_PASSWORD_BYTES} bytes")
+    if "\0" in password and password.strip("\0"):
+        # A server that keeps C strings would compare only what stands before it.
+        raise Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED)
+    if all(unicodedata.category(character) in _INVISIBLE for character in password):
+        raise Refused(AuthReason.EMPTY_PASSWORD, "an empty password is never accepted")
+
+
+def refuse_unless_active(state: AccountState, *, proved: bool) -> None:
+    """Raise Refused for an account that may not log in; only after a proof does the text say why."""
+    if state is not AccountState.ACTIVE:
+        raise Refused(STATE_REASONS[state], STATE_TEXTS[state] if proved else NOT_ADMITTED)
+
+
+class ChainDirectory:
+    """Embedded (break-glass) accounts first, for the names they have; every other name is the other's.
+
+    The embedded names never ask the network, so they log in while LDAP is down, and nobody in LDAP can take
+    over one of them. Without another directory, unknown names are the embedded one's to refuse.
+    """
+
+    def __init__(self, embedded: LocalDirectory, other: Directory | None = None) -> None:
+        self._embedded = embedded
+        self._other: Directory = embedded if other is None else other
+
+    def lookup(self, name: str) -> Deferred[Account]:
+        try:
+            return self._of(name).lookup(name)
+        except Refused as refused:
+            return fail(refused)
+
+    def check_password(self, name: str, password: str) -> Deferred[Account]:
+        try:
+            return self._of(name).check_password(name, password)
+        except Refused as refused:
+            return fail(refused)
+
+    def close(self) -> None:
+        self._embedded.close()
+        if self._other is not self._embedded:
+            self._other.close()
+
+    def _of(self, name: str) -> Directory:
+        return self._embedded if normal_name(name) in self._embedded else self._other

@@ -1,0 +1,287 @@
+"""The embedded directory: a TOML file of users (L2), for break-glass accounts, small sites and `make run`.
+
+    [users.alice]
+    password = "$argon2id$v=19$..."        # bastion hash-password
+    keys = ["ssh-ed25519 AAAA... alice"]
+    groups = ["sre"]
+
+Invariants: every fault of the file is found when it is read, with file, line and key; the file cannot be read
+by others or changed by anybody but its owner; an unknown name costs the same hash as a wrong password.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import argon2
+from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
+from twisted.internet.defer import Deferred, fail, succeed
+
+from bastion.auth.directory import (
+    NOT_ADMITTED,
+    UNAVAILABLE,
+    check_password_shape,
+    normal_name,
+    refuse_unless_active,
+)
+from bastion.auth.identity import LOGIN_NAME, Account, AccountState
+from bastion.auth.workers import DeadlinePassed, QueueFull, ThreadReactor, Workers, WorkersClosed
+from bastion.config.positions import key_lines
+from bastion.errors import AuthReason, BastionError, ConfigError, ProtocolError, Refused
+from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean, option, read, shown
+from bastion.options.kinds import BOOLEAN, list_of, optional, quoted, text
+from bastion.wire.keys import AuthorizedKey, parse_authorized_key
+
+# 4 MiB is about 10,000 users with two keys each; read at start and reload, never per login.
+MAX_FILE = 4 << 20
+# A hash may not ask for more than this of one thread: 1 GiB, in KiB as argon2 counts.
+MAX_HASH_MEMORY = 1 << 20
+MAX_HASH_TIME = 64
+# Hashes computed at the same time: 64 MiB each by default.
+HASH_THREADS = 2
+# Logins that may wait for one. At 50 ms a hash the last of them waits 0.8 s.
+HASH_QUEUE = 32
+# Longer than any hash of a machine that works; a login is never left waiting.
+HASH_DEADLINE = 10.0
+
+_GROUP = re.compile(r"\A[^\x00-\x1f\x7f]{1,255}\Z")
+_ID = re.compile(r"\A[\x21-\x7e]{1,128}\Z")
+
+
+def _read_hash(value: object, at: At) -> str:
+    if not isinstance(value, str):
+        raise at.wrong("must be a string", HASH.allowed)
+    try:
+        found = argon2.extract_parameters(value)
+    except InvalidHashError:
+        raise at.wrong("is not an argon2id hash", HASH.allowed) from None
+    if found.type is not argon2.low_level.Type.ID:
+        raise at.wrong("is an argon2 hash of another kind", HASH.allowed)
+    if found.memory_cost > MAX_HASH_MEMORY or found.time_cost > MAX_HASH_TIME:
+        limits = f"m up to {MAX_HASH_MEMORY}, t up to {MAX_HASH_TIME}"
+        raise at.wrong("asks for too much memory or time", limits)
+    return value
+
+
+# Written as hidden: a dump of the configuration is pasted into tickets.
+HASH: Kind[str] = Kind(
+    "argon2id hash", "the output of `bastion hash-password`", _read_hash, lambda _: '"(hidden)"'
+)
+
+
+def _read_key(value: object, at: At) -> AuthorizedKey:
+    try:
+        return parse_authorized_key(value if isinstance(value, str) else "")
+    except ProtocolError as error:
+        raise at.wrong(error.text, KEY.allowed) from None
+
+
+KEY: Kind[AuthorizedKey] = Kind(
+    "authorised key",
+    'a line as in authorized_keys: "[options] ssh-ed25519 AAAA... [comment]"',
+    _read_key,
+    lambda value: quoted(f"{value.key.type} {base64.b64encode(value.key.blob).decode()}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UserEntry:
+    """One `[users.NAME]`."""
+
+    name: str
+    password: str | None = option(
+        optional(HASH), "The password's hash. Not set: no login by password.", default=None
+    )
+    keys: tuple[AuthorizedKey, ...] = option(list_of(KEY), "Public keys that may log in.", default=())
+    groups: tuple[str, ...] = option(
+        list_of(text("group name", _GROUP, "1 to 255 characters")),
+        "Groups, as policy names them.",
+        default=(),
+    )
+    id: str | None = option(
+        optional(text("id", _ID, "1 to 128 visible ASCII characters")),
+        "An id that stays when the user is renamed. Not set: embedded:NAME.",
+        default=None,
+    )
+    disabled: bool = option(BOOLEAN, "Refuse this user, and keep the name taken.", default=False)
+
+    def account(self) -> Account:
+        """The account, with its state."""
+        state = AccountState.LOCKED if self.disabled else AccountState.ACTIVE
+        uid = self.id or f"embedded:{self.name}"
+        return Account(self.name, uid, frozenset(self.groups), self.keys, "embedded", state)
+
+
+Users = Mapping[str, UserEntry]
+
+
+def load_users(path: str | os.PathLike[str]) -> Users:
+    """Read and check the file. Raises ConfigError (`ConfigErrors` with every fault of its contents)."""
+    name = os.fspath(path)
+    try:
+        # Not blocking: a FIFO in its place must not hold the gateway up.
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as opened:
+            _check_owner(name, os.fstat(descriptor))
+            content = opened.read(MAX_FILE + 1)
+        if len(content) > MAX_FILE:
+            raise ConfigError(name, 0, "", f"is longer than {MAX_FILE} bytes")
+        return parse_users(content.decode("utf-8"), name)
+    except OSError as error:
+        raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(name, 0, "", "is not UTF-8") from None
+
+
+def _check_owner(path: str, status: os.stat_result) -> None:
+    """Hashes invite guessing, and a line added is an account; so others may do neither."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(path, 0, "", "is not a regular file")
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & (stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(path, 0, "", f"mode {mode:04o} lets others read or change it", "0600 or 0640")
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(path, 0, "", f"belongs to uid {status.st_uid}", "root or the gateway's own user")
+
+
+def parse_users(content: str, file: str) -> Users:
+    """Read the TOML text; `file` is for error texts. Raises ConfigErrors, ConfigError."""
+    content = content.replace("\r\n", "\n")
+    try:
+        document = tomllib.loads(content)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # Python 3.11 tells the line only in words: "(at line 3, column 7)".
+        found = re.search(r"\(at line ([0-9]+)", str(error))
+        raise ConfigError(file, int(found[1]) if found else 0, "", f"is not TOML: {error}") from None
+    problems = Problems()
+    at = At(Source(file, lines=key_lines(content)), problems)
+    for key in document:
+        if key != "users":
+            at.child(key).wrong(f"unknown table{did_you_mean(key, ['users'])}", "[users.NAME]")
+    tables = document.get("users", {})
+    if not isinstance(tables, dict):
+        at.child("users").wrong("must be a table", "[users.NAME]")
+        tables = {}
+    users: dict[str, UserEntry] = {}
+    for name, table in tables.items():
+        user = _read_user(name, table, at.child("users").child(name))
+        if user is not None:
+            users[name] = user
+    _check_ids(users, at.child("users"))
+    problems.raise_any()
+    return users
+
+
+def _read_user(name: str, table: object, at: At) -> UserEntry | None:
+    if not LOGIN_NAME.match(name):
+        at.wrong(f"{shown(name)} is no login name", "a-z or _, then a-z 0-9 _ . -; at most 32 characters")
+        return None
+    try:
+        return read(UserEntry, table, at, name=name)
+    except Unreadable:
+        return None
+
+
+def _check_ids(users: Users, at: At) -> None:
+    seen: dict[str, str] = {}
+    for name, user in users.items():
+        other = seen.setdefault(user.account().uid, name)
+        if other != name:
+            at.child(name).child("id").wrong(f"is the id of {other} as well", "an id of its own")
+
+
+class EmbeddedDirectory:
+    """A `LocalDirectory` over users that were read before. Passwords are verified in threads of its own.
+
+    Without a reactor it can be asked for names and accounts, but refuses every password.
+    """
+
+    def __init__(self, users: Users, reactor: ThreadReactor | None = None) -> None:
+        self._users = dict(users)
+        self._workers = None if reactor is None else Workers(reactor, "argon2", HASH_THREADS, HASH_QUEUE)
+        self._decoy = _decoy_hash(self._users)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], reactor: ThreadReactor | None = None) -> EmbeddedDirectory:
+        """The directory in a file. Raises ConfigError as `load_users` does."""
+        return cls(load_users(path), reactor)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._users
+
+    def lookup(self, name: str) -> Deferred[Account]:
+        try:
+            user = self._users.get(normal_name(name))
+            if user is None:
+                raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
+            account = user.account()
+            refuse_unless_active(account.state, proved=False)
+        except Refused as refused:
+            return fail(refused)
+        return succeed(account)
+
+    def check_password(self, name: str, password: str) -> Deferred[Account]:
+        return Deferred.fromCoroutine(self._check_password(name, password))
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+
+    async def _check_password(self, name: str, password: str) -> Account:
+        name = normal_name(name)
+        check_password_shape(password)
+        user = self._users.get(name)
+        stored = self._decoy if user is None or user.password is None else user.password
+        right = await self._is_right(stored, password)
+        if user is None:
+            raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
+        account = user.account()
+        if not right or user.password is None:
+            refuse_unless_active(account.state, proved=False)
+            raise Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED)
+        refuse_unless_active(account.state, proved=True)
+        return account
+
+    async def _is_right(self, stored: str, password: str) -> bool:
+        if self._workers is None:
+            raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE)
+        try:
+            return await self._workers.run(lambda: _verify(stored, password), HASH_DEADLINE)
+        except DeadlinePassed:
+            raise Refused(AuthReason.DIRECTORY_TIMEOUT, UNAVAILABLE) from None
+        except (QueueFull, WorkersClosed):
+            raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE) from None
+        except _HashFailed:
+            raise Refused(AuthReason.INTERNAL_ERROR, UNAVAILABLE) from None
+
+
+class _HashFailed(BastionError):
+    """argon2 could not compute at all: no memory, for example."""
+
+
+def _verify(stored: str, password: str) -> bool:
+    """Whether the hash is the password's. Takes 50 ms and 64 MiB by default, hence the threads."""
+    try:
+        return argon2.PasswordHasher().verify(stored, password)
+    except VerifyMismatchError:
+        return False
+    except (Argon2Error, MemoryError):
+        raise _HashFailed("argon2 could not verify") from None
+
+
+def _decoy_hash(users: Users) -> str:
+    """A hash that no password has (its digest is random), as dear as the dearest one of the file."""
+    defaults = argon2.PasswordHasher()
+    costs = [(defaults.memory_cost, defaults.time_cost, defaults.parallelism)]
+    stored = [argon2.extract_parameters(user.password) for user in users.values() if user.password]
+    if stored:
+        costs = [(found.memory_cost, found.time_cost, found.parallelism) for found in stored]
+    memory, time, lanes = max(costs, key=lambda cost: cost[0] * cost[1])
+    salt, digest = (base64.b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, 32))
+    return f"$argon2id$v=19$m={memory},t={time},p={lanes}${salt}${digest}"

@@ -1,0 +1,263 @@
+"""One login asked of one LDAP server: what happens in the thread, in order (L2).
+
+1. connect with TLS, bind as the service account, search for exactly one entry;
+2. for a password: bind as that entry on a connection of its own, then read the entry again, because only the
+   state after the bind is the state (a server removes an old lock when the bind succeeds);
+3. state, groups and keys.
+
+An unknown or ambiguous name binds too, as the decoy, so that it takes as long as a wrong password.
+Raises `Refused` when the directory has answered and the answer is no, `ServerFailed` when it has not.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from ldap3.utils.conv import escape_filter_chars
+
+from bastion.auth import ldap_link as codes
+from bastion.auth.directory import (
+    NOT_ADMITTED,
+    STATE_REASONS,
+    STATE_TEXTS,
+    refuse_unless_active,
+)
+from bastion.auth.identity import Account, AccountState
+from bastion.auth.ldap_config import LdapConfig, ServerAddress
+from bastion.auth.ldap_dn import is_within
+from bastion.auth.ldap_entry import (
+    MAX_GROUPS,
+    STATE_ATTRIBUTES,
+    Entry,
+    TooMany,
+    account_state,
+    authorised_keys,
+    group_name,
+    group_names,
+    immutable_id,
+    member_of,
+    own_name,
+)
+from bastion.auth.ldap_link import Answer, Line, Link, ServerFailed
+from bastion.clock import Clock
+from bastion.errors import AuthReason, Refused
+
+T = TypeVar("T")
+
+# Active Directory tells why a bind failed by "data XXX" in the diagnostic text of invalidCredentials.
+_AD_STATES = {
+    "data 533": AccountState.LOCKED,
+    "data 775": AccountState.LOCKED,
+    "data 701": AccountState.EXPIRED,
+    "data 532": AccountState.PASSWORD_MUST_CHANGE,
+    "data 773": AccountState.PASSWORD_MUST_CHANGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who is asked about. `password` None = lookup; `known_groups` = (id, groups) of a recent search."""
+
+    name: str
+    password: str | None = field(default=None, repr=False)
+    known_groups: tuple[str, frozenset[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The account, the groups that a group search gave (now, or earlier: `from_memory`), and how many keys
+    could not be used."""
+
+    account: Account
+    searched_groups: frozenset[str]
+    from_memory: bool
+    unusable_keys: int
+
+
+class Report(Protocol):
+    """Hears of every operation, in the thread. The names are the label values of the meters."""
+
+    def operation(self, name: str, seconds: float) -> None:
+        """connect, service_bind, search or bind took so long, whatever came of it."""
+        ...
+
+    def failure(self, name: str, error: str) -> None:
+        """It gave no usable answer: unavailable, timeout, tls, service_credentials, referral, ..."""
+        ...
+
+
+class Attempt:
+    """One `Question` to one server. `ask` blocks; the reactor may cut `line` at any time."""
+
+    def __init__(
+        self,
+        config: LdapConfig,
+        context: ssl.SSLContext,
+        server: ServerAddress,
+        service_password: str,
+        clock: Clock,
+        report: Report,
+    ) -> None:
+        self._config = config
+        self._context = context
+        self._server = server
+        self._service_password = service_password
+        self._clock = clock
+        self._report = report
+        self.line = Line()
+
+    def ask(self, question: Question) -> Found:
+        """The account, or `Refused`, or `ServerFailed`."""
+        service = Link(self._config, self._context, self._server, self.line)
+        try:
+            self._timed("connect", service.open)
+            self._bind_service(service)
+            entry, reason = self._find(service, question.name)
+            if question.password is not None:
+                entry = self._prove(service, question, entry, reason)
+            elif entry is None:
+                raise Refused(reason, NOT_ADMITTED)
+            return self._read(service, question, entry)
+        finally:
+            service.close()
+            self.line.close()
+
+    # -- steps -----------------------------------------------------------------------------------------------
+
+    def _bind_service(self, service: Link) -> None:
+        dn = self._config.bind_dn
+        password = self._service_password.encode() if dn else None
+        answer = self._timed("service_bind", lambda: service.bind("service_bind", dn, password))
+        if answer.code != codes.SUCCESS:
+            text = f"it does not accept the service account (result code {answer.code})"
+            self._report.failure("service_bind", "service_credentials")
+            raise ServerFailed("service_bind", "service_credentials", text)
+
+    def _find(self, service: Link, name: str) -> tuple[Entry | None, AuthReason]:
+        """The one entry of that name, or None and why not. It has passed its grammar; escaped anyway."""
+        config = self._config
+        wanted = f"(&{config.user_filter}({config.name_attribute}={escape_filter_chars(name)}))"
+        found, more = self._timed(
+            "search", lambda: service.search(config.user_base, wanted, self._attributes(), 2)
+        )
+        if more or len(found) > 1:
+            self._report.failure("search", "ambiguous")
+            return None, AuthReason.AMBIGUOUS_USER
+        if not found or own_name(found[0], config.name_attribute, name) is None:
+            return None, AuthReason.UNKNOWN_USER
+        # An empty DN would make the bind below an anonymous one, which succeeds.
+        if not is_within(found[0].dn, config.user_base):
+            return None, AuthReason.UNKNOWN_USER
+        return found[0], AuthReason.OK
+
+    def _prove(self, service: Link, question: Question, entry: Entry | None, reason: AuthReason) -> Entry:
+        """Bind as the entry; return the entry as it is after the bind."""
+        assert question.password is not None
+        config = self._config
+        decoy = config.decoy_dn or f"{config.name_attribute}=no-such-account,{config.user_base}"
+        answer = self._bind_user(entry.dn if entry else decoy, question.password)
+        if entry is None:
+            raise Refused(reason, NOT_ADMITTED)
+        if answer.code != codes.SUCCESS:
+            raise self._refusal(entry, answer)
+        dn = entry.dn
+        again, _ = self._timed(
+            "search",
+            lambda: service.search(dn, config.user_filter, self._attributes(), 1, whole_tree=False),
+        )
+        if not again or self._id(again[0]) != self._id(entry):
+            raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
+        if own_name(again[0], config.name_attribute, question.name) is None:
+            raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
+        return again[0]
+
+    def _bind_user(self, dn: str, password: str) -> Answer:
+        """Bind on a connection of its own, so that the service's keeps its own rights."""
+        link = Link(self._config, self._context, self._server, self.line)
+        try:
+            self._timed("connect", link.open)
+            return self._timed("bind", lambda: link.bind("bind", dn, password.encode("utf-8")))
+        finally:
+            link.close()
+
+    def _refusal(self, entry: Entry, answer: Answer) -> Refused:
+        """Why the bind failed, for the audit log; the text is the same unless something was proved."""
+        if answer.code in (codes.UNWILLING, codes.CONSTRAINT_VIOLATION):
+            # 389 Directory Server: inactivated, or too many wrong passwords.
+            return Refused(AuthReason.ACCOUNT_LOCKED, NOT_ADMITTED)
+        told = next((state for words, state in _AD_STATES.items() if words in answer.message), None)
+        if answer.code == codes.INVALID_CREDENTIALS and told is AccountState.PASSWORD_MUST_CHANGE:
+            # Active Directory says so only when the old password was right.
+            return Refused(STATE_REASONS[told], STATE_TEXTS[told])
+        state = told or account_state(entry, self._clock.time(), self._config.lockout)
+        if state in (AccountState.LOCKED, AccountState.EXPIRED):
+            return Refused(STATE_REASONS[state], NOT_ADMITTED)
+        return Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED)
+
+    def _read(self, service: Link, question: Question, entry: Entry) -> Found:
+        proved = question.password is not None
+        config = self._config
+        refuse_unless_active(account_state(entry, self._clock.time(), config.lockout), proved=proved)
+        uid = self._id(entry)
+        name = own_name(entry, config.name_attribute, question.name)
+        assert name is not None
+        try:
+            groups: frozenset[str] = frozenset()
+            if config.member_of:
+                groups = member_of(entry, config.group_name_attribute, config.group_base)
+            known = question.known_groups
+            from_memory = known is not None and known[0] == uid
+            if known is not None and from_memory:
+                searched = known[1]
+            else:
+                searched = self._search_groups(service, entry, name)
+            groups = group_names(groups | searched)
+        except TooMany as many:
+            raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, str(many)) from None
+        keys, unusable = authorised_keys(entry, config.key_attribute)
+        return Found(Account(name.lower(), uid, groups, keys, "ldap"), searched, from_memory, unusable)
+
+    def _search_groups(self, service: Link, entry: Entry, name: str) -> frozenset[str]:
+        """Groups that name the entry as a member. Raises TooMany, ServerFailed."""
+        config = self._config
+        if config.group_base is None:
+            return frozenset()
+        base = config.group_base
+        members = "".join(
+            f"({kind}={escape_filter_chars(name if kind == 'memberUid' else entry.dn)})"
+            for kind in config.group_members
+        )
+        wanted = f"(&{config.group_filter}(|{members}))"
+        attributes = (config.group_name_attribute,)
+        found, more = self._timed("search", lambda: service.search(base, wanted, attributes, MAX_GROUPS))
+        if more:
+            raise TooMany(f"the account is in more than {MAX_GROUPS} groups")
+        return group_names(group_name(group, config.group_name_attribute) for group in found)
+
+    # -- small things ----------------------------------------------------------------------------------------
+
+    def _attributes(self) -> list[str]:
+        config = self._config
+        wanted = [config.name_attribute, config.id_attribute, config.key_attribute, *STATE_ATTRIBUTES]
+        return [*wanted, "memberOf"] if config.member_of else wanted
+
+    def _id(self, entry: Entry) -> str:
+        uid = immutable_id(entry, self._config.id_attribute)
+        if uid is None:
+            text = f"its entries show no usable {self._config.id_attribute} to the service account"
+            self._report.failure("search", "malformed")
+            raise ServerFailed("search", "malformed", text)
+        return uid
+
+    def _timed(self, operation: str, call: Callable[[], T]) -> T:
+        begun = self._clock.monotonic()
+        try:
+            return call()
+        except ServerFailed as failed:
+            self._report.failure(operation, failed.error)
+            raise
+        finally:
+            self._report.operation(operation, self._clock.monotonic() - begun)

@@ -1,0 +1,255 @@
+"""The options of the LDAP directory, declared once (L2): what `[directory.ldap]` may say and what is wrong
+with it.
+
+Secure unless told otherwise: `ldaps://` verifies the server's certificate, `ldap://` means StartTLS before
+anything else is said, and only `allow_plaintext = true` talks in clear (which `warnings` points out).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import stat
+from dataclasses import dataclass
+
+from ldap3.core.exceptions import LDAPExceptionError
+from ldap3.operation.search import parse_filter
+
+from bastion.auth.ldap_dn import is_within, parse_dn
+from bastion.errors import ConfigError
+from bastion.options import At, Kind, option
+from bastion.options.kinds import BOOLEAN, PATH, choice, duration, integer, list_of, optional, quoted, text
+
+_URL = re.compile(r"\A(ldaps?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?/?\Z", re.I)
+_ATTRIBUTE = re.compile(r"\A[A-Za-z][A-Za-z0-9-]{0,127}\Z")
+# A password file holds one line; 4 KiB is far above any.
+MAX_SECRET = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """One server: `tls` = TLS from the first byte (ldaps), otherwise StartTLS or, if allowed, none."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'ldaps' if self.tls else 'ldap'}://{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, url: str) -> ServerAddress:
+        """Read `ldaps://host[:port]` or `ldap://host[:port]`. Raises ValueError."""
+        found = _URL.match(url)
+        if found is None or (found[3] and not 0 < int(found[3]) < 65536):
+            raise ValueError("not an LDAP URL of a server")
+        tls = found[1].lower() == "ldaps"
+        return cls(found[2].strip("[]").lower(), int(found[3] or (636 if tls else 389)), tls)
+
+
+def _read_server(value: object, at: At) -> ServerAddress:
+    try:
+        return ServerAddress.parse(value if isinstance(value, str) else "")
+    except ValueError:
+        raise at.wrong("is not the URL of an LDAP server", SERVER.allowed) from None
+
+
+SERVER: Kind[ServerAddress] = Kind(
+    "LDAP server",
+    '"ldaps://ldap1.example.org", "ldap://ldap1.example.org:389" (StartTLS)',
+    _read_server,
+    lambda value: quoted(str(value)),
+)
+
+
+def _read_dn(value: object, at: At) -> str:
+    try:
+        if isinstance(value, str) and parse_dn(value):
+            return value
+    except ValueError:
+        pass
+    raise at.wrong("is not a distinguished name", DN.allowed)
+
+
+DN: Kind[str] = Kind("DN", 'a distinguished name such as "ou=people,dc=example,dc=org"', _read_dn, quoted)
+
+
+def _read_filter(value: object, at: At) -> str:
+    if isinstance(value, str) and value.startswith("(") and "\0" not in value:
+        try:
+            parse_filter(value, None, False, True, None, False)  # type: ignore[no-untyped-call]
+            return value
+        except (LDAPExceptionError, IndexError, ValueError):
+            pass
+    raise at.wrong("is not an LDAP filter", FILTER.allowed)
+
+
+FILTER: Kind[str] = Kind(
+    "LDAP filter", 'a filter in parentheses such as "(objectClass=person)"', _read_filter, quoted
+)
+ATTRIBUTE = text("attribute name", _ATTRIBUTE, 'an attribute name such as "uid"')
+MEMBER = choice("member", "uniqueMember", "memberUid")
+
+
+@dataclass(frozen=True, slots=True)
+class LdapConfig:
+    """Where the LDAP servers are and how accounts are read from them."""
+
+    servers: tuple[ServerAddress, ...] = option(
+        list_of(SERVER, at_least=1),
+        "The servers in order of preference; the next one is asked when one fails.",
+        example='["ldaps://ldap1.example.org", "ldaps://ldap2.example.org"]',
+    )
+    user_base: str = option(
+        DN, "Accounts are searched below this entry.", example='"ou=people,dc=example,dc=org"'
+    )
+    bind_dn: str | None = option(
+        optional(DN),
+        "The service account that searches. Not set: the search is anonymous.",
+        default=None,
+        example='"cn=bastion,ou=services,dc=example,dc=org"',
+    )
+    bind_password_file: str | None = option(
+        optional(PATH),
+        "A file with the service account's password in its first line, closed to others.",
+        default=None,
+        example='"ldap.secret"',
+    )
+    ca_file: str | None = option(
+        optional(PATH),
+        "The authorities that may have signed the servers' certificates (PEM). Not set: those of the system.",
+        default=None,
+        example='"ldap-ca.pem"',
+    )
+    certificate_name: str | None = option(
+        optional(text("host name", re.compile(r"\A[A-Za-z0-9.:_-]{1,253}\Z"), "a host name or address")),
+        "The name that the servers' certificates must show. Not set: the host in each server's URL.",
+        default=None,
+    )
+    allow_plaintext: bool = option(
+        BOOLEAN,
+        "Send passwords to ldap:// servers in clear, without StartTLS. For loopback only.",
+        default=False,
+    )
+    user_filter: str = option(
+        FILTER, "Accounts must match this filter besides their name.", default="(objectClass=person)"
+    )
+    name_attribute: str = option(
+        ATTRIBUTE, 'The attribute with the login name ("sAMAccountName" in Active Directory).', default="uid"
+    )
+    id_attribute: str = option(
+        ATTRIBUTE,
+        'The attribute that stays when an account is renamed ("objectGUID" in Active Directory).',
+        default="entryUUID",
+    )
+    key_attribute: str = option(
+        ATTRIBUTE, "The attribute with authorised keys, one line each.", default="sshPublicKey"
+    )
+    member_of: bool = option(BOOLEAN, "Read groups from the account's memberOf values.", default=True)
+    group_base: str | None = option(
+        optional(DN),
+        "Search groups below this entry; memberOf values from elsewhere then do not count.",
+        default=None,
+        example='"ou=groups,dc=example,dc=org"',
+    )
+    group_filter: str = option(FILTER, "Groups must match this filter besides their member.",
+                               default="(objectClass=*)")  # fmt: skip
+    group_members: tuple[str, ...] = option(
+        list_of(MEMBER, at_least=1),
+        "How groups name their members: by DN (member, uniqueMember) or by login name (memberUid).",
+        default=("member", "memberUid"),
+    )
+    group_name_attribute: str = option(
+        ATTRIBUTE, "The attribute with a group's name; also the one that begins a memberOf DN.", default="cn"
+    )
+    group_ttl: float = option(
+        duration(0.0, 600.0),
+        "How long key and certificate logins may use the groups of an earlier search. 0: never.",
+        default=60.0,
+    )
+    lockout: float = option(
+        duration(),
+        "How long a pwdAccountLockedTime counts (the server's pwdLockoutDuration). 0: until it is removed.",
+        default=0.0,
+    )
+    decoy_dn: str | None = option(
+        optional(DN),
+        "An entry without rights that is bound for unknown names, so that they take as long as wrong"
+        " passwords. Not set: a name that does not exist.",
+        default=None,
+    )
+    connect_timeout: float = option(
+        duration(0.1, 60.0), "How long a connection to one server may take.", default=3.0
+    )
+    timeout: float = option(
+        duration(0.1, 60.0), "How long one server may take for one login, in all.", default=5.0
+    )
+    deadline: float = option(
+        duration(0.1, 60.0), "How long one login may take over all servers.", default=12.0
+    )
+    rest: float = option(
+        duration(0.0, 3600.0),
+        "How long a server that failed is left alone while another works.",
+        default=30.0,
+    )
+    threads: int = option(integer(1, 64), "Conversations with the directory at the same time.", default=8)
+    queue: int = option(
+        integer(0, 1024), "Logins that may wait for a thread; further ones are refused at once.", default=32
+    )
+
+    def validate(self, at: At) -> None:
+        """Note what does not fit together."""
+        if self.bind_dn is not None and self.bind_password_file is None:
+            at.child("bind_password_file").wrong("is required with bind_dn", PATH.allowed)
+        if self.deadline < self.timeout:
+            at.child("deadline").wrong("is shorter than timeout", "at least the timeout of one server")
+        if self.decoy_dn is not None and not is_within(self.decoy_dn, self.user_base):
+            at.child("decoy_dn").wrong("is not below user_base", "an entry below user_base")
+
+    def warnings(self) -> tuple[str, ...]:
+        """What works but should not stay, for `bastion check`."""
+        found = []
+        clear = [str(server) for server in self.servers if not server.tls]
+        if self.allow_plaintext and clear:
+            found.append(f"allow_plaintext: passwords go to {', '.join(clear)} in clear")
+        if self.bind_dn is None:
+            found.append("bind_dn is not set: accounts are searched anonymously")
+        if not self.member_of and self.group_base is None:
+            found.append("no groups are read: member_of is false and group_base is not set")
+        return tuple(found)
+
+
+def read_bind_password(config: LdapConfig) -> str:
+    """The service account's password, "" without one. Raises ConfigError; refuses a file open to others."""
+    path = config.bind_password_file
+    if config.bind_dn is None or path is None:
+        return ""
+    key = "bind_password_file"
+    try:
+        with open(path, encoding="utf-8") as opened:
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            if mode & 0o027:
+                raise ConfigError(path, 0, key, f"mode {mode:04o} lets others in", "0600 or 0640")
+            password = opened.read(MAX_SECRET).split("\n", 1)[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, 0, key, f"cannot be read ({type(error).__name__})") from None
+    if not password:
+        raise ConfigError(path, 0, key, "is empty", "a file with the password in its first line")
+    return password
+
+
+def tls_context(config: LdapConfig) -> ssl.SSLContext:
+    """TLS 1.2 or later, certificate required, its name checked. Raises ConfigError for a bad `ca_file`."""
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=config.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            config.ca_file or "", 0, "ca_file", f"cannot be used ({type(error).__name__})", "a PEM file"
+        ) from None
+    # create_default_context does these; they are repeated because everything hangs on them.
+    context.check_hostname = True
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,232 @@
+"""What one LDAP entry says about an account (L1, pure): name, id, groups, keys and state.
+
+Everything here came from a server and is bounded: counts and lengths have named limits, and a value that
+cannot be read never widens anything. State is read the safe way round: an unreadable expiry counts as
+expired.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bastion.auth.identity import AccountState
+from bastion.auth.ldap_dn import first_value, is_within
+from bastion.errors import BastionError, ProtocolError
+from bastion.wire.key_options import MAX_LINE
+from bastion.wire.keys import AuthorizedKey, parse_authorized_key
+
+# Keys of one account that are looked at. Each is at most MAX_LINE (8 KiB): 512 KiB a login at worst.
+MAX_KEYS = 64
+# Groups of one account. Windows itself stops at about 1,015 in a logon token.
+MAX_GROUPS = 1024
+MAX_GROUP_NAME = 255
+MAX_ID = 128
+
+# Attributes that tell whether an account may log in at all; asked for by name since most are operational.
+STATE_ATTRIBUTES = (
+    "pwdAccountLockedTime",
+    "pwdReset",
+    "shadowExpire",
+    "shadowLastChange",
+    "nsAccountLock",
+    "userAccountControl",
+    "msDS-User-Account-Control-Computed",
+    "accountExpires",
+    "pwdLastSet",
+)
+
+# userAccountControl and its computed twin (Microsoft, MS-ADTS section 2.2.16).
+_AD_DISABLED = 0x2
+_AD_LOCKOUT = 0x10
+_AD_PASSWORD_NEVER_EXPIRES = 0x10000
+_AD_PASSWORD_EXPIRED = 0x800000
+# accountExpires: "never" is 0 or the largest value; otherwise 100 ns since 1601-01-01.
+_AD_NEVER = (0, 0x7FFFFFFFFFFFFFFF)
+_SECONDS_1601_TO_1970 = 11_644_473_600
+# draft-behera-ldap-password-policy section 5.3.3: locked until an administrator says otherwise.
+_LOCKED_FOR_GOOD = "000001010000Z"
+_DAY = 86400
+
+
+class TooMany(BastionError):
+    """More values than a limit of ours allows; the text is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One search result: its DN, and its values by lower-cased attribute name."""
+
+    dn: str
+    values: Mapping[str, Sequence[bytes]]
+
+    def texts(self, attribute: str) -> list[str]:
+        """The values that are UTF-8; others are left out."""
+        found = []
+        for value in self.values.get(attribute.lower(), ()):
+            try:
+                found.append(value.decode("utf-8"))
+            except UnicodeDecodeError:
+                continue
+        return found
+
+    def has(self, attribute: str) -> bool:
+        return bool(self.values.get(attribute.lower()))
+
+
+def own_name(entry: Entry, attribute: str, asked: str) -> str | None:
+    """The entry's own value that, lower-cased, is the asked name; None when it has no such value.
+
+    A server's matching rule may fold blanks, widths and accents; ours folds ASCII case and nothing else.
+    """
+    for value in entry.texts(attribute):
+        if value.isascii() and value.lower() == asked:
+            return value
+    return None
+
+
+def immutable_id(entry: Entry, attribute: str) -> str | None:
+    """The id that stays when the account is renamed, or None when the entry does not show exactly one."""
+    values = entry.values.get(attribute.lower(), ())
+    if len(values) != 1 or not 0 < len(values[0]) <= MAX_ID:
+        return None
+    if attribute.lower() == "objectguid" and len(values[0]) == 16:
+        return str(uuid.UUID(bytes_le=bytes(values[0])))
+    texts = entry.texts(attribute)
+    return texts[0] if texts and texts[0].isprintable() else None
+
+
+def group_names(values: Iterable[str]) -> frozenset[str]:
+    """Group names as the directory writes them; unusable ones are left out. Raises TooMany."""
+    names = frozenset(name for name in values if 0 < len(name) <= MAX_GROUP_NAME and name.isprintable())
+    if len(names) > MAX_GROUPS:
+        raise TooMany(f"the account is in more than {MAX_GROUPS} groups")
+    return names
+
+
+def group_name(entry: Entry, attribute: str) -> str:
+    """A group's one name: the value in its DN, as memberOf shows it, or else its only value, or ""."""
+    try:
+        return first_value(entry.dn, attribute)
+    except ValueError:
+        values = entry.texts(attribute)
+        return values[0] if len(values) == 1 else ""
+
+
+def member_of(entry: Entry, kind: str, base: str | None) -> frozenset[str]:
+    """Groups from memberOf: the `kind` (cn) that begins each DN. With `base`, only of DNs below it.
+
+    Without that limit somebody who may create groups anywhere could make one with a privileged name.
+    """
+    names = []
+    for dn in entry.texts("memberOf"):
+        if base is not None and not is_within(dn, base):
+            continue
+        try:
+            names.append(first_value(dn, kind))
+        except ValueError:
+            continue
+    return group_names(names)
+
+
+def authorised_keys(entry: Entry, attribute: str) -> tuple[tuple[AuthorizedKey, ...], int]:
+    """The keys that can be read, and how many values were left out.
+
+    One bad value hides no other. An option that we do not know or obey costs that value, never just the
+    option.
+    """
+    keys: list[AuthorizedKey] = []
+    values = entry.values.get(attribute.lower(), ())
+    for value in values[:MAX_KEYS]:
+        if len(value) > MAX_LINE:
+            continue
+        try:
+            keys.append(parse_authorized_key(value.decode("utf-8")))
+        except (ProtocolError, UnicodeDecodeError):
+            continue
+    return tuple(keys), len(values) - len(keys)
+
+
+def account_state(entry: Entry, now: float, lockout: float = 0.0) -> AccountState:
+    """Whether the account may log in at `now` (seconds since the epoch), by any means.
+
+    Key logins never bind, so nobody but us looks at these for them. `lockout` in seconds ends a
+    pwdAccountLockedTime; 0 = it counts until the server removes it.
+    """
+    if _is_locked(entry, now, lockout):
+        return AccountState.LOCKED
+    if _is_expired(entry, now):
+        return AccountState.EXPIRED
+    if _must_change(entry):
+        return AccountState.PASSWORD_MUST_CHANGE
+    return AccountState.ACTIVE
+
+
+def _is_locked(entry: Entry, now: float, lockout: float) -> bool:
+    for value in entry.texts("pwdAccountLockedTime"):
+        since = _generalized_time(value)
+        if value == _LOCKED_FOR_GOOD or since is None or not lockout or now < since + lockout:
+            return True
+    if any(value.strip().lower() != "false" for value in entry.texts("nsAccountLock")):
+        return True
+    return _flag(entry, "userAccountControl", _AD_DISABLED) or _flag(
+        entry, "msDS-User-Account-Control-Computed", _AD_LOCKOUT
+    )
+
+
+def _is_expired(entry: Entry, now: float) -> bool:
+    if entry.has("shadowExpire"):
+        day = _number(entry, "shadowExpire")
+        # shadow(5): days since 1970-01-01; an empty field (here -1) is never. 0 is ambiguous there: expired
+        # here.
+        if day is None or 0 <= day <= now // _DAY:
+            return True
+    if entry.has("accountExpires"):
+        moment = _number(entry, "accountExpires")
+        if moment is None:
+            return True
+        return moment not in _AD_NEVER and moment / 10_000_000 - _SECONDS_1601_TO_1970 <= now
+    return False
+
+
+def _must_change(entry: Entry) -> bool:
+    if any(value.strip().lower() != "false" for value in entry.texts("pwdReset")):
+        return True
+    if entry.has("shadowLastChange") and _number(entry, "shadowLastChange") in (None, 0):
+        return True
+    if entry.has("pwdLastSet") and _number(entry, "pwdLastSet") in (None, 0):
+        return not _flag(entry, "userAccountControl", _AD_PASSWORD_NEVER_EXPIRES)
+    return _flag(entry, "msDS-User-Account-Control-Computed", _AD_PASSWORD_EXPIRED)
+
+
+def _number(entry: Entry, attribute: str) -> int | None:
+    """The one value as an integer (RFC 4517 section 3.3.16), or None."""
+    values = entry.texts(attribute)
+    if len(values) != 1 or len(values[0]) > 20 or not values[0].isascii():
+        return None
+    try:
+        return int(values[0])
+    except ValueError:
+        return None
+
+
+def _flag(entry: Entry, attribute: str, bit: int) -> bool:
+    """Whether a bit is set; an attribute that is there but unreadable counts as set for locks."""
+    if not entry.has(attribute):
+        return False
+    value = _number(entry, attribute)
+    return value is None or bool(value & bit)
+
+
+def _generalized_time(value: str) -> float | None:
+    """Seconds since the epoch of `YYYYMMDDHHMMSS[.fff]Z` (RFC 4517 section 3.3.13), or None."""
+    digits = value[:-1].partition(".")[0] if value.endswith("Z") else ""
+    if len(digits) != 14 or not (digits.isascii() and digits.isdigit()):
+        return None
+    try:
+        moment = datetime.datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return None
+    return moment.timestamp()
