@@ -42,6 +42,11 @@ def fail(text: str, exit_code: int = 2) -> NoReturn:
     raise CommandFailed(text, exit_code)
 
 
+def leave_quietly() -> None:
+    """Who read our pipe has gone (BrokenPipeError): no second error when Python flushes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def printable(text: str, keep: str = "") -> str:
     """`text` with C0, C1, DEL, bidi marks, separators and lone surrogates escaped; not those in `keep`."""
     if text.isascii() and text.isprintable():

@@ -158,7 +158,7 @@ class Recorder:
 
     def note(self, name: str, channel_id: int = 0, detail: Mapping[str, Any] | None = None) -> None:
         """Something that happened, with JSON-like detail; `channel_id` 0 is the connection itself."""
-        if name == "channel_opened":
+        if name == "channel_confirmed":
             self.channels += 1
         elif name == "channel_closed":
             self._close_channel(channel_id)

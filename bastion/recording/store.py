@@ -92,7 +92,7 @@ class Store:
     # -- writing
 
     def admit(self) -> None:
-        """May a session start? Asks the disk. Raises RecorderFailed (DISK_FLOOR, OPEN_FAILED, SYNC_FAILED)."""
+        """May a session start? Asks the disk. Raises RecorderFailed when it may not."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             free = self._space.look()

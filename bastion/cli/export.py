@@ -1,0 +1,133 @@
+"""`bastion export`: a session as asciicast, text, JSON lines or the exact bytes of one stream (L4)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from bastion.cli.output import fail, is_terminal, leave_quietly, printable
+from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
+from bastion.recording.format import Direction, FormatError
+from bastion.recording.reader import Reader
+from bastion.recording.render import (
+    ChannelNotChosen,
+    asciicast,
+    choose_channel,
+    json_lines,
+    plain_text,
+    raw,
+    survey,
+)
+
+_STREAMS = {
+    "stdout": (Direction.TARGET, 0),
+    "stderr": (Direction.TARGET, 1),
+    "stdin": (Direction.CLIENT, 0),
+}
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("session")
+@recordings_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["asciicast", "text", "json", "raw"]),
+    default="asciicast",
+    show_default=True,
+    help="asciicast: version 2, for players. text: what was shown, without escapes. json: every event, one a "
+    "line. raw: the exact bytes of one stream.",
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Default: standard output."
+)
+@click.option("--channel", type=int, metavar="N", help="Which channel; for json, only this one.")
+@click.option(
+    "--stream",
+    type=click.Choice(list(_STREAMS)),
+    default="stdout",
+    show_default=True,
+    help="For raw: which stream.",
+)
+@click.option("--target-only", is_flag=True, help="For raw: without the text that the gateway itself put in.")
+@click.option(
+    "--unfiltered", is_flag=True, help="For asciicast: keep sequences that make a terminal act or answer."
+)
+def export(
+    session: str,
+    config: Path | None,
+    recordings: Path | None,
+    form: str,
+    output: Path | None,
+    channel: int | None,
+    stream: str,
+    target_only: bool,
+    unfiltered: bool,
+) -> None:
+    """Write session ID (or a unique beginning of it) in another form.
+
+    What was not kept of a transfer is noted in the output; for raw it is told on standard error, and the exit
+    code is 1. Input is there only when the gateway was told to record it.
+    """
+    store = open_store(config, recordings)
+    entry = find_session(store, session)
+    if form == "raw" and output is None and is_terminal():
+        fail("raw bytes would control this terminal: give -o FILE or a pipe")
+    missing = ""
+    try:
+        with store.open(entry) as reader:
+            if form == "json":
+                pieces, skipped = _lines(json_lines(reader, channel)), 0
+            else:
+                chosen = choose_channel(survey(reader), channel)
+                skipped = chosen.skipped
+                if form == "asciicast":
+                    pieces = _lines(asciicast(reader, chosen, not unfiltered))
+                elif form == "text":
+                    pieces = (text.encode("utf-8", "replace") for text in plain_text(reader, chosen.id))
+                else:
+                    pieces = raw(reader, chosen.id, *_STREAMS[stream], not target_only)
+            with _opened(output) as out:
+                for piece in pieces:
+                    out.write(piece)
+            if form == "raw":
+                missing = _missing(reader, skipped)
+    except (FormatError, ChannelNotChosen) as error:
+        fail(f"{entry.path.stem}: {error.text}", 1)
+    except BrokenPipeError:
+        leave_quietly()
+    except OSError as error:
+        fail(f"{error.filename or entry.path.stem}: {error.strerror}")
+    if missing:
+        fail(f"{entry.path.stem}: not all of it is there: {missing}", 1)
+
+
+def _missing(reader: Reader, skipped: int) -> str:
+    texts = [f"at byte {damage.offset}: {damage.text}" for damage in reader.damage]
+    if skipped:
+        texts.append(f"{skipped} bytes of bulk on this channel were not kept")
+    if not texts and reader.totals is None:
+        click.echo("bastion: the recording has no end mark; all that was recorded is there", err=True)
+    return printable("; ".join(texts))
+
+
+def _lines(lines: Iterator[str]) -> Iterator[bytes]:
+    return (line.encode("ascii") + b"\n" for line in lines)
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file for its owner only: a recording is as secret as the session was."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as out:
+        yield out

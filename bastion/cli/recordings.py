@@ -1,0 +1,83 @@
+"""What the commands on recordings share (L4): where recordings are, and which session is meant."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bastion.cli.output import fail, time_text
+from bastion.errors import ConfigError
+from bastion.recording.store import SessionEntry, Store
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 no such session or channel, or not all of it is there; "
+    "2 the call or a file is wrong (an ambiguous id too); 3 what was asked of is not there."
+)
+
+# More candidates than this are not listed for an ambiguous id.
+MOST_CANDIDATES = 10
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def recordings_options(command: F) -> F:
+    """Adds `--config` and `--recordings`; the command gets `config` and `recordings`."""
+    command = click.option(
+        "--recordings",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The folder of recordings (instead of the one that --config names).",
+    )(command)
+    return click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        envvar="BASTION_CONFIG",
+        metavar="FILE",
+        help="The gateway's config file (or BASTION_CONFIG).",
+    )(command)
+
+
+def open_store(config: Path | None, recordings: Path | None) -> Store:
+    """The store that the options name. Ends the command when there is none."""
+    directory = recordings or _configured(config)
+    if not directory.is_dir():
+        fail(f"no folder of recordings at {directory}")
+    return Store(directory)
+
+
+def _configured(config: Path | None) -> Path:
+    if config is None:
+        fail("where are the recordings? Give --recordings DIR or --config FILE")
+    try:
+        loaded = importlib.import_module("bastion.config").load(config)
+    except ConfigError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{config}: {error.strerror}")
+    return Path(loaded.recording.directory)
+
+
+def find_session(store: Store, prefix: str) -> SessionEntry:
+    """The one session whose id begins with `prefix`; ends the command when there is none or more than one."""
+    found = store.find(prefix.strip().lower())
+    if not found:
+        fail(f"no session {prefix}", 1)
+    if len(found) > 1:
+        lines = [
+            f"  {entry.path.stem}  {time_text(entry.header.started_at)}  {who_and_where(entry)}"
+            for entry in found[:MOST_CANDIDATES]
+        ]
+        if len(found) > MOST_CANDIDATES:
+            lines.append(f"  and {len(found) - MOST_CANDIDATES} more")
+        fail("\n".join([f"{prefix} means {len(found)} sessions:", *lines]))
+    return found[0]
+
+
+def who_and_where(entry: SessionEntry) -> str:
+    """`alice deploy@web1`."""
+    return f"{entry.header.identity} {entry.header.login}@{entry.header.target}"

@@ -1,0 +1,237 @@
+"""`bastion replay`: a session played in this terminal (L4).
+
+Invariant: nothing that was recorded can make this terminal do more than show (bastion/recording/screen.py),
+and however the playing ends, the terminal is as it was before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+import click
+
+from bastion.cli.output import fail, is_terminal, leave_quietly, printable, time_text
+from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
+from bastion.clock import SystemClock
+from bastion.recording.format import FormatError
+from bastion.recording.reader import Reader
+from bastion.recording.render import (
+    ChannelNotChosen,
+    ChannelSummary,
+    Frame,
+    FrameKind,
+    choose_channel,
+    frames,
+    notice_text,
+    survey,
+)
+from bastion.recording.screen import DisplayFilter
+from bastion.recording.store import SessionEntry
+
+_OFFSET = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("session")
+@recordings_options
+@click.option(
+    "--speed", type=click.FloatRange(0, 1000), default=1.0, show_default=True, help="0: all at once."
+)
+@click.option("--idle-limit", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--channel", type=int, metavar="N", help="Which channel, when there are several.")
+@click.option("--at", metavar="OFFSET", help="Begin at this time: 90, 1:30 or 1:02:03.")
+def replay(
+    session: str,
+    config: Path | None,
+    recordings: Path | None,
+    speed: float,
+    idle_limit: float | None,
+    channel: int | None,
+    at: str | None,
+) -> None:
+    """Play session ID (or a unique beginning of it) in this terminal.
+
+    Space pauses and goes on, q and Ctrl-C end it. What the gateway itself said, and what was not kept of a
+    transfer, stands in reverse video.
+    """
+    start = 0.0 if at is None else parse_offset(at)
+    store = open_store(config, recordings)
+    entry = find_session(store, session)
+    try:
+        with store.open(entry) as reader:
+            chosen = choose_channel(survey(reader), channel)
+            _introduce(entry, chosen)
+            with Terminal() as terminal:
+                player = Player(terminal, chosen, speed, idle_limit, start)
+                player.play(frames(reader, chosen.id))
+            _conclude(reader)
+    except (FormatError, ChannelNotChosen) as error:
+        fail(f"{entry.path.stem}: {error.text}", 1)
+
+
+def parse_offset(text: str) -> float:
+    """`90`, `1:30` or `1:02:03` as seconds."""
+    match = _OFFSET.fullmatch(text.strip())
+    if match is None:
+        fail(f"--at {text}: give seconds, 1:30 or 1:02:03")
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+
+
+def _introduce(entry: SessionEntry, channel: ChannelSummary) -> None:
+    if not sys.stderr.isatty():
+        return
+    header, (cols, rows) = entry.header, channel.size
+    who = f"{header.identity} as {header.login} on {header.target}"
+    click.echo(printable(f"-- {who}, {time_text(header.started_at)}; space pauses, q ends --"), err=True)
+    here = shutil.get_terminal_size()
+    if channel.has_pty and (here.columns < cols or here.lines < rows):
+        click.echo(
+            f"-- recorded at {cols}x{rows}, this terminal has {here.columns}x{here.lines}: "
+            "full-screen programs will look torn --",
+            err=True,
+        )
+
+
+def _conclude(reader: Reader) -> None:
+    if sys.stderr.isatty() and reader.totals is not None:
+        click.echo(printable(f"-- ended: {reader.totals.reason} --"), err=True)
+
+
+class Terminal:
+    """This process's terminal: single keys in, text out. Restored on the way out, whatever the way.
+
+    Without a terminal on standard input it only waits; SIGTERM and SIGHUP end the playing like Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self._input = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        self._output = sys.stdout
+        self._saved: list[Any] | None = None
+        self._never = threading.Event()
+        self._signals: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self._signals[number] = signal.signal(number, _interrupt)
+        if self._input is not None:
+            self._saved = termios.tcgetattr(self._input)
+            tty.setcbreak(self._input)  # keys at once and unechoed; Ctrl-C still interrupts
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._input is not None and self._saved is not None:
+            termios.tcsetattr(self._input, termios.TCSADRAIN, self._saved)
+        for number, before in self._signals.items():
+            signal.signal(number, before)
+
+    def key(self, seconds: float | None) -> str:
+        """The next key pressed within `seconds` (None: however long), or "" when none was."""
+        if self._input is None:
+            self._never.wait(seconds)
+            return ""
+        ready, _, _ = select.select([self._input], [], [], seconds)
+        if not ready:
+            return ""
+        try:
+            return os.read(self._input, 1).decode("latin-1") or "q"  # end of input: nobody is there any more
+        except OSError:
+            return "q"
+
+    def write(self, text: str) -> None:
+        """Show `text`, in the encoding of the terminal."""
+        self._output.buffer.write(text.encode(self._output.encoding or "ascii", "replace"))
+        self._output.buffer.flush()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+class Player:
+    """Shows frames when they are due. Stops early when `quit` becomes true (the q key)."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        channel: ChannelSummary,
+        speed: float,
+        idle_limit: float | None,
+        start: float,
+        monotonic: Callable[[], float] = SystemClock.monotonic,
+    ) -> None:
+        self.quit = False
+        self._terminal = terminal
+        self._speed = speed
+        self._idle_limit = idle_limit
+        self._start = start
+        self._monotonic = monotonic
+        self._display = DisplayFilter()
+        self._line_ends = not channel.has_pty
+
+    def play(self, shown: Iterable[Frame]) -> None:
+        """Show everything, then bring the terminal back to normal; also after Ctrl-C and a closed pipe."""
+        try:
+            self._play(shown)
+        except KeyboardInterrupt:
+            self.quit = True
+        except BrokenPipeError:
+            leave_quietly()
+        finally:
+            if is_terminal():
+                self._terminal.write(self._display.undo() + "\r\n")
+
+    def _play(self, shown: Iterable[Frame]) -> None:
+        position = self._start
+        due = self._monotonic()
+        for frame in shown:
+            pause = frame.time - position
+            if pause > 0 and self._speed:
+                if self._idle_limit is not None:
+                    pause = min(pause, self._idle_limit)
+                due = self._wait(due + pause / self._speed)
+                if self.quit:
+                    return
+            position = max(position, frame.time)
+            text = self._text(frame)
+            if text:
+                self._terminal.write(text)
+
+    def _wait(self, due: float) -> float:
+        """Wait until `due`, obeying keys; returns when it was really due (later after a pause)."""
+        while True:
+            left = due - self._monotonic()
+            if left <= 0:
+                return due
+            key = self._terminal.key(left)
+            if key == " ":
+                paused = self._monotonic()
+                while (key := self._terminal.key(None)) not in (" ", "q", "Q"):
+                    pass
+                due += self._monotonic() - paused
+            if key in ("q", "Q"):
+                self.quit = True
+                return due
+
+    def _text(self, frame: Frame) -> str:
+        if frame.kind is FrameKind.OUTPUT:
+            data = frame.data.replace(b"\n", b"\r\n") if self._line_ends else frame.data
+            return self._display.feed(data)
+        if frame.kind in (FrameKind.NOTICE, FrameKind.INJECTED):
+            self._display.skip()
+            return notice_text(frame)
+        return ""  # what was typed is on the screen as far as it was echoed

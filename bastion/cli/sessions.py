@@ -1,0 +1,113 @@
+"""`bastion sessions`: who was where, from the heads and tails of the recordings (L4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
+from bastion.cli.recordings import EXIT_CODES, open_store, recordings_options
+from bastion.clock import SystemClock
+from bastion.recording.store import SessionEntry
+
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE")
+_COLOURS = {"STATE": {"live": "green", "truncated": "yellow", "damaged": "red"}}
+
+
+@click.command(epilog=EXIT_CODES)
+@recordings_options
+@click.option("--user", metavar="NAME", help="Only sessions of this identity.")
+@click.option("--target", metavar="NAME", help="Only sessions to this target.")
+@click.option(
+    "--since", metavar="WHEN", help="Only sessions started since: 2h, 7d, 2026-11-23, 2026-11-23T10:00."
+)
+@click.option("--live", is_flag=True, help="Only sessions that are running.")
+@click.option("--json", "as_json", is_flag=True, help="All that the headers say, as one JSON array.")
+def sessions(
+    config: Path | None,
+    recordings: Path | None,
+    user: str | None,
+    target: str | None,
+    since: str | None,
+    live: bool,
+    as_json: bool,
+) -> None:
+    """List recorded and live sessions, newest first.
+
+    State: live (being recorded), ended, truncated (its gateway died; it plays up to there), damaged.
+    """
+    store = open_store(config, recordings)
+    start = None if since is None else parse_since(since, SystemClock().time())
+    chosen = _matching(store.sessions(start), user, target, live)
+    if as_json:
+        write_json([document(entry) for entry in chosen])
+        return
+    write_table(
+        _HEADINGS,
+        [_row(entry) for entry in chosen],
+        right=("DURATION", "BYTES"),
+        flexible=("WHO", "TARGET"),
+        colours=_COLOURS,
+    )
+
+
+def parse_since(text: str, now: float) -> float:
+    """`2h` ago or an ISO date (UTC unless it says otherwise), as seconds since the epoch."""
+    ago = _AGO.fullmatch(text.strip())
+    if ago:
+        return now - int(ago[1]) * _UNITS[ago[2]]
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        fail(f"--since {text}: give 30m, 2h, 7d, 2026-11-23 or 2026-11-23T10:00")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - datetime.fromtimestamp(0, UTC)) / timedelta(seconds=1)
+
+
+def _matching(
+    entries: Iterator[SessionEntry], user: str | None, target: str | None, live: bool
+) -> Iterator[SessionEntry]:
+    for entry in entries:
+        if user is not None and entry.header.identity != user:
+            continue
+        if target is not None and entry.header.target != target:
+            continue
+        if live and entry.state != "live":
+            continue
+        yield entry
+
+
+def _row(entry: SessionEntry) -> tuple[str, ...]:
+    header = entry.header
+    return (
+        entry.path.stem,
+        time_text(header.started_at) if header.started_at else "?",
+        header.identity,
+        f"{header.login}@{header.target}",
+        duration_text(entry.duration),
+        size_text(entry.bytes),
+        entry.state,
+    )
+
+
+def document(entry: SessionEntry) -> dict[str, Any]:
+    """A listing's entry as JSON values: the header's fields and what the tail says."""
+    return {
+        **entry.header.document(),
+        "session_id": entry.path.stem,
+        "state": entry.state,
+        "duration": entry.duration,
+        "bytes": entry.bytes,
+        "file_size": entry.size,
+        "reason": entry.reason,
+        "problem": entry.problem,
+        "file": str(entry.path),
+    }

@@ -1,0 +1,203 @@
+"""Recorded output made safe to show (L1, pure): for a terminal (`DisplayFilter`) or as text (`PlainText`).
+
+Invariant of DisplayFilter: an allow-list. Only sequences that move the cursor, erase, insert, scroll, colour,
+draw lines or switch to the alternate screen and back leave it, in 7-bit form, with small numbers. Nothing
+that makes a terminal answer (DSR, DA, DECRQSS, ENQ, window and title reports), talk to its surroundings
+(titles, clipboard, notifications, links, fonts, palettes), change what keys and mouse send, or resize.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bastion.recording.controls import ControlParser, Token
+
+# Cursor moves, erasing, inserting, colours, margins. Not here on purpose: c n p q t x y (answers, reports,
+# resets, window operations), i (printer), g (clears tab stops, which nothing would bring back).
+_PLAIN_FINALS = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefmr")
+
+# Modes that change only what is seen: insert (4); origin, wrap, reverse screen, cursor, alternate screens.
+_ANSI_MODES = frozenset({"4"})
+_PRIVATE_MODES = frozenset({"5", "6", "7", "25", "47", "1047", "1048", "1049"})
+_ALTERNATE = frozenset({"47", "1047", "1049"})
+
+_ESCAPES = frozenset({"7", "8", "D", "E", "M", "#8"})
+_CHARSET = re.compile(r"[()][0AB]")
+_CSI = re.compile(r"([?]?)([0-9;:]*)([@-~])")
+
+# Larger than any screen, small enough that a terminal does not chew on it (REP, ICH, scrolling).
+_LARGEST_NUMBER = 9999
+
+# What stands in for ESC c, a full reset: all that it does to the picture, nothing that it does to keys.
+_CLEARED = "\x1b[0m\x1b(B\x0f\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b[?25h\x1b[H\x1b[2J"
+
+_CONTROLS = frozenset("\b\t\n\v\f\r\x0e\x0f")
+
+
+class DisplayFilter:
+    """Output of one channel -> text that is safe for this terminal. Remembers modes, to undo them."""
+
+    def __init__(self) -> None:
+        self._parser = ControlParser()
+        self._on: set[str] = set()  # private modes that differ from how a terminal starts
+        self._margins = False
+        self._insert = False
+
+    def feed(self, data: bytes) -> str:
+        """What of `data` may be shown."""
+        return "".join(self._allowed(token) for token in self._parser.feed(data))
+
+    def skip(self) -> None:
+        """Bytes are missing here: a sequence cut off by the gap is not continued behind it."""
+        self._parser.restart()
+
+    def undo(self) -> str:
+        """Brings the terminal back: colours, charset, margins, cursor, and the main screen if it was left."""
+        text = "\x1b[0m\x1b(B\x0f"
+        if self._insert:
+            text += "\x1b[4l"
+        if self._margins or "6" in self._on:
+            text += (
+                "\x1b[?6l\x1b[r\x1b[9999;1H"  # both move the cursor home; the bottom line is a better place
+            )
+        if "5" in self._on:
+            text += "\x1b[?5l"
+        text += "".join(f"\x1b[?{mode}l" for mode in sorted(self._on & _ALTERNATE))
+        return text + "\x1b[?7h\x1b[?25h"
+
+    def _allowed(self, token: Token) -> str:
+        kind, body = token
+        if kind == "text":
+            return body
+        if kind == "control":
+            return body if body in _CONTROLS else ""
+        if kind == "csi":
+            return self._csi(body)
+        if body == "c":
+            self._on -= {"5", "6", "7", "25"}
+            self._margins = self._insert = False
+            return _CLEARED
+        if body in _ESCAPES or _CHARSET.fullmatch(body):
+            return "\x1b" + body
+        return ""
+
+    def _csi(self, body: str) -> str:
+        match = _CSI.fullmatch(body)
+        if match is None:
+            return ""
+        private, parameters, final = match.groups()
+        numbers = re.split("[;:]", parameters)
+        if any(len(number) > 9 or int(number or 0) > _LARGEST_NUMBER for number in numbers):
+            return ""
+        if final == "J" and any(int(number or 0) > 2 for number in numbers):
+            return ""  # 3 erases the reader's scrollback
+        if final in "hl":
+            return self._modes(private, numbers, final)
+        if private:
+            return f"\x1b[{body}" if final in "JK" else ""
+        if final in "su":
+            return f"\x1b[{final}" if not parameters else ""  # with numbers: left and right margins
+        if final not in _PLAIN_FINALS:
+            return ""
+        if final == "T" and len(numbers) > 1:  # with five numbers it tracks the mouse, and answers
+            return ""
+        if final == "r":
+            self._margins = bool(parameters)
+        return f"\x1b[{body}"
+
+    def _modes(self, private: str, numbers: list[str], final: str) -> str:
+        if not private:
+            if not set(numbers) & _ANSI_MODES:
+                return ""
+            self._insert = final == "h"
+            return f"\x1b[4{final}"
+        kept = [mode for mode in numbers if mode in _PRIVATE_MODES]
+        for mode in kept:
+            unusual = (final == "h") != (mode in ("7", "25"))
+            (self._on.add if unusual else self._on.discard)(mode)
+        return f"\x1b[?{';'.join(kept)}{final}" if kept else ""
+
+
+# A line longer than this is given out in pieces: no program draws such a line to be read.
+LONGEST_LINE = 64 << 10
+
+
+class PlainText:
+    """Output of one channel -> lines of text, with what line editing has overwritten or erased taken out.
+
+    It follows the cursor within a line only (return, backspace, erase, insert, delete); full-screen programs
+    come out as the text that they drew, a line for each jump.
+    """
+
+    def __init__(self) -> None:
+        self._parser = ControlParser()
+        self._line: list[str] = []
+        self._column = 0
+
+    def feed(self, data: bytes, final: bool = False) -> str:
+        """The lines that `data` completes; with `final` also the last, unfinished one."""
+        lines: list[str] = []
+        for kind, body in self._parser.feed(data, final):
+            if kind == "text":
+                self._write(body)
+            elif kind == "control":
+                self._control(body, lines)
+            elif kind == "csi":
+                self._csi(body, lines)
+            if len(self._line) > LONGEST_LINE:
+                lines.append(self._take())
+        if final and self._line:
+            lines.append(self._take() + "\n")
+        return "".join(lines)
+
+    def skip(self) -> None:
+        """Bytes are missing here."""
+        self._parser.restart()
+
+    def _take(self) -> str:
+        line, self._line, self._column = "".join(self._line), [], 0
+        return line
+
+    def _write(self, text: str) -> None:
+        missing = self._column - len(self._line)
+        if missing > 0:
+            self._line.extend(" " * missing)
+        self._line[self._column : self._column + len(text)] = text
+        self._column += len(text)
+
+    def _control(self, char: str, lines: list[str]) -> None:
+        if char in "\n\v\f":
+            lines.append(self._take() + "\n")
+        elif char == "\r":
+            self._column = 0
+        elif char == "\b":
+            self._column = max(0, self._column - 1)
+        elif char == "\t":
+            self._write("\t")
+
+    def _csi(self, body: str, lines: list[str]) -> None:
+        match = _CSI.fullmatch(body)
+        if match is None or match[1]:
+            return
+        first, final = re.split("[;:]", match[2])[0], match[3]
+        number = int(first or 0) if len(first) <= 4 else _LARGEST_NUMBER
+        count, line, column = max(number, 1), self._line, self._column
+        if final in "KJ":
+            if number == 0:
+                del line[column:]
+            else:
+                line[:column] = " " * min(column, len(line))
+                if number == 2:
+                    del line[column:]
+        elif final == "C":
+            self._column += count
+        elif final == "D":
+            self._column = max(0, column - count)
+        elif final in "G`":
+            self._column = count - 1
+        elif final == "P":
+            del line[column : column + count]
+        elif final == "@":
+            line[column:column] = " " * count
+        elif final in "Hfd" and line:
+            lines.append(self._take() + "\n")
