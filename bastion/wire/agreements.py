@@ -7,11 +7,11 @@ what comes of it, raises the same `ProtocolError`.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import warnings
 from functools import cache
 from typing import Protocol
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dh, ec, mlkem, x25519
 from cryptography.utils import CryptographyDeprecationWarning
 
@@ -153,16 +153,24 @@ class NistCurve:
 
 
 class ModP:
-    """Diffie-Hellman modulo a prime (RFC 4253 section 8)."""
+    """Diffie-Hellman modulo a prime (RFC 4253 section 8), in a group that the server named.
+
+    Plain integers: OpenSSL tests a group it does not know for primality, which takes it 1 s for 3072 bits and
+    25 s for 8192 (measured). `pow` is not constant in time, but an exponent is used for one exchange only.
+    """
 
     def __init__(self, p: int, g: int) -> None:
         self._p = p
-        try:
-            self._numbers = dh.DHParameterNumbers(p, g)
-            self._private = self._numbers.parameters().generate_private_key()
-            self._public = self._private.public_key().public_numbers().y
-        except (ValueError, UnsupportedAlgorithm):
-            raise bad_value() from None
+        self._exponent = 0
+        self._public = self._make(p, g)
+
+    def _make(self, p: int, g: int) -> int:
+        # Twice the strength of the group is enough (RFC 4419 section 6.2)
+        self._exponent = secrets.randbits(max(256, p.bit_length() // 20)) | 1 << 255
+        return pow(g, self._exponent, p)
+
+    def _power(self, value: int) -> int:
+        return pow(value, self._exponent, self._p)
 
     def offer(self) -> bytes:
         return mpint(self._public)
@@ -176,11 +184,29 @@ class ModP:
         # RFC 4253 section 8: outside [1, p-1] MUST NOT be accepted; RFC 8268 section 4: nor 1 and p-1
         if not 1 < value < self._p - 1:
             raise bad_value()
+        secret = self._power(value)
+        if not 1 < secret < self._p - 1:
+            raise bad_value()
+        return mpint(value), mpint(secret)
+
+
+class NamedModP(ModP):
+    """The same in a group of RFC 3526, which OpenSSL knows: ten times faster, and constant in time."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(modp_prime(bits), 2)
+
+    def _make(self, p: int, g: int) -> int:
+        self._numbers = dh.DHParameterNumbers(p, g)
+        self._private = self._numbers.parameters().generate_private_key()
+        return self._private.public_key().public_numbers().y
+
+    def _power(self, value: int) -> int:
         try:
             secret = self._private.exchange(dh.DHPublicNumbers(value, self._numbers).public_key())
         except ValueError:
             raise bad_value() from None
-        return mpint(value), mpint(int.from_bytes(secret, "big"))
+        return int.from_bytes(secret, "big")
 
 
 MODP_GROUPS = {2048: 124476, 3072: 1690314, 4096: 240904, 6144: 929484, 8192: 4743158}

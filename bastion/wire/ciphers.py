@@ -53,6 +53,14 @@ _CHACHA_NONCE = Struct(">QQ").pack
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 
 
+class Doomed(Exception):
+    """A corrupt packet whose answer must wait: `size` bytes from where it began are taken first."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(CORRUPT_TEXT)
+        self.size = size
+
+
 def corrupt() -> ProtocolError:
     """The error for every packet that cannot be opened; the code is PROTOCOL_ERROR for all of them."""
     return ProtocolError(CORRUPT_TEXT)
@@ -127,16 +135,19 @@ class Sealer(Protocol):
 
 
 class Opener(Protocol):
-    """One direction in. `header_size` bytes must be there before `measure` may be called, once per packet."""
+    """One direction in. `header_size` bytes must be there before `measure` may be called, once per packet.
+
+    Both methods raise the corruption error or, where its moment would tell something, `Doomed`.
+    """
 
     header_size: int
 
     def measure(self, sequence: int, view: memoryview, at: int) -> int:
-        """Bytes of the whole packet that begins at `at`. Raises the corruption error on a bad length."""
+        """Bytes of the whole packet that begins at `at`, its length checked."""
         ...
 
     def open(self, sequence: int, view: memoryview, at: int, size: int) -> bytes:
-        """The payload, never empty. Raises the corruption error."""
+        """The payload, never empty."""
         ...
 
 
@@ -269,8 +280,11 @@ class _ChachaSealer(_Chacha):
         self._length.reset_nonce(nonce)
         body.reset_nonce(nonce)
         poly_key = body.update(_POLY_BLOCK)[:32]  # block 0; the packet begins at block 1
-        sealed = self._length.update(_UINT32.pack(len(plain))) + body.update(plain)
-        return sealed + Poly1305.generate_tag(poly_key, sealed)
+        header, sealed = self._length.update(_UINT32.pack(len(plain))), body.update(plain)
+        tag = Poly1305(poly_key)
+        tag.update(header)
+        tag.update(sealed)
+        return b"".join((header, sealed, tag.finalize()))
 
 
 class _ChachaOpener(_Chacha):
@@ -366,8 +380,9 @@ class _PlainMacSealer(_BlockSuite):
 class _PlainMacOpener(_BlockSuite):
     """The length must be decrypted before the MAC can be checked.
 
-    In cbc mode a bad length is not answered at once: as much as the longest packet is taken first, so that
-    the moment of the answer tells nothing about the decrypted block (CVE-2008-5161; OpenSSH does the same).
+    In cbc mode neither a bad length nor a bad MAC is answered at once: as much as the longest packet is taken
+    first, so that the moment of the answer tells nothing about the decrypted block (CVE-2008-5161; OpenSSH
+    does the same).
     """
 
     def __init__(self, keys: DirectionKeys) -> None:
@@ -375,26 +390,21 @@ class _PlainMacOpener(_BlockSuite):
         self._update = self._cipher.decryptor().update
         self.header_size = self.block_size
         self._first = b""
-        self._doomed = False
 
     def measure(self, sequence: int, view: memoryview, at: int) -> int:
         self._first = self._update(view[at : at + self.block_size])
         length: int = _UINT32_AT(self._first, 0)[0]
         # RFC 4253 section 6: the packet is at least 16 bytes or one block, and a multiple of the block size
         if not 12 <= length <= PACKET_LIMIT or (length + 4) % self.block_size:
-            if not self.chained:
-                raise corrupt()
-            self._doomed, length = True, PACKET_LIMIT
+            raise self._failure()
         return length + 4 + self._mac_size
 
     def open(self, sequence: int, view: memoryview, at: int, size: int) -> bytes:
         end = at + size - self._mac_size
-        rest = view[at + self.block_size : end]
-        if self._doomed:
-            rest = rest[: len(rest) // self.block_size * self.block_size]
-        packet = self._first + self._update(rest)
-        # The MAC is computed for a doomed packet too: the same work, then the same answer.
-        genuine = compare_digest(self._mac(sequence, packet), view[end : at + size])
-        if not genuine or self._doomed:
-            raise corrupt()
+        packet = self._first + self._update(view[at + self.block_size : end])
+        if not compare_digest(self._mac(sequence, packet), view[end : at + size]):
+            raise self._failure()
         return _strip(packet[4:])
+
+    def _failure(self) -> Exception:
+        return Doomed(4 + PACKET_LIMIT + self._mac_size) if self.chained else corrupt()

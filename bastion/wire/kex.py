@@ -26,6 +26,7 @@ from bastion.wire.agreements import (
     Agreement,
     MlKemX25519,
     ModP,
+    NamedModP,
     NistCurve,
     bad_value,
     modp_prime,
@@ -206,7 +207,7 @@ class _GexServer:
         reader.end()
         bits = _choose_group(least, preferred, most)
         p, g = modp_prime(bits), 2
-        self._agreement = ModP(p, g)
+        self._agreement = NamedModP(bits)
         self._prefix = uint32(least) + uint32(preferred) + uint32(most) + mpint(p) + mpint(g)
         return byte(MSG_KEX_DH_GEX_GROUP) + mpint(p) + mpint(g)
 
@@ -230,7 +231,7 @@ class KexMethod:
 
 
 def _modp(bits: int) -> Callable[[], Agreement]:
-    return lambda: ModP(modp_prime(bits), 2)
+    return lambda: NamedModP(bits)
 
 
 _METHODS = {

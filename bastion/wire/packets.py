@@ -17,6 +17,7 @@ from bastion.errors import ProtocolError
 from bastion.wire.ciphers import (
     PACKET_LIMIT,
     DirectionKeys,
+    Doomed,
     NoneOpener,
     NoneSealer,
     Opener,
@@ -106,6 +107,7 @@ class PacketReader:
     __slots__ = (
         "_at",
         "_awaiting_keys",
+        "_drowning",
         "_failed",
         "_fresh",
         "_kept",
@@ -130,6 +132,7 @@ class PacketReader:
         self._size = 0  # bytes of the packet that comes next, 0 while unknown
         self._stopped = False
         self._awaiting_keys = False
+        self._drowning = 0  # bytes to take and throw away before a corrupt packet is answered
         self._failed = False
 
     @property
@@ -173,7 +176,7 @@ class PacketReader:
             raise corrupt()
         payloads: list[bytes] = []
         if not self._awaiting_keys:
-            self._stopped = False
+            self._stopped = self._drowning > 0
             budget = limit_bytes or _UNLIMITED
             try:
                 if self._kept:
@@ -182,6 +185,8 @@ class PacketReader:
                     self._at, budget = self._open_from(
                         self._fresh, self._at, len(self._fresh), payloads, budget
                     )
+                if self._drowning:
+                    self._drown()
             except ProtocolError:
                 self._fail()
                 if not payloads:
@@ -190,6 +195,16 @@ class PacketReader:
         if self._fresh is not None:
             self._keep()
         return payloads
+
+    def _drown(self) -> None:
+        """Throw away what has come after a doomed packet began; the error when it is enough."""
+        self._drowning -= self.buffered
+        self._fresh = None
+        self._kept = bytearray()
+        self._kept_at = 0
+        self._stopped = True
+        if self._drowning <= 0:
+            raise corrupt()
 
     def _fail(self) -> None:
         self._failed = True
@@ -263,6 +278,9 @@ class PacketReader:
                 if budget <= 0:
                     self._stopped = True
                     break
+        except Doomed as doomed:
+            self._drowning = doomed.size
+            self._stopped = True
         finally:
             self.sequence = sequence
             self._size = size
