@@ -1,12 +1,7 @@
-"""What the transport needs of what is below it: a connection that takes bytes, and a clock that calls back.
-
-Twisted's interfaces say the same to people; these protocols say it to the type checker, and a connection made
-of a channel (the inner SSH of a jump) implements them without being a socket.
-"""
+"""What the transport needs of the connection below it: a socket's (`ssh.io`), or one made of a channel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -28,17 +23,3 @@ class ByteTransport(Protocol):
     def resumeProducing(self) -> None: ...
 
     def loseConnection(self) -> None: ...
-
-
-class Timer(Protocol):
-    """IDelayedCall."""
-
-    def cancel(self) -> None: ...
-
-
-class ReactorTime(Protocol):
-    """IReactorTime: the reactor, or `task.Clock` in tests. Seconds are monotonic."""
-
-    def seconds(self) -> float: ...
-
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any) -> Any: ...

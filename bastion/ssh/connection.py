@@ -13,8 +13,9 @@ from twisted.conch.ssh.transport import SSHTransportBase
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from bastion.clock import DelayedCall, Timers
 from bastion.errors import LimitReason, ProtocolError, Reason, Refused, UpstreamReason
-from bastion.ssh.below import ByteTransport, ReactorTime, Timer
+from bastion.ssh.below import ByteTransport
 from bastion.ssh.exchange import Exchange
 from bastion.ssh.output import Output
 from bastion.ssh.settings import LINGER, LINGER_INPUT, ClosedBy, CloseReason, TransportSettings
@@ -53,7 +54,7 @@ class Connection(SSHTransportBase):
     role: Role
     transport: ByteTransport | None  # type: ignore[assignment]
 
-    def __init__(self, settings: TransportSettings, clock: ReactorTime) -> None:
+    def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         self.settings = settings
         self.service: Service | None = None  # type: ignore[assignment]
         self.receiver: Receiver | None = None
@@ -84,7 +85,7 @@ class Connection(SSHTransportBase):
         self._noise = 0
         self._began = 0.0
         self._first_message = False  # the message being looked at is the first since the first NEWKEYS
-        self._timers: dict[str, Timer] = {}
+        self._timers: dict[str, DelayedCall] = {}
         self._discarded = 0
         self._enter(State.VERSION)
 

@@ -40,7 +40,7 @@ class Exchange:
 
     role: Role
 
-    def __init__(self, settings: TransportSettings, client_version: bytes, server_version: bytes) -> None:
+    def __init__(self, settings: TransportSettings) -> None:
         self.ours = b""
         self.theirs = b""
         self.agreed: Negotiated | None = None
@@ -48,7 +48,7 @@ class Exchange:
         self.host_key_blob = b""
         self.checking = False
         self._settings = settings
-        self._versions = (client_version, server_version)
+        self._peer_version = b""
         self._offered: KexInit | None = None
         self._received: KexInit | None = None
         self._shared = b""
@@ -62,8 +62,9 @@ class Exchange:
         self.ours = offered.encode()
         return self.ours
 
-    def answer(self, payload: bytes) -> KexInit:
-        """The peer's KEXINIT has come. Raises ProtocolError."""
+    def answer(self, payload: bytes, peer_version: bytes) -> KexInit:
+        """The peer's KEXINIT has come, after its identification line. Raises ProtocolError."""
+        self._peer_version = peer_version
         self._received = KexInit.parse(payload)
         self.theirs = payload
         return self._received
@@ -96,11 +97,19 @@ class Exchange:
 
     def _finish(self, transcript: bytes, shared: bytes) -> None:
         assert self.agreed is not None
-        client, server = (self.theirs, self.ours) if self.role is Role.SERVER else (self.ours, self.theirs)
-        hash_name = kex_method(self.agreed.kex).hash_name
+        ours = (self._settings.version.encode("ascii"), self.ours)
+        theirs = (self._peer_version, self.theirs)
+        client, server = (theirs, ours) if self.role is Role.SERVER else (ours, theirs)
         self._shared = shared
         self.hash = exchange_hash(
-            hash_name, *self._versions, client, server, self.host_key_blob, transcript, shared
+            kex_method(self.agreed.kex).hash_name,
+            client[0],
+            server[0],
+            client[1],
+            server[1],
+            self.host_key_blob,
+            transcript,
+            shared,
         )
 
 
@@ -109,8 +118,8 @@ class ServerExchange(Exchange):
 
     role = Role.SERVER
 
-    def __init__(self, settings: TransportSettings, client_version: bytes, server_version: bytes) -> None:
-        super().__init__(settings, client_version, server_version)
+    def __init__(self, settings: TransportSettings) -> None:
+        super().__init__(settings)
         self._method: ServerKex | None = None
 
     def settle(self) -> list[bytes]:
@@ -139,8 +148,8 @@ class ClientExchange(Exchange):
 
     role = Role.CLIENT
 
-    def __init__(self, settings: TransportSettings, client_version: bytes, server_version: bytes) -> None:
-        super().__init__(settings, client_version, server_version)
+    def __init__(self, settings: TransportSettings) -> None:
+        super().__init__(settings)
         self._method: ClientKex | None = None
 
     def settle(self) -> list[bytes]:

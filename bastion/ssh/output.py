@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from bastion.clock import DelayedCall, Timers
 from bastion.errors import LimitReason
-from bastion.ssh.below import ByteTransport, ReactorTime, Timer
+from bastion.ssh.below import ByteTransport
 from bastion.ssh.settings import (
     KEX_QUEUE_LIMIT,
     KEX_QUEUE_PAUSE,
@@ -59,7 +60,7 @@ class Output:
         "writer",
     )
 
-    def __init__(self, owner: Owner, settings: TransportSettings, clock: ReactorTime) -> None:
+    def __init__(self, owner: Owner, settings: TransportSettings, clock: Timers) -> None:
         self.writer = PacketWriter()
         self.bytes_sent = 0
         self._owner: Owner | None = owner
@@ -72,7 +73,7 @@ class Output:
         self._full = False  # the queue asked the source to stop
         self._stalled = False  # the transport below did
         self._unread = 0  # bytes written since then
-        self._stall_timer: Timer | None = None
+        self._stall_timer: DelayedCall | None = None
         self._stall_mark = 0  # what the transport below had got rid of at `_stalled_at`
         self._stalled_at = 0.0
 

@@ -11,14 +11,15 @@ nor before authentication; an exchange that does not end is ended by a timer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.conch.ssh.transport import SSHClientTransport, SSHServerTransport
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from bastion.clock import Timers
 from bastion.errors import LimitReason, ProtocolError, Reason, UpstreamReason
 from bastion.ssh.base import TransportBase
-from bastion.ssh.below import ReactorTime
 from bastion.ssh.exchange import ClientExchange, Exchange, ServerExchange
 from bastion.ssh.settings import (
     EXT_INFO_LIMIT,
@@ -28,8 +29,9 @@ from bastion.ssh.settings import (
     TransportSettings,
 )
 from bastion.ssh.states import Role, State
+from bastion.wire.ciphers import GCM_CIPHERS
 from bastion.wire.data import NAME_LIMIT, Reader, byte, string, uint32
-from bastion.wire.kexinit import Algorithms, KexInit, prefer_gcm
+from bastion.wire.kexinit import Algorithms, KexInit
 from bastion.wire.numbers import MSG_EXT_INFO, MSG_NEWKEYS, Disconnect
 
 CheckHostKey = Callable[[bytes], "Deferred[None] | None"]
@@ -38,7 +40,7 @@ CheckHostKey = Callable[[bytes], "Deferred[None] | None"]
 class KeyedTransport(TransportBase):
     """A transport with keys: what both roles share of the key exchange."""
 
-    def __init__(self, settings: TransportSettings, clock: ReactorTime) -> None:
+    def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)
         self._skip_guess = False
         self._early_exchanges = 0
@@ -101,7 +103,7 @@ class KeyedTransport(TransportBase):
                 raise ProtocolError("too many key exchanges before authentication")
         self._stop_timer("hold")
         exchange = self._current_exchange()
-        self._peer_offered(exchange.answer(payload))
+        self._peer_offered(exchange.answer(payload, self.peer_version))
         if not exchange.ours:
             self._send_kexinit()
         next_messages = exchange.settle()
@@ -223,22 +225,26 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
     role = Role.SERVER
     isClient = False
 
-    def __init__(self, settings: TransportSettings, clock: ReactorTime) -> None:
+    def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)
         self._client_ciphers: tuple[str, ...] = ()
 
     def _version_received(self) -> None:
-        # design.md 7: the client's list decides whether chacha20 is offered, so ours comes after it
+        # design.md 7: the client's list decides which ciphers are offered, so ours comes after it
         self._start_timer("hold", KEXINIT_HOLD, self._send_kexinit)
 
     def _make_exchange(self) -> Exchange:
-        return ServerExchange(self.settings, self.peer_version, self.settings.version.encode("ascii"))
+        return ServerExchange(self.settings)
 
     def _offered_algorithms(self) -> Algorithms:
-        return prefer_gcm(self.settings.algorithms, self._client_ciphers)
+        # The client's order wins, and OpenSSH before 9.9 puts chacha20 and then all of aes-ctr before AES-GCM:
+        # whoever has a GCM cipher in common with us is offered GCM only.
+        ours = self.settings.algorithms
+        common = tuple(name for name in ours.ciphers if name in GCM_CIPHERS and name in self._client_ciphers)
+        return replace(ours, ciphers=common) if common else ours
 
     def _peer_offered(self, theirs: KexInit) -> None:
-        self._client_ciphers = theirs.ciphers_s2c
+        self._client_ciphers = tuple(name for name in theirs.ciphers_s2c if name in theirs.ciphers_c2s)
 
     def _method_done(self, exchange: Exchange) -> None:
         self._send_newkeys(exchange)
@@ -266,7 +272,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
     role = Role.CLIENT
     isClient = True
 
-    def __init__(self, settings: TransportSettings, clock: ReactorTime, check_host_key: CheckHostKey) -> None:
+    def __init__(self, settings: TransportSettings, clock: Timers, check_host_key: CheckHostKey) -> None:
         super().__init__(settings, clock)
         self._check_host_key: CheckHostKey | None = check_host_key
         self.host_key_blob = b""
@@ -280,7 +286,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         self._send_kexinit()
 
     def _make_exchange(self) -> Exchange:
-        return ClientExchange(self.settings, self.settings.version.encode("ascii"), self.peer_version)
+        return ClientExchange(self.settings)
 
     def _offered_algorithms(self) -> Algorithms:
         return self.settings.algorithms
