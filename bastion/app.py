@@ -1,0 +1,286 @@
+"""The program: builds everything, and is the only place that imports the reactor (L5).
+
+Start-up order: read and check all files, open the audit log and the store, listen, say that it is ready on
+standard output. SIGHUP reloads (a faulty file changes nothing), SIGTERM and SIGINT stop accepting and end the
+sessions with a message.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import cryptography
+import twisted
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
+
+from bastion import __version__
+from bastion.auth.throttle import StartupLimiter
+from bastion.clock import SystemClock
+from bastion.config import Config, load
+from bastion.errors import ConfigError, EndReason
+from bastion.observe import exporter
+from bastion.observe.audit import AuditLog
+from bastion.observe.lag import LagProbe
+from bastion.observe.meters import (
+    LDAP_FAILURES,
+    LDAP_POOL_IN_USE,
+    LDAP_POOL_STUCK,
+    LDAP_SECONDS,
+    RECORDING_STORE_FREE_BYTES,
+    Meters,
+)
+from bastion.recording.store import Store
+from bastion.session.building import build_services
+from bastion.session.ending import End
+from bastion.session.front import Front
+from bastion.session.gateway import Gateway
+from bastion.ssh import io
+
+Result = TypeVar("Result")
+
+# Seconds that connections get at a stop to take their last words.
+STOP_GRACE = 3.0
+
+
+class LdapMeters:
+    """The directory's observer: what LDAP does, as counters."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    @property
+    def in_use(self) -> int:
+        return self._meters.value(LDAP_POOL_IN_USE)
+
+    @in_use.setter
+    def in_use(self, count: int) -> None:
+        self._meters.set(LDAP_POOL_IN_USE, count)
+
+    @property
+    def stuck(self) -> int:
+        return self._meters.value(LDAP_POOL_STUCK)
+
+    @stuck.setter
+    def stuck(self, count: int) -> None:
+        self._meters.set(LDAP_POOL_STUCK, count)
+
+    def operation(self, name: str, seconds: float) -> None:
+        self._meters.observe(LDAP_SECONDS, seconds, name)
+
+    def failure(self, name: str, error: str) -> None:
+        self._meters.add(LDAP_FAILURES, name, error)
+
+
+class Program:
+    """One running gateway: its listening ports, its metrics page and what a signal does to it."""
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._reactor = reactor
+        self._clock = SystemClock()
+        self.config = config
+        self.meters = Meters(
+            {
+                "version": __version__,
+                "python": sys.version.split()[0],
+                "twisted": twisted.__version__,
+                "cryptography": cryptography.__version__,
+            }
+        )
+        self._observer = LdapMeters(self.meters)
+        audit = AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required)
+        limits = config.limits
+        startups = limits.startups
+        self.gateway = Gateway(
+            reactor=reactor,
+            clock=self._clock,
+            meters=self.meters,
+            audit=audit,
+            store=Store(config.recording.directory, disk_floor_bytes=config.recording.disk_floor),
+            startups=StartupLimiter(
+                random.SystemRandom().random,
+                startups.begin,
+                startups.rate,
+                startups.full,
+                limits.startups_per_source,
+            ),
+            services=build_services(config, reactor, self._clock, self._observer),
+        )
+        self._lag = LagProbe(reactor, self._clock, self.meters)
+        self._front = Front(self.gateway)
+        self._ports: list[Any] = []
+        self._metrics: Any = None
+
+    def start(self) -> dict[str, Any]:
+        """Listen everywhere; the addresses that came of it (port 0 means any)."""
+        for address in self.config.listen.addresses:
+            self._ports.append(io.listen(self._reactor, address.port, self._front, interface=address.host))
+        if self.config.metrics.listen is not None:
+            where = self.config.metrics.listen
+            registry = exporter.build_registry(self.meters)
+            self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._health)
+        self._lag.start()
+        self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
+        return {
+            "event": "ready",
+            "ssh": [_address(port) for port in self._ports],
+            "metrics": _address(self._metrics) if self._metrics is not None else None,
+        }
+
+    def _health(self) -> str:
+        """What /healthz says: empty is well."""
+        self.meters.set(RECORDING_STORE_FREE_BYTES, self.gateway.store.health().free_bytes)
+        return "draining" if self.gateway.draining else ""
+
+    def reload(self) -> None:
+        """Read all files again and swap the services whole; with a fault in any of them nothing changes."""
+        audit = self.gateway.audit
+        audit.reopen()
+        try:
+            config = load(self.config.file)
+            services = build_services(
+                config, self._reactor, self._clock, self._observer, self.gateway.services.auth.penalties
+            )
+        except ConfigError as error:
+            self.gateway.log.error("reload refused: {error}", error=str(error))
+            audit.emit("reload", result="refused", text=str(error))
+            return
+        old = self.gateway.services.auth.directory
+        self.config, self.gateway.services = config, services
+        # Logins that are under way may still wait for the old directory.
+        self._reactor.callLater(config.limits.login_grace, old.close)
+        audit.emit("reload", result="ok")
+
+    async def stop(self, signal_name: str) -> None:
+        """Stop accepting, end every session with a message, give the last words a moment, write all down."""
+        gateway = self.gateway
+        gateway.draining = True
+        for port in self._ports:
+            await _done(port.stopListening())
+        for session in gateway.live:
+            session.end(End(EndReason.SHUTDOWN, "the gateway is closing down", ref=session.session_id[:6]))
+        for connection in list(self._front.connections):
+            connection.transport.disconnect(11, "bastion: the gateway is closing down")
+        until = self._clock.monotonic() + STOP_GRACE
+        while self._front.lingering and self._clock.monotonic() < until:
+            await deferLater(self._reactor, 0.05)
+        self._lag.stop()
+        if self._metrics is not None:
+            await _done(self._metrics.stopListening())
+        gateway.services.auth.directory.close()
+        gateway.store.close()
+        gateway.audit.emit("gateway_stopped", signal=signal_name)
+        gateway.audit.close()
+
+
+def _reactor() -> Any:
+    """The process's reactor: imported here, once a command needs it, and passed on as an argument."""
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def _address(port: Any) -> str:
+    host = port.getHost()
+    return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+
+
+async def _done(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
+
+
+@click.command(short_help="run the gateway")
+@click.option(
+    "--config", "config_file", required=True, type=click.Path(path_type=Path), help="The configuration file."
+)
+def serve(config_file: Path) -> None:
+    """Run the gateway in the foreground.
+
+    Prints one JSON line when it is ready; the operator's log goes to standard error. SIGHUP reloads the
+    configuration, SIGTERM ends it.
+
+    Example: bastion serve --config /etc/bastion/bastion.toml
+    """
+    reactor = _reactor()
+    observer: Any = textFileLogObserver(sys.stderr)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    try:
+        program = Program(load(config_file), reactor)
+    except ConfigError as error:
+        click.echo(f"bastion: {error}", err=True)
+        raise SystemExit(2) from None
+    stopping: list[str] = []
+
+    def stop(name: str) -> None:
+        if not stopping:
+            stopping.append(name)
+            ended: Deferred[Any] = ensureDeferred(program.stop(name))
+            ended.addErrback(lambda failure: program.gateway.log_failure("stopping", failure))
+            ended.addBoth(lambda _: reactor.stop())
+
+    def begin() -> None:
+        for number, call in (
+            (signal.SIGHUP, program.reload),
+            (signal.SIGTERM, lambda: stop("TERM")),
+            (signal.SIGINT, lambda: stop("INT")),
+        ):
+            signal.signal(number, _in_reactor(reactor, call))
+        try:
+            ready = program.start()
+        except Exception as error:
+            click.echo(f"bastion: cannot listen: {error}", err=True)
+            failed.append(True)
+            reactor.stop()
+            return
+        # performance.md rule 7: what start-up made is never garbage.
+        gc.collect()
+        gc.freeze()
+        print(json.dumps(ready), flush=True)
+
+    failed: list[bool] = []
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if failed:
+        raise SystemExit(3)
+
+
+def _in_reactor(reactor: Any, call: Callable[[], None]) -> Callable[[int, object], None]:
+    return lambda _number, _frame: reactor.callFromThread(call)
+
+
+class ReactorRuntime:
+    """What commands that need the network get as `ctx.obj`: runs one Deferred to its end."""
+
+    def run(self, main: Callable[[Any], Any]) -> Any:
+        """Call `main(reactor)` in a fresh reactor and return what its Deferred fires with, or raise."""
+        reactor = _reactor()
+        outcome: list[Any] = []
+
+        def begin() -> None:
+            try:
+                result = main(reactor)
+            except Exception:
+                outcome.append(Failure())  # type: ignore[no-untyped-call]
+                reactor.stop()
+                return
+            result.addBoth(outcome.append)
+            result.addBoth(lambda _: reactor.stop())
+
+        reactor.callWhenRunning(begin)
+        reactor.run()
+        if not outcome:
+            raise KeyboardInterrupt
+        if isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+        return outcome[0]

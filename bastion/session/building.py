@@ -1,0 +1,152 @@
+"""From a checked configuration to `Services`: the value a reload swaps.
+
+Everything here may refuse with ConfigError and nothing here has an effect outside the value, so a reload that
+fails leaves the old services in use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bastion import __version__
+from bastion.auth.directory import ChainDirectory, Directory
+from bastion.auth.embedded import EmbeddedDirectory, load_users
+from bastion.auth.ldap import LdapDirectory, Observer
+from bastion.auth.throttle import Penalties, PenaltyLimits
+from bastion.ca.keys import load_private_key, load_public_keys
+from bastion.ca.known_hosts import KnownHosts
+from bastion.ca.upstream import UpstreamCA
+from bastion.clock import Clock
+from bastion.config import Config
+from bastion.errors import ConfigError
+from bastion.policy.targets import Inventory
+from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.session.authentication import AuthServices
+from bastion.session.gateway import Limits, Services
+from bastion.session.upstream import TargetCredentials
+from bastion.ssh.dial import Dialler
+from bastion.ssh.settings import HostKey, TransportSettings
+from bastion.wire.kexinit import COMPAT, FRONT, TARGET
+
+VERSION_LINE = f"SSH-2.0-Bastion_{__version__}"
+
+
+def build_services(
+    config: Config, reactor: Any, clock: Clock, observer: Observer | None, penalties: Penalties | None = None
+) -> Services:
+    """Open every file that `config` names and make the services. Raises ConfigError.
+
+    `penalties` are carried over a reload: a reload is no amnesty.
+    """
+    limits = config.limits
+    return Services(
+        auth=AuthServices(
+            directory=build_directory(config, reactor, clock, observer),
+            login_cas=tuple(key for file in config.login_ca.files for key in load_public_keys(file)),
+            penalties=penalties or Penalties(clock, penalty_limits(config)),
+            methods=config.login.methods,
+        ),
+        front_settings=front_settings(config),
+        policy=config.rules,
+        inventory=config.inventory,
+        dialler=Dialler(
+            reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout
+        ),
+        upstream=TargetCredentials(load_upstream_ca(config), _target_keys(config.inventory), clock),
+        recording=RecordingPolicy(
+            mode=Mode(config.recording.mode),
+            input=config.recording.input,
+            burst_bytes=config.recording.bulk_burst,
+            sustained_bytes=config.recording.bulk_rate,
+        ),
+        limits=Limits(
+            keepalive_interval=limits.keepalive_interval or 0.0,
+            keepalive_count=limits.keepalive_count,
+            sessions=limits.sessions,
+            channels=limits.channels_per_connection,
+        ),
+    )
+
+
+def build_directory(config: Config, reactor: Any, clock: Clock, observer: Observer | None) -> Directory:
+    """The embedded accounts, LDAP, or the one before the other."""
+    wanted = config.directory
+    ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer)
+    if wanted.embedded is None:
+        assert ldap is not None  # the configuration has checked that there is one
+        return ldap
+    return ChainDirectory(EmbeddedDirectory(load_users(str(wanted.embedded)), reactor), ldap)
+
+
+def penalty_limits(config: Config) -> PenaltyLimits:
+    """The configured penalties under the names of `auth.throttle`."""
+    wanted = config.limits.penalties
+    return PenaltyLimits(
+        free=wanted.free,
+        first_block=wanted.first_block,
+        longest_block=wanted.longest_block,
+        accounts=wanted.accounts,
+        window=wanted.window,
+        source_block=wanted.source_block,
+        longest_source_block=wanted.longest_source_block,
+        forget=wanted.forget,
+    )
+
+
+def front_settings(config: Config) -> TransportSettings:
+    """What engineers' connections are told: our host keys and the algorithms that go with them."""
+    host_keys = tuple(HostKey(load_private_key(file)) for file in config.host_keys.files)
+    algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
+    held = {name for key in host_keys for name in key.algorithms}
+    shown = tuple(name for name in algorithms.host_keys if name in held)
+    if not shown:
+        file = str(config.host_keys.files[0])
+        raise ConfigError(file, 0, "", "no host key fits the algorithms on offer", "ed25519, rsa >= 3072")
+    return replace(
+        _common_settings(config), algorithms=replace(algorithms, host_keys=shown), host_keys=host_keys
+    )
+
+
+def target_settings(config: Config) -> TransportSettings:
+    """What connections to targets are told; the dialler sorts the host key algorithms for each target."""
+    # The dial has one timer for all its steps, so the transport's own are switched off.
+    return replace(_common_settings(config), algorithms=TARGET, handshake_timeout=0.0, login_grace=0.0)
+
+
+def _common_settings(config: Config) -> TransportSettings:
+    limits = config.limits
+    return TransportSettings(
+        algorithms=FRONT,
+        version=VERSION_LINE,
+        login_grace=limits.login_grace,
+        kex_timeout=limits.kex_timeout,
+        write_stall=limits.write_stall,
+        rekey_bytes=limits.rekey_bytes,
+        rekey_seconds=limits.rekey_interval,
+    )
+
+
+def load_known_hosts(config: Config) -> KnownHosts:
+    """The file and the pins of the inventory. No file yet means that no host is known, which refuses all."""
+    file = config.targets.known_hosts
+    hosts = KnownHosts.load(file) if file is not None and file.exists() else KnownHosts.parse("")
+    for target in config.inventory:
+        if target.host_keys:
+            hosts = hosts.with_keys(target.host, target.port, target.host_keys, f"target {target.name}")
+    return hosts
+
+
+def load_upstream_ca(config: Config) -> UpstreamCA | None:
+    """The CA towards targets, None when every target has a key of its own."""
+    wanted = config.upstream_ca
+    if wanted.key is None:
+        return None
+    egress = [str(network) for network in wanted.egress]
+    return UpstreamCA(load_private_key(wanted.key), egress, int(wanted.lifetime))
+
+
+def _target_keys(inventory: Inventory) -> dict[str, Any]:
+    return {
+        target.name: load_private_key(target.key_file) for target in inventory if target.key_file is not None
+    }

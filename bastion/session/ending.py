@@ -1,0 +1,36 @@
+"""How a session ended, and the one line that the engineer reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bastion.errors import EndReason
+from bastion.ssh.settings import CloseReason
+from bastion.wire.numbers import Disconnect
+from bastion.wire.printable import printable
+
+# Characters of a peer's own words that are kept.
+DETAIL_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One ending: `text` is ours and safe to show, `code` the DISCONNECT code for the engineer's leg."""
+
+    reason: EndReason
+    text: str
+    code: int = Disconnect.BY_APPLICATION
+    ref: str = ""
+
+    @property
+    def told(self) -> str:
+        """The line for the engineer."""
+        ref = f" (ref {self.ref})" if self.ref else ""
+        return f"bastion: {self.text}{ref}"
+
+    @classmethod
+    def of_close(cls, reason: EndReason, why: CloseReason) -> End:
+        """The ending when a leg's connection closed; `why` is the transport's CloseReason."""
+        who = "the target" if reason is EndReason.TARGET_CLOSED else "the client"
+        detail = printable(why.text, DETAIL_LIMIT)
+        return cls(reason, f"{who} closed the connection" + (f": {detail}" if detail else ""))

@@ -1,0 +1,89 @@
+"""What all sessions of one process share, and the part of it that a reload swaps.
+
+`Services` is a value: a reload builds a new one from checked files and swaps it whole; a session keeps the one it
+began with. `Gateway` lives as long as the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion.auth.identity import Identity
+from bastion.auth.throttle import Startup, StartupLimiter
+from bastion.clock import Clock
+from bastion.errors import LimitReason, Refused
+from bastion.observe.audit import AuditLog
+from bastion.observe.meters import Meters
+from bastion.policy.grant import Grant
+from bastion.policy.rules import Policy
+from bastion.policy.targets import Inventory
+from bastion.recording.bulk import RecordingPolicy
+from bastion.recording.store import Store
+from bastion.session.authentication import AuthServices
+from bastion.session.live import LiveSessions
+from bastion.ssh.dial import Dialler, UpstreamLogin
+from bastion.ssh.settings import TransportSettings
+
+
+class UpstreamKeys(Protocol):
+    """Makes what a session logs in to its target with."""
+
+    def login_for(self, grant: Grant, identity: Identity, session_id: str) -> UpstreamLogin:
+        """A fresh key and certificate, or the target's configured key. Raises Refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and counts of `design.md` section 8 that the session layer keeps; 0 switches a timer off."""
+
+    keepalive_interval: float = 60.0
+    keepalive_count: int = 3
+    sessions: int = 10_000
+    channels: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that comes from the configuration. Swapped whole."""
+
+    auth: AuthServices
+    front_settings: TransportSettings
+    policy: Policy
+    inventory: Inventory
+    dialler: Dialler
+    upstream: UpstreamKeys
+    recording: RecordingPolicy
+    limits: Limits
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The process: its reactor, clocks, counters, log, store, and the live sessions."""
+
+    reactor: Any
+    clock: Clock
+    meters: Meters
+    audit: AuditLog
+    store: Store
+    startups: StartupLimiter
+    services: Services
+    live: LiveSessions = field(default_factory=LiveSessions)
+    draining: bool = False
+    log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
+
+    def admit_connection(self, source: str) -> Startup:
+        """Count a new connection from `source`, or raise Refused(LimitReason) before a byte is spent on it."""
+        if self.draining:
+            raise Refused(LimitReason.DRAINING, "the gateway is closing down")
+        if not self.services.auth.penalties.allows_source(source):
+            raise Refused(LimitReason.PENALTY, "too many failures from this address")
+        return self.startups.admit(source)
+
+    def log_failure(self, doing: str, failure: Failure) -> None:
+        """A fault of ours: the operator's log has the traceback, nobody else sees it."""
+        self.log.failure("{doing} failed", failure=failure, doing=doing)

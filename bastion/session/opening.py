@@ -1,0 +1,253 @@
+"""From an authenticated engineer to a running session: authorise, admit, dial, record.
+
+The order is the product: policy decides before anything is dialled, the store says that a recording is possible
+before anything is dialled, and the recording exists before the engineer hears of success. The same opening
+serves every door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from bastion import __version__
+from bastion.auth.identity import Destination, Identity
+from bastion.errors import LimitReason, PolicyReason, RecorderFailed, Refused, UpstreamReason
+from bastion.observe.meters import (
+    AUTHORISATIONS,
+    HOST_KEY_CHECKS,
+    RECORDER_FAILURES,
+    RECORDER_REFUSALS,
+    SESSIONS_ENDED,
+    SESSIONS_LIVE,
+    SESSIONS_STARTED,
+    UPSTREAM_DIALS,
+    UPSTREAM_PHASE_SECONDS,
+)
+from bastion.policy.decide import GrantDecider
+from bastion.policy.grant import Grant, authorise
+from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.recording.format import REF_LENGTH, Header
+from bastion.relay.relay import Relay, RelayLimits
+from bastion.session.ending import End
+from bastion.session.gateway import Gateway
+from bastion.session.session import Leg, Session
+from bastion.session.tap import SessionTap
+from bastion.ssh.dial import UpstreamLogin
+from bastion.ssh.transport import ClientTransport
+from bastion.wire.printable import printable
+
+# A target's banner as shown to the engineer, in characters.
+BANNER_LIMIT = 8 * 1024
+
+
+class Opening:
+    """One try to open one session. `session_id` is also the reference of its refusal."""
+
+    def __init__(
+        self, gateway: Gateway, door: str, session_id: str, identity: Identity, destination: Destination
+    ) -> None:
+        self._gateway = gateway
+        self._services = gateway.services
+        self._door = door
+        self.session_id = session_id
+        self._ref = session_id[:REF_LENGTH]
+        self._identity = identity
+        self._destination = destination
+        self._client: Leg | None = None
+        self._grant: Grant | None = None
+        self._dial: Deferred[ClientTransport] | None = None
+        self._host_key = ""
+        self.on_banner: Callable[[str], None] | None = None
+
+    def open(self, client: Leg) -> Deferred[Session]:
+        """A session that is ready to `start`, or `Refused` with the line for the engineer.
+
+        It fires in the turn in which the target let us in: start the session there.
+        """
+        self._client = client
+        try:
+            grant = self._grant = self._authorise()
+            self._admit()
+        except Refused as refusal:
+            self._note_refusal(refusal)
+            return fail(refusal)
+        self._dial = self._services.dialler.dial(grant, self._make_login, self)
+        return self._dial.addCallbacks(self._joined, self._not_reached)
+
+    def cancel(self) -> None:
+        """The engineer is gone: whatever is under way ends."""
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+
+    # -- before dialling ---------------------------------------------------------------------------------
+
+    def _authorise(self) -> Grant:
+        identity, destination, services = self._identity, self._destination, self._services
+        reason: PolicyReason = PolicyReason.ALLOWED
+        grant: Grant | None = None
+        try:
+            grant = authorise(
+                services.policy,
+                services.inventory,
+                identity,
+                destination.target or "",
+                destination.login,
+                identity.source_address,
+                self._gateway.clock.time(),
+                self.session_id,
+            )
+        except Refused as refusal:
+            assert isinstance(refusal.reason, PolicyReason)
+            reason = refusal.reason
+            raise
+        finally:
+            self._gateway.meters.add(AUTHORISATIONS, reason)
+            self._emit(
+                "authorise",
+                result="refused" if grant is None else "ok",
+                reason=reason,
+                user=identity.name,
+                target=destination.target or "",
+                login=(destination.login or "") if grant is None else grant.login,
+                rules="" if grant is None else ",".join(grant.rules),
+            )
+        return grant
+
+    def _admit(self) -> None:
+        """No recorder, no session; and no session past the limit or while draining."""
+        gateway = self._gateway
+        if gateway.draining:
+            raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again")
+        if len(gateway.live) >= self._services.limits.sessions:
+            raise Refused(LimitReason.SESSIONS, "the gateway has as many sessions as it may have")
+        try:
+            gateway.store.admit()
+        except RecorderFailed as error:
+            gateway.meters.add(RECORDER_REFUSALS, error.reason)
+            raise Refused(error.reason, f"sessions cannot be recorded now: {error.text}") from None
+
+    def _make_login(self) -> UpstreamLogin:
+        assert self._grant is not None
+        return self._services.upstream.login_for(self._grant, self._identity, self.session_id)
+
+    # -- ssh.dial.DialObserver ---------------------------------------------------------------------------
+
+    def phase(self, name: str, seconds: float) -> None:
+        self._gateway.meters.observe(UPSTREAM_PHASE_SECONDS, seconds, name)
+
+    def host_key(self, outcome: str, fingerprint: str) -> None:
+        self._host_key = fingerprint
+        self._gateway.meters.add(HOST_KEY_CHECKS, outcome)
+
+    def banner(self, text: str) -> None:
+        """The target's banner is a stranger's text: shown, but only as text."""
+        if self.on_banner is not None:
+            self.on_banner(
+                printable(text.replace("\r\n", "\n"), BANNER_LIMIT, keep="\n\t").replace("\n", "\r\n")
+            )
+
+    # -- after dialling ----------------------------------------------------------------------------------
+
+    def _not_reached(self, failure: Failure) -> Failure:
+        self._dial = None
+        error = failure.value
+        if isinstance(error, Refused):
+            reason = error.reason
+            self._gateway.meters.add(
+                UPSTREAM_DIALS, reason if isinstance(reason, UpstreamReason) else UpstreamReason.CLOSED
+            )
+            self._note_refusal(error)
+        return failure
+
+    def _joined(self, target: ClientTransport) -> Session:
+        self._dial = None
+        gateway, grant = self._gateway, self._grant
+        assert grant is not None and self._client is not None
+        gateway.meters.add(UPSTREAM_DIALS, UpstreamReason.OK)
+        try:
+            tap = self._start_recording(grant)
+        except RecorderFailed as error:
+            target.disconnect(11, "no session can be recorded")
+            gateway.meters.add(RECORDER_FAILURES, error.reason)
+            refusal = Refused(error.reason, f"the session cannot be recorded: {error.text}")
+            self._note_refusal(refusal)
+            raise refusal from None
+        relay = Relay(
+            GrantDecider(grant, gateway.clock), tap, RelayLimits(channels=self._services.limits.channels)
+        )
+        session = Session(self.session_id, self._client, target, relay, tap, gateway.reactor, self._ended)
+        gateway.live.add(session)
+        gateway.meters.add(SESSIONS_STARTED, self._door)
+        gateway.meters.add(SESSIONS_LIVE, self._door)
+        self._client = None
+        return session
+
+    def _start_recording(self, grant: Grant) -> SessionTap:
+        gateway, identity = self._gateway, self._identity
+        certificate = identity.certificate
+        header = Header(
+            session_id=self.session_id,
+            identity=identity.name,
+            uid=identity.uid,
+            target=grant.target.name,
+            login=grant.login,
+            started_at=gateway.clock.time(),
+            host=grant.target.host,
+            port=grant.target.port,
+            auth_methods=identity.factors,
+            key_fingerprint=certificate.fingerprint if certificate else identity.key_fingerprint,
+            certificate_key_id=certificate.key_id if certificate else "",
+            certificate_serial=certificate.serial if certificate else 0,
+            certificate_ca=certificate.ca_fingerprint if certificate else "",
+            source_address=identity.source_address,
+            host_key_fingerprint=self._host_key,
+            rules=grant.rules,
+            door=self._door,
+            gateway_version=__version__,
+        )
+        # The header is in the file before anybody works.
+        recorder, writer = gateway.store.start(header, self._recording_policy(grant))
+        tap = SessionTap(recorder, writer, gateway.audit, gateway.meters, self.session_id, self._ref)
+        self._emit(
+            "session_started",
+            user=identity.name,
+            uid=identity.uid,
+            target=grant.target.name,
+            login=grant.login,
+            door=self._door,
+            source=identity.source_address,
+            host_key=self._host_key,
+            rules=",".join(grant.rules),
+        )
+        return tap
+
+    def _recording_policy(self, grant: Grant) -> RecordingPolicy:
+        """The configured one, with the target's own mode where it has one."""
+        policy, mode = self._services.recording, grant.target.recording
+        return policy if mode is None else replace(policy, mode=Mode(mode))
+
+    def _ended(self, session: Session, end: End) -> None:
+        gateway = self._gateway
+        gateway.live.remove(session)
+        gateway.meters.add(SESSIONS_LIVE, self._door, by=-1)
+        gateway.meters.add(SESSIONS_ENDED, self._door, end.reason)
+
+    # -- words -------------------------------------------------------------------------------------------
+
+    def _note_refusal(self, refusal: Refused) -> None:
+        self._emit(
+            "refused",
+            what="session",
+            user=self._identity.name,
+            target=self._destination.target or "",
+            reason=refusal.reason,
+            text=refusal.text,
+        )
+
+    def _emit(self, event: str, **fields: str | int) -> None:
+        self._gateway.audit.emit(event, session=self.session_id, ref=self._ref, **fields)

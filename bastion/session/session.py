@@ -1,0 +1,216 @@
+"""One session: one engineer leg, one target leg, a pure relay between them, a recording beside it.
+
+The invariant of the product stands in `_burst`: what one read brought is judged, written to the recording with
+one write(2), and only then sealed for the other leg, all in the same reactor turn. A recorder that fails ends
+the session with nothing of that burst forwarded. Back-pressure is TCP's: a leg whose peer takes nothing pauses
+the other leg's reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bastion.clock import DelayedCall, Timers
+from bastion.errors import EndReason, ProtocolError, RecorderFailed
+from bastion.relay.relay import Actions, Relay
+from bastion.relay.sides import Side
+from bastion.session.ending import End
+from bastion.session.tap import SessionTap
+from bastion.ssh.connection import Receiver
+from bastion.ssh.settings import CloseReason
+from bastion.wire.numbers import Disconnect
+
+# Seconds after a burst that left a gap open, until its tail is written (recording.bulk.SETTLE_SECONDS is 0.2).
+SETTLE = 0.25
+
+
+class Leg(Protocol):
+    """One authenticated SSH connection, engineer's or target's (`ssh.base.TransportBase`)."""
+
+    receiver: Receiver | None
+    on_blocked: Callable[[], None] | None
+    on_drained: Callable[[], None] | None
+    on_closed: Callable[[CloseReason], None] | None
+    may_rekey: Callable[[], bool] | None
+
+    @property
+    def key_exchanging(self) -> bool: ...
+
+    def send_payloads(self, payloads: list[bytes]) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def disconnect(self, code: int, text: str) -> None: ...
+
+
+class _LegReceiver:
+    """What a transport calls with the connection messages of one read."""
+
+    __slots__ = ("_session", "_side")
+
+    def __init__(self, session: Session, side: Side) -> None:
+        self._session = session
+        self._side = side
+
+    def burst(self, payloads: list[bytes]) -> None:
+        self._session.receive_burst(self._side, payloads)
+
+
+class Session:
+    """Joins two legs until one of them ends. `on_ended` is called once with the `End`."""
+
+    def __init__(
+        self,
+        session_id: str,
+        client: Leg,
+        target: Leg,
+        relay: Relay,
+        tap: SessionTap,
+        clock: Timers,
+        on_ended: Callable[[Session, End], None],
+    ) -> None:
+        self.session_id = session_id
+        self.relay = relay
+        self._client: Leg | None = client
+        self._target: Leg | None = target
+        self._tap = tap
+        self._clock = clock
+        self._settling: DelayedCall | None = None
+        self._on_ended: Callable[[Session, End], None] | None = on_ended
+        self._on_client_closed: Callable[[CloseReason], None] | None = None
+        self._out = Actions()
+        self.heard = [0, 0]  # reads with connection messages, by Side: what idle and keepalive timers look at
+
+    def start(self, on_client_closed: Callable[[CloseReason], None]) -> None:
+        """Take over both legs. From here on every connection message passes `receive_burst`.
+
+        `on_client_closed` still hears of the engineer's connection, after the session has ended.
+        """
+        self._on_client_closed = on_client_closed
+        client, target = self._client, self._target
+        assert client is not None and target is not None
+        client.on_blocked, client.on_drained = target.pause_reading, target.resume_reading
+        target.on_blocked, target.on_drained = client.pause_reading, client.resume_reading
+        # performance.md rule 9: never start a rekey while the other leg is in one.
+        client.may_rekey = lambda: not target.key_exchanging
+        target.may_rekey = lambda: not client.key_exchanging
+        client.on_closed = self._client_closed
+        target.on_closed = self._target_closed
+        client.receiver = _LegReceiver(self, Side.CLIENT)
+        target.receiver = _LegReceiver(self, Side.TARGET)
+
+    def _client_closed(self, why: CloseReason) -> None:
+        told, self._on_client_closed = self._on_client_closed, None
+        self.end(End.of_close(EndReason.CLIENT_CLOSED, why))
+        if told is not None:
+            told(why)
+
+    def _target_closed(self, why: CloseReason) -> None:
+        self.end(End.of_close(EndReason.TARGET_CLOSED, why))
+
+    # -- the hot path ------------------------------------------------------------------------------------
+
+    def receive_burst(self, side: Side, payloads: list[bytes]) -> None:
+        """Judge, record, forward: the messages of one read from `side`, in order."""
+        if self._client is None:
+            return
+        self.heard[side] += 1
+        out = self._out
+        receive = self.relay.receive
+        broken: ProtocolError | None = None
+        try:
+            for payload in payloads:
+                receive(side, payload, out)
+        except ProtocolError as error:
+            broken = error
+        except RecorderFailed as error:
+            self._recorder_failed(error)
+            return
+        if not self._commit_and_forward():
+            return
+        if broken is not None:
+            reason = EndReason.CLIENT_ERROR if side is Side.CLIENT else EndReason.TARGET_ERROR
+            self.end(End(reason, broken.text, code=broken.code))
+
+    def _commit_and_forward(self) -> bool:
+        """Write the block of this turn, then forward it. False when the recorder failed and all is over."""
+        out = self._out
+        try:
+            self._tap.commit()
+        except RecorderFailed as error:
+            self._recorder_failed(error)
+            return False
+        if out.to_target and self._target is not None:
+            self._target.send_payloads(out.to_target)
+        if out.to_client and self._client is not None:
+            self._client.send_payloads(out.to_client)
+        out.clear()
+        if self._tap.unsettled and self._settling is None:
+            self._settling = self._clock.callLater(SETTLE, self._settle)
+        return True
+
+    def _settle(self) -> None:
+        """The end of a bulk transfer reaches the disk even when nothing follows it."""
+        self._settling = None
+        if self._client is not None:
+            self._commit_and_forward()
+
+    # -- our own words -----------------------------------------------------------------------------------
+
+    def ask_alive(self, side: Side) -> None:
+        """Send keepalive@openssh.com to one leg; the answer is swallowed and counted by the relay."""
+        if self._client is not None:
+            self.relay.ask(side, "keepalive@openssh.com", self._out)
+            self._commit_and_forward()
+
+    def warn(self, text: str) -> None:
+        """Show one line of ours on every pty of the engineer, recorded as injected text."""
+        if self._client is not None:
+            self.relay.warn(text.encode(), self._out)
+            self._commit_and_forward()
+
+    # -- endings -----------------------------------------------------------------------------------------
+
+    def _recorder_failed(self, error: RecorderFailed) -> None:
+        # Nothing of this burst was seen by anybody: it is dropped, and the legs learn why.
+        self._out.clear()
+        self._tap.broken(error)
+        self.end(End(EndReason.RECORDER_FAILED, f"the session cannot be recorded: {error.text}"))
+
+    def end(self, end: End) -> None:
+        """End both legs, once. The reason goes to ptys as a line and to both legs as DISCONNECT."""
+        client, target, on_ended = self._client, self._target, self._on_ended
+        if client is None or target is None:
+            return
+        self._client = self._target = self._on_ended = None
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        # The engineer's leg still tells the front connection of its close; the target's tells nobody.
+        client.receiver = client.on_blocked = client.on_drained = client.may_rekey = None
+        target.receiver = target.on_blocked = target.on_drained = target.may_rekey = target.on_closed = None
+        if end.reason not in (EndReason.CLIENT_CLOSED, EndReason.CLIENT_ERROR):
+            self._say_goodbye(client, end)
+        self._tap.ended(end)
+        client.disconnect(end.code, end.told)
+        target.disconnect(Disconnect.BY_APPLICATION, "the session has ended")
+        if on_ended is not None:
+            on_ended(self, end)
+
+    def _say_goodbye(self, client: Leg, end: End) -> None:
+        """Last words on the engineer's ptys, from the window reserve; recorded unless the recorder is broken."""
+        out = self._out
+        out.clear()
+        if end.reason is EndReason.TARGET_CLOSED:
+            return
+        try:
+            self.relay.terminate(f"\r\n{end.told}\r\n".encode(), out)
+            self._tap.commit()
+        except (RecorderFailed, ProtocolError):
+            pass  # the ending itself may not be stopped by its own announcement
+        if out.to_client:
+            client.send_payloads(out.to_client)
+        out.clear()

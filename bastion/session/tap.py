@@ -1,0 +1,235 @@
+"""Where everything that passes a session is written down: recording, audit log and meters behind one seam.
+
+The relay calls `data` and `event` before a payload is put into its actions; `commit` writes the block of the
+turn with one write(2). After `broken` nothing more is recorded, because nothing more is forwarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bastion.errors import EndReason, PolicyReason, RecorderFailed
+from bastion.observe.audit import AuditLog
+from bastion.observe.meters import (
+    BYTES,
+    CHANNELS,
+    CHANNELS_LIVE,
+    RECORDER_BLOCKS,
+    RECORDER_BYTES,
+    RECORDER_FAILURES,
+    RECORDER_GAP_BYTES,
+    RECORDINGS_LIVE,
+    REQUESTS,
+    Meters,
+)
+from bastion.recording.recorder import Recorder
+from bastion.recording.writer import Writer
+from bastion.relay.channels import Channel
+from bastion.relay.events import (
+    ChannelClosed,
+    ChannelFailed,
+    ChannelOpened,
+    ChannelRefused,
+    Event,
+    RequestForwarded,
+    RequestRefused,
+)
+from bastion.relay.sides import Side
+from bastion.session.ending import End
+
+# Channel types of the wire -> the closed set of the meters.
+KINDS = {
+    "session": "session",
+    "direct-tcpip": "direct-tcpip",
+    "forwarded-tcpip": "forwarded-tcpip",
+    "x11": "x11",
+    "auth-agent@openssh.com": "agent",
+    "direct-streamlocal@openssh.com": "streamlocal",
+    "forwarded-streamlocal@openssh.com": "streamlocal",
+}
+
+
+class SessionTap:
+    """One per session: implements `relay.tap.Tap`."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        writer: Writer,
+        audit: AuditLog,
+        meters: Meters,
+        session_id: str,
+        ref: str,
+    ) -> None:
+        self._recorder = recorder
+        self._writer: Writer | None = writer
+        self._audit = audit
+        self._meters = meters
+        self._session_id = session_id
+        self._ref = ref
+        self._cells: dict[int, tuple[list[int], list[int]]] = {}
+        self._kinds: dict[int, str] = {}
+        self._blocks = meters.cell(RECORDER_BLOCKS)
+        self._bytes = meters.cell(RECORDER_BYTES)
+        self._gap = meters.cell(RECORDER_GAP_BYTES)
+        self._gap_seen = 0
+        meters.add(RECORDINGS_LIVE)
+
+    # -- relay.tap.Tap -----------------------------------------------------------------------------------
+
+    def data(self, channel: Channel, side: Side, stream: int, data: bytes | memoryview) -> None:
+        """Channel bytes about to be forwarded: the hot path."""
+        self._recorder.data(channel.id, side, stream, data)
+        cells = self._cells.get(channel.id)
+        if cells is None:
+            kind = KINDS.get(channel.kind, "other")
+            cells = self._meters.cell(BYTES, kind, "to_target"), self._meters.cell(BYTES, kind, "to_client")
+            self._cells[channel.id] = cells
+        cells[side][0] += len(data)
+
+    def event(self, event: Event) -> None:
+        """Anything else that happened, in order with the data around it."""
+        if self._writer is not None:
+            self._recorder.event(event)
+        listener = _LISTENERS.get(type(event))
+        if listener is not None:
+            listener(self, event)
+
+    def _opened(self, event: ChannelOpened) -> None:
+        kind = KINDS.get(event.kind, "other")
+        self._kinds[event.channel_id] = kind
+        self._meters.add(CHANNELS, kind, PolicyReason.ALLOWED)
+        self._meters.add(CHANNELS_LIVE, kind)
+        self._emit(
+            "channel_opened",
+            channel=event.channel_id,
+            kind=event.kind,
+            by=event.by.name.lower(),
+            rule=event.rule,
+            **_destination(event.detail),
+        )
+
+    def _gone(self, channel_id: int) -> None:
+        kind = self._kinds.pop(channel_id, None)
+        self._cells.pop(channel_id, None)
+        if kind is not None:
+            self._meters.add(CHANNELS_LIVE, kind, by=-1)
+
+    def _failed(self, event: ChannelFailed) -> None:
+        self._gone(event.channel_id)
+        self._emit("channel_failed", channel=event.channel_id, code=event.code)
+
+    def _closed(self, event: ChannelClosed) -> None:
+        self._gone(event.channel_id)
+        self._emit(
+            "channel_closed",
+            channel=event.channel_id,
+            kind=event.kind,
+            bytes_in=event.bytes_in,
+            bytes_out=event.bytes_out,
+        )
+
+    def _open_refused(self, event: ChannelRefused) -> None:
+        self._meters.add(CHANNELS, KINDS.get(event.kind, "other"), event.reason)
+        self._emit(
+            "refused",
+            what="channel",
+            kind=event.kind,
+            by=event.by.name.lower(),
+            reason=event.reason,
+            rule=event.rule,
+            text=event.text,
+            **_destination(event.detail),
+        )
+
+    def _request_forwarded(self, event: RequestForwarded) -> None:
+        self._meters.add(REQUESTS, event.name, PolicyReason.ALLOWED)
+        if event.name in ("shell", "exec", "subsystem", "pty-req"):
+            # design.md section 8: ids and sizes here; command lines stand in the recording.
+            self._emit("request", channel=event.channel_id, name=event.name, rule=event.rule)
+
+    def _request_refused(self, event: RequestRefused) -> None:
+        self._meters.add(REQUESTS, event.name, event.reason)
+        self._emit(
+            "refused",
+            what="request",
+            channel=event.channel_id,
+            name=event.name,
+            by=event.by.name.lower(),
+            reason=event.reason,
+            rule=event.rule,
+            text=event.text,
+        )
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        self._audit.emit(event, session=self._session_id, ref=self._ref, **fields)
+
+    # -- blocks ------------------------------------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> bool:
+        """A gap of the rate rule is open: `commit` again shortly, even if nothing comes."""
+        return self._writer is not None and self._recorder.unsettled
+
+    def commit(self) -> None:
+        """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing."""
+        writer = self._writer
+        if writer is None:
+            return
+        buffers = self._recorder.take()
+        if buffers is None:
+            return
+        before = writer.written
+        writer.write(buffers)
+        self._bytes[0] += writer.written - before
+        self._blocks[0] += 1
+        skipped = self._recorder.skipped
+        if skipped != self._gap_seen:
+            self._gap[0] += skipped - self._gap_seen
+            self._gap_seen = skipped
+
+    def broken(self, error: RecorderFailed) -> None:
+        """The recording failed: give the file up (it stays listed and plays to its last whole block)."""
+        writer, self._writer = self._writer, None
+        self._meters.add(RECORDER_FAILURES, error.reason)
+        self._meters.add(RECORDINGS_LIVE, by=-1)
+        self._emit("recorder_failed", reason=error.reason, text=error.text)
+        if writer is not None:
+            writer.close(self._recorder.finish(EndReason.RECORDER_FAILED))
+
+    def ended(self, end: End) -> None:
+        """The session is over: end block, fsync, close, one audit line."""
+        for kind in self._kinds.values():
+            self._meters.add(CHANNELS_LIVE, kind, by=-1)
+        self._kinds.clear()
+        self._cells.clear()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._meters.add(RECORDINGS_LIVE, by=-1)
+            writer.close(self._recorder.finish(end.reason))
+        bytes_in, bytes_out = self._recorder.seen
+        self._emit(
+            "session_ended",
+            reason=end.reason,
+            text=end.text,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            channels=self._recorder.channels,
+            bytes_not_kept=self._recorder.skipped,
+        )
+
+
+def _destination(detail: dict[str, str | int]) -> dict[str, str | int]:
+    """What of a channel's detail belongs into the audit log: where it goes, never content."""
+    return {key: detail[key] for key in ("host", "port", "path") if key in detail}
+
+
+_LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {
+    ChannelOpened: SessionTap._opened,
+    ChannelFailed: SessionTap._failed,
+    ChannelClosed: SessionTap._closed,
+    ChannelRefused: SessionTap._open_refused,
+    RequestForwarded: SessionTap._request_forwarded,
+    RequestRefused: SessionTap._request_refused,
+}
