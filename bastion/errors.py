@@ -130,6 +130,7 @@ class UpstreamReason(StrEnum):
     LOGIN_REFUSED = "login_refused"
     TIMEOUT = "timeout"
     CLOSED = "closed"
+    CREDENTIAL_FAILED = "credential_failed"
 
 
 class RecorderReason(StrEnum):

@@ -53,7 +53,8 @@ class Identity:
     """A proven person on one connection.
 
     `factors` in the order in which they were verified; `restrictions` is the intersection over all of them
-    (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch.
+    (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch;
+    `key_fingerprint` of the plain key that was used, for the recording.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Identity:
     source_address: str
     restrictions: Restrictions = field(default_factory=Restrictions)
     authenticated_at: float = 0.0
+    key_fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

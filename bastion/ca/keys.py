@@ -12,7 +12,14 @@ from pathlib import Path
 
 from bastion.errors import ConfigError, ProtocolError
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
-from bastion.wire.keys import MAX_PRIVATE_KEY_FILE, PrivateKey, PublicKey, decode_base64, parse_public_line
+from bastion.wire.keys import (
+    MAX_PRIVATE_KEY_FILE,
+    PrivateKey,
+    PublicKey,
+    decode_base64,
+    parse_public_line,
+    split_blanks,
+)
 
 MAX_PUBLIC_FILE = 1024 * 1024
 """Bytes of a file with public keys: 10 000 ed25519 keys with comments."""
@@ -37,10 +44,11 @@ def load_public_keys(path: str | os.PathLike[str]) -> tuple[PublicKey, ...]:
     """
     keys: list[PublicKey] = []
     for number, line in enumerate(read_text_lines(path), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        line = line.strip(" \t\r")
+        if not line or line.startswith("#"):
             continue
         try:
-            keys.append(parse_public_line(line.strip())[0])
+            keys.append(parse_public_line(line)[0])
         except ProtocolError as error:
             raise ConfigError(os.fspath(path), number, "", error.text, "type base64 [comment]") from None
     if not keys:
@@ -50,8 +58,9 @@ def load_public_keys(path: str | os.PathLike[str]) -> tuple[PublicKey, ...]:
 
 def load_certificate(path: str | os.PathLike[str]) -> Certificate:
     """Load the one certificate of a -cert.pub file. Raises ConfigError."""
-    lines = [line for line in read_text_lines(path) if line.strip() and not line.lstrip().startswith("#")]
-    words = lines[0].split(None, 2) if len(lines) == 1 else []
+    stripped = [line.strip(" \t\r") for line in read_text_lines(path)]
+    lines = [line for line in stripped if line and not line.startswith("#")]
+    words = split_blanks(lines[0], 2) if len(lines) == 1 else []
     if len(words) < 2 or words[0] not in CERTIFICATE_TYPES:
         raise ConfigError(os.fspath(path), 0, "", "not one OpenSSH certificate")
     try:
@@ -91,21 +100,34 @@ def _read(path: str | os.PathLike[str], limit: int, private: bool) -> bytes:
     try:
         # O_NONBLOCK: a FIFO in the place of the file must not hang the start.
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(name, 0, "", "not a regular file")
-        if private and mode & 0o077:
-            raise ConfigError(
-                name, 0, "", f"private key is open to others (mode {mode:04o}); run: chmod 600 {name}"
-            )
         try:
-            data = file.read(limit + 1)
-        except OSError as error:
-            raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None
+            problem = _problem(os.fstat(descriptor), name, private)
+            data = b"" if problem else _read_up_to(descriptor, limit + 1)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        # ValueError: a NUL in the name.
+        raise ConfigError(name, 0, "", f"cannot be read: {getattr(error, 'strerror', error)}") from None
+    if problem:
+        raise ConfigError(name, 0, "", problem)
     if len(data) > limit:
         raise ConfigError(name, 0, "", f"longer than {limit} bytes")
     return data
+
+
+def _problem(status: os.stat_result, name: str, private: bool) -> str:
+    """Why the opened file may not be used; "" = it may."""
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if private and mode & 0o077:
+        return f"private key is open to others (mode {mode:04o}); run: chmod 600 {name}"
+    return ""
+
+
+def _read_up_to(descriptor: int, size: int) -> bytes:
+    """At most `size` bytes from the start of a file."""
+    pieces = bytearray()
+    while len(pieces) < size and (piece := os.read(descriptor, size - len(pieces))):
+        pieces += piece
+    return bytes(pieces)

@@ -1,4 +1,4 @@
-"""The hosts whose keys the gateway knows: OpenSSH's known_hosts, read strictly (sshd(8), SSH_KNOWN_HOSTS). L2.
+"""The hosts whose keys the gateway knows: OpenSSH's known_hosts, read strictly (sshd(8)). L2.
 
 Invariants: nothing is trusted on first use; a line that cannot be read is an error and never skipped, because
 it may be the one that revokes; @revoked counts for the key, for the key inside a certificate and for the CA
@@ -22,7 +22,7 @@ from bastion.ca.keys import read_text_lines
 from bastion.errors import ConfigError, ProtocolError, Refused
 from bastion.wire.certificates import CERTIFICATE_TYPES, SIGNATURE_OF_CERTIFICATE, Certificate
 from bastion.wire.data import Reader
-from bastion.wire.keys import SIGNATURE_ALGORITHMS, PublicKey, decode_base64, parse_public_line
+from bastion.wire.keys import SIGNATURE_ALGORITHMS, PublicKey, decode_base64, parse_public_line, split_blanks
 
 HASH_MAGIC = "|1|"
 DEFAULT_PORT = 22
@@ -141,7 +141,7 @@ class KnownHosts:
     def with_keys(self, host: str, port: int, key_lines: Iterable[str], source: str) -> Self:
         """These lines plus pins that an inventory holds itself, as public key lines. Raises ConfigError."""
         name = lookup_name(host, port)
-        added = [_read_line(f"{name} {line.strip()}", 0, source) for line in key_lines]
+        added = [_read_line(f"{name} {line}", 0, source) for line in key_lines]
         return type(self)((*self.lines, *added))
 
     def check(self, names: Sequence[str], port: int, blob: bytes, now: float) -> HostKeyVerdict:
@@ -236,13 +236,15 @@ def _read_line(text: str, number: int, source: str) -> Line:
 
     if len(text) > MAX_LINE:
         raise wrong("line is too long")
-    words = text.split(None, 1)
+    if any(ord(char) < 0x20 and char != "\t" for char in text):
+        raise wrong("line holds control characters")
+    words = split_blanks(text, 1)
     marker = Marker.NONE
     if words[0].startswith("@"):
         if words[0] not in (Marker.CERT_AUTHORITY, Marker.REVOKED):
             raise wrong("unknown marker")
         marker = Marker(words[0])
-        words = words[1].split(None, 1) if len(words) == 2 else []
+        words = split_blanks(words[1], 1) if len(words) == 2 else []
     if len(words) != 2:
         raise wrong("host names and a key were expected")
     problem = _names_problem(words[0])

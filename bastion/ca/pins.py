@@ -6,6 +6,7 @@ pinned host changes. Two pins at once are serialised by a lock on the directory.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import secrets
@@ -45,13 +46,18 @@ def pin(
         known = KnownHosts.parse("\n".join(lines), os.fspath(path))
         about = [line for line in known.lines if line.marker is Marker.NONE and line.matches(name)]
         present = any(line.key == key for line in about)
-        if replace:
-            for line in about:
-                if line.key != key:
-                    lines[line.number - 1] = _without(line, name, lines[line.number - 1], os.fspath(path))
-        elif present:
+        old = {line.number: line for line in about if line.key != key} if replace else {}
+        if present and not old:
             return False
-        kept = [text for text in lines if text.strip()]
+        kept = []
+        for number, text in enumerate(lines, 1):
+            if number in old:
+                text = _without(old[number], name, text, os.fspath(path))
+                if not text:
+                    continue
+            kept.append(text)
+        while kept and not kept[-1].strip():
+            kept.pop()
         if not present:
             written = hash_name(name, salt(SALT_BYTES)) if hashed else name
             kept.append(f"{written} {key.line()}")
@@ -65,10 +71,11 @@ def _without(line: Line, name: str, text: str, source: str) -> str:
         return ""
     names = line.patterns.split(",")
     left = [other for other in names if other.lower() != name]
-    if len(left) == len(names):
+    if dataclasses.replace(line, patterns=",".join(left)).matches(name):
         raise ConfigError(
             source, line.number, "", "the old key is pinned by a pattern; edit the line by hand"
         )
+    # A line of negations only, as of none, means nobody.
     positive = [other for other in left if not other.startswith("!")]
     return text.replace(line.patterns, ",".join(left), 1) if positive else ""
 
@@ -97,6 +104,8 @@ def _replace_file(target: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ConfigError(os.fspath(target), 0, "", f"cannot be written: {error.strerror}") from None
         raise

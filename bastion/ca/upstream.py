@@ -5,8 +5,8 @@ life, not beyond the engineer's own certificate, only from the gateways' address
 grant, and the forced command when there is one. The private key is fresh and lives in memory only.
 
 The key id is `IDENTITY SESSION`: the directory name, one space, the 16 characters of the session id. sshd
-writes it into its log at the login (`ID alice k3v2m5q7p2r4t6w8 (serial ...)`), which joins the target's log and
-the recording.
+writes it into its log at the login (`ID alice k3v2m5q7p2r4t6w8 (serial ...)`), which joins that log and the
+recording.
 """
 
 from __future__ import annotations

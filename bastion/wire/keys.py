@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
@@ -352,9 +353,15 @@ def decode_base64(text: str) -> bytes:
         raise ProtocolError("key is not base64") from None
 
 
+def split_blanks(text: str, times: int) -> list[str]:
+    """Split at runs of blanks and tabs only: `str.split` would take 27 other characters for blanks."""
+    text = text.strip(" \t\r\n")
+    return re.split("[ \t]+", text, maxsplit=times) if text else []
+
+
 def parse_public_line(text: str) -> tuple[PublicKey, str]:
     """Read `type base64 [comment]`; the type and the blob's own type must agree. Raises ProtocolError."""
-    words = text.split(None, 2)
+    words = split_blanks(text, 2)
     if len(words) < 2 or words[0] not in KEY_TYPES:
         raise ProtocolError("a supported key type and a base64 key were expected")
     key = PublicKey.parse(decode_base64(words[1]))
@@ -375,7 +382,7 @@ def parse_authorized_key(line: str) -> AuthorizedKey:
     if any(ord(char) < 0x20 and char != "\t" for char in line):
         raise ProtocolError("key line holds control characters")
     options = KeyOptions()
-    if line.split(None, 1)[:1] and line.split(None, 1)[0] not in KEY_TYPES:
+    if line and split_blanks(line, 1)[0] not in KEY_TYPES:
         options, line = parse_key_options(line)
     key, comment = parse_public_line(line)
     return AuthorizedKey(key, options, comment)
