@@ -70,7 +70,7 @@ class Declared:
         """The default as TOML, or the word that stands for having none."""
         if self.required:
             return "required"
-        return "not set" if self.default is None else self.kind.write(self.default)
+        return self.kind.write(self.default) or "not set"
 
 
 def option(

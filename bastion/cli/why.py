@@ -1,0 +1,176 @@
+"""`bastion why`: make a decision of the policy and say what made it (L4)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from bastion.auth.embedded import load_users
+from bastion.auth.identity import LOGIN_NAME, Account, Identity
+from bastion.auth.restrictions import Restrictions
+from bastion.cli.output import colour, fail, printable, write_json
+from bastion.clock import SystemClock
+from bastion.config import Config, load
+from bastion.errors import ConfigError, Refused
+from bastion.options.kinds import show_seconds
+from bastion.policy.explain import Explanation, explain
+from bastion.policy.grant import Grant
+from bastion.session.building import build_directory
+
+JSON = dict[str, Any]
+
+
+@click.command()
+@click.argument("user")
+@click.argument("target")
+@click.argument("login", required=False)
+@click.option("--config", "config_path", required=True, help="The configuration file.")
+@click.option("--groups", help="Groups to decide with, separated by commas, instead of asking the directory.")
+@click.option("--source", default="", help="Address that the engineer comes from.")
+@click.option("--json", "as_json", is_flag=True, help="Write the answer as one JSON object.")
+@click.pass_context
+def why(
+    context: click.Context,
+    user: str,
+    target: str,
+    login: str | None,
+    config_path: str,
+    groups: str | None,
+    source: str,
+    as_json: bool,
+) -> None:
+    """Explain whether USER may reach TARGET as LOGIN, rule by rule.
+
+    Groups come from the directory, or from --groups. A restriction that a certificate or key carries is not
+    known here and could still take something away.
+
+    \b
+    Exit codes: 0 allowed, 1 refused, 2 the call or a file is wrong, 3 the directory does not answer.
+
+    Example: bastion why alice web1 deploy --config /etc/bastion/bastion.toml
+    """
+    try:
+        config = load(config_path)
+    except ConfigError as error:
+        fail(str(error))
+    if not LOGIN_NAME.match(user):
+        fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
+    now = time.time()
+    if groups is not None:
+        account = Account(user, "", frozenset(filter(None, groups.split(","))), source="--groups")
+    else:
+        account = _lookup(config, user, context.obj)
+    identity = Identity(
+        account.name, account.uid, account.groups, account.source, (), None, source, Restrictions(), now
+    )
+    answer = explain(config.rules, config.inventory, identity, target, login, source, now)
+    if as_json:
+        write_json(_as_json(identity, target, login, answer, now))
+    else:
+        _print(identity, answer, now)
+    sys.exit(0 if answer.allowed else 1)
+
+
+def _lookup(config: Config, user: str, runtime: Any) -> Account:
+    """The account as a login would find it. `runtime.run` gives a reactor to a directory that needs one."""
+    embedded = config.directory.embedded
+    try:
+        users = load_users(embedded) if embedded is not None else {}
+        if user in users:
+            return users[user].account()
+        if config.directory.ldap is None:
+            fail(f"the embedded directory has no user {user!r}; use --groups to ask for others", 1)
+        if runtime is None:
+            fail("no directory can be asked from here: use --groups", 3)
+        found = runtime.run(lambda reactor: _ask(config, user, reactor))
+    except ConfigError as error:
+        fail(str(error))
+    except Refused as refused:
+        fail(f"the directory: {refused.text} ({refused.reason})", 3)
+    assert isinstance(found, Account)
+    return found
+
+
+def _ask(config: Config, user: str, reactor: Any) -> Any:
+    directory = build_directory(config, reactor, SystemClock(), None)
+    answer = directory.lookup(user)
+
+    def close(result: Any) -> Any:
+        directory.close()
+        return result
+
+    return answer.addBoth(close)
+
+
+def _limits(grant: Grant, now: float) -> JSON:
+    return {
+        "max_duration": None if grant.ends_at is None else grant.ends_at - now,
+        "idle": grant.idle,
+    }
+
+
+def _as_json(identity: Identity, target: str, login: str | None, answer: Explanation, now: float) -> JSON:
+    grant = answer.grant
+    return {
+        "user": identity.name,
+        "groups": sorted(identity.groups),
+        "target": target,
+        "login": login,
+        "allowed": answer.allowed,
+        "reason": str(answer.reason),
+        "text": answer.text,
+        "note": answer.note,
+        "grant": None
+        if grant is None
+        else {
+            "target": grant.target.name,
+            "address": grant.target.address,
+            "login": grant.login,
+            "verbs": dict(grant.granted_by),
+            "env": list(grant.env),
+            "rules": list(grant.rules),
+            **_limits(grant, now),
+        },
+        "rules": [
+            {
+                "rule": trace.rule,
+                "origin": trace.origin,
+                "matched": trace.matched,
+                "conditions": [
+                    {"what": condition.what, "holds": condition.holds, "detail": condition.detail}
+                    for condition in trace.conditions
+                ],
+            }
+            for trace in answer.traces
+        ],
+    }
+
+
+def _print(identity: Identity, answer: Explanation, now: float) -> None:
+    word = colour("allowed", "green", bold=True) if answer.allowed else colour("refused", "red", bold=True)
+    click.echo(f"{word}: {printable(answer.text)} ({answer.reason})")
+    groups = ", ".join(sorted(identity.groups)) or "none"
+    click.echo(f"  groups of {identity.name} ({identity.source}): {printable(groups)}")
+    if answer.note:
+        click.echo(f"  {printable(answer.note)}")
+    if answer.grant is not None:
+        _print_grant(answer.grant, now)
+    for trace in answer.traces:
+        sign = "matches" if trace.matched else "does not match"
+        click.echo(f"rule {trace.rule} ({printable(trace.origin)}) {sign}")
+        for condition in trace.conditions:
+            mark = colour("+", "green") if condition.holds else colour("-", "red")
+            click.echo(f"  {mark} {condition.what}: {printable(condition.detail)}")
+
+
+def _print_grant(grant: Grant, now: float) -> None:
+    click.echo(f"  {grant.target.name} is {grant.target.address}")
+    for verb, rule in grant.granted_by.items():
+        click.echo(f"  {verb} by rule {rule}")
+    if grant.ends_at is not None:
+        click.echo(f"  ends after {show_seconds(grant.ends_at - now)}")
+    if grant.idle is not None:
+        click.echo(f"  ends when silent for {show_seconds(grant.idle)}")

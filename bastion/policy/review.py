@@ -1,0 +1,112 @@
+"""What in a policy is valid but cannot mean what somebody wanted (L1, pure).
+
+The findings go to `bastion check`: faults (an unknown target) and warnings (a rule that gives nothing).
+Groups are not judged: only the directory knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bastion.options import did_you_mean
+from bastion.policy.patterns import is_glob, matches_any
+from bastion.policy.rules import EVERYBODY, OWN_NAME, Policy, Rule
+from bastion.policy.targets import Inventory, Target
+
+# Patterns of `env` that let everything through.
+_WIDE_ENV = ("*", "?*")
+# Every rule is compared with every other: a second of work at this number.
+COMPARED_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One remark about a rule. `key` is the option in it; `error` is a fault, otherwise a warning."""
+
+    rule: Rule
+    key: str
+    error: bool
+    text: str
+    allowed: str = ""
+
+
+def review(policy: Policy, inventory: Inventory) -> tuple[Finding, ...]:
+    """Look at every rule beside the inventory and beside the others."""
+    found: list[Finding] = []
+    for index, rule in enumerate(policy.rules):
+        found.extend(_targets(rule, inventory))
+        found.extend(_verbs(rule))
+        if len(policy.rules) <= COMPARED_MAX:
+            found.extend(_redundancy(index, policy, inventory))
+    return tuple(found)
+
+
+def _redundancy(index: int, policy: Policy, inventory: Inventory) -> Iterator[Finding]:
+    rule = policy.rules[index]
+    for place, other in enumerate(policy.rules):
+        if place == index or not _covers(other, rule, inventory):
+            continue
+        # Of two rules that give the same, only the later one is said to add nothing.
+        if place < index or not _covers(rule, other, inventory):
+            text = f'adds nothing: rule "{other.name}" ({other.origin}) gives all of it'
+            yield Finding(rule, "name", False, text)
+            return
+
+
+def _targets(rule: Rule, inventory: Inventory) -> Iterator[Finding]:
+    names = tuple(target.name for target in inventory)
+    for pattern in rule.targets:
+        if is_glob(pattern):
+            if not any(matches_any((pattern,), name) for name in names):
+                yield Finding(rule, "targets", False, f'"{pattern}" matches no target')
+        elif pattern not in names:
+            owner = inventory.find(pattern)
+            if owner is not None:
+                text = f'"{pattern}" is an alias; rules name targets: "{owner.name}"'
+            else:
+                text = f'no target "{pattern}"{did_you_mean(pattern, names)}'
+            yield Finding(rule, "targets", True, text, "a name in the inventory or a pattern")
+    matched = [target for target in inventory if rule.matches_target(target)]
+    if not matched:
+        yield Finding(rule, "labels" if rule.labels else "targets", False, "no target matches this rule")
+    fixed = [login for login in rule.logins if OWN_NAME not in login]
+    for login in fixed:
+        if matched and all(target.logins and login not in target.logins for target in matched):
+            yield Finding(
+                rule, "logins", False, f'"{login}" is not among the logins of any target it matches'
+            )
+
+
+def _verbs(rule: Rule) -> Iterator[Finding]:
+    if "pty" in rule.verbs and not {"shell", "exec"} & set(rule.verbs):
+        yield Finding(rule, "verbs", False, 'a "pty" does nothing without "shell" or "exec"')
+    if "env" in rule.verbs and any(pattern in _WIDE_ENV for pattern in rule.env):
+        yield Finding(rule, "env", False, "lets every variable through but those that are never sent")
+    if EVERYBODY in rule.groups or EVERYBODY in rule.users:
+        yield Finding(rule, "groups" if EVERYBODY in rule.groups else "users", False, "is for everybody")
+
+
+def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
+    """True when whatever `narrow` gives, to anybody on any target of the inventory, `wide` gives too.
+
+    Rules that limit (idle, max_duration, certificate_expiry) are never covered: their limits still count.
+    """
+    everybody = EVERYBODY in wide.groups or EVERYBODY in wide.users
+    people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
+    limits = narrow.idle is not None or narrow.max_duration is not None or narrow.certificate_expiry
+    if not (everybody or people) or limits or (narrow.trust_forwards and not wide.trust_forwards):
+        return False
+    if wide.sources and not (narrow.sources and set(narrow.sources) <= set(wide.sources)):
+        return False
+    gives = (
+        (narrow.logins, wide.logins),
+        (narrow.verbs, wide.verbs),
+        (narrow.env if "env" in narrow.verbs else (), wide.env),
+        (narrow.subsystems, wide.subsystems),
+        (narrow.forward, wide.forward),
+    )
+    if not all(set(few) <= set(many) for few, many in gives):
+        return False
+    targets: list[Target] = [target for target in inventory if narrow.matches_target(target)]
+    return bool(targets) and all(wide.matches_target(target) for target in targets)
