@@ -133,14 +133,15 @@ class Output:
         below = self._below
         if below is None:
             return
-        self.bytes_sent += len(data)
-        if self._stalled:
-            self._unread += len(data)
-            if self._unread > self._limit:
-                if self._owner is not None:
-                    self._owner.give_up("the peer does not read its answers", LimitReason.WRITE_STALL)
-                return
+        size = len(data)
+        if self._stalled and self._unread + size > self._limit:
+            if self._owner is not None:
+                self._owner.give_up("the peer does not read its answers", LimitReason.WRITE_STALL)
+            return
+        self.bytes_sent += size
         below.write(data)
+        if self._stalled:
+            self._unread += size
 
     def hold(self) -> None:
         """Our KEXINIT went out: hold back what may not follow it (RFC 4253 section 7.1)."""

@@ -237,7 +237,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         return ServerExchange(self.settings)
 
     def _offered_algorithms(self) -> Algorithms:
-        # The client's order wins, and OpenSSH before 9.9 puts chacha20 and then all of aes-ctr before AES-GCM:
+        # The client's order wins, and OpenSSH before 9.9 puts chacha20 and all of aes-ctr before AES-GCM:
         # whoever has a GCM cipher in common with us is offered GCM only.
         ours = self.settings.algorithms
         common = tuple(name for name in ours.ciphers if name in GCM_CIPHERS and name in self._client_ciphers)
