@@ -206,6 +206,32 @@ def authorise(
     )
 
 
+def probe_grant(inventory: Inventory, target_name: str, login: str, now: float, grant_id: str) -> Grant:
+    """A Grant of no verb at all, for `bastion target test`: it can be dialled with, and opens nothing.
+
+    Raises `Refused` for an unknown target or a login that is none.
+    """
+    target = inventory.find(target_name)
+    if target is None or target.kind == "gateway":
+        raise Refused(PolicyReason.UNKNOWN_TARGET, "no such target to log in to")
+    if not TARGET_LOGIN.match(login) or (target.logins and login not in target.logins):
+        raise Refused(PolicyReason.LOGIN_NOT_ALLOWED, "not an account that may be used on this target")
+    return Grant(
+        _MAKER,
+        id=grant_id,
+        identity_name="probe",
+        target=target,
+        login=login,
+        matched=(),
+        made_at=now,
+        ends_at=now,
+        opens_until=now,
+        idle=None,
+        restrictions=Restrictions(extensions=frozenset()),
+        inventory=inventory,
+    )
+
+
 def check_credential(policy: Policy, identity: Identity, source: str, now: float) -> None:
     """Refuse what the login itself no longer allows, whatever the rules say. Raises `Refused`."""
     if not identity.restrictions.allows_source(source):

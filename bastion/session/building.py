@@ -28,6 +28,7 @@ from bastion.session.upstream import TargetCredentials
 from bastion.ssh.dial import Dialler
 from bastion.ssh.settings import HostKey, TransportSettings
 from bastion.wire.kexinit import COMPAT, FRONT, TARGET
+from bastion.wire.keys import PrivateKey
 
 VERSION_LINE = f"SSH-2.0-Bastion_{__version__}"
 
@@ -53,7 +54,7 @@ def build_services(
         dialler=Dialler(
             reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout
         ),
-        upstream=TargetCredentials(load_upstream_ca(config), _target_keys(config.inventory), clock),
+        upstream=TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock),
         recording=RecordingPolicy(
             mode=Mode(config.recording.mode),
             input=config.recording.input,
@@ -146,7 +147,8 @@ def load_upstream_ca(config: Config) -> UpstreamCA | None:
     return UpstreamCA(load_private_key(wanted.key), egress, int(wanted.lifetime))
 
 
-def _target_keys(inventory: Inventory) -> dict[str, Any]:
+def target_keys(inventory: Inventory) -> dict[str, PrivateKey]:
+    """The configured keys of targets that cannot trust a CA, by target name. Raises ConfigError."""
     return {
         target.name: load_private_key(target.key_file) for target in inventory if target.key_file is not None
     }

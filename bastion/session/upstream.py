@@ -27,12 +27,6 @@ class TargetCredentials:
 
     def login_for(self, grant: Grant, identity: Identity, session_id: str) -> UpstreamLogin:
         """The credential for one login, made after the host key was accepted. Raises Refused."""
-        own = self._keys.get(grant.target.name)
-        if own is not None:
-            return UpstreamLogin(own, own.public, own.public.algorithms[0])
-        if self._ca is None:
-            text = f"{grant.target.name}: no upstream CA and no key for this target are configured"
-            raise Refused(UpstreamReason.LOGIN_REFUSED, text)
         certificate = identity.certificate
         request = CertificateRequest(
             login=grant.login,
@@ -42,5 +36,19 @@ class TargetCredentials:
             not_after=certificate.valid_before if certificate else identity.restrictions.valid_before,
             force_command=grant.force_command,
         )
+        return self._make(grant, request)
+
+    def probe(self, grant: Grant) -> UpstreamLogin:
+        """A credential for `bastion target test`: no engineer, and a certificate that permits nothing."""
+        request = CertificateRequest(login=grant.login, identity=grant.identity_name, session_id=grant.id)
+        return self._make(grant, request)
+
+    def _make(self, grant: Grant, request: CertificateRequest) -> UpstreamLogin:
+        own = self._keys.get(grant.target.name)
+        if own is not None:
+            return UpstreamLogin(own, own.public, own.public.algorithms[0])
+        if self._ca is None:
+            text = f"{grant.target.name}: no upstream CA and no key for this target are configured"
+            raise Refused(UpstreamReason.LOGIN_REFUSED, text)
         key, issued = self._ca.issue(request, self._clock.time())
         return UpstreamLogin(key, issued, issued.type)

@@ -1,0 +1,43 @@
+"""What commands that need the network are given as `ctx.obj` (L4): the reactor, without importing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from bastion.cli.output import fail
+from bastion.config import Config, load
+from bastion.errors import ConfigError
+from bastion.policy.targets import Target
+
+
+class Runtime(Protocol):
+    """Runs one Deferred in the process's reactor, to its end."""
+
+    def run(self, main: Callable[[Any], Any]) -> Any:
+        """Call `main(reactor)`; return what its Deferred fires with, or raise what it fails with."""
+        ...
+
+
+config_option = click.option(
+    "--config", "config_file", required=True, type=click.Path(path_type=Path), help="The configuration file."
+)
+
+
+def load_or_fail(config_file: Path) -> Config:
+    """The configuration, or exit 2 with every fault in it."""
+    try:
+        return load(config_file)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def find_target(config: Config, name: str) -> Target:
+    """The target called `name`, or exit 1."""
+    target = config.inventory.find(name)
+    if target is None:
+        fail(f'no target is called "{name}" in {config.targets.file}', 1)
+    return target

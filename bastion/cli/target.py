@@ -1,0 +1,220 @@
+"""`bastion target`: get to know a host, trust its key, and try the way to it (L4).
+
+Nothing is trusted on first use: `scan` shows what a host proves to hold, a person compares the fingerprint with
+what the host's own console says, and `pin` accepts exactly that fingerprint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bastion.ca import pins
+from bastion.ca.known_hosts import KnownHosts
+from bastion.cli.output import colour, fail, printable, write_json, write_table
+from bastion.cli.runtime import Runtime, config_option, find_target, load_or_fail
+from bastion.clock import SystemClock
+from bastion.config import Config
+from bastion.errors import ConfigError, Refused
+from bastion.policy.grant import probe_grant
+from bastion.policy.targets import Target
+from bastion.recording.store import new_session_id
+from bastion.session.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
+from bastion.session.upstream import TargetCredentials
+from bastion.ssh.dial import Dialler, target_names
+from bastion.ssh.scan import scan_host_keys
+from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
+from bastion.wire.data import Reader
+from bastion.wire.keys import PublicKey
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 the answer is no, 2 the call or a file is wrong, 3 the target does not answer."
+)
+STEPS = {
+    "resolve": "name", "connect": "TCP connection", "kex": "key exchange", "host_key": "host key", "login": "login",
+}  # fmt: skip
+
+
+@click.group(epilog="Example: bastion target scan web7 --config /etc/bastion/bastion.toml")
+def target() -> None:
+    """Scan, pin and test targets."""
+
+
+@target.command(epilog=EXIT_CODES)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@click.argument("name")
+@click.pass_obj
+def scan(runtime: Runtime, config_file: Path, as_json: bool, name: str) -> None:
+    """Show the host keys that target NAME proves to hold, and whether they are known.
+
+    Example: bastion target scan web7 --config /etc/bastion/bastion.toml
+    """
+    config = load_or_fail(config_file)
+    wanted = find_target(config, name)
+    known = _known_hosts(config)
+    rows = [_row(known, wanted, blob) for blob in _scan(runtime, config, wanted)]
+    if as_json:
+        write_json(rows)
+        return
+    write_table(
+        ("KEY", "FINGERPRINT", "STATE"),
+        [(row["type"], row["fingerprint"], row["state"]) for row in rows],
+        colours={"STATE": {"pinned_ok": "green", "ca_ok": "green", "changed": "red", "revoked": "red"}},
+    )
+    fresh = [row for row in rows if row["state"] in ("unknown", "changed") and not row["ca"]]
+    if fresh:
+        click.echo(
+            f"\nCompare with the host's own console (ssh-keygen -lf /etc/ssh/{_file_of(fresh[0])}), then:"
+        )
+        click.echo(f"  bastion target pin {wanted.name} {fresh[0]['fingerprint']} --config {config_file}")
+
+
+@target.command(epilog=EXIT_CODES)
+@config_option
+@click.option("--hashed", is_flag=True, help="Write the host's name hashed, as HashKnownHosts does.")
+@click.argument("name")
+@click.argument("fingerprint", metavar="SHA256:...")
+@click.pass_obj
+def pin(runtime: Runtime, config_file: Path, hashed: bool, name: str, fingerprint: str) -> None:
+    """Trust the host key of target NAME with this fingerprint, in place of the keys known so far.
+
+    The key is asked of the host again: only a key that the host holds now and that has this fingerprint is
+    written. A running gateway uses it after a reload (SIGHUP).
+
+    Example: bastion target pin web7 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU --config bastion.toml
+    """
+    config = load_or_fail(config_file)
+    wanted = find_target(config, name)
+    if config.targets.known_hosts is None:
+        fail(f"{config_file}: targets.known_hosts names no file to write to", 2)
+    keys = [_plain_key(blob) for blob in _scan(runtime, config, wanted)]
+    chosen = [key for key in keys if key.fingerprint() == fingerprint]
+    if not chosen:
+        shown = ", ".join(dict.fromkeys(key.fingerprint() for key in keys)) or "no key"
+        fail(f"{wanted.name} does not hold {printable(fingerprint)}; it shows {shown}", 1)
+    try:
+        fresh = pins.pin(
+            config.targets.known_hosts, wanted.host, wanted.port, chosen[0], replace=True, hashed=hashed
+        )
+    except ConfigError as error:
+        fail(str(error), 2)
+    click.echo(f"{wanted.name}: {fingerprint} {'is pinned now' if fresh else 'was pinned already'}")
+
+
+@target.command(name="test", epilog=EXIT_CODES)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.argument("name")
+@click.argument("login")
+@click.pass_obj
+def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, login: str) -> None:
+    """Go the whole way to target NAME as LOGIN, without opening anything there, and name the step that fails.
+
+    Example: bastion target test web7 deploy --config /etc/bastion/bastion.toml
+    """
+    config = load_or_fail(config_file)
+    wanted = find_target(config, name)
+    clock = SystemClock()
+    try:
+        grant = probe_grant(config.inventory, wanted.name, login, clock.time(), new_session_id())
+        credentials = TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock)
+    except (ConfigError, Refused) as error:
+        fail(str(error), 2)
+    walk = _Walk(as_json)
+
+    def dial(reactor: Any) -> Any:
+        dialler = Dialler(
+            reactor, _known_hosts(config), target_settings(config), clock, config.limits.dial_timeout
+        )
+        reached = dialler.dial(grant, lambda: credentials.probe(grant), walk)
+        return reached.addCallback(lambda transport: transport.disconnect(11, "only a test"))
+
+    try:
+        runtime.run(dial)
+    except Refused as refusal:
+        walk.failed(refusal)
+        raise SystemExit(3) from None
+    walk.done()
+
+
+class _Walk:
+    """Shows the steps of a dial as they are taken; implements `ssh.dial.DialObserver`."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._steps: list[dict[str, Any]] = []
+        self._fingerprint = ""
+
+    def phase(self, name: str, seconds: float) -> None:
+        self._steps.append({"step": name, "ms": round(seconds * 1000, 1)})
+        if not self._as_json:
+            detail = f" {self._fingerprint}" if name == "host_key" else ""
+            click.echo(
+                f"{colour('ok', 'green'):4} {STEPS.get(name, name):16} {seconds * 1000:8.1f} ms{detail}"
+            )
+
+    def host_key(self, outcome: str, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
+
+    def banner(self, text: str) -> None:
+        if not self._as_json:
+            click.echo(f"     banner: {printable(text.strip(), keep='')}")
+
+    def failed(self, refusal: Refused) -> None:
+        if self._as_json:
+            answer = {"ok": False, "reason": str(refusal.reason), "text": refusal.text, "steps": self._steps}
+            write_json(answer)
+        else:
+            click.echo(f"{colour('no', 'red'):4} {printable(refusal.text)} ({refusal.reason})")
+
+    def done(self) -> None:
+        if self._as_json:
+            write_json({"ok": True, "steps": self._steps, "host_key": self._fingerprint})
+
+
+def _scan(runtime: Runtime, config: Config, wanted: Target) -> list[bytes]:
+    def ask(reactor: Any) -> Any:
+        settings = target_settings(config)
+        return scan_host_keys(reactor, wanted.host, wanted.port, settings, config.limits.dial_timeout)
+
+    try:
+        found: list[bytes] = runtime.run(ask)
+    except Refused as refusal:
+        fail(f"{wanted.name} ({wanted.address}): {refusal.text}", 3)
+    if not found:
+        fail(f"{wanted.name} ({wanted.address}): it offers no host key that is accepted here", 1)
+    return found
+
+
+def _known_hosts(config: Config) -> KnownHosts:
+    try:
+        return load_known_hosts(config)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def _plain_key(blob: bytes) -> PublicKey:
+    if Reader(blob).name() in CERTIFICATE_TYPES:
+        return Certificate.parse(blob).key
+    return PublicKey.parse(blob)
+
+
+def _row(known: KnownHosts, wanted: Target, blob: bytes) -> dict[str, Any]:
+    verdict = known.check(target_names(wanted), wanted.port, blob, SystemClock().time())
+    certified = Reader(blob).name() in CERTIFICATE_TYPES
+    key = _plain_key(blob)
+    return {
+        "type": Reader(blob).name(),
+        "fingerprint": key.fingerprint(),
+        "state": str(verdict.outcome),
+        "known": list(verdict.known_fingerprints),
+        "ca": Certificate.parse(blob).signature_key.fingerprint() if certified else "",
+    }
+
+
+def _file_of(row: dict[str, Any]) -> str:
+    kind = row["type"].removeprefix("ssh-").split("-")[0]
+    return f"ssh_host_{'ecdsa' if kind == 'ecdsa' else kind}_key.pub"
