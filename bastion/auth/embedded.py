@@ -43,6 +43,7 @@ MAX_FILE = 4 << 20
 # A hash may not ask for more than this of one thread: 1 GiB, in KiB as argon2 counts.
 MAX_HASH_MEMORY = 1 << 20
 MAX_HASH_TIME = 64
+MAX_HASH_LANES = 64
 # Hashes computed at the same time: 64 MiB each by default.
 HASH_THREADS = 2
 # Logins that may wait for one. At 50 ms a hash the last of them waits 0.8 s.
@@ -50,23 +51,26 @@ HASH_QUEUE = 32
 # Longer than any hash of a machine that works; a login is never left waiting.
 HASH_DEADLINE = 10.0
 
+# As the reference implementation writes them: version 1.3, a salt of 8 bytes or more, a digest of 16 or more.
+_ARGON2ID = re.compile(
+    r"\A\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,3})"
+    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,171}\Z"
+)
 _GROUP = re.compile(r"\A[^\x00-\x1f\x7f]{1,255}\Z")
 _ID = re.compile(r"\A[\x21-\x7e]{1,128}\Z")
 
 
 def _read_hash(value: object, at: At) -> str:
-    if not isinstance(value, str):
-        raise at.wrong("must be a string", HASH.allowed)
-    try:
-        found = argon2.extract_parameters(value)
-    except InvalidHashError:
-        raise at.wrong("is not an argon2id hash", HASH.allowed) from None
-    if found.type is not argon2.low_level.Type.ID:
-        raise at.wrong("is an argon2 hash of another kind", HASH.allowed)
-    if found.memory_cost > MAX_HASH_MEMORY or found.time_cost > MAX_HASH_TIME:
-        limits = f"m up to {MAX_HASH_MEMORY}, t up to {MAX_HASH_TIME}"
+    found = _ARGON2ID.match(value) if isinstance(value, str) else None
+    if found is None:
+        raise at.wrong("is not an argon2id hash", HASH.allowed)
+    memory, time, lanes = (int(number) for number in found.groups())
+    if memory > MAX_HASH_MEMORY or time > MAX_HASH_TIME or lanes > MAX_HASH_LANES:
+        limits = f"m up to {MAX_HASH_MEMORY}, t up to {MAX_HASH_TIME}, p up to {MAX_HASH_LANES}"
         raise at.wrong("asks for too much memory or time", limits)
-    return value
+    if memory < 8 * lanes:  # RFC 9106 section 3.1
+        raise at.wrong("has parameters that argon2 does not allow", HASH.allowed)
+    return found.string
 
 
 # Written as hidden: a dump of the configuration is pasted into tickets.
@@ -125,10 +129,8 @@ def load_users(path: str | os.PathLike[str]) -> Users:
     """Read and check the file. Raises ConfigError (`ConfigErrors` with every fault of its contents)."""
     name = os.fspath(path)
     try:
-        # Not blocking: a FIFO in its place must not hold the gateway up.
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as opened:
-            _check_owner(name, os.fstat(descriptor))
+        with open(name, "rb", opener=_open_at_once) as opened:
+            _check_owner(name, os.fstat(opened.fileno()))
             content = opened.read(MAX_FILE + 1)
         if len(content) > MAX_FILE:
             raise ConfigError(name, 0, "", f"is longer than {MAX_FILE} bytes")
@@ -137,6 +139,11 @@ def load_users(path: str | os.PathLike[str]) -> Users:
         raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(name, 0, "", "is not UTF-8") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A FIFO in the file's place must not hold the gateway up."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:
@@ -160,7 +167,10 @@ def parse_users(content: str, file: str) -> Users:
         found = re.search(r"\(at line ([0-9]+)", str(error))
         raise ConfigError(file, int(found[1]) if found else 0, "", f"is not TOML: {error}") from None
     problems = Problems()
-    at = At(Source(file, lines=key_lines(content)), problems)
+    lines = key_lines(content)
+    for path, line in list(lines.items()):
+        lines.setdefault(path[:1], line)  # a table that has no header of its own begins with its first child
+    at = At(Source(file, lines=lines), problems)
     for key in document:
         if key != "users":
             at.child(key).wrong(f"unknown table{did_you_mean(key, ['users'])}", "[users.NAME]")
@@ -271,7 +281,7 @@ def _verify(stored: str, password: str) -> bool:
         return argon2.PasswordHasher().verify(stored, password)
     except VerifyMismatchError:
         return False
-    except (Argon2Error, MemoryError):
+    except (Argon2Error, InvalidHashError, MemoryError):
         raise _HashFailed("argon2 could not verify") from None
 
 

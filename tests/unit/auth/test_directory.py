@@ -1,0 +1,175 @@
+"""What every directory refuses before it asks anybody, and the chain of embedded accounts and LDAP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail, succeed
+
+from bastion.auth.directory import (
+    MAX_PASSWORD_BYTES,
+    NOT_ADMITTED,
+    STATE_REASONS,
+    ChainDirectory,
+    check_password_shape,
+    normal_name,
+    refuse_unless_active,
+)
+from bastion.auth.identity import LOGIN_NAME, Account, AccountState
+from bastion.errors import AuthReason, Refused
+from tests.unit.auth.threads import outcome
+
+
+def refusal(call: Any, *args: Any, **kwargs: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        call(*args, **kwargs)
+    return caught.value
+
+
+# -- names and passwords -------------------------------------------------------------------------------
+
+
+def test_names_are_lower_cased() -> None:
+    assert normal_name("Alice.B-2") == "alice.b-2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "*", "alice)(uid=*", "al*ce", "a\\2a", "alice\0", "a b", "2fast", "alice\n", "Kelly".replace("K", "\u212a"),
+     "a" * 33, "uid=alice,dc=org", "ａlice"],
+)  # fmt: skip
+def test_names_that_are_no_names(name: str) -> None:
+    assert refusal(normal_name, name).reason is AuthReason.BAD_USER_NAME
+
+
+@given(st.text())
+def test_any_name_is_normal_or_refused(name: str) -> None:
+    try:
+        assert LOGIN_NAME.match(normal_name(name))
+    except Refused as refused:
+        assert refused.reason is AuthReason.BAD_USER_NAME
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 1024])
+def test_passwords_of_honest_length_may_be_asked(length: int) -> None:
+    check_password_shape("x" * length)
+    assert length <= MAX_PASSWORD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("", AuthReason.EMPTY_PASSWORD),
+        (" ", AuthReason.EMPTY_PASSWORD),
+        ("\t\n\r ", AuthReason.EMPTY_PASSWORD),
+        ("\0", AuthReason.EMPTY_PASSWORD),
+        ("\0\0\0", AuthReason.EMPTY_PASSWORD),
+        ("\u00a0\u3000", AuthReason.EMPTY_PASSWORD),  # blanks that RFC 4013 maps to a space
+        ("\u00ad\u200b", AuthReason.EMPTY_PASSWORD),  # what RFC 4013 maps to nothing
+        ("\0secret", AuthReason.BAD_PASSWORD),
+        ("secret\0tail", AuthReason.BAD_PASSWORD),
+        ("\ud800", AuthReason.BAD_PASSWORD),
+        ("x" * 1025, AuthReason.PASSWORD_TOO_LONG),
+        ("é" * 513, AuthReason.PASSWORD_TOO_LONG),
+        ("x" * (1 << 20), AuthReason.PASSWORD_TOO_LONG),
+    ],
+)
+def test_passwords_that_nobody_is_asked_about(password: str, reason: AuthReason) -> None:
+    refused = refusal(check_password_shape, password)
+    assert refused.reason is reason
+    assert not password.strip() or password not in refused.text
+
+
+@pytest.mark.parametrize("password", ["correct horse", " x ", "´`²½ß", "пароль", "🦄"])
+def test_passwords_of_any_script(password: str) -> None:
+    check_password_shape(password)
+    assert len(password.encode()) <= MAX_PASSWORD_BYTES
+
+
+def test_state_is_told_only_after_a_proof() -> None:
+    refuse_unless_active(AccountState.ACTIVE, proved=False)
+    for state, reason in STATE_REASONS.items():
+        hidden = refusal(refuse_unless_active, state, proved=False)
+        told = refusal(refuse_unless_active, state, proved=True)
+        assert hidden.reason is told.reason is reason
+        assert hidden.text == NOT_ADMITTED != told.text
+    assert set(STATE_REASONS) == set(AccountState) - {AccountState.ACTIVE}
+
+
+# -- the chain -----------------------------------------------------------------------------------------
+
+
+class Names:
+    """A directory that knows some names and notes what it was asked."""
+
+    def __init__(self, source: str, *names: str, down: bool = False) -> None:
+        self._source, self._names, self._down = source, names, down
+        self.asked: list[str] = []
+        self.closed = 0
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def lookup(self, name: str) -> Deferred[Account]:
+        self.asked.append(name)
+        if self._down:
+            return fail(Refused(AuthReason.DIRECTORY_UNAVAILABLE, "down"))
+        if name not in self._names:
+            return fail(Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED))
+        return succeed(Account(name, f"{self._source}:{name}", frozenset(), (), self._source))
+
+    def check_password(self, name: str, password: str) -> Deferred[Account]:
+        return self.lookup(name)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def asked(chain: ChainDirectory, name: str) -> Any:
+    """The source of the account, or the reason."""
+    found = outcome(chain.lookup(name))
+    assert outcome(chain.check_password(name, "x")) == found or isinstance(found, Refused)
+    return found.source if isinstance(found, Account) else found.reason
+
+
+def test_embedded_names_never_ask_the_other() -> None:
+    ldap = Names("ldap", "root1", "bob", down=True)
+    chain = ChainDirectory(Names("embedded", "root1"), ldap)
+    assert asked(chain, "root1") == "embedded"
+    assert ldap.asked == []
+    assert asked(chain, "bob") is AuthReason.DIRECTORY_UNAVAILABLE
+
+
+def test_other_names_are_the_others() -> None:
+    embedded = Names("embedded", "root1")
+    chain = ChainDirectory(embedded, Names("ldap", "root1", "bob"))
+    assert asked(chain, "bob") == "ldap"
+    assert asked(chain, "carol") is AuthReason.UNKNOWN_USER
+    assert embedded.asked == []
+
+
+def test_the_case_of_a_name_does_not_lead_past_the_embedded_account() -> None:
+    ldap = Names("ldap", "root1", "Root1")
+    embedded = Names("embedded", "root1")
+    ChainDirectory(embedded, ldap).lookup("Root1").addErrback(lambda _: None)
+    assert ldap.asked == [] and embedded.asked == ["Root1"]
+
+
+def test_alone_the_embedded_directory_refuses_unknown_names() -> None:
+    embedded = Names("embedded", "root1")
+    chain = ChainDirectory(embedded)
+    assert asked(chain, "bob") is AuthReason.UNKNOWN_USER
+    chain.close()
+    assert embedded.closed == 1
+
+
+def test_bad_names_ask_nobody() -> None:
+    embedded, ldap = Names("embedded"), Names("ldap")
+    chain = ChainDirectory(embedded, ldap)
+    assert asked(chain, "*") is AuthReason.BAD_USER_NAME
+    assert embedded.asked == ldap.asked == []
+    chain.close()
+    assert (embedded.closed, ldap.closed) == (1, 1)

@@ -1,0 +1,189 @@
+"""What an LDAP entry says: name, id, groups, keys and state, with hostile and broken values among them."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastion.auth.identity import AccountState
+from bastion.auth.ldap_entry import (
+    MAX_GROUPS,
+    MAX_KEYS,
+    STATE_ATTRIBUTES,
+    Entry,
+    TooMany,
+    account_state,
+    authorised_keys,
+    group_name,
+    group_names,
+    immutable_id,
+    member_of,
+    own_name,
+)
+
+NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z, day 20833
+TODAY = 20833
+GROUPS = "ou=groups,dc=example,dc=org"
+
+
+def entry(dn: str = "uid=alice,dc=example,dc=org", **values: str | bytes | list[str]) -> Entry:
+    found: dict[str, list[bytes]] = {}
+    for name, value in values.items():
+        listed = value if isinstance(value, list) else [value]
+        found[name.lower().replace("_", "-")] = [
+            item.encode() if isinstance(item, str) else item for item in listed
+        ]
+    return Entry(dn, found)
+
+
+def key_line() -> str:
+    public = Ed25519PrivateKey.generate().public_key()
+    return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+# -- name and id ---------------------------------------------------------------------------------------
+
+
+def test_the_name_is_the_entrys_own() -> None:
+    assert own_name(entry(uid=["other", "Alice"]), "uid", "alice") == "Alice"
+
+
+@pytest.mark.parametrize("value", ["alice2", " alice", "ａlice", "alicé", "alice\0", "ali\u212ae"])
+def test_a_value_that_only_a_matching_rule_calls_equal_is_no_match(value: str) -> None:
+    assert own_name(entry(uid=value), "uid", "alice") is None
+
+
+def test_immutable_id() -> None:
+    unique = uuid.uuid4()
+    assert immutable_id(entry(entryuuid=str(unique)), "entryUUID") == str(unique)
+    assert immutable_id(entry(objectguid=unique.bytes_le), "objectGUID") == str(unique)
+    for bad in (entry(), entry(entryuuid=["a", "b"]), entry(entryuuid=b"\xff"), entry(entryuuid="x" * 500)):
+        assert immutable_id(bad, "entryUUID") is None
+
+
+# -- groups --------------------------------------------------------------------------------------------
+
+
+def test_member_of_counts_below_the_base_only() -> None:
+    found = entry(
+        memberof=[f"cn=sre,{GROUPS}", "cn=admins,ou=playground,dc=example,dc=org", "broken", f"ou=x,{GROUPS}"]
+    )
+    assert member_of(found, "cn", GROUPS) == {"sre"}
+    assert member_of(found, "cn", None) == {"sre", "admins"}
+
+
+def test_group_names_are_bounded() -> None:
+    assert group_names(["a", "", "x" * 256, "line\nbreak"]) == {"a"}
+    assert len(group_names(str(number) for number in range(MAX_GROUPS))) == MAX_GROUPS
+    with pytest.raises(TooMany):
+        group_names(str(number) for number in range(MAX_GROUPS + 1))
+
+
+def test_group_name_is_the_one_in_the_dn() -> None:
+    assert group_name(entry(f"cn=sre,{GROUPS}", cn=["admins", "sre"]), "cn") == "sre"
+    assert group_name(entry(f"gid=7,{GROUPS}", cn="db"), "cn") == "db"
+    assert group_name(entry(f"gid=7,{GROUPS}", cn=["db", "admins"]), "cn") == ""
+
+
+# -- keys ----------------------------------------------------------------------------------------------
+
+
+def test_one_bad_key_hides_no_other() -> None:
+    first, last = key_line(), key_line()
+    values = [first, "nonsense", "ssh-ed25519 AAAA", "x" * 10_000, f"no-such-option {key_line()}", last]
+    keys, unusable = authorised_keys(entry(sshpublickey=values), "sshPublicKey")
+    assert [key.key.blob for key in keys] == [
+        authorised_keys(entry(sshpublickey=line), "sshPublicKey")[0][0].key.blob for line in (first, last)
+    ]
+    assert unusable == 4
+
+
+def test_key_options_are_kept() -> None:
+    keys, unusable = authorised_keys(
+        entry(sshpublickey=f'restrict,command="backup" {key_line()}'), "sshPublicKey"
+    )
+    assert unusable == 0
+    assert keys[0].options.command == "backup" and keys[0].options.permits == frozenset()
+
+
+def test_keys_are_bounded() -> None:
+    line = key_line()
+    keys, unusable = authorised_keys(entry(sshpublickey=[line] * (MAX_KEYS + 5)), "sshPublicKey")
+    assert (len(keys), unusable) == (MAX_KEYS, 5)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_any_key_values_are_survived(values: list[bytes]) -> None:
+    found = Entry("uid=a", {"sshpublickey": values})
+    keys, unusable = authorised_keys(found, "sshPublicKey")
+    assert len(keys) + unusable == len(values)
+
+
+# -- state ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"shadowExpire": "-1"},
+        {"shadowExpire": str(TODAY + 1)},
+        {"shadowLastChange": str(TODAY)},
+        {"nsAccountLock": "FALSE"},
+        {"pwdReset": "FALSE"},
+        {"userAccountControl": "512"},
+        {"accountExpires": "0"},
+        {"accountExpires": str(0x7FFFFFFFFFFFFFFF)},
+        {"pwdLastSet": "133000000000000000"},
+        {"pwdLastSet": "0", "userAccountControl": str(0x10200)},
+    ],
+)
+def test_active(values: dict[str, str]) -> None:
+    assert account_state(entry(**values), NOW) is AccountState.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        ({"pwdAccountLockedTime": "000001010000Z"}, AccountState.LOCKED),
+        ({"pwdAccountLockedTime": "20260101000000Z"}, AccountState.LOCKED),
+        ({"pwdAccountLockedTime": "soon"}, AccountState.LOCKED),
+        ({"nsAccountLock": "TRUE"}, AccountState.LOCKED),
+        ({"nsAccountLock": "yes"}, AccountState.LOCKED),
+        ({"userAccountControl": "514"}, AccountState.LOCKED),
+        ({"userAccountControl": "many"}, AccountState.LOCKED),
+        ({"msDS_User_Account_Control_Computed": "16"}, AccountState.LOCKED),
+        ({"shadowExpire": str(TODAY)}, AccountState.EXPIRED),
+        ({"shadowExpire": "0"}, AccountState.EXPIRED),
+        ({"shadowExpire": "tomorrow"}, AccountState.EXPIRED),
+        ({"accountExpires": "133000000000000000"}, AccountState.EXPIRED),
+        ({"accountExpires": "never"}, AccountState.EXPIRED),
+        ({"pwdReset": "TRUE"}, AccountState.PASSWORD_MUST_CHANGE),
+        ({"shadowLastChange": "0"}, AccountState.PASSWORD_MUST_CHANGE),
+        ({"pwdLastSet": "0"}, AccountState.PASSWORD_MUST_CHANGE),
+        ({"msDS_User_Account_Control_Computed": str(0x800000)}, AccountState.PASSWORD_MUST_CHANGE),
+        ({"pwdReset": "TRUE", "nsAccountLock": "TRUE"}, AccountState.LOCKED),
+    ],
+)
+def test_not_active(values: dict[str, str], state: AccountState) -> None:
+    assert account_state(entry(**values), NOW) is state
+
+
+def test_a_lock_may_run_out_when_the_operator_says_how_long_it_lasts() -> None:
+    recent = entry(pwdAccountLockedTime="20270115075900Z")  # one minute before NOW
+    assert account_state(recent, NOW, lockout=300) is AccountState.LOCKED
+    assert account_state(recent, NOW + 300, lockout=300) is AccountState.ACTIVE
+    assert account_state(recent, NOW + 300) is AccountState.LOCKED
+    for_good = entry(pwdAccountLockedTime="000001010000Z")
+    assert account_state(for_good, NOW, lockout=300) is AccountState.LOCKED
+
+
+@given(st.dictionaries(st.sampled_from(STATE_ATTRIBUTES), st.lists(st.binary(max_size=30), max_size=3)))
+def test_any_state_values_are_survived(values: dict[str, list[bytes]]) -> None:
+    found = Entry("uid=a", {name.lower(): value for name, value in values.items()})
+    assert account_state(found, NOW) in AccountState
