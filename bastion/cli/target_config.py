@@ -1,0 +1,57 @@
+"""`bastion target-config`: print what a target's sshd needs to work behind this gateway (L4)."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from bastion.ca.keys import load_private_key
+from bastion.ca.target_config import TargetFacts
+from bastion.ca.target_config import target_config as text_for
+from bastion.cli.output import fail
+from bastion.config import load
+from bastion.errors import ConfigError
+
+# "9.2", "OpenSSH_9.2p1 Debian-2+deb12u10", "10.0p2"
+_VERSION = re.compile(r"(?:OpenSSH_)?([0-9]{1,3})\.([0-9]{1,3})(?:p[0-9]+)?(?:[ ,].*)?", re.ASCII)
+
+
+@click.command("target-config")
+@click.option("--config", "config_path", required=True, help="The configuration file.")
+@click.option(
+    "--sshd-version", default="", help="The target's OpenSSH version, as 9.2 or as ssh -V prints it."
+)
+@click.option(
+    "--principals-file", default="", help="Use AuthorizedPrincipalsFile with this path, as the target does."
+)
+def target_config(config_path: str, sshd_version: str, principals_file: str) -> None:
+    """Print the upstream CA's public key and the sshd_config lines for targets.
+
+    \b
+    Exit codes: 0 done, 2 the call or a file is wrong.
+
+    Example: bastion target-config --config /etc/bastion/bastion.toml --sshd-version 9.2
+    """
+    if principals_file and (not principals_file.startswith("/") or not principals_file.isprintable()):
+        fail("--principals-file is an absolute path such as /etc/ssh/principals/%u")
+    try:
+        config = load(config_path)
+        if config.upstream_ca.key is None:
+            fail("no upstream CA is configured ([upstream_ca] key), so there is nothing for targets to trust")
+        public = load_private_key(config.upstream_ca.key).public
+    except ConfigError as error:
+        fail(str(error))
+    egress = tuple(str(network) for network in config.upstream_ca.egress)
+    facts = TargetFacts(public, egress, _version(sshd_version), principals_file)
+    click.echo(text_for(facts), nl=False)
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    """(9, 2); None when nothing was said."""
+    if not text:
+        return None
+    found = _VERSION.fullmatch(text.strip())
+    if found is None:
+        fail("--sshd-version is a version such as 9.2")
+    return int(found.group(1)), int(found.group(2))
