@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from zlib import crc32
 
+from bastion.errors import EndReason
 from bastion.recording.format import (
     FOOT,
     FOOT_SIZE,
@@ -110,7 +111,7 @@ class Reader:
             if head.sequence < expected:
                 self._damaged(position, f"block {head.sequence} stands where {expected} should")
             else:
-                if head.sequence > expected:
+                if head.sequence > expected and not _ends_failed(head, payload):
                     self._damaged(position, f"{head.sequence - expected} blocks before this one are missing")
                 expected = head.sequence + 1
                 yield from self._events(position, head, payload)
@@ -257,3 +258,13 @@ class Reader:
 
     def _damaged(self, offset: int, text: str) -> None:
         self.damage.append(Damage(offset, text))
+
+
+def _ends_failed(head: Head, payload: bytes | None) -> bool:
+    """An end block after a failed write: the blocks before it were never forwarded, so nothing is missing."""
+    if head.type is not BlockType.END or payload is None:
+        return False
+    try:
+        return Totals.from_document(parse_json(payload)).reason == EndReason.RECORDER_FAILED
+    except FormatError:
+        return False

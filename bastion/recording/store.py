@@ -151,7 +151,7 @@ class Store:
     # -- reading
 
     def sessions(self, since: float | None = None) -> Iterator[SessionEntry]:
-        """Every session that started at or after `since`, newest day first, within a day newest first."""
+        """Every session that started at or after `since`, newest first. Raises OSError for unreadable folders."""
         for folder in self._days(since):
             entries = [self._entry(path) for path in _recordings(folder)]
             entries.sort(key=lambda entry: entry.header.started_at, reverse=True)
@@ -184,7 +184,7 @@ class Store:
         first = "" if since is None else _day(since)
         try:
             names = [name for name in os.listdir(self.directory) if _DAY.fullmatch(name) and name >= first]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [self.directory / name for name in sorted(names, reverse=True)]
 
@@ -220,10 +220,10 @@ def _day(timestamp: float) -> str:
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """Files of this store in a folder; anything else in it is somebody else's."""
+    """Files of this store in a folder; anything else in it is somebody else's. Raises OSError."""
     try:
         names = os.listdir(folder)
-    except OSError:
+    except FileNotFoundError:  # removed since the listing of days
         return []
     return [folder / n for n in names if n.endswith(SUFFIX) and is_session_id(n.removesuffix(SUFFIX))]
 

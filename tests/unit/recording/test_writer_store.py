@@ -1,0 +1,375 @@
+"""The disk: whole blocks or none, a clear reason when it fails, and every session listed whatever became of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from bastion.clock import FixedClock
+from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.recording.format import FormatError
+from bastion.recording.recorder import Recorder
+from bastion.recording.store import Store, new_session_id
+from bastion.recording.writer import Space, Syncer, Writer
+from tests.unit.recording.samples import SESSION, TARGET, header, joined
+
+OTHER = "zzzzzzzzzzzzzzzz"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "recordings", disk_floor_bytes=1)
+    yield made
+    assert made.close()
+
+
+def finish(recorder: Recorder, writer: Writer, reason: str = "client_closed") -> None:
+    writer.close(recorder.finish(reason))
+    assert writer.closed.wait(10)
+
+
+def say(recorder: Recorder, writer: Writer, data: bytes) -> None:
+    recorder.data(1, TARGET, 0, data)
+    writer.write(recorder.take())
+
+
+def test_a_session_is_listed_from_its_first_moment_and_after_its_end(store: Store) -> None:
+    recorder, writer = store.start(header())
+    (entry,) = store.sessions()
+    assert (entry.state, entry.header.identity, entry.reason) == ("live", "alice", "")
+    say(recorder, writer, b"hello")
+    (entry,) = store.sessions()
+    assert (entry.state, entry.bytes) == ("live", 5)
+    finish(recorder, writer, "killed")
+    (entry,) = store.sessions()
+    assert (entry.state, entry.bytes, entry.reason, entry.problem) == ("ended", 5, "killed", "")
+    assert entry.size == entry.path.stat().st_size == writer.written
+    with store.open(SESSION) as reader:
+        assert joined(reader, 1, TARGET, 0) == b"hello" and reader.state == "complete"
+
+
+def test_files_are_private_and_named_by_id_and_day_alone(store: Store) -> None:
+    recorder, writer = store.start(header(identity="../../etc/passwd", target="/dev/null"))
+    finish(recorder, writer)
+    path = store.directory / "2027-01-15" / f"{SESSION}.rec"
+    assert path.is_file()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
+
+
+def test_new_ids_are_file_names_and_do_not_repeat() -> None:
+    ids = {new_session_id() for _ in range(100)}
+    assert len(ids) == 100 and all(len(name) == 16 and name.isalnum() and name.islower() for name in ids)
+
+
+def test_an_id_that_is_none_never_becomes_a_path(store: Store) -> None:
+    with pytest.raises(ValueError, match="session id"):
+        store.create(header("../escape"))
+    with pytest.raises(FileNotFoundError), store.open("../../etc/passwd"):
+        pass
+    assert store.find("../") == [] and store.find("*") == []
+
+
+def test_a_second_recording_under_the_same_id_is_refused_and_the_first_unhurt(store: Store) -> None:
+    recorder, writer = store.start(header())
+    with pytest.raises(RecorderFailed) as caught:
+        store.create(header())
+    assert caught.value.reason is RecorderReason.OPEN_FAILED
+    say(recorder, writer, b"still here")
+    finish(recorder, writer)
+    with store.open(SESSION) as reader:
+        assert joined(reader, 1, TARGET, 0) == b"still here"
+
+
+def test_sessions_come_newest_first_and_since_leaves_out_the_older(store: Store) -> None:
+    day = 86400
+    for number, name in enumerate(("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")):
+        finish(*store.start(header(name, started_at=1_800_000_000.0 + number * day / 2)))
+    assert [entry.path.stem[0] for entry in store.sessions()] == ["c", "b", "a"]
+    assert [entry.path.stem[0] for entry in store.sessions(1_800_000_000.0 + day / 2)] == ["c", "b"]
+    assert [entry.path.stem for entry in store.find("bb")] == ["bbbbbbbbbbbbbbbb"]
+
+
+def test_one_bad_file_is_listed_as_such_and_hides_no_other(store: Store) -> None:
+    finish(*store.start(header()))
+    folder = store.directory / "2027-01-15"
+    (folder / f"{OTHER}.rec").write_bytes(b"this is no recording")
+    (folder / "yyyyyyyyyyyyyyyy.rec").write_bytes(b"")
+    (folder / "notes.txt").write_text("somebody's own file")
+    (folder / "xxxxxxxxxxxxxxxx.rec").symlink_to("/etc/passwd")
+    states = {entry.path.stem[0]: (entry.state, entry.problem) for entry in store.sessions()}
+    assert states["a"] == ("ended", "")
+    assert states["z"] == ("damaged", "not a recording")
+    assert states["y"] == ("truncated", "the file is empty")
+    assert states["x"][0] == "damaged"
+    assert len(states) == 4
+    with pytest.raises(FormatError), store.open(OTHER):
+        pass
+
+
+# -- failing
+
+
+def write_only(count: int) -> object:
+    """A writev that takes `count` bytes and then no more, as a filling disk may."""
+
+    def writev(fd: int, buffers: list[bytes]) -> int:
+        return os.write(fd, b"".join(buffers)[:count])
+
+    return writev
+
+
+def test_a_short_write_is_cut_back_and_breaks_the_writer_for_good(store: Store) -> None:
+    recorder, writer = store.start(header())
+    say(recorder, writer, b"whole")
+    size = writer.path.stat().st_size
+    recorder.data(1, TARGET, 0, b"never forwarded")
+    with mock.patch("os.writev", write_only(30)), pytest.raises(RecorderFailed) as caught:
+        writer.write(recorder.take())
+    assert caught.value.reason is RecorderReason.SHORT_WRITE
+    assert writer.path.stat().st_size == size
+    with pytest.raises(RecorderFailed):
+        say(recorder, writer, b"later")
+    finish(recorder, writer, "recorder_failed")
+    assert store.health().failures[RecorderReason.SHORT_WRITE] == 1
+    (entry,) = store.sessions()
+    assert entry.reason == "recorder_failed"  # there was room for the end block
+    with store.open(entry) as reader:
+        assert joined(reader, 1, TARGET, 0) == b"whole"
+        assert reader.state == "complete"  # the block that could not be written was not forwarded either
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, RecorderReason.DISK_FULL),
+        (errno.EDQUOT, RecorderReason.DISK_FULL),
+        (errno.EIO, RecorderReason.WRITE_FAILED),
+        (errno.EFBIG, RecorderReason.WRITE_FAILED),
+    ],
+)
+def test_every_write_error_has_a_reason(store: Store, number: int, reason: RecorderReason) -> None:
+    recorder, writer = store.start(header())
+    recorder.data(1, TARGET, 0, b"x")
+    with mock.patch("os.writev", side_effect=OSError(number, "no")), pytest.raises(RecorderFailed) as caught:
+        writer.write(recorder.take())
+    assert caught.value.reason is reason and store.health().failures[reason] == 1
+    writer.close()
+    assert writer.closed.wait(10)
+    (entry,) = store.sessions()
+    assert entry.state == "truncated"
+
+
+def test_a_file_that_cannot_be_cut_back_reads_to_its_last_whole_block(store: Store) -> None:
+    recorder, writer = store.start(header())
+    say(recorder, writer, b"whole")
+    recorder.data(1, TARGET, 0, b"never forwarded")
+    with (
+        mock.patch("os.writev", write_only(30)),
+        mock.patch("os.ftruncate", side_effect=OSError(errno.EIO, "no")),
+        pytest.raises(RecorderFailed),
+    ):
+        writer.write(recorder.take())
+    assert writer.path.stat().st_size == writer.written + 30
+    with store.open(SESSION) as reader:
+        assert joined(reader, 1, TARGET, 0) == b"whole" and reader.state == "truncated"
+    finish(recorder, writer)  # tries once more to cut, then ends the file in order
+    (entry,) = store.sessions()
+    assert entry.state == "ended"
+
+
+def test_a_failed_sync_breaks_the_writer_and_is_told(tmp_path: Path) -> None:
+    told: list[Writer] = []
+    store = Store(tmp_path, disk_floor_bytes=1, on_sync_failed=told.append)
+    recorder, writer = store.start(header())
+    with mock.patch("os.fdatasync", side_effect=OSError(errno.EIO, "no")):
+        say(recorder, writer, b"x")
+        writer.close()
+        assert writer.closed.wait(10)
+    assert told == [writer]
+    assert writer.failure is not None and writer.failure.reason is RecorderReason.SYNC_FAILED
+    assert store.close()
+
+
+def test_what_was_written_is_synced_within_the_interval(tmp_path: Path) -> None:
+    synced: list[int] = []
+    space = Space(tmp_path, 1)
+    syncer = Syncer(FixedClock(), space, None)
+    with mock.patch("os.fdatasync", synced.append):
+        writer = Writer(tmp_path / "file", space, syncer)
+        writer.write([b"data"])
+        assert writer.dirty
+        syncer._pass()
+        syncer._pass()
+        assert len(synced) >= 1 and not writer.dirty
+        before = len(synced)
+        syncer._pass()
+        assert len(synced) == before  # a clean file costs nothing
+    assert syncer.stop()
+
+
+def test_below_the_floor_nobody_starts_and_below_half_of_it_running_sessions_end(tmp_path: Path) -> None:
+    store = Store(tmp_path, disk_floor_bytes=1000)
+    recorder, writer = store.start(header())
+    free = 999
+
+    def statvfs(path: object) -> os.statvfs_result:
+        return os.statvfs_result((1, 1, 1000, free, free, 9, 9, 9, 0, 255))
+
+    with mock.patch("os.statvfs", statvfs):
+        with pytest.raises(RecorderFailed) as refused:
+            store.start(header(OTHER))
+        assert refused.value.reason is RecorderReason.DISK_FLOOR
+        say(recorder, writer, b"goes on")
+        free = 499
+        with pytest.raises(RecorderFailed):
+            store.admit()
+        with pytest.raises(RecorderFailed) as ended:
+            say(recorder, writer, b"ends")
+        assert ended.value.reason is RecorderReason.DISK_FLOOR
+        finish(recorder, writer, "recorder_failed")
+    store.admit()  # recovers by itself
+    assert [entry.path.stem for entry in store.sessions()] == [SESSION]
+    assert store.health().failures[RecorderReason.DISK_FLOOR] == 3
+    assert store.close()
+
+
+def test_a_disk_that_hangs_in_a_sync_admits_nobody(tmp_path: Path) -> None:
+    clock = FixedClock()
+    store = Store(tmp_path, disk_floor_bytes=1, clock=clock)
+    store._syncer._busy = True
+    clock.advance(31)
+    with pytest.raises(RecorderFailed) as caught:
+        store.admit()
+    assert caught.value.reason is RecorderReason.SYNC_FAILED and store.health().sync_behind == 31
+
+
+def test_no_folder_no_session(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = Store(tmp_path / "file" / "recordings")
+    with pytest.raises(RecorderFailed) as caught:
+        store.start(header())
+    assert caught.value.reason is RecorderReason.OPEN_FAILED
+    assert list(store.sessions()) == []
+
+
+def test_a_header_that_cannot_be_written_leaves_no_file(store: Store) -> None:
+    with mock.patch("os.writev", side_effect=OSError(errno.ENOSPC, "full")), pytest.raises(RecorderFailed):
+        store.start(header())
+    assert list(store.sessions()) == []
+
+
+def test_closing_twice_and_writing_after_it_do_no_harm(store: Store) -> None:
+    recorder, writer = store.start(header())
+    finish(recorder, writer)
+    writer.close([b"again"])
+    with pytest.raises(RecorderFailed):
+        writer.write([b"late"])
+    with store.open(SESSION) as reader:
+        assert list(reader) == [] and reader.state == "complete"
+
+
+def test_a_stopped_store_leaves_unfinished_files_playable_and_can_start_again(tmp_path: Path) -> None:
+    store = Store(tmp_path, disk_floor_bytes=1)
+    recorder, writer = store.start(header())
+    say(recorder, writer, b"hello")
+    assert store.close()
+    (entry,) = store.sessions()
+    assert (entry.state, entry.bytes) == ("truncated", 5)
+    finish(*store.start(header(OTHER)))
+    assert store.close()
+
+
+# -- the real thing
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if made.returncode != 0:
+        pytest.skip(f"no tmpfs may be mounted here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_session_with_whole_blocks_and_recovers_when_freed(small_disk: Path) -> None:
+    store = Store(small_disk, disk_floor_bytes=0)
+    recorder, writer = store.start(header(), RecordingPolicy(mode=Mode.FULL))
+    accepted = 0
+    with pytest.raises(RecorderFailed) as caught:
+        while True:
+            recorder.data(1, TARGET, 0, bytes([accepted % 251]) * 10_000)
+            writer.write(recorder.take())
+            accepted += 1
+    assert caught.value.reason is RecorderReason.DISK_FULL
+    assert accepted > 20
+    with pytest.raises(RecorderFailed):
+        Store(small_disk, disk_floor_bytes=100_000).start(header(OTHER))
+    finish(recorder, writer, "recorder_failed")
+    with store.open(SESSION) as reader:
+        kept = joined(reader, 1, TARGET, 0)
+    assert kept == b"".join(bytes([number % 251]) * 10_000 for number in range(accepted))
+    writer.path.unlink()
+    again, second = store.start(header(OTHER))
+    say(again, second, b"room again")
+    finish(again, second)
+    with store.open(OTHER) as reader:
+        assert joined(reader, 1, TARGET, 0) == b"room again" and reader.state == "complete"
+    assert store.close()
+
+
+WRITER = """
+import os, sys
+from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.recording.format import Header
+from bastion.recording.store import Store
+store = Store(sys.argv[1], disk_floor_bytes=0)
+header = Header(sys.argv[2], "alice", "1", "web1", "deploy", 1_800_000_000.0)
+recorder, writer = store.start(header, RecordingPolicy(mode=Mode.FULL))
+number = 0
+while True:
+    data = b"%09d\\n" % number * 500
+    for _ in range(4):
+        recorder.data(1, 1, 0, data)
+    writer.write(recorder.take())
+    os.write(1, b"%09d\\n" % number)  # forwarded: the client has seen it
+    number += 1
+"""
+
+
+def test_kill_9_in_the_middle_of_bursts_loses_nothing_that_was_forwarded(tmp_path: Path) -> None:
+    for round_number in range(5):
+        name = SESSION[:-1] + "abcde"[round_number]
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        try:
+            for _ in range(20 + round_number * 37):
+                last = child.stdout.readline()
+            (live,) = Store(tmp_path).find(name)
+            assert live.state == "live"
+        finally:
+            child.kill()
+            child.wait()
+        lines = [last, *child.stdout.read().splitlines(keepends=True)]
+        child.stdout.close()
+        seen = int([line for line in lines if len(line) == 10][-1])
+        (entry,) = Store(tmp_path).find(name)
+        assert entry.state == "truncated" and entry.bytes >= (seen + 1) * 20_000
+        with Store(tmp_path).open(entry) as reader:
+            kept = joined(reader, 1, TARGET, 0)
+            assert not reader.damage
+        assert kept.startswith(b"".join(b"%09d\n" % number * 2000 for number in range(seen + 1)))
