@@ -1,0 +1,618 @@
+"""Rows of the list of known failures (section 0) that the transport closes, by hand-made packets.
+
+Each test is named by its row. Rows about authentication and channels are tested where those live.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import replace
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from bastion.errors import LimitReason, ProtocolError, UpstreamReason
+from bastion.ssh.settings import (
+    NOISE_BURST,
+    NOISE_SIZE,
+    OUTPUT_LIMIT_BEFORE_AUTH,
+    PACKET_LIMIT_BEFORE_AUTH,
+    ClosedBy,
+    HostKey,
+    TransportSettings,
+)
+from bastion.ssh.states import State
+from bastion.wire.ciphers import CHACHA20
+from bastion.wire.data import string, uint32
+from bastion.wire.kexinit import FRONT, LEGACY_NAMES, STRICT_CLIENT, STRICT_SERVER, TARGET
+from bastion.wire.keys import PrivateKey
+from bastion.wire.numbers import MSG_SERVICE_REQUEST, MSG_USERAUTH_REQUEST
+from tests.hostile.rawssh import Closed, RawSsh, debug, ext_info, ignore
+from tests.unit.ssh.parts import (
+    FAST,
+    HOST_KEY,
+    Bench,
+    client_and_raw,
+    log_in,
+    raw_side,
+    server_and_raw,
+    server_settings,
+    shake,
+)
+
+BOTH = pytest.mark.parametrize("server", [True, False], ids=["server", "client"])
+LOGIN = bytes([MSG_USERAUTH_REQUEST]) + string(b"mallory") + string(b"ssh-connection") + string(b"none")
+PLAINTEXT = {
+    "ignore": ignore(5),
+    "debug": debug(),
+    "unimplemented": b"\x03\0\0\0\0",
+    "ext_info": ext_info([(b"server-sig-algs", b"ssh-rsa")]),
+    "service_request": bytes([MSG_SERVICE_REQUEST]) + string(b"ssh-userauth"),
+    "service_accept": b"\x06" + string(b"ssh-userauth"),
+    "userauth_request": LOGIN,
+    "userauth_success": b"\x34",
+    "info_response": b"\x3d" + uint32(1) + string(b"password"),
+    "channel_open": b"\x5a" + string(b"session") + uint32(0) * 3,
+    "global_request": b"\x50" + string(b"keepalive@openssh.com") + b"\1",
+    "ping": b"\xc0" + string(b"x"),
+    "second kexinit": b"",
+    "newkeys": b"\x15",
+}
+
+
+def hello(raw: RawSsh) -> None:
+    raw.send_version()
+    raw.read_version()
+
+
+def both_offered(raw: RawSsh) -> None:
+    hello(raw)
+    raw.send_kexinit()
+    raw.read_kexinit()
+    raw.settle()
+
+
+# -- C1: Terrapin (CVE-2023-48795) ------------------------------------------------------------------------
+
+
+@BOTH
+def test_c1_strict_kex_is_offered_and_resets_sequence_numbers(server: bool) -> None:
+    bench, raw = raw_side(server)
+    hello(raw)
+    raw.send_kexinit()
+    assert (STRICT_SERVER if server else STRICT_CLIENT) in raw.read_kexinit().kex
+    raw.finish_exchange()
+    assert bench.transport.strict_kex and bench.secured == 1
+    assert bench.transport._reader.sequence == 0
+
+
+@BOTH
+def test_c1_a_packet_injected_before_and_one_cut_after_newkeys_is_noticed(server: bool) -> None:
+    """The attack itself: an IGNORE slipped in in plaintext to make up for a dropped encrypted one."""
+    bench, raw = raw_side(server)
+    hello(raw)
+    raw.send(ignore())
+    with pytest.raises(Closed):
+        raw.exchange()
+    assert bench.secured == 0 and bench.reason.by is ClosedBy.US
+
+
+def test_c1_a_cut_packet_after_newkeys_breaks_the_next() -> None:
+    bench, raw = server_and_raw(algorithms=replace(FAST, ciphers=(CHACHA20,)))
+    shake(bench, raw)
+    raw.writer.seal([ext_info([])])  # sealed, and cut out on the way
+    raw.request_service()
+    assert bench.reason.text == "packet is corrupt"
+
+
+# -- C2, C3: nothing but the key exchange before NEWKEYS ----------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("what", [name for name in PLAINTEXT if name != "second kexinit"])
+def test_c2_c3_c22_in_plaintext_before_kexinit(server: bool, what: str) -> None:
+    bench, raw = raw_side(server)
+    hello(raw)
+    raw.send(PLAINTEXT[what])
+    assert "is not allowed in state first_kexinit" in bench.reason.text
+    assert bench.service.got == [] and bench.receiver.payloads == []
+    assert raw.read_disconnect()[0] == 2
+
+
+@BOTH
+@pytest.mark.parametrize("what", PLAINTEXT)
+def test_c2_c3_c22_in_plaintext_within_the_exchange(server: bool, what: str) -> None:
+    bench, raw = raw_side(server)
+    both_offered(raw)
+    raw.send(PLAINTEXT[what] or raw.make_kexinit().encode())
+    assert "is not allowed in state first_method" in bench.reason.text
+    assert bench.service.got == [] and bench.receiver.payloads == []
+
+
+@BOTH
+@pytest.mark.parametrize("what", [name for name in PLAINTEXT if name != "newkeys"])
+def test_c2_c3_c22_in_plaintext_before_newkeys(server: bool, what: str) -> None:
+    bench, raw = raw_side(server)
+    both_offered(raw)
+    if not raw.server:
+        raw.send_method()
+    raw.read_method()
+    raw.send(PLAINTEXT[what] or raw.make_kexinit().encode())
+    assert "is not allowed in state first_newkeys" in bench.reason.text
+    assert bench.service.got == [] and bench.receiver.payloads == []
+
+
+def test_c3_rogue_session_nothing_of_the_plaintext_survives_into_the_encrypted_part() -> None:
+    bench, raw = server_and_raw()
+    hello(raw)
+    raw.send(PLAINTEXT["service_request"], LOGIN, PLAINTEXT["info_response"])
+    with pytest.raises(Closed):
+        raw.exchange()
+    assert bench.service.got == [] and bench.transport.session_id == b""
+
+
+def test_c3_in_one_segment_with_the_version_line() -> None:
+    bench, raw = server_and_raw()
+    raw.send_raw(raw.version + b"\r\n" + raw.writer.seal([LOGIN]))
+    assert bench.closed and bench.service.got == []
+
+
+def test_c2_ext_info_cannot_be_replaced_later() -> None:
+    bench, raw = client_and_raw()
+    shake(bench, raw)
+    raw.send(ext_info([(b"server-sig-algs", b"rsa-sha2-512")]))
+    raw.send(b"\x06" + string(b"ssh-userauth"))
+    bench.trust()
+    raw.send(ext_info([(b"server-sig-algs", b"ssh-rsa")]))
+    assert bench.closed and bench.transport.peer_signature_algorithms == ("rsa-sha2-512",)
+
+
+# -- C6: compression ---------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_c6_no_compression_is_offered(server: bool) -> None:
+    _, raw = raw_side(server)
+    hello(raw)
+    raw.send_kexinit()
+    offered = raw.read_kexinit()
+    assert offered.compression_c2s == offered.compression_s2c == ("none",)
+
+
+@BOTH
+@pytest.mark.parametrize("names", [("zlib",), ("zlib@openssh.com", "zlib")])
+def test_c6_a_peer_that_insists_on_compression_is_refused(server: bool, names: tuple[str, ...]) -> None:
+    bench, raw = raw_side(server)
+    hello(raw)
+    raw.send_kexinit(compression_c2s=names, compression_s2c=names)
+    assert "no common compression" in bench.reason.text
+
+
+def test_c6_a_zlib_bomb_is_just_bytes() -> None:
+    bench, raw = server_and_raw()
+    hello(raw)
+    raw.exchange(compression_c2s=("zlib", "none"), compression_s2c=("zlib", "none"))
+    raw.send(b"\x02" + zlib.compress(bytes(400_000)))
+    assert not bench.closed
+
+
+# -- C11, C12: queues (the limits themselves: tests/unit/ssh) ----------------------------------------------
+
+
+def test_c11_a_peer_in_a_rekey_cannot_ask_for_answers() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    raw.send_kexinit()
+    raw.send(b"\xc0" + string(b"x"))
+    assert "PING is not allowed in state rekey_method" in bench.reason.text
+
+
+def test_c11_a_peer_that_holds_back_its_kexinit_and_asks_for_answers() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    bench.transport.rekey()
+    sent = 0
+    while not bench.closed:
+        raw.send(*[b"\xc0" + string(bytes(1000))] * 100)
+        sent += 100
+        assert sent < 5000
+    assert bench.reason.reason is LimitReason.KEX_QUEUE
+
+
+def test_c12_unknown_messages_before_authentication_get_no_answers() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    bench.end.jam()
+    raw.send(b"\x8c")
+    assert bench.closed and len(bench.end.queue) < 200
+
+
+def test_c12_a_client_that_never_reads_its_failures() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    raw.read_all()
+    bench.service.answers[50] = lambda: bench.transport.send_payload(b"\x33" + string(b"publickey") + b"\0")
+    bench.end.jam()
+    asked = 0
+    while not bench.closed:
+        raw.send(*[LOGIN] * 50)
+        asked += 50
+        assert asked < 10_000
+    assert bench.end.aborted and len(bench.end.queue) <= OUTPUT_LIMIT_BEFORE_AUTH
+
+
+def test_c12_unknown_messages_after_authentication_are_bounded_too() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    bench.end.jam()
+    sent = 0
+    while not bench.closed:
+        raw.send(*[b"\x8c"] * 5000)
+        sent += 5000
+        assert sent < 400_000
+    assert bench.end.aborted
+
+
+# -- C13: one signature per KEXINIT -------------------------------------------------------------------------
+
+
+class CountingKey:
+    """A host key that counts its signatures."""
+
+    public = HOST_KEY.public
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def sign(self, data: bytes, algorithm: str = "") -> bytes:
+        self.count += 1
+        return HOST_KEY.sign(data, algorithm)
+
+
+def counting_server() -> tuple[CountingKey, Bench, RawSsh]:
+    key = CountingKey()
+    bench, raw = server_and_raw(TransportSettings(FAST, (HostKey(key),)))
+    return key, bench, raw
+
+
+def test_c13_400_inits_in_one_exchange_give_one_signature() -> None:
+    key, bench, raw = counting_server()
+    both_offered(raw)
+    first = raw._method.start()
+    raw.send(*[first] * 400)
+    assert key.count == 1 and bench.closed
+
+
+def test_c13_400_inits_in_as_many_reads_give_one_signature() -> None:
+    key, bench, raw = counting_server()
+    both_offered(raw)
+    first = raw._method.start()
+    for _ in range(400):
+        raw.send(first)
+    assert key.count == 1 and bench.closed
+
+
+def test_c13_key_exchanges_before_authentication_are_counted() -> None:
+    key, bench, raw = counting_server()
+    shake(bench, raw)
+    with pytest.raises(Closed):
+        for _ in range(10):
+            raw.exchange()
+    assert key.count == 2
+    assert bench.reason.text == "too many key exchanges before authentication"
+
+
+def test_c13_a_bad_public_value_costs_no_signature() -> None:
+    key, bench, raw = counting_server()
+    both_offered(raw)
+    raw.send(b"\x1e" + string(bytes(32)))  # the point of order one
+    assert key.count == 0 and bench.closed
+
+
+# -- C15: timers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_c15_a_peer_that_stops_anywhere_in_the_handshake_is_dropped(steps: int) -> None:
+    bench, raw = server_and_raw(server_settings(handshake_timeout=30.0, login_grace=60.0))
+    for step in (raw.send_version, raw.read_version, raw.send_kexinit, raw.read_kexinit, raw.settle)[:steps]:
+        step()
+    bench.clock.advance(31)
+    assert bench.reason.reason is LimitReason.HANDSHAKE_FAILED
+    bench.clock.advance(2)
+    assert bench.end.aborted
+
+
+def test_c15_trickling_does_not_extend_the_time() -> None:
+    bench, raw = server_and_raw(server_settings(handshake_timeout=30.0))
+    for byte in b"SSH-2.0-slow" * 3:
+        raw.send_raw(bytes([byte]) if byte != 10 else b"x")
+        bench.clock.advance(1)
+    assert bench.closed
+
+
+def test_c15_login_grace_runs_from_accept() -> None:
+    bench, raw = server_and_raw(server_settings(login_grace=60.0))
+    bench.clock.advance(20)
+    shake(bench, raw)
+    bench.clock.advance(39)
+    raw.send(LOGIN)
+    assert not bench.closed
+    bench.clock.advance(2)
+    assert bench.reason.reason is LimitReason.LOGIN_GRACE
+
+
+# -- C16, C23: framing -----------------------------------------------------------------------------------------
+
+BAD_FRAMES = {
+    "empty payload": struct.pack(">IB", 12, 11) + bytes(11),
+    "padding longer than the packet": struct.pack(">IB", 28, 255) + bytes(27),
+    "padding of 3": struct.pack(">IB", 12, 3) + bytes(11),
+    "length 0": bytes(16),
+    "length of 2^32-1": b"\xff\xff\xff\xff" + bytes(28),
+    "length over the limit": struct.pack(">IB", 256 * 1024 + 8, 4) + bytes(27),
+    "length not a multiple": struct.pack(">IB", 13, 4) + bytes(27),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("frame", BAD_FRAMES)
+def test_c16_c23_bad_frames_in_plaintext_all_get_the_same_answer(server: bool, frame: str) -> None:
+    bench, raw = raw_side(server)
+    hello(raw)
+    raw.send_raw(BAD_FRAMES[frame])
+    assert raw.read_disconnect() == (2, "packet is corrupt")
+    assert bench.closed
+
+
+@pytest.mark.parametrize("cipher", TARGET.ciphers)
+@pytest.mark.parametrize("at", ["length", "body", "tag"])
+def test_c23_every_changed_bit_gets_the_same_answer(cipher: str, at: str) -> None:
+    bench, raw = server_and_raw(server_settings(TARGET), algorithms=replace(FAST, ciphers=(cipher,)))
+    shake(bench, raw)
+    raw.read_all()
+    wire = bytearray(raw.writer.seal([b"\x02" + string(bytes(600))]))
+    wire[{"length": 2, "body": 100, "tag": -1}[at]] ^= 1
+    raw.send_raw(bytes(wire))
+    for _ in range(300):  # a larger length may have to be waited for
+        if bench.closed:
+            break
+        raw.send_raw(bytes(1024))
+    assert raw.read_disconnect() == (2, "packet is corrupt")
+
+
+@pytest.mark.parametrize("server", [True, False])
+def test_c23_nothing_weak_is_offered(server: bool) -> None:
+    settings = server_settings(FRONT) if server else TransportSettings(TARGET)
+    _, raw = raw_side(server, settings)
+    hello(raw)
+    raw.send_kexinit()
+    offered = raw.read_kexinit()
+    names = {*offered.kex, *offered.host_keys, *offered.ciphers_c2s, *offered.ciphers_s2c}
+    names |= {*offered.macs_c2s, *offered.macs_s2c}
+    assert not names & set(LEGACY_NAMES)
+    weak = ("cbc", "3des", "arcfour", "md5", "dss", "hmac-sha1", "none", "-sha1")
+    assert not [name for name in names if any(part in name for part in weak)]
+    assert "ssh-rsa" not in names
+
+
+@pytest.mark.parametrize("field", ["ciphers_c2s", "ciphers_s2c", "kex", "host_keys"])
+@pytest.mark.parametrize("names", [("none",), (), ("aes256-cbc", "3des-cbc")])
+def test_c23_none_and_nothing_are_never_negotiated(field: str, names: tuple[str, ...]) -> None:
+    bench, raw = server_and_raw()
+    hello(raw)
+    raw.send_kexinit(**{field: names})
+    assert bench.closed and bench.reason.code == 3
+
+
+# -- C20, C21: the version line --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"SSH-1.99-old\r\n",
+        b"SSH-1.5-old\r\n",
+        b"SSH-2.0-\x1b]0;owned\x07\r\n",
+        b"SSH-2.0-nul\x00\r\n",
+        b"SSH-2.0\r\n",
+        b"SSH-2.0-" + b"x" * 300 + b"\r\n",
+        b"GET / HTTP/1.1\r\n",
+        b"hello\r\nSSH-2.0-late\r\n",
+        b"\xff" * 5000,
+    ],
+)
+def test_c20_bad_version_lines(line: bytes) -> None:
+    bench, raw = server_and_raw()
+    raw.send_raw(line)
+    assert bench.reason.reason is LimitReason.HANDSHAKE_FAILED
+    assert bench.reason.text == "no SSH 2.0 version line"
+    assert bench.transport.peer_version == b""
+
+
+def test_c20_a_second_version_line_is_a_broken_packet() -> None:
+    bench, raw = server_and_raw()
+    raw.send_raw(b"SSH-2.0-one\r\nSSH-2.0-two\r\n" + bytes(300))
+    assert bench.closed and bench.transport.peer_version == b"SSH-2.0-one"
+
+
+def test_c20_a_server_may_talk_before_its_line_but_not_without_end() -> None:
+    bench, raw = client_and_raw()
+    raw.send_raw(b"welcome\r\nto this machine\r\nSSH-2.0-x\r\n")
+    assert bench.transport.state is State.FIRST_KEXINIT
+    bench, raw = client_and_raw()
+    for _ in range(2000):
+        raw.send_raw(b"x" * 100 + b"\r\n")
+    assert bench.reason.reason is UpstreamReason.NOT_SSH
+
+
+@BOTH
+def test_c21_version_and_a_large_kexinit_in_one_segment(server: bool) -> None:
+    bench, raw = raw_side(server)
+    raw.read_version()
+    filler = tuple(f"filler-{number}@example.com" for number in range(200))
+    markers = raw.make_kexinit().kex
+    raw.ours = raw.make_kexinit(kex=markers + filler).encode()
+    assert len(raw.ours) > 4096
+    raw.send_raw(raw.version + b"\r\n" + raw.writer.seal([raw.ours]))
+    raw.read_kexinit()
+    raw.finish_exchange()
+    assert bench.secured == 1
+
+
+def test_c21_a_whole_first_flight_in_one_segment() -> None:
+    bench, raw = server_and_raw()
+    raw.ours = raw.make_kexinit(first_kex_follows=True, host_keys=("ssh-ed25519",)).encode()
+    raw.theirs = raw.ours
+    raw.settle()
+    raw.send_raw(raw.version + b"\r\n" + raw.writer.seal([raw.ours, raw._method.start()]))
+    raw.read_version()
+    raw.read_kexinit()
+    raw.read_method()
+    raw.send_newkeys()
+    raw.read_newkeys()
+    assert bench.secured == 1
+
+
+# -- C22: messages of the other role, and before their time -------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [6, 51, 52, 53, 60, 193])
+def test_c22_what_only_a_server_says_disconnects_a_client(number: int) -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    raw.send(bytes([number]) + bytes(20))
+    assert raw.read_disconnect()[0] == 2
+    assert bench.service.got == []
+
+
+@pytest.mark.parametrize("number", [80, 81, 82, 90, 91, 93, 94, 98, 100])
+def test_c22_connection_messages_before_authentication_disconnect(number: int) -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    raw.request_service()
+    raw.send(bytes([number]) + bytes(20))
+    assert raw.read_disconnect()[0] == 2
+    assert bench.receiver.payloads == []
+
+
+@pytest.mark.parametrize("number", [31, 32, 33])
+def test_c22_kex_messages_of_the_other_role(number: int) -> None:
+    bench, raw = server_and_raw()
+    both_offered(raw)
+    raw.send(bytes([number]) + bytes(40))
+    assert bench.closed and bench.secured == 0
+
+
+def test_c22_newkeys_without_a_key_exchange() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    raw.send(b"\x15")
+    assert "NEWKEYS is not allowed in state authenticated" in bench.reason.text
+
+
+def test_c22_newkeys_with_a_body() -> None:
+    bench, raw = server_and_raw()
+    both_offered(raw)
+    raw.send_method()
+    raw.read_method()
+    raw.send(b"\x15x")
+    assert bench.reason.text == "NEWKEYS takes no data"
+
+
+# -- C24 and the rest ------------------------------------------------------------------------------------------
+
+
+def test_c24_sequence_numbers_wrap() -> None:
+    bench, raw = server_and_raw(algorithms=replace(FAST, ciphers=("aes256-ctr",)), markers=False)
+    log_in(bench, raw)
+    raw.read_all()
+    for codec in (raw.writer, raw.reader, bench.transport._reader, bench.transport._output.writer):
+        codec.sequence = 0xFFFFFFFE
+    for _ in range(4):
+        raw.send(b"\x5ehello")
+        bench.transport.send_payloads([b"\x5ehello"])
+        assert raw.read() == b"\x5ehello"
+    assert len(bench.receiver.payloads) == 4
+
+
+def test_c24_a_peer_that_leaves_while_we_wait_is_gone() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    bench.transport.connectionLost(Failure(ConnectionDone()))
+    assert bench.clock.getDelayedCalls() == []
+
+
+@BOTH
+def test_noise_before_authentication_is_limited_in_number(server: bool) -> None:
+    bench, raw = raw_side(server)
+    shake(bench, raw)
+    for _ in range(NOISE_BURST):
+        raw.send(ignore())
+    assert not bench.closed
+    raw.send(ignore())
+    assert "too much padding traffic" in bench.reason.text
+
+
+@BOTH
+def test_noise_that_comes_slowly_is_taken(server: bool) -> None:
+    bench, raw = raw_side(
+        server, TransportSettings(FAST, (HostKey(HOST_KEY),) if server else (), login_grace=0)
+    )
+    shake(bench, raw)
+    for _ in range(3 * NOISE_BURST):
+        bench.clock.advance(5)
+        raw.send(ignore())
+    assert not bench.closed
+
+
+@pytest.mark.parametrize(
+    "message", [ignore(NOISE_SIZE), debug(b"x" * NOISE_SIZE), b"\xc0" + string(bytes(NOISE_SIZE))]
+)
+def test_noise_before_authentication_is_limited_in_size(message: bytes) -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    raw.send(message)
+    assert bench.closed
+
+
+def test_a_ping_longer_than_the_limit_is_not_answered() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    raw.send(b"\xc0" + string(bytes(2000)))
+    assert bench.reason.text == "PING is too long"
+
+
+def test_packets_before_authentication_are_limited() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    raw.send(b"\x32" + bytes(PACKET_LIMIT_BEFORE_AUTH - 1))
+    assert not bench.closed
+    raw.send(b"\x32" + bytes(PACKET_LIMIT_BEFORE_AUTH))
+    assert bench.reason.text == "packet is too long before authentication"
+
+
+def test_packets_before_authentication_are_limited_while_they_come() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    wire = raw.writer.seal([b"\x32" + bytes(200_000)])
+    for at in range(0, 100_000, 1000):
+        raw.send_raw(wire[at : at + 1000])
+    assert bench.reason.text == "packet is too long before authentication"
+
+
+def test_a_target_may_not_change_roles() -> None:
+    bench, raw = client_and_raw(host_key=PrivateKey.generate_ed25519())
+    shake(bench, raw)
+    raw.send(LOGIN)
+    assert "USERAUTH_REQUEST is not allowed" in bench.reason.text
+
+
+def test_errors_of_peers_are_never_ours() -> None:
+    assert issubclass(ProtocolError, Exception)
+    bench, raw = server_and_raw()
+    hello(raw)
+    raw.send(b"\x14" + bytes(5))
+    assert bench.reason.by is ClosedBy.US and bench.reason.text != "internal error"
