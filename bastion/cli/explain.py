@@ -31,8 +31,6 @@ MAX_LINE: Final = 1024 * 1024
 # One story. A session with more events than this (a long Ansible run) is cut with a note.
 MAX_EVENTS: Final = 20_000
 
-DEFAULT_CONFIG: Final = "etc/bastion.toml"
-
 Event = dict[str, Any]
 
 
@@ -146,19 +144,37 @@ def tell(events: list[Event]) -> Iterator[str]:
             day = date
             yield f"{printable(date)} (UTC)"
         yield f"  {printable(clock):12}  {printable(sentence(event))}"
-    hints = list(dict.fromkeys(hint for event in events if (hint := advice(event))))
+    hints = list(_hints(events))
     if hints:
         yield ""
         yield "what helps"
         yield from (f"  {printable(hint)}" for hint in hints)
 
 
+def _hints(events: list[Event]) -> Iterator[str]:
+    """Advice on each refusal, once; who, where and as whom may stand in an earlier event."""
+    known: Event = {}
+    told = set()
+    for event in events:
+        known |= {key: event[key] for key in ("user", "target", "login") if event.get(key)}
+        hint = advice({**known, "reason": event.get("reason", "")})
+        if hint and hint not in told:
+            told.add(hint)
+            yield hint
+
+
 @click.command()
 @click.argument("reference")
-@click.option("--config", "config_path", default=DEFAULT_CONFIG, show_default=True, help="Names the log.")
-@click.option("--log", "log_path", default=None, help="An audit log, in place of the configured one.")
+@click.option(
+    "--config",
+    "-c",
+    envvar="BASTION_CONFIG",
+    metavar="FILE",
+    help="The gateway's config file (or BASTION_CONFIG).",
+)
+@click.option("--log", metavar="FILE", help="The audit log (instead of the one that --config names).")
 @click.option("--json", "as_json", is_flag=True, help="The events as one JSON document.")
-def explain(reference: str, config_path: str, log_path: str | None, as_json: bool) -> None:
+def explain(reference: str, config: str | None, log: str | None, as_json: bool) -> None:
     """Tell the full story behind a reference or a session id.
 
     \b
@@ -167,7 +183,7 @@ def explain(reference: str, config_path: str, log_path: str | None, as_json: boo
     reference = reference.strip().lower()
     if not REFERENCE.fullmatch(reference):
         fail("a reference is 6 to 16 characters of a-z and 2-7, as in (ref 7f3k2a)")
-    path = Path(log_path) if log_path else configured_log(config_path)
+    path = Path(log) if log else configured_log(config)
     files = log_files(path)
     if not files:
         fail(f"there is no audit log at {path}", 3)
@@ -205,8 +221,10 @@ def _print(found: Found) -> None:
         click.echo(f"note: only the first {MAX_EVENTS} events are shown", err=True)
 
 
-def configured_log(config_path: str) -> Path:
+def configured_log(config_path: str | None) -> Path:
     """Where the configuration puts the audit log."""
+    if config_path is None:
+        fail("where is the audit log? Give --log FILE or --config FILE")
     problems = Problems()
     config = load_into(config_path, problems)
     if config is None:  # faults elsewhere in the file are no reason to withhold the story

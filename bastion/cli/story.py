@@ -48,7 +48,7 @@ def _auth(event: Event) -> str:
     evidence = (
         _of(event, "key", ", key ")
         + _of(event, "certificate_id", ", key id ")
-        + _of(event, "serial", ", serial ")
+        + _of(event, "certificate_serial", ", serial ")
     )
     source = _of(event, "source", " from ")
     if event.get("result") == "ok":
@@ -153,6 +153,7 @@ ADVICE: Final[dict[str, str]] = {
     "host_cert_invalid": "the target's host certificate is expired or for another name: sign a new one",
     "login_refused": "the target did not accept the gateway's certificate: "
     "`bastion target-config` prints what its sshd needs; " + TEST,
+    "credential_failed": "the gateway could not make its own login: see [upstream_ca] and the target's `key_file`",
     "unknown_target": "the inventory has no such target: names and aliases stand in the targets file",
     "no_rule": WHY,
     "login_not_allowed": WHY,

@@ -36,7 +36,7 @@ def run(log, *arguments):
 def tell_a_refusal(log, session=SESSION):
     ref = session[:6]
     log.emit("auth", connection=session, user="alice+deploy+web1", method="certificate", result="ok",
-             reason="ok", source="203.0.113.9", certificate_id="alice@corp", serial=7)  # fmt: skip
+             reason="ok", source="203.0.113.9", certificate_id="alice@corp", certificate_serial=7)  # fmt: skip
     log.emit("authorise", session=session, ref=ref, result="ok", reason="allowed", user="alice",
              target="web1", login="deploy", rules="developers")  # fmt: skip
     log.emit("refused", session=session, ref=ref, what="session", user="alice", target="web1",
@@ -56,7 +56,7 @@ def test_a_refusal_is_told_in_plain_words(log):
     assert "policy let alice go to web1 as deploy by developers" in done.output
     assert "the session was refused: web1: connection refused [connection_refused]" in done.output
     assert "is its sshd running?" in done.output
-    assert "`bastion target test web1 LOGIN`" in done.output
+    assert "`bastion target test web1 deploy`" in done.output
     assert "2027-01-15 (UTC)" in done.output
 
 

@@ -1,0 +1,251 @@
+"""The files of a demo world: keys, certificates, directory, inventory, policy, configuration (L4).
+
+Everything is made anew each time and lies in one folder. Nothing here is a secret of anybody: the folder is
+readable by its owner only and goes away with the demo.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import argon2
+
+from bastion.ca.keys import write_private_key
+from bastion.demo.target import LOGIN, LOOPBACK
+from bastion.wire.certificates import Certificate, CertificateKind, flag_options, issue
+from bastion.wire.key_options import ALL_PERMITS
+from bastion.wire.keys import PrivateKey
+
+TARGET: Final = "web1"
+DEAD_TARGET: Final = "db1"
+GATEWAY: Final = "bastion"  # what ssh_config calls the gateway
+VALIDITY: Final = 24 * 3600  # seconds: longer than anybody looks at a demo
+BACKDATED: Final = 60
+
+# No vowels and nothing that looks like something else: passwords are read and typed.
+PASSWORD_LETTERS: Final = "bcdfghjkmnpqrstvwxz"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens on loopback. `dead` is a port where nothing does."""
+
+    ssh: int
+    metrics: int
+    target: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """The two that are printed."""
+
+    alice: str
+    bob: str
+
+
+def make_password() -> str:
+    """Three groups of four letters: 51 bits, and an attacker has only as long as the demo runs."""
+    return "-".join("".join(secrets.choice(PASSWORD_LETTERS) for _ in range(4)) for _ in range(3))
+
+
+def write_keys(folder: Path, now: float) -> None:
+    """The four authorities, the host keys, alice's key and her certificate."""
+    keys, alice = folder / "keys", folder / "alice"
+    for place in (keys, alice, folder / "recordings"):
+        place.mkdir(mode=0o700)
+    login_ca = _key(keys / "login_ca", "demo login CA")
+    _key(keys / "upstream_ca", "demo upstream CA")
+    target_host_ca = _key(keys / "target_host_ca", "demo target host CA")
+    _key(keys / "ssh_host_ed25519_key", "demo gateway")
+    target_host = _key(keys / "target_host_key", "demo target")
+    names = (TARGET, LOOPBACK)
+    _certify(
+        keys / "target_host_key-cert.pub",
+        target_host_ca,
+        target_host,
+        CertificateKind.HOST,
+        TARGET,
+        names,
+        now,
+    )
+    own = _key(alice / "id_ed25519", "alice")
+    _certify(
+        alice / "id_ed25519-cert.pub", login_ca, own, CertificateKind.USER, "alice@demo", ("alice",), now
+    )
+
+
+def _key(path: Path, comment: str) -> PrivateKey:
+    key = PrivateKey.generate_ed25519()
+    write_private_key(path, key, comment)
+    return key
+
+
+def _certify(
+    path: Path,
+    ca: PrivateKey,
+    key: PrivateKey,
+    kind: CertificateKind,
+    key_id: str,
+    principals: Sequence[str],
+    now: float,
+) -> None:
+    certificate = issue(
+        ca,
+        key.public,
+        kind=kind,
+        serial=1,
+        key_id=key_id,
+        principals=principals,
+        valid_after=int(now) - BACKDATED,
+        valid_before=int(now) + VALIDITY,
+        extensions=dict(flag_options(ALL_PERMITS)) if kind is CertificateKind.USER else {},
+    )
+    _write(path, certificate_line(certificate, key_id))
+
+
+def certificate_line(certificate: Certificate, comment: str) -> str:
+    """A certificate as ssh-keygen writes it into a `-cert.pub` file."""
+    return f"{certificate.type} {base64.b64encode(certificate.encode()).decode()} {comment}\n"
+
+
+def write_world(folder: Path, ports: Ports, passwords: Passwords) -> None:
+    """Everything that is text. The keys are there already."""
+    hasher = argon2.PasswordHasher()
+    users = USERS.format(alice=hasher.hash(passwords.alice), bob=hasher.hash(passwords.bob))
+    _write(folder / "users.toml", users)
+    _write(folder / "targets.toml", TARGETS.format(port=ports.target, dead=ports.dead))
+    _write(folder / "policy.toml", POLICY)
+    _write(folder / "bastion.toml", CONFIG.format(ssh=ports.ssh, metrics=ports.metrics))
+    host_ca = _public(folder, "target_host_ca")
+    names = f"{TARGET},[{TARGET}]:{ports.target},[{LOOPBACK}]:{ports.target}"
+    _write(folder / "target_known_hosts", f"@cert-authority {names} {host_ca}\n")
+    gateway_key = _public(folder, "ssh_host_ed25519_key")
+    _write(folder / "known_hosts", f"[{LOOPBACK}]:{ports.ssh} {gateway_key}\n")
+    _write(folder / "ssh_config", SSH_CONFIG.format(port=ports.ssh, folder=folder))
+    _write(folder / "hello.txt", "A file to copy.\n")
+
+
+def write_target_home(folder: Path) -> None:
+    """The home that sessions on the target start in."""
+    home = folder / "target-home"
+    home.mkdir(mode=0o700)
+    profile = f"PS1='{LOGIN}@{TARGET}:\\w\\$ '\necho 'You are on {TARGET}, and this session is recorded.'\n"
+    _write(home / ".profile", profile)
+    _write(home / "notes.txt", "Whatever you read here was on your screen, so it is in the recording.\n")
+
+
+def _public(folder: Path, name: str) -> str:
+    """`type base64` of a key in keys/."""
+    return " ".join((folder / "keys" / f"{name}.pub").read_text().split()[:2])
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+USERS: Final = """\
+# The embedded directory: who exists. Passwords are argon2id (bastion hash-password).
+
+[users.alice]
+password = "{alice}"
+groups = ["engineers"]
+
+[users.bob]
+password = "{bob}"
+groups = ["engineers"]
+
+[users.carol]
+groups = ["auditors"]
+"""
+
+TARGETS: Final = f"""\
+# The inventory: what exists to be reached.
+
+[targets.{TARGET}]
+host = "{LOOPBACK}"
+port = {{port}}
+labels = {{{{ env = "demo", role = "web" }}}}
+
+# Nothing listens there: for seeing how a failure looks.
+[targets.{DEAD_TARGET}]
+host = "{LOOPBACK}"
+port = {{dead}}
+labels = {{{{ env = "demo", role = "db" }}}}
+"""
+
+POLICY: Final = f"""\
+# Who may reach what. Whatever no rule allows is refused.
+
+[[rule]]
+name = "engineers"
+groups = ["engineers"]
+labels = {{ env = "demo" }}
+logins = ["{LOGIN}"]
+verbs = ["shell", "pty", "exec", "sftp", "env", "forward-local"]
+"""
+
+CONFIG: Final = f"""\
+# The demo's gateway. Paths are relative to this file; `bastion check --config` explains every key.
+
+[listen]
+addresses = ["{LOOPBACK}:{{ssh}}"]
+
+[host_keys]
+files = ["keys/ssh_host_ed25519_key"]
+
+[login_ca]
+files = ["keys/login_ca.pub"]
+
+[upstream_ca]
+key = "keys/upstream_ca"
+egress = ["{LOOPBACK}"]
+
+[directory]
+embedded = "users.toml"
+
+[targets]
+file = "targets.toml"
+known_hosts = "target_known_hosts"
+
+[policy]
+file = "policy.toml"
+
+[recording]
+directory = "recordings"
+disk_floor = "64 MiB"
+
+[metrics]
+listen = "{LOOPBACK}:{{metrics}}"
+
+[audit]
+file = "audit.jsonl"
+"""
+
+SSH_CONFIG: Final = f"""\
+# For `ssh -F`, `scp -F`, `sftp -F`. The user name says who you are and where you go: identity+login+target.
+
+Host {TARGET}
+    User alice+{LOGIN}+{TARGET}
+
+Host {GATEWAY} {TARGET}
+    HostName {LOOPBACK}
+    Port {{port}}
+    UserKnownHostsFile "{{folder}}/known_hosts"
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    UpdateHostKeys no
+    IdentityFile "{{folder}}/alice/id_ed25519"
+    CertificateFile "{{folder}}/alice/id_ed25519-cert.pub"
+    IdentitiesOnly yes
+    IdentityAgent none
+    ControlPath none
+"""
