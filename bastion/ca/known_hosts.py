@@ -8,7 +8,6 @@ that signed it (CVE-2026-42508). Only `pins.pin` writes, nothing here does.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import os
 from collections.abc import Iterable, Sequence
@@ -28,6 +27,10 @@ HASH_MAGIC = "|1|"
 DEFAULT_PORT = 22
 MAX_LINE = 16 * 1024
 """Characters of one line: an RSA-16384 key is 2.8 KiB, the rest is names."""
+
+
+MAX_REMEMBERED = 8192
+"""Names whose lines are remembered: those of a large inventory, with and without port."""
 
 
 class Outcome(StrEnum):
@@ -84,7 +87,8 @@ class Line:
     def matches(self, name: str) -> bool:
         """Does the names field mean `name` (lower case, `[host]:port` form included)? One ! match says no."""
         if self.patterns.startswith(HASH_MAGIC):
-            return _hash_matches(self.patterns, name)
+            salt, digest = _salt_and_digest(self.patterns)
+            return hmac.digest(salt, name.encode("utf-8"), "sha1") == digest
         found = False
         for pattern in self.patterns.lower().split(","):
             negated = pattern.startswith("!")
@@ -103,22 +107,67 @@ def lookup_name(host: str, port: int) -> str:
 
 def hash_name(name: str, salt: bytes) -> str:
     """`|1|salt|HMAC-SHA1(salt, name)`, OpenSSH's hashed form. SHA-1 only hides names here."""
-    digest = hmac.new(salt, name.encode("utf-8"), hashlib.sha1).digest()
+    digest = hmac.digest(salt, name.encode("utf-8"), "sha1")
     return (
         HASH_MAGIC + base64.b64encode(salt).decode("ascii") + "|" + base64.b64encode(digest).decode("ascii")
     )
 
 
-def _hash_matches(field_text: str, name: str) -> bool:
-    salt, digest = (decode_base64(part) for part in field_text[len(HASH_MAGIC) :].split("|"))
-    return hmac.compare_digest(hmac.new(salt, name.encode("utf-8"), hashlib.sha1).digest(), digest)
+def _salt_and_digest(field_text: str) -> tuple[bytes, bytes]:
+    """The two halves of a hashed name whose form was checked when it was read."""
+    salt, digest = field_text[len(HASH_MAGIC) :].split("|")
+    return decode_base64(salt), decode_base64(digest)
+
+
+class _Index:
+    """Finds the lines about a name without matching every pattern: a dial may not stop the reactor for it.
+
+    Names written out are looked up; hashes and wildcards are walked once per name and remembered.
+    """
+
+    __slots__ = ("_found", "_hashed", "_literal", "_patterns")
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._literal: dict[str, list[Line]] = {}
+        self._hashed: list[tuple[bytes, bytes, Line]] = []
+        self._patterns: list[Line] = []
+        self._found: dict[str, tuple[Line, ...]] = {}
+        for line in lines:
+            if line.patterns.startswith(HASH_MAGIC):
+                self._hashed.append((*_salt_and_digest(line.patterns), line))
+            elif any(char in line.patterns for char in "*?!"):
+                self._patterns.append(line)
+            else:
+                for name in set(line.patterns.lower().split(",")):
+                    self._literal.setdefault(name, []).append(line)
+
+    def about(self, name: str) -> tuple[Line, ...]:
+        """All lines that mean `name`, in no particular order."""
+        found = self._found.get(name)
+        if found is None:
+            raw = name.encode("utf-8")
+            hashed = [line for salt, want, line in self._hashed if hmac.digest(salt, raw, "sha1") == want]
+            matched = [line for line in self._patterns if line.matches(name)]
+            found = (*self._literal.get(name, ()), *hashed, *matched)
+            if len(self._found) >= MAX_REMEMBERED:
+                self._found.clear()
+            self._found[name] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class KnownHosts:
     """The lines of one or more known_hosts files; immutable, swapped whole at a reload."""
 
-    lines: tuple[Line, ...] = field(default=())
+    lines: tuple[Line, ...] = ()
+    # Made at the first question: `with_keys` in a loop over an inventory asks none.
+    _made: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def _index(self) -> _Index:
+        if not self._made:
+            self._made.append(_Index(self.lines))
+        return self._made[0]
 
     @classmethod
     def parse(cls, text: str, source: str = "known_hosts") -> Self:
@@ -181,7 +230,7 @@ class KnownHosts:
         pinned = [
             a for line in self._matching(wanted, Marker.NONE) for a in line.key.algorithms if a in plain
         ]
-        has_ca = any(True for _ in self._matching(wanted, Marker.CERT_AUTHORITY))
+        has_ca = bool(self._matching(wanted, Marker.CERT_AUTHORITY))
         order = (*certified, *pinned, *plain) if has_ca else (*pinned, *plain)
         return tuple(dict.fromkeys(order))
 
@@ -190,9 +239,12 @@ class KnownHosts:
         wanted = {lookup_name(name, port) for name in names}
         return tuple(dict.fromkeys(line.key for line in self._matching(wanted, Marker.NONE)))
 
-    def _matching(self, names: Iterable[str], marker: Marker) -> Iterable[Line]:
-        wanted = tuple(names)
-        return (line for line in self.lines if line.marker is marker and any(line.matches(n) for n in wanted))
+    def _matching(self, names: Iterable[str], marker: Marker) -> list[Line]:
+        """The lines with this marker about any of the names, as the files have them in order."""
+        found = {
+            id(line): line for name in names for line in self._index.about(name) if line.marker is marker
+        }
+        return sorted(found.values(), key=lambda line: line.number)
 
     def _revoked(self, names: Iterable[str], key: PublicKey, certificate: Certificate | None) -> bool:
         suspects = {key} if certificate is None else {key, certificate.signature_key}

@@ -286,6 +286,28 @@ def test_garbage_is_a_configuration_error(text: str) -> None:
             continue
 
 
+NAMES = ("web1", "web2", "a.example.com", "[web1]:2222")
+FIELDS = st.one_of(
+    st.sampled_from(NAMES).map(lambda name: hash_name(name, b"s" * 20)),
+    st.lists(
+        st.sampled_from((*NAMES, "WEB1", "web*", "!web2", "*", "*.example.com", "[web?]:*")),
+        min_size=1,
+        max_size=4,
+    ).map(",".join),
+)
+
+
+@given(st.lists(FIELDS, max_size=8))
+def test_the_index_finds_what_matching_every_line_finds(fields: list[str]) -> None:
+    hosts = known(*(f"{names} {ONE.line()}" for names in fields))
+    for name in (*NAMES, "other"):
+        for _again in range(2):
+            found = hosts._index.about(name)
+            assert sorted(line.number for line in found) == [
+                line.number for line in hosts.lines if line.matches(name)
+            ]
+
+
 @given(st.binary(max_size=120))
 def test_a_garbage_key_is_a_protocol_error(blob: bytes) -> None:
     with pytest.raises(ProtocolError):
