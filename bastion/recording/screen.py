@@ -185,7 +185,7 @@ class PlainText:
         if final in "KJ":
             if number == 0:
                 del line[column:]
-            else:
+            elif number <= 2:
                 line[:column] = " " * min(column, len(line))
                 if number == 2:
                     del line[column:]

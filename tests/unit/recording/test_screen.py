@@ -1,0 +1,216 @@
+"""What a recording may do to the terminal of whoever looks at it: show, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastion.recording.controls import LONGEST_SEQUENCE, ControlParser
+from bastion.recording.screen import LONGEST_LINE, DisplayFilter, PlainText
+
+
+def shown(data: bytes) -> str:
+    return DisplayFilter().feed(data)
+
+
+def text(data: bytes) -> str:
+    return PlainText().feed(data, final=True)
+
+
+DANGEROUS = {
+    "cursor position report (DSR)": b"\x1b[6n",
+    "private status report": b"\x1b[?6n",
+    "device attributes": b"\x1b[c",
+    "secondary device attributes": b"\x1b[>c",
+    "tertiary device attributes": b"\x1b[=c",
+    "terminal id": b"\x1bZ",
+    "answerback": b"\x05",
+    "request parameters": b"\x1b[x",
+    "title report": b"\x1b[21t",
+    "window size report": b"\x1b[18t",
+    "resize": b"\x1b[8;100;100t",
+    "iconify": b"\x1b[2t",
+    "mode query (DECRQM)": b"\x1b[?25$p",
+    "soft reset": b"\x1b[!p",
+    "xtversion": b"\x1b[>q",
+    "setting query (DECRQSS)": b"\x1bP$qm\x1b\\",
+    "termcap query": b"\x1bP+q544e\x1b\\",
+    "user-defined keys": b"\x1bP0;1|17/6964\x1b\\",
+    "title": b"\x1b]0;rm -rf\x07",
+    "title with ST": b"\x1b]2;x\x1b\\",
+    "font (OSC 50)": b"\x1b]50;?\x07",
+    "clipboard (OSC 52)": b"\x1b]52;c;cm0=\x07",
+    "colour query": b"\x1b]10;?\x07",
+    "palette": b"\x1b]4;1;?\x07",
+    "link": b"\x1b]8;;file:///etc\x07",
+    "notification": b"\x1b]9;hello\x07",
+    "iTerm2 (OSC 1337)": b"\x1b]1337;ReportCellSize\x07",
+    "APC": b"\x1b_Gi=1,a=q;AAAA\x1b\\",
+    "PM": b"\x1b^x\x1b\\",
+    "SOS": b"\x1bXx\x1b\\",
+    "screen's title": b"\x1bkx\x1b\\",
+    "mouse": b"\x1b[?1000h\x1b[?1006h\x1b[?1003;1015h",
+    "focus reports": b"\x1b[?1004h",
+    "bracketed paste": b"\x1b[?2004h",
+    "application cursor keys": b"\x1b[?1h",
+    "application keypad": b"\x1b=",
+    "key modes": b"\x1b[>4;2m\x1b[>1u\x1b[=1u\x1b[?u",
+    "132 columns": b"\x1b[?3h",
+    "keyboard lock": b"\x1b[2h",
+    "line feed mode": b"\x1b[20h",
+    "frozen display": b"\x1b[?2026h",
+    "scrollback erased": b"\x1b[3J\x1b[03J\x1b[?3J",
+    "mouse highlight": b"\x1b[1;2;3;4;5T",
+    "printer": b"\x1b[5i",
+    "tab stops": b"\x1b[3g\x1bH",
+    "cursor style": b"\x1b[3 q",
+    "left and right margins": b"\x1b[?69h\x1b[5;10s",
+    "checksum report": b"\x1b[1;1;1;1;1;1*y",
+    "8-bit CSI": b"\xc2\x9b6n",
+    "8-bit OSC": b"\xc2\x9d52;c;cm0=\x07",
+    "8-bit DCS": b"\xc2\x90$qm\xc2\x9c",
+    "bell, xon, xoff, del, nul": b"\x07\x11\x13\x7f\x00",
+    "huge repeat": b"\x1b[99999999999b\x1b[99999b",
+}
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_nothing_that_answers_or_acts_is_let_through(name: str) -> None:
+    data = DANGEROUS[name]
+    assert shown(b"a" + data + b"b") == "ab"
+    display = DisplayFilter()
+    assert "".join(display.feed(bytes([byte])) for byte in b"a" + data + b"b") == "ab"  # cut anywhere
+    assert text(b"a" + data + b"b") == "ab\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1b[1;31mred\x1b[0m",
+        b"\x1b[38:2::1:2:3mrgb",
+        b"\x1b[2J\x1b[H\x1b[10;20Hx\x1b[K",
+        b"\x1b[?1049h\x1b[?25l\x1b[1;20r\x1b[?25h\x1b[?1049l",
+        b"\x1b7\x1b8\x1b[s\x1b[u\x1bM\x1bD",
+        b"\x1b(0lqk\x1b(B\x0e\x0f",
+        b"\x1b[4h\x1b[4l\x1b[3@\x1b[2P\x1b[5X\x1b[L\x1b[M",
+        "naïve 東京 \U0001f600\r\n\t\b".encode(),
+    ],
+)
+def test_drawing_is_let_through_unchanged(data: bytes) -> None:
+    assert shown(data) == data.decode()
+
+
+def test_mixed_modes_keep_only_the_harmless_ones() -> None:
+    assert shown(b"\x1b[?25;1000;7;2004h") == "\x1b[?25;7h"
+
+
+def test_a_full_reset_becomes_a_clear_screen() -> None:
+    assert "\x1bc" not in shown(b"\x1bc") and shown(b"\x1bc").endswith("\x1b[H\x1b[2J")
+
+
+def test_controls_inside_a_sequence_are_obeyed_and_the_sequence_goes_on() -> None:
+    assert shown(b"\x1b[3\n1mx") == "\n\x1b[31mx"
+
+
+def test_cancel_ends_a_sequence_and_a_string() -> None:
+    assert shown(b"\x1b[31\x18mA\x1b]0;title\x1aB") == "mAB"
+
+
+def test_an_escape_inside_a_string_begins_a_new_sequence() -> None:
+    assert shown(b"\x1b]0;title\x1b[31mred") == "\x1b[31mred"
+
+
+def test_invalid_utf8_is_replaced_not_passed_on() -> None:
+    assert shown(b"a\x9b6nb\xff") == "a\ufffd6nb\ufffd"
+
+
+def test_a_sequence_longer_than_any_real_one_is_dropped_in_constant_memory() -> None:
+    parser = ControlParser()
+    assert parser.feed(b"\x1b[" + b"1;" * 100_000) == []
+    assert len(parser._held) <= LONGEST_SEQUENCE
+    assert [token.body for token in parser.feed(b"mok")] == ["ok"]
+
+
+def test_after_a_gap_a_cut_sequence_is_not_continued() -> None:
+    display = DisplayFilter()
+    display.feed(b"\x1b]0;never ends")
+    display.skip()
+    assert display.feed(b"$ ") == "$ "
+
+
+ALLOWED = re.compile(
+    "(?:[^\x00-\x1f\x7f-\x9f]|[\b\t\n\v\f\r\x0e\x0f]|\x1b[78DEM]|\x1b#8|\x1b[()][0AB]"
+    "|\x1b\\[[0-9;:]*[@A-HI-MPSTXZ`abdefmrsu]|\x1b\\[\\?[0-9;:]*[JK]|\x1b\\[4[hl]|\x1b\\[\\?[0-9;]*[hl])*"
+)
+
+fragments = st.lists(
+    st.one_of(
+        st.binary(max_size=6),
+        st.sampled_from(
+            [b"\x1b", b"\x1b[", b"\x1b]", b"\x1bP", b"\x1b\\", b"\xc2\x9b", b"\xc2\x9d", b"?", b"\x18"]
+        ),
+        st.sampled_from(list(DANGEROUS.values())),
+        st.text(alphabet="0123456789;:hlmnctpJKT", max_size=5).map(str.encode),
+    ),
+    max_size=20,
+)
+
+
+@given(fragments)
+def test_only_the_allow_list_ever_comes_out(parts: list[bytes]) -> None:
+    display = DisplayFilter()
+    out = "".join(display.feed(part) for part in parts)
+    assert ALLOWED.fullmatch(out), out
+    for mode in re.findall(r"\x1b\[\?([0-9;]*)[hl]", out):
+        assert set(mode.split(";")) <= {"5", "6", "7", "25", "47", "1047", "1048", "1049"}
+    assert out == shown(b"".join(parts))  # however it was cut
+
+
+def test_undo_brings_back_what_was_changed() -> None:
+    display = DisplayFilter()
+    assert "1049" not in display.undo() and "\x1b[0m" in display.undo() and "\x1b[?25h" in display.undo()
+    display.feed(b"\x1b[?1049h\x1b[?5h\x1b[4h\x1b[2;5r\x1b[?25l")
+    undone = display.undo()
+    for sequence in ("\x1b[?1049l", "\x1b[?5l", "\x1b[4l", "\x1b[r", "\x1b[?25h"):
+        assert sequence in undone
+    display.feed(b"\x1b[?1049l\x1b[?5l\x1b[4l\x1b[r")
+    assert "1049" not in display.undo() and "\x1b[r" not in display.undo()
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"one\r\ntwo\r\n", "one\ntwo\n"),
+        (b"\x1b[1;32mgreen\x1b[0m text", "green text\n"),
+        (b"lx\b\x1b[Ks -l\r\n", "ls -l\n"),
+        (b"50%\r100%\r\n", "100%\n"),
+        (b"long line\rshort\x1b[K\r\n", "short\n"),
+        (b"abc\x1b[2D\x1b[1PX\r\n", "aX\n"),
+        (b"ac\b\x1b[@b\r\n", "abc\n"),
+        (b"a\x1b[4Cb\x1b[2Gc\n", "ac   b\n"),
+        (b"keep\x1b[2Knew\n", "    new\n"),
+        (b"a\tb\n", "a\tb\n"),
+        (b"one\x1b[5;1Htwo", "one\ntwo\n"),
+        (b"caf\xc3", "caf\ufffd\n"),
+        (b"", ""),
+    ],
+)
+def test_text_is_what_was_left_on_the_line(data: bytes, lines: str) -> None:
+    assert text(data) == lines
+
+
+def test_a_line_without_end_is_given_out_in_pieces() -> None:
+    plain = PlainText()
+    out = "".join(plain.feed(b"x" * 10_000) for _ in range(20))
+    assert len(out) >= 200_000 - LONGEST_LINE - 10_000
+    assert out + plain.feed(b"", final=True) == "x" * 200_000 + ("\n" if len(out) < 200_000 else "")
+
+
+@given(fragments)
+def test_text_never_holds_a_control_but_tab_and_newline(parts: list[bytes]) -> None:
+    plain = PlainText()
+    out = "".join(plain.feed(part) for part in parts) + plain.feed(b"", final=True)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
