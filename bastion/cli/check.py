@@ -25,7 +25,7 @@ def _fault(error: ConfigError) -> Fault:
 
 
 def _exit_code(report: Report, strict: bool) -> int:
-    if report.config is None:
+    if not report.readable:
         return 2
     return 1 if report.errors or (strict and report.warnings) else 0
 

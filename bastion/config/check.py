@@ -30,8 +30,13 @@ RSA_HOST_KEY_BITS = 3072
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found. `config` is None when the file could not be read far enough to go on."""
+    """What a check found.
 
+    `readable` is False when the file is missing or no TOML; `config` is None when its options are not all
+    valid, and then nothing beyond them was looked at.
+    """
+
+    readable: bool
     config: Config | None
     errors: tuple[ConfigError, ...]
     warnings: tuple[ConfigError, ...]
@@ -40,13 +45,14 @@ class Report:
 def inspect(path: str | os.PathLike[str]) -> Report:
     """Check the configuration at `path` and all files it names. Never raises for what it finds."""
     problems = Problems()
+    opened = open_document(Path(path), Problems())
     config = load_into(path, problems)
-    if config is None:
-        return Report(None, tuple(problems.errors), ())
-    opened = open_document(config.file, Problems())
-    checked = _Check(config, opened[1] if opened is not None else Source(str(config.file)))
+    if config is None or opened is None:
+        return Report(opened is not None, None, tuple(problems.errors), ())
+    checked = _Check(config, opened[1])
     checked.run()
-    return Report(config, tuple(problems.errors) + tuple(checked.errors), tuple(checked.warnings))
+    errors = tuple(problems.errors) + tuple(checked.errors)
+    return Report(True, config, errors, tuple(checked.warnings))
 
 
 class _Check:

@@ -57,7 +57,7 @@ def test_a_broken_text_gives_what_was_understood():
 
 
 KEYS = st.text("ab-_1", min_size=1, max_size=3) | st.text(max_size=4).filter(lambda key: key.isprintable())
-LEAVES = st.integers(-9, 9) | st.booleans() | st.text('ab"\'#[]{}=,\\ \t\n', max_size=6)
+LEAVES = st.integers(-9, 9) | st.booleans() | st.text("ab\"'#[]{}=,\\ \t\n", max_size=6)
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=5
 )

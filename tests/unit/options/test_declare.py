@@ -1,3 +1,4 @@
+# ruff: noqa: RUF009 - `option` declares a field
 from dataclasses import dataclass
 
 import pytest
@@ -71,7 +72,12 @@ def test_a_section_looks_at_its_keys_together():
 
 def test_declarations_tell_what_was_declared():
     grace, idle, flags, inner, other = declarations(Outer)
-    assert (grace.required, grace.default_text, grace.scope, grace.help) == (True, "required", "restart", "How long.")
+    assert (grace.required, grace.default_text, grace.scope, grace.help) == (
+        True,
+        "required",
+        "restart",
+        "How long.",
+    )
     assert (idle.default_text, flags.default_text) == ('"off"', "[]")
     assert (inner.kind.section, other.kind.section, other.default_text) == (Inner, Inner, "not set")
 

@@ -27,8 +27,13 @@ def test_durations(value, seconds):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "5", "5 m", "-5s", "5M", "1h 30m", "1.5h", True, None, -1, float("inf"), float("nan"), 10**12, "9999999d", [], "٣s"]
-)  # fmt: skip
+    "value", ["", "5", "5 m", "-5s", "5M", "1h 30m", "1.5h", "9999999d", "٣s", True, None, []]
+)
+def test_what_is_no_duration_as_text(value):
+    assert "is not a duration" in reading(k.duration(), value)
+
+
+@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), 10**12])
 def test_what_is_no_duration(value):
     assert "is not a duration" in reading(k.duration(), value)
 
@@ -39,7 +44,9 @@ def test_durations_are_written_as_they_are_read(milliseconds):
     assert k.seconds_of(k.show_seconds(seconds)) == pytest.approx(seconds, abs=1e-6)
 
 
-@pytest.mark.parametrize(("value", "size"), [(0, 0), (4096, 4096), ("1 GiB", 1 << 30), ("64MiB", 64 << 20), ("1 B", 1)])
+@pytest.mark.parametrize(
+    ("value", "size"), [(0, 0), (4096, 4096), ("1 GiB", 1 << 30), ("64MiB", 64 << 20), ("1 B", 1)]
+)
 def test_sizes(value, size):
     assert reading(k.SIZE, value) == size
 
@@ -56,13 +63,20 @@ def test_sizes_are_written_as_they_are_read(size):
 
 @pytest.mark.parametrize(
     ("value", "host", "port"),
-    [("0.0.0.0:2222", "0.0.0.0", 2222), ("[::]:22", "::", 22), ("[2001:DB8::1]:1", "2001:db8::1", 1), ("gw:0", "gw", 0)],
+    [
+        ("0.0.0.0:2222", "0.0.0.0", 2222),
+        ("[::]:22", "::", 22),
+        ("[2001:DB8::1]:1", "2001:db8::1", 1),
+        ("gw:0", "gw", 0),
+    ],
 )
 def test_addresses(value, host, port):
     assert reading(k.ADDRESS, value) == k.Address(host, port)
 
 
-@pytest.mark.parametrize("value", ["2222", ":2222", "::1:22", "[::1]", "a:65536", "a b:1", "[x]:1", "a:-1", 22, "a:٢"])
+@pytest.mark.parametrize(
+    "value", ["2222", ":2222", "::1:22", "[::1]", "a:65536", "a b:1", "[x]:1", "a:-1", 22, "a:٢"]
+)
 def test_what_is_no_address(value):
     assert "is not an address" in reading(k.ADDRESS, value)
 

@@ -21,7 +21,12 @@ def refusal(policy, who, target, login=None, source="192.0.2.1", now=NOW, invent
 
 def test_a_rule_that_matches_gives_what_it_says():
     grant = grant_of(login="deploy")
-    assert (grant.id, grant.identity_name, grant.target.name, grant.login) == ("sess", "alice", "web1", "deploy")
+    assert (grant.id, grant.identity_name, grant.target.name, grant.login) == (
+        "sess",
+        "alice",
+        "web1",
+        "deploy",
+    )
     assert grant.verbs == {"shell", "exec", "sftp", "pty", "env", "forward-local"}
     assert grant.env == ("LANG", "LC_*", "COLORTERM", "GIT_PROTOCOL")
     assert grant.rules == ("all",)
@@ -191,7 +196,9 @@ def test_labels_select(labels, reached):
 def test_names_and_labels_must_both_match():
     policy = policy_of(FULL.replace('targets = ["*"]', 'targets = ["web?"]\nlabels = { env = "prod" }'))
     found = reachable(policy, inventory_of(), person("alice", "staff"))
-    assert [(entry.target.name, entry.logins) for entry in found] == [("web1", ("deploy", "alice", "postgres"))]
+    assert [(entry.target.name, entry.logins) for entry in found] == [
+        ("web1", ("deploy", "alice", "postgres"))
+    ]
 
 
 def test_an_alias_does_not_match_a_rule():

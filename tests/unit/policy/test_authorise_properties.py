@@ -37,7 +37,10 @@ RULE = st.fixed_dictionaries(
     },
 ).filter(lambda rule: "groups" in rule or "users" in rule)
 TARGET = st.fixed_dictionaries(
-    {"host": st.just("h.example.com"), "labels": st.fixed_dictionaries({"env": st.sampled_from(("prod", "stage"))})},
+    {
+        "host": st.just("h.example.com"),
+        "labels": st.fixed_dictionaries({"env": st.sampled_from(("prod", "stage"))}),
+    },
     optional={"logins": some(("deploy", "root", "alice"))},
 )
 SITUATION = st.fixed_dictionaries(
@@ -71,11 +74,17 @@ def simple_match(pattern, name):
     """Patterns of this file only: exact, one trailing star, or one question mark at the end."""
     if pattern.endswith("*"):
         return name.startswith(pattern[:-1])
-    return len(name) == len(pattern) and name.startswith(pattern[:-1]) if pattern.endswith("?") else pattern == name
+    return (
+        len(name) == len(pattern) and name.startswith(pattern[:-1])
+        if pattern.endswith("?")
+        else pattern == name
+    )
 
 
 def in_network(network, address):
-    return {"10.0.0.0/8": "10.0.0.1", "2001:db8::/32": "2001:db8::1", "192.0.2.1": "192.0.2.1"}[network] == address
+    return {"10.0.0.0/8": "10.0.0.1", "2001:db8::/32": "2001:db8::1", "192.0.2.1": "192.0.2.1"}[
+        network
+    ] == address
 
 
 def model(situation, login):
@@ -85,14 +94,17 @@ def model(situation, login):
     if target is None or (target.get("logins") and login not in target["logins"]):
         return given_verbs, matched
     for rule in situation["rules"]:
-        member = set(rule.get("groups", ())) & set(situation["groups"]) or situation["name"] in rule.get("users", ())
+        member = set(rule.get("groups", ())) & set(situation["groups"]) or situation["name"] in rule.get(
+            "users", ()
+        )
         logins = {situation["name"] if name == "{identity}" else name for name in rule["logins"]}
         if (
             member
             and login in logins
             and any(simple_match(pattern, situation["target"]) for pattern in rule["targets"])
             and rule.get("labels", target["labels"]).items() <= target["labels"].items()
-            and any(in_network(n, situation["source"]) for n in rule.get("sources", ())) >= ("sources" in rule)
+            and any(in_network(n, situation["source"]) for n in rule.get("sources", ()))
+            >= ("sources" in rule)
         ):
             given_verbs |= set(rule["verbs"])
             matched.append(rule)
@@ -113,7 +125,9 @@ def test_a_grant_is_never_more_than_the_union_of_the_matching_rules(situation):
         return
     assert situation["login"] in (None, grant.login)
     verbs, matched = model(situation, grant.login)
-    withheld = {verb for permit, lost in PERMIT_VERBS.items() if permit not in situation["permits"] for verb in lost}
+    withheld = {
+        verb for permit, lost in PERMIT_VERBS.items() if permit not in situation["permits"] for verb in lost
+    }
     assert grant.verbs == verbs - withheld
     assert grant.permits <= frozenset(situation["permits"])
     durations = [rule["max_duration"] for rule in matched if "max_duration" in rule]
@@ -143,7 +157,9 @@ def test_explain_agrees_with_authorise(situation):
 @given(SITUATION)
 def test_what_is_reachable_is_what_authorise_lets_through(situation):
     policy, inventory, who = build(situation)
-    found = {entry.target.name: entry.logins for entry in reachable(policy, inventory, who, situation["source"])}
+    found = {
+        entry.target.name: entry.logins for entry in reachable(policy, inventory, who, situation["source"])
+    }
     for name in NAMES:
         try:
             grant = authorise(policy, inventory, who, name, None, situation["source"], NOW)

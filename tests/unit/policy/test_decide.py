@@ -179,7 +179,11 @@ def test_other_spellings_of_loopback_are_refused_by_every_verb(host):
 )
 def test_ssh_servers_of_targets_are_refused_in_every_spelling(host, port):
     verdict = forward(decider(), host, port)
-    assert (verdict.allowed, verdict.reason, verdict.rule) == (False, PolicyReason.NESTED_SSH, decide.NESTED_SSH)
+    assert (verdict.allowed, verdict.reason, verdict.rule) == (
+        False,
+        PolicyReason.NESTED_SSH,
+        decide.NESTED_SSH,
+    )
 
 
 def test_the_targets_own_ssh_port_is_refused_wherever_it_is():
@@ -189,7 +193,9 @@ def test_the_targets_own_ssh_port_is_refused_wherever_it_is():
 
 
 def test_forward_goes_by_the_list_and_names_the_rule():
-    policy = rule('["forward"]', 'forward = ["cache:6379"]', "a") + rule('["forward"]', 'forward = ["db:5432"]', "b")
+    policy = rule('["forward"]', 'forward = ["cache:6379"]', "a") + rule(
+        '["forward"]', 'forward = ["db:5432"]', "b"
+    )
     assert forward(decider(policy), "db", 5432).rule == "b"
     assert forward(decider(policy), "DB.", 5432).allowed
     refused = forward(decider(policy), "db", 5433)
@@ -250,7 +256,9 @@ def test_a_forced_command_with_control_characters_is_not_shown():
 def test_a_remote_forward_is_bound_to_the_targets_loopback(host):
     body = TcpipForward(host, 8080).encode()
     assert decider().global_request(CLIENT, "tcpip-forward", body).rule == "one"
-    assert decider(NOTHING).global_request(CLIENT, "tcpip-forward", body).reason is PolicyReason.VERB_NOT_ALLOWED
+    assert (
+        decider(NOTHING).global_request(CLIENT, "tcpip-forward", body).reason is PolicyReason.VERB_NOT_ALLOWED
+    )
 
 
 @pytest.mark.parametrize("host", ["", "*", "0.0.0.0", "::", "10.0.0.1", "web1"])
@@ -275,8 +283,12 @@ def test_the_target_opens_only_what_was_asked_for():
 def test_a_forward_to_a_port_of_the_targets_choice_takes_any_port():
     asked = decider()
     asked.global_request(CLIENT, "tcpip-forward", TcpipForward("localhost", 0).encode())
-    assert ask_open(asked, "forwarded-tcpip", TcpipOpen("localhost", 40001, "::1", 5).encode(), TARGET).allowed
-    assert not ask_open(asked, "forwarded-tcpip", TcpipOpen("0.0.0.0", 40001, "::1", 5).encode(), TARGET).allowed
+    assert ask_open(
+        asked, "forwarded-tcpip", TcpipOpen("localhost", 40001, "::1", 5).encode(), TARGET
+    ).allowed
+    assert not ask_open(
+        asked, "forwarded-tcpip", TcpipOpen("0.0.0.0", 40001, "::1", 5).encode(), TARGET
+    ).allowed
 
 
 def test_a_refused_forward_invites_nothing():
@@ -299,7 +311,9 @@ def test_sockets_agents_and_displays_too_are_opened_only_when_asked_for():
     ask(asked, *REQUESTS["x11"])
     for kind, body in channels.items():
         assert ask_open(asked, kind, body, TARGET).allowed
-    asked.global_request(CLIENT, "cancel-streamlocal-forward@openssh.com", StreamlocalForward("/run/s").encode())
+    asked.global_request(
+        CLIENT, "cancel-streamlocal-forward@openssh.com", StreamlocalForward("/run/s").encode()
+    )
     kind = "forwarded-streamlocal@openssh.com"
     assert not ask_open(asked, kind, channels[kind], TARGET).allowed
     assert ask_open(asked, "direct-streamlocal@openssh.com", DirectStreamlocal("/run/s").encode()).allowed
@@ -313,7 +327,9 @@ def test_forwards_of_one_session_are_bounded():
     assert refused.reason is PolicyReason.CHANNEL_LIMIT
 
 
-@pytest.mark.parametrize("kind", ["session@openssh.com", "tun@openssh.com", "direct-tcpip\0", "", "forwarded-tcpip"])
+@pytest.mark.parametrize(
+    "kind", ["session@openssh.com", "tun@openssh.com", "direct-tcpip\0", "", "forwarded-tcpip"]
+)
 def test_unknown_channel_kinds_are_refused(kind):
     body = TcpipOpen("localhost", 80, "", 0).encode()
     assert ask_open(decider(), kind, body).reason is PolicyReason.UNKNOWN_CHANNEL_TYPE
@@ -352,7 +368,9 @@ def test_everything_that_the_relay_asks_about_can_be_allowed():
 
 
 NAMES = st.sampled_from([*CHANNEL_OPENS, *CHANNEL_REQUESTS, *GLOBAL_REQUESTS]) | st.text(max_size=12)
-HOSTS = st.text(max_size=20) | st.sampled_from(["localhost", "127.0.0.1", "web2", "10.1.0.2", "99999999999", "1.2.3.4.5"])
+HOSTS = st.text(max_size=20) | st.sampled_from(
+    ["localhost", "127.0.0.1", "web2", "10.1.0.2", "99999999999", "1.2.3.4.5"]
+)
 BODIES = st.binary(max_size=64) | st.builds(
     lambda host, port: TcpipOpen(host, port, "", 0).encode(), HOSTS, st.integers(0, 0xFFFFFFFF)
 )

@@ -10,7 +10,9 @@ def why(policy, who, target, login=None, source="192.0.2.1"):
 
 
 def failed(answer):
-    return {condition.what: condition.detail for condition in answer.traces[0].conditions if not condition.holds}
+    return {
+        condition.what: condition.detail for condition in answer.traces[0].conditions if not condition.holds
+    }
 
 
 def test_an_allowed_decision_names_the_login_and_the_rule():
@@ -64,7 +66,9 @@ def test_an_unknown_target_is_a_fault_with_the_nearest_name():
 
 
 def test_an_alias_is_a_fault_that_names_the_target():
-    assert ("targets", True, '"www" is an alias; rules name targets: "web1"') in findings(FULL.replace('"*"', '"www"'))
+    assert ("targets", True, '"www" is an alias; rules name targets: "web1"') in findings(
+        FULL.replace('"*"', '"www"')
+    )
 
 
 def test_what_matches_nothing_is_a_warning():
@@ -72,7 +76,9 @@ def test_what_matches_nothing_is_a_warning():
     no_label = FULL.replace('targets = ["*"]', 'labels = { env = "test" }')
     assert findings(no_label) == [("labels", False, "no target matches this rule")]
     no_login = FULL.replace('targets = ["*"]', 'targets = ["db1"]')
-    assert ("logins", False, '"deploy" is not among the logins of any target it matches') in findings(no_login)
+    assert ("logins", False, '"deploy" is not among the logins of any target it matches') in findings(
+        no_login
+    )
 
 
 def test_verbs_that_do_nothing_and_rules_for_everybody_are_warned_of():
@@ -85,7 +91,9 @@ def test_verbs_that_do_nothing_and_rules_for_everybody_are_warned_of():
 
 def test_a_rule_that_adds_nothing_is_warned_of_once():
     narrow = rule('["shell"]', name="narrow")
-    assert findings(FULL + narrow) == [("name", False, 'adds nothing: rule "all" (policy.toml:0) gives all of it')]
+    assert findings(FULL + narrow) == [
+        ("name", False, 'adds nothing: rule "all" (policy.toml:0) gives all of it')
+    ]
     assert [text.partition(":")[0] for _, _, text in findings(narrow + FULL)] == ["adds nothing"]
     twins = findings(narrow + narrow.replace("narrow", "twin"))
     assert twins == [("name", False, 'adds nothing: rule "narrow" (policy.toml:0) gives all of it')]

@@ -37,7 +37,9 @@ def test_a_star_never_matches_what_is_no_word(word):
         assert matches("*", word)
 
 
-@pytest.mark.parametrize("word", ["web1\n", "\nweb1", "web1\0", "", "web 1", "web1\u2028", "wéb1", "web1/", "a" * 254])
+@pytest.mark.parametrize(
+    "word", ["web1\n", "\nweb1", "web1\0", "", "web 1", "web1\u2028", "wéb1", "web1/", "a" * 254]
+)
 def test_odd_words_match_nothing(word):
     assert not any(matches(pattern, word) for pattern in ("*", "web*", "*1*", "????*", word or "*"))
 
@@ -71,7 +73,9 @@ def test_addresses_are_recognised_in_every_spelling(host, address):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.from_regex(r"\A(0x[0-9a-f]{1,8}|0[0-7]{0,10}|[1-9][0-9]{0,9})(\.(0x[0-9a-f]{1,3}|[0-9]{1,4})){0,3}\Z"))
+@given(
+    st.from_regex(r"\A(0x[0-9a-f]{1,8}|0[0-7]{0,10}|[1-9][0-9]{0,9})(\.(0x[0-9a-f]{1,3}|[0-9]{1,4})){0,3}\Z")
+)
 def test_ipv4_spellings_agree_with_the_c_library(host):
     try:
         expected = ipaddress.IPv4Address(socket.inet_aton(host))
@@ -89,7 +93,9 @@ def test_one_name_has_one_form():
 
 
 def test_what_is_neither_name_nor_address_counts_as_loopback():
-    assert all(is_loopback(host) for host in ("", "a b", "localhost", "x.localhost", "127.9", "::", "0", "::1%lo"))
+    assert all(
+        is_loopback(host) for host in ("", "a b", "localhost", "x.localhost", "127.9", "::", "0", "::1%lo")
+    )
     assert not any(is_loopback(host) for host in ("web1", "10.0.0.1", "2001:db8::1", "localhost.example.com"))
 
 

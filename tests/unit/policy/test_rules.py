@@ -121,7 +121,11 @@ def targets_fault(document):
         ({"a": {"host": "h", "kind": "sh"}}, "targets.a.kind", 'did you mean "ssh"'),
         ({"a": {"host": "h", "kind": "gateway", "logins": ["x"]}}, "targets.a.kind", "never logged in to"),
         ({"a": {"host": "h", "labels": {"env": 1}}}, "targets.a.labels.env", "must be a string"),
-        ({"a": {"host": "h"}, "b": {"host": "i", "aliases": ["a"]}}, "targets.b.aliases[1]", "already a name"),
+        (
+            {"a": {"host": "h"}, "b": {"host": "i", "aliases": ["a"]}},
+            "targets.b.aliases[1]",
+            "already a name",
+        ),
         ({"a": {"host": "h", "aliases": ["b"]}, "b": {"host": "i"}}, "targets.b", "already a name"),
         ({"a": 1}, "targets.a", "must be a table"),
     ],
@@ -134,7 +138,12 @@ def test_each_fault_of_the_inventory_names_its_key(table, key, problem):
 
 def test_an_inventory_finds_by_every_name_and_knows_its_ssh_servers():
     inventory = parse_targets(
-        {"targets": {"a": {"host": "A.Example.com.", "aliases": ["b"]}, "c": {"host": "::FFFF:10.0.0.1", "port": 2}}},
+        {
+            "targets": {
+                "a": {"host": "A.Example.com.", "aliases": ["b"]},
+                "c": {"host": "::FFFF:10.0.0.1", "port": 2},
+            }
+        },
         Source("t"),
     )
     assert [target.name for target in inventory] == ["a", "c"]

@@ -66,7 +66,10 @@ def person(
 
 
 def grant_of(
-    policy: str = FULL, target: str = "web1", login: str | None = None, restrictions: Restrictions | None = None
+    policy: str = FULL,
+    target: str = "web1",
+    login: str | None = None,
+    restrictions: Restrictions | None = None,
 ) -> Grant:
     """A grant of alice in group staff."""
     alice = person("alice", "staff", restrictions=restrictions)

@@ -1,0 +1,175 @@
+import os
+
+import pytest
+
+from bastion.config.check import inspect
+
+
+def told(found, site):
+    return [str(error).replace(f"{site.folder}/", "") for error in found]
+
+
+def errors(site):
+    return told(inspect(site.config).errors, site)
+
+
+def warnings(site):
+    report = inspect(site.config)
+    assert told(report.errors, site) == []
+    return told(report.warnings, site)
+
+
+def only_error(site):
+    (found,) = errors(site)
+    return found
+
+
+def test_a_sound_site_has_no_findings(site):
+    report = inspect(site.config)
+    assert (report.errors, report.warnings) == ((), ())
+    assert report.config is not None
+
+
+def test_what_cannot_be_read_stops_the_check(site):
+    site.config.unlink()
+    report = inspect(site.config)
+    assert (report.config, report.readable) == (None, False)
+    assert len(report.errors) == 1
+    site.write("bastion.toml", "[listen]\nport = 22\n")
+    report = inspect(site.config)
+    assert (report.config, report.readable) == (None, True)
+
+
+PAIRS = [
+    ("login CA", "upstream CA", "upstream_ca"),
+    ("login CA", "front host CA", "front_host_ca"),
+    ("login CA", "target host CA", "host_ca"),
+    ("host key of the gateway", "login CA", "host_key"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "name"), PAIRS)
+def test_the_login_ca_is_no_other_authority(site, one, other, name):
+    site.write("login_ca.pub", site.keys[name].public.line("not the login CA") + "\n")
+    assert f"({one}) and " in only_error(site)
+    assert f"({other}) are the same key SHA256:" in only_error(site)
+
+
+def test_the_other_authorities_differ_too(site):
+    site.edit('key = "front_host_ca"', 'key = "upstream_ca"')
+    assert "(upstream CA) and upstream_ca (front host CA)" in only_error(site)
+    site.edit('key = "upstream_ca"\n[directory]', 'key = "front_host_ca"\n[directory]')
+    site.write("known_hosts", f"@cert-authority * {site.keys['upstream_ca'].public.line()}\n")
+    assert "(upstream CA) and known_hosts:1 (target host CA)" in only_error(site)
+    site.write("known_hosts", f"@cert-authority * {site.keys['front_host_ca'].public.line()}\n")
+    assert "(front host CA) and known_hosts:1 (target host CA)" in only_error(site)
+
+
+def test_a_pinned_host_key_is_no_authority(site):
+    site.write("known_hosts", f"web1.example.com {site.keys['upstream_ca'].public.line()}\n")
+    assert errors(site) == []
+
+
+@pytest.mark.parametrize("name", ["host_key", "upstream_ca", "front_host_ca"])
+def test_private_keys_open_to_others_are_refused(site, name):
+    os.chmod(site.folder / name, 0o640)
+    assert "private key is open to others (mode 0640)" in only_error(site)
+    (site.folder / name).unlink()
+    assert "cannot be read" in only_error(site)
+
+
+@pytest.mark.parametrize(
+    "name", ["bastion.toml", "targets.toml", "policy.toml", "known_hosts", "login_ca.pub"]
+)
+def test_files_that_decide_must_not_be_writable_by_others(site, name):
+    os.chmod(site.folder / name, 0o664)
+    assert f"{name} can be written by others (mode 0664)" in only_error(site)
+
+
+def test_the_embedded_directory_is_read(site):
+    site.write("users.toml", "[users.Alice]\n", 0o600)
+    assert "users.Alice" in only_error(site)
+    site.write("users.toml", "[users.alice]\n", 0o644)
+    assert "users.toml" in only_error(site)
+
+
+def test_places_to_write_to_must_be_there(site):
+    (site.folder / "recordings").rmdir()
+    site.edit('file = "audit.jsonl"', 'file = "logs/audit.jsonl"')
+    assert errors(site) == [
+        "bastion.toml:19: recording.directory: recordings is no folder (allowed: mkdir -m 700 recordings)",
+        "bastion.toml:21: audit.file: logs is no folder",
+    ]
+    (site.folder / "logs").mkdir()
+    (site.folder / "recordings").mkdir()
+    os.chmod(site.folder / "recordings", 0o777)
+    assert "recordings can be written by others (mode 0777)" in only_error(site)
+
+
+def test_one_host_key_of_each_type(site):
+    site.make_key("second")
+    site.edit('files = ["host_key"]', 'files = ["host_key", "second"]')
+    assert "second and host_key are both ssh-ed25519" in only_error(site)
+
+
+def test_every_target_can_be_logged_in_to_and_verified(site):
+    site.edit('key = "upstream_ca"\negress = ["192.0.2.10"]', "")
+    site.edit('known_hosts = "known_hosts"\n', "")
+    found = errors(site)
+    assert [error.partition(" (")[0] for error in found] == [
+        "targets.toml:1: targets.web1: there is no way to log in: no key_file and no upstream CA",
+        "targets.toml:1: targets.web1: its host key can never be verified: no known_hosts and no host_keys",
+        "targets.toml:3: targets.db1: there is no way to log in: no key_file and no upstream CA",
+        "targets.toml:3: targets.db1: its host key can never be verified: no known_hosts and no host_keys",
+    ]
+
+
+def test_a_gateway_target_needs_neither(site):
+    site.write(
+        "targets.toml", '[targets.web1]\nhost = "web1"\n[targets.db1]\nhost = "edge"\nkind = "gateway"\n'
+    )
+    site.edit('key = "upstream_ca"\negress = ["192.0.2.10"]', "")
+    assert only_error(site).startswith("targets.toml:1: targets.web1: there is no way to log in")
+
+
+def test_keys_of_targets_are_read(site):
+    text = '[targets.web1]\nhost = "web1"\nkey_file = "web1_key"\nhost_keys = ["ssh-ed25519 AAAA"]\n'
+    site.write("targets.toml", text)
+    found = errors(site)
+    assert found[0].startswith("targets.toml:3: targets.web1.key_file: web1_key: cannot be read")
+    assert found[1].startswith("targets.toml:4: targets.web1.host_keys: ")
+    site.make_key("web1_key")
+    site.write("targets.toml", text.replace("ssh-ed25519 AAAA", site.keys["host_key"].public.line()))
+    assert errors(site) == []
+
+
+def test_faults_of_policy_beside_inventory_name_rule_and_line(site):
+    site.write("policy.toml", (site.folder / "policy.toml").read_text().replace('"web1"', '"wbe1"'))
+    assert only_error(site) == (
+        'policy.toml:2: rule staff: targets: no target "wbe1", did you mean "web1"? '
+        "(allowed: a name in the inventory or a pattern)"
+    )
+
+
+def test_what_is_doubtful_is_a_warning(site):
+    site.edit('egress = ["192.0.2.10"]\n', "")
+    site.edit('directory = "recordings"', 'directory = "recordings"\nmode = "off"')
+    site.write("targets.toml", '[targets.web1]\nhost = "web1"\nrecording = "off"\n')
+    site.write("policy.toml", "")
+    (site.folder / "known_hosts").unlink()
+    keys = [line.split(": ")[1] for line in warnings(site)]
+    assert keys == [
+        "upstream_ca.egress", "targets.known_hosts", "targets.web1.recording", "recording.mode", "policy.file",
+    ]  # fmt: skip
+
+
+def test_ldap_in_clear_is_doubtful_and_its_secret_is_read(site):
+    site.edit(
+        "[targets]",
+        '[directory.ldap]\nservers = ["ldap://127.0.0.1"]\nuser_base = "dc=example"\nallow_plaintext = true\n'
+        'bind_dn = "cn=x,dc=example"\nbind_password_file = "secret"\n[targets]',
+    )
+    assert "secret" in only_error(site)
+    site.write("secret", "hidden\n", 0o600)
+    assert any("in clear" in line for line in warnings(site))
+    assert "hidden" not in repr(inspect(site.config))

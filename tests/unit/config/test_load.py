@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+
+from bastion.config import Config, load
+from bastion.errors import ConfigError
+from bastion.options.kinds import Address
+
+
+def errors(site):
+    with pytest.raises(ConfigError) as caught:
+        load(site.config)
+    return str(caught.value).replace(f"{site.folder}/", "").splitlines()
+
+
+def test_a_configuration_is_one_value_with_its_defaults(site):
+    config = load(site.config)
+    assert isinstance(config, Config)
+    assert config.listen.addresses == (Address("0.0.0.0", 2222),)
+    assert (config.limits.login_grace, config.limits.max_duration, config.limits.idle) == (
+        60.0,
+        43200.0,
+        None,
+    )
+    assert str(config.limits.startups) == "100:30:1000"
+    assert config.recording.directory == site.folder / "recordings"
+    assert config.directory.ldap is None
+    assert [target.name for target in config.inventory] == ["web1", "db1"]
+    assert [rule.name for rule in config.rules.rules] == ["staff"]
+    assert config.rules.rules[0].origin == f"{site.folder}/policy.toml:2"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.limits = None  # type: ignore[misc]
+
+
+def test_limits_reach_the_policy(site):
+    site.edit("[audit]", '[limits]\nmax_duration = "1h"\nidle = "5m"\nmax_auth_age = "off"\n[audit]')
+    defaults = load(site.config).rules.defaults
+    assert (defaults.max_duration, defaults.idle, defaults.max_auth_age) == (3600.0, 300.0, None)
+
+
+def test_a_reload_is_another_value(site):
+    before = load(site.config)
+    site.write("policy.toml", "")
+    assert load(site.config).rules.rules == ()
+    assert len(before.rules.rules) == 1
+
+
+def test_all_faults_of_all_files_are_told_at_once(site):
+    site.edit("[audit]", '[limts]\n[limits]\nlogin_grace = "soon"\n[audit]')
+    site.write("policy.toml", '[[rule]]\nname = "x"\n')
+    found = errors(site)
+    assert found[0].startswith('bastion.toml:20: limts: unknown key "limts", did you mean "limits"?')
+    assert found[1].startswith("bastion.toml:22: limits.login_grace: 'soon' is not a duration")
+    assert '"30s", "15m"' in found[1]
+
+
+def test_faults_of_targets_and_policy_are_told_together(site):
+    site.write("targets.toml", "[targets.web1]\n")
+    site.write("policy.toml", "[[rule]]\nname = 1\n")
+    found = errors(site)
+    assert found[0].startswith("targets.toml:1: targets.web1.host: is required")
+    assert found[1].startswith("policy.toml:2: rule[1].name: must be a string")
+
+
+def test_a_missing_section_and_a_missing_directory_are_faults(site):
+    site.edit('[audit]\nfile = "audit.jsonl"\n', "")
+    site.edit('embedded = "users.toml"', "")
+    found = errors(site)
+    assert found[0].startswith("bastion.toml:11: directory: needs embedded or ldap")
+    assert found[1].startswith("bastion.toml: audit: is required")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [("a = \n", 1, "is not TOML"), ("\n\na = 1\na = 2", 4, "is not TOML"), ("[x", 1, "is not TOML")],
+)
+def test_what_is_not_toml_names_the_line(site, text, line, problem):
+    site.write("bastion.toml", text)
+    (found,) = errors(site)
+    assert found.startswith(f"bastion.toml:{line}: {problem}")
+
+
+def test_files_that_cannot_be_read_are_named_at_the_key(site):
+    (site.folder / "policy.toml").unlink()
+    (found,) = errors(site)
+    assert found == "bastion.toml:17: policy.file: policy.toml cannot be read: No such file or directory"
+    (site.folder / "bastion.toml").write_bytes(b"\xff")
+    assert errors(site) == ["bastion.toml: is not UTF-8 at byte 0"]
+    (site.folder / "bastion.toml").unlink()
+    assert errors(site) == ["bastion.toml: cannot be read: No such file or directory"]
+
+
+def test_windows_line_ends_do_not_shift_lines(site):
+    text = site.config.read_text().replace('"host_key"', "1").replace("\n", "\r\n")
+    site.config.write_bytes(text.encode())
+    assert errors(site)[0].startswith("bastion.toml:3: host_keys.files[1]")
+
+
+def test_ldap_is_a_section_of_its_own(site):
+    site.edit(
+        "[targets]",
+        '[directory.ldap]\nservers = ["ldaps://ldap.example.org"]\nuser_base = "ou=people,dc=example"\n[targets]',
+    )
+    ldap = load(site.config).directory.ldap
+    assert ldap is not None and str(ldap.servers[0]) == "ldaps://ldap.example.org:636"
