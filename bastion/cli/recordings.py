@@ -64,7 +64,10 @@ def _configured(config: Path | None) -> Path:
 
 def find_session(store: Store, prefix: str) -> SessionEntry:
     """The one session whose id begins with `prefix`; ends the command when there is none or more than one."""
-    found = store.find(prefix.strip().lower())
+    try:
+        found = store.find(prefix.strip().lower())
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
     if not found:
         fail(f"no session {prefix}", 1)
     if len(found) > 1:

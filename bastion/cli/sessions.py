@@ -45,7 +45,10 @@ def sessions(
     """
     store = open_store(config, recordings)
     start = None if since is None else parse_since(since, SystemClock().time())
-    chosen = _matching(store.sessions(start), user, target, live)
+    try:
+        chosen = list(_matching(store.sessions(start), user, target, live))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
     if as_json:
         write_json([document(entry) for entry in chosen])
         return

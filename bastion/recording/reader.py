@@ -111,7 +111,7 @@ class Reader:
             if head.sequence < expected:
                 self._damaged(position, f"block {head.sequence} stands where {expected} should")
             else:
-                if head.sequence > expected and not _ends_failed(head, payload):
+                if head.sequence > expected and not self._was_never_forwarded(head):
                     self._damaged(position, f"{head.sequence - expected} blocks before this one are missing")
                 expected = head.sequence + 1
                 yield from self._events(position, head, payload)
@@ -152,6 +152,17 @@ class Reader:
                 return Tail(None, head.time_us, head.seen)
             place = data.rfind(self._sync, 0, place + SYNC_SIZE - 1)
         return Tail(None, 0, 0)
+
+    def _was_never_forwarded(self, head: Head) -> bool:
+        """Blocks are missing before this one because the disk refused them: the session ended there.
+
+        They were not forwarded either, so nothing that anybody saw is missing. Only the last two blocks may
+        follow such a failure: what a gap still held, and the end block.
+        """
+        totals = self.tail().totals
+        if totals is None or totals.reason != EndReason.RECORDER_FAILED:
+            return False
+        return head.sequence >= totals.blocks - 2
 
     def _end(self, position: int, head: Head) -> Totals | None:
         payload = self._payload(position, head) if head.type is BlockType.END else None
@@ -258,13 +269,3 @@ class Reader:
 
     def _damaged(self, offset: int, text: str) -> None:
         self.damage.append(Damage(offset, text))
-
-
-def _ends_failed(head: Head, payload: bytes | None) -> bool:
-    """An end block after a failed write: the blocks before it were never forwarded, so nothing is missing."""
-    if head.type is not BlockType.END or payload is None:
-        return False
-    try:
-        return Totals.from_document(parse_json(payload)).reason == EndReason.RECORDER_FAILED
-    except FormatError:
-        return False

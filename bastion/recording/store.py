@@ -25,7 +25,7 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import FormatError, Header, is_session_id
 from bastion.recording.reader import Reader
 from bastion.recording.recorder import Recorder
-from bastion.recording.writer import Space, Syncer, Writer
+from bastion.recording.writer import SYNC_SECONDS, Space, Syncer, Writer
 
 SUFFIX = ".rec"
 
@@ -81,13 +81,14 @@ class Store:
         *,
         disk_floor_bytes: int = DEFAULT_DISK_FLOOR,
         clock: Clock | None = None,
+        sync_seconds: float = SYNC_SECONDS,
         on_sync_failed: Callable[[Writer], None] | None = None,
     ) -> None:
         """`on_sync_failed` is called in the syncing thread with a writer that the disk has refused."""
         self.directory: Final = Path(directory)
         self._clock: Clock = clock or SystemClock()
         self._space = Space(self.directory, disk_floor_bytes)
-        self._syncer = Syncer(self._clock, self._space, on_sync_failed)
+        self._syncer = Syncer(self._clock, self._space, sync_seconds, on_sync_failed)
 
     # -- writing
 

@@ -24,7 +24,8 @@ from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording.bulk import Bytes
 
-# What a power loss may take. Also how often free space is looked at when nobody writes much.
+# What a power loss may take, unless configured otherwise. Also how often free space is looked at when nobody
+# writes much.
 SYNC_SECONDS = 1.0
 
 # Free space is asked for again after this many bytes by one writer: a statvfs (1 us) per 4 MiB is not seen.
@@ -197,17 +198,24 @@ def _reason(error: OSError, otherwise: RecorderReason) -> RecorderReason:
 
 
 class Syncer:
-    """One thread for all writers of a store: every SYNC_SECONDS it syncs what was written, looks at the free
-    space, and closes files whose sessions have ended (at once).
+    """One thread for all writers of a store: every `interval` seconds it syncs what was written and looks at
+    the free space, and it closes files whose sessions have ended at once.
 
     Writers are added and retired in the reactor's thread, synced and released here, so no fd is closed under
     a running fsync and the reactor never waits for the disk's flush.
     """
 
-    def __init__(self, clock: Clock, space: Space, on_sync_failed: Callable[[Writer], None] | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        space: Space,
+        interval: float,
+        on_sync_failed: Callable[[Writer], None] | None,
+    ) -> None:
         self.failures: Counter[RecorderReason] = Counter()
         self._clock = clock
         self._space = space
+        self._interval = interval
         self._on_sync_failed = on_sync_failed
         self._writers: dict[Writer, None] = {}
         self._retired: list[Writer] = []
@@ -268,7 +276,7 @@ class Syncer:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(SYNC_SECONDS)
+            self._wake.wait(self._interval)
             self._wake.clear()
             self._idle_since = self._clock.monotonic()
             self._busy = True
