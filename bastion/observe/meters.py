@@ -154,7 +154,6 @@ AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
 # Bucket bounds in seconds. Handshake and dial phases run from a loopback millisecond to the 20 s dial limit.
 PHASE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-SYNC_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 # The families.
@@ -240,9 +239,6 @@ RECORDER_GAP_BYTES: Final = _counter(
     "recorder_gap_bytes_total",
     "Bulk bytes relayed but left out by the recording rate rule, each in a gap record.",
 )
-RECORDER_SYNC_SECONDS: Final = _histogram(
-    "recorder_fsync_seconds", "Time one fsync of a recording took.", buckets=SYNC_BUCKETS
-)
 RECORDER_UNSYNCED_SECONDS: Final = _gauge(
     "recorder_unsynced_seconds",
     "Age of the oldest recorded byte that no fsync has covered yet.",
@@ -264,7 +260,6 @@ LDAP_FAILURES: Final = _counter(
     Label("operation", LDAP_OPERATIONS),
     Label("error", LDAP_ERRORS),
 )
-LDAP_POOL_SIZE: Final = _gauge("ldap_pool_threads", "Threads that may talk to the directory.")
 LDAP_POOL_IN_USE: Final = _gauge("ldap_pool_in_use", "Directory threads busy now.")
 LDAP_POOL_STUCK: Final = _gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
 LAG_SECONDS: Final = _histogram(

@@ -1,0 +1,110 @@
+"""The documents say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bastion.cli.main import COMMANDS
+from bastion.cli.story import SENTENCES
+from bastion.observe.meters import PREFIX, Meters
+from tests.unit.cli.test_explain import written_events
+from tests.unit.test_layers import LAYERS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def rows(text):
+    """The cells of every table row, without their backquotes; `a \\| b` stays one cell."""
+    for line in text.splitlines():
+        if line.startswith("|") and not set(line) <= set("|- "):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def words(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_package_is_in_the_room_plan():
+    packages = {path.parent.name for path in (ROOT / "bastion").glob("*/__init__.py")}
+    planned = {name.split(".")[0] for name in LAYERS}
+    assert packages <= planned
+    described = {word.rstrip("/") for row in rows(read("docs/architecture.md")) for word in words(row[0])}
+    assert packages <= described, "every package has a row that says what is in it"
+
+
+def test_every_metric_is_documented_as_it_is():
+    documented = {
+        words(row[0])[0]: (row[1], words(row[2]), row[3])
+        for row in rows(read("docs/metrics.md"))
+        if len(row) == 4 and words(row[0])
+    }
+    declared = {
+        PREFIX + f.name: (str(f.kind), [label.name for label in f.labels], f.help) for f in Meters().families
+    }
+    assert documented == declared
+
+
+def test_the_values_of_labels_are_documented():
+    documented = {name: set(words(row[1])) for row in rows(read("docs/metrics.md")) for name in words(row[0])}
+    for family in Meters().families:
+        for label in family.labels:
+            if label.name in {
+                "method",
+                "door",
+                "kind",
+                "direction",
+                "phase",
+                "outcome",
+                "operation",
+                "error",
+            }:
+                assert documented[label.name] == set(label.values)
+
+
+def test_every_audit_event_is_documented():
+    documented = {words(row[0])[0] for row in rows(read("docs/audit.md")) if words(row[0])}
+    assert documented == set(SENTENCES)
+    assert set(written_events()) <= documented
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command):
+    assert f"`bastion {command}`" in read("README.md")
+
+
+def test_every_dependency_is_explained():
+    setup = read("setup.cfg")
+    required = setup.partition("install_requires =")[2].partition("[options.packages")[0]
+    names = re.findall(r"^    ([A-Za-z0-9_.-]+)", required, re.MULTILINE)
+    explained = read("docs/dependencies.md").lower()
+    assert names and all(name.lower() in explained for name in names)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_commands_in_the_documents_exist(path):
+    for command in re.findall(
+        r"(?:^|[`$/ ])bastion ([a-z][a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        assert command in COMMANDS or command in NOT_COMMANDS, f"{path.name}: bastion {command}"
+
+
+# Words that follow the name of the product in a sentence.
+NOT_COMMANDS = {"is"}
+
+
+def test_a_changelog_fragment_has_a_kind():
+    for path in (ROOT / "changelog.d").glob("*.md"):
+        assert re.fullmatch(r"[a-z0-9-]+\.(added|changed|fixed|security)\.md", path.name)
+        assert path.read_text(encoding="utf-8").strip()

@@ -1,0 +1,194 @@
+"""Imports point down only: the code, walked against the room plan in docs/architecture.md."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAN = ROOT / "docs" / "architecture.md"
+
+# Who may import the reactor: the two modules that build everything. Everybody else is given it.
+REACTOR_ALLOWED = {"bastion.app", "bastion.__main__"}
+
+# What pure code (L0 and L1) may not import: I/O, time, threads, chance and logging.
+IMPURE = {
+    "asyncio", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "pty", "random",
+    "select", "selectors", "shutil", "signal", "socket", "socketserver", "ssl", "subprocess", "tempfile",
+    "termios", "threading", "time", "twisted", "urllib", "zope",
+}  # fmt: skip
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval"}
+IMPURE_METHODS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "datetime.datetime.now"}
+IMPURE_ALLOWED = {"bastion.clock": {"time"}}
+
+
+def read_plan(text: str) -> tuple[dict[str, int], set[tuple[str, str]]]:
+    """(module or package -> layer, allowed pairs of rooms in one layer), from the document's two blocks."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    layers: dict[str, int] = {}
+    for line in next(body for kind, body in blocks if kind == "rooms").splitlines():
+        names, _, _ = line[2:].partition(" - ")
+        assert re.match(r"L\d  ", line), f"not a line of the room plan: {line!r}"
+        for name in names.split():
+            assert name not in layers, f"{name} is twice in the room plan"
+            layers[name] = int(line[1])
+    sideways = set()
+    for line in next(body for kind, body in blocks if kind == "sideways").splitlines():
+        left, arrow, right = line.split(" - ")[0].split()
+        assert arrow == "->"
+        sideways.add((left, right))
+    return layers, sideways
+
+
+LAYERS, SIDEWAYS = read_plan(PLAN.read_text(encoding="utf-8"))
+
+
+def layer_of(module: str, layers: dict[str, int]) -> int | None:
+    """The layer of the longest planned name that `module` is or lies in; the bare package is below all."""
+    parts = module.removeprefix("bastion").lstrip(".").split(".")
+    if parts == [""]:
+        return -1
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if name in layers:
+            return layers[name]
+    return None
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported(tree: ast.AST, module: str, is_package: bool, known: set[str]) -> Iterator[tuple[int, str]]:
+    """(line, absolute module) of every import anywhere in `tree`, in functions and TYPE_CHECKING too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                keep = len(parts) - node.level + (1 if is_package else 0)
+                base = ".".join([*parts[:keep], *([base] if base else [])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield node.lineno, full if full in known or base == "twisted.internet" else base
+
+
+def faults(module: str, source: str, is_package: bool, known: set[str]) -> list[str]:
+    """Every rule that one module breaks, as lines `module:line: what`."""
+    tree = ast.parse(source)
+    own = layer_of(module, LAYERS)
+    found = [] if own is not None else [f"{module}: not in the room plan of docs/architecture.md"]
+    own = 0 if own is None else own
+    for line, name in imported(tree, module, is_package, known):
+        where = f"{module}:{line}"
+        if name.startswith("twisted.internet.reactor") and module not in REACTOR_ALLOWED:
+            found.append(f"{where}: imports the reactor")
+        top = name.split(".")[0]
+        if top == "bastion":
+            found.extend(f"{where}: {fault}" for fault in direction(module, own, name))
+        elif own <= 1 and top in IMPURE and top not in IMPURE_ALLOWED.get(module, set()):
+            found.append(f"{where}: layer {own} is pure and imports {top}")
+    if own <= 1:
+        found.extend(impure_calls(module, tree))
+    return found
+
+
+def direction(module: str, own: int, name: str) -> list[str]:
+    other = layer_of(name, LAYERS)
+    if other is None or other < own:
+        return []
+    if other > own:
+        return [f"layer {own} imports upward: {name} is layer {other}"]
+    rooms = room_of(module), room_of(name)
+    if rooms[0] != rooms[1] and rooms not in SIDEWAYS:
+        return [f"imports sideways: {rooms[0]} -> {rooms[1]} is not listed in docs/architecture.md"]
+    return []
+
+
+def impure_calls(module: str, tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func
+            if isinstance(called, ast.Name) and called.id in IMPURE_CALLS:
+                yield f"{module}:{node.lineno}: pure code calls {called.id}()"
+            elif ast.unparse(called) in IMPURE_METHODS:
+                yield f"{module}:{node.lineno}: pure code calls {ast.unparse(called)}()"
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted((ROOT / "bastion").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def test_imports_point_down_only():
+    found = []
+    for module, path in MODULES.items():
+        source = path.read_text(encoding="utf-8")
+        found += faults(module, source, path.name == "__init__.py", set(MODULES))
+    assert found == [], "\n" + "\n".join(found)
+
+
+def test_every_planned_room_exists():
+    missing = [name for name in LAYERS if f"bastion.{name}" not in MODULES]
+    assert missing == [], "in the room plan of docs/architecture.md but not in bastion/"
+
+
+def test_every_sideways_pair_is_used():
+    used = set()
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for _, name in imported(tree, module, path.name == "__init__.py", set(MODULES)):
+            if name.startswith("bastion.") and layer_of(name, LAYERS) == layer_of(module, LAYERS):
+                used.add((room_of(module), room_of(name)))
+    assert sorted(SIDEWAYS - used) == [], "listed as sideways in docs/architecture.md but not used"
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("bastion.wire.data", "from bastion.relay import relay", "upward"),
+        ("bastion.wire.data", "import bastion.session", "upward"),
+        ("bastion.wire.data", "from .. import session", "upward"),
+        ("bastion.wire.data", "def f():\n    from bastion.ssh import transport", "upward"),
+        ("bastion.observe.meters", "from bastion.observe import exporter", "upward"),
+        ("bastion.ssh.transport", "from bastion.ca import upstream", "sideways"),
+        ("bastion.wire.data", "import os", "pure"),
+        ("bastion.policy.rules", "from time import sleep", "pure"),
+        ("bastion.policy.rules", "from twisted.internet.defer import Deferred", "pure"),
+        ("bastion.wire.data", "open('x')", "open()"),
+        ("bastion.wire.data", "from datetime import datetime\ndatetime.now()", "datetime.now()"),
+        ("bastion.session.session", "def f():\n    from twisted.internet import reactor", "reactor"),
+        ("bastion.session.session", "import twisted.internet.reactor", "reactor"),
+        ("bastion.cli.main", "from twisted.internet.reactor import callLater", "reactor"),
+        ("bastion.nowhere.x", "pass", "room plan"),
+    ],
+)
+def test_the_walk_sees_a_fault(monkeypatch, module, source, fault):
+    monkeypatch.setattr(f"{__name__}.SIDEWAYS", set())
+    known = set(MODULES) | {"bastion.ca.upstream", "bastion.relay.relay", "bastion.ssh.transport"}
+    assert any(fault in line for line in faults(module, source, False, known))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bastion.app", "from twisted.internet import reactor"),
+        ("bastion.clock", "import time"),
+        ("bastion.session.session", "from bastion.wire import data"),
+        ("bastion.wire.data", "from bastion.wire import numbers"),
+        ("bastion.ssh.transport", "from twisted.internet import defer"),
+    ],
+)
+def test_the_walk_lets_the_rest_pass(module, source):
+    assert faults(module, source, False, set(MODULES)) == []
