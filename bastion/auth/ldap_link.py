@@ -34,6 +34,9 @@ from bastion.errors import BastionError
 # keys of 8 KiB is about 0.7 MiB. Times the threads (8) this is 32 MiB at worst.
 MAX_ANSWERS = 4 << 20
 
+# Bytes taken per recv, as much as a socket usually has.
+RECEIVE_SIZE = 128 << 10
+
 # LDAP result codes (RFC 4511 section 4.1.9) that mean something of their own here.
 SUCCESS = 0
 TIME_LIMIT = 3
@@ -109,7 +112,8 @@ class _CountedSocket:
 
     def recv(self, size: int) -> bytes:
         self._check()
-        data = self.inner.recv(size)
+        # ldap3 asks for 4 KiB and joins the pieces anew each time: a long answer would cost seconds of CPU.
+        data = self.inner.recv(max(size, RECEIVE_SIZE))
         self._left -= len(data)
         if self._left < 0:
             raise OSError("the server's answers are too long")

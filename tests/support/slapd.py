@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.support.net import LOOPBACK, free_ports
+from tests.support.net import LOOPBACK, free_ports, wait_until_listening
 from tests.support.pki import Authority
 
 SUFFIX = "dc=example,dc=org"
@@ -28,6 +28,8 @@ PEOPLE = f"ou=people,{SUFFIX}"
 GROUPS = f"ou=groups,{SUFFIX}"
 READER = f"cn=reader,ou=services,{SUFFIX}"
 READER_PASSWORD = "reader-secret"
+ROOT = f"cn=root,{SUFFIX}"
+ROOT_PASSWORD = "root-secret"
 PASSWORD = "correct horse"
 # The name in the server's certificate; clients that connect by 127.0.0.1 are covered as well.
 SERVER_NAME = "ldap.example.org"
@@ -83,7 +85,11 @@ def _base_tree() -> list[str]:
 class Slapd:
     """One server. `start`, `stop` and `start` again keep the ports and the data."""
 
-    def __init__(self, entries: list[str], extra_config: str = "") -> None:
+    def __init__(
+        self, entries: list[str], extra_config: str = "", *, days: int = 1, tls: bool = True
+    ) -> None:
+        """`days`: how long the certificate is valid; negative for one that has expired."""
+        self._tls = tls
         self._folder = Path(tempfile.mkdtemp(prefix="bastion-slapd-"))
         self._extra_config = extra_config
         self._process: subprocess.Popen[str] | None = None
@@ -92,7 +98,7 @@ class Slapd:
         self._changed = threading.Condition()
         self.port, self.tls_port = free_ports(2)
         self.authority = Authority(self._folder / "pki")
-        self._server_files = self.authority.issue(SERVER_NAME, "localhost", LOOPBACK)
+        self._server_files = self.authority.issue(SERVER_NAME, "localhost", LOOPBACK, days=days)
         try:
             self._prepare([*_base_tree(), *entries])
         except BaseException:
@@ -142,6 +148,9 @@ class Slapd:
             self._spawn()
             try:
                 self.wait_for("slapd starting")
+                # It says so after bind(2) and before listen(2).
+                for port in (self.port, self.tls_port) if self._tls else (self.port,):
+                    wait_until_listening(port)
                 return
             except TimeoutError:
                 self.stop()
@@ -162,6 +171,17 @@ class Slapd:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def change(self, ldif: str) -> None:
+        """Apply LDIF changes (`changetype: add`, `modify`, `delete`) as the administrator."""
+        subprocess.run(
+            ["ldapmodify", "-x", "-H", self.url, "-D", ROOT, "-w", ROOT_PASSWORD],
+            input=ldif,
+            text=True,
+            capture_output=True,
+            timeout=STOP_TIMEOUT,
+            check=True,
+        )
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -179,6 +199,7 @@ class Slapd:
 
     def _spawn(self) -> None:
         self.forget()
+        urls = f"{self.url} {self.tls_url}" if self._tls else self.url
         self._process = subprocess.Popen(
             [
                 "slapd",
@@ -187,7 +208,7 @@ class Slapd:
                 "-d",
                 "stats",
                 "-h",
-                f"{self.url} {self.tls_url}",
+                urls,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -226,6 +247,11 @@ class Slapd:
             f"include /etc/ldap/schema/{name}.schema"
             for name in ("core", "cosine", "nis", "inetorgperson", "dsee", "msuser")
         )
+        tls = (
+            f"TLSCertificateFile {self._server_files.certificate}\n"
+            f"TLSCertificateKeyFile {self._server_files.key}\n"
+            f"TLSCACertificateFile {self.authority.certificate}"
+        )
         return f"""
 {schemas}
 include {SCHEMA}
@@ -237,17 +263,17 @@ argsfile {self._folder}/slapd.args
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
-TLSCertificateFile {self._server_files.certificate}
-TLSCertificateKeyFile {self._server_files.key}
-TLSCACertificateFile {self.authority.certificate}
+{tls if self._tls else ""}
 threads 8
 database mdb
 suffix "{SUFFIX}"
+rootdn "{ROOT}"
+rootpw {ROOT_PASSWORD}
 directory {self._folder}/data
 maxsize 16777216
 index objectClass,uid,member,memberUid eq
 overlay ppolicy
+{self._extra_config}
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact="{READER}" read by self read by * none
-{self._extra_config}
 """

@@ -1,0 +1,744 @@
+"""Logins against a real slapd: what it answers, what it must never be asked, and what happens when it is ill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError
+
+from bastion.auth.directory import NOT_ADMITTED
+from bastion.auth.identity import Account
+from bastion.auth.ldap import LdapDirectory
+from bastion.auth.ldap_attempt import Attempt, Question
+from bastion.auth.ldap_config import LdapConfig, ServerAddress, read_bind_password, tls_context
+from bastion.auth.ldap_link import MAX_ANSWERS
+from bastion.clock import Clock, FixedClock, SystemClock
+from bastion.errors import AuthReason, Refused
+from tests.support import reactor
+from tests.support.faulty_proxy import FaultyProxy, anything, contains
+from tests.support.net import LOOPBACK, free_port
+from tests.support.pki import Authority
+from tests.support.slapd import (
+    GROUPS,
+    PASSWORD,
+    PEOPLE,
+    READER,
+    READER_PASSWORD,
+    SERVER_NAME,
+    SUFFIX,
+    Slapd,
+    group,
+    person,
+    slapd_missing,
+)
+from tests.unit.auth.test_ldap_entry import key_line
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(bool(slapd_missing()), reason=slapd_missing() or "slapd is here"),
+]
+
+KEYS = [key_line(), key_line()]
+# Ten times what these operations take here, far below any deadline that is not under test.
+PROMPT = 2.0
+ODD_DN = r"cn=Smith\, J \28x*\29\5c"
+
+
+class Watch:
+    """An observer that remembers, and on which a test can wait until the threads are idle."""
+
+    def __init__(self) -> None:
+        self.operations: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        self.stuck = 0
+        self._in_use = 0
+        self._changed = threading.Condition()
+
+    def operation(self, name: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.operations.append(name)
+
+    def failure(self, name: str, error: str) -> None:
+        self.failures.append((name, error))
+
+    @property
+    def in_use(self) -> int:
+        return self._in_use
+
+    @in_use.setter
+    def in_use(self, count: int) -> None:
+        with self._changed:
+            self._in_use = count
+            self._changed.notify_all()
+
+    def wait_idle(self, timeout: float = 10.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._in_use == 0, timeout), "a thread never came back"
+
+
+class Trap:
+    """A server that nobody may ever connect to."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener.setblocking(False)
+        self.url = f"ldap://{LOOPBACK}:{self._listener.getsockname()[1]}"
+
+    def was_entered(self) -> bool:
+        try:
+            self._listener.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture(scope="module")
+def trap() -> Iterator[Trap]:
+    made = Trap()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(trap: Trap) -> Iterator[Slapd]:
+    keys = [f"sshPublicKey: {line}" for line in (KEYS[0], "nonsense", f"no-such-option {KEYS[1]}", KEYS[1])]
+    elsewhere = f"memberOf: cn=admins,ou=playground,{SUFFIX}"
+    made = Slapd(
+        [
+            person("alice", *keys, f"memberOf: cn=sre,{GROUPS}", elsewhere),
+            person("bob"),
+            person("Carol"),
+            person("odd", rdn=ODD_DN, password="´½² пароль"),
+            person("keyonly", f"sshPublicKey: {KEYS[0]}", password=None),
+            person("twin", rdn="cn=twin1"),
+            person("twin", rdn="cn=twin2"),
+            *[person("many", rdn=f"cn=many{number}") for number in range(5)],
+            person("locked", "pwdAccountLockedTime: 000001010000Z"),
+            person("inactive", "nsAccountLock: TRUE"),
+            person("expired", "shadowExpire: 10000"),
+            person("reset", "pwdReset: TRUE"),
+            person("disabled", "userAccountControl: 514"),
+            group("db", "alice", "bob"),
+            f"dn: cn=odd,{GROUPS}\nobjectClass: groupOfNames\ncn: odd\nmember: {ODD_DN},{PEOPLE}\n",
+            f"dn: cn=deploy,{GROUPS}\nobjectClass: posixGroup\ncn: deploy\ngidNumber: 7\nmemberUid: alice\n",
+            f"dn: ou=elsewhere,{PEOPLE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: elsewhere\n"
+            f"ref: {trap.url}/{PEOPLE}\n",
+        ]
+    )
+    made.start()
+    yield made
+    made.close()
+
+
+class Maker:
+    """Makes directories for one test and closes them after it."""
+
+    def __init__(self, server: Slapd, folder: Path) -> None:
+        self._server = server
+        self._made: list[LdapDirectory] = []
+        self._secret = folder / "secret"
+        self._secret.write_text(READER_PASSWORD)
+        self._secret.chmod(0o600)
+
+    def config(self, *urls: str, **changes: Any) -> LdapConfig:
+        values: dict[str, Any] = {
+            "servers": tuple(ServerAddress.parse(url) for url in urls or (self._server.url,)),
+            "user_base": PEOPLE,
+            "group_base": GROUPS,
+            "bind_dn": READER,
+            "bind_password_file": str(self._secret),
+            "ca_file": str(self._server.authority.certificate),
+        }
+        return LdapConfig(**values | changes)
+
+    def __call__(
+        self, *urls: str, clock: Clock | None = None, watch: Watch | None = None, **changes: Any
+    ) -> LdapDirectory:
+        made = LdapDirectory(
+            self.config(*urls, **changes), reactor.start(), clock or SystemClock(), watch or Watch()
+        )
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        for directory in self._made:
+            reactor.run(directory.close)
+
+
+@pytest.fixture
+def make(server: Slapd, tmp_path: Path) -> Iterator[Maker]:
+    made = Maker(server, tmp_path)
+    with reactor.logged_failures() as failures:
+        yield made
+        made.close()
+    assert failures == []
+    assert [call for call in reactor.pending_calls() if "bastion.auth" in call or "Workers" in call] == []
+
+
+@pytest.fixture
+def proxy(server: Slapd) -> Iterator[FaultyProxy]:
+    with FaultyProxy(server.port) as made:
+        yield made
+
+
+def ask(directory: LdapDirectory, name: str, password: str | None = None) -> Account | Refused:
+    """The account, or the refusal."""
+    try:
+        if password is None:
+            return reactor.run(directory.lookup, name)  # type: ignore[no-any-return]
+        return reactor.run(directory.check_password, name, password)  # type: ignore[no-any-return]
+    except Refused as refused:
+        return refused
+
+
+def reason(directory: LdapDirectory, name: str, password: str | None = None) -> AuthReason:
+    """OK, or why not."""
+    found = ask(directory, name, password)
+    return AuthReason.OK if isinstance(found, Account) else AuthReason(found.reason)
+
+
+def bind_requests(server: Slapd) -> int:
+    """How many binds have arrived since `forget`."""
+    return sum(" BIND dn=" in line and "method=" in line for line in server.lines)
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
+
+
+# -- answers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
+def test_right_password_gives_the_account(make: Maker, server: Slapd, scheme: str) -> None:
+    account = ask(make(server.tls_url if scheme == "ldaps" else server.url), "alice", PASSWORD)
+    assert isinstance(account, Account)
+    assert (account.name, account.source) == ("alice", "ldap")
+    assert account.groups == {"sre", "db", "deploy"}  # admins stands outside group_base
+    assert len(account.uid) == 36
+    assert [key.key.blob for key in account.keys] == [
+        key.key.blob for key in parsed_keys()
+    ]  # the two bad values between them are left out
+    assert any("ssf=256" in line and "BIND" in line for line in server.lines)
+
+
+def parsed_keys() -> list[Any]:
+    from bastion.wire.keys import parse_authorized_key
+
+    return [parse_authorized_key(line) for line in KEYS]
+
+
+def test_lookup_gives_the_same_account_without_a_password(make: Maker) -> None:
+    directory = make()
+    assert ask(directory, "alice") == ask(directory, "alice", PASSWORD)
+
+
+def test_the_name_is_the_entrys_own_in_lower_case(make: Maker) -> None:
+    directory = make()
+    for asked in ("carol", "CAROL", "Carol"):
+        account = ask(directory, asked, PASSWORD)
+        assert isinstance(account, Account) and account.name == "carol"
+
+
+def test_an_entry_with_an_awkward_dn_and_password(make: Maker) -> None:
+    account = ask(make(), "odd", "´½² пароль")
+    assert isinstance(account, Account) and account.groups == {"odd"}
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "expected"),
+    [
+        ("alice", "wrong", AuthReason.BAD_PASSWORD),
+        ("alice", PASSWORD + " ", AuthReason.BAD_PASSWORD),
+        ("nobody", PASSWORD, AuthReason.UNKNOWN_USER),
+        ("keyonly", PASSWORD, AuthReason.BAD_PASSWORD),
+        ("twin", PASSWORD, AuthReason.AMBIGUOUS_USER),
+        ("many", PASSWORD, AuthReason.AMBIGUOUS_USER),
+        ("locked", "wrong", AuthReason.ACCOUNT_LOCKED),
+    ],
+)
+def test_refusals_read_the_same_and_bind_as_often(
+    make: Maker, server: Slapd, name: str, password: str, expected: AuthReason
+) -> None:
+    server.forget()
+    refused = ask(make(), name, password)
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.text) == (expected, NOT_ADMITTED)
+    # The service account and one more, the user or the decoy: the work of a wrong password.
+    server.wait_for(r"closed")
+    assert bind_requests(server) == 2
+
+
+def test_an_unknown_name_is_unknown_to_a_lookup(make: Maker) -> None:
+    directory = make()
+    assert reason(directory, "nobody") is AuthReason.UNKNOWN_USER
+    assert reason(directory, "twin") is AuthReason.AMBIGUOUS_USER
+    assert reason(directory, "keyonly") is AuthReason.OK
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("locked", AuthReason.ACCOUNT_LOCKED),
+        ("inactive", AuthReason.ACCOUNT_LOCKED),
+        ("disabled", AuthReason.ACCOUNT_LOCKED),
+        ("expired", AuthReason.ACCOUNT_EXPIRED),
+        ("reset", AuthReason.PASSWORD_MUST_CHANGE),
+    ],
+)
+def test_an_account_that_may_not_log_in_may_not_by_key_either(
+    make: Maker, name: str, expected: AuthReason
+) -> None:
+    directory = make()
+    told = ask(directory, name, PASSWORD)  # slapd itself lets each of them bind
+    assert isinstance(told, Refused) and told.reason is expected and told.text != NOT_ADMITTED
+    looked_up = ask(directory, name)
+    assert isinstance(looked_up, Refused)
+    assert (looked_up.reason, looked_up.text) == (expected, NOT_ADMITTED)
+
+
+# -- what it is never asked ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "expected"),
+    [
+        ("alice", "", AuthReason.EMPTY_PASSWORD),
+        ("alice", "   ", AuthReason.EMPTY_PASSWORD),
+        ("alice", "\0", AuthReason.EMPTY_PASSWORD),
+        ("alice", "\0" + PASSWORD, AuthReason.BAD_PASSWORD),
+        ("alice", PASSWORD + "\0", AuthReason.BAD_PASSWORD),
+        ("alice", "x" * 1025, AuthReason.PASSWORD_TOO_LONG),
+        ("*", PASSWORD, AuthReason.BAD_USER_NAME),
+        ("alice)(uid=*", PASSWORD, AuthReason.BAD_USER_NAME),
+        ("al*ce", PASSWORD, AuthReason.BAD_USER_NAME),
+        ("alice\0", PASSWORD, AuthReason.BAD_USER_NAME),
+        ("alice\\2a", PASSWORD, AuthReason.BAD_USER_NAME),
+        ("", PASSWORD, AuthReason.BAD_USER_NAME),
+    ],
+)
+def test_the_server_never_hears_of_it(make: Maker, name: str, password: str, expected: AuthReason) -> None:
+    trap = Trap()
+    try:
+        assert reason(make(trap.url), name, password) is expected
+        assert not trap.was_entered()
+    finally:
+        trap.close()
+
+
+@pytest.mark.parametrize("name", ["*", "alice)(uid=*", "alice)(|(uid=*", "a*", "alice\0", "\\2a"])
+def test_even_past_the_grammar_a_name_is_only_a_name(make: Maker, name: str) -> None:
+    config = make.config()
+    attempt = Attempt(
+        config, tls_context(config), config.servers[0], read_bind_password(config), SystemClock(), Watch()
+    )
+    with pytest.raises(Refused) as caught:
+        attempt.ask(Question(name))
+    assert caught.value.reason is AuthReason.UNKNOWN_USER
+
+
+def test_referrals_are_never_followed(make: Maker, trap: Trap) -> None:
+    watch = Watch()
+    # Every search above met the reference below ou=people; this one meets it as the result itself.
+    below = make(user_base=f"ou=elsewhere,{PEOPLE}", watch=watch)
+    assert reason(below, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    assert reason(make(), "alice", PASSWORD) is AuthReason.OK
+    # slapd refers no bind, so a liar does. (ldap3 2.9.1 cannot read such an answer, and that is a failure too.)
+    liar = Liar(lambda request: iter([result(request, 0x61, 10, trap.url.encode())]))
+    try:
+        referred = make(liar.url, allow_plaintext=True, watch=watch)
+        assert reason(referred, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    finally:
+        liar.close()
+    assert not trap.was_entered()
+    assert watch.failures == [("search", "referral"), ("service_bind", "malformed")]
+
+
+def test_a_changed_password_is_wrong_at_once(make: Maker, server: Slapd) -> None:
+    directory = make()
+    server.change(person("changing").replace("objectClass", "changetype: add\nobjectClass", 1))
+    assert reason(directory, "changing", PASSWORD) is AuthReason.OK
+    dn = f"dn: uid=changing,{PEOPLE}\nchangetype: modify\n"
+    server.change(dn + "replace: userPassword\nuserPassword: other secret\n")
+    assert reason(directory, "changing", PASSWORD) is AuthReason.BAD_PASSWORD
+    assert reason(directory, "changing", "other secret") is AuthReason.OK
+
+
+def test_groups_of_a_lookup_are_a_minute_old_at_most(make: Maker, server: Slapd) -> None:
+    clock = FixedClock(time.time())
+    directory = make(clock=clock)
+
+    def groups(password: str | None = None) -> frozenset[str]:
+        found = ask(directory, "bob", password)
+        assert isinstance(found, Account)
+        return found.groups
+
+    assert groups() == {"db"}
+    added = group("late", "bob").replace("objectClass", "changetype: add\nobjectClass", 1)
+    server.change(added)
+    clock.advance(30)
+    assert groups() == {"db"}
+    assert groups(PASSWORD) == {"db", "late"}  # a password login asks, and what it hears is remembered
+    server.change(f"dn: cn=late,{GROUPS}\nchangetype: delete\n")
+    clock.advance(59)
+    assert groups() == {"db", "late"}
+    clock.advance(1)
+    assert groups() == {"db"}
+    assert reason(make(clock=clock, group_ttl=0.0), "bob") is AuthReason.OK
+
+
+def test_a_lock_and_an_unknown_name_are_not_remembered(make: Maker, server: Slapd) -> None:
+    directory = make(clock=FixedClock(time.time()))
+    assert reason(directory, "newcomer") is AuthReason.UNKNOWN_USER
+    server.change(person("newcomer").replace("objectClass", "changetype: add\nobjectClass", 1))
+    assert reason(directory, "newcomer") is AuthReason.OK
+    dn = f"dn: uid=newcomer,{PEOPLE}\nchangetype: modify\n"
+    server.change(dn + "add: nsAccountLock\nnsAccountLock: TRUE\n")
+    assert reason(directory, "newcomer") is AuthReason.ACCOUNT_LOCKED
+    server.change(dn + "delete: nsAccountLock\n")
+    assert reason(directory, "newcomer") is AuthReason.OK
+
+
+def test_a_wrong_service_password_is_the_operators_fault(make: Maker, tmp_path: Path) -> None:
+    watch = Watch()
+    secret = tmp_path / "wrong"
+    secret.write_text("not it")
+    secret.chmod(0o600)
+    directory = make(bind_password_file=str(secret), watch=watch)
+    assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    assert watch.failures == [("service_bind", "service_credentials")]
+
+
+# -- TLS -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
+@pytest.mark.parametrize("fault", ["other authority", "other name"])
+def test_a_server_that_cannot_prove_itself_gets_no_password(
+    make: Maker, server: Slapd, tmp_path: Path, scheme: str, fault: str
+) -> None:
+    watch = Watch()
+    changes: dict[str, Any] = {"certificate_name": "ldap.example.net"}
+    if fault == "other authority":
+        changes = {"ca_file": str(Authority(tmp_path / "other").certificate)}
+    server.forget()
+    directory = make(server.tls_url if scheme == "ldaps" else server.url, watch=watch, **changes)
+    assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    assert watch.failures == [("connect", "tls")]
+    server.wait_for("closed")
+    assert bind_requests(server) == 0
+
+
+def test_the_certificate_may_show_a_configured_name(make: Maker, server: Slapd) -> None:
+    directory = make(server.tls_url, certificate_name=SERVER_NAME)
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+
+
+def test_an_expired_certificate_is_refused(make: Maker) -> None:
+    expired = Slapd([person("alice")], days=-1)
+    try:
+        expired.start()
+        directory = make(expired.tls_url, ca_file=str(expired.authority.certificate))
+        assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    finally:
+        expired.close()
+
+
+def test_without_starttls_nothing_is_said(make: Maker) -> None:
+    plain = Slapd([person("alice")], tls=False)
+    try:
+        plain.start()
+        assert reason(make(plain.url), "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+        assert bind_requests(plain) == 0
+        allowed = make(plain.url, allow_plaintext=True)
+        assert reason(allowed, "alice", PASSWORD) is AuthReason.OK
+    finally:
+        plain.close()
+
+
+class Liar:
+    """A server that answers the first request of every connection with `answer(request)`, then says no more."""
+
+    def __init__(self, answer: Callable[[bytes], Iterator[bytes]]) -> None:
+        self._answer = answer
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.url = f"ldap://{LOOPBACK}:{self._listener.getsockname()[1]}"
+        self.sent = 0
+        self.heard: list[bytes] = []
+        self.gone = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            client, _ = self._listener.accept()
+            with client:
+                self.heard.append(client.recv(65536))
+                for piece in self._answer(self.heard[0]):
+                    client.sendall(piece)
+                    self.sent += len(piece)
+                while piece := client.recv(65536):
+                    self.heard.append(piece)
+        self.gone.set()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def result(request: bytes, kind: int, code: int = 0, referral: bytes = b"") -> bytes:
+    """An LDAPResult (RFC 4511 section 4.1.9) to the request's own message id."""
+    message_id = request[2 : 4 + request[3]]
+    content = bytes([0x0A, 1, code]) + b"\x04\x00\x04\x00"
+    if referral:
+        content += bytes([0xA3, len(referral) + 2, 0x04, len(referral)]) + referral
+    operation = bytes([kind, len(content)]) + content
+    return bytes([0x30, len(message_id) + len(operation)]) + message_id + operation
+
+
+@pytest.mark.parametrize(
+    ("answer", "plaintext"),
+    [
+        # STARTTLS accepted, and a bind answer injected behind it before TLS begins.
+        (lambda request: iter([result(request, 0x78) + result(request, 0x61)]), False),
+        (lambda request: iter([b"\x30\x05\x02\x01"]), True),
+        (lambda request: iter([b"\x30\x02\xff\xff"]), True),
+        (lambda request: iter([b"HTTP/1.1 400 Bad Request\r\n\r\n"]), True),
+        (lambda request: iter([result(request, 0x65)]), True),
+        (
+            lambda request: iter([b"\x30\x84\x7f\xff\xff\xff", *[b"\0" * 65536] * (MAX_ANSWERS // 32768)]),
+            True,
+        ),
+        (lambda request: iter([]), True),
+    ],
+    ids=["injected", "cut short", "no message", "http", "wrong kind", "endless", "silent"],
+)
+def test_a_lying_server_is_given_up(
+    make: Maker, answer: Callable[[bytes], Iterator[bytes]], plaintext: bool
+) -> None:
+    watch = Watch()
+    liar = Liar(answer)
+    try:
+        directory = make(liar.url, allow_plaintext=plaintext, watch=watch, timeout=0.4, deadline=0.4)
+        with within(0.4 + PROMPT):
+            assert reason(directory, "alice", PASSWORD) in (
+                AuthReason.DIRECTORY_UNAVAILABLE,
+                AuthReason.DIRECTORY_TIMEOUT,
+            )
+        watch.wait_idle()
+        assert liar.gone.wait(5)
+        assert not any(PASSWORD.encode() in piece for piece in liar.heard)
+        assert liar.sent <= MAX_ANSWERS + (8 << 20)  # and what the two sockets' buffers hold
+    finally:
+        liar.close()
+
+
+# -- when it is ill --------------------------------------------------------------------------------------------
+
+
+def test_stopped_means_refused_at_once_and_back_means_back_at_once(make: Maker, server: Slapd) -> None:
+    directory = make(watch=(watch := Watch()))
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    server.stop()
+    try:
+        for _ in range(3):
+            with within(PROMPT):
+                refused = ask(directory, "alice", PASSWORD)
+            assert isinstance(refused, Refused)
+            assert refused.reason is AuthReason.DIRECTORY_UNAVAILABLE
+            assert "not available" in refused.text and server.url not in refused.text
+        assert directory.healthy_servers == 0
+    finally:
+        server.start()
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    assert directory.healthy_servers == 1
+    assert watch.failures == [("connect", "unavailable")] * 3
+
+
+def test_slow_by_20_s_is_given_up_at_the_deadline(make: Maker, proxy: FaultyProxy) -> None:
+    proxy.delay_answers(20.0)
+    watch = Watch()
+    directory = make(proxy.url, timeout=0.5, deadline=0.8, watch=watch)
+    with within(0.8 + PROMPT):
+        refused = ask(directory, "alice", PASSWORD)
+    assert isinstance(refused, Refused)
+    assert refused.reason is AuthReason.DIRECTORY_TIMEOUT and "in time" in refused.text
+    watch.wait_idle()
+    assert (directory.stuck, directory.stuck_total, watch.stuck) == (0, 1, 0)
+    reactor.run(lambda: None)  # what the thread has handed over is through
+    assert watch.failures == [("connect", "timeout")]
+
+
+def test_a_bind_that_hangs_is_shut_down_and_its_thread_serves_again(make: Maker, proxy: FaultyProxy) -> None:
+    proxy.hold(contains(f"uid=alice,{PEOPLE}"))
+    watch = Watch()
+    directory = make(
+        proxy.url, allow_plaintext=True, threads=1, timeout=0.5, deadline=0.5, rest=0.0, watch=watch
+    )
+    with within(0.5 + PROMPT):
+        assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_TIMEOUT
+    assert proxy.held.is_set()
+    assert proxy.client_gone.wait(5), "the socket was not shut down"
+    watch.wait_idle()
+    assert (directory.stuck, directory.stuck_total) == (0, 1)
+    proxy.heal()
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    assert ("bind", "timeout") in watch.failures
+
+
+def test_slapd_killed_in_the_middle_of_a_bind(make: Maker, server: Slapd, proxy: FaultyProxy) -> None:
+    proxy.hold(contains(f"uid=alice,{PEOPLE}"))
+    directory = make(proxy.url, allow_plaintext=True, timeout=60.0, deadline=60.0, watch=(watch := Watch()))
+    login = reactor.submit(directory.check_password, "alice", PASSWORD)
+    assert proxy.held.wait(10)
+    server.kill()
+    try:
+        with within(PROMPT), pytest.raises(Refused) as caught:
+            login.result(10.0)  # long before the 60 s of its own deadline
+        assert caught.value.reason is AuthReason.DIRECTORY_UNAVAILABLE
+        watch.wait_idle()
+    finally:
+        proxy.heal()
+        server.start()
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+
+
+def test_other_logins_go_on_while_one_hangs(make: Maker, proxy: FaultyProxy) -> None:
+    proxy.hold(contains(f"uid=alice,{PEOPLE}"))
+    directory = make(
+        proxy.url, allow_plaintext=True, threads=2, timeout=30.0, deadline=30.0, watch=(watch := Watch())
+    )
+    hanging = reactor.submit(directory.check_password, "alice", PASSWORD)
+    assert proxy.held.wait(10)
+    with within(5 * PROMPT):
+        for _ in range(5):
+            assert reason(directory, "bob", PASSWORD) is AuthReason.OK
+            assert reason(directory, "bob", "wrong") is AuthReason.BAD_PASSWORD
+    assert directory.in_use == 1 and not hanging.done
+    hanging.cancel()
+    with pytest.raises(CancelledError):
+        hanging.result(5.0)
+    assert proxy.client_gone.wait(5), "cancelling did not free the socket"
+    watch.wait_idle()
+
+
+def test_when_all_threads_hang_the_next_login_is_refused_at_once(make: Maker, proxy: FaultyProxy) -> None:
+    proxy.hold(contains(f"uid=alice,{PEOPLE}"))
+    watch = Watch()
+    directory = make(
+        proxy.url, allow_plaintext=True, threads=1, queue=1, timeout=30.0, deadline=30.0, watch=watch
+    )
+    hanging = reactor.submit(directory.check_password, "alice", PASSWORD)
+    assert proxy.held.wait(10)
+    waiting = reactor.submit(directory.check_password, "bob", PASSWORD)
+    reactor.run(lambda: None)
+    with within(PROMPT):
+        assert reason(directory, "bob", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    assert watch.failures == [("connect", "pool_full")]
+    proxy.heal()
+    hanging.cancel()
+    assert waiting.result(10.0).name == "bob"
+    watch.wait_idle()
+
+
+def test_waiting_too_long_for_a_thread_is_not_the_servers_fault(make: Maker, proxy: FaultyProxy) -> None:
+    proxy.hold(contains(f"uid=alice,{PEOPLE}"))
+    directory = make(proxy.url, allow_plaintext=True, threads=1, timeout=0.6, deadline=0.6)
+    clock = time.monotonic()
+    hanging = reactor.submit(directory.check_password, "alice", PASSWORD)
+    assert proxy.held.wait(10)
+    assert reason(directory, "bob", PASSWORD) in (AuthReason.OK, AuthReason.DIRECTORY_TIMEOUT)
+    with pytest.raises(Refused):
+        hanging.result(10.0)
+    assert time.monotonic() - clock < 0.6 * 2 + PROMPT
+
+
+def test_the_next_server_is_asked_and_the_dead_one_left_alone(make: Maker, server: Slapd) -> None:
+    watch = Watch()
+    directory = make(f"ldap://{LOOPBACK}:{free_port()}", server.url, watch=watch)
+    for _ in range(3):
+        with within(PROMPT):
+            assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    assert watch.failures == [("connect", "unavailable")]  # asked once
+    assert directory.healthy_servers == 1
+
+
+def test_a_hanging_server_costs_one_login_its_timeout(make: Maker, server: Slapd, proxy: FaultyProxy) -> None:
+    proxy.hold(anything)
+    directory = make(proxy.url, server.url, timeout=0.5, watch=(watch := Watch()))
+    with within(0.5 + PROMPT):
+        assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    for _ in range(3):
+        assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    assert proxy.connections == 1
+    watch.wait_idle()
+
+
+def test_a_server_that_accepts_no_connection_is_shut_down_too(make: Maker) -> None:
+    """A SYN that nobody answers: a listener whose queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((LOOPBACK, 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        port = listener.getsockname()[1]
+        directory = make(
+            f"ldap://{LOOPBACK}:{port}",
+            timeout=0.5,
+            deadline=0.5,
+            connect_timeout=30.0,
+            watch=(watch := Watch()),
+        )
+        with within(0.5 + PROMPT):
+            assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_TIMEOUT
+        watch.wait_idle(timeout=PROMPT)
+
+
+def test_a_tls_handshake_that_hangs_is_shut_down_too(make: Maker) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        url = f"ldaps://{LOOPBACK}:{listener.getsockname()[1]}"
+        directory = make(url, timeout=0.5, deadline=0.5, watch=(watch := Watch()))
+        with within(0.5 + PROMPT):
+            assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_TIMEOUT
+        watch.wait_idle(timeout=PROMPT)
+        assert directory.stuck_total == 1
+
+
+def test_closing_gives_up_what_hangs(make: Maker, proxy: FaultyProxy) -> None:
+    proxy.hold(contains(f"uid=alice,{PEOPLE}"))
+    directory = make(proxy.url, allow_plaintext=True, watch=(watch := Watch()))
+    login = reactor.submit(directory.check_password, "alice", PASSWORD)
+    assert proxy.held.wait(10)
+    reactor.run(directory.close)
+    with pytest.raises(Refused) as caught:
+        login.result(5.0)
+    assert caught.value.reason is AuthReason.DIRECTORY_UNAVAILABLE
+    assert proxy.client_gone.wait(5)
+    watch.wait_idle()
+    assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+
+
+def test_no_socket_is_left_behind(make: Maker) -> None:
+    directory = make()
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        reason(directory, "alice", PASSWORD)
+        reason(directory, "nobody", PASSWORD)
+        reason(directory, "alice")
+    assert len(os.listdir("/proc/self/fd")) <= before
