@@ -1,12 +1,12 @@
 """The sshd that the other tests talk to does what it says, and leaves nothing behind."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.net import is_listening
+from tests.support.processes import is_alive
 from tests.support.sshd import Sshd, make_key, sign_key, sshd_missing
 
 pytestmark = [
@@ -105,12 +105,4 @@ def test_nothing_is_left_behind(tmp_path, key):
     sshd.stop()
     assert sshd.session_processes() == set()
     assert not is_listening(port)
-    assert not any(os.path.exists(f"/proc/{p}/exe") and _alive(p) for p in {pid, *left})
-
-
-def _alive(pid):
-    """Alive and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert not any(is_alive(process) for process in {pid, *left})

@@ -17,10 +17,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.net import LOOPBACK, free_port
+from tests.support.processes import pids
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 MARK = "BASTION_TEST_SSHD"
@@ -201,7 +202,7 @@ class Sshd:
         """The processes that carry this sshd's mark: shells, commands and what they left running."""
         mark = f"{MARK}={self._mark}".encode()
         found = set()
-        for entry in _pids():
+        for entry in pids():
             with contextlib.suppress(OSError):
                 if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
                     found.add(entry)
@@ -272,14 +273,10 @@ def _has_penalties() -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= (9, 8)
 
 
-def _pids() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-
-
 def _descendants(root: int) -> set[int]:
     """Every process below `root`, by parent links."""
     parents = {}
-    for pid in _pids():
+    for pid in pids():
         with contextlib.suppress(OSError, IndexError, ValueError):
             parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     found: set[int] = set()
