@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import secrets
+import select
 import selectors
 import shlex
 import shutil
@@ -237,7 +238,17 @@ def sweep(mark: str) -> None:
             continue
         with contextlib.suppress(OSError):
             if wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                os.kill(int(entry), signal.SIGKILL)
+                _kill(int(entry))
+
+
+def _kill(pid: int) -> None:
+    """SIGKILL, and wait until it is gone."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        select.select([descriptor], [], [], STOP_TIMEOUT)
+    finally:
+        os.close(descriptor)
 
 
 def welcome(folder: Path, ports: Ports, passwords: Passwords) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import select
+import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -18,3 +21,15 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
         return False
+
+
+def kill_all(processes: Iterable[int], timeout: float = 5.0) -> None:
+    """SIGKILL, and return when they are gone (or after `timeout` seconds for each)."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], timeout)
+            finally:
+                os.close(descriptor)

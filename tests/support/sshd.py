@@ -13,7 +13,6 @@ import pwd
 import re
 import secrets
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -21,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.net import LOOPBACK, free_port
-from tests.support.processes import pids
+from tests.support.processes import kill_all, pids
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 MARK = "BASTION_TEST_SSHD"
@@ -166,9 +165,7 @@ class Sshd:
                 self._process.kill()
                 self._process.wait(STOP_TIMEOUT)
             self._process = None
-        for pid in victims | self.session_processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(victims | self.session_processes())
 
     def __enter__(self) -> Sshd:
         return self.start()
