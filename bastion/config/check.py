@@ -125,6 +125,10 @@ class _Check:
             self._wrong(key, f"{folder} cannot be written to")
         elif (mode := stat.S_IMODE(folder.stat().st_mode)) & 0o022:
             self._wrong(key, f"{folder} can be written by others (mode {mode:04o})", f"chmod go-w {folder}")
+        elif mode & 0o005:
+            self._doubtful(
+                key, f"{folder} can be read by everybody (mode {mode:04o})", f"chmod o-rx {folder}"
+            )
         if not config.audit.file.parent.is_dir():
             self._wrong(("audit", "file"), f"{config.audit.file.parent} is no folder")
         if config.recording.mode == "off":
@@ -184,8 +188,8 @@ class _Check:
         if path is None:
             return
         if not path.exists():
-            text = f"{path} does not exist yet: no host key is known but those in the inventory"
-            self._doubtful(("targets", "known_hosts"), text, "bastion target scan, bastion target pin")
+            text = f"{path} does not exist; `touch {path}` creates an empty one"
+            self._wrong(("targets", "known_hosts"), text)
             return
         try:
             known = KnownHosts.load(path)

@@ -67,6 +67,7 @@ def load_into(path: str | os.PathLike[str], problems: Problems) -> Config | None
             max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age
         )
         rules = parse_policy(*policy_file, problems, defaults)
+    rules.selections(inventory)  # now, and not when the first engineer waits for it
     values = {name: getattr(sections, name) for name in Sections.__dataclass_fields__}
     return Config(**values, file=file, inventory=inventory, rules=rules)
 

@@ -226,9 +226,14 @@ ADDRESS: Kind[Address] = Kind(
 def _read_network(value: object, at: At) -> Network:
     if isinstance(value, str):
         try:
-            return ipaddress.ip_network(value)
+            network = ipaddress.ip_network(value)
         except ValueError:
             pass
+        else:
+            # Addresses are compared as IPv4 when they are IPv4 inside IPv6, so such a network would match nothing.
+            if network.version == 4 or network.network_address.ipv4_mapped is None:
+                return network
+            raise at.wrong(f"{shown(value)} is IPv4 inside IPv6: write it as IPv4", NETWORK.allowed)
     raise at.wrong(f"{shown(value)} is not a network (host bits must be 0)", NETWORK.allowed)
 
 

@@ -8,8 +8,9 @@ not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, final
 
@@ -148,14 +149,30 @@ def reachable(
     policy: Policy, inventory: Inventory, identity: Identity, source: str | None = None
 ) -> list[Reachable]:
     """What `identity` may reach, in the inventory's order."""
-    found = []
-    for target in inventory:
-        rules = matching_rules(policy, identity, target, source)
+    return list(each_reachable(policy, inventory, identity, source))
+
+
+def each_reachable(
+    policy: Policy, inventory: Inventory, identity: Identity, source: str | None
+) -> Iterator[Reachable]:
+    """As `reachable`, one at a time; no target is looked at that no rule for this identity selects."""
+    mine = [
+        (rule, bits)
+        for rule, bits in zip(policy.rules, policy.selections(inventory), strict=True)
+        if bits and rule.matches_identity(identity) and (source is None or rule.matches_source(source))
+    ]
+    left = 0
+    for _, bits in mine:
+        left |= bits
+    while left:
+        index = (left & -left).bit_length() - 1
+        left &= left - 1
+        target = inventory.targets[index]
+        rules = [rule for rule, bits in mine if bits >> index & 1 and rule.logins_for(identity, target)]
         if rules:
             logins = _once(login for rule in rules for login in rule.logins_for(identity, target))
             verbs = frozenset(verb for rule in rules for verb in rule.verbs)
-            found.append(Reachable(target, logins, verbs))
-    return found
+            yield Reachable(target, logins, verbs)
 
 
 def authorise(
@@ -260,7 +277,7 @@ def _ends_at(policy: Policy, rules: tuple[Rule, ...], restrictions: Restrictions
 def listing(names: tuple[str, ...]) -> str:
     """Names for one line, at most `LISTED_MAX` of them."""
     text = ", ".join(names[:LISTED_MAX])
-    return text if len(names) <= LISTED_MAX else f"{text} and {len(names) - LISTED_MAX} more"
+    return text if len(names) <= LISTED_MAX else f"{text} and more"
 
 
 def _not_reachable(
@@ -273,5 +290,6 @@ def _not_reachable(
     """
     typed = target_name.lower().removesuffix(".") if target_name.isascii() else ""
     shown = f'no target "{typed}" for you' if TARGET_NAME.match(typed) else "no such target for you"
-    may = tuple(found.target.name for found in reachable(policy, inventory, identity, source))
+    found = islice(each_reachable(policy, inventory, identity, source), LISTED_MAX + 1)
+    may = tuple(reached.target.name for reached in found)
     return f"{shown}; you may reach: {listing(may)}" if may else f"{shown}; you may reach no target at all"

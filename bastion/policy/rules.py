@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bastion.auth.identity import LOGIN_NAME, TARGET_LOGIN, Identity
@@ -30,7 +30,8 @@ from bastion.options.kinds import (
     text,
 )
 from bastion.policy.patterns import DESTINATIONS, PATTERN, Destinations, matches_any
-from bastion.policy.targets import LABEL_KEY, Target
+from bastion.policy.selection import selections
+from bastion.policy.targets import LABEL_KEY, Inventory, Target
 
 # The closed set, with what each means. The order is the one in which people read them.
 VERBS: Mapping[str, str] = MappingProxyType(
@@ -265,6 +266,15 @@ class Policy:
 
     rules: tuple[Rule, ...] = ()
     defaults: Defaults = Defaults()
+    _kept: list[tuple[Inventory, tuple[int, ...]]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    def selections(self, inventory: Inventory) -> tuple[int, ...]:
+        """For each rule the targets it selects, as bits in the inventory's order; computed once per inventory."""
+        if not self._kept or self._kept[0][0] is not inventory:
+            self._kept[:] = [(inventory, selections(self.rules, inventory))]
+        return self._kept[0][1]
 
 
 def address_in(source: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -65,6 +65,13 @@ def test_the_other_authorities_differ_too(site):
     assert "(front host CA) and known_hosts:1 (target host CA)" in only_error(site)
 
 
+def test_known_hosts_must_be_there_and_be_right(site):
+    (site.folder / "known_hosts").unlink()
+    assert "known_hosts does not exist; `touch known_hosts`" in only_error(site)
+    site.write("known_hosts", "web1 ssh-ed25519 AAAA\n")
+    assert "targets.known_hosts: known_hosts:1: " in only_error(site)
+
+
 def test_a_pinned_host_key_is_no_authority(site):
     site.write("known_hosts", f"web1.example.com {site.keys['upstream_ca'].public.line()}\n")
     assert errors(site) == []
@@ -104,6 +111,8 @@ def test_places_to_write_to_must_be_there(site):
     (site.folder / "recordings").mkdir()
     os.chmod(site.folder / "recordings", 0o777)
     assert "recordings can be written by others (mode 0777)" in only_error(site)
+    os.chmod(site.folder / "recordings", 0o755)
+    assert "recordings can be read by everybody (mode 0755)" in warnings(site)[0]
 
 
 def test_one_host_key_of_each_type(site):
@@ -156,10 +165,9 @@ def test_what_is_doubtful_is_a_warning(site):
     site.edit('directory = "recordings"', 'directory = "recordings"\nmode = "off"')
     site.write("targets.toml", '[targets.web1]\nhost = "web1"\nrecording = "off"\n')
     site.write("policy.toml", "")
-    (site.folder / "known_hosts").unlink()
     keys = [line.split(": ")[1] for line in warnings(site)]
     assert keys == [
-        "upstream_ca.egress", "targets.known_hosts", "targets.web1.recording", "recording.mode", "policy.file",
+        "upstream_ca.egress", "targets.web1.recording", "recording.mode", "policy.file",
     ]  # fmt: skip
 
 

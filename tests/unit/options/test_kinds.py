@@ -142,3 +142,9 @@ def test_whatever_is_no_value_is_noted_once_and_nothing_else_is_raised(kind, val
         assert all(str(error).isprintable() for error in problems.errors)
     else:
         assert problems.errors == []
+
+
+def test_networks():
+    assert str(reading(k.NETWORK, "192.0.2.7")) == "192.0.2.7/32"
+    assert "host bits" in reading(k.NETWORK, "192.0.2.7/24")
+    assert "write it as IPv4" in reading(k.NETWORK, "::ffff:10.0.0.0/104")

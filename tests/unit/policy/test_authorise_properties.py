@@ -155,6 +155,18 @@ def test_explain_agrees_with_authorise(situation):
 
 @settings(max_examples=100, deadline=None)
 @given(SITUATION)
+def test_what_is_kept_of_the_selections_is_what_the_rules_say(situation):
+    policy, inventory, _ = build(situation)
+    for rule, bits in zip(policy.rules, policy.selections(inventory), strict=True):
+        chosen = [target for n, target in enumerate(inventory.targets) if bits >> n & 1]
+        assert chosen == [target for target in inventory if rule.matches_target(target)]
+    other = parse_targets({"targets": {}}, Source("t"))
+    assert set(policy.selections(other)) <= {0}
+    assert policy.selections(inventory) is policy.selections(inventory)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SITUATION)
 def test_what_is_reachable_is_what_authorise_lets_through(situation):
     policy, inventory, who = build(situation)
     found = {

@@ -1,0 +1,65 @@
+"""Which targets each rule selects, computed once for a policy and an inventory (L1, pure).
+
+A refusal lists what may be reached, and an engineer who mistypes a name must not make the gateway compare every
+rule with every target while all sessions wait. One integer per rule: bit n is set when the rule selects target n.
+10,000 targets and 1,000 rules take 1.3 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from bastion.policy.patterns import expression_of, is_glob, matches_any
+from bastion.policy.targets import Inventory
+
+if TYPE_CHECKING:
+    from bastion.policy.rules import Rule
+
+
+def selections(rules: Sequence[Rule], inventory: Inventory) -> tuple[int, ...]:
+    """For each rule the bits of the targets for which `rule.matches_target` holds."""
+    selector = _Selector(inventory)
+    return tuple(selector.bits_of(rule) for rule in rules)
+
+
+class _Selector:
+    """Keeps the bits of every pattern and label met so far: policies repeat themselves."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._targets = inventory.targets
+        self._names = {target.name: index for index, target in enumerate(inventory.targets)}
+        self._all = (1 << len(self._targets)) - 1
+        self._patterns: dict[str, int] = {}
+        self._labels: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    def bits_of(self, rule: Rule) -> int:
+        bits = 0 if rule.targets else self._all
+        for pattern in rule.targets:
+            if pattern not in self._patterns:
+                self._patterns[pattern] = self._pattern(pattern)
+            bits |= self._patterns[pattern]
+        for label in rule.labels.items():
+            if label not in self._labels:
+                self._labels[label] = self._label(label)
+            bits &= self._labels[label]
+        return bits
+
+    def _pattern(self, pattern: str) -> int:
+        if is_glob(pattern):
+            match = expression_of(pattern).match
+            return _bits(match(name) is not None for name in self._names)
+        index = self._names.get(pattern)
+        return 0 if index is None else 1 << index
+
+    def _label(self, label: tuple[str, tuple[str, ...]]) -> int:
+        key, values = label
+        return _bits(
+            key in target.labels and matches_any(values, target.labels[key]) for target in self._targets
+        )
+
+
+def _bits(flags: Iterable[bool]) -> int:
+    """The integer whose bit n is the n-th flag."""
+    text = "".join("1" if flag else "0" for flag in flags)
+    return int(text[::-1], 2) if text else 0
