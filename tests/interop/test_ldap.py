@@ -22,6 +22,7 @@ from bastion.auth.ldap_config import LdapConfig, ServerAddress, read_bind_passwo
 from bastion.auth.ldap_link import MAX_ANSWERS
 from bastion.clock import Clock, FixedClock, SystemClock
 from bastion.errors import AuthReason, Refused
+from bastion.observe.meters import LDAP_ERRORS, LDAP_OPERATIONS
 from tests.support import reactor
 from tests.support.faulty_proxy import FaultyProxy, anything, contains
 from tests.support.net import LOOPBACK, free_port
@@ -63,10 +64,11 @@ class Watch:
         self._changed = threading.Condition()
 
     def operation(self, name: str, seconds: float) -> None:
-        assert seconds >= 0
+        assert seconds >= 0 and name in LDAP_OPERATIONS
         self.operations.append(name)
 
     def failure(self, name: str, error: str) -> None:
+        assert name in LDAP_OPERATIONS and error in LDAP_ERRORS
         self.failures.append((name, error))
 
     @property

@@ -149,11 +149,12 @@ def logged_failures() -> Iterator[list[str]]:
             failure = event.get("log_failure")
             found.append(failure.getTraceback() if failure is not None else str(event.get("log_format")))
 
-    globalLogPublisher.addObserver(note)
+    observer: Any = note
+    globalLogPublisher.addObserver(observer)
     try:
         yield found
     finally:
-        globalLogPublisher.removeObserver(note)
+        globalLogPublisher.removeObserver(observer)
 
 
 def pending_calls() -> list[str]:
