@@ -161,6 +161,8 @@ class PacketReader:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the wire. A memoryview must stay unchanged until `packets` returns, no longer."""
+        if self._failed:
+            return
         if self._fresh is not None:
             self._keep()
         self._fresh = memoryview(data)
