@@ -37,6 +37,7 @@ LOCK: Final = ".bastion-demo"  # marks a folder as ours, and is locked while a d
 READY_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 8.0  # the gateway gives its connections 3 s to take their last words
 LOG_TAIL: Final = 20
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_READY_LINE: Final = 64 * 1024
 PR_SET_PDEATHSIG: Final = 1
 
@@ -123,7 +124,7 @@ def demo(directory: str, port: int, metrics_port: int, keep: bool) -> None:
     """
     folder = Path(directory).resolve()
     mark = secrets.token_hex(8)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     children: list[Child] = []
     with prepared(folder, keep):
@@ -132,8 +133,7 @@ def demo(directory: str, port: int, metrics_port: int, keep: bool) -> None:
         except Stopped:
             click.echo("\nending the demo")
         finally:
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)  # once is enough: now everything is put away
+            _ignore_signals()
             for child in reversed(children):
                 child.stop()
             sweep(mark)
@@ -142,7 +142,14 @@ def demo(directory: str, port: int, metrics_port: int, keep: bool) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """Once is enough: Ctrl-C comes from the terminal and from make, and nothing may cut off what follows."""
+    _ignore_signals()
     raise Stopped
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _run(folder: Path, port: int, metrics_port: int, mark: str, children: list[Child]) -> None:
