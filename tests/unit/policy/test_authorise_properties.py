@@ -46,7 +46,7 @@ TARGET = st.fixed_dictionaries(
 SITUATION = st.fixed_dictionaries(
     {
         "rules": st.lists(RULE, min_size=1, max_size=5),
-        "targets": st.fixed_dictionaries({name: TARGET for name in NAMES[:3]}),
+        "targets": st.fixed_dictionaries(dict.fromkeys(NAMES[:3], TARGET)),
         "name": st.sampled_from(("alice", "bob")),
         "groups": some(GROUPS),
         "target": st.sampled_from(NAMES),
