@@ -11,7 +11,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help run test packages lint types format unit bench soak fuzz clean distclean
+.PHONY: help run test packages lint style layout types format unit bench soak fuzz clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,22 +45,26 @@ run: .venv/.run-installed
 packages:
 	@.ci/packages
 
+# All of it runs, whatever fails first; the last line says how it went.
 test: .venv/.test-installed packages
 	@$(MAKE) --no-print-directory --keep-going lint all-tests \
-		&& echo 'make test: passed' \
+		&& echo 'make test: passed: lint, types and all tests' \
 		|| { echo 'make test: FAILED'; exit 1; }
 
 .PHONY: all-tests
 all-tests: .venv/.test-installed
-	$(BIN)/python -m pytest -m 'not soak' -rs $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not soak' -rfEs $(PYTEST_ARGS)
 
 unit: .venv/.test-installed
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
-lint: .venv/.test-installed
+lint: style layout types
+
+style: .venv/.test-installed
 	$(BIN)/ruff check .
+
+layout: .venv/.test-installed
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 types: .venv/.test-installed
 	$(BIN)/mypy
