@@ -129,9 +129,15 @@ def _common_settings(config: Config) -> TransportSettings:
 
 
 def load_known_hosts(config: Config) -> KnownHosts:
-    """The file and the pins of the inventory. No file yet means that no host is known, which refuses all."""
+    """The file and the pins of the inventory. Raises ConfigError for a file that is configured and missing.
+
+    An empty file is a beginning; a missing one may have held @revoked lines.
+    """
     file = config.targets.known_hosts
-    hosts = KnownHosts.load(file) if file is not None and file.exists() else KnownHosts.parse("")
+    if file is not None and not file.exists():
+        problem = f"{file} does not exist; `touch {file}` creates an empty one"
+        raise ConfigError(str(config.file), 0, "targets.known_hosts", problem)
+    hosts = KnownHosts.parse("") if file is None else KnownHosts.load(file)
     for target in config.inventory:
         if target.host_keys:
             hosts = hosts.with_keys(target.host, target.port, target.host_keys, f"target {target.name}")
