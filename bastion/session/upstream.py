@@ -27,13 +27,13 @@ class TargetCredentials:
 
     def login_for(self, grant: Grant, identity: Identity, session_id: str) -> UpstreamLogin:
         """The credential for one login, made after the host key was accepted. Raises Refused."""
-        certificate = identity.certificate
         request = CertificateRequest(
             login=grant.login,
             identity=identity.name,
             session_id=session_id,
             permits=grant.permits,
-            not_after=certificate.valid_before if certificate else identity.restrictions.valid_before,
+            # The intersection of what all factors allow: it ends no later than any of them.
+            not_after=identity.restrictions.valid_before,
             force_command=grant.force_command,
         )
         return self._make(grant, request)
