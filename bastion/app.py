@@ -30,7 +30,7 @@ from bastion.clock import SystemClock
 from bastion.config import Config, load
 from bastion.errors import ConfigError, EndReason
 from bastion.observe import exporter
-from bastion.observe.audit import AuditLog
+from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     LDAP_FAILURES,
@@ -153,13 +153,13 @@ class Program:
             )
         except ConfigError as error:
             self.gateway.log.error("reload refused: {error}", error=str(error))
-            audit.emit("reload", result="refused", text=str(error))
+            audit.note("reload", result="refused", text=str(error))
             return
         old = self.gateway.services.auth.directory
         self.config, self.gateway.services = config, services
         # Logins that are under way may still wait for the old directory.
         self._reactor.callLater(config.limits.login_grace, old.close)
-        audit.emit("reload", result="ok")
+        audit.note("reload", result="ok")
 
     async def stop(self, signal_name: str) -> None:
         """Stop accepting, end every session with a message, give the last words a moment, write all down."""
@@ -179,7 +179,7 @@ class Program:
             await _done(self._metrics.stopListening())
         gateway.services.auth.directory.close()
         gateway.store.close()
-        gateway.audit.emit("gateway_stopped", signal=signal_name)
+        gateway.audit.note("gateway_stopped", signal=signal_name)
         gateway.audit.close()
 
 
@@ -217,7 +217,7 @@ def serve(config_file: Path) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     try:
         program = Program(load(config_file), reactor)
-    except ConfigError as error:
+    except (ConfigError, AuditFailed) as error:
         click.echo(f"bastion: {error}", err=True)
         raise SystemExit(2) from None
     stopping: list[str] = []

@@ -142,6 +142,7 @@ class RecorderReason(StrEnum):
     DISK_FULL = "disk_full"
     DISK_FLOOR = "disk_floor"
     SYNC_FAILED = "sync_failed"
+    AUDIT_FAILED = "audit_failed"
 
 
 class LimitReason(StrEnum):

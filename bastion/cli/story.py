@@ -177,6 +177,7 @@ ADVICE: Final[dict[str, str]] = {
     "penalty": "this address or account failed too often; the penalty runs out by itself",
     "disk_floor": "the file system of the recordings is (nearly) full: make room, sessions then work again",
     "disk_full": "the file system of the recordings is full: make room, sessions then work again",
+    "audit_failed": "the audit log cannot be written and [audit] required is set: see bastion_audit_failures_total",
     "draining": "the gateway was closing down: try again",
 }
 

@@ -16,6 +16,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -73,7 +74,8 @@ def encode_line(seconds: float, event: str, session: str, ref: str, fields: Mapp
     if ref:
         line["ref"] = ref
     for name, value in fields.items():
-        line.setdefault(name, _plain(value, MAX_DEPTH))
+        if value not in ("", b""):  # what is not known is left out
+            line.setdefault(name, _plain(value, MAX_DEPTH))
     text = json.dumps(line, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return escape(text).encode("utf-8") + b"\n"
 
@@ -130,6 +132,11 @@ class AuditLog:
             self._lost = 0
         if not self._write(line):
             self._give_up()
+
+    def note(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
+        """As `emit`, for what has happened already and cannot be refused: never raises, a loss is counted."""
+        with suppress(AuditFailed):
+            self.emit(event, session=session, ref=ref, **fields)
 
     def reopen(self) -> None:
         """Open `path` again: at start, and on SIGHUP after a rotation. Keeps the old file if that fails."""

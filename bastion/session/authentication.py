@@ -7,22 +7,30 @@ by the directory alone. Every attempt is one audit line and one counter, with a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
-from bastion.auth.directory import Directory
+from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Directory
 from bastion.auth.identity import Account, Destination, Identity, parse_destination
 from bastion.auth.restrictions import Restrictions, check_authorized_key
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
-from bastion.errors import AuthReason, Refused
-from bastion.observe.audit import AuditLog
+from bastion.errors import AuthReason, RecorderReason, Refused
+from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.meters import AUTH_ATTEMPTS, Meters
+from bastion.recording.format import REF_LENGTH
 from bastion.wire.certificates import Certificate
 from bastion.wire.keys import PublicKey
+
+# Refusals that say nothing about who asks: the engineer reads why, since the method list alone cannot say it.
+TOLD = {
+    AuthReason.DIRECTORY_UNAVAILABLE: UNAVAILABLE,
+    AuthReason.DIRECTORY_TIMEOUT: TIMED_OUT,
+    AuthReason.THROTTLED: "too many failed logins for this name from here, please try again later",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class Authentication:
         self._on_success: Callable[[Identity, Destination], None] | None = on_success
         self._identity: Identity | None = None
         self._facts: dict[str, str | int] = {}
+        self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
 
     def methods(self) -> tuple[str, ...]:
         return self._services.methods
@@ -71,8 +80,9 @@ class Authentication:
     # -- the three proofs --------------------------------------------------------------------------------
 
     def key_known(self, user: str, credential: PublicKey | Certificate) -> Deferred[None]:
+        self._facts = self._describe(credential)
         found = maybeDeferred(self._find_by_key, user, credential)
-        return found.addCallback(lambda _: None)
+        return found.addCallback(self._forget)
 
     def key_proved(self, user: str, credential: PublicKey | Certificate) -> Deferred[None]:
         factor = "certificate" if isinstance(credential, Certificate) else "publickey"
@@ -110,6 +120,10 @@ class Authentication:
             return account, None, self._restrictions_of_key(account, credential)
 
         return self._services.directory.lookup(name).addCallback(judge)
+
+    def _forget(self, _: object) -> None:
+        """A query that was answered well leaves nothing behind."""
+        self._facts = {}
 
     def _restrictions_of_key(self, account: Account, key: PublicKey) -> Restrictions:
         for known in account.keys:
@@ -154,9 +168,26 @@ class Authentication:
     # -- outcomes ----------------------------------------------------------------------------------------
 
     def attempted(self, user: str, method: str, reason: AuthReason) -> None:
-        """One line, one counter, and a penalty for what counts as guessing."""
-        label = "certificate" if "certificate_id" in self._facts and method == "publickey" else method
+        """One line, one counter, and a penalty for what counts as guessing. Raises Refused(AUDIT_FAILED)."""
+        facts, self._facts = self._facts, {}
+        label = "certificate" if "certificate_id" in facts and method == "publickey" else method
+        try:
+            self._write_down(user, method, label, reason, facts)
+        except AuditFailed:
+            self._meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
+            text = f"nobody can log in now: the audit log cannot be written{self._reference}"
+            raise Refused(RecorderReason.AUDIT_FAILED, text) from None
         self._meters.add(AUTH_ATTEMPTS, label, reason)
+        name = user.partition("+")[0].lower()
+        if reason is AuthReason.OK:
+            self._services.penalties.succeeded(self._source, name)
+        else:
+            self._services.penalties.failed(self._source, name, reason, label)
+            self._tell(reason)
+
+    def _write_down(
+        self, user: str, method: str, label: str, reason: AuthReason, facts: Mapping[str, str | int]
+    ) -> None:
         if method == "none" and reason is AuthReason.METHOD_NOT_OFFERED:
             return  # every OpenSSH client begins with it; the counter is enough
         self._audit.emit(
@@ -167,17 +198,22 @@ class Authentication:
             result="ok" if reason is AuthReason.OK else "refused",
             reason=reason,
             source=self._source,
-            key=self._facts.get("key", ""),
-            certificate_id=self._facts.get("certificate_id", ""),
-            certificate_serial=self._facts.get("certificate_serial", 0),
-            ca=self._facts.get("ca", ""),
+            key=facts.get("key", ""),
+            certificate_id=facts.get("certificate_id", ""),
+            certificate_serial=facts.get("certificate_serial", ""),
+            ca=facts.get("ca", ""),
         )
-        name = user.partition("+")[0].lower()
-        if reason is AuthReason.OK:
-            self._services.penalties.succeeded(self._source, name)
-        else:
-            self._services.penalties.failed(self._source, name, reason, label)
-        self._facts = {}
+
+    def _tell(self, reason: AuthReason) -> None:
+        """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
+        text = TOLD.get(reason)
+        if text is not None and self.on_notice is not None:
+            on_notice, self.on_notice = self.on_notice, None
+            on_notice(f"bastion: {text}{self._reference}\r\n")
+
+    @property
+    def _reference(self) -> str:
+        return f" (ref {self._connection[:REF_LENGTH]})"
 
     def succeeded(self, user: str, method: str) -> None:
         identity, on_success = self._identity, self._on_success
@@ -186,4 +222,4 @@ class Authentication:
 
     def stop(self) -> None:
         """Break the cycle with the connection."""
-        self._on_success = None
+        self._on_success = self.on_notice = None

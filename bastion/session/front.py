@@ -72,7 +72,7 @@ class Front(ServerFactory):
         except Refused as refusal:
             gateway.meters.add(CONNECTIONS_REFUSED, refusal.reason)
             gateway.meters.add(CONNECTIONS_CLOSED)
-            gateway.audit.emit("connection_refused", source=source, reason=refusal.reason)
+            gateway.audit.note("connection_refused", source=source, reason=refusal.reason)
             return None
         return FrontConnection(self, source, startup).transport
 
@@ -102,6 +102,7 @@ class FrontConnection:
             self._authenticated,
         )
         self._userauth = UserauthService(self.transport, self._authentication, gateway.reactor)
+        self._authentication.on_notice = self._userauth.banner
         self.transport.service = self._userauth
         self.transport.on_secure = self._secured
         self.transport.on_closed = self._closed
@@ -171,7 +172,7 @@ class FrontConnection:
             gateway.meters.add(HANDSHAKES, "failed")
         if isinstance(reason.reason, LimitReason):
             gateway.meters.add(CONNECTIONS_REFUSED, reason.reason)
-            gateway.audit.emit(
+            gateway.audit.note(
                 "refused", connection=self.id, source=self._source, reason=reason.reason, text=reason.text
             )
         gateway.meters.add(CONNECTIONS_LIVE, by=-1)

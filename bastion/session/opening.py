@@ -15,7 +15,15 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.auth.identity import Destination, Identity
-from bastion.errors import LimitReason, PolicyReason, RecorderFailed, Refused, UpstreamReason
+from bastion.errors import (
+    LimitReason,
+    PolicyReason,
+    RecorderFailed,
+    RecorderReason,
+    Refused,
+    UpstreamReason,
+)
+from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import (
     AUTHORISATIONS,
     HOST_KEY_CHECKS,
@@ -35,7 +43,7 @@ from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import Leg, Session
-from bastion.session.tap import SessionTap
+from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.ssh.dial import UpstreamLogin
 from bastion.ssh.transport import ClientTransport
 from bastion.wire.printable import printable
@@ -75,6 +83,8 @@ class Opening:
         except Refused as refusal:
             self._note_refusal(refusal)
             return fail(refusal)
+        except RecorderFailed as error:
+            return fail(self._unrecordable(error))
         self._dial = self._services.dialler.dial(grant, self._make_login, self)
         return self._dial.addCallbacks(self._joined, self._not_reached)
 
@@ -128,8 +138,12 @@ class Opening:
         try:
             gateway.store.admit()
         except RecorderFailed as error:
-            gateway.meters.add(RECORDER_REFUSALS, error.reason)
-            raise Refused(error.reason, f"sessions cannot be recorded now: {error.text}") from None
+            raise self._unrecordable(error) from None
+
+    def _unrecordable(self, error: RecorderFailed) -> Refused:
+        """What the engineer is told when there can be no recording, or no audit line that must be there."""
+        self._gateway.meters.add(RECORDER_REFUSALS, error.reason)
+        return Refused(error.reason, f"sessions cannot be recorded now: {error.text}")
 
     def _make_login(self) -> UpstreamLogin:
         assert self._grant is not None
@@ -213,17 +227,21 @@ class Opening:
         # The header is in the file before anybody works.
         recorder, writer = gateway.store.start(header, self._recording_policy(grant))
         tap = SessionTap(recorder, writer, gateway.audit, gateway.meters, self.session_id, self._ref)
-        self._emit(
-            "session_started",
-            user=identity.name,
-            uid=identity.uid,
-            target=grant.target.name,
-            login=grant.login,
-            door=self._door,
-            source=identity.source_address,
-            host_key=self._host_key,
-            rules=",".join(grant.rules),
-        )
+        try:
+            self._emit(
+                "session_started",
+                user=identity.name,
+                uid=identity.uid,
+                target=grant.target.name,
+                login=grant.login,
+                door=self._door,
+                source=identity.source_address,
+                host_key=self._host_key,
+                rules=",".join(grant.rules),
+            )
+        except RecorderFailed as error:
+            tap.broken(error)
+            raise
         return tap
 
     def _recording_policy(self, grant: Grant) -> RecordingPolicy:
@@ -240,7 +258,7 @@ class Opening:
     # -- words -------------------------------------------------------------------------------------------
 
     def _note_refusal(self, refusal: Refused) -> None:
-        self._emit(
+        self._note(
             "refused",
             what="session",
             user=self._identity.name,
@@ -250,4 +268,12 @@ class Opening:
         )
 
     def _emit(self, event: str, **fields: str | int) -> None:
-        self._gateway.audit.emit(event, session=self.session_id, ref=self._ref, **fields)
+        """One audit line about what is to be allowed. Raises RecorderFailed when it must be there and is not."""
+        try:
+            self._gateway.audit.emit(event, session=self.session_id, ref=self._ref, **fields)
+        except AuditFailed:
+            raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
+
+    def _note(self, event: str, **fields: str | int) -> None:
+        """One audit line about a refusal, which nothing can refuse."""
+        self._gateway.audit.note(event, session=self.session_id, ref=self._ref, **fields)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bastion.errors import EndReason, PolicyReason, RecorderFailed
-from bastion.observe.audit import AuditLog
+from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
+from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.meters import (
     BYTES,
     CHANNELS,
@@ -48,6 +48,8 @@ KINDS = {
     "direct-streamlocal@openssh.com": "streamlocal",
     "forwarded-streamlocal@openssh.com": "streamlocal",
 }
+
+AUDIT_TEXT = "the audit log cannot be written"
 
 
 class SessionTap:
@@ -163,7 +165,15 @@ class SessionTap:
         )
 
     def _emit(self, event: str, **fields: Any) -> None:
-        self._audit.emit(event, session=self._session_id, ref=self._ref, **fields)
+        """One audit line about what is to be forwarded. Raises RecorderFailed when it must be there and is not."""
+        try:
+            self._audit.emit(event, session=self._session_id, ref=self._ref, **fields)
+        except AuditFailed:
+            raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
+
+    def _note(self, event: str, **fields: Any) -> None:
+        """One audit line about an ending, which nothing can refuse."""
+        self._audit.note(event, session=self._session_id, ref=self._ref, **fields)
 
     # -- blocks ------------------------------------------------------------------------------------------
 
@@ -194,7 +204,7 @@ class SessionTap:
         writer, self._writer = self._writer, None
         self._meters.add(RECORDER_FAILURES, error.reason)
         self._meters.add(RECORDINGS_LIVE, by=-1)
-        self._emit("recorder_failed", reason=error.reason, text=error.text)
+        self._note("recorder_failed", reason=error.reason, text=error.text)
         if writer is not None:
             writer.close(self._recorder.finish(EndReason.RECORDER_FAILED))
 
@@ -209,7 +219,7 @@ class SessionTap:
             self._meters.add(RECORDINGS_LIVE, by=-1)
             writer.close(self._recorder.finish(end.reason))
         bytes_in, bytes_out = self._recorder.seen
-        self._emit(
+        self._note(
             "session_ended",
             reason=end.reason,
             text=end.text,

@@ -17,6 +17,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from bastion.auth.certificates import read_user_certificate
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
 from bastion.wire.certificates import Certificate
@@ -76,7 +77,10 @@ class Authenticator(Protocol):
         ...
 
     def attempted(self, user: str, method: str, reason: AuthReason) -> None:
-        """One attempt ended. For the audit log, the meters and the penalties."""
+        """One attempt ended. For the audit log, the meters and the penalties.
+
+        Raises Refused when that cannot be written down and must be: the connection then ends with its text.
+        """
         ...
 
     def none(self, user: str) -> Deferred[None]:
@@ -271,8 +275,12 @@ class UserauthService:
             return None
         malformed = AuthReason.CERT_MALFORMED if CERT_SUFFIX in algorithm else AuthReason.KEY_MALFORMED
         try:
-            credential = Certificate.parse(blob) if CERT_SUFFIX in algorithm else PublicKey.parse(blob)
-        except (ProtocolError, BadSignature):
+            credential = read_user_certificate(blob) if CERT_SUFFIX in algorithm else PublicKey.parse(blob)
+        except Refused as refusal:
+            reason = refusal.reason if isinstance(refusal.reason, AuthReason) else malformed
+            self._refuse(user, "publickey", reason, counts=True)
+            return None
+        except ProtocolError:
             self._refuse(user, "publickey", malformed, counts=True)
             return None
         # CVE-2026-16516 class: the blob must be of the type that the algorithm stands for.
@@ -307,8 +315,8 @@ class UserauthService:
                 return
             self._done = True
             self._waiting.clear()
-            self._authenticator.attempted(user, method, AuthReason.OK)
-            self._authenticator.succeeded(user, method)
+            if self._report(user, method, AuthReason.OK):
+                self._authenticator.succeeded(user, method)
 
         def refused(failure: Failure) -> None:
             reason = self._reason_of(failure)
@@ -335,7 +343,8 @@ class UserauthService:
     def _refuse(self, user: str, method: str, reason: AuthReason, counts: bool) -> None:
         if self._transport is None or self._authenticator is None:
             return
-        self._authenticator.attempted(user, method, reason)
+        if not self._report(user, method, reason):
+            return
         if counts:
             self._failures += 1
         if self._failures >= MAX_FAILURES:
@@ -344,10 +353,24 @@ class UserauthService:
         methods = self._authenticator.methods()
         self._transport.send_payload(UserauthFailure(methods, False).encode())
 
+    def _report(self, user: str, method: str, reason: AuthReason) -> bool:
+        """Tell the authenticator of an outcome. False when it cannot be written down: all is over then."""
+        assert self._transport is not None and self._authenticator is not None
+        try:
+            self._authenticator.attempted(user, method, reason)
+        except Refused as refusal:
+            self.banner(f"bastion: {refusal.text}\r\n")
+            self._transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {refusal.text}")
+            self.stop()
+            return False
+        return True
+
     def _give_up(self, text: str, reason: AuthReason | LimitReason) -> None:
         assert self._transport is not None and self._authenticator is not None
-        if isinstance(reason, LimitReason):
-            self._authenticator.attempted(self._user or "", "other", AuthReason.TOO_MANY_ATTEMPTS)
+        if isinstance(reason, LimitReason) and not self._report(
+            self._user or "", "other", AuthReason.TOO_MANY_ATTEMPTS
+        ):
+            return
         self._transport.disconnect(Disconnect.NO_MORE_AUTH_METHODS_AVAILABLE, text)
         self.stop()
 

@@ -54,7 +54,7 @@ def test_fixed_fields_cannot_be_replaced(log):
     assert lines(log)[0]["ts"] == "2027-01-15T08:00:00.042Z"
 
 
-@given(st.text(max_size=200))
+@given(st.text(min_size=1, max_size=200))
 def test_no_text_leaves_its_line_or_acts_on_a_terminal(text):
     line = encode_line(0.0, "auth_attempted", "", "", {"user": text})
     assert line.endswith(b"\n") and line.count(b"\n") == 1
@@ -66,7 +66,26 @@ def test_no_text_leaves_its_line_or_acts_on_a_terminal(text):
     assert json.loads(shown)["user"] == text
 
 
-@given(st.binary(max_size=200))
+def test_what_is_not_known_is_left_out():
+    assert json.loads(encode_line(0.0, "auth", "", "", {"key": "", "serial": 0, "name": b""})) == {
+        "ts": "1970-01-01T00:00:00.000Z",
+        "event": "auth",
+        "serial": 0,
+    }
+
+
+def test_a_note_never_raises_and_is_counted(tmp_path):
+    log = AuditLog(str(tmp_path / "audit.log"), FixedClock(), Meters(), required=True)
+    os.close(log._fd)
+    log._fd = os.open("/dev/full", os.O_WRONLY)
+    log.note("session_ended", session="a" * 16)
+    assert log.failing and failures(log, "write_failed") == 1
+    with pytest.raises(AuditFailed):
+        log.emit("session_started")
+    log.close()
+
+
+@given(st.binary(min_size=1, max_size=200))
 def test_any_bytes_can_be_recorded(data):
     back = json.loads(encode_line(0.0, "refused", "", "", {"name": data}))["name"]
     assert back.encode("utf-8", "surrogateescape") == data
