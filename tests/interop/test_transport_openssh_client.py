@@ -149,7 +149,7 @@ def test_20_mib_down_while_the_client_begins_key_exchanges(tmp_path: Path, ciphe
         code, out, said = run_ssh(server, tmp_path, f"Ciphers={cipher}", "RekeyLimit=1M", command=str(size))
         kex_count = server.transports[0].kex_count
     assert code == 0 and len(out) == size, said
-    assert kex_count > 10
+    assert kex_count > 4
 
 
 @pytest.mark.parametrize("cipher", FRONT.ciphers)
@@ -160,7 +160,7 @@ def test_20_mib_down_while_we_begin_key_exchanges(tmp_path: Path, cipher: str) -
         code, out, said = run_ssh(server, tmp_path, f"Ciphers={cipher}", command=str(size))
         kex_count = server.transports[0].kex_count
     assert code == 0 and len(out) == size, said
-    assert kex_count > 10
+    assert kex_count > 4
 
 
 def test_4_mib_echoed_while_both_begin_key_exchanges(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_4_mib_echoed_while_both_begin_key_exchanges(tmp_path: Path) -> None:
         code, out, said = run_ssh(server, tmp_path, "RekeyLimit=500K", command="echo", stdin=data)
         kex_count = server.transports[0].kex_count
     assert code == 0 and out == data, said
-    assert kex_count > 5
+    assert kex_count > 2
 
 
 def test_our_disconnect_is_read_with_its_words(tmp_path: Path) -> None:
