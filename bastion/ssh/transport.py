@@ -202,7 +202,7 @@ class KeyedTransport(TransportBase):
             self._start_timer("rekey", 1.0, self._rekey_time_due)
 
     def _watch_exchange(self) -> None:
-        self._kex_began = self._clock.seconds()
+        self._kex_began = self._paused_at = self._clock.seconds()  # a pause counts from here on
         self._paused_seconds = 0.0
         self._start_timer("kex", self.settings.kex_timeout, self._exchange_due)
 
@@ -280,9 +280,6 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
     def connectionMade(self) -> None:
         """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
         super().connectionMade()
-        self._make_first_offer()
-
-    def _make_first_offer(self) -> None:
         self._send_kexinit()
 
     def _make_exchange(self) -> Exchange:

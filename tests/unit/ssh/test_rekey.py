@@ -238,6 +238,17 @@ def test_time_in_which_we_did_not_read_does_not_count() -> None:
     assert bench.reason.reason is LimitReason.KEX_TIMEOUT
 
 
+def test_a_pause_before_the_exchange_does_not_lengthen_it() -> None:
+    bench, raw = raw_side(True, server_settings(kex_timeout=120.0))
+    log_in(bench, raw)
+    bench.transport.pause_reading()
+    bench.clock.advance(1000)
+    bench.transport.rekey()
+    bench.transport.resume_reading()
+    bench.clock.advance(121)
+    assert bench.reason.reason is LimitReason.KEX_TIMEOUT
+
+
 def test_reading_goes_on_once_the_peer_has_sent_kexinit() -> None:
     """Two legs whose exchanges wait for each other must not wait for ever."""
     bench, raw = raw_side(True)
