@@ -2,7 +2,7 @@
 
 One prometheus_client collector renders snapshots at scrape time; between scrapes nothing here runs. A scrape
 copies all cells at once and then renders one family per reactor turn, so that a keystroke never waits for the
-whole page (about 9 ms for 1,100 lines on the measuring machine, the largest family about 2 ms).
+whole page (measured: 5.9 ms for 1,075 lines, of which the longest turn is 1.6 ms).
 
 Only `GET` of the two paths is answered, no body is ever stored, no version is shown, and no request is
 written to the log. The port has no authentication: it is meant for loopback or a management network.
