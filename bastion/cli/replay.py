@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import termios
-import threading
 import tty
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -120,12 +119,15 @@ class Terminal:
         self._input = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
         self._output = sys.stdout
         self._saved: list[Any] | None = None
-        self._never = threading.Event()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup_before = -1
         self._signals: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGHUP):
             self._signals[number] = signal.signal(number, _interrupt)
+        # Without this a signal just before select is noticed only when select ends.
+        self._wakeup_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         if self._input is not None:
             self._saved = termios.tcgetattr(self._input)
             tty.setcbreak(self._input)  # keys at once and unechoed; Ctrl-C still interrupts
@@ -138,14 +140,17 @@ class Terminal:
             termios.tcsetattr(self._input, termios.TCSADRAIN, self._saved)
         for number, before in self._signals.items():
             signal.signal(number, before)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._woken)
+        os.close(self._wake)
 
     def key(self, seconds: float | None) -> str:
         """The next key pressed within `seconds` (None: however long), or "" when none was."""
-        if self._input is None:
-            self._never.wait(seconds)
-            return ""
-        ready, _, _ = select.select([self._input], [], [], seconds)
-        if not ready:
+        sources = [self._woken] if self._input is None else [self._woken, self._input]
+        ready, _, _ = select.select(sources, [], [], seconds)
+        if self._woken in ready:
+            os.read(self._woken, 4096)  # the signal itself is Python's to deliver, before the next line
+        if self._input is None or self._input not in ready:
             return ""
         try:
             return os.read(self._input, 1).decode("latin-1") or "q"  # end of input: nobody is there any more
