@@ -37,6 +37,8 @@ from bastion.observe.meters import (
     LDAP_POOL_IN_USE,
     LDAP_POOL_STUCK,
     LDAP_SECONDS,
+    MICROSECONDS,
+    RECORDER_UNSYNCED_SECONDS,
     RECORDING_STORE_FREE_BYTES,
     Meters,
 )
@@ -46,6 +48,7 @@ from bastion.session.ending import End
 from bastion.session.front import Front
 from bastion.session.gateway import Gateway
 from bastion.ssh import io
+from bastion.ssh.memory import keep_freed_memory
 
 Result = TypeVar("Result")
 
@@ -106,7 +109,11 @@ class Program:
             clock=self._clock,
             meters=self.meters,
             audit=audit,
-            store=Store(config.recording.directory, disk_floor_bytes=config.recording.disk_floor),
+            store=Store(
+                config.recording.directory,
+                disk_floor_bytes=config.recording.disk_floor,
+                sync_seconds=config.recording.fsync_interval,
+            ),
             startups=StartupLimiter(
                 random.SystemRandom().random,
                 startups.begin,
@@ -127,7 +134,7 @@ class Program:
             self._ports.append(io.listen(self._reactor, address.port, self._front, interface=address.host))
         if self.config.metrics.listen is not None:
             where = self.config.metrics.listen
-            registry = exporter.build_registry(self.meters)
+            registry = exporter.build_registry(self.meters, refresh=self._refresh)
             self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._health)
         self._lag.start()
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
@@ -139,8 +146,13 @@ class Program:
 
     def _health(self) -> str:
         """What /healthz says: empty is well."""
-        self.meters.set(RECORDING_STORE_FREE_BYTES, self.gateway.store.health().free_bytes)
         return "draining" if self.gateway.draining else ""
+
+    def _refresh(self) -> None:
+        """Gauges that are read when somebody looks."""
+        health = self.gateway.store.health()
+        self.meters.set(RECORDING_STORE_FREE_BYTES, health.free_bytes)
+        self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
 
     def reload(self) -> None:
         """Read all files again and swap the services whole; with a fault in any of them nothing changes."""
@@ -215,6 +227,7 @@ def serve(config_file: Path) -> None:
     reactor = _reactor()
     observer: Any = textFileLogObserver(sys.stderr)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    keep_freed_memory()
     try:
         program = Program(load(config_file), reactor)
     except (ConfigError, AuditFailed) as error:
