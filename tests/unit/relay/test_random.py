@@ -391,9 +391,9 @@ class RudeTraffic(Traffic):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestTraffic.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
 TestRudeTraffic = RudeTraffic.TestCase
-TestRudeTraffic.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestRudeTraffic.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
 def long_walk(machine: Traffic, chance: Random, steps: int) -> None:
@@ -440,7 +440,7 @@ def long_walk(machine: Traffic, chance: Random, steps: int) -> None:
         machine.nobody_waits_for_a_refusal_behind_nothing()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_long_walk(seed: int) -> None:
     machine = Traffic()
     long_walk(machine, Random(seed), 4000)
