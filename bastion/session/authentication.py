@@ -29,6 +29,7 @@ from bastion.wire.keys import PublicKey
 TOLD = {
     AuthReason.DIRECTORY_UNAVAILABLE: UNAVAILABLE,
     AuthReason.DIRECTORY_TIMEOUT: TIMED_OUT,
+    AuthReason.BAD_USER_NAME: "the user name must be identity+login+target or identity+target",
     AuthReason.THROTTLED: "too many failed logins for this name from here, please try again later",
 }
 
@@ -72,7 +73,7 @@ class Authentication:
 
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt. Names whose password is asked, since the login on the target is another account."""
-        return f"Directory password of {parse_destination(user).identity}: "
+        return f"Directory password of {_destination(user).identity}: "
 
     def none(self, user: str) -> Deferred[None]:
         return fail(Refused(AuthReason.METHOD_NOT_OFFERED, "proof is needed"))
@@ -133,7 +134,7 @@ class Authentication:
 
     def _admit(self, user: str) -> str:
         """The identity in `user`, after its grammar and its penalties."""
-        name = parse_destination(user).identity
+        name = _destination(user).identity
         if not self._services.penalties.allows(self._source, name):
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
         return name
@@ -218,8 +219,16 @@ class Authentication:
     def succeeded(self, user: str, method: str) -> None:
         identity, on_success = self._identity, self._on_success
         assert identity is not None and on_success is not None
-        on_success(identity, parse_destination(user))
+        on_success(identity, _destination(user))
 
     def stop(self) -> None:
         """Break the cycle with the connection."""
         self._on_success = self.on_notice = None
+
+
+def _destination(user: str) -> Destination:
+    """`parse_destination` before anybody is known: whatever is wrong with the name is Refused(BAD_USER_NAME)."""
+    try:
+        return parse_destination(user)
+    except Refused as refusal:
+        raise Refused(AuthReason.BAD_USER_NAME, refusal.text) from None

@@ -100,7 +100,7 @@ class Authenticator(Protocol):
         ...
 
     def prompt(self, user: str) -> str:
-        """What keyboard-interactive asks."""
+        """What keyboard-interactive asks. Raises Refused for a name that nobody can have."""
         ...
 
     def succeeded(self, user: str, method: str) -> None:
@@ -215,8 +215,12 @@ class UserauthService:
 
     def _ask(self, user: str) -> None:
         assert self._authenticator is not None and self._transport is not None
+        try:
+            prompt = self._authenticator.prompt(user)
+        except Refused as refusal:
+            self._refuse(user, "keyboard-interactive", self._reason_of(refusal), counts=True)
+            return
         self._asked = user
-        prompt = self._authenticator.prompt(user)
         self._transport.send_payload(InfoRequest(prompts=(Prompt(prompt),)).encode())
 
     def _answer_received(self, answer: InfoResponse) -> None:
@@ -299,7 +303,7 @@ class UserauthService:
             self._next()
 
         def refused(failure: Failure) -> None:
-            self._refuse(user, "publickey", self._reason_of(failure), counts=False)
+            self._refuse(user, "publickey", self._reason_of(failure.value), counts=False)
             self._next()
 
         known.addCallbacks(acceptable, refused)
@@ -319,7 +323,7 @@ class UserauthService:
                 self._authenticator.succeeded(user, method)
 
         def refused(failure: Failure) -> None:
-            reason = self._reason_of(failure)
+            reason = self._reason_of(failure.value)
             wait = max(0.0, began + REFUSAL_FLOOR - self._clock.seconds()) if counts else 0.0
             if wait:
                 self._timer = self._clock.callLater(wait, answer, reason)
@@ -334,8 +338,7 @@ class UserauthService:
         outcome.addCallbacks(proved, refused)
 
     @staticmethod
-    def _reason_of(failure: Failure) -> AuthReason:
-        error = failure.value
+    def _reason_of(error: BaseException | None) -> AuthReason:
         if isinstance(error, Refused) and isinstance(error.reason, AuthReason):
             return error.reason
         return AuthReason.INTERNAL_ERROR

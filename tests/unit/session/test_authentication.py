@@ -20,7 +20,13 @@ from bastion.ssh.userauth import UserauthService
 from bastion.wire.certificates import Certificate, CertificateKind, issue
 from bastion.wire.data import string
 from bastion.wire.keys import PrivateKey
-from bastion.wire.userauth import PasswordBody, PublicKeyBody, UserauthBanner, UserauthRequest
+from bastion.wire.userauth import (
+    KeyboardInteractiveBody,
+    PasswordBody,
+    PublicKeyBody,
+    UserauthBanner,
+    UserauthRequest,
+)
 from tests.unit.wire.keygen import keygen, make_key
 
 CA = PrivateKey.generate_ed25519()
@@ -56,7 +62,9 @@ class Door:
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters, required)
         self.wire, self.let_in = Wire(), []
         directory = SimpleNamespace(check_password=self._answer, lookup=self._answer)
-        services = AuthServices(directory, (CA.public,), Penalties(self.clock), ("publickey", "password"))
+        services = AuthServices(
+            directory, (CA.public,), Penalties(self.clock), ("publickey", "password", "keyboard-interactive")
+        )
         self.authentication = Authentication(
             services, "192.0.2.1", self.clock, self.meters, self.audit, CONNECTION,
             lambda identity, destination: self.let_in.append(identity),
@@ -68,10 +76,8 @@ class Door:
     def _answer(self, *_):
         return fail(self.answer) if isinstance(self.answer, Refused) else succeed(self.answer)
 
-    def ask(self, method, body):
-        self.service.packetReceived(
-            50, UserauthRequest("alice+root+web1", "ssh-connection", method, body).encode()[1:]
-        )
+    def ask(self, method, body, user="alice+root+web1"):
+        self.service.packetReceived(50, UserauthRequest(user, "ssh-connection", method, body).encode()[1:])
         self.reactor.advance(1)
 
     def password(self):
@@ -193,3 +199,14 @@ def test_without_that_rule_a_lost_line_is_counted_and_the_login_goes_on(door):
     door.break_log()
     door.password()
     assert len(door.let_in) == 1 and door.audit.failing
+
+
+@pytest.mark.parametrize("user", ["alice+root+web1+more", "alice+ro ot+web1", "al/ice", "x" * 33, ""])
+@pytest.mark.parametrize(
+    "method, body",
+    [("password", PasswordBody(b"secret")), ("keyboard-interactive", KeyboardInteractiveBody())],
+)
+def test_a_name_that_nobody_can_have_is_refused_with_its_grammar(door, user, method, body):
+    door.ask(method, body.encode(), user)
+    assert [line["reason"] for line in door.lines] == [AuthReason.BAD_USER_NAME]
+    assert door.wire.disconnects == [] and "identity+login+target" in door.wire.banners[0]
