@@ -44,6 +44,7 @@ from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import Leg, Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
+from bastion.session.watch import WatchLimits
 from bastion.ssh.dial import UpstreamLogin
 from bastion.ssh.transport import ClientTransport
 from bastion.wire.printable import printable
@@ -194,7 +195,16 @@ class Opening:
         relay = Relay(
             GrantDecider(grant, gateway.clock), tap, RelayLimits(channels=self._services.limits.channels)
         )
-        session = Session(self.session_id, self._client, target, relay, tap, gateway.reactor, self._ended)
+        session = Session(
+            self.session_id,
+            self._client,
+            target,
+            relay,
+            tap,
+            gateway.reactor,
+            self._watch_limits(grant),
+            self._ended,
+        )
         gateway.live.add(session)
         gateway.meters.add(SESSIONS_STARTED, self._door)
         gateway.meters.add(SESSIONS_LIVE, self._door)
@@ -243,6 +253,19 @@ class Opening:
             tap.broken(error)
             raise
         return tap
+
+    def _watch_limits(self, grant: Grant) -> WatchLimits:
+        """The clocks of this session: what the grant says, and the keepalive of all."""
+        limits, now = self._services.limits, self._gateway.clock.time()
+        credential = grant.restrictions.valid_before
+        return WatchLimits(
+            keepalive_interval=limits.keepalive_interval,
+            keepalive_count=limits.keepalive_count,
+            idle=grant.idle or 0.0,
+            # A grant that ends now still has a session of a moment: it ends with its own words.
+            lasts=0.0 if grant.ends_at is None else max(grant.ends_at - now, 0.001),
+            ends_with_credential=credential is not None and grant.ends_at == credential,
+        )
 
     def _recording_policy(self, grant: Grant) -> RecordingPolicy:
         """The configured one, with the target's own mode where it has one."""

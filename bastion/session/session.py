@@ -17,6 +17,7 @@ from bastion.relay.relay import Actions, Relay
 from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.tap import SessionTap
+from bastion.session.watch import Watch, WatchLimits
 from bastion.ssh.connection import Receiver
 from bastion.ssh.settings import CloseReason
 from bastion.wire.numbers import Disconnect
@@ -36,6 +37,9 @@ class Leg(Protocol):
 
     @property
     def key_exchanging(self) -> bool: ...
+
+    @property
+    def blocked(self) -> bool: ...
 
     def send_payloads(self, payloads: list[bytes]) -> None: ...
 
@@ -70,6 +74,7 @@ class Session:
         relay: Relay,
         tap: SessionTap,
         clock: Timers,
+        limits: WatchLimits,
         on_ended: Callable[[Session, End], None],
     ) -> None:
         self.session_id = session_id
@@ -81,6 +86,7 @@ class Session:
         self._settling: DelayedCall | None = None
         self._on_ended: Callable[[Session, End], None] | None = on_ended
         self._on_client_closed: Callable[[CloseReason], None] | None = None
+        self._watch: Watch | None = Watch(self, clock, limits)
         self._out = Actions()
         self.heard = [0, 0]  # reads with connection messages, by Side: what idle and keepalive timers look at
 
@@ -101,6 +107,8 @@ class Session:
         target.on_closed = self._target_closed
         client.receiver = _LegReceiver(self, Side.CLIENT)
         target.receiver = _LegReceiver(self, Side.TARGET)
+        if self._watch is not None:
+            self._watch.start()
 
     def _client_closed(self, why: CloseReason) -> None:
         told, self._on_client_closed = self._on_client_closed, None
@@ -158,6 +166,18 @@ class Session:
         if self._client is not None:
             self._commit_and_forward()
 
+    # -- what the clocks look at -------------------------------------------------------------------------
+
+    @property
+    def moved(self) -> int:
+        """Channel bytes so far, both ways."""
+        return self._tap.moved
+
+    def is_read(self, side: Side) -> bool:
+        """False while back-pressure keeps us from reading this leg."""
+        other = self._client if side is Side.TARGET else self._target
+        return other is not None and not other.blocked
+
     # -- our own words -----------------------------------------------------------------------------------
 
     def ask_alive(self, side: Side) -> None:
@@ -186,6 +206,9 @@ class Session:
         if client is None or target is None:
             return
         self._client = self._target = self._on_ended = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None

@@ -178,6 +178,11 @@ class SessionTap:
     # -- blocks ------------------------------------------------------------------------------------------
 
     @property
+    def moved(self) -> int:
+        """Channel bytes so far, both ways."""
+        return sum(self._recorder.seen)
+
+    @property
     def unsettled(self) -> bool:
         """A gap of the rate rule is open: `commit` again shortly, even if nothing comes."""
         return self._writer is not None and self._recorder.unsettled
