@@ -109,9 +109,7 @@ class Channel:
 
     @property
     def numbers(self) -> tuple[int, int]:
-        """What the client and the target call the channel; the answering side's is 0 until it has
-        confirmed.
-        """
+        """What client and target call the channel; the answering side's is 0 until it has confirmed."""
         return self._client.number, self._target.number
 
     @property
@@ -182,9 +180,7 @@ class ChannelTable:
         self.sent_by[side.other][number] = half.twin
 
     def find(self, side: Side, number: int, message: int) -> Half:
-        """The half that `side` sends on when it names `number`; `ProtocolError` when unknown or
-        unconfirmed.
-        """
+        """The half that `side` sends on when it names `number`; `ProtocolError` if there is none yet."""
         half = self.sent_by[side].get(number)
         if half is None:
             raise ProtocolError(f"{numbers.name_of(message)} for an unknown channel")

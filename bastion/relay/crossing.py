@@ -1,8 +1,8 @@
 """What may cross from leg to leg: tables, in place of conditions spread over the code.
 
 Default refuse: a channel kind or request that stands in none of these tables is refused and audited,
-because nobody could judge or record it. Messages below 80 and 192/193 are bound to their leg and never
-cross.
+because nobody could judge or record it. Messages below 80 and 192/193 are bound to
+their leg and never cross.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ PASSED_GLOBAL_REQUESTS: Mapping[Side, frozenset[str]] = {
 """Global requests that go through unasked."""
 
 QUIET_REQUESTS = frozenset({KEEPALIVE, "winadj@putty.projects.tartarus.org"})
-"""Requests without an event when they go through: they say nothing about the session and come by the
-thousand.
-"""
+"""Requests without an event when they go through: they say nothing and come by the thousand."""
 
 INVITATIONS: Mapping[str, str] = {
     "tcpip-forward": "forwarded-tcpip",

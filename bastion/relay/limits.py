@@ -20,6 +20,11 @@ RESERVE = 32 * 1024
 RESERVE_SHARE = 8
 """... and at most this part of the window (1/8), so that small windows still carry the target's data."""
 
+REFUSALS = 100_000
+"""Opens and requests refused to one side of a connection. Each is a line in the audit log, some 300 bytes,
+so one hostile peer writes at most 30 MiB; a browser behind -D whose destinations are refused stays far
+below it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
@@ -31,6 +36,7 @@ class RelayLimits:
     reserve_share: int = RESERVE_SHARE
     channel_replies: int = CHANNEL_REPLIES
     connection_replies: int = CONNECTION_REPLIES
+    refusals: int = REFUSALS
 
 
 class Actions:

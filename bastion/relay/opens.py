@@ -43,8 +43,8 @@ class Opens:
             # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
             raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
         if message.kind not in OPENABLE[side]:
-            reason = PolicyReason.UNKNOWN_CHANNEL_TYPE
-            self._refuse(side, message, out, reason, "channel type is not known here", code=OpenFailure(3))
+            reason, code = PolicyReason.UNKNOWN_CHANNEL_TYPE, OpenFailure.UNKNOWN_CHANNEL_TYPE
+            self._refuse(side, message, out, reason, "channel type is not known here", code=code)
             return
         body = parse_body(CHANNEL_OPENS, message.kind, message.body)
         detail = body.detail() if body is not None else {}
@@ -79,9 +79,7 @@ class Opens:
         return ""
 
     def _grant(self, half: Half, window: int, max_packet: int) -> tuple[int, int]:
-        """Give `half` what its receiver offers, clamped and less our reserve: the figures its sender is
-        told.
-        """
+        """Give `half` what its receiver offers, clamped and less our reserve: what its sender is told."""
         if half.side is Side.TARGET and half.channel.kind == "session":
             reserve = min(self._limits.reserve, window // self._limits.reserve_share)
             half.reserve = half.reserve_size = reserve
@@ -102,6 +100,7 @@ class Opens:
         code: OpenFailure = OpenFailure.ADMINISTRATIVELY_PROHIBITED,
     ) -> None:
         """Say no ourselves: audited, and nothing stays of the open."""
+        self._requests.count_refusal(side)
         self._tap.event(events.ChannelRefused(message.kind, side, reason, text, rule, detail or {}))
         out.back[side].append(ChannelOpenFailure(message.sender, code, text).encode())
 
@@ -120,6 +119,6 @@ class Opens:
     def fail(self, side: Side, payload: bytes, out: Actions) -> None:
         message = ChannelOpenFailure.parse(payload)
         channel = self._channels.awaited(side, message.recipient).channel
-        self._channels.drop(channel)
         self._tap.event(events.ChannelFailed(channel.id, message.code, message.text))
+        self._channels.drop(channel)
         out.onward[side].append(payload)

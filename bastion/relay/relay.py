@@ -41,8 +41,8 @@ _DATA_HEAD = 9  # number, recipient, length (RFC 4254 section 5.2)
 _EXTENDED_HEAD = 13  # number, recipient, type, length
 _TWO = Struct(">II").unpack_from
 _THREE = Struct(">III").unpack_from
-_VIEW_FROM = 1024
-"""Data of at least this many bytes is shown to the tap as a view; below it a copy is cheaper. Measured."""
+_VIEW_FROM = 4096
+"""Data of at least this many bytes is shown to the tap as a view; below it a copy costs no more."""
 
 _Route = Callable[[Side, bytes, Actions], None]
 
@@ -215,9 +215,8 @@ class Relay:
         half = self._channels.find(side, Close.parse(payload).recipient, numbers.MSG_CHANNEL_CLOSE)
         half.step(numbers.MSG_CHANNEL_CLOSE)
         if half.twin.state == CLOSED:
-            channel = half.channel
-            self._channels.drop(channel)
-            self._tap.event(_closed(channel))
+            self._tap.event(_closed(half.channel))
+            self._channels.drop(half.channel)
         out.onward[side].append(payload)
 
     def finish(self) -> None:

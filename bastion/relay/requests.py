@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bastion.errors import PolicyReason
+from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.verdict import Verdict
 from bastion.relay import crossing, events
 from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
@@ -59,6 +59,7 @@ class Requests:
         "_limits",
         "_owed",
         "_policy",
+        "_refused",
         "_tap",
         "answered",
         "invited",
@@ -69,6 +70,7 @@ class Requests:
     def __init__(self, channels: ChannelTable, policy: Decider, tap: Tap, limits: RelayLimits) -> None:
         self._channels = channels
         self._policy = policy
+        self._refused = [0, 0]
         self._tap = tap
         self._limits = limits
         self._owed = (Ledger(limits.connection_replies), Ledger(limits.connection_replies))
@@ -76,6 +78,12 @@ class Requests:
         self.invited: set[str] = set()
         self.no_more_sessions = False
         self.unsolicited = [0, 0]
+
+    def count_refusal(self, side: Side) -> None:
+        """One more open or request of `side` is refused; `ProtocolError` when there were too many."""
+        self._refused[side] += 1
+        if self._refused[side] > self._limits.refusals:
+            raise ProtocolError("too many refused requests")
 
     # -- of the connection -------------------------------------------------------------------------------
 
@@ -94,6 +102,7 @@ class Requests:
         else:
             verdict = _UNKNOWN
         if not verdict.allowed:
+            self.count_refusal(side)
             self._tap.event(
                 events.RequestRefused(0, side, name, verdict.reason, verdict.text, verdict.rule, detail)
             )
@@ -163,6 +172,7 @@ class Requests:
         detail = body.detail() if body is not None else {}
         verdict = self._judge(side, channel, message)
         if not verdict.allowed:
+            self.count_refusal(side)
             self._tap.event(
                 events.RequestRefused(
                     channel.id, side, name, verdict.reason, verdict.text, verdict.rule, detail

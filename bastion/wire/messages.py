@@ -125,7 +125,11 @@ class ChannelOpenConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class ChannelOpenFailure:
-    """Refuses a channel (RFC 4254 section 5.1); `code` is one of `OpenFailure` or a private number."""
+    """Refuses a channel (RFC 4254 section 5.1); `code` is one of `OpenFailure` or a private number.
+
+    `text` should be UTF-8; systems that send errors in their own code page exist, so other bytes become
+    `\\xNN`.
+    """
 
     NUMBER: ClassVar[int] = numbers.MSG_CHANNEL_OPEN_FAILURE
     recipient: int
@@ -136,9 +140,9 @@ class ChannelOpenFailure:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         reader = _reader(payload, cls.NUMBER)
-        message = cls(
-            reader.uint32(), reader.uint32(), reader.text(DESCRIPTION_LIMIT), reader.string(LANGUAGE_LIMIT)
-        )
+        recipient, code = reader.uint32(), reader.uint32()
+        text = reader.string(DESCRIPTION_LIMIT).decode("utf-8", "backslashreplace")
+        message = cls(recipient, code, text, reader.string(LANGUAGE_LIMIT))
         reader.end()
         return message
 

@@ -108,6 +108,15 @@ def test_an_open_refused_by_the_target_frees_the_number(playbook: MakePlaybook) 
     book.done()
 
 
+def test_the_words_of_a_refusing_target_pass_whatever_their_encoding(playbook: MakePlaybook) -> None:
+    book = playbook()
+    asked = opens("direct-tcpip", 1, body=TUNNEL.encode())
+    book.client(asked).to_target(asked).untold()
+    refusal = m.ChannelOpenFailure(1, 2, "refus?").encode().replace(b"?", b"\xe9")
+    book.target(refusal).to_client(refusal).told(e.ChannelFailed(1, 2, "refus\\xe9"))
+    book.done()
+
+
 @pytest.mark.parametrize(
     "kind", ["tun@openssh.com", "forwarded-tcpip", "auth-agent@openssh.com", "x11", "made-up"]
 )

@@ -317,6 +317,20 @@ def test_too_many_requests_without_an_answer(playbook: MakePlaybook) -> None:
     book.client_breaks(asks_all("made-up"), "too many requests").done()
 
 
+def test_a_side_that_takes_no_refusal_for_an_answer(playbook: MakePlaybook) -> None:
+    book = playbook(limits=RelayLimits(refusals=6))
+    book.session()
+    for _ in range(2):
+        book.target(opens("made-up", 9)).to_target(
+            m.ChannelOpenFailure(9, 3, "channel type is not known here")
+        )
+        book.target(asks_all("made-up", reply=False)).silence()
+        book.target(asks(0, "made-up", reply=False)).silence()
+    book.client(UNKNOWN).to_client(NO)
+    book.untold()
+    book.target_breaks(opens("made-up", 9), "too many refused requests").told().done()
+
+
 def test_answered_requests_make_room(playbook: MakePlaybook) -> None:
     book = playbook(limits=RelayLimits(channel_replies=2))
     book.session()
