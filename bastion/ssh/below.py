@@ -9,7 +9,8 @@ class ByteTransport(Protocol):
     """ITransport and IConsumer, as far as they are used.
 
     Used when there, done without when not: `loseWriteConnection()`, `abortConnection()` (ITCPTransport), and
-    `bytes_taken`, a count of bytes that have really left, by which a slow peer is told from a stopped one.
+    `bytes_taken`, a count of bytes that have really left, and `unsent()`, a count of those that the peer has
+    not acknowledged: by these a slow peer is told from a stopped one.
     """
 
     def write(self, data: bytes) -> None: ...
@@ -23,3 +24,9 @@ class ByteTransport(Protocol):
     def resumeProducing(self) -> None: ...
 
     def loseConnection(self) -> None: ...
+
+
+def left_to_take(below: ByteTransport) -> int:
+    """A number that falls whenever the peer takes something and nothing is written; only differences count."""
+    count = getattr(below, "unsent", None)
+    return int(count()) if count is not None else -int(getattr(below, "bytes_taken", 0))

@@ -15,10 +15,18 @@ from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import LimitReason, ProtocolError, Reason, Refused, UpstreamReason
-from bastion.ssh.below import ByteTransport
+from bastion.ssh.below import ByteTransport, left_to_take
 from bastion.ssh.exchange import Exchange
 from bastion.ssh.output import Output
-from bastion.ssh.settings import LINGER, LINGER_INPUT, ClosedBy, CloseReason, TransportSettings
+from bastion.ssh.settings import (
+    LINGER,
+    LINGER_INPUT,
+    LINGER_LOOK,
+    LINGER_TOTAL,
+    ClosedBy,
+    CloseReason,
+    TransportSettings,
+)
 from bastion.ssh.states import ROUTES, Role, State
 from bastion.wire.data import byte, string, uint32
 from bastion.wire.kexinit import VersionReader
@@ -87,6 +95,8 @@ class Connection(SSHTransportBase):
         self._first_message = False  # the message being looked at is the first since the first NEWKEYS
         self._timers: dict[str, DelayedCall] = {}
         self._discarded = 0
+        self._linger_mark = 0  # bytes that the peer had still to take at the last look
+        self._linger_until = self._linger_end = 0.0
         self._enter(State.VERSION)
 
     # -- state -------------------------------------------------------------------------------------------
@@ -244,7 +254,7 @@ class Connection(SSHTransportBase):
     # -- endings -----------------------------------------------------------------------------------------
 
     def disconnect(self, code: int, text: str) -> None:
-        """Say goodbye, then close: at once when the peer does, else after `LINGER` by abort (C24).
+        """Say goodbye, then close: at once when the peer does, else by abort (C24), see `_linger`.
 
         `text` is one line of ours. `on_closed` is called before this returns.
         """
@@ -292,18 +302,36 @@ class Connection(SSHTransportBase):
     def _linger(self) -> None:
         """Close our side after what is queued, wait for the peer's, abort when it takes too long.
 
-        Input is read and thrown away meanwhile: closing a socket with unread input resets it, and the peer
-        would lose the DISCONNECT that tells it why.
+        Too long is `LINGER` since the peer last took something of what is left, `LINGER_TOTAL` in all. Input
+        is read and thrown away meanwhile: closing a socket with unread input resets it, and the peer would
+        lose the DISCONNECT that tells it why.
         """
         below = self.transport
         if below is None:
             return
-        self._start_timer("linger", LINGER, self._abort)
+        now = self._clock.seconds()
+        self._linger_mark, self._linger_until = left_to_take(below), now + LINGER
+        self._linger_end = now + LINGER_TOTAL if self._trusted else self._linger_until
+        self._start_timer("linger", LINGER_LOOK, self._look_at_linger)
         if not self._reading:
             self._reading = True
             below.resumeProducing()
         close = getattr(below, "loseWriteConnection", None) or below.loseConnection
         close()
+
+    def _look_at_linger(self) -> None:
+        """Is the peer still taking the last of what it was sent?"""
+        below, now = self.transport, self._clock.seconds()
+        if below is None:
+            return
+        left = left_to_take(below)
+        if left < self._linger_mark:
+            self._linger_mark, self._linger_until = left, now + LINGER
+        wait = min(self._linger_until, self._linger_end) - now
+        if wait > 0.001:
+            self._start_timer("linger", min(LINGER_LOOK, wait), self._look_at_linger)
+        else:
+            self._abort()
 
     def _discard(self, size: int) -> None:
         self._discarded += size

@@ -10,7 +10,10 @@ the registered producer is paused at the first queued byte.
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +32,8 @@ delayed ACK costs 40 ms for each of its messages; a login and the opening of a s
 _BUFFER = bytearray(READ_SIZE)
 _VIEW = memoryview(_BUFFER)
 
+# tcp(7): SIOCOUTQ, unacknowledged bytes of the send queue, has the number of TIOCOUTQ.
+_TIOCOUTQ: int | None = getattr(termios, "TIOCOUTQ", None) if sys.platform == "linux" else None
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -74,6 +79,19 @@ class _DirectConnection:
     def queued(self) -> int:
         """Bytes that the kernel has not taken."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def unsent(self) -> int:
+        """Bytes that the peer's kernel has not acknowledged: ours and those in the kernel's send queue.
+
+        An abort throws all of them away, so whoever ends a connection looks here and not at `queued`.
+        """
+        if _TIOCOUTQ is None:
+            return self.queued
+        try:
+            answer = fcntl.ioctl(self.socket.fileno(), _TIOCOUTQ, b"\0\0\0\0")
+        except (OSError, ValueError):
+            return self.queued
+        return self.queued + int.from_bytes(answer, sys.byteorder)
 
     def write(self, data: bytes) -> None:
         """Send now what the kernel takes, queue the rest; the order of writes is kept."""

@@ -55,7 +55,15 @@ OUTPUT_LIMIT = 4 * 1024 * 1024
 one flushed key exchange queue (2 MiB): only a peer that asks for answers and never reads gets here."""
 
 LINGER = 2.0
-"""Seconds between our DISCONNECT and the abort of a connection whose peer does not close it (C24)."""
+"""Seconds between our DISCONNECT, or the last sign that the peer still takes what is queued before it, and the
+abort of a connection whose peer does not close it (C24)."""
+
+LINGER_LOOK = 0.5
+"""How often it is looked whether the peer took something, while something is left."""
+
+LINGER_TOTAL = 60.0
+"""The longest wait of all, for a peer that is authenticated and takes a little now and then. What is left may be
+4 MiB of ours and as much of the kernel's: 140 KiB/s empties that. A peer that proved nothing gets `LINGER`."""
 
 LINGER_INPUT = 1024 * 1024
 """Bytes thrown away while waiting for the peer to close, before the abort."""

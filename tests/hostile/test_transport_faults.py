@@ -210,6 +210,38 @@ def test_a_stopped_reader_in_a_download_costs_nothing() -> None:
         wire.close()
 
 
+def test_a_slow_reader_gets_all_that_was_queued_before_our_disconnect() -> None:
+    with serving(REAL, accept=True) as server:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        sock.connect(("127.0.0.1", server.port))
+        raw = RawSsh(SocketWire(sock), algorithms=FRONT)
+        raw.handshake()
+        raw.request_service()
+        raw.request_login(b"alice")
+        raw.read_until(52)
+        raw.send(b"\x5a\0\0\0\x07session" + struct.pack(">III", 0, 1 << 30, 32768))
+        raw.read_until(91)
+        raw.send(b"\x62\0\0\0\0\0\0\0\x04exec\0" + struct.pack(">I", 9) + b"100000000")
+        transport = server.transports[0]
+        wait_until(lambda: transport.blocked)
+        run(lambda: transport.disconnect(11, "bye"))
+        left = transport.transport.unsent()  # type: ignore[attr-defined, union-attr]
+        began, pause, got = time.monotonic(), threading.Event(), 0
+        while left > got:  # an even pace that takes twice as long as a silent peer is given
+            pause.wait(0.02)
+            piece = sock.recv(max(left // 200, 16384))
+            if not piece:
+                break
+            got += len(piece)
+            raw.reader.feed(piece)
+            raw.inbox += raw.reader.packets()
+        assert raw.read_disconnect() == (11, "bye")
+        assert time.monotonic() - began > LINGER
+        sock.close()
+        wait_until(lambda: transport.transport is None)
+
+
 def test_many_half_open_connections_do_not_disturb_a_good_one() -> None:
     with serving(REAL) as server:
         idle = [SocketWire.connect(server.port) for _ in range(200)]

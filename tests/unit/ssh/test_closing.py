@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from bastion.errors import LimitReason, ProtocolError
-from bastion.ssh.settings import LINGER, LINGER_INPUT, ClosedBy, CloseReason
+from bastion.ssh.settings import LINGER, LINGER_INPUT, LINGER_TOTAL, ClosedBy, CloseReason
 from bastion.ssh.states import State
 from tests.unit.ssh.parts import DATA, Bench, Joined, log_in, raw_side, server_and_raw, shake
 
@@ -50,6 +50,48 @@ def test_c24_a_peer_that_never_reads_cannot_keep_us() -> None:
     bench.transport.disconnect(11, "bye")
     assert bench.closed
     bench.clock.advance(LINGER)
+    assert bench.end.aborted
+
+
+def test_a_peer_that_still_takes_what_is_queued_is_waited_for() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    bench.end.jam()
+    bench.transport.send_payloads([DATA] * 100)
+    bench.transport.disconnect(11, "bye")
+    for _ in range(20):
+        bench.clock.advance(LINGER - 0.6)
+        bench.end.take(100)
+    assert not bench.end.aborted
+    bench.end.free()
+    assert raw.read_disconnect() == (11, "bye")
+    bench.clock.pump([0.1] * 26)
+    assert bench.end.aborted  # and it never closed
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_peer_that_takes_a_byte_now_and_then_is_not_waited_for_without_end() -> None:
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    bench.end.jam()
+    bench.transport.send_payloads([DATA] * 1000)
+    bench.transport.disconnect(11, "bye")
+    for second in range(int(LINGER_TOTAL)):
+        assert not bench.end.aborted, second
+        bench.end.take(1)
+        bench.clock.advance(1)
+    assert bench.end.aborted
+
+
+def test_a_peer_that_proved_nothing_is_not_waited_for() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    bench.end.jam()
+    raw.send(DATA)
+    assert bench.closed and bench.end.queue
+    for _ in range(int(LINGER)):
+        bench.end.take(1)
+        bench.clock.advance(1)
     assert bench.end.aborted
 
 

@@ -140,6 +140,19 @@ def test_what_the_kernel_does_not_take_is_queued_in_order_and_the_producer_pause
     assert server.bytes_taken == 20 * 300_000
 
 
+def test_unsent_counts_what_the_peer_has_still_to_take_here_and_in_the_kernel(joint: Joint) -> None:
+    server, _, theirs, _ = joint
+    server.write(bytes(10_000_000))
+    before = server.unsent()
+    assert before > server.queued > 0
+    got = 0
+    while got < 1_000_000:
+        got += len(theirs.recv(1 << 20))
+    assert server.unsent() < before
+    server.socket.close()
+    assert server.unsent() == server.queued
+
+
 def test_a_write_behind_a_queue_does_not_overtake_it(joint: Joint) -> None:
     server, _, theirs, watch = joint
     server.write(b"a" * 6_000_000)
