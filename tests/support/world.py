@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.client import Client
 from tests.support.net import LOOPBACK
+from tests.support.slapd import GROUPS, PEOPLE, READER, READER_PASSWORD, Slapd
 from tests.support.sshd import Sshd, keygen, make_key, sign_key
 
 START_TIMEOUT = 30.0
@@ -70,7 +73,16 @@ class World:
         recording: str = "",
         limits: str = "",
         users: str = "",
+        audit: str = "",
+        slapd: Slapd | None = None,
+        slapd_url: str = "",
+        ldap: str = "",
     ) -> None:
+        """The texts are lines of their sections of bastion.toml, except `targets`, `policy` and `users`: files.
+
+        With `slapd` the directory is LDAP (asked through `slapd_url` when given, `ldap` adds options), behind
+        the embedded accounts of `users`.
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="bastion-world-"))
         self.folder.chmod(0o755)
         self.keys = self.folder / "keys"
@@ -78,7 +90,10 @@ class World:
         for name in ("login_ca", "upstream_ca", "target_host_ca", "gateway_host", "alice", "bob"):
             make_key(self.keys / name)
         self.recordings = recordings or self.folder / "recordings"
-        self._parts = (directory, policy, targets, config, recording, limits, users)
+        if slapd is not None:
+            directory = self._ldap_section(slapd_url or slapd.url, ldap)
+        self._login_cas = ["login_ca"]
+        self._parts = (directory, policy, targets, config, recording, limits, users, audit)
         self.sshd = Sshd(
             self.folder / "web1", user_ca=self.keys / "upstream_ca.pub", options=sshd_options
         ).start()
@@ -91,12 +106,14 @@ class World:
     # -- files -------------------------------------------------------------------------------------------
 
     def _write_files(self) -> None:
-        directory, policy, targets, config, recording, limits, users = self._parts
+        directory, policy, targets, config, recording, limits, users, audit = self._parts
         self.users = self.folder / "users.toml"
         self.users.write_text(users or self._default_users())
         self.users.chmod(0o600)
-        (self.folder / "policy.toml").write_text(policy)
-        (self.folder / "targets.toml").write_text(
+        self.policy_file = self.folder / "policy.toml"
+        self.policy_file.write_text(policy)
+        self.targets_file = self.folder / "targets.toml"
+        self.targets_file.write_text(
             f'[targets.web1]\nhost = "{LOOPBACK}"\nport = {self.sshd.port}\nlabels = {{ env = "prod" }}\n{targets}'
         )
         self.known_hosts = self.folder / "known_hosts"
@@ -109,7 +126,7 @@ addresses = ["{LOOPBACK}:0"]
 [host_keys]
 files = ["keys/gateway_host"]
 [login_ca]
-files = ["keys/login_ca.pub"]
+files = {json.dumps([f"keys/{name}.pub" for name in self._login_cas])}
 [upstream_ca]
 key = "keys/upstream_ca"
 egress = ["{LOOPBACK}"]
@@ -122,17 +139,55 @@ known_hosts = "known_hosts"
 file = "policy.toml"
 [recording]
 directory = "{self.recordings}"
-disk_floor = "1MiB"
+{"" if "disk_floor" in recording else 'disk_floor = "1MiB"'}
 {recording}
 [metrics]
 listen = "{LOOPBACK}:0"
 [audit]
 file = "audit.jsonl"
+{audit}
 [limits]
 {limits}
 {config}
 """
         )
+
+    def _ldap_section(self, url: str, more: str) -> str:
+        secret = self.folder / "ldap.secret"
+        secret.write_text(READER_PASSWORD + "\n")
+        secret.chmod(0o600)
+        return f"""embedded = "users.toml"
+[directory.ldap]
+servers = ["{url}"]
+allow_plaintext = true
+user_base = "{PEOPLE}"
+bind_dn = "{READER}"
+bind_password_file = "{secret}"
+group_base = "{GROUPS}"
+{more}"""
+
+    def use_slapd(self, slapd: Slapd, url: str = "", ldap: str = "", users: str = "") -> None:
+        """The directory is this slapd (before `start`), for tests whose entries need the world's keys."""
+        _, *others = self._parts
+        others[-2] = users or others[-2]
+        self._parts = (self._ldap_section(url or slapd.url, ldap), *others)
+        self._write_files()
+
+    def add_login_ca(self, name: str) -> None:
+        """Trust one more CA of `keys` for engineers' certificates (before `start`)."""
+        self._login_cas.append(name)
+        self._write_files()
+
+    def add_target(self, name: str, host: str, port: int, known: str = "", more: str = "") -> None:
+        """One more target in the inventory (before `start`, or `reload` afterwards).
+
+        `known`: `type base64` of the host key to pin under that address; "" pins none.
+        """
+        with self.targets_file.open("a") as file:
+            file.write(f'\n[targets.{name}]\nhost = "{host}"\nport = {port}\n{more}\n')
+        if known:
+            with self.known_hosts.open("a") as file:
+                file.write(f"[{host}]:{port} {known}\n")
 
     def _default_users(self) -> str:
         from argon2 import PasswordHasher
@@ -237,6 +292,19 @@ file = "audit.jsonl"
             command, input=stdin, capture_output=True, timeout=timeout, env=self.environment(password)
         )
 
+    def client(self, *arguments: str, user: str = "alice+root+web1", key: str | None = "alice",
+               options: Sequence[str] = (), password: str | None = None) -> Client:  # fmt: skip
+        """An ssh that keeps running, to talk to while other things happen. Close it."""
+        command = self.ssh_command(*arguments, user=user, key=key, options=options)
+        return Client(command, self.environment(password))
+
+    def ask(self, user: str, secret: str, method: str = "password", *arguments: str,
+            timeout: float = 60) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+        """Run ssh (`true` unless told otherwise) with one try of one method that asks for a secret."""
+        options = ("-o", f"PreferredAuthentications={method}")
+        command = arguments or ("true",)
+        return self.ssh(*command, user=user, key=None, options=options, password=secret, timeout=timeout)
+
     def environment(self, password: str | None = None) -> dict[str, str]:
         """os.environ without an agent; with `password` for SSH_ASKPASS."""
         environment = {k: v for k, v in os.environ.items() if k not in ("SSH_AUTH_SOCK", "DISPLAY")}
@@ -278,7 +346,7 @@ file = "audit.jsonl"
 
         def ended() -> str:
             found = self.sessions()
-            return found[-1]["id"] if found and found[-1]["state"] != "live" else ""
+            return found[-1]["session_id"] if found and found[-1]["state"] != "live" else ""
 
         return str(poll(ended, timeout, "no session ended"))
 
@@ -293,11 +361,48 @@ file = "audit.jsonl"
 
     def metric(self, line_start: str) -> float:
         """The value of the metric line that begins so, 0 when there is none."""
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/metrics", timeout=10) as page:
-            for line in page.read().decode().splitlines():
-                if line.startswith(line_start):
-                    return float(line.rpartition(" ")[2])
+        for name, value in self.metrics().items():
+            if name.startswith(line_start):
+                return value
         return 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of the metrics page: `name{labels}` -> value."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+    def new_audit(self, event: str = "", after: int = 0) -> list[dict[str, Any]]:
+        """The audit lines of one event from number `after` on, once there is at least one."""
+        return list(poll(lambda: self.audit(event)[after:], text=f"no new {event} line in the audit log"))
+
+    @contextlib.contextmanager
+    def moves(self, *names: str) -> Iterator[None]:
+        """Within this, each of these counters (whole `name{labels}`) rises by exactly one."""
+        before = self.metrics()
+        assert before.keys() >= set(names), f"no such metric among {names}"
+        yield
+        after = self.metrics()
+        moved = {name: after[name] - before[name] for name in names}
+        assert set(moved.values()) == {1.0}, moved
+
+    @contextlib.contextmanager
+    def refuses(self, method: str, reason: str) -> Iterator[None]:
+        """Within this, one login attempt is refused: one audit line says so, one counter moves."""
+        seen = len(self.audit("auth"))
+        with self.moves(f'bastion_auth_attempts_total{{method="{method}",reason="{reason}"}}'):
+            yield
+        lines = self.new_audit("auth", seen)
+        refused = [line for line in lines if (line["method"], line["reason"]) == (method, reason)]
+        assert len(refused) == 1 and refused[0]["result"] == "refused", lines
+        assert all(line["result"] == "refused" for line in lines), lines
+
+    def explain(self, reference: str) -> str:
+        """What `bastion explain REF` tells."""
+        done = self.bastion("explain", reference, "--config", str(self.config))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
 
     def memory(self) -> int:
         """Resident bytes of the gateway."""
@@ -305,6 +410,21 @@ file = "audit.jsonl"
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
+
+
+REFUSAL = re.compile(rb"^bastion: (?P<text>.*) \(ref (?P<ref>[a-z2-7]{6})\)\r?$", re.MULTILINE)
+
+
+def refusal(done: subprocess.CompletedProcess[bytes]) -> tuple[str, str]:
+    """(text, reference) of the one line with which an ssh was turned away; exit code 255, nothing on stdout.
+
+    The line stands once as a banner; OpenSSH shows the DISCONNECT, with the same words, behind its own.
+    """
+    assert done.returncode == 255 and done.stdout == b"", done
+    lines = REFUSAL.findall(done.stderr)
+    assert len(lines) == 1, done.stderr.decode()
+    text, reference = lines[0]
+    return text.decode(), reference.decode()
 
 
 @contextlib.contextmanager
@@ -317,4 +437,4 @@ def running(**options: Any) -> Iterator[World]:
         world.close()
 
 
-__all__ = ["PASSWORD", "World", "keygen", "poll", "running"]
+__all__ = ["PASSWORD", "World", "keygen", "poll", "refusal", "running"]
