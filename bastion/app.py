@@ -11,6 +11,7 @@ import gc
 import json
 import random
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,12 @@ class Program:
         """Listen everywhere; the addresses that came of it (port 0 means any)."""
         for address in self.config.listen.addresses:
             self._ports.append(io.listen(self._reactor, address.port, self._front, interface=address.host))
+        public = self.config.listen.public
+        self.gateway.public = (
+            (public.host, public.port)
+            if public is not None
+            else (socket.gethostname(), self._ports[0].getHost().port)
+        )
         if self.config.metrics.listen is not None:
             where = self.config.metrics.listen
             registry = exporter.build_registry(self.meters, refresh=self._refresh)

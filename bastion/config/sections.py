@@ -73,6 +73,12 @@ class Listen:
         default=(Address("0.0.0.0", 2222),),
         scope=Scope.RESTART,
     )
+    public: Address | None = option(
+        optional(ADDRESS),
+        "Name and port that engineers type, for the commands that are shown to them. Not set: the host's name.",
+        default=None,
+        example='"bastion.example.com:22"',
+    )
     algorithms: str = option(
         choice("default", "compat"),
         'Algorithms on offer. "compat" adds older ones that are not broken, for old clients.',

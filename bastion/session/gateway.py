@@ -74,6 +74,7 @@ class Gateway:
     services: Services
     live: LiveSessions = field(default_factory=LiveSessions)
     draining: bool = False
+    public: tuple[str, int] = ("bastion", 22)  # the host and port that engineers type
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
 
     def admit_connection(self, source: str) -> Startup:
