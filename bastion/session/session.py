@@ -217,11 +217,19 @@ class Session:
         target.receiver = target.on_blocked = target.on_drained = target.may_rekey = target.on_closed = None
         if end.reason not in (EndReason.CLIENT_CLOSED, EndReason.CLIENT_ERROR):
             self._say_goodbye(client, end)
+        self._close_channels()
         self._tap.ended(end)
         client.disconnect(end.code, end.told)
         target.disconnect(Disconnect.BY_APPLICATION, "the session has ended")
         if on_ended is not None:
             on_ended(self, end)
+
+    def _close_channels(self) -> None:
+        """Every channel that was still open gets its closing line, in the recording and in the audit log."""
+        try:
+            self.relay.finish()
+        except RecorderFailed:
+            pass  # the same failure that is ending the session, or the next one: it has been counted
 
     def _say_goodbye(self, client: Leg, end: End) -> None:
         """Last words on the engineer's ptys, from the window reserve; recorded unless the recorder is broken."""

@@ -18,6 +18,7 @@ from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.session import Session
 from bastion.session.tap import SessionTap
+from bastion.session.watch import WatchLimits
 from bastion.wire.messages import ChannelOpen
 
 SESSION = "k3v2m5q7p2r4t6wa"
@@ -66,7 +67,14 @@ class Bench:
         self.client, self.target, self.ends = Leg(), Leg(), []
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(
-            SESSION, self.client, self.target, relay, self.tap, Clock(), lambda _, end: self.ends.append(end)
+            SESSION,
+            self.client,
+            self.target,
+            relay,
+            self.tap,
+            Clock(),
+            WatchLimits(),
+            lambda _, end: self.ends.append(end),
         )
         self.session.start(lambda _: None)
 
