@@ -1,0 +1,399 @@
+"""The outer connection: an endpoint of the connection protocol (RFC 4254), where the relay is a pass-through.
+
+It is the receiver of an authenticated front transport whose user named no target. It has channels of its own,
+with bounded windows; a channel whose far side is slow gets no credit, and the socket is read on, so that one slow
+inner session does not stall the others (design.md section 3). What a channel leads to is the `OuterDoor`'s.
+
+Invariants: a message about a channel that was not granted, data beyond a window or after EOF, and an answer to
+what was not asked, end the connection; everything that waits is bounded, per channel and in number of channels;
+what the channels say while one read is looked at leaves in one burst.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion.clock import DelayedCall, Timers
+from bastion.errors import PolicyReason, ProtocolError
+from bastion.ssh.outer_channel import MAX_PACKET, OuterChannel
+from bastion.wire import numbers
+from bastion.wire.forwards import TcpipOpen
+from bastion.wire.messages import (
+    ChannelOpen,
+    ChannelOpenFailure,
+    ChannelRequest,
+    Close,
+    Eof,
+    GlobalRequest,
+    RequestFailure,
+    RequestSuccess,
+)
+from bastion.wire.numbers import OpenFailure
+from bastion.wire.requests import CHANNEL_OPENS, GLOBAL_REQUESTS, Detail, parse_body
+
+__all__ = ["MAX_PACKET", "OuterChannel", "OuterConnection", "OuterDoor", "OuterLeg"]
+
+MAX_CHANNELS: Final = 384
+"""Channels of one outer connection: 256 inner sessions and 128 others (design.md section 8), those half open or
+half closed included. The door keeps the two limits; this one is for whatever it grants."""
+
+WIDE_WINDOW: Final = 2 * 1024 * 1024
+"""Bytes a client may send ahead on one channel: OpenSSH's own figure, 40 MB/s over 50 ms."""
+
+WIDE_CHANNELS: Final = 16
+"""Channels that get the wide window; those beyond get `NARROW_WINDOW`."""
+
+NARROW_WINDOW: Final = 256 * 1024
+"""What a channel gets while `WIDE_CHANNELS` others are open."""
+
+INPUT_LIMIT: Final = WIDE_CHANNELS * WIDE_WINDOW + (MAX_CHANNELS - WIDE_CHANNELS) * NARROW_WINDOW
+"""Bytes kept for owners that do not read, when a client fills every window: 124 MiB, of 384 stalled channels."""
+
+PUMP: Final = 256 * 1024
+"""Bytes that one channel sends of its queue before the next one has its turn."""
+
+ASKED_LIMIT: Final = 16
+"""Global requests of ours without an answer; keepalive gives a peer up long before."""
+
+_DATA_HEAD: Final = 9
+_EXTENDED_HEAD: Final = 13
+_TWO = struct.Struct(">II").unpack_from
+_THREE = struct.Struct(">III").unpack_from
+
+
+class OuterLeg(Protocol):
+    """The authenticated transport below (`ssh.transport.ServerTransport`)."""
+
+    on_blocked: Callable[[], None] | None
+    on_drained: Callable[[], None] | None
+
+    @property
+    def blocked(self) -> bool: ...
+
+    def send_payloads(self, payloads: list[bytes]) -> None: ...
+
+    def disconnect(self, code: int, text: str) -> None: ...
+
+
+class OuterDoor(Protocol):
+    """Decides what a channel leads to; it answers with `channel.confirm` or `channel.refuse`, now or later."""
+
+    def open_session(self, channel: OuterChannel) -> None: ...
+
+    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen) -> None: ...
+
+    def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
+        """The endpoint itself said no: `what` is "channel" or "request". For audit log and meters."""
+        ...
+
+
+class OuterConnection:
+    """One authenticated connection as an endpoint. `start` makes it the receiver of `leg`, `lost` ends it."""
+
+    def __init__(self, leg: OuterLeg, door: OuterDoor, clock: Timers) -> None:
+        self._leg: OuterLeg | None = leg
+        self._door: OuterDoor | None = door
+        self._clock = clock
+        self._log = Logger(namespace="bastion.ssh.outer")
+        self._channels: dict[int, OuterChannel] = {}
+        self._peers: dict[int, OuterChannel] = {}  # by the client's number
+        self._next = 0
+        self._free: list[int] = []
+        self._wide = 0
+        self._no_more_sessions = False
+        self._asked: list[Callable[[], None]] = []
+        self._corked: list[bytes] | None = None
+        self._fresh: list[OuterChannel] = []  # with data of this read
+        self._waiting: dict[OuterChannel, None] = {}  # with queued data that could go
+        self._resuming: dict[OuterChannel, None] = {}
+        self._turn: DelayedCall | None = None
+        self._routes: dict[int, Callable[[bytes], None]] = {
+            numbers.MSG_GLOBAL_REQUEST: self._global_request,
+            numbers.MSG_REQUEST_SUCCESS: self._answered,
+            numbers.MSG_REQUEST_FAILURE: self._answered,
+            numbers.MSG_CHANNEL_OPEN: self._open,
+            numbers.MSG_CHANNEL_WINDOW_ADJUST: self._window_adjust,
+            numbers.MSG_CHANNEL_EXTENDED_DATA: self._extended_data,
+            numbers.MSG_CHANNEL_EOF: self._eof,
+            numbers.MSG_CHANNEL_CLOSE: self._close,
+            numbers.MSG_CHANNEL_REQUEST: self._request,
+        }
+        self.heard = 0  # reads with connection messages: what a keepalive timer looks at
+
+    def start(self) -> None:
+        """Hear of the leg's back-pressure. The caller sets `leg.receiver` to this."""
+        assert self._leg is not None
+        self._leg.on_blocked = _nothing
+        self._leg.on_drained = self._pump_waiting
+
+    def __len__(self) -> int:
+        """Channels that take a number: granted and not closed by both sides, or waiting for their answer."""
+        return len(self._channels)
+
+    # -- bytes in ----------------------------------------------------------------------------------------
+
+    def burst(self, payloads: list[bytes]) -> None:
+        """The connection messages of one read. Raises ProtocolError: then the transport disconnects."""
+        self.heard += 1
+        self._corked = []
+        try:
+            for payload in payloads:
+                if payload[0] == numbers.MSG_CHANNEL_DATA:
+                    self._data(payload)
+                else:
+                    route = self._routes.get(payload[0])
+                    if route is None:
+                        name = numbers.name_of(payload[0])
+                        raise ProtocolError(f"{name} answers nothing that was asked")
+                    route(payload)
+                if self._leg is None:
+                    return
+            self._deliver_fresh()
+        finally:
+            self._fresh.clear()
+            self._uncork()
+        if self._waiting:
+            self._pump_waiting()
+
+    def _data(self, payload: bytes) -> None:
+        if len(payload) < _DATA_HEAD:
+            raise ProtocolError("CHANNEL_DATA is truncated")
+        number, size = _TWO(payload, 1)
+        channel = self._channels.get(number)
+        if channel is None or not channel.confirmed:
+            raise ProtocolError("CHANNEL_DATA for an unknown channel")
+        if size != len(payload) - _DATA_HEAD:
+            raise ProtocolError("CHANNEL_DATA has a length that is not its own")
+        if channel.take_data(payload):
+            self._fresh.append(channel)
+
+    def _extended_data(self, payload: bytes) -> None:
+        if len(payload) < _EXTENDED_HEAD:
+            raise ProtocolError("CHANNEL_EXTENDED_DATA is truncated")
+        number, _, size = _THREE(payload, 1)
+        channel = self._find(number, numbers.MSG_CHANNEL_EXTENDED_DATA)
+        if size != len(payload) - _EXTENDED_HEAD:
+            raise ProtocolError("CHANNEL_EXTENDED_DATA has a length that is not its own")
+        channel.swallow(size)
+
+    def _window_adjust(self, payload: bytes) -> None:
+        if len(payload) != 9:
+            raise ProtocolError("CHANNEL_WINDOW_ADJUST is of the wrong size")
+        number, size = _TWO(payload, 1)
+        self._find(number, numbers.MSG_CHANNEL_WINDOW_ADJUST).take_adjust(size)
+
+    def _deliver_fresh(self) -> None:
+        """Each channel gets what this read brought for it in one piece."""
+        fresh = self._fresh
+        while fresh and self._leg is not None:
+            fresh.pop(0).deliver()
+
+    def _find(self, number: int, message: int) -> OuterChannel:
+        channel = self._channels.get(number)
+        if channel is None or not channel.confirmed:
+            raise ProtocolError(f"{numbers.name_of(message)} for an unknown channel")
+        return channel
+
+    def _eof(self, payload: bytes) -> None:
+        channel = self._find(Eof.parse(payload).recipient, numbers.MSG_CHANNEL_EOF)
+        channel.deliver()
+        channel.take_eof()
+
+    def _close(self, payload: bytes) -> None:
+        channel = self._find(Close.parse(payload).recipient, numbers.MSG_CHANNEL_CLOSE)
+        channel.deliver()
+        channel.take_close()
+
+    def _request(self, payload: bytes) -> None:
+        request = ChannelRequest.parse(payload)
+        channel = self._find(request.recipient, numbers.MSG_CHANNEL_REQUEST)
+        channel.deliver()
+        channel.take_request(request)
+
+    # -- opens -------------------------------------------------------------------------------------------
+
+    def _open(self, payload: bytes) -> None:
+        message = ChannelOpen.parse(payload)
+        if message.sender in self._peers:
+            raise ProtocolError("channel number is taken")
+        if message.max_packet == 0:
+            # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
+            raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
+        body = parse_body(CHANNEL_OPENS, message.kind, message.body)
+        detail = body.detail() if body is not None else {}
+        reason, code, text = self._objection(message.kind)
+        if text:
+            self._refuse(message, reason, code, text, detail)
+            return
+        channel = self._make_channel(message)
+        assert self._door is not None
+        try:
+            if isinstance(body, TcpipOpen):
+                self._door.open_direct_tcpip(channel, body)
+            else:
+                self._door.open_session(channel)
+        except Exception:
+            self.failed("opening a channel")
+            channel.abortConnection()
+
+    def _objection(self, kind: str) -> tuple[PolicyReason, int, str]:
+        """Why the endpoint itself refuses a channel; the text is empty when it does not."""
+        if kind not in ("session", "direct-tcpip"):
+            if kind in CHANNEL_OPENS:
+                text = "this connection leads to no target: log in to one"
+                return PolicyReason.VERB_NOT_ALLOWED, OpenFailure.ADMINISTRATIVELY_PROHIBITED, text
+            text = "channel type is not known here"
+            return PolicyReason.UNKNOWN_CHANNEL_TYPE, OpenFailure.UNKNOWN_CHANNEL_TYPE, text
+        if kind == "session" and self._no_more_sessions:
+            # OpenSSH PROTOCOL section 2.2: after no-more-sessions, session opens are refused.
+            text = "no more sessions, as the client asked"
+            return PolicyReason.VERB_NOT_ALLOWED, OpenFailure.ADMINISTRATIVELY_PROHIBITED, text
+        if len(self._channels) >= MAX_CHANNELS:
+            text = f"no more than {MAX_CHANNELS} channels per connection"
+            return PolicyReason.CHANNEL_LIMIT, OpenFailure.RESOURCE_SHORTAGE, text
+        return PolicyReason.ALLOWED, 0, ""
+
+    def _make_channel(self, message: ChannelOpen) -> OuterChannel:
+        if self._free:
+            number = self._free.pop()
+        else:
+            number, self._next = self._next, self._next + 1
+        wide = self._wide < WIDE_CHANNELS
+        self._wide += wide
+        window = WIDE_WINDOW if wide else NARROW_WINDOW
+        channel = OuterChannel(
+            self, message.kind, number, message.sender, message.window, message.max_packet, window
+        )
+        self._channels[number] = self._peers[message.sender] = channel
+        return channel
+
+    def _refuse(
+        self, message: ChannelOpen, reason: PolicyReason, code: int, text: str, detail: Detail
+    ) -> None:
+        assert self._door is not None
+        self._door.refused("channel", message.kind, reason, text, detail)
+        self.send([ChannelOpenFailure(message.sender, code, text).encode()])
+
+    # -- global requests ---------------------------------------------------------------------------------
+
+    def _global_request(self, payload: bytes) -> None:
+        """Nothing is granted here: nothing is ever bound on the gateway (RFC 4254 section 7.1)."""
+        request = GlobalRequest.parse(payload)
+        if request.name == "no-more-sessions@openssh.com":
+            self._no_more_sessions = True
+        elif request.name != "keepalive@openssh.com":
+            self._refuse_request(request)
+        if request.want_reply:
+            # OpenSSH's sshd answers keepalive@openssh.com with a failure too: it is an answer, that is enough.
+            self.send([RequestFailure().encode()])
+
+    def _refuse_request(self, request: GlobalRequest) -> None:
+        assert self._door is not None
+        body = parse_body(GLOBAL_REQUESTS, request.name, request.body)
+        if body is None:
+            reason, text = PolicyReason.UNKNOWN_REQUEST, "request is not known here"
+        else:
+            reason, text = PolicyReason.VERB_NOT_ALLOWED, "nothing is bound on the gateway"
+        self._door.refused("request", request.name, reason, text, body.detail() if body is not None else {})
+
+    def ask_alive(self, answered: Callable[[], None]) -> bool:
+        """Ask the client whether it lives. False when it owes too many answers already."""
+        if self._leg is None or len(self._asked) >= ASKED_LIMIT:
+            return False
+        self._asked.append(answered)
+        self.send([GlobalRequest("keepalive@openssh.com", True).encode()])
+        return True
+
+    def _answered(self, payload: bytes) -> None:
+        if payload[0] == numbers.MSG_REQUEST_SUCCESS:
+            RequestSuccess.parse(payload)
+        else:
+            RequestFailure.parse(payload)
+        if not self._asked:
+            raise ProtocolError("answer to a request that was not asked")
+        self._asked.pop(0)()
+
+    # -- bytes out: what channels use ----------------------------------------------------------------------
+
+    @property
+    def blocked(self) -> bool:
+        return self._leg is None or self._leg.blocked
+
+    def send(self, payloads: list[bytes]) -> None:
+        """In the middle of a read the messages wait for its end, to leave in one burst."""
+        if self._corked is not None:
+            self._corked += payloads
+        elif self._leg is not None:
+            self._leg.send_payloads(payloads)
+
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, None
+        if corked and self._leg is not None:
+            self._leg.send_payloads(corked)
+
+    def wait(self, channel: OuterChannel) -> None:
+        self._waiting[channel] = None
+
+    def _pump_waiting(self) -> None:
+        """Channels with queued data take turns until the connection blocks again."""
+        waiting = self._waiting
+        while waiting and not self.blocked:
+            channel = next(iter(waiting))
+            del waiting[channel]
+            if channel.pump(PUMP):
+                waiting[channel] = None
+
+    def resume_soon(self, channel: OuterChannel) -> None:
+        self._resuming[channel] = None
+        if self._turn is None:
+            self._turn = self._clock.callLater(0, self._resume)
+
+    def _resume(self) -> None:
+        """Owners that read again get some of what was kept for them, in one burst."""
+        self._turn = None
+        channels, self._resuming = self._resuming, {}
+        self._corked = []
+        try:
+            for channel in channels:
+                if self._leg is not None and channel.hand_up_kept():
+                    self.resume_soon(channel)
+        finally:
+            self._uncork()
+
+    def forget(self, channel: OuterChannel) -> None:
+        """Free both numbers."""
+        if self._channels.pop(channel.number, None) is None:
+            return
+        del self._peers[channel.peer]
+        self._free.append(channel.number)
+        self._wide -= channel.window_size == WIDE_WINDOW
+        self._waiting.pop(channel, None)
+        self._resuming.pop(channel, None)
+
+    def failed(self, doing: str) -> None:
+        self._log.failure("{doing} failed", doing=doing)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def lost(self, reason: Failure) -> None:
+        """The connection is over: every channel's owner hears of it."""
+        self._leg = None
+        self._door = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        channels = list(self._channels.values())
+        for table in (self._channels, self._peers, self._waiting, self._resuming, self._routes):
+            table.clear()
+        self._asked.clear()
+        for channel in channels:
+            channel.lose(reason)
+
+
+def _nothing() -> None:
+    """The connection blocks: `blocked` says so to every channel that wants to write."""
