@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -23,6 +25,7 @@ class Client:
             stderr=subprocess.PIPE,
             bufsize=0,
             env=None if environment is None else dict(environment),
+            start_new_session=True,  # what it starts (an askpass) ends with it
         )
         self._changed = threading.Condition()
         self._out, self._err = bytearray(), bytearray()
@@ -89,8 +92,8 @@ class Client:
 
     def close(self) -> None:
         """End it, whatever it does."""
-        if self.running:
-            self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT)
         for thread in self._threads:
             thread.join(STOP_TIMEOUT)

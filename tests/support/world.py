@@ -93,6 +93,7 @@ class World:
         if slapd is not None:
             directory = self._ldap_section(slapd_url or slapd.url, ldap)
         self._login_cas = ["login_ca"]
+        self._more_sshds: list[Sshd] = []
         self._parts = (directory, policy, targets, config, recording, limits, users, audit)
         self.sshd = Sshd(
             self.folder / "web1", user_ca=self.keys / "upstream_ca.pub", options=sshd_options
@@ -189,6 +190,17 @@ group_base = "{GROUPS}"
             with self.known_hosts.open("a") as file:
                 file.write(f"[{host}]:{port} {known}\n")
 
+    def add_sshd(self, name: str, *, known: str | None = None, **options: Any) -> Sshd:
+        """One more sshd as target `name`, stopped by `close`. `options` are Sshd's.
+
+        `known`: the host key to pin; not given, its own; "" pins none.
+        """
+        options.setdefault("user_ca", self.keys / "upstream_ca.pub")
+        made = Sshd(self.folder / name, **options).start()
+        self._more_sshds.append(made)
+        self.add_target(name, LOOPBACK, made.port, made.host_public if known is None else known)
+        return made
+
     def _default_users(self) -> str:
         from argon2 import PasswordHasher
 
@@ -251,7 +263,8 @@ group_base = "{GROUPS}"
     def close(self) -> None:
         """Stop everything and remove the folder."""
         self.kill(signal.SIGTERM)
-        self.sshd.stop()
+        for sshd in (self.sshd, *self._more_sshds):
+            sshd.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> World:
@@ -298,6 +311,22 @@ group_base = "{GROUPS}"
         command = self.ssh_command(*arguments, user=user, key=key, options=options)
         return Client(command, self.environment(password))
 
+    def hesitating(self, user: str = "alice+root+web1", method: str = "password") -> Client:
+        """An ssh whose engineer sits in front of the password prompt and never answers. Close it."""
+        asked, ask = self.folder / "asked", self.folder / "hesitating-askpass"
+        asked.unlink(missing_ok=True)
+        ask.write_text(f"#!/bin/sh\ntouch {asked}\nexec sleep 60\n")
+        ask.chmod(0o755)
+        environment = self.environment("") | {"SSH_ASKPASS": str(ask)}
+        options = ("-o", f"PreferredAuthentications={method}")
+        client = Client(self.ssh_command("true", user=user, key=None, options=options), environment)
+        try:
+            poll(asked.exists, text="nobody was asked for a password")
+        except AssertionError:
+            client.close()
+            raise
+        return client
+
     def ask(self, user: str, secret: str, method: str = "password", *arguments: str,
             timeout: float = 60) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
         """Run ssh (`true` unless told otherwise) with one try of one method that asks for a secret."""
@@ -335,6 +364,8 @@ group_base = "{GROUPS}"
 
     def sessions(self) -> list[dict[str, Any]]:
         """What `bastion sessions --json` lists, oldest first."""
+        if not self.recordings.exists():
+            return []
         done = self.bastion("sessions", "--recordings", str(self.recordings), "--json")
         assert done.returncode == 0, done.stderr
         listed = json.loads(done.stdout)

@@ -1,0 +1,120 @@
+"""SIGHUP: new files count for new sessions; a faulty file changes nothing and the audit log says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.sshd import sshd_missing
+from tests.support.world import DEFAULT_POLICY, PASSWORD, World, refusal, running
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available"),
+]
+
+GUESTS = """
+[[rule]]
+name = "visitors"
+groups = ["guests"]
+targets = ["web1"]
+logins = ["root"]
+verbs = ["exec"]
+"""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    with running(limits="penalties = { free = 1000, accounts = 1000 }") as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared: World) -> Iterator[World]:
+    """Every test begins and ends with the default files."""
+    files = (shared.config, shared.policy_file, shared.targets_file, shared.users)
+    kept = {file: file.read_text() for file in files}
+    yield shared
+    for file, text in kept.items():
+        file.write_text(text)
+    shared.reload()
+
+
+def reload(world: World) -> dict[str, str]:
+    world.reload()
+    return world.audit("reload")[-1]
+
+
+def test_a_new_rule_lets_in_from_now_on(world: World) -> None:
+    refusal(world.ask("carol+root+web1", PASSWORD))
+    world.policy_file.write_text(DEFAULT_POLICY + GUESTS)
+    refusal(world.ask("carol+root+web1", PASSWORD))
+    assert reload(world)["result"] == "ok"
+    assert world.ask("carol+root+web1", PASSWORD).returncode == 0
+
+
+def test_a_removed_rule_refuses_new_sessions_and_leaves_the_running_one(world: World) -> None:
+    with world.client("cat") as running_client:
+        running_client.echo(b"before")
+        world.policy_file.write_text("")
+        assert reload(world)["result"] == "ok"
+        text, _ = refusal(world.ssh("true"))
+        assert "no target" in text
+        running_client.echo(b"after")
+        running_client.end_input()
+        assert running_client.wait() == 0
+
+
+def test_a_new_target_is_known_from_now_on(world: World) -> None:
+    refusal(world.ssh("true", user="alice+root+again"))
+    world.add_target("again", "127.0.0.1", world.sshd.port)
+    assert reload(world)["result"] == "ok"
+    assert world.ssh("true", user="alice+root+again").returncode == 0
+
+
+def test_a_new_user_is_known_from_now_on(world: World) -> None:
+    key = (world.keys / "bob.pub").read_text().strip()
+    assert world.ssh("true", user="bob+root+web1", key="bob").returncode == 255
+    with world.users.open("a") as file:
+        file.write(f'[users.bob]\nid = "u-bob"\nkeys = ["{key}"]\ngroups = ["ops"]\n')
+    assert reload(world)["result"] == "ok"
+    assert world.ssh("true", user="bob+root+web1", key="bob").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name, text, says",
+    [
+        ("policy.toml", '[[rule]]\nname = "x"\nverbs = ["fly"]\n', ("policy.toml:", "fly", "shell")),
+        ("policy.toml", "[[rule]\n", ("policy.toml:1",)),
+        ("targets.toml", '[targets.web1]\nhost = "x"\nport = 99999\n', ("targets.toml:3", "port")),
+        ("users.toml", '[users.alice]\npasword = "x"\n', ("users.toml", "pasword")),
+        ("bastion.toml", "[listen]\nadresses = []\n", ("bastion.toml:", "adresses")),
+    ],
+)
+def test_a_faulty_file_changes_nothing_and_the_log_says_why(
+    world: World, name: str, text: str, says: tuple[str, ...]
+) -> None:
+    file = world.folder / name
+    file.write_text(text)
+    line = reload(world)
+    assert line["result"] == "refused"
+    assert all(word in line["text"] for word in says), line["text"]
+    assert world.ssh("echo still").stdout == b"still\n"
+
+
+def test_a_missing_file_changes_nothing_and_the_log_says_why(world: World) -> None:
+    world.policy_file.unlink()
+    line = reload(world)
+    assert line["result"] == "refused" and "policy.toml" in line["text"]
+    assert world.ssh("true").returncode == 0
+
+
+def test_the_audit_log_is_opened_again_after_a_rotation(world: World) -> None:
+    log = world.folder / "audit.jsonl"
+    rotated = world.folder / "audit.jsonl.1"
+    log.rename(rotated)
+    world.reload()
+    lines = world.audit()
+    assert [line["event"] for line in lines] == ["reload"]
+    log.write_text(rotated.read_text() + log.read_text())
