@@ -144,6 +144,8 @@ class FrontConnection:
 
     def _refused(self, failure: Failure) -> None:
         """One line in the banner and in the DISCONNECT, with the reference that `bastion explain` takes."""
+        if self._opening is None:
+            return  # the engineer left, and the opening was cancelled for that
         self._opening = None
         self._stop_waiting()
         error = failure.value
@@ -163,9 +165,9 @@ class FrontConnection:
         gateway = self._gateway
         self._startup.release()
         self._stop_waiting()
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
         self._userauth.stop()
         self._authentication.stop()
         if not self._secure:
