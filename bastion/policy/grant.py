@@ -195,7 +195,7 @@ def authorise(
     rules = [] if target is None else matching_rules(policy, identity, target, source)
     if target is None or not rules:
         reason = PolicyReason.UNKNOWN_TARGET if target is None else PolicyReason.NO_RULE
-        raise Refused(reason, _not_reachable(policy, inventory, identity, target_name, source))
+        raise Refused(reason, not_reachable(policy, inventory, identity, target_name, source))
     if target.kind == "gateway":
         text = f"{target.name} is a gateway of its own: reach it with ssh -J"
         raise Refused(PolicyReason.BAD_DESTINATION, text)
@@ -280,7 +280,7 @@ def listing(names: tuple[str, ...]) -> str:
     return text if len(names) <= LISTED_MAX else f"{text} and more"
 
 
-def _not_reachable(
+def not_reachable(
     policy: Policy, inventory: Inventory, identity: Identity, target_name: str, source: str
 ) -> str:
     """One text for a target that does not exist and for one that this identity may not reach.

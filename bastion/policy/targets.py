@@ -95,7 +95,7 @@ class Target:
 class Inventory:
     """All targets, found by name or alias. A value: nothing changes it after it was made."""
 
-    __slots__ = ("_by_name", "_ssh_places", "targets")
+    __slots__ = ("_by_name", "_places", "targets")
 
     def __init__(self, targets: Iterable[Target] = ()) -> None:
         """Raises ValueError when two targets share a name; `parse_targets` says which line."""
@@ -105,11 +105,14 @@ class Inventory:
             for name in target.names:
                 if self._by_name.setdefault(name, target) is not target:
                     raise ValueError(f'"{name}" is the name of two targets')
-        self._ssh_places = frozenset(
-            (place, target.port)
-            for target in self.targets
-            for place in {canonical(name) for name in (target.host, *target.names)}
-        )
+        # Names before addresses: who writes a name means the target that is called so.
+        places: dict[tuple[str | None, int], list[Target]] = {}
+        for target in self.targets:
+            for name in target.names:
+                _add_once(places.setdefault((canonical(name), target.port), []), target)
+        for target in self.targets:
+            _add_once(places.setdefault((canonical(target.host), target.port), []), target)
+        self._places = {place: tuple(found) for place, found in places.items()}
 
     def __iter__(self) -> Iterator[Target]:
         return iter(self.targets)
@@ -128,9 +131,22 @@ class Inventory:
             return None
         return self._by_name.get(name.lower().removesuffix("."))
 
+    def at(self, host: str, port: int) -> tuple[Target, ...]:
+        """The targets whose SSH server is `host:port`, in any spelling of a name or address.
+
+        More than one when they share an address; one that is called so comes before one that lies there.
+        """
+        found = canonical(host)
+        return () if found is None else self._places.get((found, port), ())
+
     def is_ssh_place(self, host: str, port: int) -> bool:
         """True when `host:port`, in any spelling of a name or address, is the SSH server of a target."""
-        return (canonical(host), port) in self._ssh_places
+        return bool(self.at(host, port))
+
+
+def _add_once(found: list[Target], target: Target) -> None:
+    if not any(one is target for one in found):
+        found.append(target)
 
 
 def parse_targets(
