@@ -167,18 +167,20 @@ class ClientExchange(Exchange):
         self._method = None
         self.host_key_blob = outcome.host_key
         self._finish(outcome.transcript, outcome.shared)
-        _verify_host_signature(outcome.host_key, outcome.signature, self.hash, self.agreed.host_key)
+        # Only a target's own list puts "ssh-rsa" into our offer (ssh.dial), and only then is SHA-1 taken.
+        sha1 = "ssh-rsa" in self._settings.algorithms.host_keys
+        _verify_host_signature(outcome.host_key, outcome.signature, self.hash, self.agreed.host_key, sha1)
         return []
 
 
-def _verify_host_signature(blob: bytes, signature: bytes, data: bytes, algorithm: str) -> None:
+def _verify_host_signature(blob: bytes, signature: bytes, data: bytes, algorithm: str, sha1: bool) -> None:
     """The server holds the key it shows. Raises ProtocolError; says nothing about whose key it is."""
     try:
         if algorithm.endswith(CERT_SUFFIX):
             key = Certificate.parse(blob).key
         else:
             key = PublicKey.parse(blob)
-        key.verify(signature, data, algorithm.removesuffix(CERT_SUFFIX))
+        key.verify(signature, data, algorithm.removesuffix(CERT_SUFFIX), allow_sha1=sha1)
     except BadSignature:
         raise ProtocolError("the host key's signature is not valid", Disconnect.KEY_EXCHANGE_FAILED) from None
     except ProtocolError as error:

@@ -127,6 +127,7 @@ class CloseReason:
 class TransportSettings:
     """Settings of one role. `algorithms` is what is on offer, best first (`wire.kexinit.FRONT`, `.TARGET`).
 
+    Legacy algorithms beside host keys of ours are a ValueError: no path leads to the front door (design.md 7).
     `version` is our identification line without CR LF. Servers need `host_keys` and offer those of their
     algorithms that are in `algorithms`; clients put there what they can check. A time of 0 switches that
     timer off.
@@ -159,6 +160,8 @@ class TransportSettings:
         for host_key in self.host_keys:
             for algorithm in host_key.algorithms:
                 table.setdefault(algorithm, host_key)
+        if table and self.algorithms.legacy:
+            raise ValueError("legacy algorithms are for targets, never for a server of ours")
         object.__setattr__(self, "host_key_of", MappingProxyType(table))
         if table:
             offered = tuple(name for name in self.algorithms.host_keys if name in table)

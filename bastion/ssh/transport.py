@@ -31,7 +31,7 @@ from bastion.ssh.settings import (
 from bastion.ssh.states import Role, State
 from bastion.wire.ciphers import GCM_CIPHERS
 from bastion.wire.data import NAME_LIMIT, Reader, byte, string, uint32
-from bastion.wire.kexinit import Algorithms, KexInit
+from bastion.wire.kexinit import Algorithms, KexInit, Mismatch, Negotiated, mismatches
 from bastion.wire.numbers import MSG_EXT_INFO, MSG_NEWKEYS, Disconnect
 
 CheckHostKey = Callable[[bytes], "Deferred[None] | None"]
@@ -45,6 +45,8 @@ class KeyedTransport(TransportBase):
         self._skip_guess = False
         self._early_exchanges = 0
         self._client_has_ext_info = False
+        self.agreed: Negotiated | None = None
+        """What the first key exchange agreed on, once it is done."""
 
     # -- what the roles differ in --------------------------------------------------------------------------
 
@@ -149,6 +151,8 @@ class KeyedTransport(TransportBase):
         self._reader.switch(keys, self.strict_kex)
         self._exchange = None
         initial = self.kex_count == 0
+        if initial:
+            self.agreed = exchange.agreed
         self.kex_count += 1
         self._stop_timer("handshake")
         self._stop_timer("kex")
@@ -276,6 +280,8 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         super().__init__(settings, clock)
         self._check_host_key: CheckHostKey | None = check_host_key
         self.host_key_blob = b""
+        self.mismatches: tuple[Mismatch, ...] = ()
+        """Where the target's first offer and ours have nothing in common."""
 
     def connectionMade(self) -> None:
         """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
@@ -286,7 +292,14 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         return ClientExchange(self.settings)
 
     def _offered_algorithms(self) -> Algorithms:
-        return self.settings.algorithms
+        """The first offer; afterwards without the legacy names that the first exchange did without: what was
+        shown and counted then stays true."""
+        ours = self.settings.algorithms
+        return ours if self.agreed is None else ours.without_legacy(keep=self.agreed.legacy)
+
+    def _peer_offered(self, theirs: KexInit) -> None:
+        if not self.kex_count:
+            self.mismatches = mismatches(self.settings.algorithms, theirs)
 
     def _ext_info_received(self, payload: bytes) -> None:
         first = self._first_message

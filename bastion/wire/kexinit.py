@@ -131,16 +131,26 @@ class Algorithms:
     def with_legacy(self, names: Iterable[str]) -> Algorithms:
         """With the legacy `names` last in each list: for one target. ValueError: not a legacy name."""
         chosen = tuple(names)
-        known = (*LEGACY_KEX, *LEGACY_HOST_KEYS, *LEGACY_CIPHERS, *LEGACY_MACS)
-        for name in chosen:
-            if name not in known:
-                raise ValueError("not the name of a legacy algorithm")
+        if not set(chosen) <= set(LEGACY_NAMES):
+            raise ValueError("not the name of a legacy algorithm")
         return Algorithms(
             self.kex + tuple(name for name in LEGACY_KEX if name in chosen),
             self.host_keys + tuple(name for name in LEGACY_HOST_KEYS if name in chosen),
             self.ciphers + tuple(name for name in LEGACY_CIPHERS if name in chosen),
             self.macs + tuple(name for name in LEGACY_MACS if name in chosen),
         )
+
+    def without_legacy(self, keep: Iterable[str] = ()) -> Algorithms:
+        """Without the legacy names, but for those in `keep`."""
+        gone = set(LEGACY_NAMES) - set(keep)
+        lists = (self.kex, self.host_keys, self.ciphers, self.macs)
+        return Algorithms(*(tuple(name for name in names if name not in gone) for names in lists))
+
+    @property
+    def legacy(self) -> tuple[str, ...]:
+        """The legacy names in any list: empty for everything but a target that lists some."""
+        offered = {*self.kex, *self.host_keys, *self.ciphers, *self.macs}
+        return tuple(name for name in LEGACY_NAMES if name in offered)
 
 
 _CERTIFIED = "-cert-v01@openssh.com"
@@ -159,6 +169,7 @@ COMPAT = Algorithms(COMPAT_KEX, COMPAT_HOST_KEYS, COMPAT_CIPHERS, COMPAT_MACS)
 TARGET = COMPAT
 """Towards targets we are the client and our order wins: GCM first."""
 LEGACY_NAMES = (*LEGACY_KEX, *LEGACY_HOST_KEYS, *LEGACY_CIPHERS, *LEGACY_MACS)
+"""What a target may list by name. Closed: it is also a label of the meters."""
 
 
 def prefer_gcm(ours: Algorithms, client_ciphers: Iterable[str]) -> Algorithms:
@@ -278,11 +289,55 @@ class Negotiated:
     ignore_client_guess: bool
     ignore_server_guess: bool
 
+    @property
+    def legacy(self) -> tuple[str, ...]:
+        """The legacy names among what was agreed."""
+        agreed = (self.kex, self.host_key, self.cipher_c2s, self.cipher_s2c, self.mac_c2s, self.mac_s2c)
+        return tuple(name for name in LEGACY_NAMES if name in agreed)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A list of the negotiation in which nothing is common. `offered` is the peer's, its own words."""
+
+    what: str
+    offered: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        """The legacy name that would help, the least bad of those on offer, or ""."""
+        return next((name for name in LEGACY_NAMES if name in self.offered), "")
+
+
+def mismatches(ours: Algorithms, theirs: KexInit) -> tuple[Mismatch, ...]:
+    """Every list in which a server that offers `theirs` has nothing of `ours`, for a text that tells all at once.
+
+    MACs count where the cipher needs one, and where there is no common cipher: what helps there needs one too.
+    """
+    kex = tuple(name for name in theirs.kex if name not in MARKERS)
+    ciphers, macs = [theirs.ciphers_c2s, theirs.ciphers_s2c], [theirs.macs_c2s, theirs.macs_s2c]
+    for way, offered in enumerate(ciphers):
+        chosen = next((name for name in ours.ciphers if name in offered), "")
+        if chosen and authenticates(chosen):
+            macs[way] = ours.macs
+    asked = (
+        ("key exchange method", ours.kex, [kex]),
+        ("host key algorithm", ours.host_keys, [theirs.host_keys]),
+        ("cipher", ours.ciphers, ciphers),
+        ("MAC", ours.macs, macs),
+    )
+    return tuple(
+        Mismatch(what, tuple(dict.fromkeys(name for offered in lists for name in offered)))
+        for what, known, lists in asked
+        if not all(set(known) & set(offered) for offered in lists)
+    )
+
 
 def negotiate(client: KexInit, server: KexInit) -> Negotiated:
     """The first name of the client's list that the server has too, list by list (RFC 4253 section 7.1).
 
-    Raises `ProtocolError` (KEY_EXCHANGE_FAILED) naming the list in which nothing is common.
+    Raises `ProtocolError` (KEY_EXCHANGE_FAILED) naming the list in which nothing is common; `mismatches` has
+    the whole story.
     """
     client_kex = tuple(name for name in client.kex if name not in MARKERS)
     server_kex = tuple(name for name in server.kex if name not in MARKERS)

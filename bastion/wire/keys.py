@@ -1,8 +1,9 @@
 """Public keys, signatures and private keys of SSH (L0, pure). `cryptography` does the mathematics only.
 
 Invariants: a `PublicKey` exists only when every byte of its blob was understood, so equal keys have equal
-blobs; `verify` accepts one signature algorithm, named by the caller, and no SHA-1; sizes are checked before
-any arithmetic (CVE-2026-39829, CVE-2020-9283); nothing here prints private material.
+blobs; `verify` accepts one signature algorithm, named by the caller, and SHA-1 only where `allow_sha1` says so
+(the host key of a target that lists it, nowhere else); sizes are checked before any arithmetic
+(CVE-2026-39829, CVE-2020-9283); nothing here prints private material.
 Sources: RFC 4253 section 6.6, RFC 5656 section 3, RFC 8332, RFC 8709, OpenSSH PROTOCOL.u2f.
 """
 
@@ -147,13 +148,16 @@ class PublicKey:
         text = f"{self.type} {base64.b64encode(self.blob).decode('ascii')}"
         return f"{text} {comment}" if comment else text
 
-    def verify(self, signature_blob: bytes, data: bytes, algorithm: str) -> None:
+    def verify(self, signature_blob: bytes, data: bytes, algorithm: str, *, allow_sha1: bool = False) -> None:
         """Check an SSH signature over `data`; the name inside must be `algorithm` and fit the key.
 
         Raises BadSignature for everything: malformed, wrong name, SHA-1, trailing bytes, wrong mathematics.
         Signatures of security keys are never accepted here until touch is judged (CVE-2026-39831).
+        `allow_sha1` takes `ssh-rsa` too, which anybody with money for a collision can forge: a test counts
+        who passes it.
         """
-        if algorithm not in self.algorithms or len(signature_blob) > MAX_SIGNATURE_BLOB:
+        accepted = algorithm in self.algorithms or (allow_sha1 and algorithm == self.type == RSA)
+        if not accepted or len(signature_blob) > MAX_SIGNATURE_BLOB:
             raise BadSignature
         try:
             reader = Reader(signature_blob)
@@ -236,7 +240,9 @@ def _verify_maths(key: MathsKey, signature: bytes, data: bytes, algorithm: str) 
             raise InvalidSignature
         # RFC 4253 section 6.6: the integer comes "without lengths or padding"; some peers drop leading zeros.
         padded = signature.rjust(size, b"\0")
-        key.verify(padded, data, padding.PKCS1v15(), _RSA_HASHES[algorithm]())
+        # RSA as the algorithm is SHA-1, and only `verify` with `allow_sha1` lets it come as far as this.
+        digest = hashes.SHA1() if algorithm == RSA else _RSA_HASHES[algorithm]()
+        key.verify(padded, data, padding.PKCS1v15(), digest)
 
 
 class Signer(Protocol):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bastion.errors import ProtocolError
 from bastion.wire.ciphers import CHACHA20
 from bastion.wire.data import boolean, byte, namelist, string, uint32
+from bastion.wire.kex import LEGACY_KEX
 from bastion.wire.kexinit import (
     BANNER_BYTES_LIMIT,
     COMPAT,
@@ -23,6 +24,7 @@ from bastion.wire.kexinit import (
     Algorithms,
     KexInit,
     VersionReader,
+    mismatches,
     negotiate,
     prefer_gcm,
 )
@@ -366,3 +368,50 @@ def test_no_profile_offers_what_was_ruled_out(profile: Algorithms) -> None:
     assert not set(every) & {*LEGACY_NAMES, *MARKERS, "none", ""}
     for word in ("sha1", "cbc", "md5", "dss", "arcfour", "zlib"):
         assert not any(word in name for name in every)
+
+
+def offer_of(algorithms: Algorithms) -> KexInit:
+    return KexInit.offer(bytes(16), algorithms, client_role=False, initial=True)
+
+
+def told(ours: Algorithms, theirs: Algorithms) -> list[tuple[str, tuple[str, ...], str]]:
+    return [(one.what, one.offered, one.remedy) for one in mismatches(ours, offer_of(theirs))]
+
+
+def test_nothing_is_mismatched_where_a_negotiation_succeeds() -> None:
+    assert told(TARGET, FRONT) == told(TARGET, COMPAT) == []
+
+
+def test_every_list_without_a_common_name_is_told_with_what_would_help() -> None:
+    old = Algorithms(
+        LEGACY_KEX, ("ssh-rsa", "ssh-dss"), ("3des-cbc", "aes128-cbc"), ("hmac-md5", "hmac-sha1")
+    )
+    assert told(TARGET, old) == [
+        ("key exchange method", LEGACY_KEX, "diffie-hellman-group14-sha1"),
+        ("host key algorithm", ("ssh-rsa", "ssh-dss"), "ssh-rsa"),
+        ("cipher", ("3des-cbc", "aes128-cbc"), "aes128-cbc"),
+        ("MAC", ("hmac-md5", "hmac-sha1"), "hmac-sha1"),
+    ]
+    listed = TARGET.with_legacy(["diffie-hellman-group14-sha1", "ssh-rsa", "aes128-cbc", "hmac-sha1"])
+    assert told(listed, old) == []
+
+
+def test_a_mac_that_an_authenticating_cipher_ignores_is_no_mismatch() -> None:
+    theirs = replace(COMPAT, macs=("hmac-md5",))
+    assert told(TARGET, theirs) == []
+    assert [what for what, _, _ in told(TARGET, replace(theirs, ciphers=("aes128-ctr",)))] == ["MAC"]
+
+
+def test_where_no_legacy_name_helps_there_is_no_remedy() -> None:
+    assert told(TARGET, replace(COMPAT, kex=("diffie-hellman-group1-sha1",))) == [
+        ("key exchange method", ("diffie-hellman-group1-sha1",), "")
+    ]
+
+
+def test_legacy_names_are_told_and_taken_out_again() -> None:
+    weak = TARGET.with_legacy(LEGACY_NAMES)
+    assert weak.legacy == LEGACY_NAMES and TARGET.legacy == FRONT.legacy == ()
+    assert weak.without_legacy() == TARGET
+    assert weak.without_legacy(keep=["3des-cbc"]).legacy == ("3des-cbc",)
+    agreed = negotiate(offer_of(weak), offer_of(replace(COMPAT, ciphers=("3des-cbc",), macs=("hmac-sha1",))))
+    assert agreed.legacy == ("3des-cbc", "hmac-sha1")

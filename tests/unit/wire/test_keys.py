@@ -145,6 +145,23 @@ def _refuses(key: PublicKey, signature: bytes, algorithm: str) -> None:
         key.verify(signature, b"data", algorithm)
 
 
+def test_sha1_is_taken_only_where_it_is_asked_for(keys: dict[str, PrivateKey]) -> None:
+    key = keys["ssh-rsa"]
+    sha1, sha2 = key.sign(b"data", "ssh-rsa"), key.sign(b"data", "rsa-sha2-256")
+    key.public.verify(sha1, b"data", "ssh-rsa", allow_sha1=True)
+    for signature, data, algorithm in (
+        (sha1, b"other", "ssh-rsa"),
+        (sha1, b"data", "rsa-sha2-256"),
+        (sha2, b"data", "ssh-rsa"),
+        (sha1 + b"x", b"data", "ssh-rsa"),
+    ):
+        with pytest.raises(BadSignature):
+            key.public.verify(signature, data, algorithm, allow_sha1=True)
+    ed25519 = keys["ssh-ed25519"]
+    with pytest.raises(BadSignature):
+        ed25519.public.verify(string("ssh-rsa") + string(bytes(64)), b"data", "ssh-rsa", allow_sha1=True)
+
+
 def test_sha1_signatures_are_refused(keys: dict[str, PrivateKey]) -> None:
     """C18: ssh-rsa where rsa-sha2-512 was announced, and ssh-rsa asked for by name."""
     key = keys["ssh-rsa"]
