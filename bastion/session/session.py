@@ -140,8 +140,10 @@ class Session:
         if not self._commit_and_forward():
             return
         if broken is not None:
-            reason = EndReason.CLIENT_ERROR if side is Side.CLIENT else EndReason.TARGET_ERROR
-            self.end(End(reason, broken.text, code=broken.code))
+            if side is Side.CLIENT:
+                self.end(End(EndReason.CLIENT_ERROR, broken.text, code=broken.code))
+            else:
+                self.end(End(EndReason.TARGET_ERROR, f"the target broke the protocol: {broken.text}"), broken)
 
     def _commit_and_forward(self) -> bool:
         """Write the block of this turn, then forward it. False when the recorder failed and all is over."""
@@ -200,8 +202,11 @@ class Session:
         self._tap.broken(error)
         self.end(End(EndReason.RECORDER_FAILED, f"the session cannot be recorded: {error.text}"))
 
-    def end(self, end: End) -> None:
-        """End both legs, once. The reason goes to ptys as a line and to both legs as DISCONNECT."""
+    def end(self, end: End, target_broke: ProtocolError | None = None) -> None:
+        """End both legs, once. The reason goes to ptys as a line and to the engineer's leg as DISCONNECT.
+
+        The target learns that it is over, or what it did wrong.
+        """
         client, target, on_ended = self._client, self._target, self._on_ended
         if client is None or target is None:
             return
@@ -220,7 +225,10 @@ class Session:
         self._close_channels()
         self._tap.ended(end)
         client.disconnect(end.code, end.told)
-        target.disconnect(Disconnect.BY_APPLICATION, "the session has ended")
+        if target_broke is not None:
+            target.disconnect(target_broke.code, target_broke.text)
+        else:
+            target.disconnect(Disconnect.BY_APPLICATION, "the session has ended")
         if on_ended is not None:
             on_ended(self, end)
 

@@ -7,19 +7,20 @@ decides every packet of both legs. `left_over()` names everything that a connect
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from bastion.app import Program
 from bastion.config import load
+from bastion.ssh import io
 from bastion.wire.data import boolean, string, uint32
 from bastion.wire.keys import PrivateKey
 from bastion.wire.userauth import signed_data
@@ -52,9 +53,9 @@ def write_config(folder: Path, limits: str = "") -> Path:
     users = folder / "users.toml"
     users.write_text(f'[users.alice]\nid = "u-1"\nkeys = ["{ALICE.public.line()}"]\ngroups = ["ops"]\n')
     users.chmod(0o600)
-    (folder / "targets.toml").write_text('[targets.web1]\nhost = "192.0.2.7"\nport = 22\n')
+    (folder / "targets.toml").write_text('[targets.web1]\nhost = "10.1.2.7"\nport = 22\n')
     (folder / "policy.toml").write_text(POLICY)
-    (folder / "known_hosts").write_text(f"192.0.2.7 {TARGET_KEY.public.line()}\n")
+    (folder / "known_hosts").write_text(f"10.1.2.7 {TARGET_KEY.public.line()}\n")
     config = folder / "bastion.toml"
     config.write_text(
         f"""
@@ -84,14 +85,35 @@ file = "audit.jsonl"
 
 
 class Link:
-    """What `ssh.io.connect` returns: a connection to a target, made by hand."""
+    """A TCP connection to a target that is being made."""
 
     def __init__(self, factory: Any) -> None:
         self.factory = factory
-        self.given_up = False
 
-    def disconnect(self) -> None:
-        self.given_up = True
+
+class Reactor(Clock):
+    """A test clock whose names are addresses, and whose threads are waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: queue.Queue[Callable[[], object]] = queue.Queue()
+
+    def callFromThread(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
+        self.threads.put(lambda: call(*arguments, **named))
+
+    def join_threads(self) -> None:
+        """Run what threads have to say, once there is a deadline for one."""
+        while any("Workers" in str(call) for call in self.getDelayedCalls()):
+            self.threads.get(timeout=10)()
+
+    @property
+    def nameResolver(self) -> Reactor:
+        return self
+
+    def resolveHostName(self, receiver: Any, host: str, *more: Any, **named: Any) -> None:
+        receiver.resolutionBegan(None)
+        receiver.addressResolved(IPv4Address("TCP", host, 0))
+        receiver.resolutionComplete()
 
 
 class Peer(RawSsh):
@@ -132,9 +154,8 @@ class MemoryGateway:
     """One gateway; `connect` is an engineer, `target()` the target that was dialled last."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, limits: str = "") -> None:
-        monkeypatch.setattr("bastion.ssh.dial.connect", self._connect)
-        monkeypatch.setattr("bastion.ssh.dial.resolve", lambda reactor, host: succeed([host]))
-        self.clock = Clock()
+        monkeypatch.setattr(io.Connector, "connect", lambda made: self.links.append(Link(made.factory)))
+        self.clock = Reactor()
         self.folder = folder
         self.program = Program(load(write_config(folder, limits)), self.clock)
         self.gateway = self.program.gateway
@@ -146,10 +167,6 @@ class MemoryGateway:
         self.gateway.services.auth.directory.close()
         self.gateway.store.close()
         self.gateway.audit.close()
-
-    def _connect(self, reactor: Any, host: str, port: int, factory: Any, *more: Any, **named: Any) -> Link:
-        self.links.append(Link(factory))
-        return self.links[-1]
 
     # -- peers -------------------------------------------------------------------------------------------
 
@@ -164,7 +181,7 @@ class MemoryGateway:
 
     def target(self, kind: type[Peer] = Peer, **raw: Any) -> Peer:
         """The dialled target answers the TCP connection; nothing said yet."""
-        transport = self.links.pop().factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 22))
+        transport = self.links.pop().factory.buildProtocol(IPv4Address("TCP", "10.1.2.7", 22))
         raw.setdefault("algorithms", FAST)
         raw.setdefault("host_key", TARGET_KEY)
         peer = kind(MemoryWire(transport), server=True, **raw)
@@ -196,6 +213,7 @@ class MemoryGateway:
 
     def wind_down(self, seconds: float) -> None:
         """Let time pass; connections that the gateway aborts are gone, those it half-closes stay."""
+        self.clock.join_threads()
         for _ in range(int(seconds * 2)):
             self.clock.advance(0.5)
             for peer in self.peers:

@@ -8,7 +8,6 @@ line in the operator's log. In memory for every packet; a sample on real sockets
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
