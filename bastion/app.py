@@ -189,7 +189,7 @@ class Program:
         for session in gateway.live:
             session.end(End(EndReason.SHUTDOWN, "the gateway is closing down", ref=session.session_id[:6]))
         for connection in list(self._front.connections):
-            connection.transport.disconnect(11, "bastion: the gateway is closing down")
+            connection.shut_down("the gateway is closing down")
         until = self._clock.monotonic() + STOP_GRACE
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)

@@ -148,6 +148,11 @@ class FrontHostCA:
     key: Path | None = option(
         optional(FILE), "Private key of the CA.", default=None, example='"keys/front_host_ca"'
     )
+    lifetime: float = option(
+        duration(3600, 30 * 86400),
+        "How long a host certificate is valid; a new one is made when half of it is over.",
+        default=86400.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,9 @@ class Limits:
     rekey_bytes: int = option(SIZE, "Bytes after which new keys are made.", default=1 << 30)
     rekey_interval: float = option(duration(60, 86400), "Time after which new keys are made.", default=3600.0)
     channels_per_connection: int = option(integer(1, 4096), "Open channels of one connection.", default=128)
+    sessions_per_connection: int = option(
+        integer(1, 256), "Sessions through one connection with `ssh -J`.", default=256
+    )
     sessions: int = option(integer(1, 1_000_000), "Sessions at the same time.", default=10_000)
     keepalive_interval: float | None = option(
         or_off(duration(1, 86400)), "How often a silent peer is asked whether it lives.", default=60.0

@@ -67,6 +67,7 @@ class Authentication:
         self._identity: Identity | None = None
         self._facts: dict[str, str | int] = {}
         self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
+        self.on_proved: Callable[[Identity], None] | None = None  # hears of a proof, may raise Refused
 
     def methods(self) -> tuple[str, ...]:
         return self._services.methods
@@ -154,6 +155,8 @@ class Authentication:
             authenticated_at=self._clock.time(),
             key_fingerprint=str(self._facts.get("key", "")),
         )
+        if self.on_proved is not None:
+            self.on_proved(self._identity)
 
     @staticmethod
     def _describe(credential: PublicKey | Certificate) -> dict[str, str | int]:
@@ -181,7 +184,8 @@ class Authentication:
         self._meters.add(AUTH_ATTEMPTS, label, reason)
         name = user.partition("+")[0].lower()
         if reason is AuthReason.OK:
-            self._services.penalties.succeeded(self._source, name)
+            if method != "none":  # nothing was proved: an inner connection on the outer one's word
+                self._services.penalties.succeeded(self._source, name)
         else:
             self._services.penalties.failed(self._source, name, reason, label)
             self._tell(reason)

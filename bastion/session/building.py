@@ -14,6 +14,7 @@ from bastion.auth.directory import ChainDirectory, Directory
 from bastion.auth.embedded import EmbeddedDirectory, load_users
 from bastion.auth.ldap import LdapDirectory, Observer
 from bastion.auth.throttle import Penalties, PenaltyLimits
+from bastion.ca.front_host import FrontHostCA
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.upstream import UpstreamCA
@@ -24,6 +25,7 @@ from bastion.policy.targets import Inventory
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.authentication import AuthServices
 from bastion.session.gateway import Limits, Services
+from bastion.session.stand_in import StandIns
 from bastion.session.upstream import TargetCredentials
 from bastion.ssh.dial import Dialler
 from bastion.ssh.settings import HostKey, TransportSettings
@@ -66,7 +68,9 @@ def build_services(
             keepalive_count=limits.keepalive_count,
             sessions=limits.sessions,
             channels=limits.channels_per_connection,
+            sessions_per_connection=limits.sessions_per_connection,
         ),
+        stand_ins=build_stand_ins(config, clock),
     )
 
 
@@ -107,6 +111,12 @@ def front_settings(config: Config) -> TransportSettings:
     return replace(
         _common_settings(config), algorithms=replace(algorithms, host_keys=shown), host_keys=host_keys
     )
+
+
+def build_stand_ins(config: Config, clock: Clock) -> StandIns:
+    """How the gateway stands in for targets on inner connections: with the same host keys."""
+    algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
+    return StandIns(front_settings(config), algorithms, load_front_host_ca(config), clock)
 
 
 def target_settings(config: Config) -> TransportSettings:
@@ -151,6 +161,12 @@ def load_upstream_ca(config: Config) -> UpstreamCA | None:
         return None
     egress = [str(network) for network in wanted.egress]
     return UpstreamCA(load_private_key(wanted.key), egress, int(wanted.lifetime))
+
+
+def load_front_host_ca(config: Config) -> FrontHostCA | None:
+    """The CA of the host certificates that inner connections show, None without one."""
+    wanted = config.front_host_ca
+    return None if wanted.key is None else FrontHostCA(load_private_key(wanted.key), int(wanted.lifetime))
 
 
 def target_keys(inventory: Inventory) -> dict[str, PrivateKey]:

@@ -25,6 +25,7 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.authentication import AuthServices
 from bastion.session.live import LiveSessions
+from bastion.session.stand_in import StandIns
 from bastion.ssh.dial import Dialler, UpstreamLogin
 from bastion.ssh.settings import TransportSettings
 
@@ -45,6 +46,7 @@ class Limits:
     keepalive_count: int = 3
     sessions: int = 10_000
     channels: int = 128
+    sessions_per_connection: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Services:
     upstream: UpstreamKeys
     recording: RecordingPolicy
     limits: Limits
+    stand_ins: StandIns
 
 
 @dataclass(slots=True)

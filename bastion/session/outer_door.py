@@ -4,19 +4,41 @@ An outer connection (`ssh alice@bastion`, `ssh -J bastion web1`) belongs to an a
 to no target by itself. `session` channels go to the lobby; `direct-tcpip` to the SSH port of a target becomes a
 session of its own (`session.jump`); everything else that rules allow is a tunnel. What each of them needs to
 know of the connection is a `Visit`.
+
+Invariants: the SSH port of a target that could be recorded is never tunnelled, however it is spelt; a target that
+this engineer may not reach is refused in the words that refuse what does not exist.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from bastion.auth.identity import Identity
-    from bastion.errors import Refused
-    from bastion.policy.targets import Target
-    from bastion.session.gateway import Gateway, Services
-    from bastion.ssh.outer import OuterChannel
-    from bastion.wire.forwards import TcpipOpen
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from bastion.auth.identity import Identity
+from bastion.clock import DelayedCall
+from bastion.errors import EndReason, LimitReason, PolicyReason, RecorderReason, Refused
+from bastion.observe.audit import AuditFailed
+from bastion.observe.meters import CHANNELS, REQUESTS
+from bastion.policy.grant import check_credential, not_reachable
+from bastion.policy.targets import Target
+from bastion.recording.format import REF_LENGTH
+from bastion.session.ending import End
+from bastion.session.gateway import Gateway, Services
+from bastion.session.jump import InnerConnection, is_own_stdio, reachable_at
+from bastion.session.tap import AUDIT_TEXT
+from bastion.ssh.outer import OuterChannel, OuterConnection
+from bastion.ssh.settings import ClosedBy, CloseReason
+from bastion.ssh.transport import ServerTransport
+from bastion.wire.forwards import Detail, TcpipOpen
+from bastion.wire.numbers import Disconnect, OpenFailure
+from bastion.wire.printable import printable
+
+LAST_WORDS = 1.0
+"""Seconds between the end of the inner sessions and that of the outer connection. OpenSSH forgets what it has not
+written yet when it reads a DISCONNECT, and with it the reason that stands inside."""
 
 
 class Visit(Protocol):
@@ -64,3 +86,234 @@ class OpenTunnel(Protocol):
     def __call__(
         self, visit: Visit, channel: OuterChannel, place: TcpipOpen, target: Target | None
     ) -> None: ...
+
+
+class OuterVisit:
+    """One outer connection from its USERAUTH_SUCCESS to its end: `ssh.outer.OuterDoor` and `Visit`."""
+
+    def __init__(
+        self, gateway: Gateway, transport: ServerTransport, connection: str, identity: Identity
+    ) -> None:
+        self.gateway = gateway
+        self.identity = identity
+        self.id = connection
+        self.ref = connection[:REF_LENGTH]
+        self._transport = transport
+        self._outer = OuterConnection(transport, self, gateway.reactor)
+        self._inner: set[InnerConnection] = set()
+        self._opened = 0
+        self._keepalive = _Keepalive(self._outer, gateway, self._silent)
+        self._closing: DelayedCall | None = None
+
+    def start(self) -> None:
+        """From now on the connection's messages come here. Call it in the turn of USERAUTH_SUCCESS."""
+        self.note("outer_started", uid=self.identity.uid)
+        self._outer.start()
+        self._transport.receiver = self._outer
+        self._keepalive.start()
+
+    # -- Visit -------------------------------------------------------------------------------------------
+
+    @property
+    def services(self) -> Services:
+        return self.gateway.services
+
+    def check_fresh(self) -> None:
+        if self.gateway.draining:
+            raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again")
+        identity = self.identity
+        check_credential(self.services.policy, identity, identity.source_address, self.gateway.clock.time())
+
+    def unreachable(self, host: str, port: int) -> Refused:
+        services, identity = self.services, self.identity
+        known = bool(services.inventory.at(host, port))
+        text = not_reachable(services.policy, services.inventory, identity, host, identity.source_address)
+        hint = self._right_port(host, port)
+        return Refused(PolicyReason.NO_RULE if known else PolicyReason.UNKNOWN_TARGET, hint or text)
+
+    def _right_port(self, host: str, port: int) -> str:
+        """For a name that this engineer may reach and a port where it is not."""
+        target = self.services.inventory.find(host)
+        if target is None or port == target.port:
+            return ""
+        if (
+            reachable_at(self.services, self.identity, TcpipOpen(target.name, target.port, "", 0))
+            is not target
+        ):
+            return ""
+        return (
+            f"{target.name} is reached at port {target.port}: ssh -J bastion -p {target.port} {target.name}"
+        )
+
+    def note(self, event: str, **fields: str | int) -> None:
+        self.gateway.audit.note(event, **(self._about() | fields))
+
+    def emit(self, event: str, **fields: str | int) -> None:
+        self.gateway.audit.emit(event, **(self._about() | fields))
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "connection": self.id,
+            "ref": self.ref,
+            "user": self.identity.name,
+            "source": self.identity.source_address,
+        }
+
+    # -- ssh.outer.OuterDoor -------------------------------------------------------------------------------
+
+    def open_session(self, channel: OuterChannel) -> None:
+        self._opened += 1
+
+        def serve() -> None:
+            from bastion.session.lobby import open_session
+
+            self._count_others()
+            self.check_fresh()
+            open_session(self, channel)
+
+        self._serve(channel, {}, serve)
+
+    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen) -> None:
+        first = self._opened == 0
+        self._opened += 1
+        self._serve(channel, place.detail(), lambda: self._lead(channel, place, first))
+
+    def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
+        family = CHANNELS if what == "channel" else REQUESTS
+        self.gateway.meters.add(family, name, reason)
+        self.note("refused", what=what, name=printable(name, 64), reason=reason, text=text, **_plain(detail))
+
+    def _serve(self, channel: OuterChannel, detail: Detail, serve: Callable[[], None]) -> None:
+        """Run what answers the channel; what it refuses is answered and written down here."""
+        try:
+            serve()
+        except Refused as refusal:
+            self._refuse(channel, refusal, detail)
+        except AuditFailed:
+            self._refuse(channel, Refused(RecorderReason.AUDIT_FAILED, AUDIT_TEXT), detail)
+
+    def _refuse(self, channel: OuterChannel, refusal: Refused, detail: Detail) -> None:
+        reason = refusal.reason
+        if isinstance(reason, PolicyReason):
+            self.gateway.meters.add(CHANNELS, channel.kind, reason)
+        self.note(
+            "refused", what="channel", name=channel.kind, reason=reason, text=refusal.text, **_plain(detail)
+        )
+        shortage = reason is PolicyReason.CHANNEL_LIMIT or isinstance(reason, LimitReason)
+        code = OpenFailure.RESOURCE_SHORTAGE if shortage else OpenFailure.ADMINISTRATIVELY_PROHIBITED
+        channel.refuse(code, f"{refusal.text} (ref {self.ref})")
+
+    # -- direct-tcpip --------------------------------------------------------------------------------------
+
+    def _lead(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
+        """A session, a tunnel, or the one answer for what is not there and what is not this engineer's."""
+        services = self.services
+        target = reachable_at(services, self.identity, place)
+        if target is not None and target.kind == "ssh":
+            self._jump(channel, place, target, first)
+            return
+        if target is None and services.inventory.is_ssh_place(place.host, place.port):
+            raise self.unreachable(place.host, place.port)
+        self._count_others()
+        self.check_fresh()
+        if not 1 <= place.port <= 65535:
+            raise self.unreachable(place.host, place.port)
+        try:
+            from bastion.session.tunnel import open_tunnel
+        except ImportError:
+            raise self.unreachable(place.host, place.port) from None
+        open_tunnel(self, channel, place, target)
+
+    def _jump(self, channel: OuterChannel, place: TcpipOpen, target: Target, first: bool) -> None:
+        limit = self.services.limits.sessions_per_connection
+        if len(self._inner) >= limit:
+            raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
+        own = is_own_stdio(self._transport.peer_version, place, channel.peer, first)
+        inner = InnerConnection(self, channel, target, own, self._inner.discard)
+        self._inner.add(inner)
+        self.note("jump", session=inner.id, target=target.name, own_stdio=int(own), **_plain(place.detail()))
+
+    def _count_others(self) -> None:
+        """Tunnels and lobby channels together, this one included."""
+        limit = self.services.limits.channels
+        if len(self._outer) - len(self._inner) > limit:
+            raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} channels per connection")
+
+    # -- endings -------------------------------------------------------------------------------------------
+
+    def _silent(self) -> None:
+        end = End(EndReason.KEEPALIVE, "the client does not answer any more", ref=self.ref)
+        self._end_inner(end)
+        self._transport.disconnect(end.code, end.told)
+
+    def _end_inner(self, end: End) -> None:
+        for inner in list(self._inner):
+            inner.end(end)
+
+    def shut_down(self, text: str) -> None:
+        """End all that is inside, then the connection: as soon as its channels are gone, or a moment later."""
+        self._keepalive.stop()
+        self._end_inner(End(EndReason.SHUTDOWN, text, ref=self.ref))
+        if self._closing is None:
+            wait = LAST_WORDS if len(self._outer) else 0.0
+            self._closing = self.gateway.reactor.callLater(wait, self._disconnect, text)
+
+    def _disconnect(self, text: str) -> None:
+        self._closing = None
+        self._transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
+
+    def closed(self, reason: CloseReason) -> None:
+        """The connection is over, and all that was inside."""
+        self._keepalive.stop()
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+        clean = reason.by is not ClosedBy.NETWORK
+        self._outer.lost(Failure(ConnectionDone() if clean else ConnectionLost()))  # type: ignore[no-untyped-call]
+        self._inner.clear()
+        self.note("outer_ended", text=printable(reason.text), channels=self._opened)
+
+
+class _Keepalive:
+    """Asks a silent client whether it lives. An inner session's traffic is an answer too."""
+
+    def __init__(self, outer: OuterConnection, gateway: Gateway, on_silent: Callable[[], None]) -> None:
+        self._outer = outer
+        self._reactor = gateway.reactor
+        limits = gateway.services.limits
+        self._interval, self._count = limits.keepalive_interval, limits.keepalive_count
+        self._on_silent: Callable[[], None] | None = on_silent
+        self._heard = 0
+        self._missed = 0
+        self._timer: DelayedCall | None = None
+
+    def start(self) -> None:
+        if self._interval:
+            self._timer = self._reactor.callLater(self._interval, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        heard = self._outer.heard
+        self._missed = self._missed + 1 if heard == self._heard else 0
+        self._heard = heard
+        if self._missed > self._count and self._on_silent is not None:
+            self._on_silent()
+            return
+        if self._missed:
+            self._outer.ask_alive(_alive)
+        self.start()
+
+    def stop(self) -> None:
+        self._on_silent = None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+
+def _alive() -> None:
+    """The answer counts as something heard; there is nothing more in it."""
+
+
+def _plain(detail: Mapping[str, str | int]) -> dict[str, str | int]:
+    """A channel's facts for the audit log: the client's text, cut and with nothing hidden in it."""
+    return {key: printable(value, 255) if isinstance(value, str) else value for key, value in detail.items()}

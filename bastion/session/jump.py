@@ -1,0 +1,183 @@
+"""The jump door: an SSH connection inside a channel of the outer one, ended here and joined to its target.
+
+`ssh -J bastion deploy@web1` opens `direct-tcpip web1:22` on the outer connection and speaks SSH inside. For a
+target of the inventory the gateway is the server of that inner SSH: it shows a host certificate for the target,
+takes the inner user name as the login there, and the rest is a session as through any other door. There is no
+socket in between: the inner transport runs on the outer connection's channel.
+
+Invariants: the identity of the session is the outer one; a target that is ended here is one that some rule lets
+this identity reach, so that the words of a refusal reveal nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bastion.auth.identity import Destination, Identity
+from bastion.errors import PolicyReason, Refused
+from bastion.policy.grant import Grant, authorise, matching_rules
+from bastion.policy.targets import Target
+from bastion.recording.store import new_session_id
+from bastion.session.arrival import Arrival
+from bastion.session.authentication import Authentication
+from bastion.session.ending import End
+from bastion.session.gateway import Services
+from bastion.session.inner_authentication import InnerAuthentication
+from bastion.session.opening import Opening
+from bastion.ssh.outer import OuterChannel
+from bastion.ssh.settings import CloseReason
+from bastion.ssh.transport import ServerTransport
+from bastion.ssh.userauth import UserauthService
+from bastion.wire.forwards import TcpipOpen
+
+if TYPE_CHECKING:
+    from bastion.session.outer_door import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class StdioMark:
+    """What one client says as the originator of a channel that is its own standard input and output."""
+
+    version: bytes
+    originator: str
+    port: int
+
+
+STDIO_MARKS: Final = (
+    # -J and -W: "fake addr/port to appease peers that validate it", because a pipe has no address.
+    StdioMark(b"SSH-2.0-OpenSSH_", "127.0.0.1", 65535),
+    # dbclient -J and -B; a listening socket's peer cannot have port 22 without being root.
+    StdioMark(b"SSH-2.0-dropbear", "127.0.0.1", 22),
+)
+"""Clients that tell stdio forwarding from a forwarded socket. PuTTY says 0.0.0.0 port 0 for both, asyncssh and
+paramiko say whatever their caller does: they prove the identity again, which a key does without a word."""
+
+
+def is_own_stdio(version: bytes, place: TcpipOpen, peer_number: int, first: bool) -> bool:
+    """True when nobody but the engineer's own client can be behind the channel.
+
+    The mark alone does not say so: a local process that connects to an `-L` port from 127.0.0.1 port 65535 looks
+    the same. OpenSSH and dropbear number channels from 0, lowest free first, and a listening socket takes a
+    number too: the `first` channel of a connection that has number 0 stands beside no listener.
+    """
+    if not first or peer_number != 0:
+        return False
+    return any(
+        version.startswith(mark.version)
+        and (place.originator, place.originator_port) == (mark.originator, mark.port)
+        for mark in STDIO_MARKS
+    )
+
+
+def reachable_at(services: Services, identity: Identity, place: TcpipOpen) -> Target | None:
+    """The target at `place` that some rule lets `identity` reach, whoever as. None when there is none."""
+    for target in services.inventory.at(place.host, place.port):
+        if matching_rules(services.policy, identity, target, identity.source_address):
+            return target
+    return None
+
+
+class InnerConnection:
+    """One inner SSH connection, from the open of its channel to its end. `on_ended` is called once."""
+
+    def __init__(
+        self,
+        visit: Visit,
+        channel: OuterChannel,
+        target: Target,
+        own_stdio: bool,
+        on_ended: Callable[[InnerConnection], None],
+    ) -> None:
+        self._visit = visit
+        self._gateway = gateway = visit.gateway
+        self._services = services = visit.services
+        self._target = target
+        self._own_stdio = own_stdio
+        self._on_ended: Callable[[InnerConnection], None] | None = on_ended
+        self.id = new_session_id()
+        self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
+        proof = Authentication(
+            services.auth,
+            visit.identity.source_address,
+            gateway.clock,
+            gateway.meters,
+            gateway.audit,
+            self.id,
+            lambda *_: None,
+        )
+        self._proof = InnerAuthentication(
+            visit.identity, target.name, proof, self._needs_no_proof, self._authenticated
+        )
+        self._userauth = UserauthService(self.transport, self._proof, gateway.reactor)
+        proof.on_notice = self._userauth.banner
+        self._arrival = Arrival(gateway, self.transport, self._userauth, self._proof)
+        self.transport.service = self._userauth
+        self.transport.on_closed = self._closed
+        channel.attach(self.transport)
+        channel.confirm()
+        self.transport.makeConnection(channel)  # type: ignore[no-untyped-call]
+
+    # -- the identity ------------------------------------------------------------------------------------
+
+    def _needs_no_proof(self, login: str) -> bool:
+        """On the outer connection's word: the engineer's own client, or a rule that trusts forwards."""
+        if self._own_stdio:
+            return True
+        try:
+            return self._authorise(login).trust_forwards
+        except Refused:
+            return False
+
+    def _authorise(self, login: str) -> Grant:
+        identity, services = self._visit.identity, self._services
+        now = self._gateway.clock.time()
+        return authorise(
+            services.policy,
+            services.inventory,
+            identity,
+            self._target.name,
+            login,
+            identity.source_address,
+            now,
+        )
+
+    # -- the session -------------------------------------------------------------------------------------
+
+    def _authenticated(self, identity: Identity, login: str) -> None:
+        """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
+        self.transport.end_login_grace()
+        destination = Destination(identity.name, login, self._target.name)
+        opening = Opening(self._gateway, "jump", self.id, identity, destination)
+        self._arrival.begin(opening, self._closed, self._word)
+
+    def _word(self, refusal: Refused) -> str:
+        """A refused login, with the command that works instead."""
+        if refusal.reason is not PolicyReason.LOGIN_NOT_ALLOWED:
+            return refusal.text
+        rules = matching_rules(
+            self._services.policy, self._visit.identity, self._target, self._visit.identity.source_address
+        )
+        logins = [login for rule in rules for login in rule.logins_for(self._visit.identity, self._target)]
+        if not logins:
+            return refusal.text
+        what = refusal.text.partition(";")[0]
+        return f"{what}; use: ssh -J bastion {logins[0]}@{self._target.name}"
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def end(self, end: End) -> None:
+        """The outer connection is to end, or to end this."""
+        session = self._arrival.session
+        if session is not None:
+            session.end(end)
+        else:
+            self.transport.disconnect(end.code, end.told)
+
+    def _closed(self, reason: CloseReason) -> None:
+        self._arrival.stop()
+        self.transport.on_closed = None
+        on_ended, self._on_ended = self._on_ended, None
+        if on_ended is not None:
+            on_ended(self)
