@@ -91,6 +91,7 @@ class Sshd:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
+        (folder / "home").mkdir(exist_ok=True)
         self.login = pwd.getpwuid(os.geteuid()).pw_name
         self.port = 0
         self.log = folder / "sshd.log"
@@ -245,7 +246,8 @@ class Sshd:
             "AllowAgentForwarding yes",
             "X11Forwarding no",
             "AcceptEnv LANG LC_* COLORTERM GIT_PROTOCOL",
-            f"SetEnv {MARK}={self._mark}",
+            # An empty home: what the account's own start-up files do (and hold locked when killed) is no test's.
+            f"SetEnv {MARK}={self._mark} HOME={self.folder}/home",
             "PrintMotd no",
             "PrintLastLog no",
             "MaxStartups 1000",

@@ -214,7 +214,8 @@ group_base = "{GROUPS}"
     # -- the gateway -------------------------------------------------------------------------------------
 
     def start(self, *command: str, environment: dict[str, str] | None = None) -> World:
-        """Start the gateway and wait for its ready line."""
+        """Start the gateway and wait for its ready line. One that a failed test left running is ended first."""
+        self.kill()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, sys.executable, "-m", "bastion", "serve", "--config", str(self.config)],
