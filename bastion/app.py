@@ -50,6 +50,7 @@ from bastion.session.front import Front
 from bastion.session.gateway import Gateway
 from bastion.ssh import io
 from bastion.ssh.memory import keep_freed_memory
+from bastion.ssh.own import OwnPlaces
 
 Result = TypeVar("Result")
 
@@ -102,6 +103,7 @@ class Program:
             }
         )
         self._observer = LdapMeters(self.meters)
+        self._own = OwnPlaces()
         audit = AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required)
         limits = config.limits
         startups = limits.startups
@@ -122,7 +124,7 @@ class Program:
                 startups.full,
                 limits.startups_per_source,
             ),
-            services=build_services(config, reactor, self._clock, self._observer),
+            services=build_services(config, reactor, self._clock, self._observer, own=self._own),
         )
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._front = Front(self.gateway)
@@ -143,6 +145,9 @@ class Program:
             where = self.config.metrics.listen
             registry = exporter.build_registry(self.meters, refresh=self._refresh)
             self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._health)
+        for port in (*self._ports, self._metrics):
+            if port is not None:
+                self._own.listening(port.getHost().host, port.getHost().port)
         self._lag.start()
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
         return {
@@ -168,7 +173,12 @@ class Program:
         try:
             config = load(self.config.file)
             services = build_services(
-                config, self._reactor, self._clock, self._observer, self.gateway.services.auth.penalties
+                config,
+                self._reactor,
+                self._clock,
+                self._observer,
+                self.gateway.services.auth.penalties,
+                self._own,
             )
         except ConfigError as error:
             self.gateway.log.error("reload refused: {error}", error=str(error))

@@ -13,7 +13,18 @@ from types import MappingProxyType
 
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME
 from bastion.options import At, Kind, Problems, Source, Unreadable, option, read, shown
-from bastion.options.kinds import PATH, choice, integer, list_of, mapping_of, optional, quoted, text
+from bastion.options.kinds import (
+    NETWORK,
+    PATH,
+    Network,
+    choice,
+    integer,
+    list_of,
+    mapping_of,
+    optional,
+    quoted,
+    text,
+)
 from bastion.policy.patterns import canonical
 
 LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")
@@ -33,6 +44,58 @@ NAME: Kind[str] = text("name", TARGET_NAME, _NAME_ALLOWED)
 LOGIN: Kind[str] = text("login", TARGET_LOGIN, "an account name of at most 32 letters, digits and . _ -")
 
 
+def _read_command(value: object, at: At) -> tuple[str, ...]:
+    words = list_of(text(), at_least=1).read(value, at)
+    if not words[0].startswith("/"):
+        raise at.child(0).wrong(f"{shown(words[0])} is not an absolute path", COMMAND.allowed)
+    for index, word in enumerate(words):
+        if PLACEHOLDER.search(word.replace("{target}", "").replace("{login}", "")):
+            raise at.child(index).wrong(f"{shown(word)} has a placeholder that does not exist", COMMAND.allowed)
+    return words
+
+
+PLACEHOLDER = re.compile(r"\{[A-Za-z_]*\}")
+COMMAND: Kind[tuple[str, ...]] = Kind(
+    "command",
+    "a program with an absolute path and its arguments; {target} and {login} stand for what they say",
+    _read_command,
+    list_of(text()).write,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPassword:
+    """The password that the gateway logs in with to an appliance that knows neither certificates nor keys.
+
+    Exactly one of `file`, `command` and `ask` says where it comes from. It is fetched when the target is about
+    to take it, and kept nowhere.
+    """
+
+    file: str | None = option(
+        optional(PATH),
+        "File with the password in its first line, closed to others. Read at every login.",
+        default=None,
+        example='"secrets/switch1"',
+    )
+    command: tuple[str, ...] | None = option(
+        optional(COMMAND),
+        "Program that prints the password in its first line, run without a shell at every login.",
+        default=None,
+        example='["/usr/bin/pass", "show", "network/{target}/{login}"]',
+    )
+    ask: bool = option(
+        BOOLEAN,
+        "Ask the engineer, by keyboard-interactive on the engineer's own connection.",
+        default=False,
+    )
+    timeout: float = option(duration(0.1, 60.0), "How long the command may take.", default=5.0)
+
+    def validate(self, at: At) -> None:
+        chosen = (self.file is not None) + (self.command is not None) + self.ask
+        if chosen != 1:
+            at.wrong("needs exactly one source of the password", "file, command or ask = true")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One machine. `host` is where it is dialled, `name` what people, rules and recordings call it."""
@@ -44,6 +107,13 @@ class Target:
         choice("ssh", "gateway"),
         'What it is: "ssh" is logged in to and recorded; "gateway" is another Bastion, which records itself.',
         default="ssh",
+    )
+    allow_addresses: tuple[Network, ...] = option(
+        list_of(NETWORK),
+        "Networks that `host` may resolve to although they are the gateway itself, its loopback, link-local or "
+        "a metadata service. A `host` that is an address needs none.",
+        default=(),
+        example='["127.0.0.0/8"]',
     )
     aliases: tuple[str, ...] = option(list_of(NAME), "Other names for it.", default=(), example='["www"]')
     labels: Mapping[str, str] = option(
@@ -70,6 +140,16 @@ class Target:
         default=None,
         example='"keys/appliance"',
     )
+    password: TargetPassword | None = option(
+        optional(section(TargetPassword)), "A password to log in with, for an appliance without keys.", default=None
+    )
+    legacy: tuple[str, ...] = option(
+        list_of(choice(*LEGACY_NAMES)),
+        "Weak algorithms to offer this one target, which knows nothing better. Counted, and shown in its"
+        " recordings.",
+        default=(),
+        example='["diffie-hellman-group14-sha1", "ssh-rsa"]',
+    )
     recording: str | None = option(
         optional(choice("off", "default", "full")),
         "Recording mode for this target instead of the one in [recording].",
@@ -78,10 +158,13 @@ class Target:
     )
 
     def validate(self, at: At) -> None:
-        if self.kind == "gateway" and (self.logins or self.key_file is not None):
+        own = self.logins or self.key_file is not None or self.password is not None or self.legacy
+        if self.kind == "gateway" and own:
             at.child("kind").wrong(
-                "a gateway is never logged in to: logins and key_file have no meaning here"
+                "a gateway is never logged in to: logins, key_file, password and legacy have no meaning here"
             )
+        if self.key_file is not None and self.password is not None:
+            at.child("password").wrong("stands beside key_file: a target is logged in to in one way", "one of them")
 
     @property
     def names(self) -> tuple[str, ...]:

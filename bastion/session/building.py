@@ -21,6 +21,7 @@ from bastion.ca.upstream import UpstreamCA
 from bastion.clock import Clock
 from bastion.config import Config
 from bastion.errors import ConfigError
+from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.authentication import AuthServices
@@ -36,11 +37,16 @@ VERSION_LINE = f"SSH-2.0-Bastion_{__version__}"
 
 
 def build_services(
-    config: Config, reactor: Any, clock: Clock, observer: Observer | None, penalties: Penalties | None = None
+    config: Config,
+    reactor: Any,
+    clock: Clock,
+    observer: Observer | None,
+    penalties: Penalties | None = None,
+    own: Own | None = None,
 ) -> Services:
     """Open every file that `config` names and make the services. Raises ConfigError.
 
-    `penalties` are carried over a reload: a reload is no amnesty.
+    `penalties` are carried over a reload: a reload is no amnesty. `own` knows where the gateway itself is.
     """
     limits = config.limits
     return Services(
@@ -54,7 +60,7 @@ def build_services(
         policy=config.rules,
         inventory=config.inventory,
         dialler=Dialler(
-            reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout
+            reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout, own
         ),
         upstream=TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock),
         recording=RecordingPolicy(

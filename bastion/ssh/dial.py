@@ -2,39 +2,34 @@
 
 Possession proves permission: `Dialler.dial` takes a `Grant`, and only the policy package can make one. One timer
 covers the whole way (20 s by default); whichever step it finds running is named. The addresses that were
-resolved are the addresses that are tried, in their order.
+resolved and judged (`policy.addresses`) are the addresses that are tried, in their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError, TimeoutError
-from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome
 from bastion.clock import Clock
 from bastion.errors import Reason, Refused, UpstreamReason
+from bastion.policy.addresses import Barred, Own, barred, literal_network
 from bastion.policy.grant import Grant
 from bastion.policy.targets import Target
-from bastion.ssh.io import connect
-from bastion.ssh.login import PublicKeyLogin
-from bastion.ssh.resolve import resolve
-from bastion.ssh.settings import CloseReason, TransportSettings
+from bastion.ssh.connected import UpstreamConnected, connected, mismatch_text
+from bastion.ssh.login import KeyCredential, Login, PublicKeyLogin
+from bastion.ssh.own import OwnPlaces
+from bastion.ssh.password_login import PasswordCredential, PasswordLogin
+from bastion.ssh.reach import Reach
+from bastion.ssh.settings import ClosedBy, CloseReason, TransportSettings
 from bastion.ssh.transport import ClientTransport
-from bastion.wire.certificates import Certificate
-from bastion.wire.keys import PrivateKey, PublicKey
+from bastion.wire.kexinit import LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable
-
-# Seconds for one address when there are more to try; the whole dial has its own limit.
-ADDRESS_TIMEOUT = 5.0
-# Addresses of one name that are tried: a name with more is a mistake or an attack on the dial timer.
-MAX_ADDRESSES = 8
 
 
 class DialObserver(Protocol):
@@ -52,14 +47,13 @@ class DialObserver(Protocol):
         """The target's login banner, as it came: sanitise before showing."""
         ...
 
+    def connected(self, facts: UpstreamConnected) -> None:
+        """The target let us in: the last call, before the Deferred of the dial fires."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class UpstreamLogin:
-    """What to log in with: a private key in memory, and the certificate or public key that goes with it."""
 
-    key: PrivateKey
-    credential: PublicKey | Certificate
-    algorithm: str
+UpstreamLogin = KeyCredential | PasswordCredential
+"""What to log in with."""
 
 
 class Dialler:
@@ -72,12 +66,15 @@ class Dialler:
         settings: TransportSettings,
         clock: Clock,
         timeout: float,
+        own: Own | None = None,
     ) -> None:
+        """`own` tells where the gateway itself is; without it no port is known to be the gateway's."""
         self.reactor = reactor
         self.known_hosts = known_hosts
         self.settings = settings
         self.clock = clock
         self.timeout = timeout
+        self.own = own or OwnPlaces()
 
     def dial(
         self, grant: Grant, login: Callable[[], UpstreamLogin], observer: DialObserver
@@ -94,10 +91,26 @@ class Dialler:
         return _Dial(self, grant, login, observer).start()
 
     def settings_of(self, target: Target) -> TransportSettings:
-        """The algorithms for one target: host keys that can be verified come first."""
+        """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
         names = self.known_hosts.algorithms_for(target_names(target), target.port)
-        usable = tuple(name for name in names if name in self.settings.algorithms.host_keys)
-        return replace(self.settings, algorithms=replace(self.settings.algorithms, host_keys=usable))
+        usable = [name for name in names if name in self.settings.algorithms.host_keys]
+        for name in LEGACY_HOST_KEYS:
+            if name in target.legacy:
+                # SHA-1 with the pinned RSA key is worth more than a better signature with a key nobody knows.
+                usable.insert(usable.index("rsa-sha2-256") + 1, name)
+        algorithms = self.settings.algorithms.with_legacy(target.legacy)
+        return replace(self.settings, algorithms=replace(algorithms, host_keys=tuple(usable)))
+
+
+def check_address(target: Target, address: str, own: Own) -> None:
+    """Refuse an address that the target's name led to and nobody allowed. Raises Refused(ADDRESS_REFUSED).
+
+    A target whose `host` is an address is the operator's own word for that address.
+    """
+    why = barred(address, target.port, own, (*literal_network(target.host), *target.allow_addresses))
+    if why is not None:
+        hint = "" if why == Barred.LISTENER else "; if that is right, say so in its allow_addresses"
+        raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{target.host} is {address}, {why}{hint}")
 
 
 def target_names(target: Target) -> tuple[str, ...]:
@@ -117,53 +130,33 @@ class _Dial:
         self._login_name = grant.login
         self._make_login = login
         self._observer = observer
-        self._addresses: list[str] = []
         self._step = "resolve"
         self._began = self._reactor.seconds()
         self._deadline = self._reactor.callLater(dialler.timeout, self._late)
         self._transport: ClientTransport | None = None
-        self._login: PublicKeyLogin | None = None
-        self._connector: Any = None
+        self._login: Login | None = None
+        self._credential = ""
+        self._left = self._asked_at = 0.0  # the deadline's rest and the moment, while a person is asked
+        self._reach: Reach | None = Reach(
+            dialler.reactor,
+            self._target.host,
+            self._target.port,
+            judge=lambda address: check_address(self._target, address, dialler.own),
+            build=self._build_transport,
+            fail=self._fail,
+            timeout=dialler.timeout,
+            resolved=lambda: self._phase_done("connect"),
+        )
         self._host_key_error: Refused | None = None
         self._result: Deferred[ClientTransport] | None = Deferred(lambda _: self._cancelled())
 
     def start(self) -> Deferred[ClientTransport]:
-        result = self._result
-        assert result is not None
-        resolve(self._reactor, self._target.host).addCallbacks(self._resolved, self._unresolved)
+        result, reach = self._result, self._reach
+        assert result is not None and reach is not None
+        reach.start()
         return result
 
-    # -- resolve and connect -----------------------------------------------------------------------------
-
-    def _resolved(self, addresses: list[str]) -> None:
-        if self._result is None:
-            return
-        self._phase_done("connect")
-        self._addresses = addresses[:MAX_ADDRESSES]
-        self._try_next()
-
-    def _unresolved(self, failure: Failure) -> None:
-        self._fail(UpstreamReason.NAME_NOT_FOUND, f"the name {self._target.host} does not resolve")
-
-    def _try_next(self) -> None:
-        address = self._addresses.pop(0)
-        timeout = ADDRESS_TIMEOUT if self._addresses else self._dialler.timeout
-        self._connector = connect(self._reactor, address, self._target.port, _Factory(self), timeout)
-
-    def connect_failed(self, failure: Failure) -> None:
-        """One address did not answer; the next one is tried, or the last one's reason told."""
-        if self._result is None:
-            return
-        if self._addresses:
-            self._try_next()
-        elif isinstance(failure.value, ConnectionRefusedError):
-            self._fail(UpstreamReason.CONNECTION_REFUSED, "connection refused")
-        elif isinstance(failure.value, TimeoutError):
-            self._fail(UpstreamReason.CONNECT_TIMEOUT, "no answer to the connection attempt")
-        else:
-            self._fail(UpstreamReason.UNREACHABLE, "no route to it")
-
-    def build_transport(self) -> ClientTransport:
+    def _build_transport(self, address: str) -> ClientTransport:
         """The protocol for a connection just made."""
         self._phase_done("kex")
         transport = ClientTransport(
@@ -194,22 +187,41 @@ class _Dial:
         assert self._transport is not None
         transport = self._transport
         try:
-            login = self._make_login()
+            credential = self._make_login()
         except Refused as refusal:
             self._fail(refusal.reason, refusal.text)
             return
-        self._login = PublicKeyLogin(
-            transport, self._login_name, login.key, login.credential, login.algorithm, self._observer.banner
-        )
-        transport.service = self._login
-        self._login.done.addCallbacks(self._logged_in, self._login_refused)
-        self._login.start()
+        self._credential = credential.source
+        login: Login
+        if isinstance(credential, PasswordCredential):
+            login = PasswordLogin(
+                transport, self._login_name, credential, self._observer.banner, self._person_asked
+            )
+        else:
+            login = PublicKeyLogin(transport, self._login_name, credential, self._observer.banner)
+        self._login = transport.service = login
+        login.done.addCallbacks(self._logged_in, self._login_refused)
+        login.start()
 
-    def _logged_in(self, _: None) -> None:
-        if self._result is None or self._transport is None:
+    def _person_asked(self, waiting: bool) -> None:
+        """While a person thinks, the dial's timer stands still; whoever asks has a timer for that."""
+        now = self._reactor.seconds()
+        if waiting:
+            self._left, self._asked_at = self._deadline.getTime() - now, now
+            self._deadline.cancel()
+        else:
+            self._deadline = self._reactor.callLater(max(self._left, 0.0), self._late)
+            self._began += now - self._asked_at
+
+    def _logged_in(self, method: str) -> None:
+        transport, login = self._transport, self._login
+        if self._result is None or transport is None or login is None:
             return
+        assert transport.agreed is not None
         self._phase_done("done")
-        self._finish(self._transport)
+        facts = connected(transport.peer_version, transport.agreed, method, self._credential, login.legacy)
+        self._observer.connected(facts)
+        self._finish(transport)
 
     def _login_refused(self, failure: Failure) -> None:
         error = failure.value
@@ -224,13 +236,16 @@ class _Dial:
         """The connection ended before the login was done."""
         if self._host_key_error is not None:
             self._fail(self._host_key_error.reason, self._host_key_error.text)
+        elif self._transport is not None and self._transport.mismatches:
+            self._fail(UpstreamReason.KEX_FAILED, mismatch_text(self._transport.mismatches))
         elif isinstance(reason.reason, UpstreamReason):
             self._fail(reason.reason, reason.text)
         elif self._step == "kex" and self._transport is not None and not self._transport.peer_version:
             self._fail(UpstreamReason.NOT_SSH, "it does not speak SSH")
         elif self._step == "login" and self._login is not None:
             detail = f": {printable(reason.text)}" if reason.text else ""
-            self._fail(UpstreamReason.LOGIN_REFUSED, f"it closed the connection at the login{detail}")
+            what = "it broke" if reason.by is ClosedBy.US else "it closed the connection at"
+            self._fail(UpstreamReason.LOGIN_REFUSED, f"{what} the login{detail}")
         else:
             detail = f": {printable(reason.text)}" if reason.text else ""
             self._fail(UpstreamReason.KEX_FAILED, f"the key exchange failed{detail}")
@@ -261,6 +276,7 @@ class _Dial:
         if self._deadline.active():
             self._deadline.cancel()
         transport, self._transport = self._transport, None
+        reach, self._reach = self._reach, None
         if transport is not None:
             transport.on_secure = transport.on_closed = transport.service = None
         if self._login is not None:
@@ -270,28 +286,10 @@ class _Dial:
             return
         if transport is not None:
             transport.disconnect(Disconnect.BY_APPLICATION, "not going on")
-        elif self._connector is not None:
-            self._connector.disconnect()
+        elif reach is not None:
+            reach.stop()
         if outcome is not None:
             result.errback(outcome)
-
-
-class _Factory(ClientFactory):
-    """Hands Twisted's connection events to the dial."""
-
-    noisy = False
-
-    def __init__(self, dial: _Dial) -> None:
-        self._dial: _Dial | None = dial
-
-    def buildProtocol(self, addr: object) -> ClientTransport | None:
-        dial, self._dial = self._dial, None
-        return None if dial is None else dial.build_transport()
-
-    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.connect_failed(reason)
 
 
 def host_key_refusal(name: str, verdict: HostKeyVerdict) -> Refused | None:
