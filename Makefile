@@ -19,7 +19,7 @@ help:
 	@echo 'make test     install what the tests need, then lint, types and all tests (what CI runs)'
 	@echo 'make unit     the unit tests only, in seconds'
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
-	@echo 'make bench    tests/bench: speed and memory, figures for docs/'
+	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
 	@echo 'make soak     tests marked soak: large or long'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
@@ -74,11 +74,8 @@ format: .venv/.test-installed
 	$(BIN)/ruff format .
 
 bench: .venv/.test-installed packages
-	@echo 'bench: running every tests/bench/bench_*.py, one after the other'
-	@found=; for file in tests/bench/bench_*.py; do \
-		[ -e "$$file" ] || continue; found=yes; \
-		echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" || exit 1; \
-	done; [ -n "$$found" ] || echo 'bench: tests/bench holds no benchmark yet'
+	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 15'
+	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 soak: .venv/.test-installed packages
 	@echo 'soak: running the tests marked soak (large or long), with durations'

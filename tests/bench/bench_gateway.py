@@ -1,0 +1,148 @@
+"""`make bench`: the gateway against a jump host, a library's relay and a plain proxy, in interleaved rounds.
+
+Memory first, each on a process started for it; then logins, keystrokes and bulk in rounds whose order turns, so
+that a noisy minute of the machine is no contender's own. Prints one table, the ratios with their bars, and
+writes bench-results/TIME.json. Exit status 1 with --strict when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.bench import measurements
+from tests.bench.contenders import NAMES, Arena, Contender
+from tests.bench.measurements import GIB, MIB, Masters
+from tests.bench.report import Results, verdict_lines
+from tests.support.sshd import sshd_missing
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("memory", "logins", "keys", "bulk")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two to three minutes, noisier")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--size", type=int, default=0, help="MiB of one bulk transfer")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
+    parser.add_argument("--contenders", default=",".join(NAMES))
+    parser.add_argument("--strict", action="store_true")
+    found = parser.parse_args()
+    found.rounds = found.rounds or (2 if found.quick else 5)
+    found.size = found.size or (384 if found.quick else 1024)
+    found.only, found.contenders = found.only.split(","), found.contenders.split(",")
+    return found
+
+
+def turning(contenders: Sequence[Contender], rounds: int) -> Iterator[list[Contender]]:
+    """The contenders once per round, each round beginning with another."""
+    for number in range(rounds):
+        at = number % len(contenders)
+        say(f"round {number + 1} of {rounds}")
+        yield [*contenders[at:], *contenders[:at]]
+
+
+def say(text: str) -> None:
+    print(f"  {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def memory(arena: Arena, results: Results, options: argparse.Namespace) -> None:
+    """Fresh processes, one contender at a time."""
+    for name in options.contenders:
+        if name == "direct":
+            continue
+        counts = [200]
+        if name == "gateway-default" and not options.quick:
+            counts.append(2000)
+        with arena.running(name) as contender:
+            say(f"memory of {name}")
+            results.add("idle sessions", name, measurements.idle_sessions(contender, counts))
+        if name.startswith("gateway") or name == "asyncssh":
+            with arena.running(name) as contender:
+                size = GIB if options.quick else 3 * GIB
+                results.add("stopped reader", name, measurements.stopped_reader(contender, size))
+
+
+def logins(contenders: Sequence[Contender], results: Results, options: argparse.Namespace) -> None:
+    count = 8 if options.quick else 20
+    for order in turning(contenders, options.rounds):
+        for contender in order:
+            results.add("logins, default", contender.name, measurements.logins(contender, "default", count))
+
+
+def keys(contenders: Sequence[Contender], results: Results, options: argparse.Namespace, work: Path) -> None:
+    count = 200 if options.quick else 500
+    masters = Masters(work)
+    try:
+        for order in turning(contenders, options.rounds):
+            for contender in order:
+                figures = measurements.keystrokes(contender, "gcm", count)
+                results.add("keystroke alone", contender.name, figures)
+                figures = measurements.keystrokes_beside_bulk(contender, masters, "gcm", count)
+                results.add("keystroke beside bulk", contender.name, figures)
+    finally:
+        masters.close()
+
+
+def bulk(contenders: Sequence[Contender], results: Results, options: argparse.Namespace, work: Path) -> None:
+    sparse, masters = work / "sparse", Masters(work)
+    sparse.touch()
+    try:
+        for order in turning(contenders, options.rounds):
+            for cipher, streams in (("default", 1), ("gcm", 1), ("default", 6), ("gcm", 6)):
+                for upward in (False, True):
+                    group = (
+                        f"bulk {'up' if upward else 'down'}, {cipher}, {streams} stream{'s' * (streams > 1)}"
+                    )
+                    for contender in order:
+                        figures = measurements.bulk(
+                            contender, masters, cipher, upward, streams, options.size * MIB, sparse
+                        )
+                        results.add(group, contender.name, figures)
+    finally:
+        masters.close()
+
+
+def main() -> int:
+    missing = sshd_missing()
+    if missing:
+        print(f"bench: {missing}", file=sys.stderr)
+        return 2
+    options, began, results = arguments(), time.monotonic(), Results()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2,000 sessions are 6,000 open files
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        work = Path(folder)
+        arena = Arena(work)
+        try:
+            if "memory" in options.only:
+                memory(arena, results, options)
+            contenders = [arena.start(name) for name in options.contenders]
+            try:
+                if "logins" in options.only:
+                    logins(contenders, results, options)
+                if "keys" in options.only:
+                    keys(contenders, results, options, work)
+                if "bulk" in options.only:
+                    bulk(contenders, results, options, work)
+            finally:
+                for contender in contenders:
+                    contender.measured.stop()
+        finally:
+            arena.close()
+    verdicts, seconds = results.verdicts(), time.monotonic() - began
+    path = ROOT / "bench-results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    results.write(path, {key: str(value) for key, value in vars(options).items()}, seconds)
+    print(results.table(), verdict_lines(verdicts), sep="\n\n")
+    print(f"\n{seconds:.0f} s; written to {path.relative_to(ROOT)}")
+    return int(options.strict and any(verdict["result"] == "missed" for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

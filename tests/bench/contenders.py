@@ -1,0 +1,290 @@
+"""The things that are measured against each other. All lead to an sshd of the same configuration.
+
+A contender can be reached with `command` (OpenSSH's client, the same options for all) and says what it has cost
+so far. `fresh` starts it anew, so that memory is measured on a process that has done nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.bench.process_cost import own_cpu, pss
+from tests.support.net import LOOPBACK
+from tests.support.sshd import make_key
+from tests.support.world import World
+
+CIPHERS = {"default": "", "gcm": "Ciphers aes256-gcm@openssh.com"}
+"""The client's settings for both hops: OpenSSH's own list, and AES-GCM."""
+
+NO_START_UP_FILES = "SetEnv HOME=/nonexistent"
+"""What root's shell does at its start on this machine is no part of a login's figures."""
+
+CLIENT = """
+Host *
+  IdentityFile {key}
+  IdentitiesOnly yes
+  IdentityAgent none
+  BatchMode yes
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile /dev/null
+  UpdateHostKeys no
+  LogLevel ERROR
+  {keystrokes}
+  {cipher}
+Host target
+  HostName 127.0.0.1
+  HostKeyAlias target-of-{name}
+  Port {port}
+  User {user}
+  {jump}
+Host jump
+  HostName 127.0.0.1
+  HostKeyAlias jump
+  Port {jump_port}
+  User root
+"""
+
+
+class Measured(Protocol):
+    """The processes between client and target."""
+
+    def cpu(self) -> float:
+        """CPU seconds so far, of everything."""
+        ...
+
+    def pss(self) -> int:
+        """Bytes now."""
+        ...
+
+    def stop(self) -> None: ...
+
+
+class OneProcess:
+    """A child of ours that is all there is to measure."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def cpu(self) -> float:
+        return own_cpu(self._process.pid)
+
+    def pss(self) -> int:
+        return pss((self._process.pid,))
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class JumpHost:
+    """`tests.bench.jump_host`: an sshd and all it forks."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def _ask(self) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("cost\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def cpu(self) -> float:
+        return float(self._ask()["cpu"])
+
+    def pss(self) -> int:
+        return int(self._ask()["pss"])
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+class GatewayProcess:
+    """A `World`'s gateway."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def cpu(self) -> float:
+        return own_cpu(self._world.pid)
+
+    def pss(self) -> int:
+        return pss((self._world.pid,))
+
+    def stop(self) -> None:
+        self._world.kill()
+
+
+class Nothing:
+    """Direct: there is nothing between."""
+
+    def cpu(self) -> float:
+        return 0.0
+
+    def pss(self) -> int:
+        return 0
+
+    def stop(self) -> None: ...
+
+
+@dataclass
+class Contender:
+    """`port`, `user` and `jump_port` (0 without one) are where a client goes; `configs` are ssh_config files."""
+
+    name: str
+    port: int
+    user: str
+    jump_port: int
+    measured: Measured
+    folder: Path
+    key: Path
+    world: World | None = None
+    configs: dict[str, Path] = field(default_factory=dict)
+
+    def write_configs(self, keystrokes: str) -> None:
+        for cipher, line in CIPHERS.items():
+            path = self.folder / f"{self.name}-{cipher}.config"
+            path.write_text(
+                CLIENT.format(
+                    key=self.key,
+                    folder=self.folder,
+                    name=self.name,
+                    port=self.port,
+                    user=self.user,
+                    jump="ProxyJump jump" if self.jump_port else "",
+                    jump_port=self.jump_port or 22,
+                    cipher=line,
+                    keystrokes=keystrokes,
+                )
+            )
+            self.configs[cipher] = path
+
+    def command(self, cipher: str, *arguments: str) -> list[str]:
+        """The ssh command line; `arguments` hold the host alias `target` and what is to be run there."""
+        return ["ssh", "-F", str(self.configs[cipher]), *arguments]
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The same for `idle_clients`."""
+        return {"port": self.port, "user": self.user, "jump": self.jump_port, "key": str(self.key)}
+
+    def drop_recordings(self) -> None:
+        """Keep the disk from filling, and its writes from disturbing whoever is measured next."""
+        if self.world is not None:
+            for path in self.world.recordings.rglob("*.rec"):
+                path.unlink()
+
+
+MODES = {"off": 'mode = "off"', "default": "", "full": 'mode = "full"\ninput = true'}
+"""Recording modes: full keeps what engineers send, too."""
+
+NAMES = ("direct", "tcp-proxy", "ssh-J", "asyncssh", *(f"gateway-{mode}" for mode in MODES))
+
+
+class Arena:
+    """Starts the target's sshd and any contender in front of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._worlds: list[World] = []
+        self._base = self._world("default")  # whose sshd is everybody's target but the gateways'
+        self.key = self._base.keys / "alice"
+        self._base.sshd.authorize(self.key.with_suffix(".pub"))
+        self._known = folder / "known_hosts"
+        self._known.touch()
+        self._relay_key = make_key(folder / "relay_host")
+        self._keystrokes = "ObscureKeystrokeTiming no" if _obscures(folder) else ""
+
+    def _world(self, mode: str) -> World:
+        world = World(
+            recording=MODES[mode], limits="startups_per_source = 1000", sshd_options=(NO_START_UP_FILES,)
+        )
+        self._worlds.append(world)
+        return world
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[Contender]:
+        """A contender, started anew."""
+        contender = self.start(name)
+        try:
+            yield contender
+        finally:
+            contender.measured.stop()
+
+    def start(self, name: str) -> Contender:
+        """Start one of `NAMES`."""
+        target = self._base.sshd
+        host_key, jump_port, user, world = target.host_public, 0, "root", None
+        measured: Measured
+        if name == "direct":
+            port, measured = target.port, Nothing()
+        elif name == "tcp-proxy":
+            process, line = self._launch("tests.bench.tcp_proxy", str(target.port))
+            port, measured = int(line), OneProcess(process)
+        elif name == "asyncssh":
+            process, line = self._launch(
+                "tests.bench.asyncssh_relay", str(target.port), str(self.key), str(self._relay_key)
+            )
+            host_key, user = " ".join(self._relay_key.with_suffix(".pub").read_text().split()[:2]), "alice"
+            port, measured = int(line), OneProcess(process)
+        elif name == "ssh-J":
+            folder = self.folder / f"jump-{len(list(self.folder.glob('jump-*')))}"
+            folder.mkdir()
+            (folder / "client.pub").write_text(self.key.with_suffix(".pub").read_text())
+            process, line = self._launch("tests.bench.jump_host", str(folder))
+            ready = json.loads(line)
+            port, jump_port, measured = target.port, int(ready["port"]), JumpHost(process)
+            self._know("jump", ready["known_host"].split(" ", 1)[1])
+        else:
+            world = self._world(name.removeprefix("gateway-"))
+            world.start()
+            public = (world.keys / "gateway_host.pub").read_text()
+            host_key, user = " ".join(public.split()[:2]), "alice+root+web1"
+            port, measured = world.port, GatewayProcess(world)
+        self._know(f"target-of-{name}", host_key)
+        key = self.key if world is None else world.keys / "alice"
+        contender = Contender(name, port, user, jump_port, measured, self.folder, key, world)
+        contender.write_configs(self._keystrokes)
+        return contender
+
+    def _know(self, alias: str, public: str) -> None:
+        lines = [line for line in self._known.read_text().splitlines() if line.split(" ")[0] != alias]
+        self._known.write_text("\n".join([*lines, f"{alias} {public.strip()}"]) + "\n")
+
+    def _launch(self, module: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+        """Start one of our scripts; the process and the line that says where it listens."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{module} did not start")
+        return process, line
+
+    def close(self) -> None:
+        for world in self._worlds:
+            world.close()
+
+
+def _obscures(folder: Path) -> bool:
+    """Whether this client (OpenSSH 9.5 and later) delays keystrokes to a 20 ms grid unless told not to."""
+    probe = folder / "probe.config"
+    probe.write_text("ObscureKeystrokeTiming no\n")
+    done = subprocess.run(["ssh", "-F", str(probe), "-G", LOOPBACK], capture_output=True, timeout=10)
+    return done.returncode == 0

@@ -1,0 +1,141 @@
+"""Figures collected over rounds, the bars they are held against, one table and one JSON file.
+
+A figure is named `GROUP | UNIT`; its value for a contender is the median over the rounds. A bar compares two
+contenders in the same figure, so that it holds on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.contenders import NAMES
+
+OFF, DEFAULT, FULL, JUMP, PROXY = "gateway-off", "gateway-default", "gateway-full", "ssh-J", "tcp-proxy"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`figure` of `ours` divided by that of `against` (or as it is, when that is empty) and its limit."""
+
+    figure: str
+    ours: str
+    against: str
+    sign: str
+    limit: float
+
+    def judge(self, results: Results) -> dict[str, Any] | None:
+        ours = results.median(self.figure, self.ours)
+        base = results.median(self.figure, self.against) if self.against else 1.0
+        if ours is None or not base:
+            return None
+        value = ours / base
+        ok = value >= self.limit if self.sign == ">=" else value <= self.limit
+        against = f" / {self.against}" if self.against else ""
+        return {
+            "bar": f"{self.figure}: {self.ours}{against}",
+            "value": round(value, 3),
+            "limit": f"{self.sign} {self.limit:g}",
+            "result": "ok" if ok else "missed",
+        }
+
+
+def bars() -> list[Bar]:
+    """The table of the issue, line by line."""
+    found = []
+    for cipher, way, off, default in (
+        ("default", "down", 2.5, 2.3), ("default", "up", 2.5, 2.3), ("gcm", "down", 1.6, 1.5), ("gcm", "up", 1.8, 1.7),
+    ):  # fmt: skip
+        speed = f"bulk {way}, {cipher}, 1 stream | MiB/s"
+        found += [Bar(speed, OFF, JUMP, ">=", off), Bar(speed, DEFAULT, JUMP, ">=", default)]
+        found.append(Bar(speed, FULL, JUMP, ">=", 1.0))
+    for way, off, default, floor in (("down", 0.75, 0.85, 1.2), ("up", 1.0, 1.1, 1.5)):
+        cost = f"bulk {way}, gcm, 1 stream | CPU s/GiB"
+        found += [Bar(cost, OFF, JUMP, "<=", off), Bar(cost, DEFAULT, JUMP, "<=", default)]
+        found.append(Bar(cost, OFF, PROXY, "<=", floor))
+    return [
+        *found,
+        Bar("logins, default | CPU ms each", DEFAULT, JUMP, "<=", 0.2),
+        Bar("logins, default | per s", DEFAULT, JUMP, ">=", 4.0),
+        Bar("keystroke alone | p50 us", DEFAULT, JUMP, "<=", 1.1),
+        Bar("keystroke alone | p99 us", DEFAULT, JUMP, "<=", 1.0),
+        Bar("keystroke beside bulk | p99 us", DEFAULT, JUMP, "<=", 1.5),
+        Bar("idle sessions | KiB each of 200", DEFAULT, "", "<=", 30.0),
+        Bar("idle sessions | KiB each of 2000", DEFAULT, "", "<=", 30.0),
+        Bar("stopped reader | MiB grown", DEFAULT, "", "<=", 2.0),
+    ]
+
+
+class Results:
+    """What the rounds gave."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, group: str, contender: str, figures: dict[str, float]) -> None:
+        for unit, value in figures.items():
+            self.values.setdefault(f"{group} | {unit}", {}).setdefault(contender, []).append(value)
+
+    def median(self, figure: str, contender: str) -> float | None:
+        values = self.values.get(figure, {}).get(contender)
+        return statistics.median(values) if values else None
+
+    def table(self) -> str:
+        """Figures down, contenders across; a last column says how much the rounds differed."""
+        width = max(map(len, self.values), default=0)
+        lines = [f"{'figure':{width}} " + " ".join(f"{name:>15}" for name in NAMES) + "   spread"]
+        for figure, values in self.values.items():
+            cells = [self.median(figure, name) for name in NAMES]
+            spread = max(
+                ((max(v) - min(v)) / statistics.median(v) for v in values.values() if any(v)), default=0
+            )
+            row = " ".join(f"{'-' if cell is None else _shown(cell):>15}" for cell in cells)
+            lines.append(f"{figure:{width}} {row} {spread:>7.0%}")
+        return "\n".join(lines)
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        return [verdict for bar in bars() if (verdict := bar.judge(self)) is not None]
+
+    def write(self, path: Path, arguments: dict[str, Any], seconds: float) -> None:
+        document = {
+            "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": round(seconds),
+            "arguments": arguments,
+            "machine": machine(),
+            "bars": self.verdicts(),
+            "figures": self.values,
+        }
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def verdict_lines(verdicts: list[dict[str, Any]]) -> str:
+    width = max((len(verdict["bar"]) for verdict in verdicts), default=0)
+    return "\n".join(
+        f"{v['result']:6} {v['bar']:{width}} {v['value']:>8.2f}  (bar {v['limit']})" for v in verdicts
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a reader must know to compare."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    client = subprocess.run(["ssh", "-V"], capture_output=True, text=True, timeout=10).stderr.strip()
+    return {
+        "processor": model[0].partition(":")[2].strip() if model else platform.machine(),
+        "processors": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "openssh": client,
+        "load_at_end": os.getloadavg()[0],
+    }
