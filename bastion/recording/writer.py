@@ -108,8 +108,8 @@ class Writer:
                 _reason(error, RecorderReason.WRITE_FAILED), f"cannot write the recording: {error.strerror}"
             )
         if done != size:
+            full = 0 <= self._look() < size  # before the cut, which makes room again
             self._cut_back()
-            full = self._look() == 0
             self._fail(
                 RecorderReason.DISK_FULL if full else RecorderReason.SHORT_WRITE,
                 "the recordings' disk is full" if full else "the recording was written only in part",

@@ -172,6 +172,23 @@ def test_every_write_error_has_a_reason(store: Store, number: int, reason: Recor
     assert entry.state == "truncated"
 
 
+def test_a_short_write_of_a_disk_that_it_filled_says_that_the_disk_is_full(store: Store) -> None:
+    recorder, writer = store.start(header())
+    size = writer.path.stat().st_size
+    recorder.data(1, TARGET, 0, b"never forwarded")
+
+    def room(_: object) -> object:
+        """No room while the torn piece is there; cutting it off makes some."""
+        torn = writer.path.stat().st_size > size
+        return mock.Mock(f_bavail=0 if torn else 1 << 20, f_frsize=4096)
+
+    nearly_full = mock.patch("os.writev", write_only(30)), mock.patch("os.statvfs", room)
+    with nearly_full[0], nearly_full[1], pytest.raises(RecorderFailed) as caught:
+        writer.write(recorder.take())
+    assert caught.value.reason is RecorderReason.DISK_FULL and "is full" in caught.value.text
+    assert writer.path.stat().st_size == size
+
+
 def test_a_file_that_cannot_be_cut_back_reads_to_its_last_whole_block(store: Store) -> None:
     recorder, writer = store.start(header())
     say(recorder, writer, b"whole")
