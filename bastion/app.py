@@ -184,10 +184,11 @@ class Program:
             self.gateway.log.error("reload refused: {error}", error=str(error))
             audit.note("reload", result="refused", text=str(error))
             return
-        old = self.gateway.services.auth.directory
+        old = self.gateway.services
         self.config, self.gateway.services = config, services
         # Logins that are under way may still wait for the old directory.
-        self._reactor.callLater(config.limits.login_grace, old.close)
+        self._reactor.callLater(config.limits.login_grace, old.auth.directory.close)
+        self._reactor.callLater(config.limits.login_grace + config.limits.dial_timeout, old.upstream.close)
         audit.note("reload", result="ok")
 
     async def stop(self, signal_name: str) -> None:
@@ -207,6 +208,7 @@ class Program:
         if self._metrics is not None:
             await _done(self._metrics.stopListening())
         gateway.services.auth.directory.close()
+        gateway.services.upstream.close()
         gateway.store.close()
         gateway.audit.note("gateway_stopped", signal=signal_name)
         gateway.audit.close()

@@ -6,10 +6,13 @@ what the host's own console says, and `pin` accepts exactly that fingerprint.
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import fail as fail_with
 
 from bastion.ca import pins
 from bastion.ca.known_hosts import KnownHosts
@@ -17,12 +20,13 @@ from bastion.cli.output import colour, fail, printable, write_json, write_table
 from bastion.cli.runtime import Runtime, config_option, find_target, load_or_fail
 from bastion.clock import SystemClock
 from bastion.config import Config
-from bastion.errors import ConfigError, Refused
+from bastion.errors import ConfigError, Refused, UpstreamReason
 from bastion.policy.grant import probe_grant
 from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
 from bastion.session.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
 from bastion.session.upstream import TargetCredentials
+from bastion.ssh.connected import UpstreamConnected
 from bastion.ssh.dial import Dialler, target_names
 from bastion.ssh.scan import scan_host_keys
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
@@ -120,7 +124,7 @@ def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, l
     clock = SystemClock()
     try:
         grant = probe_grant(config.inventory, wanted.name, login, clock.time(), new_session_id())
-        credentials = TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock)
+        ca, keys = load_upstream_ca(config), target_keys(config.inventory)
     except (ConfigError, Refused) as error:
         fail(str(error), 2)
     walk = _Walk(as_json)
@@ -129,7 +133,8 @@ def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, l
         dialler = Dialler(
             reactor, _known_hosts(config), target_settings(config), clock, config.limits.dial_timeout
         )
-        reached = dialler.dial(grant, lambda: credentials.probe(grant), walk)
+        credentials = TargetCredentials(ca, keys, clock, reactor)
+        reached = dialler.dial(grant, lambda: credentials.probe(grant, _ask), walk)
         return reached.addCallback(lambda transport: transport.disconnect(11, "only a test"))
 
     try:
@@ -140,6 +145,17 @@ def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, l
     walk.done()
 
 
+def _ask(prompt: str, instruction: str) -> Deferred[bytes]:
+    """The operator at the terminal; everything else of this command waits meanwhile."""
+    if instruction:
+        click.echo(f"     {printable(instruction)}", err=True)
+    try:
+        typed: str = click.prompt(prompt.strip().rstrip(":"), hide_input=True, err=True)
+    except click.Abort:
+        return fail_with(Refused(UpstreamReason.CREDENTIAL_FAILED, "no password was given"))
+    return succeed(typed.encode())
+
+
 class _Walk:
     """Shows the steps of a dial as they are taken; implements `ssh.dial.DialObserver`."""
 
@@ -147,6 +163,7 @@ class _Walk:
         self._as_json = as_json
         self._steps: list[dict[str, Any]] = []
         self._fingerprint = ""
+        self._connected: UpstreamConnected | None = None
 
     def phase(self, name: str, seconds: float) -> None:
         self._steps.append({"step": name, "ms": round(seconds * 1000, 1)})
@@ -163,6 +180,17 @@ class _Walk:
         if not self._as_json:
             click.echo(f"     banner: {printable(text.strip(), keep='')}")
 
+    def connected(self, facts: UpstreamConnected) -> None:
+        self._connected = facts
+        if self._as_json:
+            return
+        mac = f", MAC {facts.mac_to_target}" if facts.mac_to_target else ""
+        click.echo(f"     {printable(facts.peer_version)}")
+        click.echo(f"     {facts.kex}, host key {facts.host_key_algorithm}, {facts.cipher_to_target}{mac}")
+        click.echo(f"     login by {facts.login_method} ({facts.credential})")
+        if facts.legacy:
+            click.echo(f"{colour('weak', 'yellow')} legacy algorithms: {', '.join(facts.legacy)}")
+
     def failed(self, refusal: Refused) -> None:
         if self._as_json:
             answer = {"ok": False, "reason": str(refusal.reason), "text": refusal.text, "steps": self._steps}
@@ -172,12 +200,14 @@ class _Walk:
 
     def done(self) -> None:
         if self._as_json:
-            write_json({"ok": True, "steps": self._steps, "host_key": self._fingerprint})
+            facts = None if self._connected is None else asdict(self._connected)
+            write_json({"ok": True, "steps": self._steps, "host_key": self._fingerprint, "connected": facts})
 
 
 def _scan(runtime: Runtime, config: Config, wanted: Target) -> list[bytes]:
     def ask(reactor: Any) -> Any:
         settings = target_settings(config)
+        settings = replace(settings, algorithms=settings.algorithms.with_legacy(wanted.legacy))
         return scan_host_keys(reactor, wanted.host, wanted.port, settings, config.limits.dial_timeout)
 
     try:

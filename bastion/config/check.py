@@ -17,11 +17,12 @@ from bastion.auth.embedded import load_users
 from bastion.auth.ldap_config import read_bind_password, tls_context
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
+from bastion.ca.secrets import check_program, read_secret_file
 from bastion.config.load import Config, load_into, open_document
 from bastion.errors import ConfigError
 from bastion.options import KeyPath, Problems, Source, dotted
 from bastion.policy.review import review
-from bastion.policy.targets import Target
+from bastion.policy.targets import Target, TargetPassword
 from bastion.wire.keys import PublicKey
 
 # An RSA host key below this is rated a weakness by ssh-audit.
@@ -252,12 +253,14 @@ class _Check:
                 load_private_key(target.key_file)
             except ConfigError as error:
                 yield True, "key_file", str(error), ""
+        elif target.password is not None:
+            yield from _password(target.password)
         elif self._config.upstream_ca.key is None:
             yield (
                 True,
                 "",
-                "there is no way to log in: no key_file and no upstream CA",
-                "upstream_ca.key, key_file",
+                "there is no way to log in: no key_file, no password and no upstream CA",
+                "upstream_ca.key, key_file, password",
             )
         try:
             KnownHosts().with_keys(target.host, target.port, target.host_keys, str(self._config.targets.file))
@@ -266,6 +269,9 @@ class _Check:
         if self._config.targets.known_hosts is None and not target.host_keys:
             text = "its host key can never be verified: no known_hosts and no host_keys"
             yield True, "", text, "targets.known_hosts, host_keys"
+        if target.legacy:
+            text = f"weak algorithms are offered to this target: {', '.join(target.legacy)}"
+            yield False, "legacy", text, "upgrade it, and take out what it no longer needs"
         if target.recording == "off":
             yield False, "recording", "what happens on this target is not recorded", ""
 
@@ -278,6 +284,17 @@ class _Check:
             key = f"rule {finding.rule.name}: {finding.key}"
             made = ConfigError(file, int(line), key, finding.text, finding.allowed)
             (self.errors if finding.error else self.warnings).append(made)
+
+
+def _password(password: TargetPassword) -> Iterator[tuple[bool, str, str, str]]:
+    """As `_Check._target`. The secret is read and dropped; a command is looked at and not run."""
+    try:
+        if password.file is not None:
+            read_secret_file(password.file)
+        elif password.command is not None:
+            check_program(password.command[0])
+    except ConfigError as error:
+        yield True, "password", str(error), ""
 
 
 _SECTIONS = {

@@ -113,10 +113,14 @@ def render_reference() -> str:
     parts.append("## targets.toml: `[targets.NAME]`\n")
     parts.append(_TARGETS_HEAD)
     parts.append(_table(Target))
+    parts += _reference_section("targets.NAME.password", _PASSWORD)
     parts.append("## users.toml: `[users.NAME]`\n")
     parts.append(_USERS_HEAD)
     parts.append(_table(UserEntry))
     return "\n".join(parts).rstrip() + "\n"
+
+
+_PASSWORD = next(option for option in declarations(Target) if option.name == "password")
 
 
 def _reference_section(path: str, declared: Declared) -> list[str]:

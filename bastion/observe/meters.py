@@ -19,6 +19,7 @@ from itertools import product
 from typing import Final
 
 from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, RecorderReason, UpstreamReason
+from bastion.wire.kexinit import LEGACY_NAMES
 
 PREFIX: Final = "bastion_"
 OTHER: Final = "other"
@@ -218,6 +219,11 @@ UPSTREAM_PHASE_SECONDS: Final = _histogram(
 )
 UPSTREAM_DIALS: Final = _counter(
     "upstream_dials_total", "Attempts to reach a target.", _reasons("reason", UpstreamReason)
+)
+UPSTREAM_LEGACY: Final = _counter(
+    "upstream_legacy_total",
+    "Legs to targets that use a legacy algorithm, by its name.",
+    Label("algorithm", LEGACY_NAMES),
 )
 HOST_KEY_CHECKS: Final = _counter(
     "host_key_checks_total", "Verifications of a target's host key.", Label("outcome", HOST_KEY_OUTCOMES)

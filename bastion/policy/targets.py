@@ -14,18 +14,22 @@ from types import MappingProxyType
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME
 from bastion.options import At, Kind, Problems, Source, Unreadable, option, read, shown
 from bastion.options.kinds import (
+    BOOLEAN,
     NETWORK,
     PATH,
     Network,
     choice,
+    duration,
     integer,
     list_of,
     mapping_of,
     optional,
     quoted,
+    section,
     text,
 )
 from bastion.policy.patterns import canonical
+from bastion.wire.kexinit import LEGACY_NAMES
 
 LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")
 LABEL_VALUE = re.compile(r"\A[A-Za-z0-9_.-]{1,63}\Z")
@@ -50,7 +54,9 @@ def _read_command(value: object, at: At) -> tuple[str, ...]:
         raise at.child(0).wrong(f"{shown(words[0])} is not an absolute path", COMMAND.allowed)
     for index, word in enumerate(words):
         if PLACEHOLDER.search(word.replace("{target}", "").replace("{login}", "")):
-            raise at.child(index).wrong(f"{shown(word)} has a placeholder that does not exist", COMMAND.allowed)
+            raise at.child(index).wrong(
+                f"{shown(word)} has a placeholder that does not exist", COMMAND.allowed
+            )
     return words
 
 
@@ -140,8 +146,10 @@ class Target:
         default=None,
         example='"keys/appliance"',
     )
-    password: TargetPassword | None = option(
-        optional(section(TargetPassword)), "A password to log in with, for an appliance without keys.", default=None
+    password: TargetPassword | None = option(  # noqa: RUF009 - a declaration, as the others are
+        optional(section(TargetPassword)),
+        "A password to log in with, for an appliance without keys.",
+        default=None,
     )
     legacy: tuple[str, ...] = option(
         list_of(choice(*LEGACY_NAMES)),
@@ -164,7 +172,9 @@ class Target:
                 "a gateway is never logged in to: logins, key_file, password and legacy have no meaning here"
             )
         if self.key_file is not None and self.password is not None:
-            at.child("password").wrong("stands beside key_file: a target is logged in to in one way", "one of them")
+            at.child("password").wrong(
+                "stands beside key_file: a target is logged in to in one way", "one of them"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

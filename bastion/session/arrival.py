@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall
@@ -23,10 +24,13 @@ from bastion.ssh.transport import ServerTransport
 from bastion.ssh.userauth import UserauthService
 from bastion.wire.data import byte, string
 from bastion.wire.numbers import MSG_IGNORE, MSG_USERAUTH_SUCCESS, Disconnect
+from bastion.wire.userauth import Prompt
 
 # While the engineer waits for the target an IGNORE goes out this often: a client with ServerAliveInterval
 # drops a silent leg (design.md section 3).
 SIGN_OF_LIFE = 5.0
+# Seconds to answer a question when the login grace, which is the limit otherwise, is switched off.
+ANSWER_TIME = 60.0
 
 
 class Proof(Protocol):
@@ -65,7 +69,14 @@ class Arrival:
         self._wording = wording or _as_it_is
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
         opening.on_banner = self._userauth.banner
+        opening.on_ask = self._ask
         opening.open(self._transport).addCallbacks(self._ready, self._failed)
+
+    def _ask(self, prompt: str, instruction: str) -> Deferred[bytes]:
+        """One hidden answer of the engineer, within the time that a login may take."""
+        timeout = self._transport.settings.login_grace or ANSWER_TIME
+        asked = self._userauth.ask((Prompt(prompt),), instruction, timeout)
+        return asked.addCallback(lambda answers: answers[0])
 
     def _show_life(self) -> None:
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)

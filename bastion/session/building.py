@@ -62,7 +62,7 @@ def build_services(
         dialler=Dialler(
             reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout, own
         ),
-        upstream=TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock),
+        upstream=TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock, reactor),
         recording=RecordingPolicy(
             mode=Mode(config.recording.mode),
             input=config.recording.input,

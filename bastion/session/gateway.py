@@ -26,6 +26,7 @@ from bastion.recording.store import Store
 from bastion.session.authentication import AuthServices
 from bastion.session.live import LiveSessions
 from bastion.session.stand_in import StandIns
+from bastion.session.upstream import Ask
 from bastion.ssh.dial import Dialler, UpstreamLogin
 from bastion.ssh.settings import TransportSettings
 
@@ -33,8 +34,14 @@ from bastion.ssh.settings import TransportSettings
 class UpstreamKeys(Protocol):
     """Makes what a session logs in to its target with."""
 
-    def login_for(self, grant: Grant, identity: Identity, session_id: str) -> UpstreamLogin:
-        """A fresh key and certificate, or the target's configured key. Raises Refused."""
+    def login_for(
+        self, grant: Grant, identity: Identity, session_id: str, ask: Ask | None = None
+    ) -> UpstreamLogin:
+        """A fresh key and certificate, or the target's configured key or password. Raises Refused."""
+        ...
+
+    def close(self) -> None:
+        """These keys were replaced, or the process ends."""
         ...
 
 

@@ -33,6 +33,7 @@ from bastion.observe.meters import (
     SESSIONS_LIVE,
     SESSIONS_STARTED,
     UPSTREAM_DIALS,
+    UPSTREAM_LEGACY,
     UPSTREAM_PHASE_SECONDS,
 )
 from bastion.policy.decide import GrantDecider
@@ -44,7 +45,9 @@ from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import Leg, Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
+from bastion.session.upstream import Ask
 from bastion.session.watch import WatchLimits
+from bastion.ssh.connected import UpstreamConnected
 from bastion.ssh.dial import UpstreamLogin
 from bastion.ssh.transport import ClientTransport
 from bastion.wire.printable import printable
@@ -70,7 +73,9 @@ class Opening:
         self._grant: Grant | None = None
         self._dial: Deferred[ClientTransport] | None = None
         self._host_key = ""
+        self._upstream: UpstreamConnected | None = None
         self.on_banner: Callable[[str], None] | None = None
+        self.on_ask: Ask | None = None  # asks the engineer for a password of the target
 
     def open(self, client: Leg) -> Deferred[Session]:
         """A session that is ready to `start`, or `Refused` with the line for the engineer.
@@ -148,7 +153,7 @@ class Opening:
 
     def _make_login(self) -> UpstreamLogin:
         assert self._grant is not None
-        return self._services.upstream.login_for(self._grant, self._identity, self.session_id)
+        return self._services.upstream.login_for(self._grant, self._identity, self.session_id, self.on_ask)
 
     # -- ssh.dial.DialObserver ---------------------------------------------------------------------------
 
@@ -165,6 +170,11 @@ class Opening:
             self.on_banner(
                 printable(text.replace("\r\n", "\n"), BANNER_LIMIT, keep="\n\t").replace("\n", "\r\n")
             )
+
+    def connected(self, facts: UpstreamConnected) -> None:
+        self._upstream = facts
+        for name in facts.legacy:
+            self._gateway.meters.add(UPSTREAM_LEGACY, name)
 
     # -- after dialling ----------------------------------------------------------------------------------
 
@@ -237,6 +247,9 @@ class Opening:
         # The header is in the file before anybody works.
         recorder, writer = gateway.store.start(header, self._recording_policy(grant))
         tap = SessionTap(recorder, writer, gateway.audit, gateway.meters, self.session_id, self._ref)
+        upstream = self._upstream
+        assert upstream is not None
+        recorder.event(upstream)  # in the first block that is written, so before anybody sees anything
         try:
             self._emit(
                 "session_started",
@@ -248,6 +261,9 @@ class Opening:
                 source=identity.source_address,
                 host_key=self._host_key,
                 rules=",".join(grant.rules),
+                login_method=upstream.login_method,
+                credential=upstream.credential,
+                legacy=",".join(upstream.legacy),
             )
         except RecorderFailed as error:
             tap.broken(error)

@@ -23,6 +23,7 @@ from bastion.ssh.settings import (
     LINGER_INPUT,
     LINGER_LOOK,
     LINGER_TOTAL,
+    SECRET_PADDING,
     ClosedBy,
     CloseReason,
     TransportSettings,
@@ -202,6 +203,11 @@ class Connection(SSHTransportBase):
             self._output.send_now(payload)
         else:
             self.send_payloads([payload])
+
+    def send_secret(self, payload: bytes) -> None:
+        """Send one message that holds a password: the packet does not tell how long it is."""
+        if not self.closed:
+            self._output.send([payload], pad_to=SECRET_PADDING)
 
     def sendPacket(self, messageType: int, payload: bytes) -> None:
         """Conch's way of sending, for Conch's senders above."""

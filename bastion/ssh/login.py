@@ -1,143 +1,162 @@
-"""The client's half of ssh-userauth: how the gateway logs in to a target (RFC 4252).
+"""The client's half of ssh-userauth: how the gateway logs in to a target with a key (RFC 4252).
 
 One shot: the signed request goes out as soon as the service is accepted; no `none`, no query
 (each would cost a round trip and a signature check of nothing). The peer is a target, and targets are hostile
-too: its banners are bounded, a success that was not asked for is a protocol error, and a key is offered once.
+too: its banners are bounded, a success that was not asked for is a protocol error, and a key is offered once
+for each way of signing that the target may know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from bastion.errors import ProtocolError, Refused, UpstreamReason
 from bastion.wire.certificates import Certificate
-from bastion.wire.data import Reader, boolean, byte, string
-from bastion.wire.keys import PublicKey
+from bastion.wire.data import Reader
+from bastion.wire.kexinit import Negotiated
+from bastion.wire.keys import PrivateKey, PublicKey
 from bastion.wire.numbers import (
     MSG_SERVICE_ACCEPT,
-    MSG_SERVICE_REQUEST,
     MSG_USERAUTH_BANNER,
     MSG_USERAUTH_FAILURE,
-    MSG_USERAUTH_REQUEST,
+    MSG_USERAUTH_INFO_REQUEST,
     MSG_USERAUTH_SUCCESS,
 )
-from bastion.wire.userauth import UserauthBanner, UserauthFailure, signed_data
+from bastion.wire.userauth import (
+    PublicKeyBody,
+    ServiceRequest,
+    UserauthBanner,
+    UserauthFailure,
+    UserauthRequest,
+    signed_data,
+)
 
 # A login banner is text for a person; what is longer is cut, and more than this many are dropped.
 MAX_BANNER_BYTES = 8 * 1024
 MAX_BANNERS = 8
+# Method names of a target that a refusal repeats.
+SHOWN_METHODS = 8
 
-
-class Signer(Protocol):
-    """Something that signs with a key it may not show."""
-
-    def sign(self, data: bytes, algorithm: str) -> bytes: ...
+SHA1 = "ssh-rsa"
+CONNECTION = "ssh-connection"
 
 
 class Transport(Protocol):
-    """What the login needs of the transport below."""
+    """What a login needs of the transport below."""
 
     session_id: bytes
+    agreed: Negotiated | None
+
+    @property
+    def peer_signature_algorithms(self) -> tuple[str, ...] | None: ...
 
     def send_payload(self, payload: bytes) -> None: ...
+
+    def send_secret(self, payload: bytes) -> None: ...
 
     def authenticated(self) -> None: ...
 
 
-class PublicKeyLogin:
-    """Logs in as `login` with one key or certificate. `done` fires with None, or fails with `Refused`.
+@dataclass(frozen=True, slots=True)
+class KeyCredential:
+    """A private key in memory, and the certificate or public key that goes with it.
 
-    `algorithm` is the signature algorithm, for a certificate its `-cert-v01@openssh.com` form.
-    `ready` is called in the same turn as the success, before any later message is looked at.
+    `algorithms` are the signature algorithms that may be tried, best first; for a certificate its type.
+    """
+
+    key: PrivateKey
+    credential: PublicKey | Certificate
+    algorithms: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        return "certificate" if isinstance(self.credential, Certificate) else "key_file"
+
+
+class Login:
+    """One login of one connection. `done` fires with the method that let us in, or fails with `Refused`.
+
+    It fires in the turn in which the success is read, before any later message is looked at. `legacy` names
+    what the login itself used of the legacy list.
     """
 
     name = b"ssh-userauth"
 
-    def __init__(
-        self,
-        transport: Transport,
-        login: str,
-        signer: Signer,
-        credential: PublicKey | Certificate,
-        algorithm: str,
-        on_banner: Callable[[str], None],
-    ) -> None:
+    def __init__(self, transport: Transport, login: str, on_banner: Callable[[str], None]) -> None:
         self._transport: Transport | None = transport
         self._login = login
-        self._signer: Signer | None = signer
-        self._blob = credential.blob
-        self._algorithm = algorithm
-        self._on_banner = on_banner
+        self._on_banner: Callable[[str], None] | None = on_banner
         self._banners = 0
-        self._sent = False
-        self.done: Deferred[None] = Deferred()
+        self._accepted = False
+        self._method = ""  # the method whose answer is awaited, "" when nothing is
+        self.legacy: tuple[str, ...] = ()
+        self.done: Deferred[str] = Deferred()
 
     def start(self) -> None:
         """Ask for the service; the request follows its acceptance."""
         assert self._transport is not None
-        self._transport.send_payload(byte(MSG_SERVICE_REQUEST) + string(b"ssh-userauth"))
+        self._transport.send_payload(ServiceRequest("ssh-userauth").encode())
 
     def packetReceived(self, number: int, payload: bytes) -> None:
         """Take SERVICE_ACCEPT or a message 50..79 from the target."""
         if self._transport is None:
             return
-        if number == MSG_SERVICE_ACCEPT and not self._sent:
+        if number == MSG_SERVICE_ACCEPT and not self._accepted:
             # Some servers leave the name out (RFC 4253 section 10 has it); both are read.
-            self._request()
-        elif number == MSG_USERAUTH_SUCCESS and self._sent:
+            self._accepted = True
+            self._begin()
+        elif number == MSG_USERAUTH_SUCCESS and self._method:
             Reader(payload).end()
             self._transport.authenticated()
             self._finish(None)
-        elif number == MSG_USERAUTH_FAILURE and self._sent:
-            failure = UserauthFailure.parse(bytes([number]) + payload)
-            self._finish(self._refusal(failure))
+        elif number == MSG_USERAUTH_FAILURE and self._method:
+            method, self._method = self._method, ""
+            self._failed(method, UserauthFailure.parse(bytes([number]) + payload))
         elif number == MSG_USERAUTH_BANNER:
             self._banner(UserauthBanner.parse(bytes([number]) + payload))
+        elif number == MSG_USERAUTH_INFO_REQUEST and self._method:
+            self._sixty(bytes([number]) + payload)
         else:
             raise ProtocolError(f"message {number} is not expected from a target here")
 
-    def _request(self) -> None:
-        assert self._transport is not None and self._signer is not None
-        self._sent = True
-        data = signed_data(
-            self._transport.session_id, self._login, "ssh-connection", self._algorithm, self._blob
-        )
-        signature = self._signer.sign(data, self._algorithm.removesuffix("-cert-v01@openssh.com"))
-        # RFC 4252 section 7: the signed data without the session id is the request itself, plus the signature.
-        self._transport.send_payload(
-            byte(MSG_USERAUTH_REQUEST)
-            + string(self._login.encode())
-            + string(b"ssh-connection")
-            + string(b"publickey")
-            + boolean(True)
-            + string(self._algorithm.encode())
-            + string(self._blob)
-            + string(signature)
-        )
-        self._signer = None
+    # -- what the ways in differ in ------------------------------------------------------------------------
 
-    def _refusal(self, failure: UserauthFailure) -> Refused:
-        if failure.partial:
-            text = (
-                f"it accepted the gateway's key for {self._login} but asks for {', '.join(failure.methods)}"
-            )
-        else:
-            text = f"login {self._login} was refused with the gateway's key"
-        return Refused(UpstreamReason.LOGIN_REFUSED, text)
+    def _begin(self) -> None:
+        """The service was accepted: send the first request."""
+        raise NotImplementedError
+
+    def _failed(self, method: str, failure: UserauthFailure) -> None:
+        """A request was answered with no, or with not yet."""
+        raise NotImplementedError
+
+    def _sixty(self, payload: bytes) -> None:
+        """Message 60, whose meaning depends on the method."""
+        raise ProtocolError("message 60 is not expected from a target here")
+
+    # -- shared --------------------------------------------------------------------------------------------
+
+    def _request(self, method: str, body: bytes = b"", secret: bool = False) -> None:
+        assert self._transport is not None
+        self._method = method
+        payload = UserauthRequest(self._login, CONNECTION, method, body).encode()
+        (self._transport.send_secret if secret else self._transport.send_payload)(payload)
 
     def _banner(self, banner: UserauthBanner) -> None:
         self._banners += 1
-        if self._banners <= MAX_BANNERS:
+        if self._banners <= MAX_BANNERS and self._on_banner is not None:
             self._on_banner(banner.text[:MAX_BANNER_BYTES].decode("utf-8", "replace"))
 
+    def _refuse(self, text: str, reason: UpstreamReason = UpstreamReason.LOGIN_REFUSED) -> None:
+        self._finish(Refused(reason, text))
+
     def _finish(self, error: Refused | None) -> None:
-        self._transport = None
-        self._signer = None
+        self._transport = self._on_banner = None
         if error is None:
-            self.done.callback(None)
+            self.done.callback(self._method)
         else:
             self.done.errback(error)
 
@@ -145,3 +164,71 @@ class PublicKeyLogin:
         """The connection is gone: whoever waits hears it."""
         if self._transport is not None:
             self._finish(Refused(UpstreamReason.CLOSED, "it closed the connection during the login"))
+
+
+class PublicKeyLogin(Login):
+    """Logs in with one key or certificate, signed in each way that the target may know until one is taken."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        login: str,
+        credential: KeyCredential,
+        on_banner: Callable[[str], None],
+    ) -> None:
+        super().__init__(transport, login, on_banner)
+        self._credential: KeyCredential | None = credential
+        self._left: list[str] = []
+        self._hint = ""
+
+    def _begin(self) -> None:
+        assert self._transport is not None and self._credential is not None
+        algorithms = self._credential.algorithms
+        offered, agreed = self._transport.peer_signature_algorithms, self._transport.agreed
+        host_key = "" if agreed is None else agreed.host_key
+        self._left = signature_order(algorithms, offered, host_key)
+        if "rsa-sha2-512" in algorithms and SHA1 not in algorithms and (offered is None or SHA1 in offered):
+            self._hint = (
+                f'; if it knows RSA with SHA-1 only and cannot be upgraded: legacy = ["{SHA1}"] in its table'
+            )
+        if self._left:
+            self._sign(self._left.pop(0))
+        else:
+            self._refuse("it takes no signature that the gateway's key can make" + self._hint)
+
+    def _sign(self, algorithm: str) -> None:
+        assert self._transport is not None and self._credential is not None
+        key, blob = self._credential.key, self._credential.credential.blob
+        data = signed_data(self._transport.session_id, self._login, CONNECTION, algorithm, blob)
+        signature = key.sign(data, algorithm.removesuffix("-cert-v01@openssh.com"))
+        self.legacy = (SHA1,) if algorithm == SHA1 else ()
+        self._request("publickey", PublicKeyBody(algorithm, blob, signature).encode())
+
+    def _failed(self, method: str, failure: UserauthFailure) -> None:
+        if failure.partial:
+            asked = ", ".join(failure.methods[:SHOWN_METHODS])
+            self._refuse(f"it accepted the gateway's key for {self._login} but asks for {asked}")
+        elif self._left and "publickey" in failure.methods:
+            self._sign(self._left.pop(0))
+        else:
+            self._refuse(f"login {self._login} was refused with the gateway's key" + self._hint)
+
+    def _finish(self, error: Refused | None) -> None:
+        self._credential = None
+        super()._finish(error)
+
+
+def signature_order(algorithms: tuple[str, ...], offered: tuple[str, ...] | None, host_key: str) -> list[str]:
+    """Which of `algorithms` (ours, best first) to try, in order.
+
+    `offered` is the target's server-sig-algs, which counts for RSA only: other keys have one algorithm each,
+    and some servers leave theirs out (RFC 8332 section 3.3). A target that said nothing and proved an RSA host
+    key with SHA-1 knows nothing better: there `ssh-rsa`, where it is allowed, spares it two refusals.
+    """
+    if len(algorithms) == 1:
+        return list(algorithms)
+    if offered is not None:
+        return [name for name in algorithms if name in offered]
+    if host_key == SHA1:
+        return sorted(algorithms, key=lambda name: name != SHA1)
+    return list(algorithms)

@@ -48,6 +48,7 @@ class Output:
         "_full",
         "_limit",
         "_owner",
+        "_pad_to",
         "_queue",
         "_queued",
         "_settings",
@@ -70,6 +71,7 @@ class Output:
         self._limit = OUTPUT_LIMIT_BEFORE_AUTH
         self._queue: list[bytes] | None = None  # None: no key exchange holds messages back
         self._queued = 0
+        self._pad_to = 0  # what the queue must be padded to when it leaves: a secret waits in it
         self._full = False  # the queue asked the source to stop
         self._stalled = False  # the transport below did
         self._unread = 0  # bytes written since then
@@ -109,11 +111,15 @@ class Output:
 
     # -- writing ---------------------------------------------------------------------------------------
 
-    def send(self, payloads: list[bytes]) -> None:
-        """Send messages in order, one write; while a key exchange holds them back they wait."""
+    def send(self, payloads: list[bytes], pad_to: int = 0) -> None:
+        """Send messages in order, one write; while a key exchange holds them back they wait.
+
+        `pad_to` hides how long they are (`PacketWriter.seal`).
+        """
         if self._queue is None:
-            self.write(self.writer.seal(payloads))
+            self.write(self.writer.seal(payloads, pad_to))
             return
+        self._pad_to = self._pad_to or pad_to
         self._queue += payloads
         self._queued += sum(map(len, payloads))
         if self._queued > KEX_QUEUE_LIMIT:
@@ -152,9 +158,10 @@ class Output:
         """Our NEWKEYS went out: use `keys`, send `first`, then all that waited."""
         self.writer.switch(keys, reset_sequence)
         payloads, self._queue = first + (self._queue or []), None
+        pad_to, self._pad_to = self._pad_to, 0
         self._queued = 0
         if payloads:
-            self.write(self.writer.seal(payloads))
+            self.write(self.writer.seal(payloads, pad_to))
         was_full, self._full = self._full, False
         if was_full and not self._stalled and self._owner is not None:
             self._owner.output_drained()

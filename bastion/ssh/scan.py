@@ -14,10 +14,12 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from bastion.errors import Refused, UpstreamReason
+from bastion.ssh.connected import mismatch_text
 from bastion.ssh.io import connect
 from bastion.ssh.resolve import resolve
 from bastion.ssh.settings import CloseReason, TransportSettings
 from bastion.ssh.transport import ClientTransport
+from bastion.wire.kexinit import HOST_KEY_LIST, LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable
 
@@ -41,10 +43,13 @@ def scan_host_keys(reactor: Any, host: str, port: int, settings: TransportSettin
     except Exception:
         raise Refused(UpstreamReason.NAME_NOT_FOUND, f"the name {host} does not resolve") from None
     found: list[bytes] = []
-    for algorithms in KEY_QUESTIONS:
+    questions = KEY_QUESTIONS
+    if set(LEGACY_HOST_KEYS) & set(settings.algorithms.host_keys):  # listed for this target
+        questions += (LEGACY_HOST_KEYS,)
+    for algorithms in questions:
         asked = replace(settings, algorithms=replace(settings.algorithms, host_keys=algorithms))
         blob = yield ask_host_key(reactor, addresses[0], port, asked, timeout)
-        if blob:
+        if blob and blob not in found:
             found.append(blob)
     return found
 
@@ -90,8 +95,12 @@ class _ScanFactory(ClientFactory):
 
     def _closed(self, reason: CloseReason) -> None:
         transport = self._transport
+        # A host without a key of the asked type is an answer; one that has nothing else in common is not.
+        missing = [one for one in transport.mismatches if one.what != HOST_KEY_LIST] if transport else []
         if self._blob:
             self._finish(self._blob)
+        elif missing:
+            self._finish(Refused(UpstreamReason.KEX_FAILED, mismatch_text(missing)))
         elif transport is not None and not transport.peer_version:
             self._finish(Refused(UpstreamReason.NOT_SSH, "it does not speak SSH"))
         elif reason.code in (0, Disconnect.KEY_EXCHANGE_FAILED):

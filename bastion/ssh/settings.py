@@ -68,6 +68,10 @@ LINGER_TOTAL = 60.0
 LINGER_INPUT = 1024 * 1024
 """Bytes thrown away while waiting for the peer to close, before the abort."""
 
+SECRET_PADDING = 128
+"""Packets with a password are rounded up to a multiple of this many bytes: with a name of usual length, every
+password of up to about 60 characters looks the same."""
+
 DISCONNECT_TEXT_LIMIT = 512
 """Bytes of a peer's DISCONNECT text that are kept."""
 

@@ -4,7 +4,8 @@ What it is for: to turn a peer's messages into calls of an `Authenticator`, and 
 Invariants: a factor is counted only inside the branch that verified the signature or had the password
 checked; the offered key of a query is never stored; a second request waits until the first is answered, so
 the name that succeeds is the name that was checked (failures.md C4, C5, CVE-2024-45337); every request counts
-against a limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1).
+against a limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1),
+but for the answers to what `ask` asks before USERAUTH_SUCCESS is sent (`ssh.questions`).
 
 The Authenticator decides; it sees verified facts only and never a message.
 """
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from bastion.auth.certificates import read_user_certificate
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
+from bastion.ssh.questions import Answers, Questions
 from bastion.wire.certificates import Certificate
 from bastion.wire.data import Reader, byte, string
 from bastion.wire.keys import BadSignature, PublicKey
@@ -136,13 +138,19 @@ class UserauthService:
         self._user: str | None = None
         self._asked: str | None = None  # the user a keyboard-interactive prompt is open for
         self._timer: DelayedCall | None = None
+        self._questions: Questions | None = None  # once the proof stands, what may still be asked
 
     # -- messages in ---------------------------------------------------------------------------------
 
     def packetReceived(self, number: int, payload: bytes) -> None:
         """Take one message 5 or 50..79 without its number byte. Raises ProtocolError for garbage."""
-        if self._done or self._transport is None:
-            return  # RFC 4252 section 5.1: requests after success are ignored silently
+        if self._transport is None:
+            return
+        if self._done:
+            # RFC 4252 section 5.1: requests after success are ignored silently
+            if self._questions is not None and self._questions.waiting:
+                self._take_more(self._questions, number, payload)
+            return
         if number == MSG_SERVICE_REQUEST:
             self._accept_service(Reader(payload))
             return
@@ -204,6 +212,33 @@ class UserauthService:
             self._ask(user)
         else:
             self._refuse(user, "other", AuthReason.METHOD_NOT_OFFERED, counts=False)
+
+    # -- more, after the proof -------------------------------------------------------------------------
+
+    def ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
+        """Ask somebody whose proof stands something more, before the success is sent (`ssh.questions`).
+
+        The texts are ours. Fires with one answer for each prompt, in bytes; fails with Refused.
+        """
+        if self._questions is None or self._transport is None:
+            raise ValueError("nobody has proved anything yet")
+        return self._questions.ask(prompts, instruction, timeout)
+
+    def _take_more(self, questions: Questions, number: int, payload: bytes) -> None:
+        if number == 61:
+            questions.take_answer(InfoResponse.parse(b"\x3d" + payload))
+            return
+        if number != 50:
+            raise ProtocolError(f"message {number} is not for a server here")
+        request = UserauthRequest.parse(b"\x32" + payload)
+        self._requests += 1
+        if self._requests > MAX_REQUESTS:
+            raise ProtocolError("too many authentication requests")
+        if request.user != self._user or request.service != "ssh-connection":
+            raise ProtocolError("user and service may not change within a connection")
+        if request.method == "keyboard-interactive":
+            KeyboardInteractiveBody.parse(request.body)
+        questions.take_request(request.method)
 
     # -- password and keyboard-interactive -------------------------------------------------------------
 
@@ -320,6 +355,8 @@ class UserauthService:
             self._done = True
             self._waiting.clear()
             if self._report(user, method, AuthReason.OK):
+                answered = method == "keyboard-interactive"
+                self._questions = Questions(self._transport.send_payload, self._clock, answered)
                 self._authenticator.succeeded(user, method)
 
         def refused(failure: Failure) -> None:
@@ -398,6 +435,9 @@ class UserauthService:
         if timer is not None and timer.active():
             timer.cancel()
         self._done = True
+        questions, self._questions = self._questions, None
+        if questions is not None:
+            questions.stop()
         self._waiting.clear()
         self._transport = None
         self._authenticator = None

@@ -296,6 +296,9 @@ class Negotiated:
         return tuple(name for name in LEGACY_NAMES if name in agreed)
 
 
+HOST_KEY_LIST = "host key algorithm"
+
+
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """A list of the negotiation in which nothing is common. `offered` is the peer's, its own words."""
@@ -322,7 +325,7 @@ def mismatches(ours: Algorithms, theirs: KexInit) -> tuple[Mismatch, ...]:
             macs[way] = ours.macs
     asked = (
         ("key exchange method", ours.kex, [kex]),
-        ("host key algorithm", ours.host_keys, [theirs.host_keys]),
+        (HOST_KEY_LIST, ours.host_keys, [theirs.host_keys]),
         ("cipher", ours.ciphers, ciphers),
         ("MAC", ours.macs, macs),
     )

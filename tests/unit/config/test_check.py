@@ -126,9 +126,9 @@ def test_every_target_can_be_logged_in_to_and_verified(site):
     site.edit('known_hosts = "known_hosts"\n', "")
     found = errors(site)
     assert [error.partition(" (")[0] for error in found] == [
-        "targets.toml:1: targets.web1: there is no way to log in: no key_file and no upstream CA",
+        "targets.toml:1: targets.web1: there is no way to log in: no key_file, no password and no upstream CA",
         "targets.toml:1: targets.web1: its host key can never be verified: no known_hosts and no host_keys",
-        "targets.toml:3: targets.db1: there is no way to log in: no key_file and no upstream CA",
+        "targets.toml:3: targets.db1: there is no way to log in: no key_file, no password and no upstream CA",
         "targets.toml:3: targets.db1: its host key can never be verified: no known_hosts and no host_keys",
     ]
 
