@@ -1,0 +1,161 @@
+"""Conversations with an outer connection, without sockets: a leg that can block, a door that keeps its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from bastion.errors import PolicyReason
+from bastion.ssh.outer import OuterChannel, OuterConnection
+from bastion.wire import messages as m
+from bastion.wire.forwards import Detail, TcpipOpen
+from bastion.wire.requests import Empty
+
+
+class Leg:
+    """The authenticated transport below: keeps what is sent, burst by burst; `block` and `drain` play a slow socket."""
+
+    def __init__(self) -> None:
+        self.on_blocked: Callable[[], None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        self.blocked = False
+        self.block_after: int | None = None  # bytes that the socket still takes
+        self.bursts: list[list[bytes]] = []
+        self.disconnected: tuple[int, str] | None = None
+
+    def send_payloads(self, payloads: list[bytes]) -> None:
+        self.bursts.append(list(payloads))
+        if self.block_after is not None:
+            self.block_after -= sum(map(len, payloads))
+            if self.block_after <= 0:
+                self.blocked = True
+                if self.on_blocked is not None:
+                    self.on_blocked()
+
+    def drain(self, room: int | None = None) -> None:
+        self.blocked, self.block_after = False, room
+        if self.on_drained is not None:
+            self.on_drained()
+
+    def disconnect(self, code: int, text: str) -> None:
+        self.disconnected = (code, text)
+
+    def said(self) -> list[m.Message]:
+        """Everything that was sent since the last call, in order."""
+        found = [m.parse_message(payload) for burst in self.bursts for payload in burst]
+        self.bursts.clear()
+        return found
+
+
+@dataclass
+class Owner:
+    """What a channel leads to. `pause_at` bytes it stops reading, as a session does whose target is slow."""
+
+    channel: OuterChannel | None = None
+    pieces: list[bytes] = field(default_factory=list)
+    ended: list[Failure] = field(default_factory=list)
+    pause_at: int | None = None
+    fails: bool = False
+    eofs: int = 0
+    paused = 0
+    resumed = 0
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.fails:
+            raise RuntimeError("a fault in one channel")
+        self.pieces.append(data)
+        if self.pause_at is not None and len(self.data) >= self.pause_at and self.channel is not None:
+            self.channel.pauseProducing()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.ended.append(reason)
+
+    def pauseProducing(self) -> None:
+        self.paused += 1
+
+    def resumeProducing(self) -> None:
+        self.resumed += 1
+
+
+class HalfOwner(Owner):
+    """One that goes on after the client's EOF."""
+
+    def readConnectionLost(self) -> None:
+        self.eofs += 1
+
+
+@dataclass
+class Door:
+    """Keeps every channel that is opened; answers as told."""
+
+    answer: Callable[[OuterChannel], None] | None = None
+    opened: list[OuterChannel] = field(default_factory=list)
+    places: list[TcpipOpen] = field(default_factory=list)
+    turned_away: list[tuple[str, str, PolicyReason]] = field(default_factory=list)
+
+    def open_session(self, channel: OuterChannel) -> None:
+        self.opened.append(channel)
+        if self.answer is not None:
+            self.answer(channel)
+
+    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen) -> None:
+        self.places.append(place)
+        self.open_session(channel)
+
+    def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
+        self.turned_away.append((what, name, reason))
+
+
+class Outer:
+    """An outer connection with everything around it."""
+
+    def __init__(self) -> None:
+        self.leg = Leg()
+        self.door = Door()
+        self.clock = Clock()
+        self.connection = OuterConnection(self.leg, self.door, self.clock)
+        self.connection.start()
+
+    def hear(self, *lines: m.Message | bytes) -> list[m.Message]:
+        """One read from the client; what is said to it."""
+        self.connection.burst([line if isinstance(line, bytes) else line.encode() for line in lines])
+        return self.leg.said()
+
+    def turn(self) -> list[m.Message]:
+        """One turn of the reactor; what is said in it."""
+        self.clock.advance(0)
+        return self.leg.said()
+
+    def channel(
+        self, peer: int = 0, window: int = 2 << 20, packet: int = 32768, owner: Owner | None = None
+    ) -> tuple[OuterChannel, Owner]:
+        """A granted direct-tcpip channel and its owner."""
+        self.hear(opens_tcpip(peer, window, packet))
+        channel = self.door.opened[-1]
+        owner = owner or Owner()
+        owner.channel = channel
+        channel.attach(owner)
+        channel.confirm()
+        channel.registerProducer(owner, True)
+        said = self.leg.said()
+        assert [type(one) for one in said] == [m.ChannelOpenConfirmation]
+        return channel, owner
+
+
+def opens_tcpip(
+    peer: int = 0, window: int = 2 << 20, packet: int = 32768, host: str = "web1", port: int = 22
+) -> m.ChannelOpen:
+    return m.ChannelOpen(
+        "direct-tcpip", peer, window, packet, TcpipOpen(host, port, "127.0.0.1", 65535).encode()
+    )
+
+
+def opens_session(peer: int = 0) -> m.ChannelOpen:
+    return m.ChannelOpen("session", peer, 2 << 20, 32768, Empty().encode())
