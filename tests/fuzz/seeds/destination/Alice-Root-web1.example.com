@@ -1,0 +1,1 @@
+Alice+Root+web1.example.com

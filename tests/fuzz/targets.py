@@ -1,0 +1,404 @@
+"""What is fuzzed: each target takes bytes, and whatever they are raises nothing but what the parser promises.
+
+Where a codec can write what it has read, it must read the same again. Used by `fuzz_all.py` (atheris, coverage
+guided) and by `test_seeds.py`, which replays the kept inputs in `make test`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from bastion.auth.identity import parse_destination
+from bastion.ca.known_hosts import KnownHosts
+from bastion.errors import AuthReason, ConfigError, PolicyReason, ProtocolError, Refused
+from bastion.policy.verdict import Verdict
+from bastion.recording import reader as recording
+from bastion.recording.format import FormatError
+from bastion.relay.relay import Actions, LegError, Relay, RelayLimits, Unimplemented
+from bastion.relay.sides import Side
+from bastion.ssh.settings import HostKey, TransportSettings
+from bastion.ssh.transport import ClientTransport, ServerTransport
+from bastion.ssh.userauth import UserauthService
+from bastion.wire import messages, requests, userauth
+from bastion.wire.certificates import Certificate
+from bastion.wire.ciphers import DirectionKeys, key_sizes
+from bastion.wire.data import Reader
+from bastion.wire.kexinit import FRONT, TARGET, KexInit, VersionReader, negotiate
+from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
+from bastion.wire.packets import PacketReader
+from tests.hostile.rawssh import PipeEnd
+
+NOW = 1_800_000_000.0
+KEY = PrivateKey.from_bytes(
+    b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
+    b"-----END PRIVATE KEY-----\n"
+)
+YES = Verdict(True, PolicyReason.ALLOWED, "fuzz")
+NO = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, "fuzz", "no")
+
+
+def wire_data(data: bytes) -> None:
+    """The primitive reader: the first bytes say what is read next."""
+    reader = Reader(data[16:])
+    steps: tuple[Callable[[], Any], ...] = (
+        reader.byte,
+        reader.boolean,
+        reader.uint32,
+        reader.uint64,
+        reader.string,
+        lambda: reader.string(16),
+        reader.text,
+        reader.name,
+        reader.namelist,
+        reader.mpint,
+        reader.end,
+    )
+    try:
+        for step in data[:16]:
+            before = reader.remaining
+            steps[step % len(steps)]()
+            assert reader.remaining <= before
+    except ProtocolError:
+        pass
+
+
+def same_again(kind: Any, payload: bytes) -> None:
+    """Parse; what was parsed is written and read the same again."""
+    try:
+        value = kind.parse(payload)
+    except ProtocolError:
+        return
+    assert kind.parse(value.encode()) == value
+    if hasattr(value, "detail"):
+        value.detail()
+
+
+def wire_messages(data: bytes) -> None:
+    try:
+        value = messages.parse_message(data)
+    except ProtocolError:
+        return
+    assert messages.parse_message(value.encode()) == value
+    assert value.encode()[0] == data[0]
+
+
+BODIES = list(
+    dict.fromkeys(
+        (
+            *requests.CHANNEL_REQUESTS.values(),
+            *requests.CHANNEL_OPENS.values(),
+            *requests.GLOBAL_REQUESTS.values(),
+        )
+    )
+)
+
+
+def wire_requests(data: bytes) -> None:
+    if data:
+        same_again(BODIES[data[0] % len(BODIES)], data[1:])
+
+
+USERAUTH = [
+    userauth.ServiceRequest,
+    userauth.ServiceAccept,
+    userauth.UserauthRequest,
+    userauth.PublicKeyBody,
+    userauth.PasswordBody,
+    userauth.KeyboardInteractiveBody,
+    userauth.UserauthFailure,
+    userauth.UserauthSuccess,
+    userauth.UserauthBanner,
+    userauth.PkOk,
+    userauth.InfoRequest,
+    userauth.InfoResponse,
+]
+
+
+def wire_userauth(data: bytes) -> None:
+    if data:
+        same_again(USERAUTH[data[0] % len(USERAUTH)], data[1:])
+
+
+def wire_keys(data: bytes) -> None:
+    """A key blob, then a signature blob over b"data"."""
+    size = int.from_bytes(data[:2], "big")
+    blob, signature = data[2 : 2 + size], data[2 + size :]
+    try:
+        key = PublicKey.parse(blob)
+    except ProtocolError:
+        return
+    assert key.blob == blob and key.fingerprint().startswith("SHA256:")
+    for algorithm in (*key.algorithms, "ssh-rsa"):
+        try:
+            key.verify(signature, b"data", algorithm)
+        except ProtocolError:
+            continue
+        assert algorithm != "ssh-rsa"
+
+
+def wire_certificates(data: bytes) -> None:
+    try:
+        certificate = Certificate.parse(data)
+    except ProtocolError:
+        return
+    assert certificate.blob == data
+
+
+def wire_kexinit(data: bytes) -> None:
+    """An identification line in two pieces, then a KEXINIT negotiated in both roles."""
+    for client in (False, True):
+        reader = VersionReader(client_role=client)
+        try:
+            if reader.feed(data[:20]) is None:
+                reader.feed(data[20:])
+        except ProtocolError:
+            pass
+    try:
+        theirs = KexInit.parse(data)
+    except ProtocolError:
+        return
+    assert KexInit.parse(theirs.encode()) == theirs
+    server = KexInit.offer(bytes(16), FRONT, client_role=False, initial=True)
+    client_offer = KexInit.offer(bytes(16), TARGET, client_role=True, initial=True)
+    for pair in ((theirs, server), (client_offer, theirs)):
+        try:
+            agreed = negotiate(*pair)
+        except ProtocolError:
+            continue
+        assert agreed.cipher_c2s in (*FRONT.ciphers, *TARGET.ciphers)
+
+
+def _keys(cipher: str, mac: str) -> DirectionKeys:
+    iv, key, mac_key = key_sizes(cipher, mac)
+    return DirectionKeys(cipher, mac, bytes(iv), bytes(key), bytes(mac_key))
+
+
+SUITES = [
+    None,
+    *[_keys(name, "" if "ctr" not in name else "hmac-sha2-256-etm@openssh.com") for name in FRONT.ciphers],
+    _keys("aes128-ctr", "hmac-sha2-256"),
+]
+
+
+def wire_packets(data: bytes) -> None:
+    """Frames in pieces, in plain and under each suite; every fault has the one text."""
+    if not data:
+        return
+    keys = SUITES[data[0] % len(SUITES)]
+    reader = PacketReader()
+    if keys is not None:
+        reader.switch(keys)
+    step = (data[0] >> 4) * 7 + 1
+    try:
+        for at in range(1, len(data), step):
+            reader.feed(data[at : at + step])
+            for payload in reader.packets():
+                assert payload
+            if reader.awaiting_keys:
+                reader.switch(_keys(FRONT.ciphers[0], ""))
+    except ProtocolError as error:
+        assert error.text == "packet is corrupt"
+
+
+def known_hosts(data: bytes) -> None:
+    try:
+        hosts = KnownHosts.parse(data.decode("utf-8", "replace"))
+    except ConfigError:
+        return
+    hosts.algorithms_for(("web1", "192.0.2.1"), 22)
+    hosts.check(("web1", "*", "192.0.2.1"), 2222, KEY.public.blob, NOW)
+
+
+def authorized_keys(data: bytes) -> None:
+    try:
+        parse_authorized_key(data.decode("utf-8", "replace"))
+    except ProtocolError:
+        pass
+
+
+def destination(data: bytes) -> None:
+    try:
+        found = parse_destination(data.decode("utf-8", "surrogateescape"))
+    except Refused:
+        return
+    assert found.identity == found.identity.lower()
+
+
+def recordings(data: bytes) -> None:
+    """A recording in any state of decay."""
+    try:
+        opened = recording.Reader(io.BytesIO(data), "k3v2m5q7p2r4t6wa")
+        for _ in opened:
+            pass
+    except FormatError:
+        pass
+
+
+class Anything:
+    """Policy by the length of a name, and a tap that listens to everything."""
+
+    def open(self, side: Side, message: Any) -> Verdict:
+        return NO if message.kind == "x11" else YES
+
+    def request(self, side: Side, channel: Any, name: str, body: bytes) -> Verdict:
+        return NO if name == "env" else YES
+
+    def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
+        return YES
+
+    def data(self, channel: Any, side: Side, stream: int, data: Any) -> None:
+        assert len(data) >= 0
+
+    def event(self, event: Any) -> None:
+        repr(event)
+
+
+def relay(data: bytes) -> None:
+    """Messages of both sides, each `side|number, size, payload`: a LegError ends it, an oddity goes on."""
+    anything = Anything()
+    tested = Relay(anything, anything, RelayLimits(channels=4, reserve=64))
+    out = Actions()
+    at = 0
+    while at + 2 <= len(data):
+        side = Side(data[at] >> 7)
+        payload = data[at + 2 : at + 2 + data[at + 1]]
+        at += 2 + data[at + 1]
+        try:
+            tested.receive(side, payload, out)
+        except Unimplemented:
+            continue
+        except LegError as error:
+            assert error.side is side
+            break
+        for channel in tested.channels.values():
+            for half in (channel.half(Side.CLIENT), channel.half(Side.TARGET)):
+                assert 0 <= half.window <= 0xFFFFFFFF and 0 <= half.reserve <= half.reserve_size
+        for sent in (*out.to_client, *out.to_target):
+            messages.parse_message(sent)
+        tested.inject(1, b"warning", 0, out)
+        out.clear()
+    tested.terminate(b"bye", out)
+    tested.finish()
+
+
+class Judge:
+    """An authenticator that says yes to one key and one password, and counts what was proved."""
+
+    def __init__(self) -> None:
+        self.proved = 0
+        self.done = 0
+
+    def methods(self) -> tuple[str, ...]:
+        return ("publickey", "password", "keyboard-interactive")
+
+    def attempted(self, user: str, method: str, reason: AuthReason) -> None:
+        repr((user, method, reason))
+
+    def none(self, user: str) -> Deferred[None]:
+        return self._no()
+
+    def key_known(self, user: str, credential: object) -> Deferred[None]:
+        return succeed(None)
+
+    def key_proved(self, user: str, credential: object) -> Deferred[None]:
+        self.proved += 1
+        return succeed(None)
+
+    def password(self, user: str, password: str) -> Deferred[None]:
+        if password != "right":
+            return self._no()
+        self.proved += 1
+        return succeed(None)
+
+    def prompt(self, user: str) -> str:
+        return "Password: "
+
+    def succeeded(self, user: str, method: str) -> None:
+        self.done += 1
+
+    @staticmethod
+    def _no() -> Deferred[None]:
+        return fail(Refused(AuthReason.BAD_PASSWORD, "no"))
+
+
+class Mute:
+    """A transport below a service."""
+
+    session_id = bytes(32)
+
+    def send_payload(self, payload: bytes) -> None:
+        assert payload
+
+    def disconnect(self, code: int, text: str) -> None:
+        assert text
+
+
+def userauth_service(data: bytes) -> None:
+    """The whole state machine of a login: success only after a proof, and only once."""
+    judge, clock = Judge(), Clock()
+    service = UserauthService(Mute(), judge, clock)
+    at = 0
+    try:
+        while at + 3 <= len(data):
+            size = int.from_bytes(data[at + 1 : at + 3], "big")
+            number = (5, 50, 61, 51)[data[at] % 4]
+            service.packetReceived(number, data[at + 3 : at + 3 + size])
+            at += 3 + size
+            clock.advance(1)
+    except ProtocolError:
+        pass
+    service.stop()
+    assert judge.done == (1 if judge.proved else 0) and judge.proved <= 1
+    assert clock.getDelayedCalls() == []
+
+
+SETTINGS = (
+    TransportSettings(
+        replace(FRONT, kex=("curve25519-sha256",), host_keys=("ssh-ed25519",)), (HostKey(KEY),)
+    ),
+    TransportSettings(replace(TARGET, kex=("curve25519-sha256",))),
+)
+
+
+def transport(data: bytes) -> None:
+    """Bytes from a stranger who has just connected, to either role: never a fault of ours."""
+    if not data:
+        return
+    clock, end = Clock(), PipeEnd()
+    made: Any = (
+        ServerTransport(SETTINGS[0], clock)
+        if data[0] & 1
+        else ClientTransport(SETTINGS[1], clock, lambda blob: None)
+    )
+    made.makeConnection(end)
+    step = max(1, (data[0] >> 1) * 5)
+    for at in range(1, len(data), step):
+        made.dataReceived(data[at : at + step])
+    assert made.close_reason is None or made.close_reason.text != "internal error"
+    made.connectionLost(None)
+    assert clock.getDelayedCalls() == []
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "data": wire_data,
+    "messages": wire_messages,
+    "requests": wire_requests,
+    "userauth": wire_userauth,
+    "keys": wire_keys,
+    "certificates": wire_certificates,
+    "kexinit": wire_kexinit,
+    "packets": wire_packets,
+    "known_hosts": known_hosts,
+    "authorized_keys": authorized_keys,
+    "destination": destination,
+    "recordings": recordings,
+    "relay": relay,
+    "userauth_service": userauth_service,
+    "transport": transport,
+}
