@@ -77,7 +77,8 @@ def _refused(event: Event) -> str:
 def _session_started(event: Event) -> str:
     who, target, login = event.get("user", "?"), event.get("target", "?"), _of(event, "login", " as ")
     door, host_key = _of(event, "door", " through the ", " door"), _of(event, "host_key", ", host key ")
-    return f"the session began: {who} on {target}{login}{door}{host_key}"
+    method, legacy = _of(event, "login_method", ", let in by "), _of(event, "legacy", ", legacy algorithms: ")
+    return f"the session began: {who} on {target}{login}{door}{host_key}{method}{legacy}"
 
 
 def _session_ended(event: Event) -> str:
@@ -143,7 +144,8 @@ ADVICE: Final[dict[str, str]] = {
     "connect_timeout": "the target does not answer: is it up, and may the gateway reach it? " + TEST,
     "timeout": "the target took too long: " + TEST,
     "not_ssh": "what answers on the target's port is no SSH server: check host and port in the inventory",
-    "kex_failed": "the target has no algorithm in common with the gateway: " + TEST,
+    "kex_failed": "the target has no algorithm in common with the gateway, or broke the key exchange: "
+    + TEST,
     "host_key_unknown": "the target's host key is not known here: " + PIN,
     "host_key_changed": "another host key than the pinned one. Was the machine reinstalled? Then "
     + PIN
@@ -151,9 +153,10 @@ ADVICE: Final[dict[str, str]] = {
     "If not, treat it as an attack",
     "host_key_revoked": "the target's host key is marked @revoked in known_hosts: give the target a new one",
     "host_cert_invalid": "the target's host certificate is expired or for another name: sign a new one",
-    "login_refused": "the target did not accept the gateway's certificate: "
+    "login_refused": "the target did not accept the gateway's certificate, key or password: "
     "`bastion target-config` prints what its sshd needs; " + TEST,
-    "credential_failed": "the gateway could not make its own login: see [upstream_ca] and the target's `key_file`",
+    "credential_failed": "the gateway could not make its own login: see [upstream_ca], the target's `key_file` and "
+    "`password`; `bastion check` looks at them",
     "unknown_target": "the inventory has no such target: names and aliases stand in the targets file",
     "no_rule": WHY,
     "login_not_allowed": WHY,
