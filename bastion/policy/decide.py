@@ -8,12 +8,14 @@ what is not named here is refused; nothing raises; a channel opened by the targe
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from bastion.clock import Clock
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.grant import Grant
 from bastion.policy.patterns import is_loopback, matches_any
+from bastion.policy.rules import Rule
 from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
 from bastion.relay.sides import Side
@@ -80,11 +82,11 @@ def decide_open(grant: Grant, side: Side, kind: str, body: Body | None) -> Verdi
         if kind == "direct-tcpip" and isinstance(body, TcpipOpen):
             return _decide_forward(grant, body.host, body.port)
         if kind == "direct-streamlocal@openssh.com" and isinstance(body, DirectStreamlocal):
-            return _decide_verb(grant, "streamlocal", "a Unix socket")
+            return _decide_stream(grant, "streamlocal", "a Unix socket")
     elif kind == "forwarded-tcpip" and isinstance(body, TcpipOpen):
-        return _decide_verb(grant, "forward-remote", "a remote forward")
+        return _decide_stream(grant, "forward-remote", "a remote forward")
     elif kind == "forwarded-streamlocal@openssh.com" and isinstance(body, ForwardedStreamlocal):
-        return _decide_verb(grant, "streamlocal", "a Unix socket")
+        return _decide_stream(grant, "streamlocal", "a Unix socket")
     elif kind == "x11" and body is not None:
         return _decide_verb(grant, "x11", "X11")
     elif kind == "auth-agent@openssh.com" and body is not None:
@@ -168,6 +170,7 @@ def _decide_forward(grant: Grant, host: str, port: int) -> Verdict:
         if verdict.allowed and not _is_literal_loopback(host):
             text = "write localhost, 127.0.0.1 or ::1 for the target's own ports"
             return Verdict(False, PolicyReason.DESTINATION_NOT_ALLOWED, verdict.rule, text)
+        verdict = _with_ssh(grant, verdict, lambda rule: "forward-local" in rule.verbs)
     else:
         verdict = _decide_destination(grant, host, port)
     if verdict.allowed and not grant.restrictions.allows_open(host, port):
@@ -189,9 +192,13 @@ def _is_literal_loopback(host: str) -> bool:
 def _decide_destination(grant: Grant, host: str, port: int) -> Verdict:
     if "forward" not in grant.granted_by:
         return _refused(grant, "forward", "forwarding to other hosts")
+
+    def covers(rule: Rule) -> bool:
+        return "forward" in rule.verbs and any(place.match(host, port) for place in rule.forward)
+
     for rule in grant.matched:
-        if "forward" in rule.verbs and any(place.match(host, port) for place in rule.forward):
-            return Verdict(True, PolicyReason.ALLOWED, rule.name)
+        if covers(rule):
+            return _with_ssh(grant, Verdict(True, PolicyReason.ALLOWED, rule.name), covers)
     text = f"forwarding from {grant.target.name} to that place is not allowed"
     return Verdict(False, PolicyReason.DESTINATION_NOT_ALLOWED, DEFAULT_REFUSE, text)
 
@@ -199,6 +206,18 @@ def _decide_destination(grant: Grant, host: str, port: int) -> Verdict:
 def _decide_verb(grant: Grant, verb: str, what: str) -> Verdict:
     rule = grant.granted_by.get(verb)
     return _refused(grant, verb, what) if rule is None else Verdict(True, PolicyReason.ALLOWED, rule)
+
+
+def _decide_stream(grant: Grant, verb: str, what: str) -> Verdict:
+    """The same for a channel of bytes in which SSH could be hidden."""
+    return _with_ssh(grant, _decide_verb(grant, verb, what), lambda rule: verb in rule.verbs)
+
+
+def _with_ssh(grant: Grant, verdict: Verdict, gives: Callable[[Rule], bool]) -> Verdict:
+    """A yes that lets SSH through when one of the rules that give the channel does."""
+    if verdict.allowed and any(rule.allow_ssh and gives(rule) for rule in grant.matched):
+        return replace(verdict, allow_ssh=True)
+    return verdict
 
 
 def _refused(grant: Grant, verb: str, what: str) -> Verdict:

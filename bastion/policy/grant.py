@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, NoReturn, final
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import PolicyReason, Refused
-from bastion.policy.rules import VERBS, Policy, Rule
+from bastion.policy.rules import OPAQUE_VERBS, TUNNEL, VERBS, Policy, Rule
 from bastion.policy.targets import Inventory, Target
 from bastion.wire.key_options import (
     PERMIT_AGENT_FORWARDING,
@@ -82,7 +82,15 @@ class Grant:
             for verb in verbs
             if verb in given
         )
-        kept = {verb: given[verb] for verb in VERBS if verb in given and verb not in withheld}
+        opaque = all(rule.opaque for rule in self.matched)
+        kept = {
+            verb: given[verb]
+            for verb in VERBS
+            if verb in given
+            and verb not in withheld
+            and verb != TUNNEL
+            and (opaque or verb not in OPAQUE_VERBS)
+        }
         object.__setattr__(self, "granted_by", MappingProxyType(kept))
         object.__setattr__(self, "withheld", withheld)
 
@@ -143,6 +151,15 @@ def matching_rules(policy: Policy, identity: Identity, target: Target, source: s
         and (source is None or rule.matches_source(source))
         and rule.logins_for(identity, target)
     ]
+
+
+def tunnel_rules(policy: Policy, identity: Identity, source: str) -> tuple[Rule, ...]:
+    """Rules that let `identity`, coming from `source`, tunnel to somewhere."""
+    return tuple(
+        rule
+        for rule in policy.rules
+        if TUNNEL in rule.verbs and rule.matches_identity(identity) and rule.matches_source(source)
+    )
 
 
 def reachable(
@@ -292,4 +309,6 @@ def not_reachable(
     shown = f'no target "{typed}" for you' if TARGET_NAME.match(typed) else "no such target for you"
     found = islice(each_reachable(policy, inventory, identity, source), LISTED_MAX + 1)
     may = tuple(reached.target.name for reached in found)
-    return f"{shown}; you may reach: {listing(may)}" if may else f"{shown}; you may reach no target at all"
+    reach = f"you may reach: {listing(may)}" if may else "you may reach no target at all"
+    places = _once(place.text for rule in tunnel_rules(policy, identity, source) for place in rule.tunnel)
+    return f"{shown}; {reach}; tunnels: {listing(places)}" if places else f"{shown}; {reach}"

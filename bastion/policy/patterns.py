@@ -136,7 +136,7 @@ class Destinations:
 
     Names and globs match names only, networks match literal addresses only: the target resolves a name, so no
     network rule can know where a name leads. `ports` is an inclusive range or None for `*`, which means every
-    port but 22. Loopback is never matched; that is the verb forward-local.
+    port but 22.
     """
 
     text: str
@@ -145,7 +145,12 @@ class Destinations:
     ports: tuple[int, int] | None
 
     def match(self, host: str, port: int) -> bool:
-        if not (1 <= port <= 65535) or is_loopback(host):
+        """As `covers`, for a destination that a target dials: its loopback is another verb."""
+        return not is_loopback(host) and self.covers(host, port)
+
+    def covers(self, host: str, port: int) -> bool:
+        """Is `host:port`, as text, one of these?"""
+        if not 1 <= port <= 65535:
             return False
         if self.ports is None:
             if port == 22:
@@ -157,6 +162,11 @@ class Destinations:
             return address is not None and address in self.network
         name = host_name(host)
         return address is None and name is not None and self.name is not None and matches(self.name, name)
+
+    @property
+    def is_one_address(self) -> bool:
+        """Somebody wrote down this very address."""
+        return self.network is not None and self.network.num_addresses == 1
 
 
 _PORTS = re.compile(r"\A([0-9]{1,5})(?:-([0-9]{1,5}))?\Z")

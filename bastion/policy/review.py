@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bastion.options import did_you_mean
 from bastion.policy.patterns import is_glob, matches_any
-from bastion.policy.rules import EVERYBODY, OWN_NAME, Policy, Rule
+from bastion.policy.rules import EVERYBODY, OWN_NAME, STREAM_VERBS, TUNNEL, Policy, Rule
 from bastion.policy.targets import Inventory, Target
 
 # Patterns of `env` that let everything through.
@@ -68,7 +68,7 @@ def _targets(rule: Rule, inventory: Inventory) -> Iterator[Finding]:
                 text = f'no target "{pattern}"{did_you_mean(pattern, names)}'
             yield Finding(rule, "targets", True, text, "a name in the inventory or a pattern")
     matched = [target for target in inventory if rule.matches_target(target)]
-    if not matched:
+    if not matched and set(rule.verbs) != {TUNNEL}:
         yield Finding(rule, "labels" if rule.labels else "targets", False, "no target matches this rule")
     fixed = [login for login in rule.logins if OWN_NAME not in login]
     for login in fixed:
@@ -83,6 +83,10 @@ def _verbs(rule: Rule) -> Iterator[Finding]:
         yield Finding(rule, "verbs", False, 'a "pty" does nothing without "shell" or "exec"')
     if "env" in rule.verbs and any(pattern in _WIDE_ENV for pattern in rule.env):
         yield Finding(rule, "env", False, "lets every variable through but those that are never sent")
+    if rule.allow_ssh:
+        void = STREAM_VERBS.isdisjoint(rule.verbs)
+        text = "has no effect without a tunnel or forward" if void else "lets SSH through that nobody records"
+        yield Finding(rule, "allow_ssh", False, text)
     if EVERYBODY in rule.groups or EVERYBODY in rule.users:
         yield Finding(rule, "groups" if EVERYBODY in rule.groups else "users", False, "is for everybody")
 
@@ -90,12 +94,16 @@ def _verbs(rule: Rule) -> Iterator[Finding]:
 def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
     """True when whatever `narrow` gives, to anybody on any target of the inventory, `wide` gives too.
 
-    Rules that limit (idle, max_duration, certificate_expiry) are never covered: their limits still count.
+    Rules that limit (idle, max_duration, certificate_expiry, tunnel_bytes, tunnel_duration, opaque) are never
+    covered: their limits still count.
     """
     everybody = EVERYBODY in wide.groups or EVERYBODY in wide.users
     people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
-    limits = narrow.idle is not None or narrow.max_duration is not None or narrow.certificate_expiry
-    if not (everybody or people) or limits or (narrow.trust_forwards and not wide.trust_forwards):
+    limits = (narrow.idle, narrow.max_duration, narrow.tunnel_bytes, narrow.tunnel_duration)
+    limited = any(limit is not None for limit in limits) or narrow.certificate_expiry or not narrow.opaque
+    flags = ("trust_forwards", "allow_ssh", "tunnel_by_address")
+    more = any(getattr(narrow, flag) and not getattr(wide, flag) for flag in flags)
+    if not (everybody or people) or limited or more:
         return False
     if wide.sources and not (narrow.sources and set(narrow.sources) <= set(wide.sources)):
         return False
@@ -105,6 +113,7 @@ def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
         (narrow.env if "env" in narrow.verbs else (), wide.env),
         (narrow.subsystems, wide.subsystems),
         (narrow.forward, wide.forward),
+        (narrow.tunnel, wide.tunnel),
     )
     if not all(set(few) <= set(many) for few, many in gives):
         return False

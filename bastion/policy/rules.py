@@ -20,6 +20,7 @@ from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean
 from bastion.options.kinds import (
     BOOLEAN,
     NETWORK,
+    SIZE,
     Network,
     duration,
     list_of,
@@ -48,8 +49,14 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "streamlocal": "Unix sockets on the target, in both directions",
         "agent": "the engineer's SSH agent on the target (ssh -A)",
         "x11": "the engineer's display on the target (ssh -X)",
+        "tunnel": "connections from the gateway itself to the places in `tunnel`, outside of any session",
     }
 )
+TUNNEL = "tunnel"
+# What nobody can replay: the bytes of other programs' connections.
+OPAQUE_VERBS = frozenset(("forward-local", "forward", "forward-remote", "streamlocal", "agent", "x11"))
+# What gives a stream of bytes that SSH could be hidden in.
+STREAM_VERBS = frozenset((TUNNEL, "forward-local", "forward", "forward-remote", "streamlocal"))
 DEFAULT_ENV = ("LANG", "LC_*", "COLORTERM", "GIT_PROTOCOL")
 EVERYBODY = "*"
 OWN_NAME = "{identity}"
@@ -147,7 +154,9 @@ class Rule:
     )
     logins: tuple[str, ...] = option(
         list_of(LOGIN, at_least=1),
-        'Accounts on the target, the preferred one first. `"{identity}"` is the own name.',
+        'Accounts on the target, the preferred one first. `"{identity}"` is the own name.'
+        " Needed for every verb but `tunnel`.",
+        default=(),
         example='["deploy", "{identity}"]',
     )
     verbs: tuple[str, ...] = option(
@@ -171,6 +180,40 @@ class Rule:
         "Where the target may connect to, for the verb `forward`. Names match names, networks addresses.",
         default=(),
         example='["db1.example.com:5432"]',
+    )
+    tunnel: tuple[Destinations, ...] = option(
+        list_of(DESTINATIONS, at_least=1),
+        "Where the gateway may connect to, for the verb `tunnel`. Names match names, networks addresses.",
+        default=(),
+        example='["db1.example.com:5432", "10.20.0.0/16:443"]',
+    )
+    tunnel_by_address: bool = option(
+        BOOLEAN,
+        "Let a name match the networks in `tunnel` too, by the address that it resolves to.",
+        default=False,
+    )
+    tunnel_bytes: int | None = option(
+        optional(SIZE),
+        "End a tunnel after so many bytes, both ways together; the smallest of all matching rules counts.",
+        default=None,
+        example='"1 GiB"',
+    )
+    tunnel_duration: float | None = option(
+        optional(duration(low=1)),
+        "Longest tunnel; the smallest of all matching rules counts. Left out: `max_duration`.",
+        default=None,
+        example='"8h"',
+    )
+    allow_ssh: bool = option(
+        BOOLEAN,
+        "Let SSH pass inside the tunnels and forwards of this rule: noted, but nobody can record it.",
+        default=False,
+    )
+    opaque: bool = option(
+        BOOLEAN,
+        "Whether a session may carry what nobody can replay (forwards, sockets, agent, X11)."
+        " One matching rule that says false is enough to refuse it.",
+        default=True,
     )
     sources: tuple[Network, ...] = option(
         list_of(NETWORK, at_least=1),
@@ -202,16 +245,33 @@ class Rule:
     def validate(self, at: At) -> None:
         if not self.groups and not self.users:
             at.wrong("needs groups or users: nobody would match", 'groups = ["*"] for everybody')
-        if not self.targets and not self.labels:
-            at.wrong("needs targets or labels: no target would match", 'targets = ["*"] for all')
-        for verb, values in (("subsystem", self.subsystems), ("forward", self.forward)):
+        if set(self.verbs) != {TUNNEL}:
+            if not self.targets and not self.labels:
+                at.wrong("needs targets or labels: no target would match", 'targets = ["*"] for all')
+            if not self.logins:
+                at.wrong(
+                    "needs logins: every verb but `tunnel` is about an account", 'logins = ["{identity}"]'
+                )
+        self._validate_lists(at)
+        if self.env != DEFAULT_ENV and "env" not in self.verbs:
+            at.child("env").wrong('has no effect without the verb "env"', 'verbs = [..., "env"]')
+        if self.tunnel_bytes == 0:
+            at.child("tunnel_bytes").wrong("must not be 0", 'leave the verb "tunnel" out instead')
+        for key in ("tunnel_by_address", "tunnel_bytes", "tunnel_duration"):
+            if getattr(self, key) and TUNNEL not in self.verbs:
+                at.child(key).wrong('has no effect without the verb "tunnel"', 'verbs = [..., "tunnel"]')
+        if not self.opaque and (void := [verb for verb in self.verbs if verb in OPAQUE_VERBS]):
+            at.child("opaque").wrong(f"false makes {', '.join(void)} void", "true, or without these verbs")
+
+    def _validate_lists(self, at: At) -> None:
+        """A verb that needs a list has one, and a list has its verb."""
+        lists = (("subsystem", self.subsystems), ("forward", self.forward), (TUNNEL, self.tunnel))
+        for verb, values in lists:
             key = "subsystems" if verb == "subsystem" else verb
             if verb in self.verbs and not values:
                 at.child("verbs").wrong(f'the verb "{verb}" needs the list `{key}`', f"{key} = [...]")
             if values and verb not in self.verbs:
                 at.child(key).wrong(f'has no effect without the verb "{verb}"', f'verbs = [..., "{verb}"]')
-        if self.env != DEFAULT_ENV and "env" not in self.verbs:
-            at.child("env").wrong('has no effect without the verb "env"', 'verbs = [..., "env"]')
 
     def matches_identity(self, identity: Identity) -> bool:
         if EVERYBODY in self.groups or EVERYBODY in self.users:

@@ -12,10 +12,12 @@ class Verdict:
     """Yes or no to one channel open or request.
 
     `reason` is `PolicyReason.ALLOWED` exactly when `allowed`; `rule` names the rule that decided ("" = none);
-    `text` is the line the engineer reads when the answer is no.
+    `text` is the line the engineer reads when the answer is no. `allow_ssh`: SSH may pass inside the channel that
+    was allowed.
     """
 
     allowed: bool
     reason: PolicyReason
     rule: str = ""
     text: str = ""
+    allow_ssh: bool = False

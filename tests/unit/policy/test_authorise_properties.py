@@ -18,7 +18,7 @@ NAMES = ("web1", "web2", "db1", "db10")
 LOGINS = ("deploy", "root", "alice", "{identity}")
 GROUPS = ("a", "b", "c")
 SOURCES = ("10.0.0.1", "192.0.2.1", "2001:db8::1")
-PLAIN_VERBS = tuple(verb for verb in VERBS if verb not in ("forward", "subsystem"))
+PLAIN_VERBS = tuple(verb for verb in VERBS if verb not in ("forward", "subsystem", "tunnel"))
 
 
 def some(values, least=1):

@@ -406,3 +406,33 @@ def test_a_forward_that_is_allowed_is_a_plain_name_or_address_and_no_known_ssh_s
         assert 1 <= port <= 65535 or host in ("localhost", "127.0.0.1")
         assert not decider().grant.inventory.is_ssh_place(host, port)
         assert host.isascii() and host.isprintable() and " " not in host
+
+
+def test_one_rule_that_forbids_what_nobody_can_replay_takes_it_from_all():
+    wide = rule('["shell", "exec", "forward-local", "agent", "x11", "streamlocal", "forward-remote"]')
+    strict = rule('["shell"]', "opaque = false", "strict")
+    assert "forward-local" in grant_of(wide).verbs
+    grant = grant_of(wide + strict)
+    assert grant.verbs == {"shell", "exec"} and grant.permits == frozenset()
+    verdict = forward(decider(wide + strict), "localhost", 8080)
+    assert not verdict.allowed and verdict.reason is PolicyReason.VERB_NOT_ALLOWED
+
+
+def test_ssh_passes_inside_a_channel_when_a_rule_that_gives_the_channel_says_so():
+    lists = 'forward = ["db9:22", "db8:1-100"]'
+    local = rule('["forward-local", "streamlocal"]', "allow_ssh = true", "local")
+    others = rule('["forward", "forward-remote"]', lists, "others") + rule(
+        '["forward"]', 'forward = ["db9:*"]\nallow_ssh = true', "third"
+    )
+    asked = decider(local + others)
+    assert forward(asked, "localhost", 8080).allow_ssh
+    assert not forward(asked, "db8", 22).allow_ssh
+    assert forward(asked, "db8", 22).allowed
+    assert not forward(asked, "db9", 22).allow_ssh  # a star leaves port 22 out
+    assert not forward(asked, "web2", 22).allowed
+    socket = ask_open(asked, "direct-streamlocal@openssh.com", DirectStreamlocal("/run/x").encode())
+    assert socket.allow_ssh
+    asked.global_request(CLIENT, "tcpip-forward", TcpipForward("localhost", 8022).encode())
+    remote = TcpipOpen("localhost", 8022, "127.0.0.1", 5).encode()
+    verdict = ask_open(asked, "forwarded-tcpip", remote, TARGET)
+    assert verdict.allowed and not verdict.allow_ssh

@@ -110,3 +110,16 @@ def test_a_rule_that_limits_or_gives_more_does_add_something():
 def test_a_very_long_policy_is_not_compared_pair_by_pair():
     text = "".join(rule('["shell"]', name=f"r{n}") for n in range(COMPARED_MAX + 1))
     assert findings(text) == []
+
+
+def test_review_looks_at_tunnels():
+    tunnels = '[[rule]]\nname = "t"\ngroups = ["g"]\nverbs = ["tunnel"]\ntunnel = ["db1.internal:5432"]\n'
+    assert findings(tunnels) == []
+    ssh = tunnels + "allow_ssh = true\n"
+    assert findings(ssh) == [("allow_ssh", False, "lets SSH through that nobody records")]
+    twice = tunnels + tunnels.replace('"t"', '"again"')
+    assert [(key, text[:12]) for key, _, text in findings(twice)] == [("name", "adds nothing")]
+    limited = tunnels + tunnels.replace('"t"', '"again"') + "tunnel_bytes = 5\n"
+    assert [text[:24] for _, _, text in findings(limited)] == ['adds nothing: rule "agai']
+    no_stream = rule('["shell"]', "allow_ssh = true")
+    assert ("allow_ssh", False, "has no effect without a tunnel or forward") in findings(no_stream)

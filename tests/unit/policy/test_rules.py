@@ -65,7 +65,8 @@ def test_each_fault_names_its_key(changes, key, problem):
 def test_a_rule_needs_people_machines_accounts_and_verbs():
     assert "nobody would match" in fault({}, drop=("groups",)).problem
     assert "no target would match" in fault({}, drop=("targets",)).problem
-    for key in ("name", "logins", "verbs"):
+    assert fault({}, drop=("logins",)).problem.startswith("needs logins")
+    for key in ("name", "verbs"):
         assert fault({}, drop=(key,)).problem == "is required"
 
 
@@ -89,7 +90,7 @@ name = "b"
     assert lines[0].startswith("policy.toml:8: rule[1].logins[2]: ")
     assert lines[1].startswith("policy.toml:10: rule[1].verbs[2]: 'sftpp' is not a verb")
     assert lines[1].endswith(f"(allowed: {', '.join(VERBS)})")
-    assert lines[2].startswith("policy.toml:11: rule[2].logins: is required")
+    assert lines[2].startswith("policy.toml:11: rule[2].verbs: is required")
 
 
 def test_two_rules_of_one_name_are_refused():

@@ -1,0 +1,165 @@
+"""The permission to connect from the gateway to a place that is no SSH target, in two steps (L1, pure).
+
+`authorise_tunnel` judges the destination as text, before any name is resolved, and gives a `TunnelGrant`. Its
+`route` judges one address that came of the resolution and gives the `TunnelRoute` that is connected to. Only this
+module can make either. Invariants: an address is connected to when a rule covers the name, or covers the address
+and says that names may match by address; the SSH server of a target is never a tunnel, whatever name led to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass
+from typing import Final, TypeVar, final
+
+from bastion.auth.identity import Identity
+from bastion.errors import PolicyReason, Refused, UpstreamReason
+from bastion.policy.addresses import Network, Own, barred, literal_network
+from bastion.policy.grant import check_credential, matching_rules, tunnel_rules
+from bastion.policy.patterns import address_of, canonical
+from bastion.policy.rules import Policy, Rule
+from bastion.policy.targets import Inventory, Target
+
+Number = TypeVar("Number", int, float)
+_MAKER: Final = object()
+_NOT_PERMITTED = "your key or certificate does not permit tunnels there"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TunnelRoute:
+    """One address that may be connected to. `bytes_max` both ways together; None = no limit."""
+
+    maker: InitVar[object]
+    address: str
+    port: int
+    rules: tuple[str, ...]
+    allow_ssh: bool
+    bytes_max: int | None
+
+    def __post_init__(self, maker: object) -> None:
+        if maker is not _MAKER:
+            raise TypeError("only a TunnelGrant makes a TunnelRoute")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TunnelGrant:
+    """May `identity_name` tunnel to `host:port`? As text yes, or perhaps by address: `route` says.
+
+    `host` is canonical. `target` is set for a gateway of the inventory, which records itself. `ends_at` in seconds
+    since the epoch, None = never.
+    """
+
+    maker: InitVar[object]
+    identity_name: str
+    host: str
+    port: int
+    target: Target | None
+    by_text: tuple[Rule, ...]
+    by_address: tuple[Rule, ...]
+    ends_at: float | None
+    inventory: Inventory
+
+    def __post_init__(self, maker: object) -> None:
+        if maker is not _MAKER:
+            raise TypeError("only bastion.policy.authorise_tunnel makes a TunnelGrant")
+
+    def route(self, address: str, own: Own) -> TunnelRoute:
+        """The way to one address of `host`. Raises Refused(ADDRESS_REFUSED, NESTED_SSH or DESTINATION_NOT_ALLOWED)."""
+        rules = self.by_text + tuple(
+            rule
+            for rule in self.by_address
+            if rule not in self.by_text and any(place.covers(address, self.port) for place in rule.tunnel)
+        )
+        if not rules:
+            raise Refused(PolicyReason.DESTINATION_NOT_ALLOWED, "no rule covers the address of that name")
+        why = barred(address, self.port, own, self._written_down(rules, address))
+        if why is not None:
+            raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{self.host} is {address}, {why}")
+        if any(target is not self.target for target in self.inventory.at(address, self.port)):
+            raise Refused(PolicyReason.NESTED_SSH, "that is the SSH server of a target")
+        gateway = self.target is not None
+        return TunnelRoute(
+            _MAKER,
+            address=address,
+            port=self.port,
+            rules=tuple(rule.name for rule in rules),
+            allow_ssh=gateway or any(rule.allow_ssh for rule in rules),
+            bytes_max=None if gateway else min(_set(rule.tunnel_bytes for rule in rules), default=None),
+        )
+
+    def _written_down(self, rules: Iterable[Rule], address: str) -> tuple[Network, ...]:
+        """What is somebody's explicit word: an entry that is this very address, and what a target allows."""
+        if self.target is not None:
+            return (*literal_network(self.target.host), *self.target.allow_addresses)
+        places = (place for rule in rules for place in rule.tunnel if place.covers(address, self.port))
+        return tuple(place.network for place in places if place.network is not None and place.is_one_address)
+
+
+def authorise_tunnel(
+    policy: Policy,
+    inventory: Inventory,
+    identity: Identity,
+    host: str,
+    port: int,
+    source: str,
+    now: float,
+    target: Target | None = None,
+) -> TunnelGrant:
+    """Decide whether `identity`, coming from `source`, may tunnel to `host:port`, both as the client wrote them.
+
+    `target`: the gateway (`kind = "gateway"`) that it is. Raises `Refused` with a `PolicyReason`.
+    """
+    check_credential(policy, identity, source, now)
+    place = canonical(host)
+    if place is None or not 1 <= port <= 65535:
+        raise Refused(PolicyReason.BAD_DESTINATION, "that is no host name or address, or no port")
+    if any(found is not target for found in inventory.at(place, port)):
+        raise Refused(PolicyReason.NESTED_SSH, "that is the SSH server of a target")
+    by_address: tuple[Rule, ...] = ()
+    if target is not None:
+        by_text = tuple(matching_rules(policy, identity, target, source))
+    else:
+        mine = tunnel_rules(policy, identity, source)
+        by_text = tuple(rule for rule in mine if any(one.covers(place, port) for one in rule.tunnel))
+        if address_of(place) is None:
+            by_address = tuple(rule for rule in mine if rule.tunnel_by_address and _has_networks(rule, port))
+    if not by_text and not by_address:
+        raise Refused(PolicyReason.DESTINATION_NOT_ALLOWED, "no rule covers that destination")
+    if not identity.restrictions.allows_open(place, port):
+        raise Refused(PolicyReason.CERT_RESTRICTION, _NOT_PERMITTED)
+    return TunnelGrant(
+        _MAKER,
+        identity_name=identity.name,
+        host=place if target is None else target.host,
+        port=port,
+        target=target,
+        by_text=by_text,
+        by_address=by_address,
+        ends_at=_ends_at(policy, by_text + by_address, identity, now),
+        inventory=inventory,
+    )
+
+
+def _has_networks(rule: Rule, port: int) -> bool:
+    """Could some address with this port be in one of the rule's networks?"""
+    return any(
+        place.network is not None and place.covers(str(place.network.network_address), port)
+        for place in rule.tunnel
+    )
+
+
+def _ends_at(policy: Policy, rules: tuple[Rule, ...], identity: Identity, now: float) -> float | None:
+    lengths = (rule.max_duration if rule.tunnel_duration is None else rule.tunnel_duration for rule in rules)
+    longest = min(_set(lengths), default=policy.defaults.max_duration)
+    ends = [] if longest is None else [now + longest]
+    expiry = identity.restrictions.valid_before
+    if expiry is not None and any(rule.certificate_expiry for rule in rules):
+        ends.append(float(expiry))
+    return min(ends, default=None)
+
+
+def _set(values: Iterable[Number | None]) -> list[Number]:
+    """Those that somebody has set."""
+    return [value for value in values if value is not None]
