@@ -33,7 +33,10 @@ from bastion.ssh.settings import HostKey, TransportSettings
 from bastion.wire.kexinit import COMPAT, FRONT, TARGET
 from bastion.wire.keys import PrivateKey
 
-VERSION_LINE = f"SSH-2.0-Bastion_{__version__}"
+# OpenSSH sends eow@openssh.com and no-more-sessions@openssh.com only to a peer whose software is "OpenSSH*"
+# (compat.c, SSH_NEW_OPENSSH), and both ends of a session may be OpenSSH. Without eow@ a client whose reader has
+# gone (`ssh web1 yes | head -1`) reads and drops output for ever.
+VERSION_LINE = f"SSH-2.0-OpenSSH_Bastion_{__version__}"
 
 
 def build_services(
