@@ -181,3 +181,29 @@ def test_ldap_in_clear_is_doubtful_and_its_secret_is_read(site):
     site.write("secret", "hidden\n", 0o600)
     assert any("in clear" in line for line in warnings(site))
     assert "hidden" not in repr(inspect(site.config))
+
+
+def test_legacy_algorithms_of_a_target_are_doubtful(site):
+    site.write("targets.toml", '[targets.web1]\nhost = "web1"\nlegacy = ["3des-cbc", "ssh-rsa"]\n')
+    assert [line for line in warnings(site) if "legacy" in line] == [
+        "targets.toml:3: targets.web1.legacy: weak algorithms are offered to this target: 3des-cbc, ssh-rsa "
+        "(allowed: upgrade it, and take out what it no longer needs)"
+    ]
+
+
+def test_passwords_of_targets_are_looked_at_and_not_told(site):
+    site.write("secret", "hunter-two\n")
+    text = '[targets.web1]\nhost = "web1"\npassword = { file = "secret" }\n'
+    site.write("targets.toml", text)
+    (site.folder / "secret").chmod(0o644)
+    found = only_error(site)
+    assert (
+        found.startswith("targets.toml:3: targets.web1.password: ") and "lets others in (mode 0644)" in found
+    )
+    assert "chmod 600" in found and "hunter-two" not in found
+    (site.folder / "secret").chmod(0o600)
+    assert errors(site) == []
+    site.write("targets.toml", text.replace('file = "secret"', 'command = ["/nowhere/pass"]'))
+    assert "the password's command does not exist" in only_error(site)
+    site.write("targets.toml", text.replace('file = "secret"', "ask = true"))
+    assert errors(site) == []
