@@ -48,19 +48,19 @@ class StdioMark:
 STDIO_MARKS: Final = (
     # -J and -W: "fake addr/port to appease peers that validate it", because a pipe has no address.
     StdioMark(b"SSH-2.0-OpenSSH_", "127.0.0.1", 65535),
-    # dbclient -J and -B; a listening socket's peer cannot have port 22 without being root.
-    StdioMark(b"SSH-2.0-dropbear", "127.0.0.1", 22),
 )
-"""Clients that tell stdio forwarding from a forwarded socket. PuTTY says 0.0.0.0 port 0 for both, asyncssh and
-paramiko say whatever their caller does: they prove the identity again, which a key does without a word."""
+"""Clients that tell stdio forwarding from a forwarded socket. Measured for others: dbclient -B and -J say 127.0.0.1
+port 22, which wherever low ports are free to all (containers, macOS) a local process can have too; PuTTY says
+0.0.0.0 port 0 for both; asyncssh and paramiko say whatever their caller does. They prove the identity again, which
+a key does without a word."""
 
 
 def is_own_stdio(version: bytes, place: TcpipOpen, peer_number: int, first: bool) -> bool:
     """True when nobody but the engineer's own client can be behind the channel.
 
     The mark alone does not say so: a local process that connects to an `-L` port from 127.0.0.1 port 65535 looks
-    the same. OpenSSH and dropbear number channels from 0, lowest free first, and a listening socket takes a
-    number too: the `first` channel of a connection that has number 0 stands beside no listener.
+    the same. OpenSSH numbers channels from 0, lowest free first, and a listening socket takes a number too: the
+    `first` channel of a connection that has number 0 stands beside no listener.
     """
     if not first or peer_number != 0:
         return False
