@@ -7,6 +7,7 @@ be listed, played and exported.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import threading
@@ -30,6 +31,7 @@ ROUNDS = 20
 COUNT = "i=0; while :; do i=$((i+1)); echo line $i; [ $((i%7)) = 0 ] && echo error $i >&2; done"
 SLOWLY = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.005; done"
 SHELL = b"stty -echo; echo; " + COUNT.encode() + b"\n"
+STREAMS = ("stdout", "stderr")
 LONGEST = 0.5  # seconds from the first output to the kill, at random
 
 
@@ -63,10 +65,11 @@ def die(world: World, kinds: tuple[str, ...], wait: float) -> list[Client]:
     return clients
 
 
-def export(world: World, session: str, *options: str) -> tuple[int, bytes, str]:
-    """`bastion export` in this process: (exit code, output, errors)."""
-    result = CliRunner().invoke(cli, ["export", session, "--recordings", str(world.recordings), *options])
-    return result.exit_code, result.stdout_bytes, result.stderr
+def call(world: World, *arguments: str) -> bytes:
+    """A command on the recordings, in this process: twenty rounds of starting Python would take long."""
+    result = CliRunner().invoke(cli, [*arguments, "--recordings", str(world.recordings)])
+    assert result.exit_code == 0, result.stderr
+    return result.stdout_bytes
 
 
 def count_in_sequence(seen: bytes, word: bytes = b"line", step: int = 1) -> int:
@@ -91,16 +94,16 @@ def test_nothing_that_was_seen_is_lost(world: World) -> None:
     for number in range(ROUNDS):
         kinds = ("command", "terminal") if number % 2 else ("command", "slowly")
         clients = die(world, kinds, dice.uniform(0.0, LONGEST))
-        listed = {one["session_id"]: one for one in world.sessions() if one["session_id"] not in known}
+        found = json.loads(call(world, "sessions", "--json"))
+        listed = {one["session_id"]: one for one in found if one["session_id"] not in known}
         known |= listed.keys()
         assert len(listed) == len(clients)
         assert {one["state"] for one in listed.values()} == {"truncated"}, f"round {number}"
         assert {one["identity"] for one in listed.values()} == {"alice"}
         recorded = {}
         for session in listed:
-            code, data, told = export(world, session, "--format", "raw")
-            assert code == 0, told
-            recorded[session] = data, export(world, session, "--format", "raw", "--stream", "stderr")[1]
+            streams = (call(world, "export", session, "--format", "raw", "--stream", one) for one in STREAMS)
+            recorded[session] = tuple(streams)
         for client in clients:
             printed, complaints = client.out, client.err
             count_in_sequence(printed)

@@ -382,11 +382,11 @@ group_base = "{GROUPS}"
 
         return str(poll(ended, timeout, "no session ended"))
 
-    def recorded(self, session: str, stream: str = "stdout", channel: int = 1) -> bytes:
-        """The exact bytes of one stream of a recording."""
+    def recorded(self, session: str, stream: str = "stdout", channel: int = 1, *more: str) -> bytes:
+        """The exact bytes of one stream of a recording. `more`: options of `bastion export`."""
         done = self.bastion(
             "export", session, "--recordings", str(self.recordings), "--format", "raw",
-            "--channel", str(channel), "--stream", stream,
+            "--channel", str(channel), "--stream", stream, *more,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
