@@ -23,9 +23,6 @@ from tests.support.world import World
 CIPHERS = {"default": "", "gcm": "Ciphers aes256-gcm@openssh.com"}
 """The client's settings for both hops: OpenSSH's own list, and AES-GCM."""
 
-NO_START_UP_FILES = "SetEnv HOME=/nonexistent"
-"""What root's shell does at its start on this machine is no part of a login's figures."""
-
 CLIENT = """
 Host *
   IdentityFile {key}
@@ -208,9 +205,7 @@ class Arena:
         self._keystrokes = "ObscureKeystrokeTiming no" if _obscures(folder) else ""
 
     def _world(self, mode: str) -> World:
-        world = World(
-            recording=MODES[mode], limits="startups_per_source = 1000", sshd_options=(NO_START_UP_FILES,)
-        )
+        world = World(recording=MODES[mode], limits="startups_per_source = 1000")
         self._worlds.append(world)
         return world
 
