@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
-from bastion.wire.kexinit import LEGACY_NAMES
+from bastion.ssh.connected import mismatch_text
+from bastion.ssh.settings import TransportSettings
+from bastion.wire.data import byte, string
+from bastion.wire.kexinit import LEGACY_NAMES, TARGET, Algorithms
+from tests.interop.transport_peers import Client
+from tests.support.appliances import Dropbear, dropbear_missing
 from tests.support.net import LOOPBACK
+from tests.support.reactor import run
 from tests.support.sshd import Sshd, make_key, sshd_missing
 from tests.support.world import World, refusal
 
@@ -188,3 +195,59 @@ def test_target_test_and_scan_and_check_tell_of_it(world: World) -> None:
     done = world.bastion("check", *config)
     assert done.returncode == 0
     assert b"targets.everything-listed.legacy: weak algorithms are offered to this target: " in done.stderr
+
+
+# dropbear 2022.83 has dropped CBC and gex, and has group14-sha1, hmac-sha1 and ssh-rsa still.
+@pytest.mark.skipif(bool(dropbear_missing()), reason=dropbear_missing() or "available")
+@pytest.mark.parametrize("name", ["diffie-hellman-group14-sha1", "ssh-rsa", "hmac-sha1", "all of them"])
+def test_dropbear_agrees_on_each_one_alone(dropbear: Dropbear, name: str) -> None:
+    alone = {
+        "diffie-hellman-group14-sha1": replace(TARGET, kex=("diffie-hellman-group14-sha1",)),
+        "ssh-rsa": replace(TARGET, host_keys=("ssh-rsa",)),
+        "hmac-sha1": replace(TARGET, ciphers=("aes128-ctr",), macs=("hmac-sha1",)),
+        "all of them": Algorithms(
+            ("diffie-hellman-group14-sha1",), ("ssh-rsa",), ("aes256-ctr",), ("hmac-sha1",)
+        ),
+    }[name]
+    clients: list[Client] = []
+
+    def begin() -> Any:
+        clients.append(Client(dropbear.port, TransportSettings(alone)))
+        return clients[0].ready
+
+    run(begin)
+    transport = clients[0].transport
+    assert transport.agreed is not None
+    assert set(transport.agreed.legacy) == (set(alone.legacy) if name == "all of them" else {name})
+
+    def ask() -> Any:
+        transport.send_payload(byte(5) + string(b"ssh-userauth"))
+        return clients[0].expect(6)
+
+    run(ask)  # both directions carry messages under the new keys
+    run(clients[0].stop)
+
+
+@pytest.mark.skipif(bool(dropbear_missing()), reason=dropbear_missing() or "available")
+@pytest.mark.parametrize("name", ["aes256-cbc", "3des-cbc"])
+def test_what_dropbear_has_dropped_is_told_with_no_false_hope(dropbear: Dropbear, name: str) -> None:
+    clients: list[Client] = []
+
+    def begin() -> Any:
+        clients.append(Client(dropbear.port, TransportSettings(replace(TARGET, ciphers=(name,)))))
+        return clients[0].ready
+
+    with pytest.raises(ConnectionError, match="no common cipher"):
+        run(begin)
+    text = mismatch_text(clients[0].transport.mismatches)
+    assert text.startswith(
+        "no common cipher: the target offers only chacha20-poly1305@openssh.com, aes128-ctr, "
+    )
+    assert text.endswith(", which is not supported here")
+
+
+@pytest.fixture(scope="module")
+def dropbear(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dropbear]:
+    peer = Dropbear(tmp_path_factory.mktemp("dropbear") / "rsa", "rsa").start()
+    yield peer
+    peer.stop()
