@@ -7,7 +7,7 @@ line in the operator's log. In memory for every packet; a sample on real sockets
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -76,10 +76,14 @@ class Noisy(Peer):
                 return payload
 
 
-def conversation(gateway: MemoryGateway, client: Noisy, meet: object) -> None:
-    """Login, a pty with a shell, a refused tunnel, key exchanges begun by all four, and the end."""
-    assert callable(meet)
-    gate.log_in(client)
+def conversation(
+    client: Noisy, meet: Callable[[], Noisy], rekey: Callable[[Noisy], None], user: bytes = gate.USER
+) -> None:
+    """Login, a pty with a shell, a refused tunnel, key exchanges begun by all four, and the end.
+
+    `meet` waits for the gateway at the target's door; `rekey` has the gateway begin a key exchange with a peer.
+    """
+    gate.log_in(client, user)
     target = meet()
     gate.let_in(target)
     client.read_until(52)
@@ -101,10 +105,8 @@ def conversation(gateway: MemoryGateway, client: Noisy, meet: object) -> None:
     target.exchange()
     target.send(gate.data(0, b"x" * 5000), b"\x5f" + uint32(0) + uint32(1) + string(b"oops"))
     client.read_until(95)
-    client.transport.rekey()
-    client.answer_exchange()
-    target.transport.rekey()
-    target.answer_exchange()
+    rekey(client)
+    rekey(target)
     client.send(b"\x5d" + uint32(7) + uint32(5000))
     tunnel = string(b"127.0.0.1") + uint32(80) + string(b"127.0.0.1") + uint32(1024)
     client.send(b"\x5a" + string(b"direct-tcpip") + uint32(1) + uint32(1 << 20) + uint32(32768) + tunnel)
@@ -117,6 +119,11 @@ def conversation(gateway: MemoryGateway, client: Noisy, meet: object) -> None:
     client.send(b"\x61" + uint32(7))
     target.read_until(97)
     client.send(GOODBYE)
+
+
+def rekey_in_memory(peer: Noisy) -> None:
+    peer.transport.rekey()
+    peer.answer_exchange()
 
 
 class Play:
@@ -149,7 +156,7 @@ class Play:
     def run(self) -> bool:
         """True when it came to its end unbroken."""
         try:
-            conversation(self.gateway, self.client, self._meet)
+            conversation(self.client, self._meet, rekey_in_memory)
         except Broken:
             return False
         finally:

@@ -296,7 +296,9 @@ def test_all_256_numbers(gateway: MemoryGateway, state: str) -> None:
     wrong = {}
     with logged_failures() as failures:
         for number in range(256):
-            expected = "taken" if number in taken else "unimplemented" if number in unimplemented else "refused"
+            expected = (
+                "taken" if number in taken else "unimplemented" if number in unimplemented else "refused"
+            )
             if number == 1:
                 expected = "left"
             found = outcome(gateway, state, number)
