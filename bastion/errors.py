@@ -103,6 +103,7 @@ class PolicyReason(StrEnum):
     VERB_NOT_ALLOWED = "verb_not_allowed"
     ENV_NOT_ALLOWED = "env_not_allowed"
     DESTINATION_NOT_ALLOWED = "destination_not_allowed"
+    PATH_NOT_ALLOWED = "path_not_allowed"
     NESTED_SSH = "nested_ssh"
     UNKNOWN_CHANNEL_TYPE = "unknown_channel_type"
     UNKNOWN_REQUEST = "unknown_request"
@@ -180,6 +181,18 @@ class EndReason(StrEnum):
     KILLED = "killed"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
+
+
+class TunnelReason(StrEnum):
+    """Why a tunnel ended: metric label and audit word."""
+
+    CLIENT_CLOSED = "client_closed"
+    FAR_CLOSED = "far_closed"
+    BYTES = "bytes"
+    DURATION = "duration"
+    GRANT_ENDED = "grant_ended"
+    NESTED_SSH = "nested_ssh"
+    SHUTDOWN = "shutdown"
 
 
 Reason = AuthReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason

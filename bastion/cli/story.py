@@ -68,6 +68,8 @@ def _refused(event: Event) -> str:
     what = event.get("what", "connection")
     if what == "channel":
         return f"a channel {event.get('kind', '?')}{_place(event)} was refused{_because(event)}"
+    if what == "stream":
+        return f"channel {event.get('channel', '?')} was closed{_because(event)}"
     if what == "request":
         channel = _of(event, "channel", " on channel ")
         return f"the request {event.get('name', '?')}{channel} was refused{_because(event)}"
@@ -103,6 +105,15 @@ def _bytes(event: Event) -> str:
     return f"{event.get('bytes_in', 0)} bytes to the target and {event.get('bytes_out', 0)} back"
 
 
+def _tunnel(event: Event) -> str:
+    return f"{event.get('user', '?')}'s tunnel{_place(event)}{_of(event, 'address', ' at ')}"
+
+
+def _tunnel_closed(event: Event) -> str:
+    moved = f"{event.get('bytes_in', 0)} bytes there and {event.get('bytes_out', 0)} back"
+    return f"{_tunnel(event)} ended{_because(event)}; {moved}{_of(event, 'seconds', ' in ', ' s')}"
+
+
 SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     "auth": _auth,
     "authorise": _authorise,
@@ -118,6 +129,15 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     "request": lambda e: (
         f"channel {e.get('channel', '?')}: {e.get('name', '?')}{_of(e, 'rule', ', by rule ')}"
     ),
+    "session_opaque": lambda e: (
+        f"from channel {e.get('channel', '?')} on, {e.get('kind', '?')}, the session carries what nobody can replay"
+    ),
+    "stream_ssh": lambda e: (
+        f"SSH passes inside channel {e.get('channel', '?')}{_of(e, 'rule', ', by rule ')}"
+    ),
+    "tunnel_opened": lambda e: f"{_tunnel(e)} was opened{_of(e, 'rules', ', by rule ')}",
+    "tunnel_ssh": lambda e: f"SSH passes inside {_tunnel(e)}{_of(e, 'rules', ', by rule ')}",
+    "tunnel_closed": _tunnel_closed,
     "recorder_failed": lambda e: f"the recording failed, so the session was ended{_because(e)}",
     "gateway_started": lambda e: f"the gateway started{_of(e, 'version', ', version ')}",
     "gateway_stopped": lambda e: f"the gateway stopped{_of(e, 'signal', ' on ')}",
@@ -163,6 +183,10 @@ ADVICE: Final[dict[str, str]] = {
     "verb_not_allowed": WHY,
     "env_not_allowed": WHY,
     "destination_not_allowed": WHY,
+    "address_refused": "the name leads to the gateway itself or to an address that is never dialled: correct the name, "
+    "or allow it with the target's `allow_addresses` or as one address in the rule's `tunnel`",
+    "nested_ssh": "SSH inside a forward or tunnel would be a session that nobody records: go through the gateway "
+    "with `ssh -J`, or let a rule say `allow_ssh = true`",
     "cert_restriction": "the engineer's own certificate does not permit it: ask for one with that extension",
     "bad_password": "the directory says that the password is wrong",
     "unknown_user": "the directory has no such account: its name stands in front of the first `+`",

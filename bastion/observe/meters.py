@@ -18,7 +18,15 @@ from enum import StrEnum
 from itertools import product
 from typing import Final
 
-from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, RecorderReason, UpstreamReason
+from bastion.errors import (
+    AuthReason,
+    EndReason,
+    LimitReason,
+    PolicyReason,
+    RecorderReason,
+    TunnelReason,
+    UpstreamReason,
+)
 from bastion.wire.kexinit import LEGACY_NAMES
 
 PREFIX: Final = "bastion_"
@@ -110,6 +118,7 @@ CHANNEL_KINDS: Final = (
     "x11",
     "agent",
     "streamlocal",
+    "tunnel",
     OTHER,
 )
 DIRECTIONS: Final = ("to_target", "to_client")
@@ -224,6 +233,14 @@ UPSTREAM_LEGACY: Final = _counter(
     "upstream_legacy_total",
     "Legs to targets that use a legacy algorithm, by its name.",
     Label("algorithm", LEGACY_NAMES),
+)
+TUNNEL_DIALS: Final = _counter(
+    "tunnel_dials_total",
+    "Attempts to reach the far side of a tunnel that policy allowed.",
+    _reasons("reason", UpstreamReason),
+)
+TUNNELS_ENDED: Final = _counter(
+    "tunnels_ended_total", "Tunnels ended, by what ended them.", _reasons("reason", TunnelReason)
 )
 HOST_KEY_CHECKS: Final = _counter(
     "host_key_checks_total", "Verifications of a target's host key.", Label("outcome", HOST_KEY_OUTCOMES)
