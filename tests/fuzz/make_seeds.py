@@ -189,6 +189,48 @@ def seeds_relay() -> Seeds:
     yield "opens", b"".join(bytes([0, len(SESSION[0])]) + SESSION[0] for _ in range(6))
 
 
+SFTP = {
+    "open": b"\x03" + uint32(1) + string(b"/srv/a.txt") + uint32(1) + uint32(0),
+    "create": b"\x03" + uint32(2) + string(b"/srv/in/b") + uint32(26) + uint32(4) + uint32(0o644),
+    "close": b"\x04" + uint32(3) + string(b"h0"),
+    "read": b"\x05" + uint32(4) + string(b"h0") + uint64(0) + uint32(32768),
+    "write": b"\x06" + uint32(5) + string(b"h0") + uint64(0) + string(b"hello"),
+    "setstat": b"\x09" + uint32(6) + string(b"/srv/in/b") + uint32(8) + uint32(1) + uint32(2),
+    "opendir": b"\x0b" + uint32(7) + string(b"/srv"),
+    "remove": b"\x0d" + uint32(8) + string(b"/etc/passwd"),
+    "realpath": b"\x10" + uint32(9) + string(b"."),
+    "rename": b"\x12" + uint32(10) + string(b"/srv/in/b") + string(b"/srv/in/c"),
+    "posix-rename": b"\xc8"
+    + uint32(11)
+    + string(b"posix-rename@openssh.com")
+    + string(b"/a")
+    + string(b"/b"),
+    "unknown": b"\xc8" + uint32(12) + string(b"x@example.com") + b"rest",
+    "name": b"\x68" + uint32(9) + uint32(1) + string(b"/root") + string(b"/root") + uint32(0),
+}
+
+
+def seeds_sftp() -> Seeds:
+    yield from SFTP.items()
+
+
+def seeds_relay_sftp() -> Seeds:
+    version = b"\x01" + uint32(3), b"\x02" + uint32(3)
+    answers = {
+        "open": b"\x66" + uint32(1) + string(b"h0"),
+        "read": b"\x67" + uint32(4) + string(b"hello"),
+        "close": b"\x65" + uint32(3) + uint32(0) + string(b"") * 2,
+        "realpath": SFTP["name"],
+    }
+    steps = [(0, version[0]), (128, version[1])]
+    for name in ("realpath", "open", "read", "close"):
+        steps += [(0, SFTP[name]), (128, answers[name])]
+    steps += [(0, SFTP[name]) for name in ("remove", "rename", "posix-rename", "unknown")]
+    script = b"".join(bytes([side, len(packet) + 4]) + uint32(len(packet)) + packet for side, packet in steps)
+    yield "free", b"\0" + script
+    yield "controlled", b"\1" + script
+
+
 def seeds_userauth_service() -> Seeds:
     service = string(b"ssh-userauth")
     login = string(b"alice") + string(b"ssh-connection")

@@ -34,6 +34,12 @@ from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
 from bastion.wire.packets import PacketReader
 from tests.hostile.rawssh import PipeEnd
 
+try:
+    from bastion.policy import sftp as sftp_policy
+    from bastion.wire import sftp as sftp_codec
+except ImportError:  # not built yet
+    sftp_policy = sftp_codec = None  # type: ignore[assignment]
+
 NOW = 1_800_000_000.0
 KEY = PrivateKey.from_bytes(
     b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
@@ -289,6 +295,57 @@ def relay(data: bytes) -> None:
     tested.finish()
 
 
+def sftp_rights() -> Any:
+    """Rights over some paths; None while there is no such policy."""
+    if sftp_policy is None:
+        return None
+    patterns = {
+        "list": ("/srv/**",),
+        "download": ("/srv/*.txt", "~/**"),
+        "upload": ("/srv/in/**",),
+        "modify": ("/srv/in/**",),
+    }
+    table = {verb: tuple(map(sftp_policy.parse_pattern, texts)) for verb, texts in patterns.items()}
+    return sftp_policy.SftpRights("fuzz", table)
+
+
+def relay_sftp(data: bytes) -> None:
+    """What both sides say on an sftp channel, in messages of `side|size, bytes`, free (even) or under rights."""
+    if not data:
+        return
+    anything = Anything()
+    anything.sftp = sftp_rights() if data[0] & 1 else None
+    tested, out = Relay(anything, anything, RelayLimits()), Actions()
+    tested.receive(Side.CLIENT, b"\x5a\0\0\0\x07session" + bytes(5) + b"\x20\0\0\0\0\x80\0", out)
+    tested.receive(Side.TARGET, b"\x5b" + bytes(9) + b"\x20\0\0\0\0\x80\0", out)
+    tested.receive(Side.CLIENT, b"\x62" + bytes(7) + b"\x09subsystem\x01\0\0\0\x04sftp", out)
+    tested.receive(Side.TARGET, b"\x63" + bytes(4), out)
+    at = 1
+    while at + 2 <= len(data):
+        side, piece = Side(data[at] >> 7), data[at + 2 : at + 2 + data[at + 1]]
+        at += 2 + data[at + 1]
+        try:
+            tested.receive(side, b"\x5e" + bytes(4) + len(piece).to_bytes(4, "big") + piece, out)
+        except LegError as error:
+            assert error.side is side
+            break
+        for sent in (*out.to_client, *out.to_target):
+            messages.parse_message(sent)
+        out.clear()
+    tested.finish()
+
+
+def sftp(data: bytes) -> None:
+    """One sftp request, and the answer to a realpath."""
+    if sftp_codec is None:
+        return
+    for parse in (sftp_codec.parse_request, sftp_codec.parse_first_name):
+        try:
+            repr(parse(data))
+        except ProtocolError:
+            pass
+
+
 class Judge:
     """An authenticator that says yes to one key and one password, and counts what was proved."""
 
@@ -401,6 +458,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "destination": destination,
     "recordings": recordings,
     "relay": relay,
+    "relay_sftp": relay_sftp,
+    "sftp": sftp,
     "userauth_service": userauth_service,
     "transport": transport,
 }
