@@ -216,6 +216,9 @@ class Recording:
         SIZE, "Bytes per channel and direction that are recorded at any speed.", default=64 << 20
     )
     bulk_rate: int = option(SIZE, "Bytes per second recorded beyond that.", default=1 << 20)
+    sftp_hash: bool = option(
+        BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
+    )
     disk_floor: int = option(SIZE, "With less free space than this no session begins.", default=1 << 30)
     fsync_interval: float = option(
         duration(0.05, 60), "Longest time after which data is on disk even through a power loss.", default=1.0
@@ -243,6 +246,10 @@ class Audit:
     )
     required: bool = option(
         BOOLEAN, "Refuse and end sessions when a line cannot be written, instead of only counting it.",
+        default=False,
+    )  # fmt: skip
+    detail: bool = option(
+        BOOLEAN, "Write the paths of sftp operations into the log too, not only into the recording.",
         default=False,
     )  # fmt: skip
 

@@ -249,6 +249,7 @@ class GrantDecider:
 
     def __init__(self, grant: Grant, clock: Clock | None = None) -> None:
         self.grant = grant
+        self.sftp = grant.sftp
         self._clock = clock
         self._forwards: set[tuple[str, int]] = set()
         self._sockets: set[str] = set()

@@ -18,6 +18,7 @@ from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import PolicyReason, Refused
 from bastion.policy.rules import OPAQUE_VERBS, TUNNEL, VERBS, Policy, Rule
+from bastion.policy.sftp import SftpRights
 from bastion.policy.targets import Inventory, Target
 from bastion.wire.key_options import (
     PERMIT_AGENT_FORWARDING,
@@ -109,6 +110,16 @@ class Grant:
     def env(self) -> tuple[str, ...]:
         """Patterns of the variables that may be sent; empty without the verb."""
         return _once(pattern for rule in self.matched if "env" in rule.verbs for pattern in rule.env)
+
+    @property
+    def sftp(self) -> SftpRights | None:
+        """What the verb sftp gives; None is everything, as soon as one rule says so."""
+        return SftpRights.of((rule.name, rule.sftp) for rule in self.matched if "sftp" in rule.verbs)
+
+    @property
+    def sftp_content(self) -> bool:
+        """Whether the content of files is recorded: one rule that wants it is enough."""
+        return self.target.sftp_content or any(rule.sftp_content for rule in self.matched)
 
     @property
     def force_command(self) -> str | None:

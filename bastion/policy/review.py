@@ -14,6 +14,8 @@ from bastion.policy.patterns import is_glob, matches_any
 from bastion.policy.rules import EVERYBODY, OWN_NAME, STREAM_VERBS, TUNNEL, Policy, Rule
 from bastion.policy.targets import Inventory, Target
 
+# Verbs beside which a restriction of sftp means nothing.
+_ROUND_SFTP = ("shell", "exec")
 # Patterns of `env` that let everything through.
 _WIDE_ENV = ("*", "?*")
 # Every rule is compared with every other: a second of work at this number.
@@ -37,6 +39,7 @@ def review(policy: Policy, inventory: Inventory) -> tuple[Finding, ...]:
     for index, rule in enumerate(policy.rules):
         found.extend(_targets(rule, inventory))
         found.extend(_verbs(rule))
+        found.extend(_void_sftp(index, policy, inventory))
         if len(policy.rules) <= COMPARED_MAX:
             found.extend(_redundancy(index, policy, inventory))
     return tuple(found)
@@ -87,8 +90,36 @@ def _verbs(rule: Rule) -> Iterator[Finding]:
         void = STREAM_VERBS.isdisjoint(rule.verbs)
         text = "has no effect without a tunnel or forward" if void else "lets SSH through that nobody records"
         yield Finding(rule, "allow_ssh", False, text)
+    if rule.sftp and (wider := [verb for verb in _ROUND_SFTP if verb in rule.verbs]):
+        text = f"is void: {' and '.join(wider)} can read and write every file that the account can"
+        yield Finding(rule, "sftp", False, text)
     if EVERYBODY in rule.groups or EVERYBODY in rule.users:
         yield Finding(rule, "groups" if EVERYBODY in rule.groups else "users", False, "is for everybody")
+
+
+def _void_sftp(index: int, policy: Policy, inventory: Inventory) -> Iterator[Finding]:
+    """Another rule gives the same people on the same accounts what makes the paths of this one void."""
+    rule = policy.rules[index]
+    if not rule.sftp or set(_ROUND_SFTP) & set(rule.verbs):
+        return
+    for other in policy.rules:
+        wider = [verb for verb in _ROUND_SFTP if verb in other.verbs]
+        if "sftp" in other.verbs and not other.sftp:
+            wider.append("sftp without paths")
+        if other is not rule and wider and _meet(rule, other, inventory):
+            text = f'is void for whoever rule "{other.name}" ({other.origin}) gives {" and ".join(wider)}'
+            yield Finding(rule, "sftp", False, text)
+            return
+
+
+def _meet(one: Rule, other: Rule, inventory: Inventory) -> bool:
+    """Both rules can match the same person on the same account of a target."""
+    people = EVERYBODY in (*one.groups, *one.users, *other.groups, *other.users) or (
+        set(one.groups) & set(other.groups) or set(one.users) & set(other.users)
+    )
+    logins = set(one.logins) & set(other.logins)
+    targets = any(one.matches_target(target) and other.matches_target(target) for target in inventory)
+    return bool(people and logins and targets)
 
 
 def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
@@ -101,9 +132,11 @@ def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
     people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
     limits = (narrow.idle, narrow.max_duration, narrow.tunnel_bytes, narrow.tunnel_duration)
     limited = any(limit is not None for limit in limits) or narrow.certificate_expiry or not narrow.opaque
-    flags = ("trust_forwards", "allow_ssh", "tunnel_by_address")
+    flags = ("trust_forwards", "allow_ssh", "tunnel_by_address", "sftp_content")
     more = any(getattr(narrow, flag) and not getattr(wide, flag) for flag in flags)
     if not (everybody or people) or limited or more:
+        return False
+    if "sftp" in narrow.verbs and wide.sftp and wide.sftp != narrow.sftp:
         return False
     if wide.sources and not (narrow.sources and set(narrow.sources) <= set(wide.sources)):
         return False

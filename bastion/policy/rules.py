@@ -32,6 +32,7 @@ from bastion.options.kinds import (
 )
 from bastion.policy.patterns import DESTINATIONS, PATTERN, Destinations, matches_any
 from bastion.policy.selection import selections
+from bastion.policy.sftp import SFTP_TABLE, PathPattern
 from bastion.policy.targets import LABEL_KEY, Inventory, Target
 
 # The closed set, with what each means. The order is the one in which people read them.
@@ -175,6 +176,17 @@ class Rule:
         default=(),
         example='["netconf"]',
     )
+    sftp: Mapping[str, tuple[PathPattern, ...]] = option(
+        SFTP_TABLE,
+        "What the verb `sftp` gives, by path. Left out: everything.",
+        default=MappingProxyType({}),
+        example='{ download = ["/var/log/**"], list = ["/var/log/**"] }',
+    )
+    sftp_content: bool = option(
+        BOOLEAN,
+        "Record the content of files that pass over sftp too, as far as the recording mode keeps it.",
+        default=False,
+    )
     forward: tuple[Destinations, ...] = option(
         list_of(DESTINATIONS, at_least=1),
         "Where the target may connect to, for the verb `forward`. Names match names, networks addresses.",
@@ -255,6 +267,9 @@ class Rule:
         self._validate_lists(at)
         if self.env != DEFAULT_ENV and "env" not in self.verbs:
             at.child("env").wrong('has no effect without the verb "env"', 'verbs = [..., "env"]')
+        for key in ("sftp", "sftp_content"):
+            if getattr(self, key) and "sftp" not in self.verbs:
+                at.child(key).wrong('has no effect without the verb "sftp"', 'verbs = [..., "sftp"]')
         if self.tunnel_bytes == 0:
             at.child("tunnel_bytes").wrong("must not be 0", 'leave the verb "tunnel" out instead')
         for key in ("tunnel_by_address", "tunnel_bytes", "tunnel_duration"):

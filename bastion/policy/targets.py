@@ -164,6 +164,11 @@ class Target:
         default=None,
         example='"full"',
     )
+    sftp_content: bool = option(
+        BOOLEAN,
+        "Record the content of files that pass over sftp too, as far as the recording mode keeps it.",
+        default=False,
+    )
 
     def validate(self, at: At) -> None:
         own = self.logins or self.key_file is not None or self.password is not None or self.legacy

@@ -16,8 +16,11 @@ its side was told.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from bastion.errors import ProtocolError
 from bastion.relay.ledger import Ledger
+from bastion.relay.limits import Actions
 from bastion.relay.sides import Side
 from bastion.wire import numbers
 
@@ -34,23 +37,46 @@ _NEXT: dict[tuple[int, int], int] = {
 _STATE_NAMES = ("before confirmation", "while open", "after EOF", "after CLOSE")
 
 
+class Content(Protocol):
+    """Who reads the data of a channel as it passes, and then forwards it in the relay's place (sftp)."""
+
+    def data(self, half: Half, payload: bytes, data: bytes | memoryview, out: Actions) -> None:
+        """The side of `half` sent `data` on stream 0, in `payload`, and had the window for it."""
+        ...
+
+    def credit(self, out: Actions) -> None:
+        """The client's adjust has filled the reserve."""
+        ...
+
+    def stop(self, by: Side, why: str, out: Actions) -> None:
+        """It is not what it was taken for, as `by` has shown."""
+        ...
+
+    def closed(self) -> None:
+        """The channel is over; it has not been dropped yet."""
+        ...
+
+
 class Half:
     """One direction of a channel: the data that `side` sends. Plain ints, because the hot path reads them.
 
     `number` is what `side` calls the channel; `window` bytes and `max_packet` bytes per message are what
     the other side still takes. `moved` counts bytes of data forwarded. `reserve` of `reserve_size` bytes
     are part of the client's window that only the gateway's own bytes may use (target halves of sessions; 0
-    elsewhere).
+    elsewhere); `spare` of them are needed only if the channel becomes a controlled sftp. `content` reads the
+    data in between.
     """
 
     __slots__ = (
         "channel",
+        "content",
         "max_packet",
         "moved",
         "number",
         "reserve",
         "reserve_size",
         "side",
+        "spare",
         "state",
         "twin",
         "window",
@@ -69,6 +95,8 @@ class Half:
         self.moved = 0
         self.reserve = 0
         self.reserve_size = 0
+        self.spare = 0
+        self.content: Content | None = None
 
     def step(self, message: int) -> None:
         """Take the state that `message` from this side leads to, or raise `ProtocolError`."""
@@ -85,16 +113,18 @@ class Half:
 class Channel:
     """One channel as policy and recording see it. `id` counts from 1 in the session and is never used again.
 
-    `program` is the shell, exec or subsystem request that was forwarded and not refused by the target.
+    `program` is the shell, exec or subsystem request that was forwarded and not refused by the target;
+    `pty_asked`: a pty-req was forwarded, whatever the answer.
     """
 
-    __slots__ = ("_client", "_target", "has_pty", "id", "kind", "opened_by", "owed", "program")
+    __slots__ = ("_client", "_target", "has_pty", "id", "kind", "opened_by", "owed", "program", "pty_asked")
 
     def __init__(self, channel_id: int, kind: str, opened_by: Side) -> None:
         self.id = channel_id
         self.kind = kind
         self.opened_by = opened_by
         self.has_pty = False
+        self.pty_asked = False
         self.program = ""
         # Replies that each side owes, by Side; made when the first is.
         self.owed: list[Ledger | None] = [None, None]
@@ -131,6 +161,7 @@ class Channel:
     def release(self) -> None:
         """Cut the circles between halves and channel, so that a dead channel needs no garbage collection."""
         for half in (self._client, self._target):
+            half.content = None
             del half.channel, half.twin
 
 

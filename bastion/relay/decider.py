@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from bastion.policy.sftp import SftpRights
 from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
 from bastion.relay.sides import Side
@@ -16,7 +17,13 @@ from bastion.wire.messages import ChannelOpen
 
 
 class Decider(Protocol):
-    """Says yes or no; a pure function of the session's grant."""
+    """Says yes or no; a pure function of the session's grant.
+
+    `sftp` is what may be done on an sftp channel once it is open, None when that is everything.
+    """
+
+    @property
+    def sftp(self) -> SftpRights | None: ...
 
     def open(self, side: Side, message: ChannelOpen) -> Verdict:
         """May `side` open this channel? Kinds: `crossing.OPENABLE[side]`."""

@@ -140,6 +140,73 @@ class Injected:
     text: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SftpStarted:
+    """The channel is an sftp subsystem from here on and is followed. `restricted`: a rule may refuse
+    requests.
+    """
+
+    channel_id: int
+    restricted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SftpUnparsed:
+    """Nothing more is known of what passes on this sftp channel: `by` sent what could not be followed."""
+
+    channel_id: int
+    by: Side
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SftpOperation:
+    """The target answered a request with `outcome` ("ok" or the name of the status). `to` is the second
+    path, `file` the number of the file that was opened or meant by a handle, 0 when none.
+    """
+
+    channel_id: int
+    name: str
+    outcome: str
+    path: str = ""
+    to: str = ""
+    file: int = 0
+    detail: Detail = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SftpFile:
+    """A file was closed with `outcome` ("not_closed": the channel ended first). Bytes are those that the
+    target confirmed; `sha256` is of the whole file or "", and then `unhashed` says why.
+    """
+
+    channel_id: int
+    file: int
+    path: str
+    flags: str
+    outcome: str
+    bytes_read: int
+    bytes_written: int
+    sha256: str
+    unhashed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SftpRefused:
+    """The gateway answered a request itself with "permission denied"; it never reached the target. `verb`
+    is what it would have needed.
+    """
+
+    channel_id: int
+    name: str
+    verb: str
+    reason: PolicyReason
+    text: str
+    rule: str
+    path: str = ""
+    to: str = ""
+
+
 Event = (
     ChannelOpened
     | ChannelConfirmed
@@ -154,4 +221,9 @@ Event = (
     | ExitStatus
     | ExitSignal
     | Injected
+    | SftpStarted
+    | SftpUnparsed
+    | SftpOperation
+    | SftpFile
+    | SftpRefused
 )

@@ -28,7 +28,7 @@ below it."""
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """Limits of one relay; the defaults are the constants above."""
+    """Limits of one relay; the defaults are the constants above. `sftp_hash`: files get a SHA-256."""
 
     channels: int = MAX_CHANNELS
     max_packet: int = MAX_PACKET
@@ -37,6 +37,11 @@ class RelayLimits:
     channel_replies: int = CHANNEL_REPLIES
     connection_replies: int = CONNECTION_REPLIES
     refusals: int = REFUSALS
+    sftp_hash: bool = True
+
+    def reserve_of(self, window: int) -> int:
+        """Bytes of a client's initial window that are kept for the gateway's own words."""
+        return min(self.reserve, window // self.reserve_share)
 
 
 class Actions:

@@ -81,9 +81,12 @@ class Opens:
     def _grant(self, half: Half, window: int, max_packet: int) -> tuple[int, int]:
         """Give `half` what its receiver offers, clamped and less our reserve: what its sender is told."""
         if half.side is Side.TARGET and half.channel.kind == "session":
-            reserve = min(self._limits.reserve, window // self._limits.reserve_share)
-            half.reserve = half.reserve_size = reserve
-            window -= reserve
+            if self._policy.sftp is not None:
+                # Clients send an adjust only when half of their window is used (asyncssh, Conch). Refused
+                # sftp requests alone must use that much, or the answers to them would wait for ever.
+                half.spare = window // 2
+            half.reserve = half.reserve_size = self._limits.reserve_of(window) + half.spare
+            window -= half.reserve
         half.window = window
         half.max_packet = min(max_packet, self._limits.max_packet)
         return half.window, half.max_packet

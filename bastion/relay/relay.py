@@ -142,8 +142,11 @@ class Relay:
         if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
             raise _data_error(half, numbers.MSG_CHANNEL_DATA, length, size)
         half.window = left
-        half.moved += size
         data = payload[_DATA_HEAD:] if size < _VIEW_FROM else memoryview(payload)[_DATA_HEAD:]
+        if half.content is not None:
+            half.content.data(half, payload, data, out)
+            return
+        half.moved += size
         self._tap_data(half.channel, side, 0, data)
         out.onward[side].append(payload)
 
@@ -158,7 +161,8 @@ class Relay:
         left = half.window - size
         if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
             raise _data_error(half, numbers.MSG_CHANNEL_EXTENDED_DATA, length, size)
-        if kind != numbers.EXTENDED_DATA_STDERR:
+        # On sftp the client's stderr means nothing, and what a target made of it could not be judged.
+        if kind != numbers.EXTENDED_DATA_STDERR or (half.content is not None and side is Side.CLIENT):
             self._swallow(half, size, out)
             return
         half.window = left
@@ -188,11 +192,12 @@ class Relay:
             withheld = min(lack, size)
             half.reserve += withheld
             size -= withheld
-            if not size:
-                return
             payload = WindowAdjust(number, size).encode()
-        half.window += size
-        out.onward[side].append(payload)
+        if size or not lack:
+            half.window += size
+            out.onward[side].append(payload)
+        if lack and half.content is not None:
+            half.content.credit(out)
 
     def _swallow(self, half: Half, size: int, out: Actions) -> None:
         """Drop data of an unassigned type and give the window back to its sender (else it shrinks for
@@ -215,30 +220,35 @@ class Relay:
         half = self._channels.find(side, Close.parse(payload).recipient, numbers.MSG_CHANNEL_CLOSE)
         half.step(numbers.MSG_CHANNEL_CLOSE)
         if half.twin.state == CLOSED:
-            self._tap.event(_closed(half.channel))
-            self._channels.drop(half.channel)
+            self._drop(half.channel)
         out.onward[side].append(payload)
 
     def finish(self) -> None:
         """The connection is over: the tap learns that every channel is, and nothing crosses any more."""
         self._end(_silent)
         for channel in list(self._channels.by_id.values()):
-            self._channels.drop(channel)
-            self._tap.event(_closed(channel))
+            self._drop(channel)
+
+    def _drop(self, channel: Channel) -> None:
+        content = channel.half(Side.TARGET).content
+        if content is not None:
+            content.closed()
+        self._tap.event(_closed(channel))
+        self._channels.drop(channel)
 
     # -- the gateway's own words -------------------------------------------------------------------------
 
     def inject(self, channel_id: int, text: bytes, stream: int, out: Actions) -> bool:
         """Show `text` to the client on a session channel, stream 0 or 1, all of it or nothing.
 
-        False when the channel is gone or ending, or the reserve does not hold `text`: try again later or
-        let it be.
+        False when the channel is gone, ending or sftp, or the reserve does not hold `text`: try again later
+        or let it be.
         """
         channel = self._channels.by_id.get(channel_id)
         if channel is None or not text:
             return False
         half = channel.half(Side.TARGET)
-        if half.state != OPEN or half.twin.state == CLOSED or len(text) > half.reserve:
+        if half.state != OPEN or half.twin.state == CLOSED or half.content or len(text) > half.reserve:
             return False
         self._tap.event(events.Injected(channel_id, stream, text))
         half.reserve -= len(text)

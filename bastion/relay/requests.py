@@ -8,6 +8,7 @@ policy or a table refused never reaches the other side; a reply to nothing is dr
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.verdict import Verdict
@@ -16,6 +17,8 @@ from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
 from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
+from bastion.relay.sftp import AuditedSftp
+from bastion.relay.sftp_control import ControlledSftp
 from bastion.relay.sides import Side
 from bastion.relay.tap import Tap
 from bastion.wire import numbers
@@ -25,6 +28,7 @@ from bastion.wire.messages import (
     ChannelSuccess,
     GlobalRequest,
     RequestFailure,
+    WindowAdjust,
 )
 from bastion.wire.requests import (
     CHANNEL_REQUESTS,
@@ -33,6 +37,7 @@ from bastion.wire.requests import (
     Detail,
     ExitSignal,
     ExitStatus,
+    Subsystem,
     WindowChange,
     parse_body,
     printable,
@@ -43,6 +48,7 @@ _UNKNOWN = Verdict(False, PolicyReason.UNKNOWN_REQUEST, text="request is not kno
 _SECOND_PROGRAM = Verdict(
     False, PolicyReason.VERB_NOT_ALLOWED, text="the channel has its shell, exec or subsystem already"
 )
+_SFTP_ON_PTY = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, text="sftp cannot be controlled on a terminal")
 _REQUEST_FAILURE = RequestFailure().encode()
 
 
@@ -170,7 +176,7 @@ class Requests:
         channel, name = half.channel, message.name
         body = parse_body(CHANNEL_REQUESTS, name, message.body)
         detail = body.detail() if body is not None else {}
-        verdict = self._judge(side, channel, message)
+        verdict = self._judge(side, channel, message, body)
         if not verdict.allowed:
             self.count_refusal(side)
             self._tap.event(
@@ -185,14 +191,28 @@ class Requests:
             channel.ledger(side.other, self._limits.channel_replies).add_forwarded(name)
         if name in crossing.PROGRAM_REQUESTS:
             channel.program = name
-        elif name == "pty-req" and not message.want_reply:
-            channel.has_pty = True
+        elif name == "pty-req":
+            channel.pty_asked = True
+            channel.has_pty = channel.has_pty or not message.want_reply
         self._invite(name)
         if name not in crossing.QUIET_REQUESTS:
             self._tap.event(_forwarded(channel.id, side, name, body, detail, verdict.rule))
+        if _is_sftp(body):
+            self._follow_sftp(channel, out)
         out.onward[side].append(payload)
+        if not _is_sftp(body) and name in crossing.PROGRAM_REQUESTS and not message.want_reply:
+            _release_spare(channel, out)
 
-    def _judge(self, side: Side, channel: Channel, message: ChannelRequest) -> Verdict:
+    def _follow_sftp(self, channel: Channel, out: Actions) -> None:
+        """The channel carries sftp from here on (data may come before the answer)."""
+        hashing = self._limits.sftp_hash
+        rights = self._policy.sftp
+        if rights is None:
+            AuditedSftp(channel, self._tap, hashing=hashing).start(out)
+        else:
+            ControlledSftp(channel, self._tap, rights, self.count_refusal, hashing=hashing).start()
+
+    def _judge(self, side: Side, channel: Channel, message: ChannelRequest, body: Body | None) -> Verdict:
         name = message.name
         if name in crossing.PASSED_REQUESTS:
             return _PASSED
@@ -204,7 +224,18 @@ class Requests:
             return _UNKNOWN
         if name in crossing.PROGRAM_REQUESTS and channel.program:
             return _SECOND_PROGRAM
-        return self._policy.request(side, channel, name, message.body)
+        verdict = self._policy.request(side, channel, name, message.body)
+        if verdict.allowed and self._policy.sftp is not None and self._mixes(channel, name, body):
+            return replace(_SFTP_ON_PTY, rule=verdict.rule)
+        return verdict
+
+    def _mixes(self, channel: Channel, name: str, body: Body | None) -> bool:
+        """A terminal under an sftp that is controlled: it changes bytes (erase, kill, literal next) on their
+        way to the server, so requests could be made to look harmless here.
+        """
+        if name == "pty-req":
+            return channel.program == "subsystem"
+        return _is_sftp(body) and channel.pty_asked
 
     def _refuse(self, half: Half, out: Actions) -> None:
         """CHANNEL_FAILURE of ours to the side of `half`, in its turn."""
@@ -229,14 +260,40 @@ class Requests:
             return
         if entry.name == "pty-req" and ok:
             channel.has_pty = True
-        elif entry.name in crossing.PROGRAM_REQUESTS and not ok:
-            channel.program = ""
+        elif entry.name in crossing.PROGRAM_REQUESTS:
+            self._program_answered(channel, ok, out)
         if entry.name not in crossing.QUIET_REQUESTS:
             self._tap.event(events.RequestAnswered(channel.id, side, entry.name, ok))
         onward = out.onward[side]
         onward.append(payload)
         if entry.refusals:
             onward.extend([ChannelFailure(half.twin.number).encode()] * entry.refusals)
+
+    @staticmethod
+    def _program_answered(channel: Channel, ok: bool, out: Actions) -> None:
+        content = channel.half(Side.TARGET).content
+        if not ok:
+            channel.program = ""
+            if content is not None:
+                content.stop(Side.TARGET, "the target has no sftp", out)
+        elif content is None:
+            _release_spare(channel, out)
+
+
+def _is_sftp(body: Body | None) -> bool:
+    return isinstance(body, Subsystem) and body.name == "sftp"
+
+
+def _release_spare(channel: Channel, out: Actions) -> None:
+    """The channel will not be sftp any more: the target gets what was kept back for that case."""
+    half = channel.half(Side.TARGET)
+    released = min(half.spare, half.reserve)
+    half.reserve_size -= half.spare
+    half.spare = 0
+    if released:
+        half.reserve -= released
+        half.window += released
+        out.to_target.append(WindowAdjust(half.number, released).encode())
 
 
 def _forwarded(

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bastion.errors import PolicyReason, ProtocolError
+from bastion.policy.sftp import SftpRights
 from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
 from bastion.relay.events import Event
@@ -46,6 +47,7 @@ class TableDecider:
 
     refused: dict[str, Verdict] = field(default_factory=dict)
     asked: list[tuple[Side, str]] = field(default_factory=list)
+    sftp: SftpRights | None = None
 
     def _verdict(self, side: Side, name: str) -> Verdict:
         self.asked.append((side, name))

@@ -32,7 +32,7 @@ WINADJ = "winadj@putty.projects.tartarus.org"
         ("env", r.Env("LC_ALL", b"C")),
         ("shell", r.Empty()),
         ("exec", r.Exec(b"\xff not UTF-8")),
-        ("subsystem", r.Subsystem("sftp")),
+        ("subsystem", r.Subsystem("netconf")),
         ("auth-agent-req@openssh.com", r.Empty()),
     ],
 )

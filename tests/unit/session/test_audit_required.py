@@ -16,7 +16,7 @@ from bastion.recording.store import Store
 from bastion.relay.relay import Relay, RelayLimits
 from bastion.relay.sides import Side
 from bastion.session.ending import End
-from bastion.session.session import Session
+from bastion.session.session import PARTING, Session
 from bastion.session.tap import SessionTap
 from bastion.session.watch import WatchLimits
 from bastion.wire.messages import ChannelOpen
@@ -27,6 +27,8 @@ OPEN = ChannelOpen("session", 0, 1 << 20, 32768).encode()
 
 class Anything:
     """A decider that allows all."""
+
+    sftp = None
 
     def open(self, *_):
         return Verdict(True, PolicyReason.ALLOWED, "all", "")
@@ -64,7 +66,7 @@ class Bench:
         header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
         recorder, writer = self.store.start(header)
         self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION, SESSION[:6])
-        self.client, self.target, self.ends = Leg(), Leg(), []
+        self.client, self.target, self.ends, self.clock = Leg(), Leg(), [], Clock()
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(
             SESSION,
@@ -72,7 +74,7 @@ class Bench:
             self.target,
             relay,
             self.tap,
-            Clock(),
+            self.clock,
             WatchLimits(),
             lambda _, end: self.ends.append(end),
         )
@@ -106,6 +108,8 @@ def test_the_session_ends_and_nothing_of_the_burst_is_forwarded(make):
     bench.client.receiver.burst([OPEN])
     assert [end.reason for end in bench.ends] == [EndReason.RECORDER_FAILED]
     assert bench.target.sent == [] and bench.target.goodbyes == ["the session has ended"]
+    assert bench.client.goodbyes == []  # a moment for what stands before it to be shown
+    bench.clock.advance(PARTING)
     assert bench.client.goodbyes == [
         "bastion: the session cannot be recorded: the audit log cannot be written"
     ]
@@ -117,6 +121,7 @@ def test_an_end_is_never_stopped_by_its_own_line(make):
     bench = make(required=True)
     bench.break_log()
     bench.session.end(End(EndReason.KILLED, "ended by the security team"))
+    bench.clock.advance(PARTING)
     assert len(bench.ends) == 1 and bench.target.goodbyes and bench.client.goodbyes
 
 
