@@ -48,6 +48,7 @@ from bastion.session.building import build_services
 from bastion.session.ending import End
 from bastion.session.front import Front
 from bastion.session.gateway import Gateway
+from bastion.session.session import PARTING
 from bastion.ssh import io
 from bastion.ssh.memory import keep_freed_memory
 from bastion.ssh.own import OwnPlaces
@@ -199,6 +200,7 @@ class Program:
             await _done(port.stopListening())
         for session in gateway.live:
             session.end(End(EndReason.SHUTDOWN, "the gateway is closing down", ref=session.session_id[:6]))
+        await deferLater(self._reactor, PARTING + 0.05)
         for connection in list(self._front.connections):
             connection.shut_down("the gateway is closing down")
         until = self._clock.monotonic() + STOP_GRACE

@@ -24,6 +24,8 @@ from bastion.wire.numbers import Disconnect
 
 # Seconds after a burst that left a gap open, until its tail is written (recording.bulk.SETTLE_SECONDS is 0.2).
 SETTLE = 0.25
+# Seconds between an engineer's last bytes and the DISCONNECT.
+PARTING = 0.25
 
 
 class Leg(Protocol):
@@ -61,6 +63,13 @@ class _LegReceiver:
 
     def burst(self, payloads: list[bytes]) -> None:
         self._session.receive_burst(self._side, payloads)
+
+
+class _Nobody:
+    """Reads an engineer's leg between the end of its session and its DISCONNECT."""
+
+    def burst(self, payloads: list[bytes]) -> None:
+        """Nothing of it is forwarded, so nothing of it is recorded."""
 
 
 class Session:
@@ -224,13 +233,25 @@ class Session:
             self._say_goodbye(client, end)
         self._close_channels()
         self._tap.ended(end)
-        client.disconnect(end.code, end.told)
+        self._part(client, end)
         if target_broke is not None:
             target.disconnect(target_broke.code, target_broke.text)
         else:
             target.disconnect(Disconnect.BY_APPLICATION, "the session has ended")
         if on_ended is not None:
             on_ended(self, end)
+
+    def _part(self, client: Leg, end: End) -> None:
+        """DISCONNECT the engineer: at once when that leg is the reason, else after a moment.
+
+        OpenSSH drops what it has not printed yet when a DISCONNECT comes in the same read, and a target may hang
+        up right behind its last byte. Meanwhile what the engineer sends has nobody to go to.
+        """
+        if end.reason in (EndReason.CLIENT_CLOSED, EndReason.CLIENT_ERROR):
+            client.disconnect(end.code, end.told)
+            return
+        client.receiver = _Nobody()
+        self._clock.callLater(PARTING, client.disconnect, end.code, end.told)
 
     def _close_channels(self) -> None:
         """Every channel that was still open gets its closing line, in the recording and in the audit log."""
