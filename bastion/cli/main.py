@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("bastion.cli.export:export", "write a session as asciicast, text or json"),
     "target": ("bastion.cli.target:target", "scan, pin and test targets"),
     "target-config": ("bastion.cli.target_config:target_config", "print what a target's sshd needs"),
+    "client-config": ("bastion.cli.client_config:client_config", "print what engineers' clients need"),
     "hash-password": ("bastion.cli.hash_password:hash_password", "make a hash for the embedded directory"),
     "demo": ("bastion.demo.world:demo", "run a small world on loopback"),
 }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bastion.auth.identity import Identity
 from bastion.policy.grant import Reachable, reachable
+from bastion.session import client_config
 from bastion.wire.data import uint32
 from bastion.wire.printable import printable
 from bastion.wire.requests import CHANNEL_REQUESTS, Exec, PtyRequest, parse_body
@@ -31,6 +32,8 @@ MAX_COMMAND = 256
 # Columns when the client has no terminal, and the narrowest that is laid out for.
 PLAIN_COLUMNS = 100
 NARROW = 60
+
+_SETUP_USAGE = f"usage: setup [{'|'.join(client_config.FORMS)}]\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +185,19 @@ def _help() -> str:
 
 def _setup(facts: LobbyFacts, words: list[str]) -> Answer:
     if len(words) > 1:
-        return Answer("usage: setup [openssh|putty|winscp|ansible|vscode]\n", 2)
+        return Answer(_SETUP_USAGE, 2)
     if facts.setup is None:
         return Answer("this gateway has no host certificates to set a client up for\n", 1)
     try:
         return Answer(facts.setup(words[0] if words else "openssh"))
     except KeyError:
-        return Answer("usage: setup [openssh|putty|winscp|ansible|vscode]\n", 2)
+        return Answer(_SETUP_USAGE, 2)
 
 
 COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
     "targets": (_targets, "what you may reach; --json for programs"),
     "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
-    "setup": (_setup, "lines for your client: setup [openssh|putty|winscp|ansible|vscode]"),
+    "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
     "help": (_help_command, "this list"),
 }
 
@@ -269,4 +272,14 @@ class Lobby:
         services, identity = visit.services, visit.identity
         host, port = visit.gateway.public
         found = reachable(services.policy, services.inventory, identity, identity.source_address)
-        return LobbyFacts(identity, tuple(found), host, port, self._columns)
+        mine = [(one.target, one.logins[0]) for one in found]
+        return LobbyFacts(
+            identity,
+            tuple(found),
+            host,
+            port,
+            self._columns,
+            lambda form: client_config.text_for(
+                client_config.facts_for(services, (host, port), identity.name, mine), form
+            ),
+        )
