@@ -1,0 +1,108 @@
+"""Small servers for tests of forwards and tunnels, and the kernel's table of who listens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Self
+
+from tests.support.net import LOOPBACK
+
+LISTENING = "0A"  # the state column of /proc/net/tcp
+
+
+class Echo:
+    """Sends back what it gets, and EOF for EOF, after an optional greeting. `got` is all of it."""
+
+    def __init__(self, greeting: bytes = b"", path: Path | None = None) -> None:
+        self._greeting = greeting
+        self.accepted = 0
+        self.got = b""
+        if path is None:
+            self._listener = socket.create_server((LOOPBACK, 0))
+            self.port: int = self._listener.getsockname()[1]
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
+            self.port = 0
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, name="echo", daemon=True).start()
+
+    def close(self) -> None:
+        for connection in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.accepted += 1
+                self._open.append(connection)
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(self._greeting)
+            while piece := connection.recv(65536):
+                self.got += piece
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+
+
+def talk(port: int, data: bytes, timeout: float = 20.0) -> bytes:
+    """Send `data` and EOF to a port of this machine; all that comes back."""
+    with socket.create_connection((LOOPBACK, port), timeout=timeout) as connection:
+        return exchange(connection, data)
+
+
+def exchange(connection: socket.socket, data: bytes) -> bytes:
+    """Send `data` and EOF on a connection; all that comes back. A reset counts as the end."""
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+def socks(port: int, host: str, wanted: int, timeout: float = 20.0) -> socket.socket:
+    """A connection through a SOCKS5 proxy (RFC 1928), with the name resolved on the other side."""
+    connection = socket.create_connection((LOOPBACK, port), timeout=timeout)
+    connection.sendall(b"\x05\x01\x00")
+    assert connection.recv(2) == b"\x05\x00"
+    name = host.encode()
+    connection.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + wanted.to_bytes(2, "big"))
+    return connection
+
+
+def listening(pid: int) -> set[tuple[str, str]]:
+    """(table, local address) of every socket that a process listens on, Unix sockets too, from /proc."""
+    held = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            held.add(os.readlink(link))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == LISTENING and f"socket:[{columns[9]}]" in held:
+                found.add((table, columns[1]))
+    for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        columns = line.split()
+        # Flag 0x10000 is __SO_ACCEPTCON: listen(2) was called.
+        if int(columns[3], 16) & 0x10000 and f"socket:[{columns[6]}]" in held:
+            found.add(("unix", columns[7] if len(columns) > 7 else ""))
+    return found
