@@ -31,6 +31,7 @@ from bastion.options.kinds import (
 from bastion.policy.patterns import canonical
 from bastion.wire.kexinit import LEGACY_NAMES
 
+SSH_PORT = 22
 LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")
 LABEL_VALUE = re.compile(r"\A[A-Za-z0-9_.-]{1,63}\Z")
 _NAME_ALLOWED = "lower-case letters, digits and . _ -, at most 253, no + and no :"
@@ -208,6 +209,8 @@ class Inventory:
         for target in self.targets:
             for name in target.names:
                 _add_once(places.setdefault((canonical(name), target.port), []), target)
+                # `ssh -J bastion web1` asks for port 22; where web1's server really listens is the inventory's.
+                _add_once(places.setdefault((canonical(name), SSH_PORT), []), target)
         for target in self.targets:
             _add_once(places.setdefault((canonical(target.host), target.port), []), target)
         self._places = {place: tuple(found) for place, found in places.items()}
@@ -231,6 +234,8 @@ class Inventory:
 
     def at(self, host: str, port: int) -> tuple[Target, ...]:
         """The targets whose SSH server is `host:port`, in any spelling of a name or address.
+
+        By name, port 22 means the target whatever its port is; by address only its own port does.
 
         More than one when they share an address; one that is called so comes before one that lies there.
         """

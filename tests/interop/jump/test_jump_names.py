@@ -62,8 +62,13 @@ def test_a_login_that_is_not_ones_own_is_told_which_is(world: JumpWorld) -> None
     )
 
 
+def test_a_name_needs_no_port_wherever_its_server_listens(world: JumpWorld) -> None:
+    done = world.jump("echo here", options=["-J", "bastion", "-p", "22"])
+    assert (done.returncode, done.stdout) == (0, b"here\n")
+
+
 def test_a_wrong_port_is_told_the_right_one(world: JumpWorld) -> None:
-    done = world.jump("true", options=["-J", "bastion", "-p", "22"])
+    done = world.jump("true", options=["-J", "bastion", "-p", "2200"])
     assert (
         f"web1 is reached at port {world.sshd.port}: ssh -J bastion -p {world.sshd.port} web1"
         in done.stderr.decode()
