@@ -11,6 +11,7 @@ is answered before NEWKEYS is sent; all secrets go with the object.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from bastion.errors import ProtocolError
 from bastion.ssh.settings import CERT_SUFFIX, HostKey, TransportSettings
@@ -118,13 +119,18 @@ class ServerExchange(Exchange):
 
     role = Role.SERVER
 
-    def __init__(self, settings: TransportSettings) -> None:
+    def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
+        """`admit` is asked before the method costs anything; it refuses with ProtocolError."""
         super().__init__(settings)
         self._method: ServerKex | None = None
+        self._admit: Callable[[str], None] | None = admit
 
     def settle(self) -> list[bytes]:
         assert self._received is not None and self._offered is not None
         self.agreed = negotiate(self._received, self._offered)
+        admit, self._admit = self._admit, None
+        assert admit is not None
+        admit(self.agreed.kex)
         self._method = server_kex(self.agreed.kex)
         return []
 

@@ -238,7 +238,15 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         self._start_timer("hold", KEXINIT_HOLD, self._send_kexinit)
 
     def _make_exchange(self) -> Exchange:
-        return ServerExchange(self.settings)
+        return ServerExchange(self.settings, self._admit_method)
+
+    def _admit_method(self, kex: str) -> None:
+        """One of many strangers who want the dearest method there is has to come again."""
+        if self._trusted or not kex.startswith("diffie-hellman-"):
+            return
+        if not self.settings.heavy_kex.take(self._clock.seconds()):
+            text = f"too many key exchanges by {kex} at once, try again in a moment"
+            raise ProtocolError(text, Disconnect.KEY_EXCHANGE_FAILED)
 
     def _offered_algorithms(self) -> Algorithms:
         # The client's order wins, and OpenSSH before 9.9 puts chacha20 and all of aes-ctr before AES-GCM:

@@ -37,6 +37,7 @@ ALICE = PrivateKey.generate_ed25519()
 RSA = PrivateKey(rsa.generate_private_key(65537, 2048))
 MIB = 1 << 20
 PATIENCE = 20.0  # seconds for what takes 3 on a quiet machine; the defaults of these timers are longer still
+OPEN: list[RawSsh] = []  # everybody who connected in this test
 DIRECT = b"alice+root+web1"
 
 
@@ -65,8 +66,9 @@ def world() -> Iterator[World]:
 def unharmed(world: World) -> Iterator[None]:
     """Whatever was done: the gateway serves, is left by everybody, and has no fault of its own to report."""
     yield
-    peer = log_in(world)
-    peer.wire.close()  # type: ignore[attr-defined]
+    log_in(world)
+    while OPEN:
+        OPEN.pop().wire.close()  # type: ignore[attr-defined]
 
     def quiet() -> bool:
         live = {name: value for name, value in world.metrics().items() if "_live" in name and value}
@@ -74,12 +76,13 @@ def unharmed(world: World) -> Iterator[None]:
 
     poll(quiet, text="something is still live")
     log = world.log.read_text()
-    assert "Traceback" not in log and "Unhandled" not in log, log[-3000:]
+    faults = [word for word in ("Traceback", "Unhandled", "ResourceWarning", "never awaited") if word in log]
+    assert not faults, log[-3000:]
 
 
-def connect(world: World, **options: object) -> RawSsh:
-    options.setdefault("algorithms", FRONT)
-    return RawSsh(SocketWire.connect(world.port), **options)  # type: ignore[arg-type]
+def connect(world: World) -> RawSsh:
+    OPEN.append(RawSsh(SocketWire.connect(world.port), algorithms=FRONT))
+    return OPEN[-1]
 
 
 def at_userauth(world: World) -> RawSsh:

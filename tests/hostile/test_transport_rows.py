@@ -5,6 +5,7 @@ Each test is named by its row. Rows about authentication and channels are tested
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from dataclasses import replace
 
@@ -14,11 +15,14 @@ from twisted.python.failure import Failure
 
 from bastion.errors import LimitReason, ProtocolError
 from bastion.ssh.settings import (
+    HEAVY_KEX_BURST,
+    HEAVY_KEX_RATE,
     NOISE_BURST,
     NOISE_SIZE,
     OUTPUT_LIMIT_BEFORE_AUTH,
     PACKET_LIMIT_BEFORE_AUTH,
     ClosedBy,
+    HeavyKex,
     HostKey,
     TransportSettings,
 )
@@ -307,6 +311,40 @@ def test_c13_a_bad_public_value_costs_no_signature() -> None:
     both_offered(raw)
     raw.send(b"\x1e" + string(bytes(32)))  # the point of order one
     assert key.count == 0 and bench.closed
+
+
+def group14(settings: TransportSettings) -> Bench:
+    """A stranger who asks for an exchange in a finite field."""
+    offered = replace(FAST, kex=("diffie-hellman-group14-sha256",))
+    bench, raw = server_and_raw(settings, algorithms=offered)
+    with contextlib.suppress(Closed):
+        raw.handshake()
+    return bench
+
+
+def test_c13_strangers_get_few_of_the_dear_key_exchanges() -> None:
+    """DHEat, CVE-2002-20001: the exponentiations of the large groups are what costs most."""
+    settings = server_settings()
+    benches = [group14(settings) for _ in range(HEAVY_KEX_BURST + 3)]
+    assert [bench.secured for bench in benches] == [1] * HEAVY_KEX_BURST + [0] * 3
+    assert "try again in a moment" in benches[-1].reason.text and benches[-1].reason.code == 3
+    bench, raw = server_and_raw(settings)  # a curve is as good as before
+    shake(bench, raw)
+
+
+def test_c13_the_dear_ones_come_again_with_time() -> None:
+    bucket = HeavyKex()
+    assert [bucket.take(100.0) for _ in range(HEAVY_KEX_BURST + 1)] == [True] * HEAVY_KEX_BURST + [False]
+    assert sum(bucket.take(101.0) for _ in range(100)) == HEAVY_KEX_RATE
+    assert sum(bucket.take(1000.0) for _ in range(100)) == HEAVY_KEX_BURST
+
+
+def test_c13_who_is_logged_in_may_use_any() -> None:
+    bench, raw = server_and_raw(algorithms=replace(FAST, kex=("diffie-hellman-group14-sha256",)))
+    log_in(bench, raw)
+    for _ in range(HEAVY_KEX_BURST + 3):
+        raw.exchange()
+    assert bench.transport.kex_count == HEAVY_KEX_BURST + 4
 
 
 # -- C15: timers ---------------------------------------------------------------------------------------------
