@@ -51,6 +51,8 @@ def _auth(event: Event) -> str:
         + _of(event, "certificate_serial", ", serial ")
     )
     source = _of(event, "source", " from ")
+    if event.get("result") == "ok" and method == "none":
+        return f"{who}{source} was let in on the word of the connection outside"
     if event.get("result") == "ok":
         return f"{who}{source} logged in by {method}{evidence}"
     return f"{who}{source} was not let in by {method}{evidence}{_because(event)}"
@@ -74,6 +76,16 @@ def _refused(event: Event) -> str:
         channel = _of(event, "channel", " on channel ")
         return f"the request {event.get('name', '?')}{channel} was refused{_because(event)}"
     return f"the {what} was refused{_because(event)}"
+
+
+def _jump(event: Event) -> str:
+    own = (
+        "the client's own (ssh -J)"
+        if event.get("own_stdio")
+        else "perhaps a listening socket's: proof is needed"
+    )
+    where = f"{_place(event)}, which is {event.get('target', '?')}"
+    return f"{event.get('user', '?')} asked for a channel{where}; it is {own}"
 
 
 def _session_started(event: Event) -> str:
@@ -119,6 +131,11 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     "authorise": _authorise,
     "refused": _refused,
     "connection_refused": lambda e: f"a connection{_of(e, 'source', ' from ')} was turned away{_because(e)}",
+    "outer_started": lambda e: (
+        f"{e.get('user', '?')}{_of(e, 'source', ' from ')} was connected, to no target yet"
+    ),
+    "outer_ended": lambda e: f"the connection ended{_because(e)}; channels: {e.get('channels', 0)}",
+    "jump": _jump,
     "session_started": _session_started,
     "session_ended": _session_ended,
     "channel_opened": _channel_opened,

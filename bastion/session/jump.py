@@ -19,7 +19,6 @@ from bastion.auth.identity import Destination, Identity
 from bastion.errors import PolicyReason, Refused
 from bastion.policy.grant import Grant, authorise, matching_rules
 from bastion.policy.targets import Target
-from bastion.recording.store import new_session_id
 from bastion.session.arrival import Arrival
 from bastion.session.authentication import Authentication
 from bastion.session.ending import End
@@ -87,6 +86,7 @@ class InnerConnection:
         visit: Visit,
         channel: OuterChannel,
         target: Target,
+        session_id: str,
         own_stdio: bool,
         on_ended: Callable[[InnerConnection], None],
     ) -> None:
@@ -96,7 +96,7 @@ class InnerConnection:
         self._target = target
         self._own_stdio = own_stdio
         self._on_ended: Callable[[InnerConnection], None] | None = on_ended
-        self.id = new_session_id()
+        self.id = session_id
         self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
         proof = Authentication(
             services.auth,

@@ -25,6 +25,7 @@ from bastion.observe.meters import CHANNELS, REQUESTS
 from bastion.policy.grant import check_credential, not_reachable
 from bastion.policy.targets import Target
 from bastion.recording.format import REF_LENGTH
+from bastion.recording.store import new_session_id
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.session.jump import InnerConnection, is_own_stdio, reachable_at
@@ -181,7 +182,9 @@ class OuterVisit:
     def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
         family = CHANNELS if what == "channel" else REQUESTS
         self.gateway.meters.add(family, name, reason)
-        self.note("refused", what=what, name=printable(name, 64), reason=reason, text=text, **_plain(detail))
+        key = "kind" if what == "channel" else "name"
+        about = {"what": what, key: printable(name, 64), "reason": reason, "text": text}
+        self.note("refused", **(about | _plain(detail)))
 
     def _serve(self, channel: OuterChannel, detail: Detail, serve: Callable[[], None]) -> None:
         """Run what answers the channel; what it refuses is answered and written down here."""
@@ -197,7 +200,7 @@ class OuterVisit:
         if isinstance(reason, PolicyReason):
             self.gateway.meters.add(CHANNELS, channel.kind, reason)
         self.note(
-            "refused", what="channel", name=channel.kind, reason=reason, text=refusal.text, **_plain(detail)
+            "refused", what="channel", kind=channel.kind, reason=reason, text=refusal.text, **_plain(detail)
         )
         shortage = reason is PolicyReason.CHANNEL_LIMIT or isinstance(reason, LimitReason)
         code = OpenFailure.RESOURCE_SHORTAGE if shortage else OpenFailure.ADMINISTRATIVELY_PROHIBITED
@@ -218,10 +221,8 @@ class OuterVisit:
         self.check_fresh()
         if not 1 <= place.port <= 65535:
             raise self.unreachable(place.host, place.port)
-        try:
-            from bastion.session.tunnel import open_tunnel
-        except ImportError:
-            raise self.unreachable(place.host, place.port) from None
+        from bastion.session.tunnel import open_tunnel
+
         open_tunnel(self, channel, place, target)
 
     def _jump(self, channel: OuterChannel, place: TcpipOpen, target: Target, first: bool) -> None:
@@ -229,9 +230,10 @@ class OuterVisit:
         if len(self._inner) >= limit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
         own = is_own_stdio(self._transport.peer_version, place, channel.peer, first)
-        inner = InnerConnection(self, channel, target, own, self._inner.discard)
-        self._inner.add(inner)
-        self.note("jump", session=inner.id, target=target.name, own_stdio=int(own), **_plain(place.detail()))
+        session = new_session_id()
+        # Before anything is granted: without its line, where that is required, there is no session.
+        self.emit("jump", session=session, target=target.name, own_stdio=int(own), **_plain(place.detail()))
+        self._inner.add(InnerConnection(self, channel, target, session, own, self._inner.discard))
 
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""
