@@ -7,6 +7,7 @@ the idea of OpenSSH's nchan.c):
     OPEN       data, requests, replies, window adjusts
     EOF        no data; the rest as before
     CLOSED     nothing. A window adjust or a reply that was under way is dropped, everything else is an error
+    CUT        the gateway closed the channel: whatever comes is dropped, until the side's own CLOSE
 
 Invariants. A number is taken from the CHANNEL_OPEN (or the confirmation) that brings it until CLOSE has
 gone both ways, or until the open is refused; a side that uses a taken number for something new breaks the
@@ -24,24 +25,30 @@ from bastion.relay.limits import Actions
 from bastion.relay.sides import Side
 from bastion.wire import numbers
 
-AWAITING, OPEN, EOF, CLOSED = 0, 1, 2, 3
+AWAITING, OPEN, EOF, CLOSED, CUT = 0, 1, 2, 3, 4
 
 _NEXT: dict[tuple[int, int], int] = {
     (AWAITING, numbers.MSG_CHANNEL_OPEN_CONFIRMATION): OPEN,
     (OPEN, numbers.MSG_CHANNEL_EOF): EOF,
     (OPEN, numbers.MSG_CHANNEL_CLOSE): CLOSED,
     (EOF, numbers.MSG_CHANNEL_CLOSE): CLOSED,
+    (CUT, numbers.MSG_CHANNEL_EOF): CUT,
+    (CUT, numbers.MSG_CHANNEL_CLOSE): CLOSED,
 }
 """(state, message) -> state. A pair that is missing is a protocol error."""
 
-_STATE_NAMES = ("before confirmation", "while open", "after EOF", "after CLOSE")
+_STATE_NAMES = ("before confirmation", "while open", "after EOF", "after CLOSE", "after our CLOSE")
 
 
 class Content(Protocol):
-    """Who reads the data of a channel as it passes, and then forwards it in the relay's place (sftp)."""
+    """Who reads the data of a channel as it passes, and then forwards it in the relay's place (sftp, streams)."""
 
     def data(self, half: Half, payload: bytes, data: bytes | memoryview, out: Actions) -> None:
         """The side of `half` sent `data` on stream 0, in `payload`, and had the window for it."""
+        ...
+
+    def eof(self, half: Half, out: Actions) -> None:
+        """The side of `half` sends no more: the last moment for what was held back of it."""
         ...
 
     def credit(self, out: Actions) -> None:
@@ -104,6 +111,11 @@ class Half:
         if state is None:
             raise self.error(message)
         self.state = state
+
+    def cut(self) -> None:
+        """The gateway has closed the channel."""
+        if self.state != CLOSED:
+            self.state = CUT
 
     def error(self, message: int) -> ProtocolError:
         """The error for a message that this half's state does not allow."""

@@ -26,6 +26,16 @@ OPENABLE: Mapping[Side, frozenset[str]] = {
 server).
 """
 
+STREAMS = frozenset(
+    {
+        "direct-tcpip",
+        "forwarded-tcpip",
+        "direct-streamlocal@openssh.com",
+        "forwarded-streamlocal@openssh.com",
+    }
+)
+"""Channels of other programs' bytes, in which SSH could be hidden."""
+
 JUDGED_REQUESTS = frozenset(
     {"pty-req", "x11-req", "env", "shell", "exec", "subsystem", "auth-agent-req@openssh.com"}
 )

@@ -141,6 +141,28 @@ class Injected:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRefused:
+    """What `by` sent on a channel may not pass: it never reached the other side, and the gateway closes the
+    channel.
+    """
+
+    channel_id: int
+    by: Side
+    reason: PolicyReason
+    text: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSsh:
+    """`by` has begun to speak SSH on a channel of other programs' bytes, and `rule` lets it pass."""
+
+    channel_id: int
+    by: Side
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SftpStarted:
     """The channel is an sftp subsystem from here on and is followed. `restricted`: a rule may refuse
     requests.
@@ -221,6 +243,8 @@ Event = (
     | ExitStatus
     | ExitSignal
     | Injected
+    | StreamRefused
+    | StreamSsh
     | SftpStarted
     | SftpUnparsed
     | SftpOperation

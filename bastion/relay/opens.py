@@ -11,11 +11,12 @@ from dataclasses import replace
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay import events
 from bastion.relay.channels import ChannelTable, Half
-from bastion.relay.crossing import OPENABLE
+from bastion.relay.crossing import OPENABLE, STREAMS
 from bastion.relay.decider import Decider
 from bastion.relay.limits import Actions, RelayLimits
 from bastion.relay.requests import Requests
 from bastion.relay.sides import Side
+from bastion.relay.stream import StreamContent
 from bastion.relay.tap import Tap
 from bastion.wire.messages import ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure
 from bastion.wire.numbers import OpenFailure
@@ -65,6 +66,8 @@ class Opens:
         half = channel.half(side.other)
         window, max_packet = self._grant(half, message.window, message.max_packet)
         self._tap.event(events.ChannelOpened(channel.id, message.kind, side, detail, verdict.rule))
+        if message.kind in STREAMS:
+            StreamContent(channel, self._tap, verdict).start()
         if (window, max_packet) != (message.window, message.max_packet):
             payload = replace(message, window=window, max_packet=max_packet).encode()
         out.onward[side].append(payload)

@@ -25,7 +25,7 @@ from struct import Struct
 
 from bastion.errors import ProtocolError
 from bastion.relay import events
-from bastion.relay.channels import AWAITING, CLOSED, OPEN, Channel, ChannelTable, Half
+from bastion.relay.channels import AWAITING, CLOSED, CUT, OPEN, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
 from bastion.relay.limits import Actions as Actions
 from bastion.relay.limits import RelayLimits as RelayLimits
@@ -140,6 +140,8 @@ class Relay:
             raise ProtocolError("CHANNEL_DATA for an unknown channel")
         left = half.window - size
         if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
+            if half.state == CUT:
+                return
             raise _data_error(half, numbers.MSG_CHANNEL_DATA, length, size)
         half.window = left
         data = payload[_DATA_HEAD:] if size < _VIEW_FROM else memoryview(payload)[_DATA_HEAD:]
@@ -160,9 +162,12 @@ class Relay:
             raise ProtocolError("CHANNEL_EXTENDED_DATA for an unknown channel")
         left = half.window - size
         if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
+            if half.state == CUT:
+                return
             raise _data_error(half, numbers.MSG_CHANNEL_EXTENDED_DATA, length, size)
         # On sftp the client's stderr means nothing, and what a target made of it could not be judged.
-        if kind != numbers.EXTENDED_DATA_STDERR or (half.content is not None and side is Side.CLIENT):
+        unread = half.content is not None and side is Side.CLIENT and half.channel.kind == "session"
+        if kind != numbers.EXTENDED_DATA_STDERR or unread:
             self._swallow(half, size, out)
             return
         half.window = left
@@ -181,7 +186,7 @@ class Relay:
         state = own.state
         if state == AWAITING:
             raise own.error(numbers.MSG_CHANNEL_WINDOW_ADJUST)
-        if state == CLOSED:
+        if state >= CLOSED:
             return  # it was under way when the side closed; OpenSSH ignores it too
         half = own.twin
         # RFC 4254 section 5.2: the window MUST NOT be increased above 2^32 - 1 bytes.
@@ -212,16 +217,25 @@ class Relay:
 
     def _eof(self, side: Side, payload: bytes, out: Actions) -> None:
         half = self._channels.find(side, Eof.parse(payload).recipient, numbers.MSG_CHANNEL_EOF)
+        cut = half.state == CUT
         half.step(numbers.MSG_CHANNEL_EOF)
+        if cut:
+            return
+        if half.content is not None:
+            half.content.eof(half, out)
         self._tap.event(events.EofSent(half.channel.id, side))
         out.onward[side].append(payload)
 
     def _close(self, side: Side, payload: bytes, out: Actions) -> None:
         half = self._channels.find(side, Close.parse(payload).recipient, numbers.MSG_CHANNEL_CLOSE)
+        cut = half.state == CUT
         half.step(numbers.MSG_CHANNEL_CLOSE)
+        if half.content is not None:
+            half.content.eof(half, out)
         if half.twin.state == CLOSED:
             self._drop(half.channel)
-        out.onward[side].append(payload)
+        if not cut:
+            out.onward[side].append(payload)
 
     def finish(self) -> None:
         """The connection is over: the tap learns that every channel is, and nothing crosses any more."""

@@ -38,6 +38,9 @@ class FollowedSftp:
         self._conversation.finish()
         self._tap.event(events.SftpUnparsed(self._channel.id, by, why))
 
+    def eof(self, half: Half, out: Actions) -> None:
+        """Part of a message is no message: it stays here."""
+
     def closed(self) -> None:
         """The channel is over."""
         self._conversation.finish()

@@ -176,6 +176,8 @@ class Traffic(RuleBasedStateMachine):
             return
         _, mine, other = found
         data = data[: min(mine.may_send, mine.max_packet)]
+        if data[:1] == b"S":  # a stream that could become SSH is held back: test_stream.py
+            data = b"s" + data[1:]
         mine.may_send -= len(data)
         mine.sent += data
         self.crosses(side, m.ExtendedData(mine.peer, 1, data) if stderr else m.Data(mine.peer, data))
