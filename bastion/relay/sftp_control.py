@@ -7,9 +7,11 @@ swallowed and answered by us with SSH_FX_PERMISSION_DENIED. Invariants:
 * what reaches the target is a sequence of whole requests that were judged, in the order they came;
 * the target never gets more bytes than the client had window for, since only bytes that came go on; bytes
   that did not are given back to the client by a WINDOW_ADJUST of ours;
-* an answer of ours stands between two packets of the target, and comes from the reserve (`relay`). The
-  reserve of such a session is more than half of the client's window, so a client that adjusts its window when
-  half of it is used always fills it again, even if the target never says a word;
+* an answer of ours stands between two packets of the target, and comes from the reserve (`relay`);
+* neither our answers nor the target's bytes ever wait for an adjust that the client has no reason to send.
+  Clients adjust when half of their window W is used (asyncssh, Conch; others earlier). The reserve is W/2 and
+  a little more, so answers alone use half of the window; and when the target has used up its part first, it
+  gets as much of the reserve as is missing to that half (`_lend`);
 * answers that do not fit wait, at most `ANSWERS` bytes of them, and meanwhile nothing is given back: a client
   that does not read runs out of window.
 """
@@ -297,7 +299,8 @@ class ControlledSftp(FollowedSftp):
         """Note a refusal and the answer to it."""
         self._count(Side.CLIENT)
         answer = sftp.status(request.number, sftp.FX_PERMISSION_DENIED, f"bastion: {verdict.text}")
-        if len(answer) > self._channel.half(Side.TARGET).reserve_size:
+        if len(answer) > self._channel.half(Side.TARGET).spare // 4:
+            # In an eighth of the client's window there is room for the answer while the target has its own.
             raise ProtocolError("sftp: the window is too small for an answer")
         self._waiting += len(answer)
         if self._waiting > ANSWERS:
@@ -321,6 +324,24 @@ class ControlledSftp(FollowedSftp):
     # -- from the target ---------------------------------------------------------------------------------
 
     def _from_target(self, half: Half, payload: bytes, data: Bytes, out: Actions) -> None:
+        self._pass_from_target(half, payload, data, out)
+        self._lend(half, out)
+
+    @staticmethod
+    def _lend(half: Half, out: Actions) -> None:
+        """Let a target that is about to run dry use part of the reserve, so that the client comes to send an
+        adjust.
+        """
+        left = half.window + half.reserve  # what the client takes; `spare` is half of what it took at first
+        if left < half.spare or half.window >= min(half.max_packet, half.spare // 4):
+            return
+        lent = min(left - half.spare + 1, half.reserve)
+        if lent:
+            half.reserve -= lent
+            half.window += lent
+            out.to_target.append(WindowAdjust(half.number, lent).encode())
+
+    def _pass_from_target(self, half: Half, payload: bytes, data: Bytes, out: Actions) -> None:
         self._replies.feed(data)
         cut = self._replies.boundary
         if not self._answers or len(self._answers[0]) > half.reserve or cut < 0 or cut == len(data):
@@ -338,13 +359,14 @@ class ControlledSftp(FollowedSftp):
         """The client's adjust has filled the reserve."""
         if self._answers:
             self._flush(self._replies.between, out)
+        self._lend(self._channel.half(Side.TARGET), out)
 
     # -- our answers -------------------------------------------------------------------------------------
 
     def _flush(self, between: bool, out: Actions) -> None:
         """Say what fits into the reserve, at a boundary of the target's packets."""
         half = self._channel.half(Side.TARGET)
-        if not between or half.state != OPEN or half.twin.state == CLOSED:
+        if not between or half.state != OPEN or half.twin.state >= CLOSED:
             return
         answers, batch, size = self._answers, list[bytes](), 0
         while answers and size + len(answers[0]) <= half.reserve:
@@ -363,7 +385,7 @@ class ControlledSftp(FollowedSftp):
         """The client gets the window back of bytes that never went on."""
         half = self._channel.half(Side.CLIENT)
         size = min(self._owed, UINT32_MAX - half.window)
-        if size and half.state == OPEN and half.twin.state != CLOSED:
+        if size and half.state == OPEN and half.twin.state < CLOSED:
             self._owed -= size
             half.window += size
             out.to_client.append(WindowAdjust(half.number, size).encode())
