@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -107,10 +108,15 @@ def test_a_program_that_does_not_end_is_killed_in_time(script: str) -> None:
     with pytest.raises(ConfigError, match=r"did not end within 0\.3 s"):
         run("/usr/bin/env", f"MARK={mark}", "/bin/sh", "-c", script, timeout=0.3)
     assert time.monotonic() - began < 5
-    left = [pid for pid in marked(mark) if b"setsid" not in script.encode()]
-    for pid in marked(mark):
-        os.kill(pid, 9)
-    assert left == []
+    # SIGKILL is delivered, not waited for: the kernel takes a moment to let go of a child's child.
+    pause, give_up_at = threading.Event(), time.monotonic() + 5
+    while "setsid" not in script and marked(mark) and time.monotonic() < give_up_at:
+        pause.wait(0.02)
+    left = marked(mark)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+    assert left == [] or "setsid" in script
 
 
 def marked(mark: str) -> list[int]:
