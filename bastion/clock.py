@@ -61,6 +61,6 @@ class Timers(Protocol):
         """Monotonic seconds."""
         ...
 
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> DelayedCall:  # noqa: N802
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> DelayedCall:
         """Call `callable(*args)` after `delay` seconds."""
         ...
