@@ -11,7 +11,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help run test packages lint style layout types format unit bench soak fuzz clean distclean
+.PHONY: help run test packages lint style layout types format unit bench soak fuzz devmode clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
 	@echo 'make soak     tests marked soak: large or long'
+	@echo 'make devmode  unit and hostile tests in Python'"'"'s development mode: no leak, no lost error'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
 
@@ -82,7 +83,19 @@ soak: .venv/.test-installed packages
 	@$(BIN)/python -m pytest -m soak --durations=0 $(PYTEST_ARGS); code=$$?; \
 		[ $$code -ne 5 ] || { echo 'soak: no test is marked soak yet'; exit 0; }; exit $$code
 
-fuzz: .venv/.test-installed
+# The suite with Python's development mode: every warning on, unclosed resources and unawaited Deferreds are errors.
+DEVMODE_TESTS ?= tests/unit tests/hostile tests/fuzz
+devmode: .venv/.test-installed
+	PYTHONDEVMODE=1 PYTHONTRACEMALLOC=8 $(BIN)/python -m pytest -m 'not soak' \
+		-W error::ResourceWarning -W error::RuntimeWarning -W error::pytest.PytestUnraisableExceptionWarning \
+		-W error::pytest.PytestUnhandledThreadExceptionWarning $(DEVMODE_TESTS) $(PYTEST_ARGS)
+
+.venv/.fuzz-installed: .venv/.test-installed
+	@echo 'installing atheris into .venv'
+	@$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	@touch $@
+
+fuzz: .venv/.fuzz-installed
 	@echo 'fuzz: running every tests/fuzz/fuzz_*.py for $(FUZZ_SECONDS) s each'
 	@found=; for file in tests/fuzz/fuzz_*.py; do \
 		[ -e "$$file" ] || continue; found=yes; \
