@@ -112,5 +112,6 @@ def document(entry: SessionEntry) -> dict[str, Any]:
         "file_size": entry.size,
         "reason": entry.reason,
         "problem": entry.problem,
+        "opaque": entry.opaque,
         "file": str(entry.path),
     }

@@ -97,7 +97,8 @@ def _session_started(event: Event) -> str:
 
 def _session_ended(event: Event) -> str:
     gaps = _of(event, "bytes_not_kept", ", ", " of them in gaps of the recording")
-    channels = event.get("channels", 0)
+    opaque = _of(event, "opaque", " (", " of which nobody can replay)")
+    channels = f"{event.get('channels', 0)}{opaque}"
     return f"the session ended{_because(event)}; channels: {channels}, {_bytes(event)}{gaps}"
 
 

@@ -15,7 +15,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from typing import Any, Self
 from zlib import crc32
@@ -178,7 +178,10 @@ def _typed(name: str, value: Any, wanted: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The end block: what the whole session was. Bytes are channel bytes: in from the client, out to it."""
+    """The end block: what the whole session was. Bytes are channel bytes: in from the client, out to it.
+
+    `opaque` counts channels of other programs' bytes (forwards, sockets, agent, X11), which nobody can replay.
+    """
 
     reason: str
     ended_at: float
@@ -189,6 +192,7 @@ class Totals:
     bytes_in: int
     bytes_out: int
     skipped: int
+    opaque: int = 0
 
     def document(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -198,6 +202,8 @@ class Totals:
         """Read `document()` back; raises FormatError when a field is missing or has another type."""
         values = {}
         for place in fields(cls):
+            if place.name not in document and place.default is not MISSING:
+                continue  # a field that the first files did not have
             if place.name not in document:
                 raise FormatError("the end block lacks a field")
             values[place.name] = _typed(place.name, document[place.name], str(place.type))

@@ -51,6 +51,7 @@ class Recorder:
     """Turns one session's bytes and events into blocks. One per session, used from one thread.
 
     `seen` (bytes in, bytes out), `skipped`, `events`, `blocks`, `channels` are plain ints, readable any time.
+    `opaque` counts the channels that nobody can replay; whoever knows kinds of channels counts them.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Recorder:
         self.events = 0
         self.blocks = 0
         self.channels = 0
+        self.opaque = 0
         self.finished = False
         self._clock = clock
         self._monotonic = clock.monotonic
@@ -107,6 +109,10 @@ class Recorder:
             flow = self._flows.get(channel_id << 1 | direction)
             if flow is None:
                 flow = self._flows[channel_id << 1 | direction] = Flow(channel_id, direction, now)
+            if flow.omitted and not stream:
+                flow.at = now
+                self._skip(flow, stream, data, size, now)
+                return
             level = flow.level - (now - flow.at) * self._rate
             if level < 0.0:
                 level = 0.0
@@ -136,6 +142,18 @@ class Recorder:
         self.events += 1
         if self._size > CUT_BYTES:
             self._cut()
+
+    def omit(self, channel_id: int, omitted: bool = True) -> None:
+        """From here on keep nothing of the channel's main stream but gap records with its counts.
+
+        For data whose meaning the events tell. In mode full it is kept all the same.
+        """
+        if not self._limited:
+            return
+        for direction in (0, 1):
+            key = channel_id << 1 | direction
+            flow = self._flows.setdefault(key, Flow(channel_id, direction, self._monotonic()))
+            flow.omitted = omitted
 
     # -- everything else that happens
 
@@ -226,6 +244,7 @@ class Recorder:
             bytes_in=self.seen[0],
             bytes_out=self.seen[1],
             skipped=self.skipped,
+            opaque=self.opaque,
         )
         document = encode_json(totals.document())
         self._emit(BlockType.END, duration, [document], len(document))

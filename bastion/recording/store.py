@@ -49,7 +49,8 @@ class SessionEntry:
     """One line of the listing, from the head and the tail of a file. Times in seconds.
 
     `state`: live (a gateway is writing it), ended, truncated (its gateway died), damaged (see `problem`).
-    `bytes` is channel bytes both ways, `size` the file's. `reason` is why it ended, "" when it did not.
+    `bytes` is channel bytes both ways, `size` the file's. `reason` is why it ended, "" when it did not. `opaque`
+    counts channels that nobody can replay, once it has ended.
     """
 
     header: Header
@@ -60,6 +61,7 @@ class SessionEntry:
     reason: str
     problem: str
     path: Path
+    opaque: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,15 @@ class Store:
         else:
             state, duration, reason = "truncated", tail.time_us / 1e6, ""
         return SessionEntry(
-            header, "damaged" if problem else state, duration, tail.seen, size, reason, problem, path
+            header,
+            "damaged" if problem else state,
+            duration,
+            tail.seen,
+            size,
+            reason,
+            problem,
+            path,
+            0 if totals is None else totals.opaque,
         )
 
 

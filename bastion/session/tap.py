@@ -28,12 +28,15 @@ from bastion.recording.writer import Writer
 from bastion.relay.channels import Channel
 from bastion.relay.events import (
     ChannelClosed,
+    ChannelConfirmed,
     ChannelFailed,
     ChannelOpened,
     ChannelRefused,
     Event,
     RequestForwarded,
     RequestRefused,
+    StreamRefused,
+    StreamSsh,
 )
 from bastion.relay.sides import Side
 from bastion.session.ending import End
@@ -112,6 +115,16 @@ class SessionTap:
             **_destination(event.detail),
         )
 
+    def _confirmed(self, event: ChannelConfirmed) -> None:
+        """From the first channel on that is no session, the recording is not all that happened."""
+        kind = self._kinds.get(event.channel_id, "other")
+        if kind == "session":
+            return
+        self._recorder.opaque += 1
+        if self._recorder.opaque == 1 and self._writer is not None:
+            self._recorder.note("session_opaque", event.channel_id, {"kind": kind})
+            self._emit("session_opaque", channel=event.channel_id, kind=kind)
+
     def _gone(self, channel_id: int) -> None:
         kind = self._kinds.pop(channel_id, None)
         self._cells.pop(channel_id, None)
@@ -144,6 +157,23 @@ class SessionTap:
             text=event.text,
             **_destination(event.detail),
         )
+
+    def _stream_refused(self, event: StreamRefused) -> None:
+        kind = self._kinds.get(event.channel_id, "other")
+        self._meters.add(CHANNELS, kind, event.reason)
+        self._emit(
+            "refused",
+            what="stream",
+            channel=event.channel_id,
+            kind=kind,
+            by=event.by.name.lower(),
+            reason=event.reason,
+            rule=event.rule,
+            text=event.text,
+        )
+
+    def _stream_ssh(self, event: StreamSsh) -> None:
+        self._emit("stream_ssh", channel=event.channel_id, by=event.by.name.lower(), rule=event.rule)
 
     def _request_forwarded(self, event: RequestForwarded) -> None:
         self._meters.add(REQUESTS, event.name, PolicyReason.ALLOWED)
@@ -232,6 +262,7 @@ class SessionTap:
             bytes_out=bytes_out,
             channels=self._recorder.channels,
             bytes_not_kept=self._recorder.skipped,
+            opaque=self._recorder.opaque,
         )
 
 
@@ -242,9 +273,12 @@ def _destination(detail: dict[str, str | int]) -> dict[str, str | int]:
 
 _LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {
     ChannelOpened: SessionTap._opened,
+    ChannelConfirmed: SessionTap._confirmed,
     ChannelFailed: SessionTap._failed,
     ChannelClosed: SessionTap._closed,
     ChannelRefused: SessionTap._open_refused,
     RequestForwarded: SessionTap._request_forwarded,
     RequestRefused: SessionTap._request_refused,
+    StreamRefused: SessionTap._stream_refused,
+    StreamSsh: SessionTap._stream_ssh,
 }

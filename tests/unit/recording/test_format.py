@@ -274,8 +274,17 @@ def test_header_and_totals_survive_and_keep_what_they_do_not_know() -> None:
     document = fmt.parse_json(fmt.encode_json(original.document()))
     assert Header.from_document(document) == original
     assert original.ref == SESSION[:6]
-    totals = Totals("killed", 1.5, 2, 3, 4, 5, 6, 7, 8)
+    totals = Totals("killed", 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
     assert Totals.from_document(fmt.parse_json(fmt.encode_json(totals.document()))) == totals
+
+
+def test_totals_of_the_first_files_had_no_count_of_opaque_channels() -> None:
+    document = Totals("killed", 1.5, 2, 3, 4, 5, 6, 7, 8).document()
+    del document["opaque"]
+    assert Totals.from_document(document).opaque == 0
+    del document["skipped"]
+    with pytest.raises(FormatError):
+        Totals.from_document(document)
 
 
 @pytest.mark.parametrize(
