@@ -20,8 +20,9 @@ import asyncssh
 from tests.support.client import Client
 from tests.support.jump import JumpWorld
 from tests.support.net import LOOPBACK
+from tests.support.processes import is_alive
 from tests.support.recorded import Watch
-from tests.support.world import World
+from tests.support.world import World, poll
 
 DOORS = ("direct", "jump")
 TARGET = "web1"
@@ -44,7 +45,9 @@ FLEET = tuple(f"node{number}" for number in range(1, 6))
 
 def shared_world(**options: Any) -> World:
     """A world, not started, with what both doors need: alice may do everything, and everything is kept."""
-    made = JumpWorld(policy=EVERYTHING, recording=KEEP_ALL, **options)
+    # The target accepts every variable, so that what does not arrive was refused by the gateway.
+    sshd = ("AcceptEnv *", "RekeyLimit 16M")
+    made = JumpWorld(policy=EVERYTHING, recording=KEEP_ALL, sshd_options=sshd, **options)
     for name in FLEET:
         made.add_target(name, LOOPBACK, made.sshd.port)
     return made
@@ -55,9 +58,9 @@ class Door:
 
     name = "direct"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, host: str = TARGET) -> None:
         self.world = world
-        self.host = TARGET
+        self.host = host
         self.known_hosts = world.folder / f"known_hosts_{self.name}"
         self.known_hosts.write_text("\n".join(self._known()) + "\n")
         self.config = self.config_for(world.folder / f"ssh_config_{self.name}")
@@ -67,7 +70,7 @@ class Door:
     def config_for(self, path: Path, *more: str) -> Path:
         """An ssh_config for this door, with `more` lines that win over ours."""
         lines = [*more]
-        for host in (TARGET, *FLEET):
+        for host in dict.fromkeys((TARGET, self.host, *FLEET)):
             lines += [f"Host {host}", *self._way_to(host)]
         lines += [
             "Host *",
@@ -141,7 +144,7 @@ class Door:
     @property
     def user(self) -> str:
         """The user name of the direct door."""
-        return f"alice+{LOGIN}+{TARGET}"
+        return f"alice+{LOGIN}+{self.host}"
 
     @property
     def address(self) -> str:
@@ -189,6 +192,11 @@ class Door:
             command, input=stdin, capture_output=True, timeout=timeout, env=self.environment(environment),
             cwd=folder,
         )  # fmt: skip
+
+    @staticmethod
+    def wait_until_gone(pid: int, timeout: float = 10.0) -> None:
+        """Return when this process of the target has ended."""
+        poll(lambda: not is_alive(pid), timeout, f"process {pid} still runs")
 
     def watch(self) -> Watch:
         """The sessions that begin from now on, and their recordings."""

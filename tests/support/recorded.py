@@ -81,6 +81,11 @@ class Recorded:
             found: dict[str, Any] = json.loads(json.dumps(reader.totals.document()))
             return found
 
+    def remove(self) -> None:
+        """Delete the file, when it is large and all has been seen."""
+        (found,) = Store(self.world.recordings).find(self.session)
+        found.path.unlink()
+
 
 def _notes(reader: Reader) -> Iterator[dict[str, Any]]:
     for event in reader:
