@@ -1,0 +1,32 @@
+"""For every test: an error that a Deferred ended with and nobody waited for fails the test it comes up in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.logger import LogEvent, globalLogPublisher
+
+UNHANDLED = "Unhandled error in Deferred"
+
+
+@pytest.fixture(autouse=True)
+def no_error_is_lost() -> Iterator[None]:
+    """Twisted reports such an error when the Deferred is freed: at once, where there is no circle."""
+    lost: list[str] = []
+
+    def note(event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if str(event.get("log_format", "")).startswith(UNHANDLED):
+            lost.append(UNHANDLED)
+        elif lost and failure is not None:  # Twisted tells the two in two events
+            lost.append(failure.getTraceback())
+
+    observer: Any = note
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert lost == [], "\n".join(lost)
