@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,15 +113,16 @@ BOXES = {
 
 
 @pytest.fixture(scope="module")
-def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("home")
+def login() -> Iterator[str]:
+    # Not below pytest's own folder: every pytest of this user closes that to others when it starts.
+    home = Path(tempfile.mkdtemp(prefix="bastion-home-"))
     home.chmod(0o755)
-    for folder in home.parents:
-        if folder.owner() == "root" and folder.name.startswith("pytest"):
-            folder.chmod(0o755)
-    with account(SECRET, home) as name:
-        (home / ".ssh").mkdir(mode=0o700)
-        yield name
+    try:
+        with account(SECRET, home) as name:
+            (home / ".ssh").mkdir(mode=0o700)
+            yield name
+    finally:
+        shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +230,7 @@ def test_a_client_that_cannot_be_asked_is_turned_away(world: World, login: str) 
     )
 
 
-def test_an_answer_that_does_not_come_ends_the_question(login: str, tmp_path: Path) -> None:
+def test_an_answer_that_does_not_come_ends_the_question() -> None:
     with account(SECRET) as name:
         made = World(policy=POLICY.replace("LOGIN", name), limits='login_grace = "2s"\ndial_timeout = "1s"')
         sshd = Sshd(
@@ -322,7 +325,7 @@ KINDS = [("rsa", 3072), ("rsa", 2048), ("ecdsa", 256), ("ecdsa", 384), ("ecdsa",
 
 
 @pytest.mark.parametrize("accepted", ["", "rsa-sha2-256"], ids=["sshd's own", "rsa-sha2-256 only"])
-def test_configured_keys_of_every_kind(login: str, tmp_path: Path, accepted: str) -> None:
+def test_configured_keys_of_every_kind(accepted: str) -> None:
     made = World()
     lines = ""
     kinds = [kind for kind in KINDS if not accepted or kind[0] == "rsa"]
@@ -351,7 +354,7 @@ def test_configured_keys_of_every_kind(login: str, tmp_path: Path, accepted: str
 
 
 @pytest.mark.skipif(bool(dropbear_missing()), reason=dropbear_missing() or "available")
-def test_dropbear_by_password_and_by_key(login: str, tmp_path: Path) -> None:
+def test_dropbear_by_password_and_by_key(login: str) -> None:
     made = World(policy=POLICY.replace("LOGIN", login))
     secret = made.folder / "secret"
     secret.write_text(SECRET)
