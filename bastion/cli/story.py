@@ -72,10 +72,33 @@ def _refused(event: Event) -> str:
         return f"a channel {event.get('kind', '?')}{_place(event)} was refused{_because(event)}"
     if what == "stream":
         return f"channel {event.get('channel', '?')} was closed{_because(event)}"
+    if what == "sftp":
+        paths = _of(event, "path", " of ") + _of(event, "to", " to ")
+        return (
+            f"the sftp request {event.get('name', '?')}{paths} on channel {event.get('channel', '?')} was refused"
+            + (_because(event))
+        )
     if what == "request":
         channel = _of(event, "channel", " on channel ")
         return f"the request {event.get('name', '?')}{channel} was refused{_because(event)}"
     return f"the {what} was refused{_because(event)}"
+
+
+def _sftp_file(event: Event) -> str:
+    paths = _of(event, "path", " ")
+    digest = _of(event, "sha256", ", SHA-256 ") or _of(event, "unhashed", ", no hash: ")
+    return (
+        f"channel {event.get('channel', '?')}: file {event.get('file', '?')}{paths} was opened to "
+        f"{event.get('flags', '?')} and closed ({event.get('outcome', '?')}): {event.get('bytes_read', 0)} bytes read, "
+        f"{event.get('bytes_written', 0)} written{digest}"
+    )
+
+
+def _sftp_operation(event: Event) -> str:
+    paths = _of(event, "path", " of ") + _of(event, "to", " to ")
+    file = _of(event, "file", " of file ") if not paths else ""
+    channel, name = event.get("channel", "?"), event.get("name", "?")
+    return f"channel {channel}: sftp {name}{paths or file}: {event.get('outcome', '?')}"
 
 
 def _jump(event: Event) -> str:
@@ -128,6 +151,11 @@ def _tunnel_closed(event: Event) -> str:
 
 
 SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
+    "sftp_file": _sftp_file,
+    "sftp_operation": _sftp_operation,
+    "sftp_unparsed": lambda e: (
+        f"the sftp of channel {e.get('channel', '?')} could not be followed any further{_because(e)}"
+    ),
     "auth": _auth,
     "authorise": _authorise,
     "refused": _refused,
@@ -201,6 +229,7 @@ ADVICE: Final[dict[str, str]] = {
     "verb_not_allowed": WHY,
     "env_not_allowed": WHY,
     "destination_not_allowed": WHY,
+    "path_not_allowed": WHY,
     "address_refused": "the name leads to the gateway itself or to an address that is never dialled: correct the name, "
     "or allow it with the target's `allow_addresses` or as one address in the rule's `tunnel`",
     "nested_ssh": "SSH inside a forward or tunnel would be a session that nobody records: go through the gateway "

@@ -220,6 +220,21 @@ BYTES: Final = _counter(
     Label("kind", CHANNEL_KINDS),
     Label("direction", DIRECTIONS),
 )
+SFTP_FILES: Final = _counter(
+    "sftp_files_total",
+    "Files opened and closed over sftp, by which way their data went.",
+    Label("transfer", ("download", "upload", "both", "none")),
+)
+SFTP_REFUSALS: Final = _counter(
+    "sftp_refusals_total",
+    "Requests on sftp channels that a rule refused, by the verb they would have needed.",
+    Label("verb", ("download", "upload", "list", "modify", OTHER)),
+)
+SFTP_UNPARSED: Final = _counter(
+    "sftp_unparsed_total",
+    "Channels of sftp that could not be followed any further, by the side that caused it.",
+    Label("by", ("client", "target")),
+)
 UPSTREAM_PHASE_SECONDS: Final = _histogram(
     "upstream_phase_seconds",
     "Time each phase of reaching a target took.",

@@ -9,6 +9,9 @@ The end of a burst often arrives in the same read as what follows it (`head -c 1
 behind a slow client: the prompt stands right behind the zeros). Therefore the last TAIL_BYTES of what was
 skipped are held and recorded when the gap ends, as far as the bucket has room.
 
+A flow may be omitted as a whole: nothing of its main stream is kept or held, whatever its rate, because
+events tell what passed (sftp).
+
 Invariant: for every flow and stream, kept bytes + bytes of its gap records + bytes held = bytes that passed.
 """
 
@@ -63,6 +66,7 @@ class Flow:
         "level",
         "lost",
         "lost_messages",
+        "omitted",
         "reported",
         "tail",
         "tail_size",
@@ -74,6 +78,7 @@ class Flow:
         self.direction = direction
         self.level = 0.0  # bytes charged and not yet drained
         self.at = now  # when `level` was true
+        self.omitted = False
         self.gap = False
         self.gap_from = now  # where the next gap record begins
         self.until = now  # when the newest skipped message passed
@@ -85,6 +90,11 @@ class Flow:
 
     def skip(self, stream: int, data: Bytes, size: int, now: float) -> None:
         """Hold a message that did not fit, and let go of what is older than the tail."""
+        if self.omitted:
+            self.until = now
+            self.lost[stream] += size
+            self.lost_messages[stream] += 1
+            return
         if not isinstance(data, bytes):
             view = memoryview(data)
             data = view if view.readonly else bytes(view)

@@ -76,6 +76,8 @@ def build_services(
             keepalive_interval=limits.keepalive_interval or 0.0,
             keepalive_count=limits.keepalive_count,
             sessions=limits.sessions,
+            sftp_hash=config.recording.sftp_hash,
+            audit_detail=config.audit.detail,
             channels=limits.channels_per_connection,
             sessions_per_connection=limits.sessions_per_connection,
         ),

@@ -47,13 +47,18 @@ class UpstreamKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and counts of `design.md` section 8 that the session layer keeps; 0 switches a timer off."""
+    """Seconds and counts of `design.md` section 8 that the session layer keeps; 0 switches a timer off.
+
+    `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log.
+    """
 
     keepalive_interval: float = 60.0
     keepalive_count: int = 3
     sessions: int = 10_000
     channels: int = 128
     sessions_per_connection: int = 256
+    sftp_hash: bool = True
+    audit_detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,8 +202,11 @@ class Opening:
             refusal = Refused(error.reason, f"the session cannot be recorded: {error.text}")
             self._note_refusal(refusal)
             raise refusal from None
+        limits = self._services.limits
         relay = Relay(
-            GrantDecider(grant, gateway.clock), tap, RelayLimits(channels=self._services.limits.channels)
+            GrantDecider(grant, gateway.clock),
+            tap,
+            RelayLimits(channels=limits.channels, sftp_hash=limits.sftp_hash),
         )
         session = Session(
             self.session_id,
@@ -246,7 +249,16 @@ class Opening:
         )
         # The header is in the file before anybody works.
         recorder, writer = gateway.store.start(header, self._recording_policy(grant))
-        tap = SessionTap(recorder, writer, gateway.audit, gateway.meters, self.session_id, self._ref)
+        tap = SessionTap(
+            recorder,
+            writer,
+            gateway.audit,
+            gateway.meters,
+            self.session_id,
+            self._ref,
+            sftp_content=grant.sftp_content,
+            detail=self._services.limits.audit_detail,
+        )
         upstream = self._upstream
         assert upstream is not None
         recorder.event(upstream)  # in the first block that is written, so before anybody sees anything

@@ -40,6 +40,7 @@ from bastion.relay.events import (
 )
 from bastion.relay.sides import Side
 from bastion.session.ending import End
+from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_fields
 
 # Channel types of the wire -> the closed set of the meters.
 KINDS = {
@@ -66,7 +67,11 @@ class SessionTap:
         meters: Meters,
         session_id: str,
         ref: str,
+        *,
+        sftp_content: bool = False,
+        detail: bool = False,
     ) -> None:
+        """`sftp_content`: files that pass over sftp are recorded; `detail`: their paths stand in the audit log."""
         self._recorder = recorder
         self._writer: Writer | None = writer
         self._audit = audit
@@ -79,6 +84,7 @@ class SessionTap:
         self._bytes = meters.cell(RECORDER_BYTES)
         self._gap = meters.cell(RECORDER_GAP_BYTES)
         self._gap_seen = 0
+        self._transfers = TransferLog(self._emit, recorder, meters, content=sftp_content, detail=detail)
         meters.add(RECORDINGS_LIVE)
 
     # -- relay.tap.Tap -----------------------------------------------------------------------------------
@@ -179,7 +185,11 @@ class SessionTap:
         self._meters.add(REQUESTS, event.name, PolicyReason.ALLOWED)
         if event.name in ("shell", "exec", "subsystem", "pty-req"):
             # design.md section 8: ids and sizes here; command lines stand in the recording.
-            self._emit("request", channel=event.channel_id, name=event.name, rule=event.rule)
+            moving = transfer_fields(event)
+            self._emit("request", channel=event.channel_id, name=event.name, rule=event.rule, **moving)
+
+    def _sftp(self, event: Event) -> None:
+        self._transfers.tell(event)
 
     def _request_refused(self, event: RequestRefused) -> None:
         self._meters.add(REQUESTS, event.name, event.reason)
@@ -279,6 +289,7 @@ _LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {
     ChannelRefused: SessionTap._open_refused,
     RequestForwarded: SessionTap._request_forwarded,
     RequestRefused: SessionTap._request_refused,
+    **dict.fromkeys(SFTP_EVENTS, SessionTap._sftp),
     StreamRefused: SessionTap._stream_refused,
     StreamSsh: SessionTap._stream_ssh,
 }
