@@ -7,7 +7,7 @@ the idea of OpenSSH's nchan.c):
     OPEN       data, requests, replies, window adjusts
     EOF        no data; the rest as before
     CLOSED     nothing. A window adjust or a reply that was under way is dropped, everything else is an error
-    CUT        the gateway closed the channel: whatever comes is dropped, until the side's own CLOSE
+    CUT        the gateway has said EOF in its place: data is dropped, the rest as before
 
 Invariants. A number is taken from the CHANNEL_OPEN (or the confirmation) that brings it until CLOSE has
 gone both ways, or until the open is refused; a side that uses a taken number for something new breaks the
@@ -32,12 +32,12 @@ _NEXT: dict[tuple[int, int], int] = {
     (OPEN, numbers.MSG_CHANNEL_EOF): EOF,
     (OPEN, numbers.MSG_CHANNEL_CLOSE): CLOSED,
     (EOF, numbers.MSG_CHANNEL_CLOSE): CLOSED,
-    (CUT, numbers.MSG_CHANNEL_EOF): CUT,
+    (CUT, numbers.MSG_CHANNEL_EOF): EOF,
     (CUT, numbers.MSG_CHANNEL_CLOSE): CLOSED,
 }
 """(state, message) -> state. A pair that is missing is a protocol error."""
 
-_STATE_NAMES = ("before confirmation", "while open", "after EOF", "after CLOSE", "after our CLOSE")
+_STATE_NAMES = ("before confirmation", "while open", "after EOF", "after CLOSE", "after our EOF")
 
 
 class Content(Protocol):
@@ -112,10 +112,12 @@ class Half:
             raise self.error(message)
         self.state = state
 
-    def cut(self) -> None:
-        """The gateway has closed the channel."""
-        if self.state != CLOSED:
-            self.state = CUT
+    def cut(self) -> bool:
+        """Nothing more of this side's data may pass. True when its EOF is to be said in its place."""
+        if self.state != OPEN:
+            return False
+        self.state = CUT
+        return True
 
     def error(self, message: int) -> ProtocolError:
         """The error for a message that this half's state does not allow."""

@@ -142,8 +142,8 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class StreamRefused:
-    """What `by` sent on a channel may not pass: it never reached the other side, and the gateway closes the
-    channel.
+    """What `by` sent on a channel may not pass: it never reached the other side, and nothing more will from
+    either.
     """
 
     channel_id: int

@@ -140,7 +140,7 @@ class Relay:
             raise ProtocolError("CHANNEL_DATA for an unknown channel")
         left = half.window - size
         if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
-            if half.state == CUT:
+            if _dropped(half, length, size):
                 return
             raise _data_error(half, numbers.MSG_CHANNEL_DATA, length, size)
         half.window = left
@@ -162,7 +162,7 @@ class Relay:
             raise ProtocolError("CHANNEL_EXTENDED_DATA for an unknown channel")
         left = half.window - size
         if size != length or half.state != OPEN or left < 0 or size > half.max_packet:
-            if half.state == CUT:
+            if _dropped(half, length, size):
                 return
             raise _data_error(half, numbers.MSG_CHANNEL_EXTENDED_DATA, length, size)
         # On sftp the client's stderr means nothing, and what a target made of it could not be judged.
@@ -186,7 +186,7 @@ class Relay:
         state = own.state
         if state == AWAITING:
             raise own.error(numbers.MSG_CHANNEL_WINDOW_ADJUST)
-        if state >= CLOSED:
+        if state == CLOSED:
             return  # it was under way when the side closed; OpenSSH ignores it too
         half = own.twin
         # RFC 4254 section 5.2: the window MUST NOT be increased above 2^32 - 1 bytes.
@@ -228,14 +228,12 @@ class Relay:
 
     def _close(self, side: Side, payload: bytes, out: Actions) -> None:
         half = self._channels.find(side, Close.parse(payload).recipient, numbers.MSG_CHANNEL_CLOSE)
-        cut = half.state == CUT
         half.step(numbers.MSG_CHANNEL_CLOSE)
         if half.content is not None:
             half.content.eof(half, out)
         if half.twin.state == CLOSED:
             self._drop(half.channel)
-        if not cut:
-            out.onward[side].append(payload)
+        out.onward[side].append(payload)
 
     def finish(self) -> None:
         """The connection is over: the tap learns that every channel is, and nothing crosses any more."""
@@ -317,6 +315,14 @@ def _over(side: Side, payload: bytes, out: Actions) -> None:
 
 def _silent(side: Side, payload: bytes, out: Actions) -> None:
     """The route of every message after the last words: nothing crosses."""
+
+
+def _dropped(half: Half, length: int, size: int) -> bool:
+    """Data of a side that was cut off goes nowhere, and uses up the window that it was told of."""
+    if half.state != CUT or size != length or size > min(half.window, half.max_packet):
+        return False
+    half.window -= size
+    return True
 
 
 def _data_error(half: Half, message: int, length: int, size: int) -> ProtocolError:

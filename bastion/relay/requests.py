@@ -13,7 +13,7 @@ from dataclasses import replace
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.verdict import Verdict
 from bastion.relay import crossing, events
-from bastion.relay.channels import CLOSED, CUT, Channel, ChannelTable, Half
+from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
 from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
@@ -171,8 +171,6 @@ class Requests:
     def channel_request(self, side: Side, payload: bytes, out: Actions) -> None:
         message = ChannelRequest.parse(payload)
         half = self._channels.find(side, message.recipient, numbers.MSG_CHANNEL_REQUEST)
-        if half.state == CUT:
-            return
         if half.state == CLOSED:
             raise half.error(numbers.MSG_CHANNEL_REQUEST)
         channel, name = half.channel, message.name
@@ -254,7 +252,7 @@ class Requests:
         ok = payload[0] == numbers.MSG_CHANNEL_SUCCESS
         recipient = (ChannelSuccess if ok else ChannelFailure).parse(payload).recipient
         half = self._channels.find(side, recipient, payload[0])
-        if half.state >= CLOSED:
+        if half.state == CLOSED:
             return  # it was under way when the side closed; OpenSSH ignores it too
         channel = half.channel
         entry = self._settle(channel.owed[side], side)

@@ -1,8 +1,8 @@
 """A channel of other programs' bytes (a forward, a socket), watched until it is plain that it is no SSH.
 
-SSH inside a forward would be a session that nobody records. Nothing of a banner crosses: the channel is closed on
-both sides instead, by messages of our own, and what is still under way is dropped (`channels.CUT`). Where a rule
-lets SSH pass it is noted.
+SSH inside a forward would be a session that nobody records. Nothing of a banner crosses: both sides read EOF
+instead, what they still send is dropped (`channels.CUT`), and they close the channel. A CLOSE of our own would let
+one side use its number again while the other still sends to it. Where a rule lets SSH pass it is noted.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from bastion.errors import PolicyReason
 from bastion.policy.verdict import Verdict
 from bastion.relay import events
-from bastion.relay.channels import CLOSED, Channel, Half
+from bastion.relay.channels import Channel, Half
 from bastion.relay.first_bytes import FirstBytes, Look
 from bastion.relay.limits import Actions
 from bastion.relay.sides import Side
 from bastion.relay.tap import Tap
-from bastion.wire.messages import Close, Data
+from bastion.wire.messages import Data, Eof
 
 REFUSAL = "SSH inside a forward is a session that nobody records: reach the host through the gateway"
 RULE = "builtin:nested-ssh"
@@ -55,13 +55,19 @@ class StreamContent:
             self._set_free(self._first.end, out)
             self._leave()
         else:
-            text = events.StreamRefused(self._channel.id, half.side, PolicyReason.NESTED_SSH, REFUSAL, RULE)
-            self._tap.event(text)
+            reason = PolicyReason.NESTED_SSH
+            self._tap.event(events.StreamRefused(self._channel.id, half.side, reason, REFUSAL, RULE))
             self._leave()
-            close_both(self._channel, out)
+            self._cut(out)
             return
         if look is not Look.HOLD:
             self._forward(half, payload, data, out)
+
+    def _cut(self, out: Actions) -> None:
+        for side in Side:
+            half = self._channel.half(side)
+            if half.cut():
+                out.onward[side].append(Eof(half.twin.number).encode())
 
     def eof(self, half: Half, out: Actions) -> None:
         """The side of `half` sends no more: what was held of it is no SSH."""
@@ -88,13 +94,3 @@ class StreamContent:
 
     def closed(self) -> None:
         """What was held goes with the channel."""
-
-
-def close_both(channel: Channel, out: Actions) -> None:
-    """CLOSE of ours to each side that has not had one; from then on whatever comes from them is dropped."""
-    for side in Side:
-        half = channel.half(side)
-        if half.twin.state != CLOSED:
-            out.back[side].append(Close(half.number).encode())
-    for side in Side:
-        channel.half(side).cut()

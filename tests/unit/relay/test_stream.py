@@ -1,4 +1,4 @@
-"""SSH inside a forward: nothing of it crosses, the channel is closed on both sides, and the rest lives on."""
+"""SSH inside a forward: nothing of it crosses, both sides read EOF, and the rest lives on."""
 
 import pytest
 
@@ -62,29 +62,50 @@ def refused(channel_id: int, by: Side) -> events.StreamRefused:
     return events.StreamRefused(channel_id, by, PolicyReason.NESTED_SSH, REFUSAL, "builtin:nested-ssh")
 
 
+def cut_off(book: Playbook) -> Playbook:
+    """Both sides read EOF."""
+    return book.to_client(m.Eof(CLIENTS)).to_target(m.Eof(TARGETS))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", [CLIENT, TARGET])
 def test_ssh_is_cut_off_on_both_sides(playbook: MakePlaybook, kind: str, side: Side) -> None:
     book = playbook()
     channel = stream(book, kind).id
     says(book, side, b"SSH-2.0-OpenSSH_9.2\r\n")
-    book.to_client(m.Close(CLIENTS)).to_target(m.Close(TARGETS)).told(refused(channel, side))
-    # What was under way is dropped, whatever it is.
-    for line in (
-        sends(TARGETS, b"more"),
-        adjusts(TARGETS, 100),
-        asks(TARGETS, "eow@openssh.com"),
-        m.Eof(TARGETS),
-    ):
-        book.client(line).silence()
-    book.client(m.Close(TARGETS)).silence().told()
-    book.target(sends(CLIENTS, b"SSH-2.0-x"), m.ChannelSuccess(CLIENTS), m.Close(CLIENTS)).silence()
-    book.told(events.ChannelClosed(channel, kind, 0, 0))
-    assert not book.relay.channels
+    cut_off(book).told(refused(channel, side))
+    # Data that was under way is dropped, and so is the end that was said already.
+    book.client(sends(TARGETS, b"more"), m.ExtendedData(TARGETS, 1, b"more"), m.Eof(TARGETS)).silence()
+    book.target(sends(CLIENTS, b"SSH-2.0-x")).silence().told()
+    # The rest is as ever, and so is the end of the channel.
+    for line in (adjusts(TARGETS, 100), asks(TARGETS, "eow@openssh.com"), m.Close(TARGETS)):
+        book.client(line).to_target(line)
+    book.untold()
+    book.target(m.Eof(CLIENTS)).silence()
+    book.target(m.Close(CLIENTS)).to_client(m.Close(CLIENTS)).told(events.ChannelClosed(channel, kind, 0, 0))
     # The numbers are free and the connection lives on.
     book.session(CLIENTS, TARGETS)
     says(book, CLIENT, b"ls")
     hears(book, TARGET, b"ls").done()
+
+
+def test_a_side_that_was_cut_off_keeps_to_its_window(playbook: MakePlaybook) -> None:
+    book = playbook()
+    stream(book)
+    says(book, CLIENT, b"SSH-2.0-x")
+    cut_off(book)
+    for _ in range(64 - 1):
+        says(book, CLIENT, bytes(32768)).silence()
+    book.client_breaks(sends(TARGETS, bytes(32768)), "CHANNEL_DATA").done()
+
+
+def test_data_after_a_side_has_said_eof_itself_is_an_error_though_it_was_cut(playbook: MakePlaybook) -> None:
+    book = playbook()
+    stream(book)
+    says(book, CLIENT, b"SSH-2.0-x")
+    cut_off(book)
+    book.client(m.Eof(TARGETS)).silence()
+    book.client_breaks(sends(TARGETS, b"more"), "after EOF").done()
 
 
 @pytest.mark.parametrize("side", [CLIENT, TARGET])
@@ -101,7 +122,7 @@ def test_nothing_of_a_banner_crosses_however_it_is_cut(
         else:
             hears(book, side.other, b"").untold()
     says(book, side, cut[-1])
-    book.to_client(m.Close(CLIENTS)).to_target(m.Close(TARGETS)).told(refused(channel, side)).done()
+    cut_off(book).told(refused(channel, side)).done()
 
 
 def test_a_greeting_before_the_banner_hides_nothing(playbook: MakePlaybook) -> None:
@@ -110,7 +131,7 @@ def test_a_greeting_before_the_banner_hides_nothing(playbook: MakePlaybook) -> N
     says(book, TARGET, b"hello\r\nSSH-2.0-x\r\n")
     hears(book, CLIENT, b"hello\r\nSSH-2.0-x\r\n")
     says(book, CLIENT, b"SSH-2.0-y\r\n")
-    book.to_client(m.Close(CLIENTS)).to_target(m.Close(TARGETS)).done()
+    cut_off(book).done()
 
 
 def test_what_could_become_ssh_and_does_not_goes_on_in_order(playbook: MakePlaybook) -> None:
@@ -144,20 +165,22 @@ def test_so_short_a_stream_is_no_ssh(playbook: MakePlaybook, end: type[m.Eof | m
     book.to_target(sends(TARGETS, b"SSH"), end(TARGETS)).done()
 
 
-def test_a_side_that_had_closed_already_is_not_told_twice(playbook: MakePlaybook) -> None:
+@pytest.mark.parametrize("end", [m.Eof, m.Close])
+def test_a_side_that_had_ended_already_is_not_ended_twice(
+    playbook: MakePlaybook, end: type[m.Eof | m.Close]
+) -> None:
     book = playbook()
     channel = stream(book).id
-    book.client(m.Close(TARGETS)).to_target(m.Close(TARGETS)).untold()
+    book.client(end(TARGETS)).to_target(end(TARGETS)).untold()
     says(book, TARGET, b"SSH-2.0-x\r\n")
-    book.to_client(m.Close(CLIENTS)).told(refused(channel, TARGET))
-    book.target(m.Close(CLIENTS)).silence().told(events.ChannelClosed(channel, "direct-tcpip", 0, 0)).done()
+    book.to_client(m.Eof(CLIENTS)).told(refused(channel, TARGET)).done()
 
 
 def test_the_end_of_the_connection_closes_a_channel_that_was_cut(playbook: MakePlaybook) -> None:
     book = playbook()
     channel = stream(book).id
     says(book, CLIENT, b"SSH-2.0-x\r\n")
-    book.to_client(m.Close(CLIENTS)).to_target(m.Close(TARGETS)).untold()
+    cut_off(book).untold()
     book.relay.finish()
     book.told(events.ChannelClosed(channel, "direct-tcpip", 0, 0)).done()
 
