@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,22 @@ EVERYTHING = """
 [[rule]]
 name = "everything"
 groups = ["ops"]
-targets = ["*"]
+targets = ["web*", "node*", "eager"]
 logins = ["root"]
 verbs = ["shell", "pty", "exec", "sftp", "env", "forward-local", "forward-remote", "streamlocal"]
+sftp_content = true
+[[rule]]
+name = "little"
+groups = ["ops"]
+targets = ["strict"]
+logins = ["root"]
+verbs = ["exec"]
 """
 # Input too, so that uploads can be compared; in full, because whole files are.
 KEEP_ALL = 'mode = "full"\ninput = true'
 # More names of the same machine, for tools that go to many.
 FLEET = tuple(f"node{number}" for number in range(1, 6))
+STRICT = "strict"  # the same machine once more, where alice may run commands and nothing else
 
 
 def shared_world(**options: Any) -> World:
@@ -48,7 +56,7 @@ def shared_world(**options: Any) -> World:
     # The target accepts every variable, so that what does not arrive was refused by the gateway.
     sshd = ("AcceptEnv *", "RekeyLimit 16M")
     made = JumpWorld(policy=EVERYTHING, recording=KEEP_ALL, sshd_options=sshd, **options)
-    for name in FLEET:
+    for name in (*FLEET, STRICT):
         made.add_target(name, LOOPBACK, made.sshd.port)
     return made
 
@@ -70,7 +78,7 @@ class Door:
     def config_for(self, path: Path, *more: str) -> Path:
         """An ssh_config for this door, with `more` lines that win over ours."""
         lines = [*more]
-        for host in dict.fromkeys((TARGET, self.host, *FLEET)):
+        for host in dict.fromkeys((TARGET, self.host, STRICT, *FLEET)):
             lines += [f"Host {host}", *self._way_to(host)]
         lines += [
             "Host *",
@@ -117,6 +125,15 @@ class Door:
         pipe = subprocess.PIPE
         command = self.command("ssh", *options, self.host, *arguments)
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment())
+
+    @contextmanager
+    def running(self, *options: str, host: str = "", ready: Callable[[], object]) -> Iterator[Client]:
+        """An ssh without a command (`-N` and forwards), from when `ready` is true."""
+        command = self.command("ssh", "-N", "-o", "ExitOnForwardFailure=yes", *options, host or self.host)
+        with Client(command, self.environment()) as client:
+            poll(lambda: ready() or not client.running, text=f"not ready: {client.err!r}")
+            assert client.running, client.err
+            yield client
 
     @contextmanager
     def master(self, *options: str) -> Iterator[list[str]]:
@@ -215,7 +232,7 @@ class JumpDoor(Door):
         return [f"Port {self.port}", f"User {LOGIN}", "ProxyJump bastion", "Host bastion", *bastion]
 
     def _known(self) -> list[str]:
-        names = ",".join(f"{name},[{name}]:{self.port}" for name in (TARGET, *FLEET))
+        names = ",".join(f"{name},[{name}]:{self.port}" for name in (TARGET, STRICT, *FLEET))
         authority = (self.world.keys / "front_host_ca.pub").read_text().strip()
         return [*super()._known(), f"@cert-authority {names} {authority}"]
 

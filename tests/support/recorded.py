@@ -71,6 +71,15 @@ class Recorded:
         with Store(self.world.recordings).open(self.session) as reader:
             return [note for note in _notes(reader) if not name or note["event"] == name]
 
+    def audit(self, event: str) -> list[dict[str, Any]]:
+        """The audit lines of this session with this name."""
+        return [line for line in self.world.audit(event) if line.get("session") == self.session]
+
+    def file_sums(self) -> list[str]:
+        """SHA-256 of every file that passed whole over sftp, in the order of their closing."""
+        lines = self.audit("sftp_file")
+        return [line["sha256"] for line in lines if "sha256" in line]
+
     @property
     def totals(self) -> dict[str, Any]:
         """The end block."""
