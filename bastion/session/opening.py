@@ -224,16 +224,16 @@ class Opening:
         self._client = None
         return session
 
-    def _start_recording(self, grant: Grant) -> SessionTap:
-        gateway, identity = self._gateway, self._identity
+    def _header(self, grant: Grant) -> Header:
+        identity = self._identity
         certificate = identity.certificate
-        header = Header(
+        return Header(
             session_id=self.session_id,
             identity=identity.name,
             uid=identity.uid,
             target=grant.target.name,
             login=grant.login,
-            started_at=gateway.clock.time(),
+            started_at=self._gateway.clock.time(),
             host=grant.target.host,
             port=grant.target.port,
             auth_methods=identity.factors,
@@ -247,8 +247,11 @@ class Opening:
             door=self._door,
             gateway_version=__version__,
         )
+
+    def _start_recording(self, grant: Grant) -> SessionTap:
+        gateway, identity = self._gateway, self._identity
         # The header is in the file before anybody works.
-        recorder, writer = gateway.store.start(header, self._recording_policy(grant))
+        recorder, writer = gateway.store.start(self._header(grant), self._recording_policy(grant))
         tap = SessionTap(
             recorder,
             writer,
