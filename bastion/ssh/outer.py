@@ -34,7 +34,7 @@ from bastion.wire.messages import (
     RequestSuccess,
 )
 from bastion.wire.numbers import OpenFailure
-from bastion.wire.requests import CHANNEL_OPENS, GLOBAL_REQUESTS, Detail, parse_body
+from bastion.wire.requests import CHANNEL_OPENS, GLOBAL_REQUESTS, Body, Detail, parse_body
 
 __all__ = ["MAX_PACKET", "OuterChannel", "OuterConnection", "OuterDoor", "OuterLeg"]
 
@@ -284,22 +284,22 @@ class OuterConnection:
     def _global_request(self, payload: bytes) -> None:
         """Nothing is granted here: nothing is ever bound on the gateway (RFC 4254 section 7.1)."""
         request = GlobalRequest.parse(payload)
+        body = parse_body(GLOBAL_REQUESTS, request.name, request.body)
         if request.name == "no-more-sessions@openssh.com":
             self._no_more_sessions = True
         elif request.name != "keepalive@openssh.com":
-            self._refuse_request(request)
+            self._refuse_request(request.name, body)
         if request.want_reply:
             # OpenSSH's sshd answers keepalive@openssh.com with a failure too: it is an answer, that is enough.
             self.send([RequestFailure().encode()])
 
-    def _refuse_request(self, request: GlobalRequest) -> None:
+    def _refuse_request(self, name: str, body: Body | None) -> None:
         assert self._door is not None
-        body = parse_body(GLOBAL_REQUESTS, request.name, request.body)
         if body is None:
             reason, text = PolicyReason.UNKNOWN_REQUEST, "request is not known here"
         else:
             reason, text = PolicyReason.VERB_NOT_ALLOWED, "nothing is bound on the gateway"
-        self._door.refused("request", request.name, reason, text, body.detail() if body is not None else {})
+        self._door.refused("request", name, reason, text, body.detail() if body is not None else {})
 
     def ask_alive(self, answered: Callable[[], None]) -> bool:
         """Ask the client whether it lives. False when it owes too many answers already."""

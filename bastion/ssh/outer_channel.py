@@ -47,7 +47,8 @@ QUEUE_LIMIT: Final = 8 * 1024 * 1024
 what may still come is one read and one flushed key exchange queue (4 MiB, `ssh.settings.OUTPUT_LIMIT`)."""
 
 HAND_UP: Final = 256 * 1024
-"""Bytes of what was kept that are handed up in one turn, as one read of a socket would bring."""
+"""Bytes of what was kept that are handed up in one turn, as one read of a socket would bring; and bytes that are
+sent at once, so that a burst behind a key exchange stays far below `ssh.settings.KEX_QUEUE_LIMIT`."""
 
 _UINT32_MAX: Final = 0xFFFFFFFF
 # message number, recipient, (data type,) length of the data: RFC 4254 section 5.2
@@ -299,10 +300,11 @@ class OuterChannel:
         if link is None or not data or not self.confirmed or self._eof_wanted or self._close_in:
             return
         view = memoryview(data)
-        if not self._queue and not link.blocked:
-            view = view[self._send(link, stream, view) :]
-            if not view:
-                return
+        # In pieces, because the connection may block in between; behind a queue nothing may overtake.
+        while view and not self._queue and self._peer_window and not link.blocked:
+            view = view[self._send(link, stream, view, HAND_UP) :]
+        if not view:
+            return
         self._queue.append((stream, view))
         self.queued += len(view)
         if self.queued > QUEUE_LIMIT:
@@ -314,7 +316,7 @@ class OuterChannel:
             self._producer_paused = True
             self._producer.pauseProducing()
 
-    def _send(self, link: Link, stream: int, view: memoryview, limit: int = _UINT32_MAX) -> int:
+    def _send(self, link: Link, stream: int, view: memoryview, limit: int) -> int:
         """Send as much of `view` as the client's window takes; how much that was."""
         size = min(len(view), self._peer_window, limit)
         if not size:

@@ -43,9 +43,9 @@ Host target
   {jump}
 Host jump
   HostName 127.0.0.1
-  HostKeyAlias jump
+  HostKeyAlias jump-of-{name}
   Port {jump_port}
-  User root
+  User {jump_user}
 """
 
 
@@ -148,6 +148,7 @@ class Contender:
     folder: Path
     key: Path
     world: World | None = None
+    jump_user: str = "root"
     configs: dict[str, Path] = field(default_factory=dict)
 
     def write_configs(self, keystrokes: str) -> None:
@@ -162,6 +163,7 @@ class Contender:
                     user=self.user,
                     jump="ProxyJump jump" if self.jump_port else "",
                     jump_port=self.jump_port or 22,
+                    jump_user=self.jump_user,
                     cipher=line,
                     keystrokes=keystrokes,
                 )
@@ -175,7 +177,8 @@ class Contender:
     @property
     def where(self) -> dict[str, Any]:
         """The same for `idle_clients`."""
-        return {"port": self.port, "user": self.user, "jump": self.jump_port, "key": str(self.key)}
+        jump = {"jump": self.jump_port, "jump_user": self.jump_user}
+        return {"port": self.port, "user": self.user, "key": str(self.key), **jump}
 
     def drop_recordings(self) -> None:
         """Keep the disk from filling, and its writes from disturbing whoever is measured next."""
@@ -187,7 +190,8 @@ class Contender:
 MODES = {"off": 'mode = "off"', "default": "", "full": 'mode = "full"\ninput = true'}
 """Recording modes: full keeps what engineers send, too."""
 
-NAMES = ("direct", "tcp-proxy", "ssh-J", "asyncssh", *(f"gateway-{mode}" for mode in MODES))
+NAMES = ("direct", "tcp-proxy", "ssh-J", "asyncssh", *(f"gateway-{mode}" for mode in MODES), "gateway-jump")
+"""`gateway-jump` is the jump door in the default recording mode; the other three are the direct door."""
 
 
 class Arena:
@@ -241,16 +245,21 @@ class Arena:
             process, line = self._launch("tests.bench.jump_host", str(folder))
             ready = json.loads(line)
             port, jump_port, measured = target.port, int(ready["port"]), JumpHost(process)
-            self._know("jump", ready["known_host"].split(" ", 1)[1])
+            self._know(f"jump-of-{name}", ready["known_host"].split(" ", 1)[1])
         else:
-            world = self._world(name.removeprefix("gateway-"))
+            jumps = name == "gateway-jump"
+            world = self._world("default" if jumps else name.removeprefix("gateway-"))
             world.start()
             public = (world.keys / "gateway_host.pub").read_text()
-            host_key, user = " ".join(public.split()[:2]), "alice+root+web1"
-            port, measured = world.port, GatewayProcess(world)
+            host_key, user = " ".join(public.split()[:2]), "root" if jumps else "alice+root+web1"
+            port, jump_port = (world.sshd.port, world.port) if jumps else (world.port, 0)
+            measured = GatewayProcess(world)
+            if jumps:
+                self._know(f"jump-of-{name}", host_key)
         self._know(f"target-of-{name}", host_key)
         key = self.key if world is None else world.keys / "alice"
-        contender = Contender(name, port, user, jump_port, measured, self.folder, key, world)
+        jump_user = "root" if world is None else "alice"
+        contender = Contender(name, port, user, jump_port, measured, self.folder, key, world, jump_user)
         contender.write_configs(self._keystrokes)
         return contender
 

@@ -145,6 +145,8 @@ def test_an_owner_that_stops_again_gets_nothing_more() -> None:
         (b"\x5f\0\0\0\0", "truncated"),
         (b"\x5d\0\0\0\0", "wrong size"),
         (b"\x60\0\0\0\0x", "."),
+        (m.GlobalRequest("no-more-sessions@openssh.com", False, b"x"), "."),
+        (m.GlobalRequest("tcpip-forward", True, b"x"), "."),
     ],
 )
 def test_a_broken_message_ends_the_connection(line: m.Message | bytes, match: str) -> None:
@@ -238,6 +240,16 @@ def test_a_blocked_connection_holds_channels_back_and_they_take_turns() -> None:
     assert set(sent) == {0, 1}  # the second channel did not wait for the end of the first
     outer.leg.drain()
     assert (one.queued, two.queued, first.resumed, second.resumed) == (0, 0, 1, 1)
+
+
+def test_a_large_write_stops_where_the_connection_blocks() -> None:
+    outer = Outer()
+    channel, owner = outer.channel(window=1 << 30)
+    outer.leg.block_after = 300_000
+    channel.write(bytes(2_000_000))
+    sent = sum(len(one.data) for one in outer.leg.said() if isinstance(one, m.Data))
+    assert 300_000 <= sent <= 300_000 + HAND_UP
+    assert (channel.queued, owner.paused) == (2_000_000 - sent, 1)
 
 
 def test_order_is_kept_between_the_two_streams() -> None:
