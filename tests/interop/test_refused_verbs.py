@@ -335,4 +335,4 @@ def test_a_tunnel_without_a_rule_and_the_outer_connection_lives_on(world: VerbWo
     lines = world.new_audit("refused", seen)
     kinds = [line.get("kind") or line.get("name") for line in lines]
     assert kinds == ["direct-tcpip", "tcpip-forward", "direct-streamlocal@openssh.com"]
-    assert lines[0]["reason"] == "unknown_target"
+    assert lines[0]["reason"] == "destination_not_allowed"
