@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bastion.recording.format import Direction, Kind
+from bastion.recording.format import Direction, Header, Kind
 from bastion.recording.reader import Reader
 from bastion.recording.render import ChannelSummary, raw, survey
 from bastion.recording.store import Store
@@ -49,6 +49,12 @@ class Recorded:
             sys.executable, "-m", "bastion", "export", self.session, "--recordings", str(self.world.recordings),
             "--format", "raw", "--stream", stream, *chosen,
         ]  # fmt: skip
+
+    @property
+    def header(self) -> Header:
+        """Who, where, by which door."""
+        with Store(self.world.recordings).open(self.session) as reader:
+            return reader.header
 
     def channels(self) -> dict[int, ChannelSummary]:
         """What there was on the connection."""

@@ -17,6 +17,23 @@ SIZES = [
     pytest.param(5 * 10**9, id="5GB", marks=pytest.mark.soak),
 ]
 
+OPERATIONS = [
+    "",
+    "mkdir folder",
+    "rename old folder/new",
+    "ln -s folder/new link",
+    "chmod 640 folder/new",
+    "ls -la",
+    "ln folder/new hard",
+    "df",
+    "rm hard",
+    "symlink folder other",
+    "pwd",
+    "mkdir gone",
+    "rmdir gone",
+    "",
+]
+
 
 def sftp(door: Door, *lines: str, timeout: float = 60) -> None:
     batch = "".join(line + "\n" for line in lines).encode()
@@ -53,10 +70,7 @@ def test_a_tree_there_and_back(door: Door, tmp_path: Path) -> None:
 def test_every_other_operation(door: Door, tmp_path: Path) -> None:
     (tmp_path / "old").write_text("content")
     watch = door.watch()
-    sftp(
-        door, f"cd {tmp_path}", "mkdir folder", "rename old folder/new", "ln -s folder/new link", "chmod 640 folder/new",
-        "ls -la", "ln folder/new hard", "df", "rm hard", "symlink folder other", "pwd", "mkdir gone", "rmdir gone",
-    )  # fmt: skip
+    sftp(door, f"cd {tmp_path}", *OPERATIONS)
     assert (tmp_path / "folder" / "new").read_text() == "content"
     assert (tmp_path / "folder" / "new").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "link").readlink() == Path("folder/new") and (tmp_path / "other").is_dir()
