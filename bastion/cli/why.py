@@ -16,8 +16,9 @@ from bastion.clock import SystemClock
 from bastion.config import Config, load
 from bastion.errors import ConfigError, Refused
 from bastion.options.kinds import show_seconds
-from bastion.policy.explain import Explanation, explain
+from bastion.policy.explain import Explanation, explain, explain_tunnel
 from bastion.policy.grant import Grant
+from bastion.policy.tunnel import TunnelGrant
 from bastion.session.building import build_directory
 
 JSON = dict[str, Any]
@@ -44,6 +45,8 @@ def why(
 ) -> None:
     """Explain whether USER may reach TARGET as LOGIN, rule by rule.
 
+    TARGET may be HOST:PORT: then the question is whether USER may tunnel there.
+
     Groups come from the directory, or from --groups. A restriction that a certificate or key carries is not
     known here and could still take something away.
 
@@ -66,12 +69,28 @@ def why(
     identity = Identity(
         account.name, account.uid, account.groups, account.source, (), None, source, Restrictions(), now
     )
-    answer = explain(config.rules, config.inventory, identity, target, login, source, now)
+    place = _place_of(target)
+    if place is None:
+        answer = explain(config.rules, config.inventory, identity, target, login, source, now)
+    elif login is not None:
+        fail("a tunnel has no login")
+    else:
+        answer = explain_tunnel(config.rules, config.inventory, identity, *place, source, now)
     if as_json:
         write_json(_as_json(identity, target, login, answer, now))
     else:
         _print(identity, answer, now)
     sys.exit(0 if answer.allowed else 1)
+
+
+def _place_of(target: str) -> tuple[str, int] | None:
+    """`HOST:PORT`, which no target is called; None for a target's name."""
+    host, colon, port = target.rpartition(":")
+    if not colon:
+        return None
+    if not host or not port.isascii() or not port.isdecimal() or len(port) > 5:
+        fail(f"{target!r} is neither a target nor HOST:PORT")
+    return host, int(port)
 
 
 def _lookup(config: Config, user: str, runtime: Any) -> Account:
@@ -105,6 +124,14 @@ def _ask(config: Config, user: str, reactor: Any) -> Any:
     return answer.addBoth(close)
 
 
+def _sftp(grant: Grant) -> dict[str, list[str]] | None:
+    """Path patterns by sftp verb; None when nothing restricts sftp."""
+    rights = grant.sftp
+    if rights is None:
+        return None
+    return {verb: [pattern.text for pattern in patterns] for verb, patterns in rights.patterns.items()}
+
+
 def _limits(grant: Grant, now: float) -> JSON:
     return {
         "max_duration": None if grant.ends_at is None else grant.ends_at - now,
@@ -131,8 +158,18 @@ def _as_json(identity: Identity, target: str, login: str | None, answer: Explana
             "login": grant.login,
             "verbs": dict(grant.granted_by),
             "env": list(grant.env),
+            "sftp": _sftp(grant),
             "rules": list(grant.rules),
             **_limits(grant, now),
+        },
+        "tunnel": None
+        if answer.tunnel is None
+        else {
+            "host": answer.tunnel.host,
+            "port": answer.tunnel.port,
+            "rules": [rule.name for rule in answer.tunnel.by_text],
+            "by_address": [rule.name for rule in answer.tunnel.by_address],
+            "max_duration": None if answer.tunnel.ends_at is None else answer.tunnel.ends_at - now,
         },
         "rules": [
             {
@@ -158,6 +195,8 @@ def _print(identity: Identity, answer: Explanation, now: float) -> None:
         click.echo(f"  {printable(answer.note)}")
     if answer.grant is not None:
         _print_grant(answer.grant, now)
+    if answer.tunnel is not None:
+        _print_tunnel(answer.tunnel, now)
     for trace in answer.traces:
         sign = "matches" if trace.matched else "does not match"
         click.echo(f"rule {trace.rule} ({printable(trace.origin)}) {sign}")
@@ -166,10 +205,20 @@ def _print(identity: Identity, answer: Explanation, now: float) -> None:
             click.echo(f"  {mark} {condition.what}: {printable(condition.detail)}")
 
 
+def _print_tunnel(tunnel: TunnelGrant, now: float) -> None:
+    if tunnel.target is not None:
+        click.echo(f"  {tunnel.target.name} is a gateway and records itself")
+    if tunnel.ends_at is not None:
+        click.echo(f"  ends after {show_seconds(tunnel.ends_at - now)}")
+    click.echo("  the addresses that the name resolves to are judged when it is dialled")
+
+
 def _print_grant(grant: Grant, now: float) -> None:
     click.echo(f"  {grant.target.name} is {grant.target.address}")
     for verb, rule in grant.granted_by.items():
         click.echo(f"  {verb} by rule {rule}")
+    for verb, paths in (_sftp(grant) or {}).items():
+        click.echo(f"  sftp: {verb} {', '.join(paths)}")
     if grant.ends_at is not None:
         click.echo(f"  ends after {show_seconds(grant.ends_at - now)}")
     if grant.idle is not None:

@@ -12,8 +12,9 @@ from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused
 from bastion.options import nearest
 from bastion.policy.grant import Grant, authorise
-from bastion.policy.rules import Policy, Rule
+from bastion.policy.rules import TUNNEL, Policy, Rule
 from bastion.policy.targets import Inventory, Target
+from bastion.policy.tunnel import TunnelGrant, authorise_tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer to one question. `grant` is None when it is no; `text` is what the engineer would read."""
+    """The answer to one question. `text` is what the engineer would read.
+
+    `grant` is the session's, `tunnel` the tunnel's, when the answer is yes.
+    """
 
     allowed: bool
     reason: PolicyReason
@@ -45,6 +49,7 @@ class Explanation:
     note: str
     traces: tuple[Trace, ...]
     grant: Grant | None
+    tunnel: TunnelGrant | None = None
 
 
 def explain(
@@ -73,6 +78,50 @@ def explain(
     return Explanation(True, PolicyReason.ALLOWED, text, note, traces, grant)
 
 
+def explain_tunnel(
+    policy: Policy, inventory: Inventory, identity: Identity, host: str, port: int, source: str, now: float
+) -> Explanation:
+    """The same for a tunnel to `host:port`, as far as the text goes: addresses are judged when it is dialled."""
+    gateways = [target for target in inventory.at(host, port) if target.kind == "gateway"]
+    target = gateways[0] if gateways else None
+    if target is None:
+        traces = tuple(_tunnel_trace(rule, identity, host, port, source) for rule in policy.rules)
+    else:
+        traces = tuple(_trace(rule, identity, target, None, source) for rule in policy.rules)
+    note = "" if policy.rules else "the policy has no rules"
+    others = [found.name for found in inventory.at(host, port) if found is not target]
+    if others:
+        note = f"that is the SSH server of {', '.join(others)}: ask about the target by its name"
+    try:
+        grant = authorise_tunnel(policy, inventory, identity, host, port, source, now, target)
+    except Refused as refused:
+        assert isinstance(refused.reason, PolicyReason)
+        return Explanation(False, refused.reason, refused.text, note, traces, None)
+    text = f"{identity.name} may tunnel to {grant.host}:{port}"
+    if not grant.by_text:
+        text += ", if its name leads to an address in these networks"
+    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, None, grant)
+
+
+def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: str) -> Trace:
+    listed = any(place.covers(host, port) for place in rule.tunnel)
+    places = ", ".join(place.text for place in rule.tunnel) or "no place"
+    by_address = "; names match by address too" if rule.tunnel_by_address else ""
+    conditions = [
+        Condition("identity", rule.matches_identity(identity), _identity_detail(rule, identity)),
+        Condition("verb", TUNNEL in rule.verbs, f"gives {', '.join(rule.verbs)}"),
+        Condition("destination", listed or rule.tunnel_by_address, f"{host}:{port} in {places}{by_address}"),
+    ]
+    if rule.sources:
+        conditions.append(_source_condition(rule, source))
+    return Trace(rule.name, rule.origin, all(condition.holds for condition in conditions), tuple(conditions))
+
+
+def _source_condition(rule: Rule, source: str) -> Condition:
+    networks = ", ".join(str(network) for network in rule.sources)
+    return Condition("source", rule.matches_source(source), f"{source or 'unknown'} in {networks}")
+
+
 def _note(policy: Policy, inventory: Inventory, target: Target | None, target_name: str) -> str:
     if target is None:
         close = nearest(target_name, inventory.names)
@@ -97,10 +146,7 @@ def _trace(rule: Rule, identity: Identity, target: Target, login: str | None, so
             2, Condition("labels", rule.matches_labels(target), f"wants {wanted}; it has {has}")
         )
     if rule.sources:
-        networks = ", ".join(str(network) for network in rule.sources)
-        conditions.append(
-            Condition("source", rule.matches_source(source), f"{source or 'unknown'} in {networks}")
-        )
+        conditions.append(_source_condition(rule, source))
     return Trace(rule.name, rule.origin, all(condition.holds for condition in conditions), tuple(conditions))
 
 

@@ -131,3 +131,16 @@ def test_a_directory_that_does_not_answer_exits_3(site, monkeypatch):
     assert "the directory: did not answer in time (directory_timeout)" in result.stderr
     assert directory.closed
     assert run(site, "zoe", "web1").exit_code == 3
+
+
+def test_a_tunnel_is_asked_about_by_its_place(site):
+    with (site.folder / "policy.toml").open("a") as file:
+        file.write('[[rule]]\nname = "db"\ngroups = ["staff"]\nverbs = ["tunnel"]\ntunnel = ["db9:5432"]\n')
+    yes = run(site, "alice", "db9:5432")
+    assert yes.exit_code == 0 and yes.output.startswith("allowed: alice may tunnel to db9:5432 (allowed)\n")
+    assert "  ends after 12h\n" in yes.output
+    no = run(site, "alice", "db9:5433", "--json")
+    assert no.exit_code == 1 and json.loads(no.output)["reason"] == "destination_not_allowed"
+    assert json.loads(run(site, "alice", "db9:5432", "--json").output)["tunnel"]["rules"] == ["db"]
+    assert run(site, "alice", "db9:5432", "root").exit_code == 2
+    assert run(site, "alice", "db9:http").exit_code == 2

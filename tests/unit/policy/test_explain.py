@@ -1,5 +1,5 @@
 from bastion.errors import PolicyReason
-from bastion.policy.explain import explain
+from bastion.policy.explain import explain, explain_tunnel
 from bastion.policy.review import COMPARED_MAX, review
 
 from .world import FULL, NOW, inventory_of, person, policy_of, rule
@@ -123,3 +123,51 @@ def test_review_looks_at_tunnels():
     assert [text[:24] for _, _, text in findings(limited)] == ['adds nothing: rule "agai']
     no_stream = rule('["shell"]', "allow_ssh = true")
     assert ("allow_ssh", False, "has no effect without a tunnel or forward") in findings(no_stream)
+
+
+TUNNELS = """
+[[rule]]
+name = "db"
+groups = ["staff"]
+verbs = ["tunnel"]
+tunnel = ["db1.internal:5432", "10.20.0.0/16:443"]
+sources = ["192.0.2.0/24"]
+[[rule]]
+name = "wide"
+groups = ["ops"]
+verbs = ["tunnel"]
+tunnel = ["10.20.0.0/16:443"]
+tunnel_by_address = true
+"""
+
+
+def why_tunnel(host, port, *groups, source="192.0.2.1", policy=TUNNELS):
+    who = person("alice", *groups)
+    return explain_tunnel(policy_of(policy), inventory_of(), who, host, port, source, NOW)
+
+
+def test_a_tunnel_is_explained_rule_by_rule():
+    yes = why_tunnel("db1.internal", 5432, "staff")
+    assert yes.allowed and yes.tunnel is not None and yes.grant is None
+    assert [(trace.rule, trace.matched) for trace in yes.traces] == [("db", True), ("wide", False)]
+    no = why_tunnel("db1.internal", 5433, "staff")
+    assert no.reason is PolicyReason.DESTINATION_NOT_ALLOWED
+    assert failed(no) == {"destination": "db1.internal:5433 in db1.internal:5432, 10.20.0.0/16:443"}
+    assert failed(why_tunnel("db1.internal", 5432, "staff", source="10.0.0.1")) == {
+        "source": "10.0.0.1 in 192.0.2.0/24"
+    }
+
+
+def test_a_tunnel_that_depends_on_the_address_says_so():
+    perhaps = why_tunnel("app.internal", 443, "ops")
+    assert perhaps.allowed and "if its name leads to an address" in perhaps.text
+
+
+def test_a_tunnel_to_the_ssh_server_of_a_target_is_another_question():
+    answer = why_tunnel("web1", 22, "staff")
+    assert answer.reason is PolicyReason.NESTED_SSH and "SSH server of web1" in answer.note
+
+
+def test_a_tunnel_to_a_gateway_goes_by_the_rules_for_the_gateway():
+    assert why_tunnel("edge", 22, "staff", policy=FULL).allowed
+    assert not why_tunnel("edge", 22, "guests", policy=FULL).allowed
