@@ -28,7 +28,7 @@ name = "operators"
 groups = ["ops"]
 targets = ["web1"]
 logins = ["root"]
-verbs = ["shell", "exec", "forward-local"]
+verbs = ["shell", "exec", "forward-local", "forward-remote"]
 [[rule]]
 name = "echo"
 groups = ["ops"]
@@ -258,19 +258,23 @@ def test_a_tunnel_dies_with_the_outer_connection(world: TunnelWorld) -> None:
 
 
 def test_nothing_is_bound_on_the_gateway(world: TunnelWorld) -> None:
+    """By -R and -D, on the outer connection and in a session: what listens is the client or the target."""
     before = listening(world.pid)
     assert len(before) == 2, "the SSH door and the metrics page"
-    remote = free_port()
-    flags = ("-N", "-R", f"{remote}:{LOOPBACK}:{world.echo.port}", "-R", "/tmp/bastion-never:127.0.0.1:1")
+    remote, inside, proxy = free_port(), free_port(), free_port()
+    outer = ("-N", "-R", f"{remote}:{LOOPBACK}:{world.echo.port}", "-R", "/tmp/bastion-never:127.0.0.1:1")
+    session = ("-J", "bastion", "-R", f"{inside}:{LOOPBACK}:{world.echo.port}", "-D", f"{LOOPBACK}:{proxy}")
     with (
         world.dynamic() as port,
-        world.jumping(to="bastion", options=flags) as client,
+        world.jumping(to="bastion", options=outer) as client,
         world.local(f"{LOOPBACK}:{world.echo.port}") as local,
+        world.jumping("cat", options=session) as jumped,
     ):
         poll(lambda: b"forwarding failed" in client.err, text="-R on the outer connection was not refused")
-        with socks(port, LOOPBACK, world.echo.port) as connection:
-            assert connection.recv(10)[1] == 0
-            assert talk(local, b"x") == b"x"
-            assert listening(world.pid) == before
+        jumped.echo(b"up")
+        assert talk(inside, b"back") == b"back"
+        for number in (port, proxy):
+            with socks(number, LOOPBACK, world.echo.port) as connection:
+                assert connection.recv(10)[1] == 0 and talk(local, b"x") == b"x"
+                assert listening(world.pid) == before
         assert not listens(remote)
-    assert world.audit("refused")[-1]["connection"]
