@@ -118,10 +118,10 @@ def barred(text: str, port: int, own: Own, allowed: Sequence[Network] = ()) -> B
         return Barred.LISTENER
     if any(address in network for network in allowed):
         return None
-    # An IPv4 address inside IPv6 counts as itself: the outer form of a NAT64 address is a reserved one.
-    for one in inner[1:] or inner:
+    for one in inner:
         found = _kind(one)
-        if found is not None:
+        # The outer form of a NAT64 address is a reserved one: what it carries is what counts.
+        if found is not None and not (found is Barred.RESERVED and one is address and len(inner) > 1):
             return found
     return Barred.OWN if any(own.has(one) for one in inner) else None
 

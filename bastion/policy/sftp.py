@@ -270,12 +270,16 @@ class SftpRights:
         """
         if not (self.allows("modify", old) and self.allows("modify", new)):
             return False
-        if not home_known and not (self._comparable(old) and self._comparable(new)):
+        judged = home_known and NOWHERE not in (old, new)
+        if not judged and not (self._comparable(old) and self._comparable(new)):
             return False
         return all(self._opens_no_more(patterns, old, new) for patterns in self.patterns.values())
 
     def _comparable(self, place: Place) -> bool:
-        """While the home is not known: every pattern can be held against the place."""
+        """Every pattern can be held against the place, though the home or the place is not known: where a
+        path of no normal form leads (one with a NUL at its end, or longer than it is on the target) nobody
+        can say, so it may not be the new name of anything that a pattern keeps closed.
+        """
         patterns = [one for many in self.patterns.values() for one in many if not one.anything]
         return all((place.home if pattern.home else place.absolute) is not None for pattern in patterns)
 

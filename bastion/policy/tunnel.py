@@ -133,7 +133,9 @@ def authorise_tunnel(
         _MAKER,
         identity_name=identity.name,
         host=place if target is None else target.host,
-        port=port,
+        # A gateway's name means its own port, as a target's does; port 22 there is another server, and SSH would
+        # pass to it unrecorded.
+        port=port if target is None else target.port,
         target=target,
         by_text=by_text,
         by_address=by_address,

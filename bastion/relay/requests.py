@@ -49,6 +49,9 @@ _SECOND_PROGRAM = Verdict(
     False, PolicyReason.VERB_NOT_ALLOWED, text="the channel has its shell, exec or subsystem already"
 )
 _SFTP_ON_PTY = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, text="sftp cannot be controlled on a terminal")
+_SFTP_AFTER_DATA = Verdict(
+    False, PolicyReason.VERB_NOT_ALLOWED, text="sftp cannot be controlled where data came before it"
+)
 _REQUEST_FAILURE = RequestFailure().encode()
 
 
@@ -225,8 +228,13 @@ class Requests:
         if name in crossing.PROGRAM_REQUESTS and channel.program:
             return _SECOND_PROGRAM
         verdict = self._policy.request(side, channel, name, message.body)
-        if verdict.allowed and self._policy.sftp is not None and self._mixes(channel, name, body):
-            return replace(_SFTP_ON_PTY, rule=verdict.rule)
+        if verdict.allowed and self._policy.sftp is not None:
+            if self._mixes(channel, name, body):
+                return replace(_SFTP_ON_PTY, rule=verdict.rule)
+            # A server may keep what comes before its program is asked for, and give it to the program: requests
+            # that nobody judged (Conch and Go do; OpenSSH drops it).
+            if _is_sftp(body) and channel.half(Side.CLIENT).moved:
+                return replace(_SFTP_AFTER_DATA, rule=verdict.rule)
         return verdict
 
     def _mixes(self, channel: Channel, name: str, body: Body | None) -> bool:

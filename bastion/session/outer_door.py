@@ -26,6 +26,7 @@ from bastion.policy.grant import check_credential, not_reachable
 from bastion.policy.targets import Target
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.store import new_session_id
+from bastion.relay.limits import REFUSALS
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.session.jump import InnerConnection, is_own_stdio, reachable_at
@@ -103,6 +104,7 @@ class OuterVisit:
         self._outer = OuterConnection(transport, self, gateway.reactor)
         self._inner: set[InnerConnection] = set()
         self._opened = 0
+        self._refused = 0
         self._keepalive = _Keepalive(self._outer, gateway, self._silent)
         self._closing: DelayedCall | None = None
 
@@ -148,6 +150,11 @@ class OuterVisit:
 
     def note(self, event: str, **fields: str | int) -> None:
         self.gateway.audit.note(event, **(self._about() | fields))
+        if event != "refused":
+            return
+        self._refused += 1
+        if self._refused == REFUSALS + 1:  # as in a session: a line each, so one peer fills no disk
+            self._transport.disconnect(Disconnect.PROTOCOL_ERROR, "bastion: too many refused requests")
 
     def emit(self, event: str, **fields: str | int) -> None:
         self.gateway.audit.emit(event, **(self._about() | fields))

@@ -43,6 +43,8 @@ OWN = Own()
         ("169.254.1.1", Barred.LINK_LOCAL),
         ("fe80::1", Barred.LINK_LOCAL),
         ("fe80::1%eth0", Barred.LINK_LOCAL),
+        ("fe80::5efe:a00:1", Barred.LINK_LOCAL),
+        ("ff02::5efe:a00:1", Barred.MULTICAST),
         ("224.0.0.1", Barred.MULTICAST),
         ("ff02::1", Barred.MULTICAST),
         ("255.255.255.255", Barred.MULTICAST),

@@ -164,6 +164,15 @@ def test_a_rename_opens_nothing(tables, old, new, wanted):
     assert rights(**tables).renames(place_of(old, HOME), place_of(new, HOME), True) is wanted
 
 
+@pytest.mark.parametrize("new", [b"/pub/x\0", b"/pub/" + b"a/../" * 1000 + b"x"])
+def test_a_rename_to_a_path_that_cannot_be_judged_opens_nothing(new):
+    """OpenSSH takes a NUL at the end of a string as its end; the long path goes on in its short normal form."""
+    mixed = rights(modify=["**"], download=["/pub/**"])
+    assert place_of(new, HOME) is NOWHERE
+    assert not mixed.renames(place_of(b"/srv/secret", HOME), NOWHERE, True)
+    assert rights(modify=["**"]).renames(place_of(b"/srv/a", HOME), NOWHERE, True)
+
+
 def test_a_rename_before_the_home_is_known_cannot_use_two_names_of_one_place():
     mixed = rights(modify=["~/**", "/home/alice/**"], download=["/home/alice/pub/**"])
     assert not mixed.renames(place_of(b"secret", None), place_of(b"pub/x", None), False)

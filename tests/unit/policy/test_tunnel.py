@@ -175,6 +175,12 @@ def test_a_gateway_of_the_inventory_is_tunnelled_to_with_ssh():
     assert refusal(grant, nobody, "10.9.0.1", 2022) is PolicyReason.NESTED_SSH
 
 
+def test_the_name_of_a_gateway_means_its_own_port_and_no_other_server_of_its_host():
+    edge = INVENTORY.find("edge2")
+    found = grant(FULL, "edge2", 22, target=edge)
+    assert (found.host, found.port, found.route("10.9.0.1", OWN).port) == ("10.9.0.1", 2022, 2022)
+
+
 def test_limits_are_the_smallest_and_permissions_add_up():
     text = rule(DB_LIST, 'tunnel_bytes = "1 MiB"\ntunnel_duration = "1h"', "one") + rule(
         DB_LIST, 'tunnel_bytes = "2 MiB"\nallow_ssh = true', "two"

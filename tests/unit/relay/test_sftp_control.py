@@ -440,6 +440,21 @@ def test_a_terminal_and_controlled_sftp_do_not_go_together(playbook):
     talk.book.done()
 
 
+def test_data_before_controlled_sftp_rules_it_out(playbook):
+    """A target that keeps it for its program would be asked what nobody has judged."""
+    early = sends(0, w.INIT + w.opens(1, b"/etc/shadow"))
+    book = playbook()
+    book.policy.sftp = rights(**READER)
+    book.client(opens("session", 0, 800)).to_target(opens("session", 0, 300))
+    confirmed = m.ChannelOpenConfirmation(0, 0, 800, 32768)
+    book.target(confirmed).to_client(confirmed)
+    book.client(early).to_target(early).untold()
+    book.client(asks(0, "subsystem", SFTP)).to_client(m.ChannelFailure(0))
+    (refusal,) = [one for one in book.tap.heard[book._told :] if isinstance(one, e.RequestRefused)]
+    assert refusal.text == "sftp cannot be controlled where data came before it"
+    book.done()
+
+
 def test_a_channel_that_is_no_sftp_gets_the_window_that_was_kept_back(playbook):
     for program in (
         asks(0, "shell"),

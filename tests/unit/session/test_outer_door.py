@@ -19,7 +19,7 @@ from bastion.observe.meters import CHANNELS, Meters
 from bastion.options import Source
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
-from bastion.session import lobby, tunnel
+from bastion.session import lobby, outer_door, tunnel
 from bastion.session.gateway import Limits
 from bastion.session.jump import is_own_stdio
 from bastion.session.outer_door import LAST_WORDS, OuterVisit
@@ -338,3 +338,15 @@ def test_a_second_channel_is_never_the_first(outer: Outer) -> None:
 def test_the_table_is_in_the_document() -> None:
     text = (Path(__file__).resolve().parents[3] / "docs" / "doors.md").read_text()
     assert "127.0.0.1 port 65535" in text and "trust_forwards" in text
+
+
+def test_a_client_that_is_refused_for_ever_is_ended(outer: Outer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each refusal is a line in the audit log: without an end one peer would fill the disk."""
+    monkeypatch.setattr(outer_door, "REFUSALS", 3)
+    ended: list[str] = []
+    monkeypatch.setattr(outer.leg, "disconnect", lambda code, text: ended.append(text))
+    for number in range(3):
+        outer.hear(opens_tcpip(number, host="web2"))
+    assert ended == []
+    outer.hear(m.ChannelOpen("what@example.com", 3, 1000, 1000, b""))
+    assert ended == ["bastion: too many refused requests"]
