@@ -52,7 +52,7 @@ class Content(Protocol):
         ...
 
     def credit(self, out: Actions) -> None:
-        """The client's adjust has filled the reserve."""
+        """The windows have changed, by an adjust of the client that filled the reserve or by stderr."""
         ...
 
     def stop(self, by: Side, why: str, out: Actions) -> None:

@@ -175,6 +175,8 @@ class Relay:
         data = payload[_EXTENDED_HEAD:] if size < _VIEW_FROM else memoryview(payload)[_EXTENDED_HEAD:]
         self._tap_data(half.channel, side, 1, data)
         out.onward[side].append(payload)
+        if half.content is not None:
+            half.content.credit(out)  # stderr uses the same window
 
     def _window_adjust(self, side: Side, payload: bytes, out: Actions) -> None:
         if len(payload) != 9:

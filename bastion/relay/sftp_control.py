@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bastion.errors import PolicyReason, ProtocolError
-from bastion.policy.sftp import SftpRights, normal_form, place_of
+from bastion.policy.sftp import SftpRights, is_path, normal_form, place_of
 from bastion.policy.verdict import Verdict
 from bastion.relay import events
 from bastion.relay.channels import CLOSED, OPEN, Channel, Half
@@ -79,6 +79,10 @@ class Rights:
         if request.known and not request.whole:
             self.verb = _NO_VERB
             return self._no("this request is malformed"), None
+        if not all(map(is_path, request.paths)):
+            # It could mean one place here and another there, whatever the rules say.
+            self.verb = _NO_VERB
+            return self._no("this path cannot be judged", PolicyReason.PATH_NOT_ALLOWED), None
         verdict = self._judge(request)
         if verdict is not None:
             return verdict, None

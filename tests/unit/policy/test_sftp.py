@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bastion.policy.decide import GrantDecider
+from bastion.policy.grant import authorise
+from bastion.policy.review import review
 from bastion.policy.sftp import (
     NOWHERE,
     SftpRights,
@@ -16,6 +19,8 @@ from bastion.policy.sftp import (
     parse_pattern,
     place_of,
 )
+
+from .world import NOW, inventory_of, person, policy_of
 
 HOME = b"/home/alice"
 
@@ -188,6 +193,69 @@ def test_a_refusal_names_the_rule_and_tells_verb_from_path():
     assert {str(files.refusal(verb).reason) for verb in ("upload", "download")} == {
         "verb_not_allowed", "path_not_allowed",
     }  # fmt: skip
+
+
+FILES = """
+[[rule]]
+name = "files"
+groups = ["staff"]
+targets = ["web1"]
+logins = ["deploy"]
+verbs = [{verbs}]
+sftp = {{ download = ["/var/log/**"] }}
+"""
+OTHER = """
+[[rule]]
+name = "other"
+groups = ["{group}"]
+targets = ["{target}"]
+logins = ["{login}"]
+verbs = ["{verb}"]
+"""
+
+
+def warned(text: str) -> list[str]:
+    return [found.text for found in review(policy_of(text), inventory_of()) if found.key == "sftp"]
+
+
+def test_check_warns_where_a_table_is_void():
+    alone = FILES.format(verbs='"sftp"')
+    assert warned(alone) == []
+    (text,) = warned(FILES.format(verbs='"sftp", "exec", "shell"'))
+    assert text == "is void: shell and exec can read and write every file that the account can"
+    (text,) = warned(alone + OTHER.format(group="staff", target="web*", login="deploy", verb="shell"))
+    assert 'rule "other"' in text and "shell" in text
+    (text,) = warned(alone + OTHER.format(group="*", target="web1", login="deploy", verb="sftp"))
+    assert "sftp without paths" in text
+    for apart in (
+        {"group": "dev", "target": "web1", "login": "deploy"},
+        {"group": "staff", "target": "db1", "login": "deploy"},
+        {"group": "staff", "target": "web1", "login": "root"},
+    ):
+        assert warned(alone + OTHER.format(verb="shell", **apart)) == []
+
+
+def test_a_rule_with_a_table_adds_to_one_that_has_another():
+    alone = FILES.format(verbs='"sftp"')
+    wider = alone.replace('"files"', '"wide"').replace('sftp = { download = ["/var/log/**"] }', "")
+    adds = [f.rule.name for f in review(policy_of(alone + wider), inventory_of()) if "adds nothing" in f.text]
+    assert adds == ["files"]
+    other = alone.replace('"files"', '"more"').replace("/var/log", "/srv")
+    assert not [f for f in review(policy_of(alone + other), inventory_of()) if "adds nothing" in f.text]
+
+
+def test_a_grant_knows_what_its_rules_give():
+    alone = policy_of(FILES.format(verbs='"sftp"'))
+    grant = authorise(alone, inventory_of(), person("alice", "staff"), "web1", None, "192.0.2.1", NOW)
+    assert grant.sftp is not None and grant.sftp.rule == "files" and not grant.sftp_content
+    assert GrantDecider(grant).sftp == grant.sftp
+    everything = policy_of(
+        FILES.format(verbs='"sftp"')
+        + OTHER.format(group="staff", target="*", login="deploy", verb="sftp")
+        + "sftp_content = true"
+    )
+    grant = authorise(everything, inventory_of(), person("alice", "staff"), "web1", None, "192.0.2.1", NOW)
+    assert grant.sftp is None and grant.sftp_content
 
 
 @given(st.text(max_size=30), st.binary(max_size=60))

@@ -86,7 +86,10 @@ REFUSED = [
     (READER, w.opens(1, b"/pub/x", sftp.FXF_READ | sftp.FXF_TRUNC), "upload", NO_VERB, "upload is not allowed here"),
     (READER, w.opens(1, b"/pub/x", 3), "upload", NO_VERB, "upload is not allowed here"),
     (READER, w.opens(1, b"/pub/x", 64), "other", NO_VERB, "a flag of this open is not known"),
-    (READER, w.opens(1, b"/pub/a\0b"), "download", NO_PATH, "download is not allowed at this path"),
+    (READER, w.opens(1, b"/pub/a\0b"), "other", NO_PATH, "this path cannot be judged"),
+    (READER, w.opens(1, b"/pub/a\\..\\..\\b"), "other", NO_PATH, "this path cannot be judged"),
+    (READER, w.opens(1, b"/pub/" + b"x" * 4096), "other", NO_PATH, "this path cannot be judged"),
+    ({"modify": ["**"]}, w.renames(1, b"/a", b"/b\0c"), "other", NO_PATH, "this path cannot be judged"),
     (READER, w.asks_path(sftp.OPENDIR, 1, b"/etc"), "list", NO_PATH, "list is not allowed at this path"),
     (READER, w.asks_path(sftp.STAT, 1, b"/etc/x"), "list", NO_PATH, "nothing is allowed at this path"),
     (READER, w.asks_path(sftp.LSTAT, 1, b"x"), "list", NO_PATH, "nothing is allowed at this path"),
@@ -402,6 +405,17 @@ def test_stderr_of_the_client_is_swallowed():
     talk = Talk()
     talk.book.client(m.ExtendedData(0, 1, b"hello")).to_client(adjusts(0, 5))
     talk.book.target(m.ExtendedData(0, 1, b"hello")).to_client(m.ExtendedData(0, 1, b"hello"))
+    talk.book.done()
+
+
+def test_a_target_that_used_its_window_for_stderr_gets_from_the_reserve():
+    talk = Talk(window=64 * 1024)
+    window, reserve = talk.half.window, talk.half.reserve
+    chatter = m.ExtendedData(0, 1, bytes(window))
+    talk.book.target(chatter).to_client(chatter)
+    lent = reserve - 32 * 1024 + 1
+    talk.book.to_target(adjusts(0, lent))
+    assert (talk.half.window, talk.half.reserve) == (lent, reserve - lent)
     talk.book.done()
 
 

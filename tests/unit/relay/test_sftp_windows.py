@@ -187,7 +187,7 @@ def script(rng: random.Random, count: int) -> tuple[list[bytes], dict[int, bytes
             asked.append(w.asks_path(sftp.REMOVE, number, b"/pub/x"))
             wanted[number] = w.denied(number, "modify is not allowed here")
         else:
-            asked.append(w.opens(number, b"/etc/" + bytes(rng.randrange(30))))
+            asked.append(w.opens(number, b"/etc/" + b"x" * rng.randrange(30)))
             wanted[number] = w.denied(number, "download is not allowed at this path")
     return asked, wanted
 
