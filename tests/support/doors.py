@@ -51,11 +51,13 @@ FLEET = tuple(f"node{number}" for number in range(1, 6))
 STRICT = "strict"  # the same machine once more, where alice may run commands and nothing else
 
 
-def shared_world(**options: Any) -> World:
+def shared_world(algorithms: str = "default", **options: Any) -> World:
     """A world, not started, with what both doors need: alice may do everything, and everything is kept."""
     # The target accepts every variable, so that what does not arrive was refused by the gateway.
     sshd = ("AcceptEnv *", "RekeyLimit 16M")
     made = JumpWorld(policy=EVERYTHING, recording=KEEP_ALL, sshd_options=sshd, **options)
+    text = made.config.read_text()
+    made.config.write_text(text.replace("[listen]\n", f'[listen]\nalgorithms = "{algorithms}"\n'))
     for name in (*FLEET, STRICT):
         made.add_target(name, LOOPBACK, made.sshd.port)
     return made

@@ -17,8 +17,7 @@ SIZES = [
     pytest.param(5 * 10**9, id="5GB", marks=pytest.mark.soak),
 ]
 
-OPERATIONS = [
-    "",
+OPERATIONS = (
     "mkdir folder",
     "rename old folder/new",
     "ln -s folder/new link",
@@ -31,8 +30,7 @@ OPERATIONS = [
     "pwd",
     "mkdir gone",
     "rmdir gone",
-    "",
-]
+)
 
 
 def sftp(door: Door, *lines: str, timeout: float = 60) -> None:
