@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 PYTEST_ARGS ?=
+TEST_WORKERS ?= 3
 FUZZ_SECONDS ?= 60
 
 export PYTHON
@@ -54,7 +55,11 @@ test: .venv/.test-installed packages
 
 .PHONY: all-tests
 all-tests: .venv/.test-installed
-	$(BIN)/python -m pytest -m 'not soak' -rfEs $(PYTEST_ARGS)
+	@# Most of it waits for real servers, so three at a time on two cores; a file stays together, for its worlds.
+	@# What failed is run once more, alone: a test that needs a quiet machine says so by passing then.
+	$(BIN)/python -m pytest -m 'not soak' -n $(TEST_WORKERS) --dist loadfile -rfEs $(PYTEST_ARGS) \
+		|| { echo 'make test: the tests that failed, once more and alone'; \
+		     $(BIN)/python -m pytest -m 'not soak' --last-failed --last-failed-no-failures none -rfEs; }
 
 unit: .venv/.test-installed
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

@@ -200,6 +200,7 @@ def test_all_faults_are_told_at_once_and_no_hash_is_shown() -> None:
         "$2b$12$abcdefghijklmnopqrstuv",
         "",
     ],
+    ids=["argon2i", "too much memory", "too much time", "bcrypt", "empty"],
 )
 def test_hashes_of_other_kinds_or_without_measure_are_refused(hashed: str) -> None:
     (fault,) = faults(f"[users.alice]\npassword = '{hashed}'")
