@@ -73,6 +73,7 @@ class Terminal:
 
     def expect_end(self) -> None:
         self._child.expect(pexpect.EOF)
+        self._child.wait()
         self._child.close()
 
     @property

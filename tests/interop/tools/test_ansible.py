@@ -52,15 +52,25 @@ def playing(door: Door, folder: Path, pipelining: bool) -> Iterator[dict[str, st
         SETTINGS.format(python=sys.executable, folder=folder, pipelining=pipelining, config=door.config)
     )
     (folder / "hosts").write_text("\n".join(FLEET) + "\n")
-    # Its control sockets have names of 40 hexadecimal digits less; an address holds 108 bytes.
     yield {"ANSIBLE_CONFIG": str(settings), "ANSIBLE_HOME": str(folder / "home"), "LC_ALL": "C.UTF-8"}
     for socket in (folder / "cp").iterdir():
         stop = door.command("ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any")
         subprocess.run(stop, capture_output=True, timeout=30, env=door.environment())
 
 
-@pytest.mark.parametrize("pipelining", [False, True], ids=["plain", "pipelining"])
-def test_a_playbook_on_five_hosts(door: Door, tmp_path: Path, pipelining: bool) -> None:
+WAYS = [
+    pytest.param("direct", True, id="direct-pipelining"),
+    pytest.param("jump", True, id="jump-pipelining"),
+    pytest.param("direct", False, id="direct-plain"),
+    pytest.param("jump", False, id="jump-plain", marks=pytest.mark.soak),
+]
+
+
+@pytest.mark.parametrize("name, pipelining", WAYS)
+def test_a_playbook_on_five_hosts(
+    doors: dict[str, Door], tmp_path: Path, name: str, pipelining: bool
+) -> None:
+    door = doors[name]
     source = make_file(tmp_path / "source", 300_000)
     (tmp_path / "target").mkdir()
     play = tmp_path / "play.yml"

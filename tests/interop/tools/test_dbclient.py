@@ -55,6 +55,7 @@ def test_a_terminal(door: Door) -> None:
     terminal.logfile_read = shown
     terminal.expect_exact("21 67\r\n")
     terminal.expect(pexpect.EOF)
+    terminal.wait()
     terminal.close()
     assert terminal.exitstatus == 3
     assert watch.session().exported() == b"21 67\r\n" and shown.getvalue().endswith(b"21 67\r\n")
