@@ -22,7 +22,9 @@ async def open_one(where: dict[str, Any], gate: asyncio.Semaphore) -> list[Any]:
     async with gate:
         tunnel = None
         if where["jump"]:
-            tunnel = await asyncssh.connect("127.0.0.1", where["jump"], **{**common, "username": where["jump_user"]})
+            tunnel = await asyncssh.connect(
+                "127.0.0.1", where["jump"], **{**common, "username": where["jump_user"]}
+            )
         client = await asyncssh.connect("127.0.0.1", where["port"], tunnel=tunnel or (), **common)
         process = await client.create_process("exec cat", term_type="xterm", encoding=None)
         process.stdin.write(b"x\n")

@@ -95,7 +95,7 @@ def test_links_lead_somewhere(path):
 @pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
 def test_commands_in_the_documents_exist(path):
     for command in re.findall(
-        r"(?:^|[`$/ ])bastion ([a-z][a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        r"(?:^|[`$/ ])(?<!-J )bastion ([a-z][a-z-]+)(?!@)\b", path.read_text(encoding="utf-8"), re.MULTILINE
     ):
         assert command in COMMANDS or command in NOT_COMMANDS, f"{path.name}: bastion {command}"
 
