@@ -50,6 +50,7 @@ from bastion.session.front import Front
 from bastion.session.gateway import Gateway
 from bastion.session.session import PARTING
 from bastion.ssh import io
+from bastion.ssh import reactor as direct_reactor
 from bastion.ssh.memory import keep_freed_memory
 from bastion.ssh.own import OwnPlaces
 
@@ -217,7 +218,9 @@ class Program:
 
 
 def _reactor() -> Any:
-    """The process's reactor: imported here, once a command needs it, and passed on as an argument."""
+    """The process's reactor: installed and imported here, once a command needs it, and passed on."""
+    if "twisted.internet.reactor" not in sys.modules:
+        direct_reactor.install()
     from twisted.internet import reactor
 
     return reactor

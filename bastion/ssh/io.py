@@ -53,6 +53,7 @@ class _DirectConnection:
     _maybePauseProducer: Callable[[], None]
     startWriting: Callable[[], None]
 
+    direct = True  # ssh.reactor
     quick_reads = QUICK_READS
     bytes_taken = 0
 

@@ -1,0 +1,57 @@
+"""The direct reactor, in a process of its own: it can be installed only once."""
+
+import subprocess
+import sys
+
+import pytest
+
+INSTALL = "from bastion.ssh import reactor; reactor.install(); from twisted.internet import reactor as r\n"
+
+ECHO = """
+import socket
+from twisted.internet.protocol import Factory, Protocol
+from bastion.ssh import io
+
+class Echo(Protocol):
+    def dataReceived(self, data):
+        if bytes(data) == b"break":
+            raise ValueError("broken")
+        self.transport.write(bytes(data))
+    def connectionLost(self, reason):
+        ends.append(reason.type.__name__)
+        if len(ends) == 2:
+            r.stop()
+
+def talk():
+    for word, answer in ((b"hello", b"hello"), (b"break", b"")):
+        with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as peer:
+            peer.sendall(word)
+            assert peer.recv(100) == answer
+
+ends = []
+port = io.listen(r, 0, Factory.forProtocol(Echo), interface="127.0.0.1")
+r.callInThread(talk)
+r.callLater(20, r.stop)
+r.run()
+print(type(r).__name__, ends)
+"""
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_reads_and_a_connection_that_raises_is_closed_alone() -> None:
+    assert run(INSTALL + ECHO) == "DirectReactor ['ConnectionDone', 'ValueError']"
+
+
+def test_the_program_runs_on_it() -> None:
+    assert run("from bastion import app; print(type(app._reactor()).__name__)") == "DirectReactor"
+
+
+@pytest.mark.parametrize("missing", ["select.epoll"])
+def test_without_epoll_twisted_chooses(missing: str) -> None:
+    program = "import select; del select.epoll\n" + INSTALL + "print(type(r).__name__)"
+    assert run(program) in ("PollReactor", "SelectReactor")
