@@ -44,6 +44,9 @@ _UNSAFE: Final = re.compile(
 )
 
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 class AuditFailed(BastionError):
     """A line could not be written and the configuration says that nothing may happen unaudited."""
 
@@ -76,8 +79,7 @@ def encode_line(seconds: float, event: str, session: str, ref: str, fields: Mapp
     for name, value in fields.items():
         if value not in ("", b""):  # what is not known is left out
             line.setdefault(name, _plain(value, MAX_DEPTH))
-    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return escape(text).encode("utf-8") + b"\n"
+    return escape(_ENCODE(line)).encode("utf-8") + b"\n"
 
 
 def _plain(value: Value, depth: int) -> object:

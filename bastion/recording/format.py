@@ -271,9 +271,12 @@ class Head:
         return HEAD_SIZE + self.length + FOOT_SIZE
 
 
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
+
+
 def encode_json(document: Mapping[str, Any]) -> bytes:
     """Compact ASCII JSON; lone surrogates survive as escapes."""
-    return json.dumps(document, ensure_ascii=True, separators=(",", ":"), default=str).encode("ascii")
+    return _encode(document).encode("ascii")
 
 
 def parse_json(payload: bytes) -> dict[str, Any]:

@@ -28,6 +28,9 @@ from bastion.recording.bulk import Bytes
 # writes much.
 SYNC_SECONDS = 1.0
 
+# How long a file whose session has ended waits for others. Its session is over; nothing waits for it.
+GATHER_SECONDS = 0.1
+
 # Free space is asked for again after this many bytes by one writer: a statvfs (1 us) per 4 MiB is not seen.
 SPACE_CHECK_BYTES = 4 << 20
 
@@ -223,6 +226,7 @@ class Syncer:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._idle_since = clock.monotonic()
         self._busy = False
@@ -234,6 +238,7 @@ class Syncer:
             self._new_directories.add(writer.path.parent)
             if self._thread is None:
                 self._stopping = False
+                self._stop.clear()
                 self._thread = threading.Thread(target=self._run, name="recording-sync", daemon=True)
                 self._thread.start()
 
@@ -264,6 +269,7 @@ class Syncer:
         """Sync everything and end the thread; open files are closed without an end block. True when done."""
         with self._lock:
             thread, self._stopping = self._thread, True
+            self._stop.set()
             self._retired += self._writers
             self._writers.clear()
         self._wake.set()
@@ -276,7 +282,9 @@ class Syncer:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(self._interval)
+            if self._wake.wait(self._interval) and not self._stopping:
+                # Sessions end in crowds, and a pass costs the same for one as for all of them.
+                self._stop.wait(GATHER_SECONDS)
             self._wake.clear()
             self._idle_since = self._clock.monotonic()
             self._busy = True

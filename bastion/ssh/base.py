@@ -46,7 +46,14 @@ class TransportBase(Connection):
         self.bytes_received += len(data)
         if self.closed:
             self._discard(len(data))
-            return
+        elif self._trusted:
+            self._take_read(data)
+        else:
+            self._output.cork()
+            self._take_read(data)
+            self._output.uncork()
+
+    def _take_read(self, data: bytes | memoryview) -> None:
         try:
             if self._version_reader is not None:
                 rest = self._read_version(self._version_reader, data)

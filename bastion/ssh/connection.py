@@ -104,6 +104,7 @@ class Connection(SSHTransportBase):
 
     def _enter(self, state: State) -> None:
         self.state = state
+        self.closed = state is State.CLOSED  # nothing is processed or sent any more
         self._routes = ROUTES[self.role][state]
 
     @property
@@ -115,11 +116,6 @@ class Connection(SSHTransportBase):
     def bytes_sent(self) -> int:
         """Bytes written to the connection below."""
         return self._output.bytes_sent
-
-    @property
-    def closed(self) -> bool:
-        """Nothing is processed or sent any more."""
-        return self.state is State.CLOSED
 
     def connectionMade(self) -> None:
         """Say our version; a client says its KEXINIT with it, a server waits for the client's."""

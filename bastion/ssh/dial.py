@@ -74,6 +74,7 @@ class Dialler:
         self.settings = settings
         self.clock = clock
         self.timeout = timeout
+        self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], TransportSettings] = {}
         self.own = own or OwnPlaces()
 
     def dial(
@@ -98,8 +99,13 @@ class Dialler:
             if name in target.legacy:
                 # SHA-1 with the pinned RSA key is worth more than a better signature with a key nobody knows.
                 usable.insert(usable.index("rsa-sha2-256") + 1, name)
-        algorithms = self.settings.algorithms.with_legacy(target.legacy)
-        return replace(self.settings, algorithms=replace(algorithms, host_keys=tuple(usable)))
+        key = (tuple(usable), target.legacy)
+        made = self._made.get(key)
+        if made is None:
+            algorithms = self.settings.algorithms.with_legacy(target.legacy)
+            made = replace(self.settings, algorithms=replace(algorithms, host_keys=key[0]))
+            self._made[key] = made
+        return made
 
 
 def check_address(target: Target, address: str, own: Own) -> None:

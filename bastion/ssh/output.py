@@ -45,6 +45,7 @@ class Output:
     __slots__ = (
         "_below",
         "_clock",
+        "_corked",
         "_full",
         "_limit",
         "_owner",
@@ -69,6 +70,7 @@ class Output:
         self._clock = clock
         self._below: ByteTransport | None = None
         self._limit = OUTPUT_LIMIT_BEFORE_AUTH
+        self._corked: list[bytes] | None = None  # None: what is written leaves at once
         self._queue: list[bytes] | None = None  # None: no key exchange holds messages back
         self._queued = 0
         self._pad_to = 0  # what the queue must be padded to when it leaves: a secret waits in it
@@ -86,6 +88,7 @@ class Output:
 
     def detach(self) -> None:
         """End: nothing is written after this, nobody is told anything."""
+        self.uncork()
         below, self._below = self._below, None
         self._owner = None
         self._queue = None
@@ -134,10 +137,25 @@ class Output:
         """Send one message that a key exchange does not hold back (1-4, 20-49)."""
         self.write(self.writer.seal((payload,)))
 
+    def cork(self) -> None:
+        """Collect what is written until `uncork`, which writes it at once: in the handshake one read makes up
+        to three messages, and each write of its own wakes the peer."""
+        if self._corked is None:
+            self._corked = []
+
+    def uncork(self) -> None:
+        """Write what was collected."""
+        collected, self._corked = self._corked, None
+        if collected:
+            self.write(b"".join(collected))
+
     def write(self, data: bytes) -> None:
         """Put bytes on the wire."""
         below = self._below
         if below is None:
+            return
+        if self._corked is not None:
+            self._corked.append(data)
             return
         size = len(data)
         if self._stalled and self._unread + size > self._limit:

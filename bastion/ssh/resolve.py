@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
@@ -38,6 +39,8 @@ def resolve(reactor: Any, host: str) -> Deferred[list[str]]:
 
     A numeric address resolves to itself at once. The caller keeps the deadline: getaddrinfo has none.
     """
+    if isIPAddress(host) or isIPv6Address(host):
+        return succeed([host])  # Twisted would ask a thread
     receiver = _Addresses()
     reactor.nameResolver.resolveHostName(receiver, host)
     return receiver.done

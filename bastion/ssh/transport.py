@@ -293,8 +293,10 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
 
     def connectionMade(self) -> None:
         """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
+        self._output.cork()
         super().connectionMade()
         self._send_kexinit()
+        self._output.uncork()
 
     def _make_exchange(self) -> Exchange:
         return ClientExchange(self.settings)

@@ -133,3 +133,22 @@ def test_bytes_are_counted() -> None:
     assert sent == bench.end.bytes_taken and received > 0
     raw.send(DATA)
     assert bench.transport.bytes_received > received
+
+
+def test_the_handshake_answers_each_read_with_one_write() -> None:
+    bench, raw = server_and_raw()
+    writes: list[bytes] = []
+    write = bench.end.write
+    bench.end.write = lambda data: (writes.append(bytes(data)), write(data))  # type: ignore[method-assign, assignment]
+    shake(bench, raw)
+    # The version stood there before; KEXINIT; then the method's reply, NEWKEYS and EXT_INFO together.
+    assert [data[5] for data in writes] == [20, 31]
+    assert raw.read_all()[0][0] == 7
+
+
+def test_what_was_collected_leaves_before_the_end() -> None:
+    bench, raw = server_and_raw()
+    shake(bench, raw)
+    raw.read_all()
+    raw.send(b"\x5e\0\0\0\0\0\0\0\x01x")  # a connection message before authentication
+    assert bench.closed and raw.read_all()[0][0] == 1
