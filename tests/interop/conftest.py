@@ -16,6 +16,7 @@ def open_world() -> Iterator[World]:
     world = shared_world()
     try:
         yield world.start()
+        assert "Traceback" not in world.log.read_text()
     finally:
         world.close()
 

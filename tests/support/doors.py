@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import pytest
 
 from tests.support.client import Client
 from tests.support.jump import JumpWorld
 from tests.support.net import LOOPBACK
 from tests.support.processes import is_alive
 from tests.support.recorded import Watch
+from tests.support.sshd import sshd_missing
 from tests.support.world import World, poll
 
 DOORS = ("direct", "jump")
@@ -53,6 +55,8 @@ STRICT = "strict"  # the same machine once more, where alice may run commands an
 
 def shared_world(algorithms: str = "default", **options: Any) -> World:
     """A world, not started, with what both doors need: alice may do everything, and everything is kept."""
+    if sshd_missing():
+        pytest.skip(sshd_missing())
     # The target accepts every variable, so that what does not arrive was refused by the gateway.
     sshd = ("AcceptEnv *", "RekeyLimit 16M")
     made = JumpWorld(policy=EVERYTHING, recording=KEEP_ALL, sshd_options=sshd, **options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,27 @@ def test_a_command_that_leaves_its_input_unread(door: Door) -> None:
     assert watch.session().exported() == b"first\n"
 
 
-def test_a_client_that_stops_listening_ends_the_command(door: Door, tmp_path: Path) -> None:
+def test_a_program_that_reads_no_more_stops_its_sender(door: Door) -> None:
+    """sshd says so with eow@openssh.com, to a peer that it takes for OpenSSH; else all would be sent for nothing."""
+    accepted = [0]
+
+    def feed() -> None:
+        assert ssh.stdin is not None
+        with contextlib.suppress(OSError):
+            while accepted[0] < 1 << 30:
+                accepted[0] += ssh.stdin.write(bytes(1 << 20))
+
+    with door.open("head -c 1; exec 0<&-; echo closed; sleep 60") as ssh:
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        assert ssh.stdout is not None and ssh.stdout.read(8) == b"\0closed\n"
+        feeder.join(1.5)
+        assert accepted[0] < 32 << 20
+        ssh.kill()
+        feeder.join(20)
+
+
+def test_a_client_that_stops_listening_ends_the_command(door: Door) -> None:
     """`ssh web1 yes | head -1`: what was sent in the meantime is in the recording, behind what was shown."""
     watch = door.watch()
     with door.open("yes; echo $? > /dev/null") as ssh:
