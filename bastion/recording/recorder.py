@@ -44,6 +44,11 @@ JOIN_OVER = 512
 
 MAX_DELTA_US = 0xFFFFFFFF  # what the event's time field holds: 71 minutes within one block
 
+# Plain ints and the bound call, for the hot path.
+_DATA: Final = int(Kind.DATA)
+_EVENTS: Final = int(BlockType.EVENTS)
+_HEAD = EVENT_HEAD.pack
+
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -80,7 +85,7 @@ class Recorder:
         self._burst = float(policy.burst_bytes)
         self._rate = float(policy.sustained_bytes)
         self._flows: dict[int, Flow] = {}
-        self._gapped: dict[Flow, None] = {}
+        self._gapped: dict[Flow, None] = {}  # the flows of `unsettled`
         self._parts: list[Bytes] = []
         self._size = 0
         self._base_us = 0
@@ -124,10 +129,10 @@ class Recorder:
             flow.level = level + size
             if flow.gap:
                 self._end_gap(flow, int(self._burst - flow.level), now)
-        self._append(Kind.DATA, channel_id, direction, stream, data, now)
+        self._append(_DATA, channel_id, direction, stream, data, now)
 
     def _append(
-        self, kind: Kind, channel_id: int, direction: int, stream: int, payload: Bytes, now: float
+        self, kind: int, channel_id: int, direction: int, stream: int, payload: Bytes, now: float
     ) -> None:
         offset = int((now - self._start) * 1e6)
         if not self._parts:
@@ -136,8 +141,7 @@ class Recorder:
             self._cut()
             self._base_us = offset
         size = len(payload)
-        self._parts.append(EVENT_HEAD.pack(kind, direction, stream, channel_id, offset - self._base_us, size))
-        self._parts.append(payload)
+        self._parts += (_HEAD(kind, direction, stream, channel_id, offset - self._base_us, size), payload)
         self._size += EVENT_HEAD_SIZE + size
         self.events += 1
         if self._size > CUT_BYTES:
@@ -257,9 +261,9 @@ class Recorder:
         self._parts, self._size = [], 0
         if len(parts) > JOIN_OVER:
             parts = [b"".join(parts)]
-        self._emit(BlockType.EVENTS, self._base_us, parts, size)
+        self._emit(_EVENTS, self._base_us, parts, size)
 
-    def _emit(self, kind: BlockType, time_us: int, parts: list[Bytes], size: int) -> None:
+    def _emit(self, kind: int, time_us: int, parts: list[Bytes], size: int) -> None:
         self._ready += encode_block(
             self._sync, kind, self.blocks, time_us, self.seen[0] + self.seen[1], parts, size
         )

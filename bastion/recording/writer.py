@@ -82,22 +82,22 @@ class Writer:
             raise RecorderFailed(reason, f"cannot create the recording: {error.strerror}") from error
         syncer.add(self)
 
-    def write(self, buffers: Sequence[Bytes] | None) -> None:
-        """Append what `Recorder.take` gave, all or nothing; None does nothing.
+    def write(self, buffers: Sequence[Bytes] | None) -> int:
+        """Append what `Recorder.take` gave, all or nothing; None does nothing. Returns the bytes written.
 
         Only after it has returned may the burst be forwarded. Raises RecorderFailed, and from then on always.
         """
         if self.failure is not None:
             raise self.failure
         if buffers is None:
-            return
+            return 0
         if self._closing:
             self._fail(RecorderReason.WRITE_FAILED, "the recording is closed")
         if self._space.free < self._space.low:
             self._fail(RecorderReason.DISK_FLOOR, "the recordings' disk is nearly full")
-        self._append(buffers)
+        return self._append(buffers)
 
-    def _append(self, buffers: Sequence[Bytes]) -> None:
+    def _append(self, buffers: Sequence[Bytes]) -> int:
         if self._leftover:
             self._cut_back()
         size = sum(map(len, buffers))
@@ -122,6 +122,7 @@ class Writer:
         self._until_look -= size
         if self._until_look <= 0:
             self._look()
+        return size
 
     def close(self, last: Sequence[Bytes] | None = None) -> None:
         """Write the end block and hand the file to the syncer, which syncs, closes and unlocks it.

@@ -222,27 +222,24 @@ class SessionTap:
         """Channel bytes so far, both ways."""
         return sum(self._recorder.seen)
 
-    @property
-    def unsettled(self) -> bool:
-        """A gap of the rate rule is open: `commit` again shortly, even if nothing comes."""
-        return self._writer is not None and self._recorder.unsettled
+    def commit(self) -> bool:
+        """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.
 
-    def commit(self) -> None:
-        """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing."""
+        True while a gap of the rate rule is open: `commit` again shortly, even if nothing comes.
+        """
         writer = self._writer
         if writer is None:
-            return
-        buffers = self._recorder.take()
-        if buffers is None:
-            return
-        before = writer.written
-        writer.write(buffers)
-        self._bytes[0] += writer.written - before
-        self._blocks[0] += 1
-        skipped = self._recorder.skipped
-        if skipped != self._gap_seen:
-            self._gap[0] += skipped - self._gap_seen
-            self._gap_seen = skipped
+            return False
+        recorder = self._recorder
+        buffers = recorder.take()
+        if buffers is not None:
+            self._bytes[0] += writer.write(buffers)
+            self._blocks[0] += 1
+            skipped = recorder.skipped
+            if skipped != self._gap_seen:
+                self._gap[0] += skipped - self._gap_seen
+                self._gap_seen = skipped
+        return recorder.unsettled
 
     def broken(self, error: RecorderFailed) -> None:
         """The recording failed: give the file up (it stays listed and plays to its last whole block)."""

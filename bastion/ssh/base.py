@@ -35,6 +35,8 @@ from bastion.wire.numbers import (
     name_of,
 )
 
+_RECEIVER = int(Route.RECEIVER)  # looked at once for each message
+
 
 class TransportBase(Connection):
     """One connection, up to what only the key exchange knows."""
@@ -46,8 +48,12 @@ class TransportBase(Connection):
         self.bytes_received += len(data)
         if self.closed:
             self._discard(len(data))
-        elif self._trusted:
-            self._take_read(data)
+        elif self._trusted and self._held is None:
+            try:  # the hot path
+                self._reader.feed(data)
+                self._read_packets()
+            except Exception as error:
+                self._broke(error)
         else:
             self._output.cork()
             self._take_read(data)
@@ -104,14 +110,15 @@ class TransportBase(Connection):
             return
         if not self._trusted and reader.buffered > PACKET_LIMIT_BEFORE_AUTH:
             raise ProtocolError("packet is too long before authentication")
-        self._look_at_limits(reader)
+        if reader.bytes_since_kex >= self._rekey_bytes or reader.packets_since_kex >= self._rekey_packets:
+            self._rekey_due()
 
     def _dispatch(self, payloads: list[bytes]) -> bool:
         """Take the messages of one read in order; False when the rest may not be looked at now."""
         at, count = 0, len(payloads)
         while at < count:
             routes, run = self._routes, at
-            while run < count and routes[payloads[run][0]] == Route.RECEIVER:
+            while run < count and routes[payloads[run][0]] == _RECEIVER:
                 run += 1
             if run > at:
                 if self.receiver is None:

@@ -32,7 +32,7 @@ from bastion.ssh.states import ROUTES, Role, State
 from bastion.wire.data import byte, string, uint32
 from bastion.wire.kexinit import VersionReader
 from bastion.wire.numbers import MSG_DISCONNECT, Disconnect
-from bastion.wire.packets import PacketReader, PacketWriter
+from bastion.wire.packets import PacketReader
 
 _NEVER_HELD = frozenset(range(1, 50)) - {5, 6, 7}
 """What may leave while a key exchange of ours runs (RFC 4253 section 7.1; RFC 8308 section 2.4)."""
@@ -81,6 +81,8 @@ class Connection(SSHTransportBase):
         self.close_reason: CloseReason | None = None
         self._clock = clock
         self._output = Output(self, settings, clock)
+        self._rekey_bytes = settings.rekey_bytes
+        self._rekey_packets = settings.rekey_packets
         self._reader = PacketReader()
         self._version_reader: VersionReader | None = VersionReader(client_role=self.role is Role.CLIENT)
         self._exchange: Exchange | None = None
@@ -183,12 +185,9 @@ class Connection(SSHTransportBase):
             return
         output = self._output
         output.send(payloads)
-        self._look_at_limits(output.writer)
-
-    def _look_at_limits(self, keyed: PacketReader | PacketWriter) -> None:
-        """Begin a key exchange when one direction has used its keys enough (RFC 4253 section 9)."""
-        settings = self.settings
-        if keyed.bytes_since_kex >= settings.rekey_bytes or keyed.packets_since_kex >= settings.rekey_packets:
+        writer = output.writer
+        # RFC 4253 section 9: a key exchange when one direction has used its keys enough; reads look too.
+        if writer.bytes_since_kex >= self._rekey_bytes or writer.packets_since_kex >= self._rekey_packets:
             self._rekey_due()
 
     def send_payload(self, payload: bytes) -> None:
