@@ -53,6 +53,7 @@ from bastion.ssh import io
 from bastion.ssh import reactor as direct_reactor
 from bastion.ssh.memory import keep_freed_memory
 from bastion.ssh.own import OwnPlaces
+from bastion.ssh.pace import ask_for_short_slices
 
 Result = TypeVar("Result")
 
@@ -252,6 +253,7 @@ def serve(config_file: Path) -> None:
     observer: Any = textFileLogObserver(sys.stderr)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     keep_freed_memory()
+    ask_for_short_slices()
     try:
         program = Program(load(config_file), reactor)
     except (ConfigError, AuditFailed) as error:

@@ -9,6 +9,7 @@ the other leg's reading.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from bastion.clock import DelayedCall, Timers
@@ -19,8 +20,9 @@ from bastion.session.ending import End
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
 from bastion.ssh.connection import Receiver
+from bastion.ssh.pace import KEYSTROKE, pace
 from bastion.ssh.settings import CloseReason
-from bastion.wire.numbers import Disconnect
+from bastion.wire.numbers import MSG_CHANNEL_DATA, Disconnect
 
 # Seconds after a burst that left a gap open, until its tail is written (recording.bulk.SETTLE_SECONDS is 0.2).
 SETTLE = 0.25
@@ -53,16 +55,12 @@ class Leg(Protocol):
 
 
 class _LegReceiver:
-    """What a transport calls with the connection messages of one read."""
+    """What a transport calls with the connection messages of one read: `burst(payloads)`."""
 
-    __slots__ = ("_session", "_side")
+    __slots__ = ("burst",)
 
     def __init__(self, session: Session, side: Side) -> None:
-        self._session = session
-        self._side = side
-
-    def burst(self, payloads: list[bytes]) -> None:
-        self._session.receive_burst(self._side, payloads)
+        self.burst: Callable[[list[bytes]], None] = partial(session.receive_burst, side)
 
 
 class _Nobody:
@@ -135,6 +133,8 @@ class Session:
         if self._client is None:
             return
         self.heard[side] += 1
+        if len(payloads) == 1 and len(payloads[0]) <= KEYSTROKE and payloads[0][0] == MSG_CHANNEL_DATA:
+            pace.typed()
         out = self._out
         receive = self.relay.receive
         broken: ProtocolError | None = None
@@ -158,16 +158,21 @@ class Session:
         """Write the block of this turn, then forward it. False when the recorder failed and all is over."""
         out = self._out
         try:
-            self._tap.commit()
+            unsettled = self._tap.commit()
         except RecorderFailed as error:
             self._recorder_failed(error)
             return False
-        if out.to_target and self._target is not None:
-            self._target.send_payloads(out.to_target)
-        if out.to_client and self._client is not None:
-            self._client.send_payloads(out.to_client)
-        out.clear()
-        if self._tap.unsettled and self._settling is None:
+        payloads = out.to_target
+        if payloads:
+            if self._target is not None:
+                self._target.send_payloads(payloads)
+            payloads.clear()
+        payloads = out.to_client
+        if payloads:
+            if self._client is not None:
+                self._client.send_payloads(payloads)
+            payloads.clear()
+        if unsettled and self._settling is None:
             self._settling = self._clock.callLater(SETTLE, self._settle)
         return True
 

@@ -10,10 +10,11 @@ class ByteTransport(Protocol):
 
     Used when there, done without when not: `loseWriteConnection()`, `abortConnection()` (ITCPTransport), and
     `bytes_taken`, a count of bytes that have really left, and `unsent()`, a count of those that the peer has
-    not acknowledged: by these a slow peer is told from a stopped one.
+    not acknowledged: by these a slow peer is told from a stopped one; `burst_buffer`, where bursts may be sealed
+    whose view is then given to `write`, which keeps no view.
     """
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes | memoryview) -> None: ...
 
     def registerProducer(self, producer: Any, streaming: bool) -> None: ...
 

@@ -1,9 +1,9 @@
 """TCP connections that read much, write at once and copy little (performance.md rules 1, 2 and 5).
 
-One 256 KiB buffer is shared by all connections of the process: a read fills it, the protocol above consumes
-it completely in the same turn (it gets a memoryview that is reused at the next read) and keeps copies only of
-what it must keep. A write goes to the kernel at once; only what the kernel did not take is queued, and then
-the registered producer is paused at the first queued byte.
+One buffer is shared by all connections of the process: a read fills it, as far as `pace` lets one turn go, the
+protocol above consumes it completely in the same turn (it gets a memoryview that is reused at the next read) and
+keeps copies only of what it must keep. A write goes to the kernel at once; only what the kernel did not take is
+queued, and then the registered producer is paused at the first queued byte.
 
 `listen` and `connect` put these classes in the place of Twisted's own.
 """
@@ -19,8 +19,8 @@ from typing import Any
 
 from twisted.internet import main, tcp
 
-READ_SIZE = 256 * 1024
-"""Bytes of one read. Between 128 and 512 KiB there is no difference; Twisted's 64 KiB costs 0.25 s/GiB."""
+from bastion.ssh.pace import READ_SIZE, pace
+from bastion.wire.packets import BurstBuffer
 
 SEND_SIZE = 1024 * 1024
 """Bytes of one send from the queue; the kernel takes what fits."""
@@ -31,6 +31,7 @@ delayed ACK costs 40 ms for each of its messages; a login and the opening of a s
 
 _BUFFER = bytearray(READ_SIZE)
 _VIEW = memoryview(_BUFFER)
+_read_size = pace.read_size
 
 # tcp(7): SIOCOUTQ, unacknowledged bytes of the send queue, has the number of TIOCOUTQ.
 _TIOCOUTQ: int | None = getattr(termios, "TIOCOUTQ", None) if sys.platform == "linux" else None
@@ -54,13 +55,14 @@ class _DirectConnection:
     startWriting: Callable[[], None]
 
     direct = True  # ssh.reactor
+    burst_buffer = BurstBuffer()
     quick_reads = QUICK_READS
     bytes_taken = 0
 
     def doRead(self) -> Exception | None:
         """Read once into the shared buffer and hand it up; it is free again when this returns."""
         try:
-            size = self.socket.recv_into(_BUFFER)
+            size = self.socket.recv_into(_BUFFER, _read_size())
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -94,8 +96,8 @@ class _DirectConnection:
             return self.queued
         return self.queued + int.from_bytes(answer, sys.byteorder)
 
-    def write(self, data: bytes) -> None:
-        """Send now what the kernel takes, queue the rest; the order of writes is kept."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send now what the kernel takes, queue a copy of the rest; the order of writes is kept."""
         if not self.connected or self._writeDisconnected or not data:
             return
         if not self._tempDataLen and self.offset == len(self.dataBuffer):
@@ -106,7 +108,8 @@ class _DirectConnection:
             self.bytes_taken += sent
             if sent == len(data):
                 return
-            data = bytes(memoryview(data)[sent:])
+            data = memoryview(data)[sent:]
+        data = bytes(data)
         self._tempDataBuffer.append(data)
         self._tempDataLen += len(data)
         self._maybePauseProducer()

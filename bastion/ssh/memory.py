@@ -1,6 +1,6 @@
 """The C library's allocator, told not to give memory back after every burst.
 
-A burst of 256 KiB is opened and sealed through a few buffers of that size, made and freed in the same turn.
+A burst of 512 KiB is opened and sealed through a few buffers of that size, made and freed in the same turn.
 glibc maps each such buffer from the kernel and unmaps it again, or trims the heap's end, so that every burst
 pays for a few hundred page faults: measured with 32 KiB messages, sealing costs 8 to 12 times as much, and the
 gateway 1.8 instead of 0.85 CPU-seconds per GiB. Python's `gc` and `malloc` settings have no part in it.

@@ -32,6 +32,7 @@ from bastion.wire.messages import (
     WindowAdjust,
 )
 from bastion.wire.numbers import EXTENDED_DATA_STDERR, MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
+from bastion.wire.packets import BurstBuffer
 
 MAX_PACKET: Final = 32 * 1024
 """Bytes of data in one message that we announce; what OpenSSH announces too."""
@@ -58,6 +59,8 @@ _EXTENDED_HEAD = struct.Struct(">BIII").pack
 
 class OuterChannel:
     """Opened by the client; see the module. `number` is ours, `peer` the client's."""
+
+    burst_buffer = BurstBuffer()  # not the sockets': what is sealed here is carried, and sealed again, by one
 
     def __init__(
         self, link: Link, kind: str, number: int, peer: int, peer_window: int, peer_packet: int, window: int
@@ -284,8 +287,8 @@ class OuterChannel:
 
     # -- data out --------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Send, or queue what the client does not take yet."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send, or queue a copy of what the client does not take yet."""
         self._write(0, data)
 
     def write_stderr(self, data: bytes) -> None:
@@ -295,7 +298,7 @@ class OuterChannel:
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self._write(0, b"".join(data))
 
-    def _write(self, stream: int, data: bytes) -> None:
+    def _write(self, stream: int, data: bytes | memoryview) -> None:
         link = self._link
         if link is None or not data or not self.confirmed or self._eof_wanted or self._close_in:
             return
@@ -305,6 +308,7 @@ class OuterChannel:
             view = view[self._send(link, stream, view, HAND_UP) :]
         if not view:
             return
+        view = memoryview(bytes(view))
         self._queue.append((stream, view))
         self.queued += len(view)
         if self.queued > QUEUE_LIMIT:

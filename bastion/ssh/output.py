@@ -17,10 +17,11 @@ from bastion.ssh.settings import (
     KEX_QUEUE_PAUSE,
     OUTPUT_LIMIT,
     OUTPUT_LIMIT_BEFORE_AUTH,
+    QUEUED_OVERHEAD,
     TransportSettings,
 )
 from bastion.wire.ciphers import DirectionKeys
-from bastion.wire.packets import PacketWriter
+from bastion.wire.packets import BurstBuffer, PacketWriter
 
 
 class Owner(Protocol):
@@ -44,6 +45,7 @@ class Output:
 
     __slots__ = (
         "_below",
+        "_buffer",
         "_clock",
         "_corked",
         "_full",
@@ -69,6 +71,7 @@ class Output:
         self._settings = settings
         self._clock = clock
         self._below: ByteTransport | None = None
+        self._buffer: BurstBuffer | None = None  # where the transport below lets large bursts be sealed
         self._limit = OUTPUT_LIMIT_BEFORE_AUTH
         self._corked: list[bytes] | None = None  # None: what is written leaves at once
         self._queue: list[bytes] | None = None  # None: no key exchange holds messages back
@@ -84,6 +87,7 @@ class Output:
     def attach(self, below: ByteTransport) -> None:
         """Begin: `below` is connected."""
         self._below = below
+        self._buffer = getattr(below, "burst_buffer", None)
         below.registerProducer(self, True)
 
     def detach(self) -> None:
@@ -120,7 +124,10 @@ class Output:
         `pad_to` hides how long they are (`PacketWriter.seal`).
         """
         if self._queue is None:
-            self.write(self.writer.seal(payloads, pad_to))
+            if pad_to:
+                self.write(self.writer.seal(payloads, pad_to))
+            else:
+                self.write(self.writer.seal_burst(payloads, self._buffer))
             return
         self._pad_to = self._pad_to or pad_to
         self._queue += payloads
@@ -149,23 +156,23 @@ class Output:
         if collected:
             self.write(b"".join(collected))
 
-    def write(self, data: bytes) -> None:
-        """Put bytes on the wire."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Put bytes on the wire. A view is not kept."""
         below = self._below
         if below is None:
             return
         if self._corked is not None:
-            self._corked.append(data)
+            self._corked.append(bytes(data))
             return
         size = len(data)
-        if self._stalled and self._unread + size > self._limit:
+        if self._stalled and self._unread + size + QUEUED_OVERHEAD > self._limit:
             if self._owner is not None:
                 self._owner.give_up("the peer does not read its answers", LimitReason.WRITE_STALL)
             return
         self.bytes_sent += size
         below.write(data)
         if self._stalled:
-            self._unread += size
+            self._unread += size + QUEUED_OVERHEAD
 
     def hold(self) -> None:
         """Our KEXINIT went out: hold back what may not follow it (RFC 4253 section 7.1)."""

@@ -51,15 +51,19 @@ KEX_QUEUE_PAUSE = 256 * 1024
 
 KEX_QUEUE_LIMIT = 2 * 1024 * 1024
 """Outgoing bytes queued behind a key exchange before the connection ends (C11). The source stops at
-`KEX_QUEUE_PAUSE` plus what one read of it brings (256 KiB): only a peer that asks for answers gets here."""
+`KEX_QUEUE_PAUSE` plus what one read of it brings (512 KiB): only a peer that asks for answers gets here."""
 
 OUTPUT_LIMIT_BEFORE_AUTH = 64 * 1024
 """Bytes written and not taken by the kernel for a peer that is not authenticated (C12). All that is ever said
 there, KEXINIT, one reply and a few failures, is a tenth of this."""
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
-"""The same afterwards. The source is paused at the first byte; what may still come is one read (256 KiB) and
+"""The same afterwards. The source is paused at the first byte; what may still come is one read (512 KiB) and
 one flushed key exchange queue (2 MiB): only a peer that asks for answers and never reads gets here."""
+
+QUEUED_OVERHEAD = 64
+"""Counted for each write that waits, beside its bytes: small answers cost more as objects than as bytes, and the
+limits are about memory."""
 
 LINGER = 2.0
 """Seconds between our DISCONNECT, or the last sign that the peer still takes what is queued before it, and the

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from struct import Struct
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -48,6 +48,7 @@ LEGACY_MACS = ("hmac-sha1",)
 _UINT32 = Struct(">I")
 _UINT64 = Struct(">Q")
 _UINT32_AT = _UINT32.unpack_from
+_UINT32_INTO = _UINT32.pack_into
 _UINT64_INTO = _UINT64.pack_into
 _CHACHA_NONCE = Struct(">QQ").pack
 _MASK64 = 0xFFFFFFFFFFFFFFFF
@@ -131,6 +132,18 @@ class Sealer(Protocol):
 
     def seal(self, sequence: int, plain: bytes) -> bytes:
         """The packet on the wire; `plain` is padding_length, payload and padding."""
+        ...
+
+
+@runtime_checkable
+class SealerInto(Sealer, Protocol):
+    """A sealer that also writes where the caller says, for bursts that are too large to be copied once more."""
+
+    overhead: int
+    """Bytes on the wire beside `plain`."""
+
+    def seal_into(self, sequence: int, plain: memoryview, wire: memoryview) -> None:
+        """The same packet into `wire`, which is `len(plain) + overhead` bytes of another buffer."""
         ...
 
 
@@ -222,6 +235,7 @@ class _Gcm:
 class _GcmSealer(_Gcm):
     block_size = 16
     covers_length = 0
+    overhead = 20
 
     def seal(self, sequence: int, plain: bytes) -> bytes:
         header = _UINT32.pack(len(plain))
@@ -229,6 +243,13 @@ class _GcmSealer(_Gcm):
         self._counter = counter = (self._counter + 1) & _MASK64
         _UINT64_INTO(self._nonce, 4, counter)
         return header + sealed
+
+    def seal_into(self, sequence: int, plain: memoryview, wire: memoryview) -> None:
+        header = wire[:4]
+        _UINT32_INTO(header, 0, len(plain))
+        self._aead.encrypt_into(self._nonce, plain, header, wire[4:])
+        self._counter = counter = (self._counter + 1) & _MASK64
+        _UINT64_INTO(self._nonce, 4, counter)
 
 
 class _GcmOpener(_Gcm):

@@ -22,6 +22,7 @@ from bastion.wire.ciphers import (
     NoneSealer,
     Opener,
     Sealer,
+    SealerInto,
     corrupt,
     make_opener,
     make_sealer,
@@ -40,9 +41,30 @@ PACKETS_PER_KEYS = 1 << 32
 """Packets under one set of keys: beyond, the sequence number, and with it chacha20's nonce, would come again
 (RFC 4344 section 3.1). The rekey limits of the transport are far below."""
 
+BURST_FROM = 8 * 1024
+"""Payload bytes from which a burst is sealed in a `BurstBuffer`; below, the views would cost more than the copies."""
+
+BURST_LIMIT = 1024 * 1024
+"""Bytes on the wire that a `BurstBuffer` holds: the largest read (512 KiB), one packet that was kept from the
+reads before (256 KiB), and as much as a key exchange may hold back (256 KiB). A longer burst is sealed by copying."""
+
 _SEQUENCE_MASK = 0xFFFFFFFF
 _ZEROS = bytes(512)
 _UNLIMITED = 1 << 62
+
+
+class BurstBuffer:
+    """Where large bursts are sealed, one packet behind the other, without a copy of any after it.
+
+    Shared by all writers whose bursts are sent in the call in which they are sealed. One writer that carries
+    another's bursts (an outer connection and its inner ones) needs another buffer.
+    """
+
+    __slots__ = ("plain", "wire")
+
+    def __init__(self) -> None:
+        self.plain = memoryview(bytearray(PACKET_LIMIT))
+        self.wire = memoryview(bytearray(BURST_LIMIT))
 
 
 class PacketWriter:
@@ -52,17 +74,19 @@ class PacketWriter:
     `packets_since_kex` packets, both since the last `switch`.
     """
 
-    __slots__ = ("_sealer", "bytes_since_kex", "packets_since_kex", "sequence")
+    __slots__ = ("_into", "_sealer", "bytes_since_kex", "packets_since_kex", "sequence")
 
     def __init__(self) -> None:
         self.sequence = 0
         self.bytes_since_kex = 0
         self.packets_since_kex = 0
         self._sealer: Sealer = NoneSealer()
+        self._into: SealerInto | None = None  # the same one, when it can
 
     def switch(self, keys: DirectionKeys, reset_sequence: bool = False) -> None:
         """Use `keys` from the next packet on: right after our NEWKEYS. Strict kex resets `sequence`."""
-        self._sealer = make_sealer(keys)
+        self._sealer = sealer = make_sealer(keys)
+        self._into = sealer if isinstance(sealer, SealerInto) else None
         self.bytes_since_kex = self.packets_since_kex = 0
         if reset_sequence:  # OpenSSH PROTOCOL 1.10
             self.sequence = 0
@@ -95,6 +119,45 @@ class PacketWriter:
         wire = parts[0] if len(parts) == 1 else b"".join(parts)
         self.bytes_since_kex += len(wire)
         return wire
+
+    def seal_burst(self, payloads: Sequence[bytes], buffer: BurstBuffer | None) -> bytes | memoryview:
+        """As `seal`, for data on its way through: a view of `buffer` where that is faster.
+
+        The view is good until anybody seals into `buffer` again: it must be sent, or copied, before.
+        """
+        sealer = self._into
+        if sealer is None or buffer is None:
+            return self.seal(payloads)
+        size = len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
+        if size < BURST_FROM:
+            return self.seal(payloads)
+        block, overhead = sealer.block_size, sealer.overhead
+        longest = size + len(payloads) * (overhead + block + 4)
+        if longest > BURST_LIMIT or self.packets_since_kex + len(payloads) > PACKETS_PER_KEYS:
+            return self.seal(payloads)
+        plain, wire, seal_into = buffer.plain, buffer.wire, sealer.seal_into
+        sequence, at, same, whole = self.sequence, 0, -1, 0
+        for payload in payloads:
+            size = len(payload)
+            if size != same:  # bulk comes in packets of one size: then only the payload changes
+                if not 0 < size <= PAYLOAD_LIMIT:
+                    raise ValueError("payload is empty or too long")
+                padding = block - (size + 1) % block
+                if padding < 4:
+                    padding += block
+                same, whole = size, 1 + size + padding
+                place, packet = plain[1 : 1 + size], plain[:whole]
+                packet[0] = padding
+                packet[1 + size :] = _ZEROS[:padding]
+                whole += overhead
+            place[:] = payload
+            seal_into(sequence, packet, wire[at : at + whole])
+            at += whole
+            sequence = (sequence + 1) & _SEQUENCE_MASK
+        self.sequence = sequence
+        self.packets_since_kex += len(payloads)
+        self.bytes_since_kex += at
+        return wire[:at]
 
 
 class PacketReader:

@@ -1,0 +1,52 @@
+"""How much one turn may take: large reads, small ones while somebody types, short slices of the processor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bastion.ssh import pace as paces
+from bastion.ssh.pace import READ_SIZE, SMALL_READ, TYPING, Pace
+
+SLICES = """
+import ctypes, os, platform, struct
+from bastion.ssh.pace import _ATTR, _SYSCALLS, SLICE, ask_for_short_slices
+os.nice(3)
+if not ask_for_short_slices():
+    raise SystemExit("not taken")
+buffer = ctypes.create_string_buffer(_ATTR.size)
+assert ctypes.CDLL(None).syscall(_SYSCALLS[platform.machine()][1], 0, buffer, _ATTR.size, 0) == 0
+size, policy, flags, nice, priority, runtime, deadline, period = _ATTR.unpack(buffer.raw)
+print(policy, nice, runtime == SLICE, os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+def test_reads_are_small_while_somebody_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(paces, "monotonic", lambda: now[0])
+    pace = Pace()
+    assert pace.read_size() == READ_SIZE
+    pace.typed()
+    assert pace.read_size() == SMALL_READ
+    now[0] += TYPING - 0.01
+    assert pace.read_size() == SMALL_READ
+    now[0] += 0.02
+    assert pace.read_size() == READ_SIZE
+
+
+def test_the_kernel_is_asked_for_short_slices_and_for_nothing_else() -> None:
+    done = subprocess.run([sys.executable, "-c", SLICES], capture_output=True, text=True, timeout=60)
+    if "not taken" in done.stderr:
+        pytest.skip("this kernel takes no such wish")
+    policy, nice, taken, priority = done.stdout.split()
+    assert (policy, nice, priority) == ("0", "3", "3"), done.stderr
+    if taken != "True":
+        pytest.skip("this kernel forgets the wish: before Linux 6.12")
+
+
+@pytest.mark.parametrize("machine", ["pdp11", ""])
+def test_on_another_machine_all_is_as_it_was(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    monkeypatch.setattr(paces.platform, "machine", lambda: machine)
+    assert paces.ask_for_short_slices() is False
