@@ -121,6 +121,23 @@ def test_a_write_goes_out_at_once(joint: Joint) -> None:
     assert server.bytes_taken == 5
 
 
+def test_a_view_is_not_kept_when_its_buffer_is_used_again(joint: Joint) -> None:
+    server, _, theirs, watch = joint
+    shared, sent = bytearray(400_000), bytearray()
+    for number in range(20):
+        shared[:] = bytes([number]) * len(shared)
+        sent += shared
+        server.write(memoryview(shared))
+    shared[:] = b"\xee" * len(shared)
+    assert server.queued > 0
+    got = bytearray()
+    while len(got) < len(sent):
+        got += theirs.recv(1 << 20)
+        if server in watch.writers:
+            assert server.doWrite() is None
+    assert got == sent
+
+
 def test_what_the_kernel_does_not_take_is_queued_in_order_and_the_producer_paused(joint: Joint) -> None:
     server, _, theirs, watch = joint
     source = Source()

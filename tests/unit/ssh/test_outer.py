@@ -215,6 +215,16 @@ def test_what_the_window_does_not_take_waits_and_the_producer_with_it() -> None:
     assert (owner.resumed, channel.queued) == (1, 0)
 
 
+def test_a_view_is_not_kept_when_its_buffer_is_used_again() -> None:
+    outer = Outer()
+    channel, _ = outer.channel(window=1000)
+    shared = bytearray(b"a" * 3000)
+    channel.write(memoryview(shared))
+    shared[:] = b"\xee" * 3000
+    assert outer.leg.said() == [m.Data(0, b"a" * 1000)]
+    assert outer.hear(m.WindowAdjust(0, 5000)) == [m.Data(0, b"a" * 2000)]
+
+
 def test_a_zero_window_holds_everything_back() -> None:
     outer = Outer()
     channel, owner = outer.channel(window=0)

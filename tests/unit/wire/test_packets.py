@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from bastion.errors import ProtocolError
 from bastion.wire import packets
 from bastion.wire.ciphers import CORRUPT_TEXT, PACKET_LIMIT, DirectionKeys, Sealer
-from bastion.wire.packets import BACKLOG_LIMIT, PACKETS_PER_KEYS, PAYLOAD_LIMIT, PacketReader, PacketWriter
+from bastion.wire.packets import (
+    BACKLOG_LIMIT,
+    BURST_LIMIT,
+    PACKETS_PER_KEYS,
+    PAYLOAD_LIMIT,
+    BurstBuffer,
+    PacketReader,
+    PacketWriter,
+)
 from tests.unit.wire.test_ciphers import SUITES, keys_for, reader_for, suites, writer_for
 
 NEWKEYS = b"\x15"
@@ -69,6 +77,62 @@ def test_the_first_exchange_is_plain(payloads: list[bytes], cuts: list[int]) -> 
     wire = writer.seal(payloads)
     assert all(payload in wire for payload in payloads)
     assert feed_in_pieces(reader, wire, cuts, 0) == payloads
+
+
+BUFFER = BurstBuffer()
+"""One for all tests, so that each finds what the others left in it."""
+
+burst_sizes = st.lists(
+    st.one_of(st.integers(1, 70), st.sampled_from([32777, 32777, 16393, 8190]), st.integers(1, 70_000)),
+    min_size=1,
+    max_size=10,
+)
+
+
+@given(st.sampled_from(SUITES), st.lists(burst_sizes, min_size=1, max_size=3), st.integers(0, 255))
+def test_a_burst_sealed_in_place_is_the_burst(
+    suite: tuple[str, str], bursts: list[list[int]], salt: int
+) -> None:
+    keys = keys_for(*suite)
+    copying, placing, reader = writer_for(keys), writer_for(keys), reader_for(keys)
+    for sizes in bursts:
+        payloads = [bytes([94]) + bytes([(salt + at) & 255]) * (size - 1) for at, size in enumerate(sizes)]
+        wire = placing.seal_burst(payloads, BUFFER)
+        assert wire == copying.seal(payloads)
+        reader.feed(bytes(wire))
+        assert drain(reader) == payloads
+    for count in ("sequence", "bytes_since_kex", "packets_since_kex"):
+        assert getattr(placing, count) == getattr(copying, count)
+
+
+def test_a_large_burst_is_a_view_of_the_buffer_and_a_small_one_is_not() -> None:
+    writer = writer_for(GCM)
+    large = writer.seal_burst([b"\x5e" * 32777] * 8, BUFFER)
+    assert isinstance(large, memoryview) and large.obj is BUFFER.wire.obj
+    assert isinstance(writer.seal_burst([b"\x5e" * 100], BUFFER), bytes)
+    assert isinstance(writer.seal_burst([b"\x5e" * 32777], None), bytes)
+
+
+def test_a_burst_beyond_the_buffer_is_copied() -> None:
+    copying, placing = writer_for(GCM), writer_for(GCM)
+    payloads = [bytes([94]) * 200_000] * (BURST_LIMIT // 200_000 + 1)
+    wire = placing.seal_burst(payloads, BUFFER)
+    assert isinstance(wire, bytes) and wire == copying.seal(payloads)
+    longest = [b"\x5e" * PAYLOAD_LIMIT]
+    assert placing.seal_burst(longest, BUFFER) == copying.seal(longest)
+
+
+@pytest.mark.parametrize("payloads", [[b""], [b"\x5e" * 9000, b""], [b"\x5e" * (PAYLOAD_LIMIT + 1)]])
+def test_a_burst_holds_no_impossible_payload(payloads: list[bytes]) -> None:
+    with pytest.raises(ValueError):
+        writer_for(GCM).seal_burst(payloads, BUFFER)
+
+
+def test_a_burst_counts_its_packets_against_the_keys() -> None:
+    writer = writer_for(GCM)
+    writer.packets_since_kex = PACKETS_PER_KEYS - 1
+    with pytest.raises(ProtocolError):
+        writer.seal_burst([b"\x5e" * 9000] * 2, BUFFER)
 
 
 class SeenSealer:
