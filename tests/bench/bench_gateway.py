@@ -2,7 +2,8 @@
 
 Memory first, each on a process started for it; then logins, keystrokes and bulk in rounds whose order turns, so
 that a noisy minute of the machine is no contender's own. Prints one table, the ratios with their bars, and
-writes bench-results/TIME.json. Exit status 1 with --strict when a bar is missed.
+writes bench-results/TIME.json, also of what it has when it is interrupted. Exit status 1 with --strict when a bar
+is missed, 130 when it was interrupted.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true")
     found = parser.parse_args()
     found.rounds = found.rounds or (2 if found.quick else 5)
-    found.size = found.size or (384 if found.quick else 1024)
+    found.size = found.size or (384 if found.quick else 640)
     found.only, found.contenders = found.only.split(","), found.contenders.split(",")
     return found
 
 
-def turning(contenders: Sequence[Contender], rounds: int) -> Iterator[list[Contender]]:
+def turning(what: str, contenders: Sequence[Contender], rounds: int) -> Iterator[list[Contender]]:
     """The contenders once per round, each round beginning with another."""
     for number in range(rounds):
         at = number % len(contenders)
-        say(f"round {number + 1} of {rounds}")
+        say(f"{what}, round {number + 1} of {rounds}")
         yield [*contenders[at:], *contenders[:at]]
 
 
@@ -71,7 +72,7 @@ def memory(arena: Arena, results: Results, options: argparse.Namespace) -> None:
 
 def logins(contenders: Sequence[Contender], results: Results, options: argparse.Namespace) -> None:
     count = 8 if options.quick else 20
-    for order in turning(contenders, options.rounds):
+    for order in turning("logins", contenders, options.rounds):
         for contender in order:
             results.add("logins, default", contender.name, measurements.logins(contender, "default", count))
 
@@ -80,7 +81,7 @@ def keys(contenders: Sequence[Contender], results: Results, options: argparse.Na
     count = 200 if options.quick else 500
     masters = Masters(work)
     try:
-        for order in turning(contenders, options.rounds):
+        for order in turning("keystrokes", contenders, options.rounds):
             for contender in order:
                 figures = measurements.keystrokes(contender, "gcm", count)
                 results.add("keystroke alone", contender.name, figures)
@@ -94,7 +95,7 @@ def bulk(contenders: Sequence[Contender], results: Results, options: argparse.Na
     sparse, masters = work / "sparse", Masters(work)
     sparse.touch()
     try:
-        for order in turning(contenders, options.rounds):
+        for order in turning("bulk", contenders, (options.rounds + 1) // 2):  # a round of it takes minutes
             for cipher, streams in (("default", 1), ("gcm", 1), ("default", 6), ("gcm", 6)):
                 for upward in (False, True):
                     group = (
@@ -109,14 +110,8 @@ def bulk(contenders: Sequence[Contender], results: Results, options: argparse.Na
         masters.close()
 
 
-def main() -> int:
-    missing = sshd_missing()
-    if missing:
-        print(f"bench: {missing}", file=sys.stderr)
-        return 2
-    options, began, results = arguments(), time.monotonic(), Results()
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2,000 sessions are 6,000 open files
+def measure(options: argparse.Namespace, results: Results) -> None:
+    """Every part that was asked for, into `results` as it comes."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         work = Path(folder)
         arena = Arena(work)
@@ -136,11 +131,28 @@ def main() -> int:
                     contender.measured.stop()
         finally:
             arena.close()
+
+
+def main() -> int:
+    missing = sshd_missing()
+    if missing:
+        print(f"bench: {missing}", file=sys.stderr)
+        return 2
+    options, began, results = arguments(), time.monotonic(), Results()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2,000 sessions are 6,000 open files
+    interrupted = False
+    try:
+        measure(options, results)
+    except KeyboardInterrupt:
+        interrupted = True
     verdicts, seconds = results.verdicts(), time.monotonic() - began
     path = ROOT / "bench-results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     results.write(path, {key: str(value) for key, value in vars(options).items()}, seconds)
     print(results.table(), verdict_lines(verdicts), sep="\n\n")
     print(f"\n{seconds:.0f} s; written to {path.relative_to(ROOT)}")
+    if interrupted:
+        return 130
     return int(options.strict and any(verdict["result"] == "missed" for verdict in verdicts))
 
 
