@@ -23,7 +23,7 @@ from tests.bench.report import Results, verdict_lines
 from tests.support.sshd import sshd_missing
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("memory", "logins", "keys", "bulk")
+PARTS = ("memory", "growth", "logins", "keys", "bulk")
 
 
 def arguments() -> argparse.Namespace:
@@ -68,6 +68,29 @@ def memory(arena: Arena, results: Results, options: argparse.Namespace) -> None:
             with arena.running(name) as contender:
                 size = GIB if options.quick else 3 * GIB
                 results.add("stopped reader", name, measurements.stopped_reader(contender, size))
+
+
+def growth(arena: Arena, results: Results, options: argparse.Namespace, work: Path) -> None:
+    """How cost grows with sessions and with bytes, on one gateway: it should not."""
+    name = "gateway-default"
+    if name not in options.contenders:
+        return
+    with arena.running(name) as contender, measurements.idle(contender) as grow:
+        for count in (1, 200) if options.quick else (1, 200, 2000):
+            say(f"growth: {count} idle sessions")
+            grow(count)
+            results.add(f"beside {count} idle sessions", name, measurements.beside_sessions(contender, count))
+    with arena.running(name) as contender:
+        masters, sparse = Masters(work), work / "sparse"
+        sparse.touch()
+        try:
+            for size in (64, 512) if options.quick else (64, 512, 4096):
+                say(f"growth: {size} MiB")
+                for _ in range(3):
+                    figures = measurements.bulk(contender, masters, "gcm", False, 1, size * MIB, sparse)
+                    results.add(f"one download of {size} MiB", name, figures)
+        finally:
+            masters.close()
 
 
 def logins(contenders: Sequence[Contender], results: Results, options: argparse.Namespace) -> None:
@@ -118,6 +141,8 @@ def measure(options: argparse.Namespace, results: Results) -> None:
         try:
             if "memory" in options.only:
                 memory(arena, results, options)
+            if "growth" in options.only:
+                growth(arena, results, options, work)
             contenders = [arena.start(name) for name in options.contenders]
             try:
                 if "logins" in options.only:

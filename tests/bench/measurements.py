@@ -1,4 +1,4 @@
-"""What is measured of one contender: bulk, logins, keystrokes, memory. Each returns figures of one round."""
+"""What is measured of one contender: bulk, logins, keystrokes, growth, memory. Each returns figures of one round."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench.contenders import Contender
@@ -147,6 +147,47 @@ def keystrokes_beside_bulk(contender: Contender, masters: Masters, cipher: str, 
         contender.drop_recordings()
 
 
+# -- growth --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def idle(contender: Contender) -> Iterator[Callable[[int], None]]:
+    """A crowd of idle sessions with a pty each; call what it gives with how many there are to be."""
+    clients = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.idle_clients", json.dumps(contender.where)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert clients.stdin is not None and clients.stdout is not None
+    asked, answers = clients.stdin, clients.stdout
+
+    def grow(count: int) -> None:
+        asked.write(f"{count}\n")
+        asked.flush()
+        if answers.readline().strip() != str(count):
+            raise RuntimeError(f"{contender.name} did not open {count} sessions")
+        threading.Event().wait(1.0)
+
+    try:
+        yield grow
+    finally:
+        asked.close()
+        clients.wait(60)
+        answers.close()
+
+
+def beside_sessions(contender: Contender, count: int) -> Figures:
+    """What a login, a keystroke and doing nothing cost while `count` sessions are open."""
+    watched = 5.0
+    cost = contender.measured.cpu()
+    threading.Event().wait(watched)
+    resting = (contender.measured.cpu() - cost) / watched * 1000
+    login = logins(contender, "default", 20)["CPU ms each"]
+    keys = keystrokes(contender, "gcm", 300)
+    return {"resting CPU ms/s": resting, "login CPU ms": login, "key p50 us": keys["p50 us"]}
+
+
 # -- memory --------------------------------------------------------------------------------------------------
 
 
@@ -155,26 +196,11 @@ def idle_sessions(contender: Contender, counts: list[int]) -> Figures:
     for _ in range(8):  # what is made once at the first logins is no cost of a session
         subprocess.run(contender.command("gcm", "target", "true"), stdin=subprocess.DEVNULL, check=True)
     base = contender.measured.pss()
-    clients = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.idle_clients", json.dumps(contender.where)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert clients.stdin is not None and clients.stdout is not None
     figures: Figures = {"base MiB": base / MIB}
-    try:
+    with idle(contender) as grow:
         for count in counts:
-            clients.stdin.write(f"{count}\n")
-            clients.stdin.flush()
-            if clients.stdout.readline().strip() != str(count):
-                raise RuntimeError(f"{contender.name} did not open {count} sessions")
-            threading.Event().wait(1.0)
+            grow(count)
             figures[f"KiB each of {count}"] = (contender.measured.pss() - base) / 1024 / count
-    finally:
-        clients.stdin.close()
-        clients.wait(60)
-        clients.stdout.close()
     contender.drop_recordings()
     return figures
 
