@@ -22,7 +22,7 @@ help:
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
 	@echo 'make soak     tests marked soak: large or long'
-	@echo 'make devmode  unit and hostile tests in Python'"'"'s development mode: no leak, no lost error'
+	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
 
@@ -88,10 +88,11 @@ soak: .venv/.test-installed packages
 	@$(BIN)/python -m pytest -m soak --durations=0 $(PYTEST_ARGS); code=$$?; \
 		[ $$code -ne 5 ] || { echo 'soak: no test is marked soak yet'; exit 0; }; exit $$code
 
-# The suite with Python's development mode: every warning on, unclosed resources and unawaited Deferreds are errors.
-DEVMODE_TESTS ?= tests/unit tests/hostile tests/fuzz
-devmode: .venv/.test-installed
-	PYTHONDEVMODE=1 PYTHONTRACEMALLOC=8 $(BIN)/python -m pytest -m 'not soak' \
+# The suite with Python's development mode, in the tests and in every gateway that they start: every warning on,
+# unclosed resources and unawaited Deferreds are errors.
+DEVMODE_TESTS ?= tests
+devmode: .venv/.test-installed packages
+	PYTHONDEVMODE=1 PYTHONTRACEMALLOC=8 $(BIN)/python -m pytest -m 'not soak' -n $(TEST_WORKERS) --dist loadfile \
 		-W error::ResourceWarning -W error::RuntimeWarning -W error::pytest.PytestUnraisableExceptionWarning \
 		-W error::pytest.PytestUnhandledThreadExceptionWarning $(DEVMODE_TESTS) $(PYTEST_ARGS)
 

@@ -58,6 +58,10 @@ def poll(what: Any, timeout: float = 10.0, text: str = "it never happened") -> A
         pause.wait(0.02)
 
 
+DEVMODE_FAULTS = ("ResourceWarning", "RuntimeWarning", "never awaited", "Unhandled error in Deferred")
+"""What a gateway in development mode says of something unclosed, or of an error that nobody waits for."""
+
+
 class World:
     """Folder, keys, users, one sshd called web1, and a gateway. Call `start`, then `ssh`; `close` removes all."""
 
@@ -262,11 +266,15 @@ group_base = "{GROUPS}"
         poll(lambda: len(self.audit("reload")) > before, text="no reload in the audit log")
 
     def close(self) -> None:
-        """Stop everything and remove the folder."""
+        """Stop everything and remove the folder. In Python's development mode its warnings are failures."""
         self.kill(signal.SIGTERM)
         for sshd in (self.sshd, *self._more_sshds):
             sshd.stop()
+        said = self.log.read_text().splitlines() if self.log.exists() else []
         shutil.rmtree(self.folder, ignore_errors=True)
+        if os.environ.get("PYTHONDEVMODE"):
+            leaks = [line for line in said if any(word in line for word in DEVMODE_FAULTS)]
+            assert not leaks, "\n".join(leaks[:20])
 
     def __enter__(self) -> World:
         return self.start()
