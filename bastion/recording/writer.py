@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import threading
 from collections import Counter
@@ -28,8 +29,9 @@ from bastion.recording.bulk import Bytes
 # writes much.
 SYNC_SECONDS = 1.0
 
-# How long a file whose session has ended waits for others. Its session is over; nothing waits for it.
-GATHER_SECONDS = 0.1
+# The longest time between two passes over the files, however rarely the disk is to be asked to sync: a file whose
+# session has ended is closed by the next one. At 100 sessions a second that is 100 open files more.
+CLOSE_SECONDS = 1.0
 
 # Free space is asked for again after this many bytes by one writer: a statvfs (1 us) per 4 MiB is not seen.
 SPACE_CHECK_BYTES = 4 << 20
@@ -203,10 +205,11 @@ def _reason(error: OSError, otherwise: RecorderReason) -> RecorderReason:
 
 class Syncer:
     """One thread for all writers of a store: every `interval` seconds it syncs what was written and looks at
-    the free space, and it closes files whose sessions have ended at once.
+    the free space; files whose sessions have ended are synced and closed within that time, CLOSE_SECONDS at most.
 
     Writers are added and retired in the reactor's thread, synced and released here, so no fd is closed under
-    a running fsync and the reactor never waits for the disk's flush.
+    a running fsync and the reactor never waits for the disk's flush. Nothing of a session wakes the thread: it
+    would take the interpreter from the reactor at every end, and sync the folder for every file.
     """
 
     def __init__(
@@ -219,14 +222,13 @@ class Syncer:
         self.failures: Counter[RecorderReason] = Counter()
         self._clock = clock
         self._space = space
-        self._interval = interval
+        self._passes = max(1, math.ceil(interval / CLOSE_SECONDS))  # of which one syncs the open files too
+        self._pause = interval / self._passes
         self._on_sync_failed = on_sync_failed
         self._writers: dict[Writer, None] = {}
         self._retired: list[Writer] = []
         self._new_directories: set[Path] = set()
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._stopping = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._idle_since = clock.monotonic()
@@ -238,18 +240,16 @@ class Syncer:
             self._writers[writer] = None
             self._new_directories.add(writer.path.parent)
             if self._thread is None:
-                self._stopping = False
                 self._stop.clear()
                 self._thread = threading.Thread(target=self._run, name="recording-sync", daemon=True)
                 self._thread.start()
 
     def retire(self, writer: Writer) -> None:
-        """Sync and close this one now."""
+        """Sync and close this one in the next pass."""
         with self._lock:
             if writer in self._writers:
                 del self._writers[writer]
                 self._retired.append(writer)
-        self._wake.set()
 
     def count(self, reason: RecorderReason) -> None:
         """One more failure for the meters."""
@@ -269,11 +269,10 @@ class Syncer:
     def stop(self, timeout: float = 10.0) -> bool:
         """Sync everything and end the thread; open files are closed without an end block. True when done."""
         with self._lock:
-            thread, self._stopping = self._thread, True
-            self._stop.set()
+            thread = self._thread
             self._retired += self._writers
             self._writers.clear()
-        self._wake.set()
+        self._stop.set()
         if thread is not None:
             thread.join(timeout)
             if thread.is_alive():
@@ -282,23 +281,20 @@ class Syncer:
         return True
 
     def _run(self) -> None:
-        while True:
-            if self._wake.wait(self._interval) and not self._stopping:
-                # Sessions end in crowds, and a pass costs the same for one as for all of them.
-                self._stop.wait(GATHER_SECONDS)
-            self._wake.clear()
+        stopping, done = False, 0
+        while not stopping:
+            stopping = self._stop.wait(self._pause)
+            done += 1
             self._idle_since = self._clock.monotonic()
             self._busy = True
-            stopping = self._stopping
-            self._pass()
+            self._pass(whole=stopping or done % self._passes == 0)
             self._busy = False
-            if stopping:
-                return
 
-    def _pass(self) -> None:
+    def _pass(self, whole: bool = True) -> None:
+        """Close what has ended; with `whole` also sync what goes on."""
         with self._lock:
             retired, self._retired = self._retired, []
-            writers = list(self._writers)
+            writers = list(self._writers) if whole else []
             directories, self._new_directories = self._new_directories, set()
         for directory in directories:
             _sync_directory(directory)

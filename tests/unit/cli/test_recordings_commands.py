@@ -61,7 +61,7 @@ def header(session_id: str, identity: str, target: str, started_at: float = STAR
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("recordings")
-    store = Store(folder, disk_floor_bytes=0)
+    store = Store(folder, disk_floor_bytes=0, sync_seconds=0.05)
     record(store, header(FIRST, "alice", "web1"))
     record(store, header(SECOND, "bob", "web2", START + 60))
     record(store, header(THIRD, "al\x1b]0;x\x07ce", "db1", START + 86400), end=False)
@@ -103,7 +103,7 @@ def test_sessions_are_chosen_by_user_target_time_and_life(recordings: Path) -> N
 
 
 def test_a_session_that_is_being_written_is_live(tmp_path: Path) -> None:
-    store = Store(tmp_path, disk_floor_bytes=0)
+    store = Store(tmp_path, disk_floor_bytes=0, sync_seconds=0.05)
     recorder, writer = store.start(header(FIRST, "alice", "web1"))
     (entry,) = json.loads(run(sessions, tmp_path, "--live", "--json").stdout)
     assert entry["state"] == "live" and entry["identity"] == "alice"
@@ -189,7 +189,7 @@ def test_export_raw_gives_the_exact_bytes_of_a_stream(recordings: Path) -> None:
 
 
 def test_export_raw_says_when_bytes_are_missing(tmp_path: Path) -> None:
-    store = Store(tmp_path, disk_floor_bytes=0)
+    store = Store(tmp_path, disk_floor_bytes=0, sync_seconds=0.05)
     head = header(FIRST, "alice", "web1")
     writer, recorder = store.create(head), Recorder(head, FixedClock(), RecordingPolicy(burst_bytes=5))
     recorder.data(1, 1, 0, bytes(50_000))

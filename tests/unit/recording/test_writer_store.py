@@ -23,11 +23,12 @@ from bastion.recording.writer import Space, Syncer, Writer
 from tests.unit.recording.samples import SESSION, TARGET, header, joined
 
 OTHER = "zzzzzzzzzzzzzzzz"
+SOON = 0.05  # seconds between passes over the files, so that no test waits for one
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "recordings", disk_floor_bytes=1)
+    made = Store(tmp_path / "recordings", disk_floor_bytes=1, sync_seconds=SOON)
     yield made
     assert made.close()
 
@@ -209,7 +210,7 @@ def test_a_file_that_cannot_be_cut_back_reads_to_its_last_whole_block(store: Sto
 
 def test_a_failed_sync_breaks_the_writer_and_is_told(tmp_path: Path) -> None:
     told: list[Writer] = []
-    store = Store(tmp_path, disk_floor_bytes=1, on_sync_failed=told.append)
+    store = Store(tmp_path, disk_floor_bytes=1, sync_seconds=SOON, on_sync_failed=told.append)
     recorder, writer = store.start(header())
     with mock.patch("os.fdatasync", side_effect=OSError(errno.EIO, "no")):
         say(recorder, writer, b"x")
@@ -237,8 +238,23 @@ def test_what_was_written_is_synced_within_the_interval(tmp_path: Path) -> None:
     assert syncer.stop()
 
 
+def test_an_ended_file_is_closed_within_a_second_however_rarely_the_disk_is_synced(tmp_path: Path) -> None:
+    space = Space(tmp_path, 1)
+    syncer = Syncer(FixedClock(), space, 30.0, None)
+    assert (syncer._pause, syncer._passes) == (1.0, 30)
+    going_on, ended = (Writer(tmp_path / name, space, syncer) for name in ("going on", "ended"))
+    for writer in (going_on, ended):
+        writer.write([b"data"])
+    ended.close()
+    assert not ended.closed.is_set()  # no thread was woken for it
+    syncer._pass(whole=False)
+    assert ended.closed.is_set() and not ended.dirty and going_on.dirty
+    assert syncer.stop()
+    assert not going_on.dirty
+
+
 def test_below_the_floor_nobody_starts_and_below_half_of_it_running_sessions_end(tmp_path: Path) -> None:
-    store = Store(tmp_path, disk_floor_bytes=1000)
+    store = Store(tmp_path, disk_floor_bytes=1000, sync_seconds=SOON)
     recorder, writer = store.start(header())
     free = 999
 
@@ -299,7 +315,7 @@ def test_closing_twice_and_writing_after_it_do_no_harm(store: Store) -> None:
 
 
 def test_a_stopped_store_leaves_unfinished_files_playable_and_can_start_again(tmp_path: Path) -> None:
-    store = Store(tmp_path, disk_floor_bytes=1)
+    store = Store(tmp_path, disk_floor_bytes=1, sync_seconds=SOON)
     recorder, writer = store.start(header())
     say(recorder, writer, b"hello")
     assert store.close()
@@ -326,7 +342,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_session_with_whole_blocks_and_recovers_when_freed(small_disk: Path) -> None:
-    store = Store(small_disk, disk_floor_bytes=0)
+    store = Store(small_disk, disk_floor_bytes=0, sync_seconds=SOON)
     recorder, writer = store.start(header(), RecordingPolicy(mode=Mode.FULL))
     accepted = 0
     with pytest.raises(RecorderFailed) as caught:
