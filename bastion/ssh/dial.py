@@ -242,8 +242,8 @@ class _Dial:
         """The connection ended before the login was done."""
         if self._host_key_error is not None:
             self._fail(self._host_key_error.reason, self._host_key_error.text)
-        elif self._transport is not None and self._transport.mismatches:
-            self._fail(UpstreamReason.KEX_FAILED, mismatch_text(self._transport.mismatches))
+        elif self._transport is not None and (missing := self._transport.mismatches):
+            self._fail(UpstreamReason.KEX_FAILED, mismatch_text(missing))
         elif isinstance(reason.reason, UpstreamReason):
             self._fail(reason.reason, reason.text)
         elif self._step == "kex" and self._transport is not None and not self._transport.peer_version:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 from twisted.conch.ssh.transport import SSHClientTransport, SSHServerTransport
 from twisted.internet.defer import Deferred
@@ -223,6 +224,11 @@ class KeyedTransport(TransportBase):
             )
 
 
+@lru_cache(maxsize=16)  # every client has the same few GCM ciphers
+def _with_ciphers(ours: Algorithms, ciphers: tuple[str, ...]) -> Algorithms:
+    return replace(ours, ciphers=ciphers)
+
+
 class ServerTransport(KeyedTransport, SSHServerTransport):
     """An engineer's connection: waits for the client's KEXINIT, proves a host key, tells what it accepts."""
 
@@ -253,7 +259,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         # whoever has a GCM cipher in common with us is offered GCM only.
         ours = self.settings.algorithms
         common = tuple(name for name in ours.ciphers if name in GCM_CIPHERS and name in self._client_ciphers)
-        return replace(ours, ciphers=common) if common else ours
+        return _with_ciphers(ours, common) if common else ours
 
     def _peer_offered(self, theirs: KexInit) -> None:
         self._client_ciphers = tuple(name for name in theirs.ciphers_s2c if name in theirs.ciphers_c2s)
@@ -288,8 +294,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         super().__init__(settings, clock)
         self._check_host_key: CheckHostKey | None = check_host_key
         self.host_key_blob = b""
-        self.mismatches: tuple[Mismatch, ...] = ()
-        """Where the target's first offer and ours have nothing in common."""
+        self._first_offer: KexInit | None = None  # the target's, until something was agreed
 
     def connectionMade(self) -> None:
         """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
@@ -297,6 +302,12 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         super().connectionMade()
         self._send_kexinit()
         self._output.uncork()
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """Where the target's first offer and ours have nothing in common."""
+        offer = self._first_offer
+        return () if offer is None else mismatches(self.settings.algorithms, offer)
 
     def _make_exchange(self) -> Exchange:
         return ClientExchange(self.settings)
@@ -309,7 +320,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
 
     def _peer_offered(self, theirs: KexInit) -> None:
         if not self.kex_count:
-            self.mismatches = mismatches(self.settings.algorithms, theirs)
+            self._first_offer = theirs
 
     def _ext_info_received(self, payload: bytes) -> None:
         first = self._first_message
@@ -319,6 +330,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
             self._enter(State.LATE_EXT_INFO)
 
     def _method_done(self, exchange: Exchange) -> None:
+        self._first_offer = None
         if self.host_key_blob:
             if exchange.host_key_blob != self.host_key_blob:
                 raise ProtocolError(

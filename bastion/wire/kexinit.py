@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 from bastion.errors import ProtocolError
@@ -42,6 +43,14 @@ KEXINIT_LIMIT = 32 * 1024
 
 NAMES_LIMIT = 256
 """Names in one list of a KEXINIT; OpenSSH with everything on offers about 40."""
+
+REMEMBERED_OFFERS = 32
+"""What peers offer, apart from the cookie, is the same for every client and server of one version: so many are
+kept as they were read. Whoever sends others makes nobody's exchange dearer than a first one."""
+
+REMEMBERED_SIZE = 4 * 1024
+"""Bytes of an offer that is remembered; OpenSSH's are below 1.7 KiB. As many names as fit take 110 KiB in memory,
+so the worst case is 3.5 MiB."""
 
 STRICT_CLIENT = "kex-strict-c-v00@openssh.com"  # OpenSSH PROTOCOL 1.10
 STRICT_SERVER = "kex-strict-s-v00@openssh.com"
@@ -220,27 +229,10 @@ class KexInit:
         if reader.byte() != MSG_KEXINIT:
             raise ProtocolError("not a KEXINIT")
         cookie = reader.fixed(16)
-        (
-            kex,
-            host_keys,
-            ciphers_c2s,
-            ciphers_s2c,
-            macs_c2s,
-            macs_s2c,
-            zip_c2s,
-            zip_s2c,
-            tongues_c2s,
-            tongues_s2c,
-        ) = (_read_names(reader) for _ in range(10))
-        follows = reader.boolean()
-        reader.uint32()  # RFC 4253 section 7.1: reserved; its value means nothing today
-        reader.end()
-        return cls(
-            cookie,
-            *(kex, host_keys, ciphers_c2s, ciphers_s2c, macs_c2s, macs_s2c),
-            *(zip_c2s, zip_s2c, tongues_c2s, tongues_s2c),
-            first_kex_follows=follows,
-        )
+        body = reader.rest()
+        read = _read_known_offer if len(body) <= REMEMBERED_SIZE else _read_offer
+        lists, follows = read(body)
+        return cls(cookie, *lists, first_kex_follows=follows)
 
     def encode(self) -> bytes:
         lists = (
@@ -255,8 +247,35 @@ class KexInit:
             self.languages_c2s,
             self.languages_s2c,
         )
-        body = b"".join(map(namelist, lists))
-        return byte(MSG_KEXINIT) + self.cookie + body + boolean(self.first_kex_follows) + uint32(0)
+        follows = boolean(self.first_kex_follows)
+        return byte(MSG_KEXINIT) + self.cookie + _write_lists(lists) + follows + uint32(0)
+
+
+_Names = tuple[str, ...]
+_Lists = tuple[_Names, _Names, _Names, _Names, _Names, _Names, _Names, _Names, _Names, _Names]
+"""The ten name-lists of a KEXINIT in their order."""
+
+
+@lru_cache(maxsize=REMEMBERED_OFFERS)
+def _write_lists(lists: _Lists) -> bytes:
+    """Only our own offers are written: a few for each front door and for each kind of target."""
+    return b"".join(map(namelist, lists))
+
+
+def _read_offer(body: bytes) -> tuple[_Lists, bool]:
+    """What follows the cookie: the lists and first_kex_packet_follows. Raises `ProtocolError`."""
+    reader = Reader(body)
+    kex, host_keys, ciphers_c2s, ciphers_s2c = (_read_names(reader) for _ in range(4))
+    macs_c2s, macs_s2c, zip_c2s, zip_s2c = (_read_names(reader) for _ in range(4))
+    tongues_c2s, tongues_s2c = _read_names(reader), _read_names(reader)
+    follows = reader.boolean()
+    reader.uint32()  # RFC 4253 section 7.1: reserved; its value means nothing today
+    reader.end()
+    ciphers, macs = (ciphers_c2s, ciphers_s2c), (macs_c2s, macs_s2c)
+    return (kex, host_keys, *ciphers, *macs, zip_c2s, zip_s2c, tongues_c2s, tongues_s2c), follows
+
+
+_read_known_offer = lru_cache(maxsize=REMEMBERED_OFFERS)(_read_offer)
 
 
 def _read_names(reader: Reader) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
+from bastion.wire import kexinit
 from bastion.wire.ciphers import CHACHA20
 from bastion.wire.data import boolean, byte, namelist, string, uint32
 from bastion.wire.kex import LEGACY_KEX
@@ -415,3 +416,20 @@ def test_legacy_names_are_told_and_taken_out_again() -> None:
     assert weak.without_legacy(keep=["3des-cbc"]).legacy == ("3des-cbc",)
     agreed = negotiate(offer_of(weak), offer_of(replace(COMPAT, ciphers=("3des-cbc",), macs=("hmac-sha1",))))
     assert agreed.legacy == ("3des-cbc", "hmac-sha1")
+
+
+def test_what_is_remembered_of_an_offer_is_the_same_whatever_the_cookie_and_bounded() -> None:
+    first = KexInit.offer(COOKIE, FRONT, client_role=True, initial=True)
+    other = replace(first, cookie=bytes(16), first_kex_follows=True)
+    for _ in range(2):
+        assert KexInit.parse(first.encode()) == first
+        assert KexInit.parse(other.encode()) == other
+    for number in range(3 * kexinit.REMEMBERED_OFFERS):
+        KexInit.parse(raw_kexinit(namelist([f"kex-{number}"]), *[EMPTY] * 9))
+    long = KexInit.parse(raw_kexinit(namelist(["x" * 60] * 100), *[EMPTY] * 9))
+    assert len(long.encode()) > kexinit.REMEMBERED_SIZE
+    known = kexinit._read_known_offer.cache_info()
+    assert known.currsize == known.maxsize == kexinit.REMEMBERED_OFFERS
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            KexInit.parse(first.encode() + b"\0")
