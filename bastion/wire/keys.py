@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -39,6 +40,11 @@ MAX_RSA_BITS = 16384
 MAX_RSA_EXPONENT = 1 << 32
 # The largest legal key blob is an RSA-16384 one, about 2.1 KiB.
 MAX_KEY_BLOB = 4096
+# Keys that are kept as they were read: a login reads the engineer's, the host's and the CA's, two of them twice.
+# Whoever offers others makes nobody's login dearer than a first one.
+REMEMBERED_KEYS = 256
+# Bytes of such a key; RSA with 4096 bits has 535. With its parsed form 4 KiB at most, so 1 MiB in all.
+REMEMBERED_KEY_SIZE = 1024
 # An RSA-16384 signature and its name; SK signatures without WebAuthn are far smaller.
 MAX_SIGNATURE_BLOB = 4096
 # The application string of an sk- key is "ssh:" and a user's text.
@@ -93,15 +99,15 @@ class PublicKey:
     bits: int = field(compare=False)
     application: str = field(default="", compare=False)
 
-    @classmethod
-    def parse(cls, blob: bytes) -> Self:
-        """Read a key blob (RFC 4253 section 6.6) to its last byte. Raises ProtocolError."""
+    @staticmethod
+    def parse(blob: bytes) -> PublicKey:
+        """Read a key blob (RFC 4253 section 6.6) to its last byte. Raises ProtocolError.
+
+        The same bytes may give the same value again; whether it is anybody's key is asked every time.
+        """
         if len(blob) > MAX_KEY_BLOB:
             raise ProtocolError("key is longer than any supported key")
-        reader = Reader(blob)
-        key = cls.read_fields(reader, reader.name())
-        reader.end()
-        return key
+        return _read_known_key(blob) if len(blob) <= REMEMBERED_KEY_SIZE else _read_key(blob)
 
     @classmethod
     def read_fields(cls, reader: Reader, key_type: str) -> Self:
@@ -174,6 +180,16 @@ class PublicKey:
             raise BadSignature from None
         except ProtocolError:
             raise BadSignature from None
+
+
+def _read_key(blob: bytes) -> PublicKey:
+    reader = Reader(blob)
+    key = PublicKey.read_fields(reader, reader.name())
+    reader.end()
+    return key
+
+
+_read_known_key = lru_cache(maxsize=REMEMBERED_KEYS)(_read_key)
 
 
 def signature_algorithm(signature_blob: bytes) -> str:
@@ -329,7 +345,7 @@ def _public_of(key: MathsPrivateKey) -> PublicKey:
     """The public half, read back through the strict reader so that its limits hold for our keys too."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         raw = key.public_key().public_bytes_raw()
-        return PublicKey.parse(string(ED25519) + string(raw))
+        return _read_key(string(ED25519) + string(raw))  # nobody will read this one again
     if isinstance(key, rsa.RSAPrivateKey):
         numbers = key.public_key().public_numbers()
         return PublicKey.parse(string(RSA) + mpint(numbers.e) + mpint(numbers.n))

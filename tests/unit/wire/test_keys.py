@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
+from bastion.wire import keys as module
 from bastion.wire.data import Reader, mpint, string
 from bastion.wire.key_options import ALL_PERMITS, parse_expiry, parse_key_options
 from bastion.wire.keys import (
@@ -437,3 +438,15 @@ def test_a_public_line_round_trips(files: dict[str, Path]) -> None:
         key, comment = parse_public_line(Path(f"{path}.pub").read_text())
         assert key.line(comment) == Path(f"{path}.pub").read_text().strip()
         assert comment == f"{kind} comment"
+
+
+def test_so_many_keys_are_remembered_and_a_bad_one_is_refused_each_time() -> None:
+    blob = string("ssh-ed25519") + string(bytes(31) + b"x")
+    assert PublicKey.parse(blob) is PublicKey.parse(blob)
+    for number in range(2 * module.REMEMBERED_KEYS):
+        PublicKey.parse(string("ssh-ed25519") + string(number.to_bytes(32, "big")))
+    known = module._read_known_key.cache_info()
+    assert known.currsize == known.maxsize == module.REMEMBERED_KEYS
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            PublicKey.parse(blob + b"\0")
