@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Protocol
 
 from bastion.policy.patterns import Address, address_of
@@ -126,6 +127,7 @@ def barred(text: str, port: int, own: Own, allowed: Sequence[Network] = ()) -> B
     return Barred.OWN if any(own.has(one) for one in inner) else None
 
 
+@lru_cache(maxsize=1024)  # hosts of the inventory, each asked for at every dial: 600 bytes each at most
 def literal_network(host: str) -> tuple[Network, ...]:
     """The network of one address that `host` is when it is written as an address; nothing for a name."""
     address = address_of(host)

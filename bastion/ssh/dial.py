@@ -55,6 +55,10 @@ class DialObserver(Protocol):
 UpstreamLogin = KeyCredential | PasswordCredential
 """What to log in with."""
 
+MAX_REMEMBERED = 8192
+"""Targets whose settings are looked up instead of made: a large inventory. They share a few values, so an entry is a
+key and a reference, 300 bytes."""
+
 
 class Dialler:
     """Opens authenticated connections to targets. Shared by all sessions; holds no state of any."""
@@ -75,6 +79,7 @@ class Dialler:
         self.clock = clock
         self.timeout = timeout
         self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], TransportSettings] = {}
+        self._made_for: dict[tuple[tuple[str, ...], int, tuple[str, ...]], TransportSettings] = {}
         self.own = own or OwnPlaces()
 
     def dial(
@@ -93,6 +98,16 @@ class Dialler:
 
     def settings_of(self, target: Target) -> TransportSettings:
         """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
+        where = (target_names(target), target.port, target.legacy)
+        found = self._made_for.get(where)
+        if found is None:
+            if len(self._made_for) >= MAX_REMEMBERED:
+                self._made_for.clear()
+            found = self._made_for[where] = self._make_settings(target)
+        return found
+
+    def _make_settings(self, target: Target) -> TransportSettings:
+        """The same, made; equal ones are one value for all targets that share it."""
         names = self.known_hosts.algorithms_for(target_names(target), target.port)
         usable = [name for name in names if name in self.settings.algorithms.host_keys]
         for name in LEGACY_HOST_KEYS:
