@@ -2,13 +2,17 @@
 
 Twisted wraps every event in a log context that names the connection; our log lines name it themselves, and what
 a connection raises is caught in the transport. The context costs more than all the rest of a keystroke's way
-through the reactor: 7 of 10 microseconds an event, twice for every echo. Everything but a plain "there is input"
-goes Twisted's way.
+through the reactor: 7 of 10 microseconds an event, twice for every echo. What is no connection of `ssh.io` goes
+Twisted's way.
+
+Twisted also wakes up for every timer that was cancelled, at the moment it would have been due: a login cancels a
+dozen. Those are dropped before it is decided how long to sleep.
 """
 
 from __future__ import annotations
 
 import select
+from heapq import heappop
 from typing import Any
 
 from twisted.internet.main import installReactor
@@ -38,7 +42,11 @@ def install() -> None:
                 selectable: Any = selectables.get(descriptor)
                 if selectable is None:
                     continue  # an earlier event of this turn closed it
-                if event == select.EPOLLIN and getattr(selectable, "direct", False):  # ssh.io's connections
+                if not getattr(selectable, "direct", False):
+                    log.callWithLogger(  # type: ignore[no-untyped-call]
+                        selectable, self._doReadOrWrite, selectable, descriptor, event
+                    )
+                elif event == select.EPOLLIN:
                     try:
                         ended = selectable.doRead()
                     except Exception as error:
@@ -49,10 +57,19 @@ def install() -> None:
                             selectable, ended, True
                         )
                 else:
-                    log.callWithLogger(  # type: ignore[no-untyped-call]
-                        selectable, self._doReadOrWrite, selectable, descriptor, event
+                    self._doReadOrWrite(  # type: ignore[no-untyped-call]
+                        selectable, descriptor, event
                     )
 
         doIteration = doPoll
+
+        def timeout(self) -> float | None:
+            """Seconds until the next timer that still stands."""
+            self._insertNewDelayedCalls()
+            pending = self._pendingTimedCalls
+            while pending and pending[0].cancelled:
+                heappop(pending)
+                self._cancellations -= 1
+            return super().timeout()
 
     installReactor(DirectReactor())  # type: ignore[no-untyped-call]

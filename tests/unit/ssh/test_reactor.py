@@ -47,6 +47,26 @@ def test_it_reads_and_a_connection_that_raises_is_closed_alone() -> None:
     assert run(INSTALL + ECHO) == "DirectReactor ['ConnectionDone', 'ValueError']"
 
 
+TIMERS = """
+polls, fired = [], []
+poll = r.doPoll
+r.doPoll = lambda timeout: (polls.append(timeout), poll(timeout))
+gone = [r.callLater(0.01 * n, fired.append, "cancelled") for n in range(1, 11)]
+r.callLater(0.05, fired.append, "due")
+moved = r.callLater(0.02, fired.append, "moved")
+moved.reset(0.1)
+for timer in gone:
+    timer.cancel()
+r.callLater(0.2, r.stop)
+r.run()
+print(len(polls) < 10, fired, r._cancellations, len(r.getDelayedCalls()))
+"""
+
+
+def test_no_cancelled_timer_wakes_it_up() -> None:
+    assert run(INSTALL + TIMERS) == "True ['due', 'moved'] 0 0"
+
+
 def test_the_program_runs_on_it() -> None:
     assert run("from bastion import app; print(type(app._reactor()).__name__)") == "DirectReactor"
 
