@@ -62,10 +62,8 @@ class TransportBase(Connection):
     def _take_read(self, data: bytes | memoryview) -> None:
         try:
             if self._version_reader is not None:
-                rest = self._read_version(self._version_reader, data)
-                if not rest:
-                    return
-                data = rest
+                self._read_version(self._version_reader, data)
+                return
             if self._held is not None:
                 self._reader.feed(bytes(data))
                 return
@@ -86,17 +84,20 @@ class TransportBase(Connection):
         except Exception as error:
             self._broke(error)
 
-    def _read_version(self, reader: VersionReader, data: bytes | memoryview) -> bytes:
-        """Feed the identification reader; what follows the line, or nothing while it is not complete."""
+    def _read_version(self, reader: VersionReader, data: bytes | memoryview) -> None:
+        """Feed the identification reader, and what follows the line to the packet reader."""
         rest = reader.feed(data)
         if rest is None:
-            return b""
+            return
         assert reader.version is not None
         self._version_reader = None
         self.peer_version = reader.version
         self._enter(State.FIRST_KEXINIT)
-        self._version_received()
-        return rest
+        if rest:
+            self._reader.feed(rest)
+            self._read_packets()
+        if self.state is State.FIRST_KEXINIT:
+            self._kexinit_awaited()
 
     def _read_packets(self) -> None:
         reader = self._reader

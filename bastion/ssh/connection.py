@@ -150,8 +150,8 @@ class Connection(SSHTransportBase):
 
     # -- the key exchange (ssh.transport) ------------------------------------------------------------------
 
-    def _version_received(self) -> None:
-        """The peer's identification line has come."""
+    def _kexinit_awaited(self) -> None:
+        """The peer's identification line has come, and its KEXINIT not with it."""
 
     def _kexinit_received(self, payload: bytes) -> None:
         raise NotImplementedError

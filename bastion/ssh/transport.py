@@ -239,7 +239,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         super().__init__(settings, clock)
         self._client_ciphers: tuple[str, ...] = ()
 
-    def _version_received(self) -> None:
+    def _kexinit_awaited(self) -> None:
         # design.md 7: the client's list decides which ciphers are offered, so ours comes after it
         self._start_timer("hold", KEXINIT_HOLD, self._send_kexinit)
 
