@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
+
+import orjson
 
 from bastion.clock import Clock
 from bastion.errors import BastionError
@@ -66,7 +70,16 @@ def _escape_one(match: re.Match[str]) -> str:
 
 def timestamp(seconds: float) -> str:
     """Epoch seconds as RFC 3339 in UTC with milliseconds: `2026-11-23T03:10:07.042Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    part, whole = math.modf(seconds)
+    microseconds = round(part * 1e6)
+    if not 0 <= microseconds < 1_000_000:  # rounded up to a whole second, or before 1970
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_whole_second(int(whole))}.{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _whole_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
 
 
 def encode_line(seconds: float, event: str, session: str, ref: str, fields: Mapping[str, Value]) -> bytes:
@@ -79,11 +92,19 @@ def encode_line(seconds: float, event: str, session: str, ref: str, fields: Mapp
     for name, value in fields.items():
         if value not in ("", b""):  # what is not known is left out
             line.setdefault(name, _plain(value, MAX_DEPTH))
+    try:
+        quick = orjson.dumps(line)  # a tenth of the time, when nothing is to be escaped
+    except TypeError:  # a lone surrogate, a large integer
+        quick = b""
+    if quick and quick.isascii() and b"\x7f" not in quick:
+        return quick + b"\n"
     return escape(_ENCODE(line)).encode("utf-8") + b"\n"
 
 
 def _plain(value: Value, depth: int) -> object:
     """What JSON can say, with every length bounded. Bytes that are no UTF-8 become lone surrogates."""
+    if type(value) is str and len(value) <= MAX_TEXT:  # most of what there is, and no enum
+        return value
     if isinstance(value, bytes):
         value = value[: MAX_TEXT * 4].decode("utf-8", "surrogateescape")
     if isinstance(value, str):

@@ -20,6 +20,8 @@ from enum import IntEnum
 from typing import Any, Self
 from zlib import crc32
 
+import orjson
+
 from bastion.errors import BastionError
 
 MAGIC = b"\x89BREC\r\n\x1a"  # high bit, line ends and ^Z: a text-mode copy or a 7-bit path breaks it visibly
@@ -275,10 +277,20 @@ _SUITE = int(Suite.CRC32)
 _JOIN_BELOW = 4096
 
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
+_PLAIN_ONLY = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
-    """Compact ASCII JSON; lone surrogates survive as escapes."""
+    """Compact ASCII JSON; lone surrogates survive as escapes.
+
+    Nearly every document is printable ASCII as it is, and orjson writes that in a tenth of the time.
+    """
+    try:
+        quick = orjson.dumps(document, None, _PLAIN_ONLY)
+    except TypeError:  # a lone surrogate, a large integer, something that is no JSON
+        quick = b""
+    if quick and quick.isascii() and b"\x7f" not in quick:
+        return quick
     return _encode(document).encode("ascii")
 
 

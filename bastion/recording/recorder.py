@@ -166,10 +166,8 @@ class Recorder:
 
         A `channel_closed` ends the channel's flows; `Injected` becomes an event kind of its own.
         """
-        if not is_dataclass(event) or isinstance(event, type):
-            raise TypeError("an event is a dataclass instance")
-        name = _CAMEL.sub("_", type(event).__name__).lower()
-        detail = {place.name: getattr(event, place.name) for place in fields(event)}
+        name, places = _SHAPES.get(type(event)) or _shape(type(event))
+        detail = {place: getattr(event, place) for place in places}
         channel_id = int(detail.pop("channel_id", 0))
         if name == "injected":
             text = detail.get("text", b"")
@@ -317,8 +315,28 @@ class Recorder:
                 self._end_gap(flow, flow.tail_size, now)
 
 
+_SHAPES: dict[type, tuple[str, tuple[str, ...]]] = {}  # as many as there are kinds of events
+
+
+def _shape(kind: type) -> tuple[str, tuple[str, ...]]:
+    """An event's class as its name in the recording, and its fields."""
+    if not is_dataclass(kind):
+        raise TypeError("an event is a dataclass instance")
+    shape = _CAMEL.sub("_", kind.__name__).lower(), tuple(place.name for place in fields(kind))
+    _SHAPES[kind] = shape
+    return shape
+
+
+_AS_IT_IS: Final = frozenset((str, int, bool, float, type(None)))
+
+
 def _plain(value: Any) -> Any:
     """`value` as JSON: enums by name or text, bytes with what is not UTF-8 escaped."""
+    kind = type(value)
+    if kind in _AS_IT_IS:  # nearly all there is, and never a subclass such as an enum
+        return value
+    if kind is dict:
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):

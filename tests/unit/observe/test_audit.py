@@ -5,6 +5,8 @@ import json
 import os
 import resource
 import signal
+from datetime import UTC, datetime
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -209,3 +211,30 @@ def test_a_full_pipe_loses_a_line_instead_of_stopping_the_gateway(tmp_path):
     finally:
         log.close()
         os.close(reader)
+
+
+@given(
+    st.floats(min_value=0, max_value=4e9) | st.sampled_from((0.0, 7.9995, 7.9999994, 7.9999996, 8.0005, -0.5))
+)
+def test_a_time_is_written_as_datetime_writes_it(seconds):
+    written = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    assert a.timestamp(seconds) == written.replace("+00:00", "Z")
+
+
+def by_the_standard_library(fields):
+    with mock.patch("orjson.dumps", side_effect=TypeError):
+        return encode_line(1.5, "auth", "", "", fields)
+
+
+@given(st.text(max_size=8) | st.integers() | st.booleans() | st.none())
+def test_a_quick_line_is_the_same_as_one_by_the_standard_library(value):
+    fields = {"value": value, "list": [value]}
+    assert encode_line(1.5, "auth", "", "", fields) == by_the_standard_library(fields)
+
+
+@given(st.floats())
+def test_a_fraction_is_the_same_number_whoever_writes_it(value):
+    """The exponents of very small and very large ones are spelt differently."""
+    fields = {"value": value}
+    quick, slow = encode_line(1.5, "auth", "", "", fields), by_the_standard_library(fields)
+    assert json.loads(quick) == json.loads(slow)

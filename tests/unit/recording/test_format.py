@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -336,3 +337,17 @@ def test_session_ids_are_the_only_file_names() -> None:
         SESSION + "\n",
     ):
         assert not fmt.is_session_id(text)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=4),
+        st.text(max_size=8) | st.integers() | st.booleans() | st.none() | st.lists(st.text(max_size=4)),
+        max_size=4,
+    )
+)
+def test_json_is_ascii_and_the_same_whoever_writes_it(document: dict[str, object]) -> None:
+    with mock.patch("orjson.dumps", side_effect=TypeError):
+        slow = fmt.encode_json(document)
+    quick = fmt.encode_json(document)
+    assert quick == slow and quick.isascii() and fmt.parse_json(quick) == document
