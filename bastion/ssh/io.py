@@ -26,8 +26,9 @@ SEND_SIZE = 1024 * 1024
 """Bytes of one send from the queue; the kernel takes what fits."""
 
 QUICK_READS = 64
-"""Reads after which an ACK is sent at once. OpenSSH runs Nagle until its session is interactive, and a
-delayed ACK costs 40 ms for each of its messages; a login and the opening of a session are below 64 reads."""
+"""Reads after which an ACK is sent at once, unless an answer carries it. OpenSSH runs Nagle until its session is
+interactive, and a delayed ACK costs 40 ms for each of its messages; a login and the opening of a session are below
+64 reads."""
 
 _BUFFER = bytearray(READ_SIZE)
 _VIEW = memoryview(_BUFFER)
@@ -69,13 +70,15 @@ class _DirectConnection:
             return main.CONNECTION_LOST
         if not size:
             return main.CONNECTION_DONE
-        if self.quick_reads and _QUICKACK is not None:
-            self.quick_reads -= 1
-            try:
-                self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-            except OSError:
-                pass  # a socket that is not TCP, or is gone: the next read says which
+        taken = self.bytes_taken
         self.protocol.dataReceived(_VIEW[:size])
+        if self.quick_reads and _QUICKACK is not None and self.connected:
+            self.quick_reads -= 1
+            if self.bytes_taken == taken:  # an answer has taken the ACK with it
+                try:
+                    self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+                except OSError:
+                    pass  # a socket that is not TCP, or is gone: the next read says which
         return None
 
     @property
