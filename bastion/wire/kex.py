@@ -288,6 +288,9 @@ def server_kex(name: str) -> ServerKex:
     return _GexServer() if make is None else _DirectServer(make)
 
 
+_HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
+
+
 def exchange_hash(
     hash_name: str,
     client_version: bytes,
@@ -300,16 +303,19 @@ def exchange_hash(
 ) -> bytes:
     """H (RFC 4253 section 8). Versions without CR LF, KEXINITs as whole payloads with their number byte."""
     parts = (client_version, server_version, client_kexinit, server_kexinit, host_key)
-    return hashlib.new(hash_name, b"".join(map(string, parts)) + transcript + shared).digest()
+    return _HASHES[hash_name](b"".join(map(string, parts)) + transcript + shared).digest()
 
 
 def derive_key(
     hash_name: str, shared: bytes, exchange: bytes, letter: bytes, session_id: bytes, length: int
 ) -> bytes:
     """`length` bytes of key for `letter` A-F (RFC 4253 section 7.2). `exchange` is H, `shared` K encoded."""
-    key = hashlib.new(hash_name, shared + exchange + letter + session_id).digest()
+    if not length:  # a cipher that authenticates needs no key for a MAC
+        return b""
+    digest = _HASHES[hash_name]
+    key = digest(shared + exchange + letter + session_id).digest()
     while len(key) < length:
-        key += hashlib.new(hash_name, shared + exchange + key).digest()
+        key += digest(shared + exchange + key).digest()
     return key[:length]
 
 
