@@ -149,6 +149,7 @@ class Client(_DirectConnection, tcp.Client):  # type: ignore[misc]
 class Port(tcp.Port):
     """A listening port whose connections are `Server`s."""
 
+    direct = True  # ssh.reactor
     transport = Server
 
 

@@ -18,8 +18,15 @@ from typing import Any
 from twisted.internet.main import installReactor
 from twisted.python import log
 
+LONGEST_SLEEP = 2147483.0
+"""Seconds that one poll may take: epoll_wait(2) counts milliseconds in 31 bits."""
+
 MAX_EVENTS = 128
 """Events of one poll. More wait for the next: with more connections ready than this, none starves."""
+
+
+TIDY_ABOVE = 50
+"""Cancelled timers that are left where they are; above this Twisted takes them out when they are the most."""
 
 
 def install() -> None:
@@ -64,12 +71,22 @@ def install() -> None:
         doIteration = doPoll
 
         def timeout(self) -> float | None:
-            """Seconds until the next timer that still stands."""
+            """Seconds until the next timer that still stands, None when there is none."""
             self._insertNewDelayedCalls()
             pending = self._pendingTimedCalls
             while pending and pending[0].cancelled:
                 heappop(pending)
                 self._cancellations -= 1
-            return super().timeout()
+            if not pending:
+                return None
+            return max(0.0, min(LONGEST_SLEEP, pending[0].time - self.seconds()))
+
+        def runUntilCurrent(self) -> None:
+            """Call what is due, Twisted's way; when nothing is, that is seen at once."""
+            if not (self.threadCallQueue or self._newTimedCalls or self._justStopped):
+                pending = self._pendingTimedCalls
+                if self._cancellations <= TIDY_ABOVE and (not pending or pending[0].time > self.seconds()):
+                    return
+            super().runUntilCurrent()
 
     installReactor(DirectReactor())  # type: ignore[no-untyped-call]
