@@ -1,9 +1,10 @@
 """The client's half of ssh-userauth: how the gateway logs in to a target with a key (RFC 4252).
 
-One shot: the signed request goes out as soon as the service is accepted; no `none`, no query
-(each would cost a round trip and a signature check of nothing). The peer is a target, and targets are hostile
-too: its banners are bounded, a success that was not asked for is a protocol error, and a key is offered once
-for each way of signing that the target may know.
+One shot: no `none`, no query (each would cost a round trip and a signature check of nothing), and with a key that
+can sign in one way only the signed request goes out with the request for the service. RFC 4253 section 10 asks for
+a wait between them only after a key exchange that did not authenticate the server, and all of ours do. The peer is
+a target, and targets are hostile too: its banners are bounded, a success that was not asked for is a protocol error,
+and a key is offered once for each way of signing that the target may know.
 """
 
 from __future__ import annotations
@@ -109,24 +110,29 @@ class Login:
             # Some servers leave the name out (RFC 4253 section 10 has it); both are read.
             self._accepted = True
             self._begin()
-        elif number == MSG_USERAUTH_SUCCESS and self._method:
+        elif number == MSG_USERAUTH_SUCCESS and self._asked:
             Reader(payload).end()
             self._transport.authenticated()
             self._finish(None)
-        elif number == MSG_USERAUTH_FAILURE and self._method:
+        elif number == MSG_USERAUTH_FAILURE and self._asked:
             method, self._method = self._method, ""
             self._failed(method, UserauthFailure.parse(bytes([number]) + payload))
         elif number == MSG_USERAUTH_BANNER:
             self._banner(UserauthBanner.parse(bytes([number]) + payload))
-        elif number == MSG_USERAUTH_INFO_REQUEST and self._method:
+        elif number == MSG_USERAUTH_INFO_REQUEST and self._asked:
             self._sixty(bytes([number]) + payload)
         else:
             raise ProtocolError(f"message {number} is not expected from a target here")
 
+    @property
+    def _asked(self) -> bool:
+        """The target has the service and a request of ours to answer."""
+        return self._accepted and self._method != ""
+
     # -- what the ways in differ in ------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """The service was accepted: send the first request."""
+        """The service was accepted: send the first request, unless it has gone."""
         raise NotImplementedError
 
     def _failed(self, method: str, failure: UserauthFailure) -> None:
@@ -181,7 +187,15 @@ class PublicKeyLogin(Login):
         self._left: list[str] = []
         self._hint = ""
 
+    def start(self) -> None:
+        """Ask for the service; what hangs on nothing that the target may still say follows in the same write."""
+        super().start()
+        if self._credential is not None and len(self._credential.algorithms) == 1:
+            self._sign(self._credential.algorithms[0])
+
     def _begin(self) -> None:
+        if self._method:
+            return
         assert self._transport is not None and self._credential is not None
         algorithms = self._credential.algorithms
         offered, agreed = self._transport.peer_signature_algorithms, self._transport.agreed

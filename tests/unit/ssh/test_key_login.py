@@ -42,7 +42,12 @@ class Target:
     session_id = b"H" * 32
 
     def __init__(
-        self, key: PrivateKey, algorithms: tuple[str, ...], offered: Any = None, host_key: str = ""
+        self,
+        key: PrivateKey,
+        algorithms: tuple[str, ...],
+        offered: Any = None,
+        host_key: str = "",
+        accepts: bool = True,
     ) -> None:
         self.sent: list[bytes] = []
         self.agreed: Any = SimpleNamespace(host_key=host_key)
@@ -52,7 +57,9 @@ class Target:
         self.login = PublicKeyLogin(self, "admin", KeyCredential(key, key.public, algorithms), lambda _: None)
         self.login.done.addBoth(self.outcome.append)
         self.login.start()
-        self.login.packetReceived(6, string(b"ssh-userauth"))
+        self.sent_at_once = len(self.sent)
+        if accepts:
+            self.login.packetReceived(6, string(b"ssh-userauth"))
 
     def send_payload(self, payload: bytes) -> None:
         self.sent.append(payload)
@@ -134,3 +141,23 @@ def test_a_question_has_no_place_in_a_key_login() -> None:
     target = Target(ED25519, ("ssh-ed25519",))
     with pytest.raises(ProtocolError):
         target.login.packetReceived(60, b"")
+
+
+def test_a_key_with_one_way_of_signing_waits_for_no_word_of_the_target() -> None:
+    target = Target(ED25519, ("ssh-ed25519",))
+    assert target.sent_at_once == 2 == len(target.sent) and target.tried == ["ssh-ed25519"]
+    target.login.packetReceived(52, b"")
+    assert target.outcome == ["publickey"]
+
+
+def test_a_key_with_several_waits_for_what_the_target_knows() -> None:
+    target = Target(RSA, SHA2)
+    assert target.sent_at_once == 1 and len(target.sent) == 2
+
+
+@pytest.mark.parametrize("number", [51, 52, 60])
+def test_no_answer_counts_before_the_service_was_accepted(number: int) -> None:
+    target = Target(ED25519, ("ssh-ed25519",), accepts=False)
+    with pytest.raises(ProtocolError):
+        target.login.packetReceived(number, UserauthFailure(("publickey",), False).encode()[1:])
+    assert not target.outcome
