@@ -22,6 +22,7 @@ from bastion.ssh.settings import (
 )
 from bastion.ssh.states import Route, State
 from bastion.wire.data import Reader, byte, string, uint32
+from bastion.wire.equal import one_of_equal
 from bastion.wire.kexinit import VersionReader
 from bastion.wire.numbers import (
     MSG_DISCONNECT,
@@ -40,6 +41,8 @@ _RECEIVER = int(Route.RECEIVER)  # looked at once for each message
 
 class TransportBase(Connection):
     """One connection, up to what only the key exchange knows."""
+
+    __slots__ = ()
 
     # -- bytes in ----------------------------------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class TransportBase(Connection):
             return
         assert reader.version is not None
         self._version_reader = None
-        self.peer_version = reader.version
+        self.peer_version = one_of_equal(reader.version)
         self._enter(State.FIRST_KEXINIT)
         if rest:
             self._reader.feed(rest)

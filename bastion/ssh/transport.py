@@ -32,6 +32,7 @@ from bastion.ssh.settings import (
 from bastion.ssh.states import Role, State
 from bastion.wire.ciphers import GCM_CIPHERS
 from bastion.wire.data import NAME_LIMIT, Reader, byte, string, uint32
+from bastion.wire.equal import KEPT_SIZE, one_of_equal
 from bastion.wire.kexinit import Algorithms, KexInit, Mismatch, Negotiated, mismatches
 from bastion.wire.numbers import MSG_EXT_INFO, MSG_NEWKEYS, Disconnect
 
@@ -40,6 +41,8 @@ CheckHostKey = Callable[[bytes], "Deferred[None] | None"]
 
 class KeyedTransport(TransportBase):
     """A transport with keys: what both roles share of the key exchange."""
+
+    __slots__ = ("_client_has_ext_info", "_early_exchanges", "_skip_guess", "agreed")
 
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)
@@ -153,7 +156,7 @@ class KeyedTransport(TransportBase):
         self._exchange = None
         initial = self.kex_count == 0
         if initial:
-            self.agreed = exchange.agreed
+            self.agreed = one_of_equal(exchange.agreed)
         self.kex_count += 1
         self._stop_timer("handshake")
         self._stop_timer("kex")
@@ -163,7 +166,7 @@ class KeyedTransport(TransportBase):
             self._enter(State.AUTHENTICATED if self._trusted else State.UNAUTHENTICATED)
         self._apply_pause()
         if self._trusted:
-            self._start_timer("rekey", self.settings.rekey_seconds, self._rekey_time_due)
+            self._start_rekey_timer(self.settings.rekey_seconds)
         if initial and self.on_secure is not None:
             self.on_secure()
 
@@ -180,7 +183,13 @@ class KeyedTransport(TransportBase):
             name = body.string(NAME_LIMIT).decode("ascii", "replace")
             extensions[name] = body.string(EXT_VALUE_LIMIT)
         body.end()
-        self.peer_extensions = extensions
+        found = tuple(extensions.items())
+        self._peer_extensions = one_of_equal(found) if len(payload) <= KEPT_SIZE else found
+
+    @property
+    def peer_extensions(self) -> dict[str, bytes]:
+        """What the peer's last EXT_INFO said, by name."""
+        return dict(self._peer_extensions)
 
     @property
     def peer_signature_algorithms(self) -> tuple[str, ...] | None:
@@ -204,7 +213,7 @@ class KeyedTransport(TransportBase):
         """An hour with the same keys. While the other leg is in an exchange, ask again soon."""
         self._rekey_due()
         if not self.closed and self._exchange is None:
-            self._start_timer("rekey", 1.0, self._rekey_time_due)
+            self._start_rekey_timer(1.0)
 
     def _watch_exchange(self) -> None:
         self._kex_began = self._paused_at = self._clock.seconds()  # a pause counts from here on
@@ -232,12 +241,14 @@ def _with_ciphers(ours: Algorithms, ciphers: tuple[str, ...]) -> Algorithms:
 class ServerTransport(KeyedTransport, SSHServerTransport):
     """An engineer's connection: waits for the client's KEXINIT, proves a host key, tells what it accepts."""
 
+    __slots__ = ("_common_gcm",)
+
     role = Role.SERVER
     isClient = False
 
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)
-        self._client_ciphers: tuple[str, ...] = ()
+        self._common_gcm: tuple[str, ...] = ()  # ciphers of ours that the client's last KEXINIT has too
 
     def _kexinit_awaited(self) -> None:
         # design.md 7: the client's list decides which ciphers are offered, so ours comes after it
@@ -257,12 +268,15 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
     def _offered_algorithms(self) -> Algorithms:
         # The client's order wins, and OpenSSH before 9.9 puts chacha20 and all of aes-ctr before AES-GCM:
         # whoever has a GCM cipher in common with us is offered GCM only.
-        ours = self.settings.algorithms
-        common = tuple(name for name in ours.ciphers if name in GCM_CIPHERS and name in self._client_ciphers)
+        ours, common = self.settings.algorithms, self._common_gcm
         return _with_ciphers(ours, common) if common else ours
 
     def _peer_offered(self, theirs: KexInit) -> None:
-        self._client_ciphers = tuple(name for name in theirs.ciphers_s2c if name in theirs.ciphers_c2s)
+        self._common_gcm = tuple(
+            name
+            for name in self.settings.algorithms.ciphers
+            if name in GCM_CIPHERS and name in theirs.ciphers_s2c and name in theirs.ciphers_c2s
+        )
 
     def _method_done(self, exchange: Exchange) -> None:
         self._send_newkeys(exchange)
@@ -286,6 +300,8 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
     is used; it returns None, or a Deferred, and refuses with `Refused(UpstreamReason.HOST_KEY_*)`. In later
     exchanges the server must show the same blob.
     """
+
+    __slots__ = ("_check_host_key", "host_key_blob", "mismatches")
 
     role = Role.CLIENT
     isClient = True
@@ -354,7 +370,8 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         if self.closed:
             return
         exchange.checking = False
-        self.host_key_blob = exchange.host_key_blob
+        blob = exchange.host_key_blob
+        self.host_key_blob = one_of_equal(blob) if len(blob) <= KEPT_SIZE else blob
         self._send_newkeys(exchange)
         self._continue()
 
