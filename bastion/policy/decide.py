@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from bastion.clock import Clock
 from bastion.errors import PolicyReason, ProtocolError
@@ -46,6 +47,8 @@ GRANT_ENDED = "builtin:grant-ended"
 
 # Remote forwards remembered for one session, about 100 bytes each; people use a handful.
 FORWARDS_MAX = 64
+
+_NOTHING: frozenset[Any] = frozenset()
 
 SSH_PORT = 22
 SESSION = "session"
@@ -247,13 +250,16 @@ class GrantDecider:
     whoever owns the session ends it. All state is bounded by `FORWARDS_MAX`.
     """
 
+    __slots__ = ("_asked", "_clock", "_forwards", "_sockets", "grant", "sftp")
+
     def __init__(self, grant: Grant, clock: Clock | None = None) -> None:
         self.grant = grant
         self.sftp = grant.sftp
         self._clock = clock
-        self._forwards: set[tuple[str, int]] = set()
-        self._sockets: set[str] = set()
-        self._asked: set[str] = set()
+        # Values that are replaced, not sets that grow: most sessions ask for nothing and share the empty one.
+        self._forwards: frozenset[tuple[str, int]] = _NOTHING
+        self._sockets: frozenset[str] = _NOTHING
+        self._asked: frozenset[str] = _NOTHING
 
     def open(self, side: Side, message: ChannelOpen) -> Verdict:
         """May `side` open this channel now?"""
@@ -271,7 +277,7 @@ class GrantDecider:
         parsed = _body_of(CHANNEL_REQUESTS, name, body)
         verdict = decide_request(self.grant, side, channel.kind, name, parsed)
         if verdict.allowed and name in ("x11-req", "auth-agent-req@openssh.com"):
-            self._asked.add(name)
+            self._asked |= {name}
         return verdict
 
     def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
@@ -283,18 +289,18 @@ class GrantDecider:
         if isinstance(parsed, TcpipForward):
             place = (parsed.host, parsed.port)
             if name.startswith("cancel-"):
-                self._forwards.discard(place)
+                self._forwards -= {place}
             elif self._is_full():
                 return _too_many()
             else:
-                self._forwards.add(place)
+                self._forwards |= {place}
         elif isinstance(parsed, StreamlocalForward):
             if name.startswith("cancel-"):
-                self._sockets.discard(parsed.path)
+                self._sockets -= {parsed.path}
             elif self._is_full():
                 return _too_many()
             else:
-                self._sockets.add(parsed.path)
+                self._sockets |= {parsed.path}
         return verdict
 
     def _is_full(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
+from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, final
@@ -41,6 +42,16 @@ PERMIT_VERBS: Final = MappingProxyType(
 )
 
 _MAKER: Final = object()
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+# Sets of verbs that are kept for all grants that give them: a policy has few, and each is some 400 bytes.
+SHARED_MAX = 256
+
+
+@lru_cache(maxsize=SHARED_MAX)
+def _granted_by(given: tuple[tuple[str, str], ...]) -> MappingProxyType[str, str]:
+    """`Grant.granted_by` of these pairs; equal for equal, so that sessions under the same rules have one."""
+    return MappingProxyType(dict(given))
 
 
 @final
@@ -92,8 +103,8 @@ class Grant:
             and verb != TUNNEL
             and (opaque or verb not in OPAQUE_VERBS)
         }
-        object.__setattr__(self, "granted_by", MappingProxyType(kept))
-        object.__setattr__(self, "withheld", withheld)
+        object.__setattr__(self, "granted_by", _granted_by(tuple(kept.items())))
+        object.__setattr__(self, "withheld", withheld or _NOTHING)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Grant is neither copied nor stored")

@@ -55,23 +55,9 @@ class RecordingPolicy:
 
 
 class Flow:
-    """The bucket and the current gap of one channel and direction. Times are monotonic seconds."""
+    """The bucket of one channel and direction, and its gap while one is open. Times are monotonic seconds."""
 
-    __slots__ = (
-        "at",
-        "channel",
-        "direction",
-        "gap",
-        "gap_from",
-        "level",
-        "lost",
-        "lost_messages",
-        "omitted",
-        "reported",
-        "tail",
-        "tail_size",
-        "until",
-    )
+    __slots__ = ("at", "channel", "direction", "gap", "level", "omitted")
 
     def __init__(self, channel: int, direction: int, now: float) -> None:
         self.channel = channel
@@ -79,8 +65,19 @@ class Flow:
         self.level = 0.0  # bytes charged and not yet drained
         self.at = now  # when `level` was true
         self.omitted = False
-        self.gap = False
-        self.gap_from = now  # where the next gap record begins
+        self.gap: OpenGap | None = None
+
+
+class OpenGap:
+    """What is skipped of a flow, from the first message that did not fit until one fits again.
+
+    Of its own, because hardly any flow of an idle session ever has one.
+    """
+
+    __slots__ = ("lost", "lost_messages", "reported", "since", "tail", "tail_size", "until")
+
+    def __init__(self, now: float) -> None:
+        self.since = now  # where the next gap record begins
         self.until = now  # when the newest skipped message passed
         self.reported = now
         self.lost = [0, 0]  # bytes, by stream, not yet in a gap record
@@ -88,17 +85,17 @@ class Flow:
         self.tail: deque[tuple[int, Bytes, int]] = deque()  # stream, bytes, size: the newest skipped messages
         self.tail_size = 0
 
-    def skip(self, stream: int, data: Bytes, size: int, now: float) -> None:
-        """Hold a message that did not fit, and let go of what is older than the tail."""
-        if self.omitted:
-            self.until = now
+    def skip(self, stream: int, data: Bytes, size: int, now: float, hold: bool) -> None:
+        """Count a message that is not kept. With `hold`, keep the newest in memory and let go of what is older
+        than the tail."""
+        self.until = now
+        if not hold:
             self.lost[stream] += size
             self.lost_messages[stream] += 1
             return
         if not isinstance(data, bytes):
             view = memoryview(data)
             data = view if view.readonly else bytes(view)
-        self.until = now
         tail = self.tail
         tail.append((stream, data, size))
         held = self.tail_size + size

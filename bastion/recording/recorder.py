@@ -15,11 +15,19 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
-from typing import Any, Final
+from typing import Any
 
 from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
-from bastion.recording.bulk import PROGRESS_SECONDS, SETTLE_SECONDS, Bytes, Flow, Mode, RecordingPolicy
+from bastion.recording.bulk import (
+    PROGRESS_SECONDS,
+    SETTLE_SECONDS,
+    Bytes,
+    Flow,
+    Mode,
+    OpenGap,
+    RecordingPolicy,
+)
 from bastion.recording.format import (
     EVENT_HEAD,
     EVENT_HEAD_SIZE,
@@ -49,6 +57,9 @@ _DATA: Final = int(Kind.DATA)
 _EVENTS: Final = int(BlockType.EVENTS)
 _HEAD = EVENT_HEAD.pack
 
+# What is kept of [the client's, the target's] bytes: the same few pairs for all recorders.
+_KEEPS = {pair: pair for pair in ((False, False), (False, True), (True, True))}
+
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -57,7 +68,32 @@ class Recorder:
 
     `seen` (bytes in, bytes out), `skipped`, `events`, `blocks`, `channels` are plain ints, readable any time.
     `opaque` counts the channels that nobody can replay; whoever knows kinds of channels counts them.
+    The header is written and not kept: an idle session holds no more than the next block needs.
     """
+
+    __slots__ = (
+        "_base_us",
+        "_burst",
+        "_clock",
+        "_flows",
+        "_gapped",
+        "_keeps",
+        "_limited",
+        "_monotonic",
+        "_parts",
+        "_rate",
+        "_ready",
+        "_size",
+        "_start",
+        "_sync",
+        "blocks",
+        "channels",
+        "events",
+        "finished",
+        "opaque",
+        "seen",
+        "skipped",
+    )
 
     def __init__(
         self,
@@ -67,8 +103,6 @@ class Recorder:
         sync: bytes | None = None,
     ) -> None:
         policy = policy or RecordingPolicy()
-        self.header: Final = header
-        self.policy: Final = policy
         self.seen = [0, 0]  # channel bytes by direction, kept or not
         self.skipped = 0  # bytes in gap records so far
         self.events = 0
@@ -80,12 +114,12 @@ class Recorder:
         self._monotonic = clock.monotonic
         self._start = clock.monotonic()
         kept = policy.mode is not Mode.OFF
-        self._keeps = (kept and policy.input, kept)
+        self._keeps = _KEEPS[kept and policy.input, kept]
         self._limited = policy.mode is Mode.DEFAULT
-        self._burst = float(policy.burst_bytes)
-        self._rate = float(policy.sustained_bytes)
+        self._burst = policy.burst_bytes
+        self._rate = policy.sustained_bytes
         self._flows: dict[int, Flow] = {}
-        self._gapped: dict[Flow, None] = {}  # the flows of `unsettled`
+        self._gapped: dict[Flow, OpenGap] = {}
         self._parts: list[Bytes] = []
         self._size = 0
         self._base_us = 0
@@ -128,7 +162,7 @@ class Recorder:
                 return
             flow.level = level + size
             if flow.gap:
-                self._end_gap(flow, int(self._burst - flow.level), now)
+                self._end_gap(flow, flow.gap, int(self._burst - flow.level), now)
         self._append(_DATA, channel_id, direction, stream, data, now)
 
     def _append(
@@ -221,17 +255,17 @@ class Recorder:
     def settle(self) -> None:
         """Close the gaps of flows that have been silent for SETTLE_SECONDS."""
         now = self._monotonic()
-        for flow in list(self._gapped):
+        for flow, gap in list(self._gapped.items()):
             if now - flow.at >= SETTLE_SECONDS:
                 flow.level = max(0.0, flow.level - (now - flow.at) * self._rate)
                 flow.at = now
-                self._end_gap(flow, int(self._burst - flow.level), now)
+                self._end_gap(flow, gap, int(self._burst - flow.level), now)
 
     def finish(self, reason: str) -> list[Bytes]:
         """End the recording: every gap closed, then the end block. The last buffers to be written."""
         now = self._alive()
-        for flow in list(self._gapped):
-            self._end_gap(flow, flow.tail_size, now)
+        for flow, gap in list(self._gapped.items()):
+            self._end_gap(flow, gap, gap.tail_size, now)
         self._flows.clear()
         if self._parts:
             self._cut()
@@ -270,49 +304,50 @@ class Recorder:
     # -- gaps
 
     def _skip(self, flow: Flow, stream: int, data: Bytes, size: int, now: float) -> None:
-        if not flow.gap:
-            flow.gap = True
-            flow.gap_from = flow.reported = now
-            self._gapped[flow] = None
-            self._append_gap(flow, 0, True, now, now)
-        flow.skip(stream, data, size, now)
-        if now - flow.reported >= PROGRESS_SECONDS:
-            self._report(flow, True, now, now)
+        gap = flow.gap
+        if gap is None:
+            gap = flow.gap = self._gapped[flow] = OpenGap(now)
+            self._append_gap(flow, gap, 0, True, now, now)
+        gap.skip(stream, data, size, now, hold=not flow.omitted)
+        if now - gap.reported >= PROGRESS_SECONDS:
+            self._report(flow, gap, True, now, now)
 
-    def _end_gap(self, flow: Flow, room: int, now: float) -> None:
-        kept = flow.release(room)
-        self._report(flow, False, flow.until, now)
-        flow.gap = False
+    def _end_gap(self, flow: Flow, gap: OpenGap, room: int, now: float) -> None:
+        kept = gap.release(room)
+        self._report(flow, gap, False, gap.until, now)
+        flow.gap = None
         self._gapped.pop(flow, None)
         for stream, data in kept:
             flow.level += len(data)
             self._append(Kind.DATA, flow.channel, flow.direction, stream, data, now)
 
-    def _report(self, flow: Flow, goes_on: bool, until: float, now: float) -> None:
+    def _report(self, flow: Flow, gap: OpenGap, goes_on: bool, until: float, now: float) -> None:
         """Gap records for what was lost since the last: one for each stream, only the last one closing."""
-        streams = [stream for stream in (0, 1) if flow.lost[stream]] or [0]
+        streams = [stream for stream in (0, 1) if gap.lost[stream]] or [0]
         for stream in streams:
-            self._append_gap(flow, stream, goes_on or stream != streams[-1], until, now)
-        flow.gap_from = flow.reported = now
+            self._append_gap(flow, gap, stream, goes_on or stream != streams[-1], until, now)
+        gap.since = gap.reported = now
 
-    def _append_gap(self, flow: Flow, stream: int, goes_on: bool, until: float, now: float) -> None:
-        gap = Gap(
+    def _append_gap(
+        self, flow: Flow, gap: OpenGap, stream: int, goes_on: bool, until: float, now: float
+    ) -> None:
+        record = Gap(
             open=goes_on,
-            size=flow.lost[stream],
-            messages=flow.lost_messages[stream],
-            from_us=int((flow.gap_from - self._start) * 1e6),
+            size=gap.lost[stream],
+            messages=gap.lost_messages[stream],
+            from_us=int((gap.since - self._start) * 1e6),
             until_us=int((until - self._start) * 1e6),
         )
-        self.skipped += gap.size
-        flow.lost[stream] = flow.lost_messages[stream] = 0
-        self._append(Kind.GAP, flow.channel, flow.direction, stream, gap.encode(), now)
+        self.skipped += record.size
+        gap.lost[stream] = gap.lost_messages[stream] = 0
+        self._append(Kind.GAP, flow.channel, flow.direction, stream, record.encode(), now)
 
     def _close_channel(self, channel_id: int) -> None:
         now = self._monotonic()
         for direction in (0, 1):
             flow = self._flows.pop(channel_id << 1 | direction, None)
             if flow is not None and flow.gap:
-                self._end_gap(flow, flow.tail_size, now)
+                self._end_gap(flow, flow.gap, flow.gap.tail_size, now)
 
 
 _SHAPES: dict[type, tuple[str, tuple[str, ...]]] = {}  # as many as there are kinds of events

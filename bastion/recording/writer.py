@@ -65,13 +65,27 @@ class Space:
 class Writer:
     """The open file of one session. `written` is its size; `failure` is set when it is broken."""
 
+    __slots__ = (
+        "_closing",
+        "_fd",
+        "_leftover",
+        "_path",
+        "_space",
+        "_syncer",
+        "_until_look",
+        "closed",
+        "dirty",
+        "failure",
+        "written",
+    )
+
     def __init__(self, path: Path, space: Space, syncer: Syncer) -> None:
         """Create the file, which must not exist, and lock it. Raises RecorderFailed."""
-        self.path: Final = path
+        self._path = os.fspath(path)
         self.written = 0
         self.dirty = False
         self.failure: RecorderFailed | None = None
-        self.closed = threading.Event()  # set when the file is synced and its lock is gone
+        self.closed = False  # True when the file is synced and its lock is gone
         self._closing = False
         self._space = space
         self._syncer = syncer
@@ -83,6 +97,10 @@ class Writer:
             syncer.count(reason := _reason(error, RecorderReason.OPEN_FAILED))
             raise RecorderFailed(reason, f"cannot create the recording: {error.strerror}") from error
         syncer.add(self)
+
+    @property
+    def path(self) -> Path:
+        return Path(self._path)
 
     def write(self, buffers: Sequence[Bytes] | None) -> int:
         """Append what `Recorder.take` gave, all or nothing; None does nothing. Returns the bytes written.
@@ -159,7 +177,7 @@ class Writer:
             os.close(self._fd)
         except OSError as error:
             self._broken(RecorderReason.SYNC_FAILED, f"cannot close the recording: {error.strerror}")
-        self.closed.set()
+        self.closed = True
 
     def _cut_back(self) -> None:
         """Drop what a failed write left behind its last whole block. A reader copes when even this fails."""

@@ -8,8 +8,6 @@ entries and waiting refusals together never exceed `limit`.
 
 from __future__ import annotations
 
-from collections import deque
-
 from bastion.errors import ProtocolError
 
 CHANNEL_REPLIES = 256
@@ -40,7 +38,9 @@ class Ledger:
     __slots__ = ("_entries", "_last_forwarded", "_limit", "_refusals")
 
     def __init__(self, limit: int) -> None:
-        self._entries: deque[Entry] = deque()
+        # A list, taken from its front: one is owed at a time, and an empty deque is 0.6 KiB. With the most
+        # that may be owed, taking the first moves 8 KiB.
+        self._entries: list[Entry] = []
         self._last_forwarded: Entry | None = None
         self._limit = limit
         self._refusals = 0
@@ -79,7 +79,7 @@ class Ledger:
         """The owing side answered: the entry it answers, None when it owed nothing."""
         if not self._entries:
             return None
-        entry = self._entries.popleft()
+        entry = self._entries.pop(0)
         self._refusals -= entry.refusals
         if entry is self._last_forwarded:
             self._last_forwarded = None

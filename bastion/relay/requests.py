@@ -53,6 +53,7 @@ _SFTP_AFTER_DATA = Verdict(
     False, PolicyReason.VERB_NOT_ALLOWED, text="sftp cannot be controlled where data came before it"
 )
 _REQUEST_FAILURE = RequestFailure().encode()
+_NOBODY: frozenset[str] = frozenset()  # one for all relays
 
 
 class Requests:
@@ -84,7 +85,7 @@ class Requests:
         self._limits = limits
         self._owed = (Ledger(limits.connection_replies), Ledger(limits.connection_replies))
         self.answered: Callable[[Side], None] | None = None
-        self.invited: set[str] = set()
+        self.invited: frozenset[str] = _NOBODY
         self.no_more_sessions = False
         self.unsolicited = [0, 0]
 
@@ -134,7 +135,7 @@ class Requests:
         """The client's request allows the target to open the channels that belong to it."""
         kind = crossing.INVITATIONS.get(name)
         if kind is not None:
-            self.invited.add(kind)
+            self.invited |= {kind}
 
     def ask(self, side: Side, name: str, out: Actions) -> bool:
         """Send `side` a global request of ours that wants a reply; False when it owes too many already."""

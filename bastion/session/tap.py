@@ -7,7 +7,7 @@ turn with one write(2). After `broken` nothing more is recorded, because nothing
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -56,8 +56,32 @@ KINDS = {
 AUDIT_TEXT = "the audit log cannot be written"
 
 
+class _Kind(NamedTuple):
+    """What is counted of a channel: its kind in the meters, and bytes by `Side` of their sender."""
+
+    name: str
+    cells: tuple[list[int], list[int]]
+
+
 class SessionTap:
     """One per session: implements `relay.tap.Tap`."""
+
+    __slots__ = (
+        "_audit",
+        "_blocks",
+        "_bytes",
+        "_channels",
+        "_detail",
+        "_gap",
+        "_gap_seen",
+        "_meters",
+        "_recorder",
+        "_ref",
+        "_session_id",
+        "_sftp_content",
+        "_transfers",
+        "_writer",
+    )
 
     def __init__(
         self,
@@ -78,13 +102,14 @@ class SessionTap:
         self._meters = meters
         self._session_id = session_id
         self._ref = ref
-        self._cells: dict[int, tuple[list[int], list[int]]] = {}
-        self._kinds: dict[int, str] = {}
+        self._channels: dict[int, _Kind] = {}  # those that were let through, by id
         self._blocks = meters.cell(RECORDER_BLOCKS)
         self._bytes = meters.cell(RECORDER_BYTES)
         self._gap = meters.cell(RECORDER_GAP_BYTES)
         self._gap_seen = 0
-        self._transfers = TransferLog(self._emit, recorder, meters, content=sftp_content, detail=detail)
+        self._sftp_content = sftp_content
+        self._detail = detail
+        self._transfers: TransferLog | None = None  # made when sftp is spoken first
         meters.add(RECORDINGS_LIVE)
 
     # -- relay.tap.Tap -----------------------------------------------------------------------------------
@@ -92,12 +117,8 @@ class SessionTap:
     def data(self, channel: Channel, side: Side, stream: int, data: bytes | memoryview) -> None:
         """Channel bytes about to be forwarded: the hot path."""
         self._recorder.data(channel.id, side, stream, data)
-        cells = self._cells.get(channel.id)
-        if cells is None:
-            kind = KINDS.get(channel.kind, "other")
-            cells = self._meters.cell(BYTES, kind, "to_target"), self._meters.cell(BYTES, kind, "to_client")
-            self._cells[channel.id] = cells
-        cells[side][0] += len(data)
+        kind = self._channels.get(channel.id) or self._counted(channel.kind)
+        kind.cells[side][0] += len(data)
 
     def event(self, event: Event) -> None:
         """Anything else that happened, in order with the data around it."""
@@ -108,8 +129,8 @@ class SessionTap:
             listener(self, event)
 
     def _opened(self, event: ChannelOpened) -> None:
-        kind = KINDS.get(event.kind, "other")
-        self._kinds[event.channel_id] = kind
+        counted = self._channels[event.channel_id] = self._counted(event.kind)
+        kind = counted.name
         self._meters.add(CHANNELS, kind, PolicyReason.ALLOWED)
         self._meters.add(CHANNELS_LIVE, kind)
         self._emit(
@@ -123,7 +144,7 @@ class SessionTap:
 
     def _confirmed(self, event: ChannelConfirmed) -> None:
         """From the first channel on that is no session, the recording is not all that happened."""
-        kind = self._kinds.get(event.channel_id, "other")
+        kind = self._kind_of(event.channel_id)
         if kind == "session":
             return
         self._recorder.opaque += 1
@@ -131,11 +152,18 @@ class SessionTap:
             self._recorder.note("session_opaque", event.channel_id, {"kind": kind})
             self._emit("session_opaque", channel=event.channel_id, kind=kind)
 
+    def _counted(self, kind: str) -> _Kind:
+        name, cell = KINDS.get(kind, "other"), self._meters.cell
+        return _Kind(name, (cell(BYTES, name, "to_target"), cell(BYTES, name, "to_client")))
+
+    def _kind_of(self, channel_id: int) -> str:
+        channel = self._channels.get(channel_id)
+        return "other" if channel is None else channel.name
+
     def _gone(self, channel_id: int) -> None:
-        kind = self._kinds.pop(channel_id, None)
-        self._cells.pop(channel_id, None)
-        if kind is not None:
-            self._meters.add(CHANNELS_LIVE, kind, by=-1)
+        channel = self._channels.pop(channel_id, None)
+        if channel is not None:
+            self._meters.add(CHANNELS_LIVE, channel.name, by=-1)
 
     def _failed(self, event: ChannelFailed) -> None:
         self._gone(event.channel_id)
@@ -165,7 +193,7 @@ class SessionTap:
         )
 
     def _stream_refused(self, event: StreamRefused) -> None:
-        kind = self._kinds.get(event.channel_id, "other")
+        kind = self._kind_of(event.channel_id)
         self._meters.add(CHANNELS, kind, event.reason)
         self._emit(
             "refused",
@@ -189,7 +217,12 @@ class SessionTap:
             self._emit("request", channel=event.channel_id, name=event.name, rule=event.rule, **moving)
 
     def _sftp(self, event: Event) -> None:
-        self._transfers.tell(event)
+        transfers = self._transfers
+        if transfers is None:
+            transfers = self._transfers = TransferLog(
+                self._emit, self._recorder, self._meters, content=self._sftp_content, detail=self._detail
+            )
+        transfers.tell(event)
 
     def _request_refused(self, event: RequestRefused) -> None:
         self._meters.add(REQUESTS, event.name, event.reason)
@@ -252,10 +285,10 @@ class SessionTap:
 
     def ended(self, end: End) -> None:
         """The session is over: end block, fsync, close, one audit line."""
-        for kind in self._kinds.values():
-            self._meters.add(CHANNELS_LIVE, kind, by=-1)
-        self._kinds.clear()
-        self._cells.clear()
+        for channel in self._channels.values():
+            self._meters.add(CHANNELS_LIVE, channel.name, by=-1)
+        self._channels.clear()
+        self._transfers = None  # it holds us
         writer, self._writer = self._writer, None
         if writer is not None:
             self._meters.add(RECORDINGS_LIVE, by=-1)

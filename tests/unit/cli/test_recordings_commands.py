@@ -29,6 +29,7 @@ from bastion.recording.format import Header
 from bastion.recording.recorder import Recorder
 from bastion.recording.render import ChannelSummary, Frame, FrameKind
 from bastion.recording.store import Store
+from tests.support.world import poll
 
 FIRST, SECOND, THIRD = "aaaabbbbccccdddd", "aaaazzzzccccdddd", "bbbbbbbbccccdddd"
 START = 1_800_000_000.0
@@ -51,7 +52,7 @@ def record(store: Store, header: Header, end: bool = True, policy: RecordingPoli
     recorder.data(1, 1, 0, b"done\r\n")
     writer.write(recorder.take())
     writer.close(recorder.finish("client_closed") if end else None)
-    assert writer.closed.wait(10)
+    poll(lambda: writer.closed, text="the file was never closed")
 
 
 def header(session_id: str, identity: str, target: str, started_at: float = START) -> Header:

@@ -20,6 +20,7 @@ from bastion.recording.format import FormatError
 from bastion.recording.recorder import Recorder
 from bastion.recording.store import Store, new_session_id
 from bastion.recording.writer import Space, Syncer, Writer
+from tests.support.world import poll
 from tests.unit.recording.samples import SESSION, TARGET, header, joined
 
 OTHER = "zzzzzzzzzzzzzzzz"
@@ -35,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def finish(recorder: Recorder, writer: Writer, reason: str = "client_closed") -> None:
     writer.close(recorder.finish(reason))
-    assert writer.closed.wait(10)
+    poll(lambda: writer.closed, text="the file was never closed")
 
 
 def say(recorder: Recorder, writer: Writer, data: bytes) -> None:
@@ -168,7 +169,7 @@ def test_every_write_error_has_a_reason(store: Store, number: int, reason: Recor
         writer.write(recorder.take())
     assert caught.value.reason is reason and store.health().failures[reason] == 1
     writer.close()
-    assert writer.closed.wait(10)
+    poll(lambda: writer.closed, text="the file was never closed")
     (entry,) = store.sessions()
     assert entry.state == "truncated"
 
@@ -215,7 +216,7 @@ def test_a_failed_sync_breaks_the_writer_and_is_told(tmp_path: Path) -> None:
     with mock.patch("os.fdatasync", side_effect=OSError(errno.EIO, "no")):
         say(recorder, writer, b"x")
         writer.close()
-        assert writer.closed.wait(10)
+        poll(lambda: writer.closed, text="the file was never closed")
     assert told == [writer]
     assert writer.failure is not None and writer.failure.reason is RecorderReason.SYNC_FAILED
     assert store.close()
