@@ -20,7 +20,7 @@ and neither our bytes nor the target's can overrun the client.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 
 from bastion.errors import ProtocolError
@@ -44,7 +44,7 @@ _THREE = Struct(">III").unpack_from
 _VIEW_FROM = 4096
 """Data of at least this many bytes is shown to the tap as a view; below it a copy costs no more."""
 
-_Route = Callable[[Side, bytes, Actions], None]
+_Route = Callable[["Relay", Side, bytes, Actions], None]
 
 
 class LegError(ProtocolError):
@@ -63,7 +63,10 @@ class Relay:
     """One session's relay. Not re-entrant: a tap must not call back.
 
     `swallowed` counts bytes of unassigned extended data that were dropped and given back, by side.
+    `_routes` is one of three tables that all relays share.
     """
+
+    __slots__ = ("_channels", "_opens", "_requests", "_routes", "_sent_by", "_tap", "swallowed")
 
     def __init__(self, policy: Decider, tap: Tap, limits: RelayLimits | None = None) -> None:
         limits = limits or RelayLimits()
@@ -72,24 +75,8 @@ class Relay:
         self._opens = Opens(self._channels, self._requests, policy, tap, limits)
         self._sent_by = self._channels.sent_by
         self._tap = tap
-        self._tap_data = tap.data
         self.swallowed = [0, 0]
-        self._routes: dict[int, _Route] = {
-            numbers.MSG_GLOBAL_REQUEST: self._requests.global_request,
-            numbers.MSG_REQUEST_SUCCESS: self._requests.global_reply,
-            numbers.MSG_REQUEST_FAILURE: self._requests.global_reply,
-            numbers.MSG_CHANNEL_OPEN: self._opens.open,
-            numbers.MSG_CHANNEL_OPEN_CONFIRMATION: self._opens.confirm,
-            numbers.MSG_CHANNEL_OPEN_FAILURE: self._opens.fail,
-            numbers.MSG_CHANNEL_WINDOW_ADJUST: self._window_adjust,
-            numbers.MSG_CHANNEL_DATA: self._data,
-            numbers.MSG_CHANNEL_EXTENDED_DATA: self._extended_data,
-            numbers.MSG_CHANNEL_EOF: self._eof,
-            numbers.MSG_CHANNEL_CLOSE: self._close,
-            numbers.MSG_CHANNEL_REQUEST: self._requests.channel_request,
-            numbers.MSG_CHANNEL_SUCCESS: self._requests.channel_reply,
-            numbers.MSG_CHANNEL_FAILURE: self._requests.channel_reply,
-        }
+        self._routes = _ROUTES
 
     @property
     def channels(self) -> dict[int, Channel]:
@@ -120,12 +107,12 @@ class Relay:
         if route is None:
             raise self._stray(side, payload)
         try:
-            route(side, payload, out)
+            route(self, side, payload, out)
         except ProtocolError as error:
-            self._end(_over)
+            self._routes = _OVER
             raise LegError(error.text, side, error.code) from None
         except BaseException:
-            self._end(_over)
+            self._routes = _OVER
             raise
 
     # -- the hot path ------------------------------------------------------------------------------------
@@ -149,7 +136,7 @@ class Relay:
             half.content.data(half, payload, data, out)
             return
         half.moved += size
-        self._tap_data(half.channel, side, 0, data)
+        self._tap.data(half.channel, side, 0, data)
         out.onward[side].append(payload)
 
     def _extended_data(self, side: Side, payload: bytes, out: Actions) -> None:
@@ -173,7 +160,7 @@ class Relay:
         half.window = left
         half.moved += size
         data = payload[_EXTENDED_HEAD:] if size < _VIEW_FROM else memoryview(payload)[_EXTENDED_HEAD:]
-        self._tap_data(half.channel, side, 1, data)
+        self._tap.data(half.channel, side, 1, data)
         out.onward[side].append(payload)
         if half.content is not None:
             half.content.credit(out)  # stderr uses the same window
@@ -239,7 +226,7 @@ class Relay:
 
     def finish(self) -> None:
         """The connection is over: the tap learns that every channel is, and nothing crosses any more."""
-        self._end(_silent)
+        self._routes = _SILENT
         for channel in list(self._channels.by_id.values()):
             self._drop(channel)
 
@@ -280,7 +267,7 @@ class Relay:
 
     def terminate(self, text: bytes, out: Actions) -> int:
         """Last words on every pty; from then on whatever arrives is dropped. The shell then disconnects."""
-        self._end(_silent)
+        self._routes = _SILENT
         return self.warn(text, out)
 
     def ask(self, side: Side, name: str, out: Actions) -> bool:
@@ -291,11 +278,7 @@ class Relay:
         """
         return self._requests.ask(side, name, out)
 
-    # -- the end of the relay ----------------------------------------------------------------------------
-
-    def _end(self, route: _Route) -> None:
-        """Give every message one route; the bound methods go, and with them the relay's circles."""
-        self._routes = dict.fromkeys(self._routes, route)
+    # -- what has no route -------------------------------------------------------------------------------
 
     def _stray(self, side: Side, payload: bytes) -> LegError:
         """The error for a payload that has no route."""
@@ -306,17 +289,8 @@ class Relay:
             return Unimplemented(f"{numbers.name_of(payload[0])} is not implemented", side)
         else:
             text = f"{numbers.name_of(payload[0])} is bound to its leg"
-        self._end(_over)
+        self._routes = _OVER
         return LegError(text, side)
-
-
-def _over(side: Side, payload: bytes, out: Actions) -> None:
-    """The route of every message after an error."""
-    raise ProtocolError("the relay is over after an error")
-
-
-def _silent(side: Side, payload: bytes, out: Actions) -> None:
-    """The route of every message after the last words: nothing crosses."""
 
 
 def _dropped(half: Half, length: int, size: int) -> bool:
@@ -342,3 +316,45 @@ def _data_error(half: Half, message: int, length: int, size: int) -> ProtocolErr
 def _closed(channel: Channel) -> events.ChannelClosed:
     moved = channel.bytes
     return events.ChannelClosed(channel.id, channel.kind, moved[Side.CLIENT], moved[Side.TARGET])
+
+
+# -- where a message goes ----------------------------------------------------------------------------------
+
+
+def _by_requests(call: Callable[[Requests, Side, bytes, Actions], None]) -> _Route:
+    return lambda relay, side, payload, out: call(relay._requests, side, payload, out)
+
+
+def _by_opens(call: Callable[[Opens, Side, bytes, Actions], None]) -> _Route:
+    return lambda relay, side, payload, out: call(relay._opens, side, payload, out)
+
+
+def _over(relay: Relay, side: Side, payload: bytes, out: Actions) -> None:
+    """The route of every message after an error."""
+    raise ProtocolError("the relay is over after an error")
+
+
+def _silent(relay: Relay, side: Side, payload: bytes, out: Actions) -> None:
+    """The route of every message after the last words: nothing crosses."""
+
+
+_ROUTES: Mapping[int, _Route] = {
+    numbers.MSG_GLOBAL_REQUEST: _by_requests(Requests.global_request),
+    numbers.MSG_REQUEST_SUCCESS: _by_requests(Requests.global_reply),
+    numbers.MSG_REQUEST_FAILURE: _by_requests(Requests.global_reply),
+    numbers.MSG_CHANNEL_OPEN: _by_opens(Opens.open),
+    numbers.MSG_CHANNEL_OPEN_CONFIRMATION: _by_opens(Opens.confirm),
+    numbers.MSG_CHANNEL_OPEN_FAILURE: _by_opens(Opens.fail),
+    numbers.MSG_CHANNEL_WINDOW_ADJUST: Relay._window_adjust,
+    numbers.MSG_CHANNEL_DATA: Relay._data,
+    numbers.MSG_CHANNEL_EXTENDED_DATA: Relay._extended_data,
+    numbers.MSG_CHANNEL_EOF: Relay._eof,
+    numbers.MSG_CHANNEL_CLOSE: Relay._close,
+    numbers.MSG_CHANNEL_REQUEST: _by_requests(Requests.channel_request),
+    numbers.MSG_CHANNEL_SUCCESS: _by_requests(Requests.channel_reply),
+    numbers.MSG_CHANNEL_FAILURE: _by_requests(Requests.channel_reply),
+}
+"""Message number -> what takes it while the relay lives."""
+
+_OVER: Mapping[int, _Route] = dict.fromkeys(_ROUTES, _over)
+_SILENT: Mapping[int, _Route] = dict.fromkeys(_ROUTES, _silent)
