@@ -46,8 +46,8 @@ class RelayLimits:
 
 class Actions:
     """What the shell is to send, in order. `onward[side]` and `back[side]` are the same two lists, seen
-    from the side a message came from. Filled by the relay, sent and cleared by the shell; nothing here
-    outlives one burst.
+    from the side a message came from. Filled by the relay, sent by the shell; one for each burst, so that
+    nothing outlives it.
     """
 
     __slots__ = ("back", "onward", "to_client", "to_target")

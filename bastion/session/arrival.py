@@ -40,15 +40,30 @@ class Proof(Protocol):
 
 
 class Arrival:
-    """One connection's way into one session. `stop` when the connection is over."""
+    """One connection's way into one session. `stop` when the connection is over.
+
+    Once the engineer is in, only `session` is left of it: who proved what, and how, is no longer kept.
+    """
+
+    __slots__ = (
+        "_gateway",
+        "_life",
+        "_on_closed",
+        "_opening",
+        "_proof",
+        "_transport",
+        "_userauth",
+        "_wording",
+        "session",
+    )
 
     def __init__(
         self, gateway: Gateway, transport: ServerTransport, userauth: UserauthService, proof: Proof
     ) -> None:
         self._gateway = gateway
         self._transport = transport
-        self._userauth = userauth
-        self._proof = proof
+        self._userauth: UserauthService | None = userauth
+        self._proof: Proof | None = proof
         self._opening: Opening | None = None
         self._life: DelayedCall | None = None
         self._on_closed: Callable[[CloseReason], None] | None = None
@@ -65,6 +80,7 @@ class Arrival:
 
         `wording` makes the line of a refusal for this door.
         """
+        assert self._userauth is not None
         self._opening, self._on_closed = opening, on_closed
         self._wording = wording or _as_it_is
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
@@ -74,6 +90,7 @@ class Arrival:
 
     def _ask(self, prompt: str, instruction: str) -> Deferred[bytes]:
         """One hidden answer of the engineer, within the time that a login may take."""
+        assert self._userauth is not None
         timeout = self._transport.settings.login_grace or ANSWER_TIME
         asked = self._userauth.ask((Prompt(prompt),), instruction, timeout)
         return asked.addCallback(lambda answers: answers[0])
@@ -85,7 +102,7 @@ class Arrival:
     def _ready(self, session: Session) -> None:
         """The target's leg is up and the recorder runs: success and the session begin in one turn."""
         self._opening = None
-        on_closed = self._on_closed
+        on_closed, self._on_closed = self._on_closed, None
         assert on_closed is not None
         self.succeed()
         self.session = session
@@ -95,8 +112,7 @@ class Arrival:
     def succeed(self) -> None:
         """USERAUTH_SUCCESS: from the next message on the connection protocol is spoken."""
         self._stop_waiting()
-        self._userauth.stop()
-        self._proof.stop()
+        self._stop_proving()
         self._transport.authenticated()
         self._transport.send_payload(byte(MSG_USERAUTH_SUCCESS))
 
@@ -114,7 +130,8 @@ class Arrival:
         """One line in the banner and in the DISCONNECT."""
         self._stop_waiting()
         line = f"bastion: {self._wording(refusal)} (ref {session_id[:REF_LENGTH]})"
-        self._userauth.banner(line + "\r\n")
+        if self._userauth is not None:
+            self._userauth.banner(line + "\r\n")
         self._transport.disconnect(Disconnect.BY_APPLICATION, line)
 
     def _stop_waiting(self) -> None:
@@ -129,9 +146,16 @@ class Arrival:
         if opening is not None:
             opening.cancel()
         self._on_closed = self.session = None
+        self._stop_proving()
+
+    def _stop_proving(self) -> None:
+        userauth, self._userauth = self._userauth, None
+        proof, self._proof = self._proof, None
+        if userauth is not None:
+            userauth.stop()
+        if proof is not None:
+            proof.stop()
         self._wording = _as_it_is
-        self._userauth.stop()
-        self._proof.stop()
 
 
 def _as_it_is(refusal: Refused) -> str:

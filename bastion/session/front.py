@@ -72,6 +72,19 @@ class Front(ServerFactory):
 class FrontConnection:
     """One engineer's TCP connection, from accept to close."""
 
+    __slots__ = (
+        "_arrival",
+        "_began",
+        "_front",
+        "_gateway",
+        "_secure",
+        "_source",
+        "_startup",
+        "_visit",
+        "id",
+        "transport",
+    )
+
     def __init__(self, front: Front, source: str, startup: Startup) -> None:
         self._front = front
         self._gateway = gateway = front.gateway
@@ -83,7 +96,7 @@ class FrontConnection:
         self._startup = startup
         services = gateway.services
         self.transport = ServerTransport(services.front_settings, gateway.reactor)
-        self._authentication = Authentication(
+        authentication = Authentication(
             services.auth,
             source,
             gateway.clock,
@@ -92,10 +105,10 @@ class FrontConnection:
             self.id,
             self._authenticated,
         )
-        self._userauth = UserauthService(self.transport, self._authentication, gateway.reactor)
-        self._authentication.on_notice = self._userauth.banner
-        self._arrival = Arrival(gateway, self.transport, self._userauth, self._authentication)
-        self.transport.service = self._userauth
+        userauth = UserauthService(self.transport, authentication, gateway.reactor)
+        authentication.on_notice = userauth.banner
+        self._arrival = Arrival(gateway, self.transport, userauth, authentication)
+        self.transport.service = userauth
         self.transport.on_secure = self._secured
         self.transport.on_closed = self._closed
         gateway.meters.add(CONNECTIONS_LIVE)

@@ -17,14 +17,16 @@ from bastion.auth.throttle import Startup, StartupLimiter
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
-from bastion.observe.meters import Meters
+from bastion.observe.meters import SESSIONS_ENDED, SESSIONS_LIVE, Meters
 from bastion.policy.grant import Grant
 from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.authentication import AuthServices
+from bastion.session.ending import End
 from bastion.session.live import LiveSessions
+from bastion.session.session import Session
 from bastion.session.stand_in import StandIns
 from bastion.session.upstream import Ask
 from bastion.ssh.dial import Dialler, UpstreamLogin
@@ -99,6 +101,12 @@ class Gateway:
         if not self.services.auth.penalties.allows_source(source):
             raise Refused(LimitReason.PENALTY, "too many failures from this address")
         return self.startups.admit(source)
+
+    def session_ended(self, session: Session, end: End) -> None:
+        """A session that was live is over."""
+        self.live.remove(session)
+        self.meters.add(SESSIONS_LIVE, session.door, by=-1)
+        self.meters.add(SESSIONS_ENDED, session.door, end.reason)
 
     def log_failure(self, doing: str, failure: Failure) -> None:
         """A fault of ours: the operator's log has the traceback, nobody else sees it."""

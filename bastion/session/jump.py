@@ -81,6 +81,18 @@ def reachable_at(services: Services, identity: Identity, place: TcpipOpen) -> Ta
 class InnerConnection:
     """One inner SSH connection, from the open of its channel to its end. `on_ended` is called once."""
 
+    __slots__ = (
+        "_arrival",
+        "_gateway",
+        "_on_ended",
+        "_own_stdio",
+        "_services",
+        "_target",
+        "_visit",
+        "id",
+        "transport",
+    )
+
     def __init__(
         self,
         visit: Visit,
@@ -107,13 +119,13 @@ class InnerConnection:
             self.id,
             lambda *_: None,
         )
-        self._proof = InnerAuthentication(
+        inner = InnerAuthentication(
             visit.identity, target.name, proof, self._needs_no_proof, self._authenticated
         )
-        self._userauth = UserauthService(self.transport, self._proof, gateway.reactor)
-        proof.on_notice = self._userauth.banner
-        self._arrival = Arrival(gateway, self.transport, self._userauth, self._proof)
-        self.transport.service = self._userauth
+        userauth = UserauthService(self.transport, inner, gateway.reactor)
+        proof.on_notice = userauth.banner
+        self._arrival = Arrival(gateway, self.transport, userauth, inner)
+        self.transport.service = userauth
         self.transport.on_closed = self._closed
         channel.attach(self.transport)
         channel.confirm()

@@ -29,7 +29,6 @@ from bastion.observe.meters import (
     HOST_KEY_CHECKS,
     RECORDER_FAILURES,
     RECORDER_REFUSALS,
-    SESSIONS_ENDED,
     SESSIONS_LIVE,
     SESSIONS_STARTED,
     UPSTREAM_DIALS,
@@ -41,7 +40,6 @@ from bastion.policy.grant import Grant, authorise
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import REF_LENGTH, Header
 from bastion.relay.relay import Relay, RelayLimits
-from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import Leg, Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
@@ -210,18 +208,19 @@ class Opening:
         )
         session = Session(
             self.session_id,
+            self._door,
             self._client,
             target,
             relay,
             tap,
             gateway.reactor,
             self._watch_limits(grant),
-            self._ended,
+            gateway.session_ended,
         )
         gateway.live.add(session)
         gateway.meters.add(SESSIONS_STARTED, self._door)
         gateway.meters.add(SESSIONS_LIVE, self._door)
-        self._client = None
+        self._client = self.on_banner = self.on_ask = None
         return session
 
     def _header(self, grant: Grant) -> Header:
@@ -302,12 +301,6 @@ class Opening:
         """The configured one, with the target's own mode where it has one."""
         policy, mode = self._services.recording, grant.target.recording
         return policy if mode is None else replace(policy, mode=Mode(mode))
-
-    def _ended(self, session: Session, end: End) -> None:
-        gateway = self._gateway
-        gateway.live.remove(session)
-        gateway.meters.add(SESSIONS_LIVE, self._door, by=-1)
-        gateway.meters.add(SESSIONS_ENDED, self._door, end.reason)
 
     # -- words -------------------------------------------------------------------------------------------
 

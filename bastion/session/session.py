@@ -71,11 +71,31 @@ class _Nobody:
 
 
 class Session:
-    """Joins two legs until one of them ends. `on_ended` is called once with the `End`."""
+    """Joins two legs until one of them ends. `on_ended` is called once with the `End`.
+
+    `heard` counts reads with connection messages, by Side: what idle and keepalive timers look at. An idle
+    session is this object and what it names; nothing of its opening stays.
+    """
+
+    __slots__ = (
+        "_client",
+        "_clock",
+        "_on_client_closed",
+        "_on_ended",
+        "_settling",
+        "_tap",
+        "_target",
+        "_watch",
+        "door",
+        "heard",
+        "relay",
+        "session_id",
+    )
 
     def __init__(
         self,
         session_id: str,
+        door: str,
         client: Leg,
         target: Leg,
         relay: Relay,
@@ -85,6 +105,7 @@ class Session:
         on_ended: Callable[[Session, End], None],
     ) -> None:
         self.session_id = session_id
+        self.door = door
         self.relay = relay
         self._client: Leg | None = client
         self._target: Leg | None = target
@@ -94,8 +115,7 @@ class Session:
         self._on_ended: Callable[[Session, End], None] | None = on_ended
         self._on_client_closed: Callable[[CloseReason], None] | None = None
         self._watch: Watch | None = Watch(self, clock, limits)
-        self._out = Actions()
-        self.heard = [0, 0]  # reads with connection messages, by Side: what idle and keepalive timers look at
+        self.heard = [0, 0]
 
     def start(self, on_client_closed: Callable[[CloseReason], None]) -> None:
         """Take over both legs. From here on every connection message passes `receive_burst`.
@@ -135,7 +155,7 @@ class Session:
         self.heard[side] += 1
         if len(payloads) == 1 and len(payloads[0]) <= KEYSTROKE and payloads[0][0] == MSG_CHANNEL_DATA:
             pace.typed()
-        out = self._out
+        out = Actions()
         receive = self.relay.receive
         broken: ProtocolError | None = None
         try:
@@ -146,7 +166,7 @@ class Session:
         except RecorderFailed as error:
             self._recorder_failed(error)
             return
-        if not self._commit_and_forward():
+        if not self._commit_and_forward(out):
             return
         if broken is not None:
             if side is Side.CLIENT:
@@ -154,24 +174,17 @@ class Session:
             else:
                 self.end(End(EndReason.TARGET_ERROR, f"the target broke the protocol: {broken.text}"), broken)
 
-    def _commit_and_forward(self) -> bool:
+    def _commit_and_forward(self, out: Actions) -> bool:
         """Write the block of this turn, then forward it. False when the recorder failed and all is over."""
-        out = self._out
         try:
             unsettled = self._tap.commit()
         except RecorderFailed as error:
             self._recorder_failed(error)
             return False
-        payloads = out.to_target
-        if payloads:
-            if self._target is not None:
-                self._target.send_payloads(payloads)
-            payloads.clear()
-        payloads = out.to_client
-        if payloads:
-            if self._client is not None:
-                self._client.send_payloads(payloads)
-            payloads.clear()
+        if out.to_target and self._target is not None:
+            self._target.send_payloads(out.to_target)
+        if out.to_client and self._client is not None:
+            self._client.send_payloads(out.to_client)
         if unsettled and self._settling is None:
             self._settling = self._clock.callLater(SETTLE, self._settle)
         return True
@@ -180,7 +193,7 @@ class Session:
         """The end of a bulk transfer reaches the disk even when nothing follows it."""
         self._settling = None
         if self._client is not None:
-            self._commit_and_forward()
+            self._commit_and_forward(Actions())
 
     # -- what the clocks look at -------------------------------------------------------------------------
 
@@ -199,20 +212,21 @@ class Session:
     def ask_alive(self, side: Side) -> None:
         """Send keepalive@openssh.com to one leg; the answer is swallowed and counted by the relay."""
         if self._client is not None:
-            self.relay.ask(side, "keepalive@openssh.com", self._out)
-            self._commit_and_forward()
+            out = Actions()
+            self.relay.ask(side, "keepalive@openssh.com", out)
+            self._commit_and_forward(out)
 
     def warn(self, text: str) -> None:
         """Show one line of ours on every pty of the engineer, recorded as injected text."""
         if self._client is not None:
-            self.relay.warn(text.encode(), self._out)
-            self._commit_and_forward()
+            out = Actions()
+            self.relay.warn(text.encode(), out)
+            self._commit_and_forward(out)
 
     # -- endings -----------------------------------------------------------------------------------------
 
     def _recorder_failed(self, error: RecorderFailed) -> None:
         # Nothing of this burst was seen by anybody: it is dropped, and the legs learn why.
-        self._out.clear()
         self._tap.broken(error)
         self.end(End(EndReason.RECORDER_FAILED, f"the session cannot be recorded: {error.text}"))
 
@@ -267,10 +281,9 @@ class Session:
 
     def _say_goodbye(self, client: Leg, end: End) -> None:
         """Last words on the engineer's ptys, from the window reserve; recorded unless the recorder is broken."""
-        out = self._out
-        out.clear()
         if end.reason is EndReason.TARGET_CLOSED:
             return
+        out = Actions()
         try:
             self.relay.terminate(f"\r\n{end.told}\r\n".encode(), out)
             self._tap.commit()
@@ -278,4 +291,3 @@ class Session:
             pass  # the ending itself may not be stopped by its own announcement
         if out.to_client:
             client.send_payloads(out.to_client)
-        out.clear()

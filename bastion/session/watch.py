@@ -90,7 +90,8 @@ class Watch:
         self._plan_idle_look(now)
         self._keepalive_at = now + limits.keepalive_interval if limits.keepalive_interval else 0.0
         self._ends_at = now + limits.lasts if limits.lasts else 0.0
-        self._warnings = [lead for lead in DURATION_WARNINGS if lead < limits.lasts]
+        # What is still to be said of DURATION_WARNINGS, longest first: it is said within the duration only.
+        self._warnings = DURATION_WARNINGS[sum(lead >= limits.lasts for lead in DURATION_WARNINGS) :]
         self._timer: DelayedCall | None = None
 
     def start(self) -> None:
@@ -133,7 +134,7 @@ class Watch:
         left = self._ends_at - now
         if left > 0:
             while self._warnings and left <= self._warnings[0]:
-                self._warnings.pop(0)
+                self._warnings = self._warnings[1:]
             session.warn(f"\r\nbastion: this session ends in {in_words(left)}: {self._why()}\r\n")
             return
         self._end(

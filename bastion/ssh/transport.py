@@ -167,8 +167,10 @@ class KeyedTransport(TransportBase):
         self._apply_pause()
         if self._trusted:
             self._start_rekey_timer(self.settings.rekey_seconds)
-        if initial and self.on_secure is not None:
-            self.on_secure()
+        if initial:
+            on_secure, self.on_secure = self.on_secure, None  # once in a connection
+            if on_secure is not None:
+                on_secure()
 
     # -- EXT_INFO ------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from bastion.observe.meters import RECORDER_FAILURES, RECORDINGS_LIVE, Meters
 from bastion.policy.verdict import Verdict
 from bastion.recording.format import Header
 from bastion.recording.store import Store
-from bastion.relay.relay import Relay, RelayLimits
+from bastion.relay.relay import Actions, Relay, RelayLimits
 from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.session import PARTING, Session
@@ -70,6 +70,7 @@ class Bench:
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(
             SESSION,
+            "direct",
             self.client,
             self.target,
             relay,
@@ -136,7 +137,7 @@ def test_a_line_that_must_be_there_breaks_the_tap_not_the_transport(make):
     bench = make(required=True)
     bench.break_log()
     with pytest.raises(RecorderFailed) as failed:
-        Relay(Anything(), bench.tap, RelayLimits()).receive(Side.CLIENT, OPEN, bench.session._out)
+        Relay(Anything(), bench.tap, RelayLimits()).receive(Side.CLIENT, OPEN, Actions())
     assert failed.value.reason is RecorderReason.AUDIT_FAILED
 
 
