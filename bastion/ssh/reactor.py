@@ -1,4 +1,4 @@
-"""Twisted's epoll reactor with less between the kernel's event and the connection that reads.
+"""Twisted's epoll reactor with less between the kernel's event and the connection that reads, and smaller timers.
 
 Twisted wraps every event in a log context that names the connection; our log lines name it themselves, and what
 a connection raises is caught in the transport. The context costs more than all the rest of a keystroke's way
@@ -7,11 +7,15 @@ Twisted's way.
 
 Twisted also wakes up for every timer that was cancelled, at the moment it would have been due: a login cancels a
 dozen. Those are dropped before it is decided how long to sleep.
+
+A timer of Twisted's carries two bound methods of the reactor and a dictionary of its own, 190 of its 480 bytes.
+An idle session has three timers, so here all timers have the same ones.
 """
 
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from heapq import heappop
 from typing import Any
 
@@ -28,6 +32,8 @@ MAX_EVENTS = 128
 TIDY_ABOVE = 50
 """Cancelled timers that are left where they are; above this Twisted takes them out when they are the most."""
 
+_NO_NAMES: dict[str, object] = {}
+
 
 def install() -> None:
     """Make it the process's reactor, before anybody imports that. Without epoll, Twisted's choice stays."""
@@ -37,6 +43,20 @@ def install() -> None:
 
     class DirectReactor(EPollReactor):
         """One per process."""
+
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self._cancel, self._move = self._cancelCallLater, self._moveCallLaterSooner
+
+        def callLater(
+            self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+        ) -> Any:
+            """As Twisted's."""
+            call = super().callLater(delay, callable, *args, **kw)
+            call.canceller, call.resetter = self._cancel, self._move
+            if not kw:
+                call.kw = _NO_NAMES
+            return call
 
         def doPoll(self, timeout: float | None) -> None:
             """Wait for events and let each connection take its own."""
