@@ -31,6 +31,7 @@ from bastion.relay.limits import Actions as Actions
 from bastion.relay.limits import RelayLimits as RelayLimits
 from bastion.relay.opens import Opens
 from bastion.relay.requests import Requests
+from bastion.relay.sides import Counts, counted
 from bastion.relay.sides import Side as Side
 from bastion.relay.tap import Tap
 from bastion.wire import numbers
@@ -75,7 +76,7 @@ class Relay:
         self._opens = Opens(self._channels, self._requests, policy, tap, limits)
         self._sent_by = self._channels.sent_by
         self._tap = tap
-        self.swallowed = [0, 0]
+        self.swallowed: Counts = (0, 0)
         self._routes = _ROUTES
 
     @property
@@ -84,7 +85,7 @@ class Relay:
         return self._channels.by_id
 
     @property
-    def unsolicited(self) -> list[int]:
+    def unsolicited(self) -> Counts:
         """Replies to nothing, by the side that sent them: dropped."""
         return self._requests.unsolicited
 
@@ -198,7 +199,7 @@ class Relay:
         ever).
         """
         side = half.side
-        self.swallowed[side] += size
+        self.swallowed = counted(self.swallowed, side, size)
         if size and half.twin.state != CLOSED:
             out.back[side].append(WindowAdjust(half.number, size).encode())
 

@@ -19,7 +19,7 @@ from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
 from bastion.relay.sftp import AuditedSftp
 from bastion.relay.sftp_control import ControlledSftp
-from bastion.relay.sides import Side
+from bastion.relay.sides import Counts, Side, counted
 from bastion.relay.tap import Tap
 from bastion.wire import numbers
 from bastion.wire.messages import (
@@ -80,18 +80,18 @@ class Requests:
     def __init__(self, channels: ChannelTable, policy: Decider, tap: Tap, limits: RelayLimits) -> None:
         self._channels = channels
         self._policy = policy
-        self._refused = [0, 0]
+        self._refused: Counts = (0, 0)
         self._tap = tap
         self._limits = limits
         self._owed = (Ledger(limits.connection_replies), Ledger(limits.connection_replies))
         self.answered: Callable[[Side], None] | None = None
         self.invited: frozenset[str] = _NOBODY
         self.no_more_sessions = False
-        self.unsolicited = [0, 0]
+        self.unsolicited: Counts = (0, 0)
 
     def count_refusal(self, side: Side) -> None:
         """One more open or request of `side` is refused; `ProtocolError` when there were too many."""
-        self._refused[side] += 1
+        self._refused = counted(self._refused, side)
         if self._refused[side] > self._limits.refusals:
             raise ProtocolError("too many refused requests")
 
@@ -162,7 +162,7 @@ class Requests:
         """The forwarded request that `side` answers now; None when the reply goes no further."""
         entry = ledger.settle() if ledger is not None else None
         if entry is None:
-            self.unsolicited[side] += 1
+            self.unsolicited = counted(self.unsolicited, side)
             return None
         if entry.ours:
             if self.answered is not None:

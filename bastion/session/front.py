@@ -93,7 +93,7 @@ class FrontConnection:
         self._began = gateway.reactor.seconds()
         self._visit: OuterVisit | None = None
         self._secure = False
-        self._startup = startup
+        self._startup: Startup | None = startup  # until its slot was given back
         services = gateway.services
         self.transport = ServerTransport(services.front_settings, gateway.reactor)
         authentication = Authentication(
@@ -123,7 +123,7 @@ class FrontConnection:
 
     def _authenticated(self, identity: Identity, destination: Destination) -> None:
         """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer."""
-        self._startup.release()
+        self._release_startup()
         self.transport.end_login_grace()
         if destination.target is None:
             self._visit = visit = OuterVisit(self._gateway, self.transport, self.id, identity)
@@ -132,6 +132,11 @@ class FrontConnection:
             return
         opening = Opening(self._gateway, "direct", self.id, identity, destination)
         self._arrival.begin(opening, self._closed)
+
+    def _release_startup(self) -> None:
+        startup, self._startup = self._startup, None
+        if startup is not None:
+            startup.release()
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -144,7 +149,7 @@ class FrontConnection:
 
     def _closed(self, reason: CloseReason) -> None:
         gateway = self._gateway
-        self._startup.release()
+        self._release_startup()
         self._arrival.stop()
         visit, self._visit = self._visit, None
         if visit is not None:

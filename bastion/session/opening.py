@@ -48,6 +48,7 @@ from bastion.session.watch import WatchLimits
 from bastion.ssh.connected import UpstreamConnected
 from bastion.ssh.dial import UpstreamLogin
 from bastion.ssh.transport import ClientTransport
+from bastion.wire.equal import one_of_equal
 from bastion.wire.printable import printable
 
 # A target's banner as shown to the engineer, in characters.
@@ -204,7 +205,7 @@ class Opening:
         relay = Relay(
             GrantDecider(grant, gateway.clock),
             tap,
-            RelayLimits(channels=limits.channels, sftp_hash=limits.sftp_hash),
+            one_of_equal(RelayLimits(channels=limits.channels, sftp_hash=limits.sftp_hash)),
         )
         session = Session(
             self.session_id,
@@ -257,7 +258,6 @@ class Opening:
             gateway.audit,
             gateway.meters,
             self.session_id,
-            self._ref,
             sftp_content=grant.sftp_content,
             detail=self._services.limits.audit_detail,
         )

@@ -19,7 +19,7 @@ from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
-from bastion.ssh.connection import Receiver
+from bastion.ssh.connection import OtherLeg, Receiver
 from bastion.ssh.pace import KEYSTROKE, pace
 from bastion.ssh.settings import CloseReason
 from bastion.wire.numbers import MSG_CHANNEL_DATA, Disconnect
@@ -34,10 +34,8 @@ class Leg(Protocol):
     """One authenticated SSH connection, engineer's or target's (`ssh.base.TransportBase`)."""
 
     receiver: Receiver | None
-    on_blocked: Callable[[], None] | None
-    on_drained: Callable[[], None] | None
+    other: OtherLeg | None
     on_closed: Callable[[CloseReason], None] | None
-    may_rekey: Callable[[], bool] | None
 
     @property
     def key_exchanging(self) -> bool: ...
@@ -125,11 +123,7 @@ class Session:
         self._on_client_closed = on_client_closed
         client, target = self._client, self._target
         assert client is not None and target is not None
-        client.on_blocked, client.on_drained = target.pause_reading, target.resume_reading
-        target.on_blocked, target.on_drained = client.pause_reading, client.resume_reading
-        # performance.md rule 9: never start a rekey while the other leg is in one.
-        client.may_rekey = lambda: not target.key_exchanging
-        target.may_rekey = lambda: not client.key_exchanging
+        client.other, target.other = target, client
         client.on_closed = self._client_closed
         target.on_closed = self._target_closed
         client.receiver = _LegReceiver(self, Side.CLIENT)
@@ -246,8 +240,8 @@ class Session:
             self._settling.cancel()
             self._settling = None
         # The engineer's leg still tells the front connection of its close; the target's tells nobody.
-        client.receiver = client.on_blocked = client.on_drained = client.may_rekey = None
-        target.receiver = target.on_blocked = target.on_drained = target.may_rekey = target.on_closed = None
+        client.receiver = client.other = None
+        target.receiver = target.other = target.on_closed = None
         if end.reason not in (EndReason.CLIENT_CLOSED, EndReason.CLIENT_ERROR):
             self._say_goodbye(client, end)
         self._close_channels()

@@ -23,6 +23,7 @@ from bastion.observe.meters import (
     REQUESTS,
     Meters,
 )
+from bastion.recording.format import REF_LENGTH
 from bastion.recording.recorder import Recorder
 from bastion.recording.writer import Writer
 from bastion.relay.channels import Channel
@@ -76,7 +77,6 @@ class SessionTap:
         "_gap_seen",
         "_meters",
         "_recorder",
-        "_ref",
         "_session_id",
         "_sftp_content",
         "_transfers",
@@ -90,7 +90,6 @@ class SessionTap:
         audit: AuditLog,
         meters: Meters,
         session_id: str,
-        ref: str,
         *,
         sftp_content: bool = False,
         detail: bool = False,
@@ -101,7 +100,6 @@ class SessionTap:
         self._audit = audit
         self._meters = meters
         self._session_id = session_id
-        self._ref = ref
         self._channels: dict[int, _Kind] = {}  # those that were let through, by id
         self._blocks = meters.cell(RECORDER_BLOCKS)
         self._bytes = meters.cell(RECORDER_BYTES)
@@ -240,13 +238,15 @@ class SessionTap:
     def _emit(self, event: str, **fields: Any) -> None:
         """One audit line about what is to be forwarded. Raises RecorderFailed when it must be there and is not."""
         try:
-            self._audit.emit(event, session=self._session_id, ref=self._ref, **fields)
+            session_id = self._session_id
+            self._audit.emit(event, session=session_id, ref=session_id[:REF_LENGTH], **fields)
         except AuditFailed:
             raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
 
     def _note(self, event: str, **fields: Any) -> None:
         """One audit line about an ending, which nothing can refuse."""
-        self._audit.note(event, session=self._session_id, ref=self._ref, **fields)
+        session_id = self._session_id
+        self._audit.note(event, session=session_id, ref=session_id[:REF_LENGTH], **fields)
 
     # -- blocks ------------------------------------------------------------------------------------------
 

@@ -55,11 +55,23 @@ class Service(Protocol):
     def packetReceived(self, number: int, payload: bytes) -> None: ...
 
 
+class OtherLeg(Protocol):
+    """The connection at the other end of a relay: it is read as long as ours takes what comes of it, and while it
+    exchanges keys we begin no exchange."""
+
+    @property
+    def key_exchanging(self) -> bool: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
 class Connection(SSHTransportBase):
     """One connection. `settings` and `clock` are shared, everything else is its own.
 
     Set by the owner: `service` (5, 6, 50-79), `receiver` (connection messages, after `authenticated`),
-    `on_secure`, `on_closed`, `on_blocked`, `on_drained`, `may_rekey`. All are dropped when it closes.
+    `on_secure`, `on_closed`, and `other` or `on_blocked` and `on_drained`. All are dropped when it closes.
     Plain ints for meters: `kex_count`, `bytes_received`, `bytes_sent`.
     """
 
@@ -92,11 +104,11 @@ class Connection(SSHTransportBase):
         "closed",
         "connected",
         "kex_count",
-        "may_rekey",
         "on_blocked",
         "on_closed",
         "on_drained",
         "on_secure",
+        "other",
         "peer_version",
         "receiver",
         "service",
@@ -120,7 +132,7 @@ class Connection(SSHTransportBase):
         self.on_closed: Callable[[CloseReason], None] | None = None
         self.on_blocked: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
-        self.may_rekey: Callable[[], bool] | None = None
+        self.other: OtherLeg | None = None
         self.session_id = b""
         self.peer_version = b""
         self._peer_extensions: tuple[tuple[str, bytes], ...] = ()
@@ -261,12 +273,16 @@ class Connection(SSHTransportBase):
 
     def output_blocked(self) -> None:
         """Output: the source should stop."""
-        if self.on_blocked is not None:
+        if self.other is not None:
+            self.other.pause_reading()
+        elif self.on_blocked is not None:
             self.on_blocked()
 
     def output_drained(self) -> None:
         """Output: the source may go on."""
-        if self.on_drained is not None:
+        if self.other is not None:
+            self.other.resume_reading()
+        elif self.on_drained is not None:
             self.on_drained()
 
     @property
@@ -347,7 +363,7 @@ class Connection(SSHTransportBase):
         self._output.detach()
         self._exchange = self._held = self._version_reader = None
         self.service = self.receiver = None
-        self.on_secure = self.on_closed = self.on_blocked = self.on_drained = self.may_rekey = None
+        self.on_secure = self.on_closed = self.on_blocked = self.on_drained = self.other = None
         if on_closed is not None:
             on_closed(reason)
 

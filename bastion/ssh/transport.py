@@ -4,7 +4,7 @@ Here the key exchange is driven: who sends KEXINIT when, what goes out around NE
 A key exchange is a chain of plain calls; only a host key that somebody must look up makes it wait.
 
 Invariants: each direction changes its keys exactly at its own NEWKEYS; with strict kex both sequence numbers
-begin again there (OpenSSH PROTOCOL 1.10); we begin no exchange while the other leg is in one (`may_rekey`),
+begin again there (OpenSSH PROTOCOL 1.10); we begin no exchange while the other leg is in one (`other`),
 nor before authentication; an exchange that does not end is ended by a timer.
 """
 
@@ -81,7 +81,7 @@ class KeyedTransport(TransportBase):
 
     def _rekey_due(self) -> None:
         """A limit was passed: begin an exchange as soon as the other leg is in none."""
-        if self._exchange is None and (self.may_rekey is None or self.may_rekey()):
+        if self._exchange is None and (self.other is None or not self.other.key_exchanging):
             self.rekey()
 
     def _current_exchange(self) -> Exchange:
@@ -274,10 +274,12 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         return _with_ciphers(ours, common) if common else ours
 
     def _peer_offered(self, theirs: KexInit) -> None:
-        self._common_gcm = tuple(
-            name
-            for name in self.settings.algorithms.ciphers
-            if name in GCM_CIPHERS and name in theirs.ciphers_s2c and name in theirs.ciphers_c2s
+        self._common_gcm = one_of_equal(
+            tuple(
+                name
+                for name in self.settings.algorithms.ciphers
+                if name in GCM_CIPHERS and name in theirs.ciphers_s2c and name in theirs.ciphers_c2s
+            )
         )
 
     def _method_done(self, exchange: Exchange) -> None:

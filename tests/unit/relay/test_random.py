@@ -446,7 +446,7 @@ def long_walk(machine: Traffic, chance: Random, steps: int) -> None:
 def test_a_long_walk(seed: int) -> None:
     machine = Traffic()
     long_walk(machine, Random(seed), 4000)
-    assert machine.book.relay.unsolicited == [0, 0]
+    assert machine.book.relay.unsolicited == (0, 0)
 
 
 @pytest.mark.parametrize("how", range(8))

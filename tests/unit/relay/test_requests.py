@@ -302,7 +302,7 @@ def test_a_reply_to_nothing_is_dropped_and_counted(playbook: MakePlaybook) -> No
     book.untold()
     book.target(OK, NO, ALL_OK, m.RequestSuccess(b"body"), ALL_NO).silence().told()
     book.client(OK, ALL_NO).silence()
-    assert book.relay.unsolicited == [2, 5]
+    assert book.relay.unsolicited == (2, 5)
     book.done()
 
 

@@ -137,7 +137,7 @@ def test_extended_data_of_an_unassigned_type_is_dropped_and_the_window_given_bac
         book.target(strange).to_target(adjusts(0, 10))
     book.client(m.ExtendedData(0, 0, b"012")).to_client(adjusts(0, 3))
     book.told()
-    assert book.relay.swallowed == [3, 50]
+    assert book.relay.swallowed == (3, 50)
     book.target(sends(0, b"0123456789")).to_client(sends(0, b"0123456789"))
     book.target_breaks(strange, "overruns").done()
 

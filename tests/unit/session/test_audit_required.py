@@ -39,7 +39,7 @@ class Anything:
 class Leg:
     """One side's transport: keeps what is sent."""
 
-    receiver = on_blocked = on_drained = on_closed = may_rekey = None
+    receiver = other = on_closed = None
     key_exchanging = False
 
     def __init__(self):
@@ -65,7 +65,7 @@ class Bench:
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
         header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
         recorder, writer = self.store.start(header)
-        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION, SESSION[:6])
+        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
         self.client, self.target, self.ends, self.clock = Leg(), Leg(), [], Clock()
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(

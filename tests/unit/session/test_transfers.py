@@ -34,7 +34,7 @@ class Desk:
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
         recorder, writer = self.store.start(Header(SESSION, "alice", "u", "web1", "root", clock.time()))
         self.tap = SessionTap(
-            recorder, writer, self.audit, self.meters, SESSION, "abcdef", sftp_content=content, detail=detail
+            recorder, writer, self.audit, self.meters, SESSION, sftp_content=content, detail=detail
         )
         self.channel = Channel(3, "session", Side.CLIENT)
 

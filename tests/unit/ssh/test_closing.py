@@ -212,7 +212,7 @@ class Owner:
         self.transport.on_closed = self.gone
         self.transport.on_blocked = self.transport.pause_reading
         self.transport.on_drained = self.transport.resume_reading
-        self.transport.may_rekey = lambda: not self.transport.key_exchanging
+        self.transport.other = self.transport
         self.transport.receiver = self
         self.transport.service = self
 
@@ -271,8 +271,7 @@ def two_closed_legs() -> list[weakref.ref[Any]]:
     pair = Joined()
     pair.log_in()
     one, other = pair.server.transport, pair.client.transport
-    one.on_blocked, one.on_drained = other.pause_reading, other.resume_reading
-    other.on_blocked, other.on_drained = one.pause_reading, one.resume_reading
+    one.other, other.other = other, one
     one.on_closed = lambda reason: other.disconnect(11, "the session has ended")
     one.connectionLost(Failure(ConnectionDone()))
     assert other.closed
