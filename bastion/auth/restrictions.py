@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from bastion.errors import AuthReason, ProtocolError, Refused
+from bastion.wire.equal import one_of_equal
 from bastion.wire.key_options import (
     ALL_PERMITS,
     PERMIT_PORT_FORWARDING,
@@ -209,7 +210,7 @@ class Restrictions:
         return Restrictions(
             force_command=commands.pop() if commands else None,
             source_addresses=_union(self.source_addresses, other.source_addresses),
-            extensions=self.extensions & other.extensions,
+            extensions=one_of_equal(self.extensions & other.extensions),
             valid_before=min(ends) if ends else None,
             permit_open=_union(self.permit_open, other.permit_open),
         )

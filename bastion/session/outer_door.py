@@ -93,6 +93,20 @@ class OpenTunnel(Protocol):
 class OuterVisit:
     """One outer connection from its USERAUTH_SUCCESS to its end: `ssh.outer.OuterDoor` and `Visit`."""
 
+    __slots__ = (
+        "_closing",
+        "_inner",
+        "_keepalive",
+        "_opened",
+        "_outer",
+        "_refused",
+        "_transport",
+        "gateway",
+        "id",
+        "identity",
+        "ref",
+    )
+
     def __init__(
         self, gateway: Gateway, transport: ServerTransport, connection: str, identity: Identity
     ) -> None:
@@ -285,6 +299,8 @@ class OuterVisit:
 
 class _Keepalive:
     """Asks a silent client whether it lives. An inner session's traffic is an answer too."""
+
+    __slots__ = ("_count", "_heard", "_interval", "_missed", "_on_silent", "_outer", "_reactor", "_timer")
 
     def __init__(self, outer: OuterConnection, gateway: Gateway, on_silent: Callable[[], None]) -> None:
         self._outer = outer

@@ -12,7 +12,7 @@ what the channels say while one read is looked at leaves in one burst.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from twisted.logger import Logger
@@ -92,14 +92,35 @@ class OuterDoor(Protocol):
         ...
 
 
+_log = Logger(namespace="bastion.ssh.outer")
+
+
 class OuterConnection:
     """One authenticated connection as an endpoint. `start` makes it the receiver of `leg`, `lost` ends it."""
+
+    __slots__ = (
+        "_asked",
+        "_channels",
+        "_clock",
+        "_corked",
+        "_door",
+        "_free",
+        "_fresh",
+        "_leg",
+        "_next",
+        "_no_more_sessions",
+        "_peers",
+        "_resuming",
+        "_turn",
+        "_waiting",
+        "_wide",
+        "heard",
+    )
 
     def __init__(self, leg: OuterLeg, door: OuterDoor, clock: Timers) -> None:
         self._leg: OuterLeg | None = leg
         self._door: OuterDoor | None = door
         self._clock = clock
-        self._log = Logger(namespace="bastion.ssh.outer")
         self._channels: dict[int, OuterChannel] = {}
         self._peers: dict[int, OuterChannel] = {}  # by the client's number
         self._next = 0
@@ -112,17 +133,6 @@ class OuterConnection:
         self._waiting: dict[OuterChannel, None] = {}  # with queued data that could go
         self._resuming: dict[OuterChannel, None] = {}
         self._turn: DelayedCall | None = None
-        self._routes: dict[int, Callable[[bytes], None]] = {
-            numbers.MSG_GLOBAL_REQUEST: self._global_request,
-            numbers.MSG_REQUEST_SUCCESS: self._answered,
-            numbers.MSG_REQUEST_FAILURE: self._answered,
-            numbers.MSG_CHANNEL_OPEN: self._open,
-            numbers.MSG_CHANNEL_WINDOW_ADJUST: self._window_adjust,
-            numbers.MSG_CHANNEL_EXTENDED_DATA: self._extended_data,
-            numbers.MSG_CHANNEL_EOF: self._eof,
-            numbers.MSG_CHANNEL_CLOSE: self._close,
-            numbers.MSG_CHANNEL_REQUEST: self._request,
-        }
         self.heard = 0  # reads with connection messages: what a keepalive timer looks at
 
     def start(self) -> None:
@@ -139,6 +149,8 @@ class OuterConnection:
 
     def burst(self, payloads: list[bytes]) -> None:
         """The connection messages of one read. Raises ProtocolError: then the transport disconnects."""
+        if self._door is None:
+            return
         self.heard += 1
         self._corked = []
         try:
@@ -146,11 +158,11 @@ class OuterConnection:
                 if payload[0] == numbers.MSG_CHANNEL_DATA:
                     self._data(payload)
                 else:
-                    route = self._routes.get(payload[0])
+                    route = _ROUTES.get(payload[0])
                     if route is None:
                         name = numbers.name_of(payload[0])
                         raise ProtocolError(f"{name} answers nothing that was asked")
-                    route(payload)
+                    route(self, payload)
                 if self._leg is None:
                     return
             self._deliver_fresh()
@@ -376,7 +388,7 @@ class OuterConnection:
         self._resuming.pop(channel, None)
 
     def failed(self, doing: str) -> None:
-        self._log.failure("{doing} failed", doing=doing)
+        _log.failure("{doing} failed", doing=doing)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -388,11 +400,25 @@ class OuterConnection:
             self._turn.cancel()
             self._turn = None
         channels = list(self._channels.values())
-        for table in (self._channels, self._peers, self._waiting, self._resuming, self._routes):
+        for table in (self._channels, self._peers, self._waiting, self._resuming):
             table.clear()
         self._asked.clear()
         for channel in channels:
             channel.lose(reason)
+
+
+_ROUTES: Mapping[int, Callable[[OuterConnection, bytes], None]] = {
+    numbers.MSG_GLOBAL_REQUEST: OuterConnection._global_request,
+    numbers.MSG_REQUEST_SUCCESS: OuterConnection._answered,
+    numbers.MSG_REQUEST_FAILURE: OuterConnection._answered,
+    numbers.MSG_CHANNEL_OPEN: OuterConnection._open,
+    numbers.MSG_CHANNEL_WINDOW_ADJUST: OuterConnection._window_adjust,
+    numbers.MSG_CHANNEL_EXTENDED_DATA: OuterConnection._extended_data,
+    numbers.MSG_CHANNEL_EOF: OuterConnection._eof,
+    numbers.MSG_CHANNEL_CLOSE: OuterConnection._close,
+    numbers.MSG_CHANNEL_REQUEST: OuterConnection._request,
+}
+"""Message number -> what takes it; CHANNEL_DATA goes before. What is missing answers nothing that was asked."""
 
 
 def _nothing() -> None:

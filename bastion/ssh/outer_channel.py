@@ -60,6 +60,37 @@ _EXTENDED_HEAD = struct.Struct(">BIII").pack
 class OuterChannel:
     """Opened by the client; see the module. `number` is ours, `peer` the client's."""
 
+    __slots__ = (
+        "_arrived",
+        "_close_in",
+        "_close_out",
+        "_close_wanted",
+        "_eof_in",
+        "_eof_out",
+        "_eof_told",
+        "_eof_wanted",
+        "_kept",
+        "_link",
+        "_owner",
+        "_paused",
+        "_peer_packet",
+        "_peer_window",
+        "_producer",
+        "_producer_paused",
+        "_queue",
+        "_used",
+        "_window",
+        "bytes_in",
+        "bytes_taken",
+        "confirmed",
+        "kind",
+        "number",
+        "on_request",
+        "peer",
+        "queued",
+        "window_size",
+    )
+
     burst_buffer = BurstBuffer()  # not the sockets': what is sealed here is carried, and sealed again, by one
 
     def __init__(
@@ -86,7 +117,8 @@ class OuterChannel:
         # outwards
         self._peer_window = peer_window
         self._peer_packet = min(peer_packet, SEND_PACKET)
-        self._queue: deque[tuple[int, memoryview]] = deque()  # (stream, bytes), stream 1 is stderr
+        # (stream, bytes), stream 1 is stderr; None while nothing waits, because an empty deque is 0.7 KiB
+        self._queue: deque[tuple[int, memoryview]] | None = None
         self._producer: Producer | None = None
         self._producer_paused = False
         self.queued = 0
@@ -309,6 +341,8 @@ class OuterChannel:
         if not view:
             return
         view = memoryview(bytes(view))
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append((stream, view))
         self.queued += len(view)
         if self.queued > QUEUE_LIMIT:
@@ -353,6 +387,7 @@ class OuterChannel:
                 queue[0] = (stream, view[sent:])
         if queue:
             return bool(self._peer_window)
+        self._queue = None
         self._emptied()
         return False
 
@@ -367,7 +402,7 @@ class OuterChannel:
             self._producer.resumeProducing()
 
     def _drop_queue(self) -> None:
-        self._queue.clear()
+        self._queue = None
         self.queued = 0
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
