@@ -59,7 +59,7 @@ def memory(arena: Arena, results: Results, options: argparse.Namespace) -> None:
         if name == "direct":
             continue
         counts = [200]
-        if name == "gateway-default" and not options.quick:
+        if name in ("gateway-default", "gateway-jump") and not options.quick:
             counts.append(2000)
         with arena.running(name) as contender:
             say(f"memory of {name}")
