@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, Final
 
 from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason

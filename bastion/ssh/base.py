@@ -114,7 +114,11 @@ class TransportBase(Connection):
             return
         if not self._trusted and reader.buffered > PACKET_LIMIT_BEFORE_AUTH:
             raise ProtocolError("packet is too long before authentication")
-        if reader.bytes_since_kex >= self._rekey_bytes or reader.packets_since_kex >= self._rekey_packets:
+        settings = self.settings
+        if (
+            reader.bytes_since_kex >= settings.rekey_bytes
+            or reader.packets_since_kex >= settings.rekey_packets
+        ):
             self._rekey_due()
 
     def _dispatch(self, payloads: list[bytes]) -> bool:

@@ -142,8 +142,6 @@ class Connection(SSHTransportBase):
         self.close_reason: CloseReason | None = None
         self._clock = clock
         self._output = Output(self, settings, clock)
-        self._rekey_bytes = settings.rekey_bytes
-        self._rekey_packets = settings.rekey_packets
         self._reader = PacketReader()
         self._version_reader: VersionReader | None = VersionReader(client_role=self.role is Role.CLIENT)
         self._exchange: Exchange | None = None
@@ -248,9 +246,12 @@ class Connection(SSHTransportBase):
             return
         output = self._output
         output.send(payloads)
-        writer = output.writer
+        writer, settings = output.writer, self.settings
         # RFC 4253 section 9: a key exchange when one direction has used its keys enough; reads look too.
-        if writer.bytes_since_kex >= self._rekey_bytes or writer.packets_since_kex >= self._rekey_packets:
+        if (
+            writer.bytes_since_kex >= settings.rekey_bytes
+            or writer.packets_since_kex >= settings.rekey_packets
+        ):
             self._rekey_due()
 
     def send_payload(self, payload: bytes) -> None:

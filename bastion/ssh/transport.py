@@ -305,7 +305,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
     exchanges the server must show the same blob.
     """
 
-    __slots__ = ("_check_host_key", "host_key_blob", "mismatches")
+    __slots__ = ("_check_host_key", "_first_offer", "host_key_blob")
 
     role = Role.CLIENT
     isClient = True

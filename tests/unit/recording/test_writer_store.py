@@ -247,9 +247,9 @@ def test_an_ended_file_is_closed_within_a_second_however_rarely_the_disk_is_sync
     for writer in (going_on, ended):
         writer.write([b"data"])
     ended.close()
-    assert not ended.closed.is_set()  # no thread was woken for it
+    assert not ended.closed  # no thread was woken for it
     syncer._pass(whole=False)
-    assert ended.closed.is_set() and not ended.dirty and going_on.dirty
+    assert ended.closed and not ended.dirty and going_on.dirty
     assert syncer.stop()
     assert not going_on.dirty
 
