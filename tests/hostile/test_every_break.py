@@ -2,7 +2,8 @@
 
 Whatever breaks where: the other leg ends in bounded time although its peer does nothing, the session is in the
 recordings with an end, and nothing is left: no live session, no timer, no open file, no gauge that is not 0, no
-line in the operator's log. In memory for every packet; a sample on real sockets is in `test_gateway_breaks.py`.
+line in the operator's log. In memory for every packet; a sample on real sockets is in `test_gateway_breaks.py`, the
+jump door in `test_every_break_jump.py`.
 """
 
 from __future__ import annotations
@@ -77,13 +78,17 @@ class Noisy(Peer):
 
 
 def conversation(
-    client: Noisy, meet: Callable[[], Noisy], rekey: Callable[[Noisy], None], user: bytes = gate.USER
+    client: Noisy,
+    meet: Callable[[], Noisy],
+    rekey: Callable[[Noisy], None],
+    user: bytes = gate.USER,
+    log_in: Callable[[RawSsh, bytes], None] = gate.log_in,
 ) -> None:
     """Login, a pty with a shell, a refused tunnel, key exchanges begun by all four, and the end.
 
     `meet` waits for the gateway at the target's door; `rekey` has the gateway begin a key exchange with a peer.
     """
-    gate.log_in(client, user)
+    log_in(client, user)
     target = meet()
     gate.let_in(target)
     client.read_until(52)
