@@ -16,7 +16,7 @@ from bastion.session.client_facts import ClientFacts
 @click.command("client-config")
 @click.option("--config", "config_path", required=True, help="The configuration file.")
 @click.option("--for", "form", type=click.Choice(list(FORMS)), default="openssh", show_default=True,
-              help="The client; plain is known_hosts lines for clients without host certificates.")  # fmt: skip
+              help="The client; plain and dropbear: known_hosts lines without host certificates.")  # fmt: skip
 @click.option("--user", default="", help="The engineer's name on the gateway, to be written into the lines.")
 def client_config(config_path: str, form: str, user: str) -> None:
     """Print host keys, host aliases and proxy settings for clients; the whole inventory.

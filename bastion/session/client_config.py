@@ -72,8 +72,18 @@ def _places(target: ClientTarget) -> str:
 
 def _plain(facts: ClientFacts) -> str:
     gateway = [f"{place(facts.gateway, facts.port)} {key.line()}" for key in facts.host_keys]
-    head = "# known_hosts lines for clients without host certificates: dbclient, paramiko and others"
+    head = "# known_hosts lines for clients without host certificates: paramiko and others"
     return _text([head, *gateway, *plain_lines(facts)])
+
+
+def _dropbear(facts: ClientFacts) -> str:
+    """dbclient compares the whole first word with the host as it was typed: one name a line, and no port.
+
+    Without ports the gateway is trusted as these hosts at any port, so these lines are for dbclient only.
+    """
+    names = [facts.gateway, *(name for target in facts.targets if target.recorded for name in target.names)]
+    lines = [f"{name} {key.line()}" for name in dict.fromkeys(names) for key in facts.host_keys]
+    return _text(["# ~/.ssh/known_hosts of dropbear's dbclient, which knows neither ports nor lists", *lines])
 
 
 # -- OpenSSH and what reads its configuration -------------------------------------------------------------------
@@ -165,5 +175,6 @@ FORMS: dict[str, Callable[[ClientFacts], str]] = {
     "ansible": _ansible,
     "vscode": _vscode,
     "plain": _plain,
+    "dropbear": _dropbear,
 }
 """What `--for` takes, and `setup` in the lobby."""

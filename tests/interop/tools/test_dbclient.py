@@ -1,8 +1,9 @@
-"""dropbear's dbclient: commands, a terminal, a forward; through its own multi-hop syntax."""
+"""dropbear's dbclient: host keys, commands, a terminal, a forward; through its own multi-hop syntax and others."""
 
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,16 +26,99 @@ pytestmark = [pytest.mark.interop, pytest.mark.skipif(bool(NEEDED), reason=NEEDE
 
 def dbclient(door: Door, *options: str) -> list[str]:
     """The client up to its command. -y -y: it knows no known_hosts but the one of its user's home folder."""
+    place = f"{door.user}@{door.address}/{door.port}"
+    if isinstance(door, JumpDoor):
+        place = f"{gateway_of(door)},{place}"
+    return [*program(door), "-y", "-y", *options, place]
+
+
+def program(door: Door) -> list[str]:
+    """The client with alice's key. It starts itself again for each hop, by the name that it was started by, and
+    looks that up nowhere."""
     key = door.world.folder / "alice.dropbear"
     if not key.exists():
         made = ["dropbearconvert", "openssh", "dropbear", str(door.key), str(key)]
         subprocess.run(made, check=True, capture_output=True, timeout=60)
-    place = f"{door.user}@{door.address}/{door.port}"
-    if isinstance(door, JumpDoor):
-        place = f"alice@{LOOPBACK}/{door.world.port},{place}"
-    # It starts itself again for each hop, by the name that it was started by, and looks that up nowhere.
-    program = shutil.which("dbclient") or "dbclient"
-    return [program, "-y", "-y", "-i", str(key), *options, place]
+    return [shutil.which("dbclient") or "dbclient", "-i", str(key)]
+
+
+def gateway_of(door: Door) -> str:
+    return f"alice@{LOOPBACK}/{door.world.port}"
+
+
+# -- host keys -------------------------------------------------------------------------------------------------
+
+WAYS = {
+    "direct": lambda door: [f"{door.user}@{door.address}/{door.port}"],
+    "hops": lambda door: [f"{gateway_of(door)},{door.user}@{door.address}/{door.port}"],
+    "-J dbclient -B": lambda door: [
+        "-J",
+        f"{shlex.join(program(door))} -B {door.address}:{door.port} {gateway_of(door)}",
+        f"{door.user}@{door.address}/{door.port}",
+    ],
+    "-J ssh -W": lambda door: [
+        "-J",
+        shlex.join(door.proxy_command),
+        f"{door.user}@{door.address}/{door.port}",
+    ],
+}
+
+
+@pytest.fixture(params=WAYS)
+def strictly(request: pytest.FixtureRequest, doors: dict[str, Door], tmp_path: Path) -> Strict:
+    """dbclient with a home of its own, which trusts nothing that its known_hosts does not say."""
+    door = doors["direct" if request.param == "direct" else "jump"]
+    return Strict(door, [*program(door), *WAYS[request.param](door)], tmp_path)
+
+
+class Strict:
+    """Without -y it asks about a key that it does not know, and is told no. (At EOF it asks for ever.)"""
+
+    def __init__(self, door: Door, command: list[str], home: Path) -> None:
+        self.door = door
+        self._command = command
+        self._home = home
+        self._known = home / ".ssh" / "known_hosts"
+        self._known.parent.mkdir()
+
+    def printed(self) -> str:
+        """What `bastion client-config` prints for it, for a gateway that engineers reach at 127.0.0.1."""
+        world, config = self.door.world, self.door.world.folder / "public.toml"
+        public = f'[listen]\npublic = "{LOOPBACK}:{world.port}"'
+        config.write_text(world.config.read_text().replace("[listen]", public))
+        done = world.bastion("client-config", "--config", str(config), "--for", "dropbear")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    def run(self, known: str) -> subprocess.CompletedProcess[bytes]:
+        self._known.write_text(known)
+        done = self.door.run([*self._command, "echo in"], b"n\n", environment={"HOME": str(self._home)})
+        assert self._known.read_text() == known
+        return done
+
+
+def test_what_client_config_prints_is_enough_for_strict_checking(strictly: Strict) -> None:
+    done = strictly.run(strictly.printed())
+    assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr
+
+
+def test_another_key_under_that_name_is_refused(strictly: Strict) -> None:
+    """On the last hop: of the jump door that is the key that the gateway shows inside."""
+    name, right = strictly.door.address, strictly.door.host_key
+    other = " ".join((strictly.door.world.keys / "bob.pub").read_text().split()[:2])
+    done = strictly.run(strictly.printed().replace(f"{name} {right}", f"{name} {other}"))
+    assert done.returncode != 0 and done.stdout == b""
+    assert f"host key mismatch for {name}".encode() in done.stderr
+
+
+def test_a_key_that_is_not_known_is_refused(strictly: Strict) -> None:
+    name, right = strictly.door.address, strictly.door.host_key
+    done = strictly.run(strictly.printed().replace(f"{name} {right}\n", ""))
+    assert done.returncode != 0 and done.stdout == b""
+    assert f"Host '{name}' is not in the trusted hosts file".encode() in done.stderr
+
+
+# -- what it does ----------------------------------------------------------------------------------------------
 
 
 def test_commands(door: Door) -> None:
@@ -49,9 +133,9 @@ def test_commands(door: Door) -> None:
 
 def test_a_terminal(door: Door) -> None:
     watch = door.watch()
-    program, *rest = [*dbclient(door, "-t"), "stty size; exit 3"]
+    started, *rest = [*dbclient(door, "-t"), "stty size; exit 3"]
     shown = io.BytesIO()
-    terminal = pexpect.spawn(program, rest, env=door.environment(), timeout=20, dimensions=(21, 67))
+    terminal = pexpect.spawn(started, rest, env=door.environment(), timeout=20, dimensions=(21, 67))
     terminal.logfile_read = shown
     terminal.expect_exact("21 67\r\n")
     terminal.expect(pexpect.EOF)

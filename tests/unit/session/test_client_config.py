@@ -42,6 +42,14 @@ def test_every_form_names_the_targets_and_holds_no_wildcard(form: str, authority
     assert text.endswith("\n")
 
 
+def test_dropbear_gets_one_name_a_line_without_a_port_or_a_comment() -> None:
+    made = facts()
+    key = " ".join(made.host_keys[0].line().split()[:2])
+    head, *lines = text_for(made, "dropbear").splitlines()
+    names = ("bastion.example.com", "web1", "www", "10.0.0.5", "db", "2001:db8::7")
+    assert head.startswith("#") and lines == [f"{name} {key}" for name in names]
+
+
 @pytest.mark.parametrize("form", list(FORMS))
 def test_every_form_stands_an_empty_inventory(form: str) -> None:
     assert text_for(facts(targets=(), identity=""), form)
