@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -95,13 +96,15 @@ def test_not_even_from_the_port_that_marks_stdio(world: JumpWorld, forwarded: in
 
 
 def test_not_through_socks_either(world: JumpWorld) -> None:
-    port = free_port()
+    port, before = free_port(), len(world.audit("jump"))
     with world.jumping(to="bastion", options=["-N", "-D", f"{LOOPBACK}:{port}"]):
         poll(lambda: listens(port))
-        nc = f"ProxyCommand=nc -X 5 -x {LOOPBACK}:{port} web1 {world.sshd.port}"
-        done = local(world, world.sshd.port, "echo stolen", options=["-o", nc])
-    assert done.stdout == b""
-    assert world.audit("jump")[-1]["own_stdio"] == 0
+        proxy = f"ProxyCommand={sys.executable} -m tests.support.socks_client {port} web1 {world.sshd.port}"
+        done = local(world, world.sshd.port, "echo stolen", options=["-o", proxy])
+        assert done.stdout == b"" and b"Permission denied" in done.stderr, done.stderr
+        done = local(world, world.sshd.port, "echo mine", key="alice", options=["-o", proxy])
+        assert done.stdout == b"mine\n", done.stderr
+    assert [line["own_stdio"] for line in world.audit("jump")[before:]] == [0, 0]
 
 
 def test_the_same_key_is_a_proof(world: JumpWorld, forwarded: int) -> None:
