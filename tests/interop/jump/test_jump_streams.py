@@ -6,11 +6,13 @@ import hashlib
 import os
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.jump import JumpWorld
+from tests.support.world import poll
 
 pytestmark = pytest.mark.interop
 
@@ -132,6 +134,30 @@ def test_two_sessions_share_a_master_on_the_outer_hop(world: JumpWorld) -> None:
     finally:
         world.jump(options=["-O", "exit"], to="bastion", config=config)
     assert len(world.audit("outer_started")) == before + 1
+
+
+def test_fifty_sessions_at_once_share_a_master_on_the_outer_hop(world: JumpWorld) -> None:
+    """Each is an inner connection with an upstream connection of its own, in one outer connection."""
+    path, count = world.folder / "m-fifty", 50
+    shared = world.jump_config("Host bastion", f"ControlPath {path}", name="fifty_config")
+    before = len(world.audit("outer_started"))
+    started = len(world.audit("session_started"))
+    assert (
+        world.jump(options=["-MNf", "-o", "ControlPersist=yes"], to="bastion", config=shared).returncode == 0
+    )
+    with ExitStack() as stack:
+        stack.callback(world.jump, options=["-O", "exit"], to="bastion", config=shared)
+        clients = [stack.enter_context(world.jumping("cat", config=shared)) for _ in range(count)]
+        live = 'bastion_sessions_live{door="jump"}'
+        poll(lambda: world.metric(live) == count, 60, "not all of them came up")
+        for number, client in enumerate(clients):
+            client.echo(b"number %d" % number)
+        for client in clients:
+            client.end_input()
+        assert [client.wait() for client in clients] == [0] * count
+    assert len(world.audit("outer_started")) == before + 1
+    assert len(world.audit("session_started")) == started + count
+    assert {line["reason"] for line in world.audit("session_ended")[-count:]} == {"client_closed"}
 
 
 def test_proxy_command(world: JumpWorld) -> None:
