@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from bastion.errors import PolicyReason, ProtocolError
-from bastion.ssh.outer import MAX_CHANNELS, NARROW_WINDOW, WIDE_CHANNELS, WIDE_WINDOW
+from bastion.ssh.outer import MAX_CHANNELS, MIN_PACKET, NARROW_WINDOW, WIDE_CHANNELS, WIDE_WINDOW
 from bastion.ssh.outer_channel import HAND_UP, MAX_PACKET, QUEUE_LIMIT
 from bastion.wire import messages as m
 from bastion.wire.forwards import DirectStreamlocal, TcpipForward, TcpipOpen
@@ -428,6 +428,19 @@ def test_ten_thousand_opens_are_bounded() -> None:
         assert all(isinstance(one, m.ChannelOpenFailure) and one.code == 4 for one in said)
     assert (granted, refused) == (MAX_CHANNELS, 10_000 - MAX_CHANNELS)
     assert outer.door.turned_away[0] == ("channel", "direct-tcpip", PolicyReason.CHANNEL_LIMIT)
+
+
+def test_a_client_that_wants_messages_of_a_few_bytes_is_refused() -> None:
+    """Each costs the same whatever is in it: a read of a target would become 256 Ki messages."""
+    outer = Outer()
+    (refusal,) = outer.hear(opens_tcpip(3, packet=MIN_PACKET - 1))
+    assert isinstance(refusal, m.ChannelOpenFailure)
+    assert (refusal.recipient, refusal.code) == (3, OpenFailure.RESOURCE_SHORTAGE)
+    assert outer.door.turned_away == [("channel", "direct-tcpip", PolicyReason.CHANNEL_LIMIT)]
+    assert len(outer.connection) == 0
+    channel, _ = outer.channel(3, packet=MIN_PACKET)
+    channel.write(bytes(HAND_UP))
+    assert len(outer.leg.said()) == HAND_UP // MIN_PACKET
 
 
 def test_windows_are_narrow_once_many_channels_are_open() -> None:
