@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -87,9 +88,9 @@ def log_in(inner: Inner) -> None:
     inner.send(gate.prove(inner, b"root"))
 
 
-def session(gateway: MemoryGateway, outer: Outer, channel: bool = True) -> tuple[Inner, Peer]:
+def session(gateway: MemoryGateway, outer: Outer, channel: bool = True, **place: Any) -> tuple[Inner, Peer]:
     """A session through the jump door, and a channel of it."""
-    inner = jump(gateway, outer)
+    inner = jump(gateway, outer, **place)
     log_in(inner)
     target = gateway.target()
     gate.let_in(target)

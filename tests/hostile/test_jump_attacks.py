@@ -1,0 +1,241 @@
+"""The jump door, attacked by somebody with a valid login and by targets: every packet by hand, the gateway in memory.
+
+What one channel does may cost that channel or the whole outer connection, never another engineer, and never a
+recording its end. The same over real sockets, with figures: `test_gateway_jump.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from bastion.errors import EndReason, PolicyReason
+from bastion.observe.meters import CHANNELS, SESSIONS_ENDED
+from bastion.ssh.outer_channel import QUEUE_LIMIT
+from bastion.wire.data import uint32
+from tests.hostile import memory_gateway as gate
+from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused
+from tests.hostile.memory_gateway import MemoryGateway, Peer
+from tests.hostile.test_every_break import GOODBYE
+from tests.hostile.test_state_matrix import TARGET_CHANNEL
+from tests.hostile.test_state_matrix_jump import session
+from tests.support.reactor import logged_failures
+
+SESSIONS = 256
+MIB = 1 << 20
+SMALL = 64 * 1024
+FLOOD = gate.data(0, bytes(32 * 1024))
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
+    made = MemoryGateway(tmp_path, monkeypatch)
+    with logged_failures() as failures:
+        yield made
+        made.wind_down(3)
+        for peer in made.peers:
+            peer.hang_up()
+        assert made.left_over() == {}
+        assert {str(entry.state) for entry in made.gateway.store.sessions()} <= {"ended"}
+    assert failures == []
+    made.close()
+
+
+@pytest.fixture
+def outer(gateway: MemoryGateway) -> Outer:
+    made = gateway.connect(kind=Outer, version=OPENSSH)
+    assert isinstance(made, Outer)
+    return made.log_in()
+
+
+def ended(gateway: MemoryGateway, reason: EndReason) -> int:
+    return gateway.gateway.meters.value(SESSIONS_ENDED, "jump", reason)
+
+
+def recordings(gateway: MemoryGateway) -> int:
+    return len(list(gateway.gateway.store.sessions()))
+
+
+def flood(target: Peer) -> None:
+    """Output until the gateway reads no more of it."""
+    sent = 0
+    while target.end.reading:
+        target.send(FLOOD)
+        sent += len(FLOOD)
+        assert sent < MIB, "the gateway reads on"
+
+
+def works(inner: Inner, target: Peer) -> bool:
+    """Bytes pass both ways."""
+    inner.send(gate.data(TARGET_CHANNEL, b"ping"))
+    target.send(gate.data(0, b"pong"))
+    return target.read_until(94).endswith(b"ping") and inner.read_until(94).endswith(b"pong")
+
+
+# -- many ------------------------------------------------------------------------------------------------------
+
+
+def test_256_sessions_at_once_and_the_257th(gateway: MemoryGateway, outer: Outer) -> None:
+    held = [session(gateway, outer) for _ in range(SESSIONS)]
+    for _ in range(3):
+        with pytest.raises(Refused, match="no more than 256 sessions per connection"):
+            outer.dial()
+    assert gateway.gateway.meters.value(CHANNELS, "direct-tcpip", PolicyReason.CHANNEL_LIMIT) == 3
+    inner, target = held.pop()
+    inner.wire.close()
+    gateway.wind_down(3)
+    assert target.gone
+    held.append(session(gateway, outer))
+    assert all(works(inner, target) for inner, target in held)
+    outer.send(GOODBYE)
+    gateway.wind_down(3)
+    assert all(peer.gone for pair in held for peer in pair)
+    assert recordings(gateway) == ended(gateway, EndReason.CLIENT_CLOSED) == SESSIONS + 1
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_a_disconnect_outside_while_20_sessions_run(gateway: MemoryGateway, outer: Outer, busy: bool) -> None:
+    """Also with output under way, half a packet of input in each, and a key exchange in every second one."""
+    held = [session(gateway, outer) for _ in range(20)]
+    if busy:
+        for number, (inner, target) in enumerate(held):
+            target.send(FLOOD)
+            if number % 2:
+                inner.transport.rekey()
+            inner.send_raw(inner.writer.seal([gate.data(TARGET_CHANNEL, bytes(500))])[:100])
+    outer.send(GOODBYE)
+    gateway.wind_down(3)
+    assert all(peer.gone for pair in held for peer in pair)
+    assert recordings(gateway) == ended(gateway, EndReason.CLIENT_CLOSED) == 20
+
+
+# -- windows ---------------------------------------------------------------------------------------------------
+
+
+def test_a_window_that_stays_shut_while_the_target_floods(gateway: MemoryGateway, outer: Outer) -> None:
+    """The target is not read any more, another session goes on, and the stalled one ends by its timer."""
+    stalled, flooding = session(gateway, outer, window=SMALL)
+    other = session(gateway, outer)
+    stalled.wire.adjusting = False
+    flood(flooding)
+    ours = stalled.transport.transport
+    assert 0 < ours.queued < MIB < QUEUE_LIMIT
+    assert works(*other)
+    gateway.clock.advance(stalled.transport.settings.write_stall - 1)
+    assert not stalled.gone and works(*other)
+    gateway.wind_down(10)
+    assert stalled.gone and flooding.gone and not outer.gone
+    assert works(*other)
+    assert ended(gateway, EndReason.CLIENT_ERROR) + ended(gateway, EndReason.CLIENT_CLOSED) == 1
+
+
+def test_a_window_that_is_given_byte_by_byte(gateway: MemoryGateway, outer: Outer) -> None:
+    """That is progress, however slow: the session lives, the target stays unread, and nothing piles up."""
+    stalled, flooding = session(gateway, outer, window=SMALL)
+    stalled.wire.adjusting = False
+    flood(flooding)
+    kept = stalled.transport.transport.queued
+    for _ in range(2):
+        gateway.clock.advance(stalled.transport.settings.write_stall * 0.6)
+        stalled.wire.adjust(1)
+    assert not stalled.gone and not flooding.end.reading
+    assert stalled.transport.transport.queued < kept + 1024  # some questions whether it lives
+
+
+@pytest.mark.parametrize("adjusts", [[0xFFFFFFFF], [0x7FFFFFFF] * 3, [1 << 20] * 5000], ids=len)
+def test_adjusts_that_overflow_the_window(gateway: MemoryGateway, outer: Outer, adjusts: list[int]) -> None:
+    """They end the connection and all that is inside, told why."""
+    pairs = [session(gateway, outer) for _ in range(3)]
+    pipe = pairs[0][0].wire
+    outer.send(*[b"\x5d" + uint32(pipe.theirs) + uint32(size) for size in adjusts])
+    assert outer.read_disconnect() == (2, "CHANNEL_WINDOW_ADJUST overflows the window")
+    gateway.wind_down(3)
+    assert all(peer.gone for pair in pairs for peer in pair)
+    assert recordings(gateway) == 3
+
+
+def test_data_beyond_the_window_of_a_session_that_is_not_read(gateway: MemoryGateway, outer: Outer) -> None:
+    """The target takes nothing: the engineer's window runs out, and one byte more ends the connection."""
+    inner, target = session(gateway, outer)
+    other = session(gateway, outer)
+    target.end.jam()
+    inner.transport.transport.pauseProducing()  # as the relay does once the target's socket is full
+    while inner.wire.room:
+        inner.send(gate.data(TARGET_CHANNEL, bytes(min(16 * 1024, max(1, inner.wire.room - 200)))))
+        if inner.wire.room < 400:
+            break
+    assert works(*other)
+    outer.carry(gate.data(inner.wire.theirs, bytes(inner.wire.room + 1)))
+    assert "overruns the window" in outer.read_disconnect()[1]
+    gateway.wind_down(3)
+    assert all(peer.gone for peer in (inner, target, *other))
+
+
+# -- key exchanges in key exchanges ------------------------------------------------------------------------------
+
+
+STARTS: dict[str, Callable[[Outer, Inner], object]] = {
+    "ours outside": lambda outer, inner: outer.transport.rekey(),
+    "ours inside": lambda outer, inner: inner.transport.rekey(),
+    "theirs inside": lambda outer, inner: inner.send_kexinit(),
+    "theirs outside": lambda outer, inner: outer.send_kexinit(),
+}
+
+
+ORDERS = [
+    order for order in permutations(STARTS) if order.index("theirs inside") < order.index("theirs outside")
+]
+"""After its KEXINIT outside, a client may send nothing that lies inside (RFC 4253 section 7.1)."""
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_both_exchange_keys_at_once(gateway: MemoryGateway, outer: Outer, order: tuple[str, ...]) -> None:
+    """Begun by anybody in any order that a client may keep, with output of the target in between."""
+    if order.index("theirs outside") < order.index("theirs inside"):
+        pytest.skip(
+            "after its KEXINIT outside, a client may send nothing that lies inside (RFC 4253 section 7.1)"
+        )
+    inner, target = session(gateway, outer)
+    for number, start in enumerate(order):
+        target.send(gate.data(0, b"%d" % number))
+        STARTS[start](outer, inner)
+    target.send(gate.data(0, b"4"))
+    outer.read_kexinit()
+    outer.finish_exchange()
+    inner.read_kexinit()
+    inner.finish_exchange()
+    while inner.read_until(94)[9:] != b"4":
+        pass
+    assert works(inner, target)
+
+
+# -- endings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("close", [False, True], ids=["EOF", "CLOSE"])
+def test_the_channel_ends_in_the_middle_of_an_inner_packet(
+    gateway: MemoryGateway, outer: Outer, close: bool
+) -> None:
+    """At every byte of it: the session ends, what came before has crossed, half a packet has not."""
+    whole = 0
+    at = 1
+    while at < (whole or 2):
+        inner, target = session(gateway, outer)
+        inner.send(gate.data(TARGET_CHANNEL, b"whole"))
+        sealed = inner.writer.seal([gate.data(TARGET_CHANNEL, b"half")])
+        whole = len(sealed)
+        inner.send_raw(sealed[:at])
+        inner.wire.close() if close else inner.wire.eof()
+        gateway.wind_down(3)
+        assert target.gone and inner.gone
+        said = [payload for payload in target.read_all() if payload[0] == 94]
+        assert [payload[9:] for payload in said] == [b"whole"]
+        inner.wire.close()
+        target.hang_up()
+        gateway.peers.remove(target)
+        del outer.pipes[inner.wire.number]
+        at += 1
+    assert recordings(gateway) == whole - 1 and not outer.gone
