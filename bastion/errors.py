@@ -111,6 +111,7 @@ class PolicyReason(StrEnum):
     PROOF_REQUIRED = "proof_required"
     GRANT_ENDED = "grant_ended"
     CHANNEL_LIMIT = "channel_limit"
+    CHANNEL_RATE = "channel_rate"
 
 
 class UpstreamReason(StrEnum):

@@ -109,6 +109,7 @@ class InnerConnection:
         self._own_stdio = own_stdio
         self._on_ended: Callable[[InnerConnection], None] | None = on_ended
         self.id = session_id
+        self.proved = False  # somebody has shown to be the engineer of the outer connection
         self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
         proof = Authentication(
             services.auth,
@@ -159,6 +160,7 @@ class InnerConnection:
 
     def _authenticated(self, identity: Identity, login: str) -> None:
         """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
+        self.proved = True
         self.transport.end_login_grace()
         destination = Destination(identity.name, login, self._target.name)
         opening = Opening(self._gateway, "jump", self.id, identity, destination)

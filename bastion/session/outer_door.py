@@ -12,7 +12,7 @@ this engineer may not reach is refused in the words that refuse what does not ex
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
@@ -41,6 +41,35 @@ from bastion.wire.printable import printable
 LAST_WORDS = 1.0
 """Seconds between the end of the inner sessions and that of the outer connection. OpenSSH forgets what it has not
 written yet when it reads a DISCONNECT, and with it the reason that stands inside."""
+
+UNPROVED_BURST: Final = 100
+"""Inner connections of one outer connection that may end at once without a login, as unfinished logins of one
+source at the front door (`limits.startups_per_source`). Any process of the engineer's machine can open them behind
+`-L`, and the front door does not see them."""
+
+UNPROVED_RATE: Final = 1.0
+"""... and per second after that. 1,000 cost 0.2 s of CPU when they are only opened, 1.5 s with a key exchange and a
+login that is refused; without a bound one connection writes 5,000 audit lines a second, 1.4 MB, and keeps a core
+busy. What is left may be a port that is looked at once a second."""
+
+
+class _Unproved:
+    """A leaky bucket of inner connections that ended before anybody had proved who is there."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level = self._at = 0.0
+
+    def full(self, now: float) -> bool:
+        """May none be opened at `now`, seconds of a monotonic clock?"""
+        self._level = max(0.0, self._level - max(0.0, now - self._at) * UNPROVED_RATE)
+        self._at = now
+        return self._level > UNPROVED_BURST - 1
+
+    def add(self) -> None:
+        """One has ended."""
+        self._level += 1
 
 
 class Visit(Protocol):
@@ -117,6 +146,7 @@ class OuterVisit:
         self._transport = transport
         self._outer = OuterConnection(transport, self, gateway.reactor)
         self._inner: set[InnerConnection] = set()
+        self._unproved = _Unproved()
         self._opened = 0
         self._refused = 0
         self._keepalive = _Keepalive(self._outer, gateway, self._silent)
@@ -223,7 +253,9 @@ class OuterVisit:
         self.note(
             "refused", what="channel", kind=channel.kind, reason=reason, text=refusal.text, **_plain(detail)
         )
-        shortage = reason is PolicyReason.CHANNEL_LIMIT or isinstance(reason, LimitReason)
+        shortage = reason in (PolicyReason.CHANNEL_LIMIT, PolicyReason.CHANNEL_RATE) or isinstance(
+            reason, LimitReason
+        )
         code = OpenFailure.RESOURCE_SHORTAGE if shortage else OpenFailure.ADMINISTRATIVELY_PROHIBITED
         channel.refuse(code, f"{refusal.text} (ref {self.ref})")
 
@@ -250,11 +282,18 @@ class OuterVisit:
         limit = self.services.limits.sessions_per_connection
         if len(self._inner) >= limit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
+        if self._unproved.full(self.gateway.reactor.seconds()):
+            raise Refused(PolicyReason.CHANNEL_RATE, "too many unfinished logins, try again in a moment")
         own = is_own_stdio(self._transport.peer_version, place, channel.peer, first)
         session = new_session_id()
         # Before anything is granted: without its line, where that is required, there is no session.
         self.emit("jump", session=session, target=target.name, own_stdio=int(own), **_plain(place.detail()))
-        self._inner.add(InnerConnection(self, channel, target, session, own, self._inner.discard))
+        self._inner.add(InnerConnection(self, channel, target, session, own, self._inner_ended))
+
+    def _inner_ended(self, inner: InnerConnection) -> None:
+        self._inner.discard(inner)
+        if not inner.proved:
+            self._unproved.add()
 
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""

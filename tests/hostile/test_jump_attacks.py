@@ -14,14 +14,15 @@ import pytest
 
 from bastion.errors import EndReason, PolicyReason
 from bastion.observe.meters import CHANNELS, SESSIONS_ENDED
+from bastion.session.outer_door import UNPROVED_BURST, UNPROVED_RATE
 from bastion.ssh.outer_channel import QUEUE_LIMIT
 from bastion.wire.data import uint32
 from tests.hostile import memory_gateway as gate
-from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused
+from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump
 from tests.hostile.memory_gateway import MemoryGateway, Peer
 from tests.hostile.test_every_break import GOODBYE
 from tests.hostile.test_state_matrix import TARGET_CHANNEL
-from tests.hostile.test_state_matrix_jump import session
+from tests.hostile.test_state_matrix_jump import log_in, session
 from tests.support.reactor import logged_failures
 
 SESSIONS = 256
@@ -110,6 +111,69 @@ def test_a_disconnect_outside_while_20_sessions_run(gateway: MemoryGateway, oute
     gateway.wind_down(3)
     assert all(peer.gone for pair in held for peer in pair)
     assert recordings(gateway) == ended(gateway, EndReason.CLIENT_CLOSED) == 20
+
+
+Unfinished = Callable[[Inner], object]
+UNFINISHED: dict[str, Unfinished] = {
+    "opened": lambda inner: None,
+    "greeted": lambda inner: inner.send_version(),
+    "keyed": lambda inner: inner.handshake(),
+    "refused": lambda inner: refused_login(inner),
+}
+
+
+def refused_login(inner: Inner) -> None:
+    """Without proof, on a channel that is not the engineer's own input."""
+    inner.handshake()
+    inner.request_service()
+    inner.read_until(6)
+    inner.request_login(b"root")
+    inner.read_until(51)
+
+
+def drop(gateway: MemoryGateway, outer: Outer, number: int, reach: Unfinished) -> None:
+    inner = jump(gateway, outer, number=number)
+    reach(inner)
+    inner.wire.close()
+    del outer.pipes[number]
+
+
+@pytest.mark.parametrize("reach", UNFINISHED.values(), ids=UNFINISHED)
+def test_connections_that_prove_nothing_are_bounded(
+    gateway: MemoryGateway, outer: Outer, reach: Unfinished
+) -> None:
+    """Whoever is behind a listening socket may open and drop them: a burst, then one a second."""
+    kept = session(gateway, outer)
+    for number in range(1, UNPROVED_BURST + 1):
+        drop(gateway, outer, number, reach)
+    for _ in range(5):
+        with pytest.raises(Refused, match="too many unfinished logins"):
+            outer.dial(1)
+    refused = gateway.gateway.meters.value(CHANNELS, "direct-tcpip", PolicyReason.CHANNEL_RATE)
+    assert refused == 5
+    assert works(*kept)
+    gateway.clock.advance(3 / UNPROVED_RATE)
+    for _ in range(3):
+        drop(gateway, outer, 1, reach)
+    with pytest.raises(Refused, match="too many unfinished logins"):
+        outer.dial(1)
+    assert works(*kept)
+
+
+def test_connections_that_prove_who_they_are_are_not_counted(gateway: MemoryGateway, outer: Outer) -> None:
+    """A target that is down, and short sessions: however many there are."""
+    for number in range(2 * UNPROVED_BURST):
+        inner = jump(gateway, outer, number=number)
+        log_in(inner)
+        if number % 10:
+            gateway.links.pop()
+        else:
+            target = gateway.target()
+            gate.let_in(target)
+            inner.read_until(52)
+        inner.wire.close()
+        del outer.pipes[number]
+    assert gateway.gateway.meters.value(CHANNELS, "direct-tcpip", PolicyReason.CHANNEL_RATE) == 0
 
 
 # -- windows ---------------------------------------------------------------------------------------------------
