@@ -54,6 +54,11 @@ NARROW_WINDOW: Final = 256 * 1024
 INPUT_LIMIT: Final = WIDE_CHANNELS * WIDE_WINDOW + (MAX_CHANNELS - WIDE_CHANNELS) * NARROW_WINDOW
 """Bytes kept for owners that do not read, when a client fills every window: 124 MiB, of 384 stalled channels."""
 
+QUEUED_LIMIT: Final = 128 * 1024 * 1024
+"""Bytes that wait for the client's windows in all channels together, before one that writes more is aborted. A client
+that stops under the output of 256 sessions leaves about a read (256 KiB) in each, 64 MiB; what is beyond are answers
+that it asked for and does not read: 4 MiB a session, 1 GiB of one connection without this."""
+
 MIN_PACKET: Final = 512
 """Smallest maximum packet size of a client's channel. Each message costs 2.5 us whatever is in it: with messages of one
 byte 1 MB took 2.5 s of the reactor, in turns of 0.6 s (256 KiB) in which nobody else was served. At 512 a turn is
@@ -138,6 +143,7 @@ class OuterConnection:
         self._waiting: dict[OuterChannel, None] = {}  # with queued data that could go
         self._resuming: dict[OuterChannel, None] = {}
         self._turn: DelayedCall | None = None
+        self.queued = 0  # bytes that wait in all channels
         self.heard = 0  # reads with connection messages: what a keepalive timer looks at
 
     def start(self) -> None:
@@ -356,6 +362,10 @@ class OuterConnection:
         corked, self._corked = self._corked, None
         if corked and self._leg is not None:
             self._leg.send_payloads(corked)
+
+    @property
+    def overfull(self) -> bool:
+        return self.queued > QUEUED_LIMIT
 
     def wait(self, channel: OuterChannel) -> None:
         self._waiting[channel] = None

@@ -344,8 +344,8 @@ class OuterChannel:
         if self._queue is None:
             self._queue = deque()
         self._queue.append((stream, view))
-        self.queued += len(view)
-        if self.queued > QUEUE_LIMIT:
+        self._count_queued(len(view))
+        if self.queued > QUEUE_LIMIT or link.overfull:
             self.abortConnection()
             return
         if self._peer_window:
@@ -380,7 +380,7 @@ class OuterChannel:
             stream, view = queue[0]
             sent = self._send(self._link, stream, view, limit)
             limit -= sent
-            self.queued -= sent
+            self._count_queued(-sent)
             if sent == len(view):
                 queue.popleft()
             else:
@@ -403,7 +403,12 @@ class OuterChannel:
 
     def _drop_queue(self) -> None:
         self._queue = None
-        self.queued = 0
+        self._count_queued(-self.queued)
+
+    def _count_queued(self, more: int) -> None:
+        self.queued += more
+        if self._link is not None:
+            self._link.queued += more
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """`producer` is paused while something waits here. Push producers only."""

@@ -30,7 +30,14 @@ class Producer(Protocol):
 
 
 class Link(Protocol):
-    """The connection below (`ssh.outer.OuterConnection`)."""
+    """The connection below (`ssh.outer.OuterConnection`). `queued`: bytes that wait in all its channels."""
+
+    queued: int
+
+    @property
+    def overfull(self) -> bool:
+        """More waits in all channels together than may."""
+        ...
 
     @property
     def blocked(self) -> bool:

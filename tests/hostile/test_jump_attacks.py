@@ -16,7 +16,7 @@ from bastion.errors import EndReason, PolicyReason
 from bastion.observe.meters import CHANNELS, SESSIONS_ENDED
 from bastion.session.outer_door import UNPROVED_BURST, UNPROVED_RATE
 from bastion.ssh.outer_channel import QUEUE_LIMIT
-from bastion.wire.data import uint32
+from bastion.wire.data import string, uint32
 from tests.hostile import memory_gateway as gate
 from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump
 from tests.hostile.memory_gateway import MemoryGateway, Peer
@@ -207,6 +207,27 @@ def test_a_window_that_is_given_byte_by_byte(gateway: MemoryGateway, outer: Oute
         stalled.wire.adjust(1)
     assert not stalled.gone and not flooding.end.reading
     assert stalled.transport.transport.queued < kept + 1024  # some questions whether it lives
+
+
+def test_answers_that_nobody_reads(
+    gateway: MemoryGateway, outer: Outer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions in many sessions whose windows are shut: each is bounded, and all of them together."""
+    monkeypatch.setattr("bastion.ssh.outer.QUEUED_LIMIT", 8 * MIB)  # an eighth of the sessions is enough
+    reading = session(gateway, outer)
+    asking = [session(gateway, outer, window=SMALL) for _ in range(16)]
+    highest = 0
+    for _ in range(1000):
+        for inner, _target in asking:
+            if not inner.gone:
+                inner.wire.adjusting = False
+                inner.send(b"\xc0" + string(bytes(1000)))
+        highest = max(highest, sum(one.transport.transport.queued for one, _ in asking if not one.gone))
+    assert 7 * MIB < highest <= 8 * MIB
+    assert not outer.gone and works(*reading)
+    gateway.wind_down(3)
+    gone = [inner.gone for inner, _ in asking]
+    assert any(gone) and [target.gone for _, target in asking] == gone
 
 
 @pytest.mark.parametrize("adjusts", [[0xFFFFFFFF], [0x7FFFFFFF] * 3, [1 << 20] * 5000], ids=len)

@@ -41,6 +41,7 @@ class Link:
 
     def __init__(self):
         self.sent, self.blocked, self.gone = [], False, False
+        self.queued, self.overfull = 0, False
 
     def send(self, payloads):
         self.sent += [m.parse_message(payload) for payload in payloads]

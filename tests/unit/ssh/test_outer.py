@@ -9,7 +9,14 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from bastion.errors import PolicyReason, ProtocolError
-from bastion.ssh.outer import MAX_CHANNELS, MIN_PACKET, NARROW_WINDOW, WIDE_CHANNELS, WIDE_WINDOW
+from bastion.ssh.outer import (
+    MAX_CHANNELS,
+    MIN_PACKET,
+    NARROW_WINDOW,
+    QUEUED_LIMIT,
+    WIDE_CHANNELS,
+    WIDE_WINDOW,
+)
 from bastion.ssh.outer_channel import HAND_UP, MAX_PACKET, QUEUE_LIMIT
 from bastion.wire import messages as m
 from bastion.wire.forwards import DirectStreamlocal, TcpipForward, TcpipOpen
@@ -281,6 +288,25 @@ def test_a_queue_past_its_limit_aborts_the_channel_only() -> None:
     assert outer.leg.said() == [m.Eof(0), m.Close(0)]
     outer.hear(m.Data(other.number, b"x"))
     assert alive.data == b"x"
+
+
+def test_all_queues_together_past_their_limit_abort_the_channel_that_writes_more() -> None:
+    outer = Outer()
+    each = QUEUE_LIMIT // 2
+    full = [outer.channel(number, window=0) for number in range(QUEUED_LIMIT // each)]
+    for channel, _ in full:
+        channel.write(bytes(each))
+    assert outer.leg.said() == [] and outer.connection.queued == QUEUED_LIMIT
+    one, owner = outer.channel(99, window=0)
+    one.write(b"x")
+    assert [type(said) for said in outer.leg.said()] == [m.Eof, m.Close]
+    assert len(owner.ended) == 1 and all(not owner.ended for _, owner in full)
+    assert outer.connection.queued == QUEUED_LIMIT
+    assert len(outer.hear(m.WindowAdjust(full[0][0].number, each))) == each // MAX_PACKET
+    assert outer.connection.queued == QUEUED_LIMIT - each
+    outer.hear(m.Close(full[1][0].number))
+    assert outer.connection.queued == QUEUED_LIMIT - 2 * each
+    assert len(outer.leg.bursts) == 0 and outer.leg.disconnected is None
 
 
 def test_a_registered_producer_is_paused_at_once_when_something_waits() -> None:
