@@ -90,6 +90,7 @@ class InnerConnection:
         "_target",
         "_visit",
         "id",
+        "proved",
         "transport",
     )
 

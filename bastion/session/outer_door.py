@@ -130,6 +130,7 @@ class OuterVisit:
         "_outer",
         "_refused",
         "_transport",
+        "_unproved",
         "gateway",
         "id",
         "identity",

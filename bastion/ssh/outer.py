@@ -125,6 +125,7 @@ class OuterConnection:
         "_waiting",
         "_wide",
         "heard",
+        "queued",
     )
 
     def __init__(self, leg: OuterLeg, door: OuterDoor, clock: Timers) -> None:
