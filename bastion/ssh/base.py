@@ -40,7 +40,12 @@ _RECEIVER = int(Route.RECEIVER)  # looked at once for each message
 
 
 class TransportBase(Connection):
-    """One connection, up to what only the key exchange knows."""
+    """One connection, up to what only the key exchange knows.
+
+    `piece`: bytes of payload that go their whole way before the next of the same read do; 0: all of a read.
+    """
+
+    piece = 0
 
     __slots__ = ()
 
@@ -105,11 +110,12 @@ class TransportBase(Connection):
     def _read_packets(self) -> None:
         reader = self._reader
         while True:
-            payloads = reader.packets()
+            payloads = reader.packets(self.piece, keep=False)
             if not payloads or not self._dispatch(payloads):
                 break
             if not reader.pending:
                 break
+        reader.keep()
         if self.closed:
             return
         if not self._trusted and reader.buffered > PACKET_LIMIT_BEFORE_AUTH:

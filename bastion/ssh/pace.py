@@ -19,6 +19,12 @@ READ_SIZE: Final = 512 * 1024
 """Bytes of one read while nobody types. A turn costs 50 us whatever it moves: 512 KiB a turn costs 0.1 CPU-seconds
 per GiB less than 256 KiB, and Twisted's 64 KiB 0.8 more."""
 
+PIECE: Final = 128 * 1024
+"""Bytes of an upload that go their whole way before the rest of the same read does, so that the target begins while
+we work on the rest and the engineer's client hears in time that its window of 2 MiB (OpenSSH's) moves on. In one piece
+of 512 KiB an upload leaves two processors idle for 27 % of the time and moves 392 MiB/s, in four for 15 % and 434.
+A download gains nothing by it and pays for every piece: 468 MiB/s become 435."""
+
 SMALL_READ: Final = 128 * 1024
 """Bytes of one read while somebody types: 0.2 ms of work where aes256-gcm has no wide vectors."""
 

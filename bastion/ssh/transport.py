@@ -22,6 +22,7 @@ from bastion.clock import Timers
 from bastion.errors import LimitReason, ProtocolError, Reason, UpstreamReason
 from bastion.ssh.base import TransportBase
 from bastion.ssh.exchange import ClientExchange, Exchange, ServerExchange
+from bastion.ssh.pace import PIECE
 from bastion.ssh.settings import (
     EXT_INFO_LIMIT,
     EXT_VALUE_LIMIT,
@@ -247,6 +248,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
 
     role = Role.SERVER
     isClient = False
+    piece = PIECE
 
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)

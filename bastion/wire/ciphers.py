@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from struct import Struct
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -135,18 +135,6 @@ class Sealer(Protocol):
         ...
 
 
-@runtime_checkable
-class SealerInto(Sealer, Protocol):
-    """A sealer that also writes where the caller says, for bursts that are too large to be copied once more."""
-
-    overhead: int
-    """Bytes on the wire beside `plain`."""
-
-    def seal_into(self, sequence: int, plain: memoryview, wire: memoryview) -> None:
-        """The same packet into `wire`, which is `len(plain) + overhead` bytes of another buffer."""
-        ...
-
-
 class Opener(Protocol):
     """One direction in. `header_size` bytes must be there before `measure` may be called, once per packet.
 
@@ -167,7 +155,7 @@ class Opener(Protocol):
 def make_sealer(keys: DirectionKeys) -> Sealer:
     """The sealer for `keys`. KeyError: unknown name. ValueError: wrong key size. Both are our faults."""
     if keys.cipher in GCM_CIPHERS:
-        return _GcmSealer(keys)
+        return GcmSealer(keys)
     if keys.cipher == CHACHA20:
         return _ChachaSealer(keys)
     if _MACS[keys.mac].etm:
@@ -232,7 +220,12 @@ class _Gcm:
         self._counter = int.from_bytes(keys.iv[4:], "big")
 
 
-class _GcmSealer(_Gcm):
+class GcmSealer(_Gcm):
+    """Also seals where the caller says (`seal_into`), for bursts that are too large to be copied once more.
+
+    `overhead`: bytes on the wire beside `plain`.
+    """
+
     block_size = 16
     covers_length = 0
     overhead = 20
@@ -245,6 +238,7 @@ class _GcmSealer(_Gcm):
         return header + sealed
 
     def seal_into(self, sequence: int, plain: memoryview, wire: memoryview) -> None:
+        """As `seal`, into `wire`, which is `len(plain) + overhead` bytes of another buffer."""
         header = wire[:4]
         _UINT32_INTO(header, 0, len(plain))
         self._aead.encrypt_into(self._nonce, plain, header, wire[4:])

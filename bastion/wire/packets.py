@@ -18,11 +18,11 @@ from bastion.wire.ciphers import (
     PACKET_LIMIT,
     DirectionKeys,
     Doomed,
+    GcmSealer,
     NoneOpener,
     NoneSealer,
     Opener,
     Sealer,
-    SealerInto,
     corrupt,
     make_opener,
     make_sealer,
@@ -81,12 +81,12 @@ class PacketWriter:
         self.bytes_since_kex = 0
         self.packets_since_kex = 0
         self._sealer: Sealer = NoneSealer()
-        self._into: SealerInto | None = None  # the same one, when it can
+        self._into: GcmSealer | None = None  # the same one, when it can
 
     def switch(self, keys: DirectionKeys, reset_sequence: bool = False) -> None:
         """Use `keys` from the next packet on: right after our NEWKEYS. Strict kex resets `sequence`."""
         self._sealer = sealer = make_sealer(keys)
-        self._into = sealer if isinstance(sealer, SealerInto) else None
+        self._into = sealer if isinstance(sealer, GcmSealer) else None
         self.bytes_since_kex = self.packets_since_kex = 0
         if reset_sequence:  # OpenSSH PROTOCOL 1.10
             self.sequence = 0
@@ -223,7 +223,7 @@ class PacketReader:
             self.sequence = 0
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take bytes from the wire. A memoryview must stay unchanged until `packets` returns, no longer."""
+        """Take bytes from the wire. A memoryview must stay unchanged until `packets`, or `keep`, returns."""
         if self._failed:
             return
         if self._fresh is not None:
@@ -231,9 +231,10 @@ class PacketReader:
         self._fresh = memoryview(data)
         self._at = 0
 
-    def packets(self, limit_bytes: int = 0) -> list[bytes]:
+    def packets(self, limit_bytes: int = 0, keep: bool = True) -> list[bytes]:
         """The payloads that are complete, in order; at most one beyond `limit_bytes` of them (0: all).
 
+        Without `keep` what is left stays in the caller's buffer: call again while `pending`, and `keep` in the end.
         Stops after a NEWKEYS. Raises `ProtocolError` for a corrupt packet; what was good before it is
         returned first, so that the outcome does not depend on how the bytes were cut into reads.
         """
@@ -257,9 +258,14 @@ class PacketReader:
                 if not payloads:
                     raise
                 return payloads
-        if self._fresh is not None:
+        if keep and self._fresh is not None:
             self._keep()
         return payloads
+
+    def keep(self) -> None:
+        """Copy what is left in the caller's buffer, which is to be used again."""
+        if self._fresh is not None:
+            self._keep()
 
     def _drown(self) -> None:
         """Throw away what has come after a doomed packet began; the error when it is enough."""

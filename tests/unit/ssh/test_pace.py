@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from bastion.ssh import pace as paces
-from bastion.ssh.pace import READ_SIZE, SMALL_READ, TYPING, Pace
+from bastion.ssh.pace import PIECE, READ_SIZE, SMALL_READ, TYPING, Pace
+from tests.unit.ssh.parts import log_in, raw_side
 
 SLICES = """
 import ctypes, os, platform, struct
@@ -50,3 +51,30 @@ def test_the_kernel_is_asked_for_short_slices_and_for_nothing_else() -> None:
 def test_on_another_machine_all_is_as_it_was(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
     monkeypatch.setattr(paces.platform, "machine", lambda: machine)
     assert paces.ask_for_short_slices() is False
+
+
+class Bursts:
+    """A receiver that remembers what came in one piece."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.payloads: list[bytes] = []
+
+    def burst(self, payloads: list[bytes]) -> None:
+        self.sizes.append(sum(map(len, payloads)))
+        self.payloads += payloads
+
+
+@pytest.mark.parametrize("server", [True, False], ids=["upload", "download"])
+def test_an_upload_goes_its_way_in_pieces_and_a_download_as_it_came(server: bool) -> None:
+    bench, raw = raw_side(server)
+    log_in(bench, raw)
+    bursts = Bursts()
+    bench.transport.receiver = bursts
+    payloads = [b"\x5e" + bytes([number]) * 32_776 for number in range(15)]
+    bench.transport.dataReceived(memoryview(bytearray(raw.writer.seal(payloads))))
+    assert bursts.payloads == payloads
+    if server:
+        assert len(bursts.sizes) == 4 and max(bursts.sizes) <= PIECE + 32_777
+    else:
+        assert len(bursts.sizes) == 1

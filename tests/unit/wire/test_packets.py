@@ -71,6 +71,30 @@ def test_every_suite_gives_back_every_payload_for_every_cut(
     assert reader.sequence == writer.sequence == len(payloads)
 
 
+@given(st.sampled_from(SUITES), payload_lists, cut_lists, st.sampled_from([1, 64]))
+def test_a_read_can_be_taken_in_pieces_out_of_the_callers_buffer(
+    suite: tuple[str, str], payloads: list[bytes], cuts: list[int], limit_bytes: int
+) -> None:
+    keys = keys_for(*suite)
+    reader = reader_for(keys)
+    wire = writer_for(keys).seal(payloads)
+    shared, at, got = bytearray(len(wire)), 0, list[bytes]()
+    for size in [*cuts, len(wire)]:
+        piece = wire[at : at + size]
+        at += len(piece)
+        shared[: len(piece)] = piece
+        reader.feed(memoryview(shared)[: len(piece)])
+        while some := reader.packets(limit_bytes, keep=False):
+            assert sum(map(len, some[:-1])) < limit_bytes
+            got += some
+            if not reader.pending:
+                break
+        reader.keep()
+        shared[: len(piece)] = b"\xee" * len(piece)  # the buffer is used again
+    assert got == payloads
+    assert reader.buffered == 0 and not reader.pending and reader.sequence == len(payloads)
+
+
 @given(payload_lists, cut_lists)
 def test_the_first_exchange_is_plain(payloads: list[bytes], cuts: list[int]) -> None:
     writer, reader = PacketWriter(), PacketReader()
