@@ -80,7 +80,7 @@ format: .venv/.test-installed
 	$(BIN)/ruff format .
 
 bench: .venv/.test-installed packages
-	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 17'
+	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 19'
 	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 soak: .venv/.test-installed packages
