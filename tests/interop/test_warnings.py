@@ -1,0 +1,138 @@
+"""A thousand warnings on terminals, and then a GiB each way on one of them: the gateway's own words take no window
+that is the target's or the client's, so nothing hangs, nothing is overrun and every byte arrives.
+
+A session that is silent is warned on every terminal it has; a keystroke starts its silence anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+
+import asyncssh
+import pytest
+
+from tests.support.doors import DOORS, EVERYTHING, Door, opened_doors
+from tests.support.jump import JumpWorld
+from tests.support.patterns import pieces
+from tests.support.sshd import sshd_missing
+from tests.support.world import World
+
+pytestmark = pytest.mark.interop
+
+# How much each way, and how often each terminal is warned before: asyncssh's 125, OpenSSH's 50.
+SIZES = [
+    pytest.param(8 << 20, (2, 2), id="8MiB"),
+    pytest.param(1 << 30, (8, 20), id="1GiB", marks=pytest.mark.soak),
+]
+WARNED = b"bastion: no data for "
+ECHO = "stty raw -echo; printf R; exec cat"
+PATIENCE = 900.0
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    if sshd_missing():
+        pytest.skip(sshd_missing())
+    made = JumpWorld(policy=EVERYTHING.replace("sftp_content = true", 'idle = "2s"'))
+    try:
+        yield made.start()
+        assert "Traceback" not in made.log.read_text()
+    finally:
+        made.close()
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, world: World) -> Door:
+    found: Door = opened_doors(world)[request.param]
+    return found
+
+
+def digest_of(size: int) -> str:
+    made = hashlib.sha256()
+    for piece in pieces(size):
+        made.update(piece)
+    return made.hexdigest()
+
+
+@pytest.mark.parametrize(("size", "times"), SIZES)
+def test_with_asyncssh(door: Door, size: int, times: tuple[int, int]) -> None:
+    """It drops a peer that overruns a window. 125 terminals."""
+
+    async def typed(process: asyncssh.SSHClientProcess[bytes]) -> None:
+        process.stdin.write(b"k")
+        assert await process.stdout.readexactly(1) == b"k"
+
+    async def warned(process: asyncssh.SSHClientProcess[bytes]) -> None:
+        assert WARNED in await process.stdout.readuntil(b"ends in 1 s\r\n")
+
+    async def work() -> str:
+        async with door.asyncssh() as connection:
+            opening = (connection.create_process(ECHO, term_type="xterm", encoding=None) for _ in range(125))
+            terminals = await asyncio.gather(*opening)
+            for terminal in terminals:
+                assert await terminal.stdout.readexactly(1) == b"R"
+            for _ in range(times[0]):
+                await asyncio.gather(*map(warned, terminals))
+                await typed(terminals[0])
+            there = terminals[-1]
+
+            async def send() -> None:
+                for piece in pieces(size):
+                    there.stdin.write(piece)
+                    await there.stdin.drain()
+
+            sending, came, left = asyncio.ensure_future(send()), hashlib.sha256(), size
+            while left:
+                data = await there.stdout.read(min(left, 1 << 20))
+                assert data, "the session ended in the middle"
+                came.update(data)
+                left -= len(data)
+            await sending
+            return came.hexdigest()
+
+    assert asyncio.run(asyncio.wait_for(work(), PATIENCE)) == digest_of(size)
+
+
+@pytest.mark.parametrize(("size", "times"), SIZES)
+def test_with_openssh(door: Door, size: int, times: tuple[int, int]) -> None:
+    """Fifty terminals on one shared connection."""
+    with door.master() as shared:
+        terminals = [door.open(ECHO, options=[*shared, "-tt", "-e", "none"]) for _ in range(50)]
+        try:
+            for terminal in terminals:
+                assert terminal.stdout is not None and terminal.stdin is not None
+                assert terminal.stdout.read(1) == b"R"
+            for _ in range(times[1]):
+                for terminal in terminals:
+                    assert terminal.stdout is not None
+                    lines = [terminal.stdout.readline(), terminal.stdout.readline()]
+                    assert lines[0] == b"\r\n" and lines[1].startswith(WARNED)
+                assert terminals[0].stdin is not None and terminals[0].stdout is not None
+                terminals[0].stdin.write(b"k")
+                terminals[0].stdin.flush()
+                assert terminals[0].stdout.read(1) == b"k"
+            there, back = terminals[-1].stdin, terminals[-1].stdout
+            assert there is not None and back is not None
+
+            def send() -> None:
+                for piece in pieces(size):
+                    there.write(piece)
+                there.flush()
+
+            sending = threading.Thread(target=send, daemon=True)
+            sending.start()
+            came, left = hashlib.sha256(), size
+            while left:
+                data = back.read1(min(left, 1 << 20))  # type: ignore[attr-defined]
+                assert data, "the session ended in the middle"
+                came.update(data)
+                left -= len(data)
+            sending.join(60)
+            assert came.hexdigest() == digest_of(size)
+        finally:
+            for terminal in terminals:
+                terminal.kill()
+                terminal.communicate()
