@@ -51,6 +51,10 @@ HAND_UP: Final = 256 * 1024
 """Bytes of what was kept that are handed up in one turn, as one read of a socket would bring; and bytes that are
 sent at once, so that a burst behind a key exchange stays far below `ssh.settings.KEX_QUEUE_LIMIT`."""
 
+JOIN_BELOW: Final = 4 * 1024
+"""Pieces that wait are joined up to this many bytes. Each takes half a KiB beside its bytes: a queue of answers of 50
+bytes would hold nine times what the limits count."""
+
 _UINT32_MAX: Final = 0xFFFFFFFF
 # message number, recipient, (data type,) length of the data: RFC 4254 section 5.2
 _HEAD = struct.Struct(">BII").pack
@@ -340,11 +344,8 @@ class OuterChannel:
             view = view[self._send(link, stream, view, HAND_UP) :]
         if not view:
             return
-        view = memoryview(bytes(view))
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append((stream, view))
         self._count_queued(len(view))
+        self._put(stream, view)
         if self.queued > QUEUE_LIMIT or link.overfull:
             self.abortConnection()
             return
@@ -353,6 +354,16 @@ class OuterChannel:
         if self._producer is not None and not self._producer_paused:
             self._producer_paused = True
             self._producer.pauseProducing()
+
+    def _put(self, stream: int, view: memoryview) -> None:
+        """Queue a copy of `view`. The first piece is left as it is: `pump` may be sending it."""
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        if len(queue) > 1 and queue[-1][0] == stream and len(queue[-1][1]) + len(view) <= JOIN_BELOW:
+            queue[-1] = (stream, memoryview(b"".join((queue[-1][1], view))))
+        else:
+            queue.append((stream, memoryview(bytes(view))))
 
     def _send(self, link: Link, stream: int, view: memoryview, limit: int) -> int:
         """Send as much of `view` as the client's window takes; how much that was."""

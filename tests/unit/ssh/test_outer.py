@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -307,6 +309,40 @@ def test_all_queues_together_past_their_limit_abort_the_channel_that_writes_more
     outer.hear(m.Close(full[1][0].number))
     assert outer.connection.queued == QUEUED_LIMIT - 2 * each
     assert len(outer.leg.bursts) == 0 and outer.leg.disconnected is None
+
+
+def test_small_pieces_that_wait_take_little_more_memory_than_is_counted() -> None:
+    outer = Outer()
+    channel, _ = outer.channel(0, window=0)
+    tracemalloc.start()
+    try:
+        for _ in range(5000):  # such as answers to PING inside, sealed
+            channel.write(bytes(52))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert channel.queued == 5000 * 52
+    assert held < 1.5 * channel.queued
+
+
+@pytest.mark.parametrize("sizes", [(1, 60, 3, 5000, 7, 7, 4096, 1), (5,) * 3000], ids=["mixed", "small"])
+def test_pieces_that_were_joined_leave_in_their_order_on_their_stream(sizes: tuple[int, ...]) -> None:
+    outer = Outer()
+    channel, owner = outer.channel(0, window=0)
+    streams: tuple[bytearray, bytearray] = bytearray(), bytearray()
+    for number, size in enumerate(sizes):
+        piece, stream = bytes([number % 251]) * size, number % 7 == 3
+        (channel.write_stderr if stream else channel.write)(piece)
+        streams[stream].extend(piece)
+    assert channel.queued == outer.connection.queued == sum(sizes)
+    got: tuple[bytearray, bytearray] = bytearray(), bytearray()
+    for _ in range(sum(sizes)):
+        for said in outer.hear(m.WindowAdjust(channel.number, 700)):
+            got[isinstance(said, m.ExtendedData)].extend(said.data)  # type: ignore[union-attr]
+        if not channel.queued:
+            break
+    assert got == streams and outer.connection.queued == 0
+    assert owner.paused == owner.resumed == 1
 
 
 def test_a_registered_producer_is_paused_at_once_when_something_waits() -> None:
