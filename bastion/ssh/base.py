@@ -15,6 +15,7 @@ from bastion.ssh.settings import (
     DISCONNECT_TEXT_LIMIT,
     NOISE_BURST,
     NOISE_SIZE,
+    OPENED_BEFORE_AUTH,
     PACKET_LIMIT_BEFORE_AUTH,
     PING_SIZE,
     ClosedBy,
@@ -110,7 +111,8 @@ class TransportBase(Connection):
     def _read_packets(self) -> None:
         reader = self._reader
         while True:
-            payloads = reader.packets(self.piece, keep=False)
+            most = self.piece if self._trusted else OPENED_BEFORE_AUTH
+            payloads = reader.packets(most, keep=False)
             if not payloads or not self._dispatch(payloads):
                 break
             if not reader.pending:

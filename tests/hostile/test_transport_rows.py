@@ -19,6 +19,7 @@ from bastion.ssh.settings import (
     HEAVY_KEX_RATE,
     NOISE_BURST,
     NOISE_SIZE,
+    OPENED_BEFORE_AUTH,
     OUTPUT_LIMIT_BEFORE_AUTH,
     PACKET_LIMIT_BEFORE_AUTH,
     ClosedBy,
@@ -221,6 +222,27 @@ def test_c11_a_peer_that_holds_back_its_kexinit_and_asks_for_answers() -> None:
         sent += 100
         assert sent < 5000
     assert bench.reason.reason is LimitReason.KEX_QUEUE
+
+
+@BOTH
+def test_a_read_full_of_padding_is_not_opened_to_its_end_for_a_stranger(server: bool) -> None:
+    bench, raw = raw_side(server)
+    shake(bench, raw)
+    raw.send(ignore(1))  # whatever had to come first has come
+    begun = bench.transport._reader.sequence
+    bench.transport.dataReceived(memoryview(raw.writer.seal([b"\x02"] * 10_000)))
+    assert "padding traffic" in bench.reason.text
+    assert bench.transport._reader.sequence - begun <= NOISE_BURST + OPENED_BEFORE_AUTH
+
+
+@BOTH
+def test_what_a_login_brings_in_one_read_is_looked_at_to_its_end(server: bool) -> None:
+    bench, raw = raw_side(server)
+    shake(bench, raw)
+    number = 50 if server else 53
+    messages = [bytes([number]) + bytes(size) for size in (1, 700, 20_000, 3, 300, 1) * 5]
+    bench.transport.dataReceived(memoryview(raw.writer.seal(messages)))
+    assert bench.service.got == [(number, message[1:]) for message in messages]
 
 
 def test_c12_unknown_messages_before_authentication_get_no_answers() -> None:
