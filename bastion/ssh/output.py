@@ -131,7 +131,7 @@ class Output:
             return
         self._pad_to = self._pad_to or pad_to
         self._queue += payloads
-        self._queued += sum(map(len, payloads))
+        self._queued += sum(map(len, payloads)) + len(payloads) * QUEUED_OVERHEAD
         if self._queued > KEX_QUEUE_LIMIT:
             if self._owner is not None:
                 self._owner.give_up("too much waits for the key exchange", LimitReason.KEX_QUEUE)

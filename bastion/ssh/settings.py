@@ -66,8 +66,8 @@ OUTPUT_LIMIT = 4 * 1024 * 1024
 one flushed key exchange queue (2 MiB): only a peer that asks for answers and never reads gets here."""
 
 QUEUED_OVERHEAD = 64
-"""Counted for each write that waits, beside its bytes: small answers cost more as objects than as bytes, and the
-limits are about memory."""
+"""Counted for each write, and for each message behind a key exchange, that waits, beside its bytes: small answers cost
+more as objects than as bytes, and the limits are about memory."""
 
 LINGER = 2.0
 """Seconds between our DISCONNECT, or the last sign that the peer still takes what is queued before it, and the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from tests.unit.ssh.parts import (
     client_settings,
     log_in,
     raw_side,
+    server_and_raw,
     server_settings,
 )
 
@@ -192,6 +194,24 @@ def test_c11_a_queue_beyond_all_bounds_ends_the_connection(server: bool) -> None
         assert sent <= KEX_QUEUE_LIMIT + 5000
     assert bench.reason.reason is LimitReason.KEX_QUEUE
     assert bench.end.aborted
+
+
+def test_the_smallest_answers_behind_a_key_exchange_hold_no_more_memory_than_their_limit() -> None:
+    """A peer that asks, and does not send the KEXINIT that would let the answers go."""
+    bench, raw = server_and_raw()
+    log_in(bench, raw)
+    bench.transport.rekey()
+    questions = raw.writer.seal([b"\xc0\0\0\0\0"] * (KEX_QUEUE_LIMIT // 32))
+    tracemalloc.start()
+    try:
+        for at in range(0, len(questions), 64 * KIB):
+            if not bench.closed:
+                bench.transport.dataReceived(questions[at : at + 64 * KIB])
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert bench.reason.reason is LimitReason.KEX_QUEUE
+    assert held < 2 * KEX_QUEUE_LIMIT
 
 
 @BOTH
