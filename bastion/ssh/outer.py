@@ -54,10 +54,10 @@ NARROW_WINDOW: Final = 256 * 1024
 INPUT_LIMIT: Final = WIDE_CHANNELS * WIDE_WINDOW + (MAX_CHANNELS - WIDE_CHANNELS) * NARROW_WINDOW
 """Bytes kept for owners that do not read, when a client fills every window: 124 MiB, of 384 stalled channels."""
 
-QUEUED_LIMIT: Final = 128 * 1024 * 1024
+QUEUED_LIMIT: Final = 160 * 1024 * 1024
 """Bytes that wait for the client's windows in all channels together, before one that writes more is aborted. A client
-that stops under the output of 256 sessions leaves about a read (256 KiB) in each, 64 MiB; what is beyond are answers
-that it asked for and does not read: 4 MiB a session, 1 GiB of one connection without this."""
+that stops under the output of 256 sessions leaves a read (512 KiB, and 0.1 % to seal it) in each, 128 MiB; what is
+beyond are answers that it asked for and does not read: 4 MiB a session, 1 GiB of one connection without this."""
 
 MIN_PACKET: Final = 512
 """Smallest maximum packet size of a client's channel. Each message costs 2.5 us whatever is in it: with messages of one

@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from bastion.errors import PolicyReason, ProtocolError
+from bastion.session.gateway import Limits
 from bastion.ssh.outer import (
     MAX_CHANNELS,
     MIN_PACKET,
@@ -20,6 +21,7 @@ from bastion.ssh.outer import (
     WIDE_WINDOW,
 )
 from bastion.ssh.outer_channel import HAND_UP, MAX_PACKET, QUEUE_LIMIT
+from bastion.ssh.pace import READ_SIZE
 from bastion.wire import messages as m
 from bastion.wire.forwards import DirectStreamlocal, TcpipForward, TcpipOpen
 from bastion.wire.numbers import OpenFailure
@@ -309,6 +311,16 @@ def test_all_queues_together_past_their_limit_abort_the_channel_that_writes_more
     outer.hear(m.Close(full[1][0].number))
     assert outer.connection.queued == QUEUED_LIMIT - 2 * each
     assert len(outer.leg.bursts) == 0 and outer.leg.disconnected is None
+
+
+def test_a_client_that_stops_under_the_output_of_all_its_sessions_loses_none_of_them() -> None:
+    """A laptop that is shut: each session's target is read once more, as much as one read brings."""
+    outer = Outer()
+    sessions = [outer.channel(number, window=0) for number in range(Limits().sessions_per_connection)]
+    sealed = memoryview(bytes(READ_SIZE + READ_SIZE // 256))
+    for channel, _ in sessions:
+        channel.write(sealed)
+    assert not any(owner.ended for _, owner in sessions)
 
 
 def test_small_pieces_that_wait_take_little_more_memory_than_is_counted() -> None:
