@@ -179,7 +179,7 @@ class Session:
             self._target.send_payloads(out.to_target)
         if out.to_client and self._client is not None:
             self._client.send_payloads(out.to_client)
-        if unsettled and self._settling is None:
+        if unsettled and self._settling is None and self._client is not None:  # sending may have ended it
             self._settling = self._clock.callLater(SETTLE, self._settle)
         return True
 

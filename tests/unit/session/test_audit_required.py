@@ -19,6 +19,7 @@ from bastion.session.ending import End
 from bastion.session.session import PARTING, Session
 from bastion.session.tap import SessionTap
 from bastion.session.watch import WatchLimits
+from bastion.ssh.settings import ClosedBy, CloseReason
 from bastion.wire.messages import ChannelOpen
 
 SESSION = "k3v2m5q7p2r4t6wa"
@@ -146,3 +147,13 @@ def test_with_a_good_log_the_lines_are_there(make):
     bench.client.receiver.burst([OPEN])
     with open(bench.audit.path, encoding="utf-8") as file:
         assert [json.loads(line)["event"] for line in file] == ["channel_opened"]
+
+
+def test_no_timer_is_left_of_a_session_that_ends_while_a_burst_with_a_gap_is_forwarded(make, monkeypatch):
+    bench = make(required=False)
+    monkeypatch.setattr(SessionTap, "commit", lambda tap: True)  # a gap of the rate rule is open
+    bench.target.send_payloads = lambda payloads: bench.target.on_closed(CloseReason(ClosedBy.US))
+    bench.client.receiver.burst([OPEN])
+    assert len(bench.ends) == 1
+    bench.clock.advance(PARTING / 2)
+    assert [timer.func for timer in bench.clock.getDelayedCalls()] == [bench.client.disconnect]
