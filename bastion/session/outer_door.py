@@ -63,13 +63,17 @@ class _Unproved:
 
     def full(self, now: float) -> bool:
         """May none be opened at `now`, seconds of a monotonic clock?"""
-        self._level = max(0.0, self._level - max(0.0, now - self._at) * UNPROVED_RATE)
-        self._at = now
+        self._drain(now)
         return self._level > UNPROVED_BURST - 1
 
-    def add(self) -> None:
-        """One has ended."""
+    def add(self, now: float) -> None:
+        """One has ended at `now`."""
+        self._drain(now)
         self._level += 1
+
+    def _drain(self, now: float) -> None:
+        self._level = max(0.0, self._level - max(0.0, now - self._at) * UNPROVED_RATE)
+        self._at = now
 
 
 class Visit(Protocol):
@@ -294,7 +298,7 @@ class OuterVisit:
     def _inner_ended(self, inner: InnerConnection) -> None:
         self._inner.discard(inner)
         if not inner.proved:
-            self._unproved.add()
+            self._unproved.add(self.gateway.reactor.seconds())
 
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""

@@ -22,7 +22,7 @@ from bastion.policy.targets import parse_targets
 from bastion.session import lobby, outer_door, tunnel
 from bastion.session.gateway import Limits
 from bastion.session.jump import is_own_stdio
-from bastion.session.outer_door import LAST_WORDS, OuterVisit
+from bastion.session.outer_door import LAST_WORDS, UNPROVED_BURST, OuterVisit
 from bastion.session.stand_in import StandIns
 from bastion.ssh.settings import ClosedBy, CloseReason, HostKey, TransportSettings
 from bastion.wire import messages as m
@@ -350,3 +350,17 @@ def test_a_client_that_is_refused_for_ever_is_ended(outer: Outer, monkeypatch: p
     assert ended == []
     outer.hear(m.ChannelOpen("what@example.com", 3, 1000, 1000, b""))
     assert ended == ["bastion: too many refused requests"]
+
+
+def test_time_before_the_end_of_unfinished_logins_does_not_count_for_them(outer: Outer) -> None:
+    """They were held open for a while, and only then there was anything that time could wear off."""
+    numbers = range(UNPROVED_BURST + 20)
+    granted = [outer.hear(opens_tcpip(number))[0] for number in numbers]
+    outer.reactor.advance(19)
+    for one in granted:
+        assert isinstance(one, m.ChannelOpenConfirmation)
+        outer.hear(m.Close(one.sender))
+    outer.reactor.advance(5)
+    assert isinstance(outer.hear(opens_tcpip(0))[0], m.ChannelOpenFailure)
+    outer.reactor.advance(17)
+    assert is_session(outer.hear(opens_tcpip(0)))
