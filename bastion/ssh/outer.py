@@ -67,6 +67,11 @@ byte 1 MB took 2.5 s of the reactor, in turns of 0.6 s (256 KiB) in which nobody
 PUMP: Final = 256 * 1024
 """Bytes that one channel sends of its queue before the next one has its turn."""
 
+CORKED_LIMIT: Final = 256 * 1024
+"""Bytes that channels say within one read of the client before more data waits for its end: only then it is known what
+the connection takes. Ten sessions whose key exchanges end in one read have 3 MiB to say, and a connection that is in an
+exchange of its own ends at 2 MiB (`ssh.settings.KEX_QUEUE_LIMIT`)."""
+
 ASKED_LIMIT: Final = 16
 """Global requests of ours without an answer; keepalive gives a peer up long before."""
 
@@ -113,6 +118,7 @@ class OuterConnection:
         "_channels",
         "_clock",
         "_corked",
+        "_corked_size",
         "_door",
         "_free",
         "_fresh",
@@ -140,6 +146,7 @@ class OuterConnection:
         self._no_more_sessions = False
         self._asked: list[Callable[[], None]] = []
         self._corked: list[bytes] | None = None
+        self._corked_size = 0
         self._fresh: list[OuterChannel] = []  # with data of this read
         self._waiting: dict[OuterChannel, None] = {}  # with queued data that could go
         self._resuming: dict[OuterChannel, None] = {}
@@ -350,17 +357,19 @@ class OuterConnection:
 
     @property
     def blocked(self) -> bool:
-        return self._leg is None or self._leg.blocked
+        return self._leg is None or self._corked_size > CORKED_LIMIT or self._leg.blocked
 
     def send(self, payloads: list[bytes]) -> None:
         """In the middle of a read the messages wait for its end, to leave in one burst."""
         if self._corked is not None:
             self._corked += payloads
+            self._corked_size += sum(map(len, payloads))
         elif self._leg is not None:
             self._leg.send_payloads(payloads)
 
     def _uncork(self) -> None:
         corked, self._corked = self._corked, None
+        self._corked_size = 0
         if corked and self._leg is not None:
             self._leg.send_payloads(corked)
 
@@ -396,6 +405,8 @@ class OuterConnection:
                     self.resume_soon(channel)
         finally:
             self._uncork()
+        if self._waiting:
+            self._pump_waiting()
 
     def forget(self, channel: OuterChannel) -> None:
         """Free both numbers."""

@@ -297,6 +297,39 @@ def test_both_exchange_keys_at_once(gateway: MemoryGateway, outer: Outer, order:
     assert works(inner, target)
 
 
+def test_exchanges_of_many_sessions_end_in_one_read_while_one_begins_outside(
+    gateway: MemoryGateway, outer: Outer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited in each, 300 KiB, goes out at once, and waits again for the exchange outside: nothing ends by it."""
+    monkeypatch.setattr(
+        "bastion.wire.packets.BACKLOG_LIMIT", 8 * MIB
+    )  # the engineer's side gets all in one read
+    held = [session(gateway, outer) for _ in range(10)]
+    for inner, target in held:
+        inner.transport.rekey()
+        flood(target)
+        inner.read_kexinit()
+    answers: list[bytes] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(outer, "carry", answers.append)
+        for inner, _ in held:
+            inner.send_kexinit()
+            inner.settle()
+            inner.send_method()
+    outer.transport.rekey()
+    outer.send_raw(outer.writer.seal(answers))
+    assert not outer.gone
+    outer.answer_exchange()
+    for inner, target in held:
+        inner.read_method()
+        inner.send_newkeys()
+        inner.read_newkeys()
+        target.send(gate.data(0, b"last"))
+        while not inner.read_until(94).endswith(b"last"):
+            pass
+        assert works(inner, target)
+
+
 # -- endings ---------------------------------------------------------------------------------------------------
 
 
