@@ -15,11 +15,12 @@ import socket
 import sys
 import termios
 from collections.abc import Callable
+from time import thread_time
 from typing import Any
 
 from twisted.internet import main, tcp
 
-from bastion.ssh.pace import READ_SIZE, pace
+from bastion.ssh.pace import FIRST_READ, LONG_TURN, READ_SIZE, pace
 from bastion.wire.packets import BurstBuffer
 
 SEND_SIZE = 1024 * 1024
@@ -58,12 +59,13 @@ class _DirectConnection:
     direct = True  # ssh.reactor
     burst_buffer = BurstBuffer()
     quick_reads = QUICK_READS
+    read_most = FIRST_READ  # bytes of the next read
     bytes_taken = 0
 
     def doRead(self) -> Exception | None:
         """Read once into the shared buffer and hand it up; it is free again when this returns."""
         try:
-            size = self.socket.recv_into(_BUFFER, _read_size())
+            size = self.socket.recv_into(_BUFFER, min(_read_size(), self.read_most))
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -71,7 +73,10 @@ class _DirectConnection:
         if not size:
             return main.CONNECTION_DONE
         taken = self.bytes_taken
-        self.protocol.dataReceived(_VIEW[:size])
+        if size < FIRST_READ:
+            self.protocol.dataReceived(_VIEW[:size])
+        else:
+            self._hand_up_much(size)
         if self.quick_reads and _QUICKACK is not None and self.connected:
             self.quick_reads -= 1
             if self.bytes_taken == taken:  # an answer has taken the ACK with it
@@ -80,6 +85,15 @@ class _DirectConnection:
                 except OSError:
                     pass  # a socket that is not TCP, or is gone: the next read says which
         return None
+
+    def _hand_up_much(self, size: int) -> None:
+        """Hand up a read of `size` bytes, and see by what it costs how much the next may bring."""
+        began = thread_time()
+        self.protocol.dataReceived(_VIEW[:size])
+        if thread_time() - began > LONG_TURN:
+            self.read_most = FIRST_READ
+        elif size == self.read_most:
+            self.read_most = min(2 * size, READ_SIZE)
 
     @property
     def queued(self) -> int:

@@ -2,7 +2,8 @@
 
 Two things decide how long it waits: what the turn in progress still has to do, and, on a machine with more work
 than processors, how long the kernel lets others run first. A turn is one read: `read_size` is large while nobody
-types, because a turn costs the same whatever it moves, and small while somebody does. `ask_for_short_slices` tells
+types, because a turn costs the same whatever it moves, and small while somebody does; a connection whose reads are dear
+reads less (`ssh.io`). `ask_for_short_slices` tells
 the kernel that this process would rather run often than long.
 """
 
@@ -27,6 +28,14 @@ A download gains nothing by it and pays for every piece: 468 MiB/s become 435.""
 
 SMALL_READ: Final = 128 * 1024
 """Bytes of one read while somebody types: 0.2 ms of work where aes256-gcm has no wide vectors."""
+
+FIRST_READ: Final = 16 * 1024
+"""Bytes of a connection's first read, and of those after a read that took long. Each one that is full and quick lets
+the next be twice as large."""
+
+LONG_TURN: Final = 0.02
+"""Seconds of CPU that one read should not take. Bulk takes 1 ms for 512 KiB; 14,500 requests of the smallest size that
+are refused, and written to the audit log one by one, take 0.9 s, in which nobody else is served."""
 
 TYPING: Final = 0.25
 """Seconds after a keystroke, or its echo, for which reads stay small."""

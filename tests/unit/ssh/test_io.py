@@ -11,6 +11,7 @@ import pytest
 from twisted.internet import main
 
 from bastion.ssh import io
+from bastion.ssh.pace import FIRST_READ, LONG_TURN, READ_SIZE
 
 
 class Watch:
@@ -96,6 +97,37 @@ def test_a_read_is_one_view_of_the_shared_buffer(joint: Joint) -> None:
     assert bytes(sink.data) == b"x" * 200_000
     assert max(sink.sizes) > 64 * 1024
     assert all(view is io._BUFFER for view in sink.views)
+
+
+class Full:
+    """A socket in which more waits than anybody reads at once."""
+
+    def recv_into(self, buffer: bytearray, size: int) -> int:
+        return size
+
+    def setsockopt(self, *_: Any) -> None: ...
+
+
+def test_reads_grow_while_they_are_quick_and_are_small_after_a_dear_one(
+    joint: Joint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, sink, _, _ = joint
+    spent, dear = [0.0], [False]
+    monkeypatch.setattr(io, "thread_time", lambda: spent[0])
+    monkeypatch.setattr(server, "socket", Full())
+    take = sink.dataReceived
+
+    def spend(data: memoryview) -> None:
+        spent[0] += 2 * LONG_TURN if dear[0] else LONG_TURN / 20
+        take(data)
+
+    monkeypatch.setattr(sink, "dataReceived", spend)
+    for dear[0] in (False, True, False):
+        for _ in range(7):
+            assert server.doRead() is None
+    growing = [16384, 32768, 65536, 131072, 262144, 524288, 524288]
+    assert growing[0] == FIRST_READ and growing[-1] == READ_SIZE
+    assert sink.sizes == growing + [READ_SIZE] + [FIRST_READ] * 6 + growing
 
 
 def test_an_empty_socket_is_no_end(joint: Joint) -> None:
