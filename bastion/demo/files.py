@@ -62,6 +62,7 @@ def write_keys(folder: Path, now: float) -> None:
         place.mkdir(mode=0o700)
     login_ca = _key(keys / "login_ca", "demo login CA")
     _key(keys / "upstream_ca", "demo upstream CA")
+    _key(keys / "front_host_ca", "demo front host CA")
     target_host_ca = _key(keys / "target_host_ca", "demo target host CA")
     _key(keys / "ssh_host_ed25519_key", "demo gateway")
     target_host = _key(keys / "target_host_key", "demo target")
@@ -127,8 +128,9 @@ def write_world(folder: Path, ports: Ports, passwords: Passwords) -> None:
     names = f"{TARGET},[{TARGET}]:{ports.target},[{LOOPBACK}]:{ports.target}"
     _write(folder / "target_known_hosts", f"@cert-authority {names} {host_ca}\n")
     gateway_key = _public(folder, "ssh_host_ed25519_key")
-    _write(folder / "known_hosts", f"[{LOOPBACK}]:{ports.ssh} {gateway_key}\n")
-    _write(folder / "ssh_config", SSH_CONFIG.format(port=ports.ssh, folder=folder))
+    authority = f"@cert-authority [{TARGET}]:{ports.target} {_public(folder, 'front_host_ca')}\n"
+    _write(folder / "known_hosts", f"[{LOOPBACK}]:{ports.ssh} {gateway_key}\n{authority}")
+    _write(folder / "ssh_config", SSH_CONFIG.format(port=ports.ssh, target_port=ports.target, folder=folder))
     _write(folder / "hello.txt", "A file to copy.\n")
 
 
@@ -209,6 +211,9 @@ files = ["keys/login_ca.pub"]
 key = "keys/upstream_ca"
 egress = ["{LOOPBACK}"]
 
+[front_host_ca]
+key = "keys/front_host_ca"
+
 [directory]
 embedded = "users.toml"
 
@@ -231,14 +236,20 @@ file = "audit.jsonl"
 """
 
 SSH_CONFIG: Final = f"""\
-# For `ssh -F`, `scp -F`, `sftp -F`. The user name says who you are and where you go: identity+login+target.
+# For `ssh -F`, `scp -F`, `sftp -F`. {TARGET} is reached through the gateway as through any jump host.
 
 Host {TARGET}
-    User alice+{LOGIN}+{TARGET}
+    HostName {TARGET}
+    Port {{target_port}}
+    User {LOGIN}
+    ProxyJump {GATEWAY}
 
-Host {GATEWAY} {TARGET}
+Host {GATEWAY}
     HostName {LOOPBACK}
     Port {{port}}
+    User alice
+
+Host {GATEWAY} {TARGET}
     UserKnownHostsFile "{{folder}}/known_hosts"
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes

@@ -275,13 +275,16 @@ The demo is up in {folder}. Ctrl-C ends it and removes the folder.
 
 Paste in another terminal:
 
-# log in with alice's certificate
+# log in with alice's certificate, as through any jump host
+ssh -F {ssh_config} -J {GATEWAY} {LOGIN}@{TARGET}
+
+# the same for clients without -J: who, as whom and where stand in the user name
 ssh -F {ssh_config} alice+{LOGIN}+{TARGET}@{GATEWAY}
 
 # log in with bob's password, {passwords.bob}
 ssh -F {ssh_config} -o PubkeyAuthentication=no bob+{LOGIN}+{TARGET}@{GATEWAY}
 
-# copy a file there (ssh_config knows {TARGET} as alice+{LOGIN}+{TARGET}), and look at it
+# copy a file there (ssh_config says ProxyJump for {TARGET}), and look at it
 scp -F {ssh_config} {place["hello.txt"]} {TARGET}:
 ssh -F {ssh_config} {TARGET} cat hello.txt
 
