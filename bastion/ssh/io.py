@@ -53,6 +53,8 @@ class _DirectConnection:
     _tempDataBuffer: list[bytes]
     _tempDataLen: int
     _writeDisconnected: bool
+    _writeDisconnecting: bool
+    connectionLost: Callable[[Any], None]
     _maybePauseProducer: Callable[[], None]
     startWriting: Callable[[], None]
 
@@ -138,6 +140,21 @@ class _DirectConnection:
         if isinstance(taken, int):
             self.bytes_taken += taken
         return taken
+
+    def loseWriteConnection(self) -> None:
+        """Close our side: now, when the kernel has taken everything, else behind what is queued."""
+        if not self.connected or self.queued:
+            super().loseWriteConnection()  # type: ignore[misc]
+            return
+        self._writeDisconnecting = self._writeDisconnected = True
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer is gone: the next read says so
+
+    def readConnectionLost(self, reason: Any) -> None:
+        """The peer has closed its side: no protocol here goes on writing after that."""
+        self.connectionLost(reason)
 
     def _isSendBufferFull(self) -> bool:
         """A producer is paused as soon as anything is queued: the kernel's buffer is queue enough."""

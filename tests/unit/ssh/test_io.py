@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import main
+from twisted.python.failure import Failure
 
 from bastion.ssh import io
 from bastion.ssh.pace import FIRST_READ, LONG_TURN, READ_SIZE
@@ -218,6 +219,43 @@ def test_a_write_behind_a_queue_does_not_overtake_it(joint: Joint) -> None:
             server.doWrite()
         got += theirs.recv(1 << 20)
     assert got == b"a" * 6_000_000 + b"b" * 10
+
+
+def test_our_side_closes_at_once_when_the_kernel_has_taken_everything(joint: Joint) -> None:
+    server, sink, theirs, watch = joint
+    server.startReading()
+    server.write(b"last words")
+    server.loseWriteConnection()
+    server.write(b"late")
+    assert server not in watch.writers
+    assert theirs.recv(100) == b"last words" and theirs.recv(100) == b""
+    theirs.sendall(b"still heard")
+    assert server.doRead() is None
+    assert bytes(sink.data) == b"still heard"
+
+
+def test_our_side_closes_behind_what_is_queued(joint: Joint) -> None:
+    server, _, theirs, watch = joint
+    server.write(b"a" * 6_000_000)
+    assert server.queued > 0
+    server.loseWriteConnection()
+    got = bytearray()
+    while piece := theirs.recv(1 << 20):
+        got += piece
+        if server in watch.writers:
+            server.doWrite()
+    assert bytes(got) == b"a" * 6_000_000
+
+
+def test_closing_our_side_of_a_broken_socket_is_no_fault(joint: Joint) -> None:
+    server, sink, theirs, _ = joint
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    theirs.close()
+    server.loseWriteConnection()
+    assert isinstance(server.doRead(), Exception)
+    server.readConnectionLost(Failure(main.CONNECTION_LOST))
+    server.loseWriteConnection()
+    assert sink.lost is not None
 
 
 def test_a_write_to_a_broken_socket_is_found_by_the_reactor(joint: Joint) -> None:
