@@ -117,6 +117,13 @@ class Certificate:
         Raises ProtocolError; of it CaAlgorithmRefused when only the signature's algorithm is not accepted,
         and BadSignature when the signature is wrong.
         """
+        certificate, signature, signed = cls._read(blob)
+        certificate.signature_key.verify(signature, signed, certificate.signature_algorithm)
+        return certificate
+
+    @classmethod
+    def _read(cls, blob: bytes) -> tuple[Self, bytes, bytes]:
+        """What `blob` says, its signature, and what that has to sign."""
         if len(blob) > MAX_CERTIFICATE:
             raise ProtocolError("certificate is too long")
         reader = Reader(blob)
@@ -141,8 +148,7 @@ class Certificate:
         algorithm = signature_algorithm(signature)
         if algorithm not in CA_SIGNATURE_ALGORITHMS:
             raise CaAlgorithmRefused
-        signature_key.verify(signature, signed, algorithm)
-        return cls(
+        certificate = cls(
             type=cert_type,
             blob=bytes(blob),
             key=key,
@@ -157,6 +163,7 @@ class Certificate:
             signature_key=signature_key,
             signature_algorithm=algorithm,
         )
+        return certificate, signature, signed
 
     def encode(self) -> bytes:
         """The blob, as it was read or made."""
@@ -247,8 +254,9 @@ def issue(
     """Make a certificate for `key`, signed by `ca` with its best algorithm.
 
     Option values are the text they carry (wrapped into one string), or b"" for a flag. `nonce` is random
-    unless given. The result went through `parse`, so what we issue is what we would accept (ProtocolError
-    otherwise); ValueError when the validity is empty or there is no principal.
+    unless given. The result is read as `parse` reads, so what we issue is what we would accept (ProtocolError
+    otherwise); only its signature, which is a moment old, is left to whom it is shown. ValueError when the
+    validity is empty or there is no principal.
     """
     names = tuple(principals)
     if not names or not 0 <= valid_after < valid_before <= FOREVER:
@@ -268,7 +276,7 @@ def issue(
         + string(b"")
         + string(ca.public.blob)
     )
-    return Certificate.parse(body + string(ca.sign(body, ca.public.algorithms[0])))
+    return Certificate._read(body + string(ca.sign(body, ca.public.algorithms[0])))[0]
 
 
 def _write_options(options: Mapping[str, str | bytes]) -> bytes:
