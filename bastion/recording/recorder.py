@@ -202,7 +202,7 @@ class Recorder:
         """
         name, places = _SHAPES.get(type(event)) or _shape(type(event))
         detail = {place: getattr(event, place) for place in places}
-        channel_id = int(detail.pop("channel_id", 0))
+        channel_id: int = detail.pop("channel_id", 0)
         if name == "injected":
             text = detail.get("text", b"")
             data = text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
@@ -216,10 +216,13 @@ class Recorder:
             self.channels += 1
         elif name == "channel_closed":
             self._close_channel(channel_id)
-        by = (detail or {}).get("by", Direction.TARGET)
-        direction = by if by in (0, 1) else Direction.TARGET
-        payload = encode_json({"event": name, **_plain(detail or {})})
-        self._append(Kind.NOTE, channel_id, direction, 0, payload, self._alive())
+        document: dict[str, Any] = {"event": name}
+        direction: int = Direction.TARGET
+        for key, value in detail.items() if detail else ():
+            if key == "by" and value in (0, 1):
+                direction = value
+            document[key] = value if type(value) in _AS_IT_IS else _plain(value)
+        self._append(Kind.NOTE, channel_id, direction, 0, encode_json(document), self._alive())
 
     def injected(self, channel_id: int, text: bytes, stream: int = 0) -> None:
         """The gateway's own bytes to the client on a channel."""

@@ -16,7 +16,7 @@ The state is about the *incoming* direction: what the peer has sent so far, not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
 from bastion.wire.numbers import (
@@ -47,14 +47,14 @@ from bastion.wire.numbers import (
 )
 
 
-class Role(Enum):
+class Role(StrEnum):
     """Which side of the connection we are."""
 
     SERVER = "server"
     CLIENT = "client"
 
 
-class State(Enum):
+class State(StrEnum):
     """What has come from the peer."""
 
     VERSION = "version"  # its identification line has not come

@@ -146,8 +146,7 @@ class PublicKey:
 
     def fingerprint(self) -> str:
         """`SHA256:` and unpadded base64, as ssh-keygen -l prints it."""
-        digest = hashlib.sha256(self.blob).digest()
-        return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
+        return _fingerprint(self.blob)
 
     def line(self, comment: str = "") -> str:
         """The one-line form of public key files, authorized_keys and known_hosts, without a newline."""
@@ -190,6 +189,12 @@ def _read_key(blob: bytes) -> PublicKey:
 
 
 _read_known_key = lru_cache(maxsize=REMEMBERED_KEYS)(_read_key)
+
+
+@lru_cache(maxsize=REMEMBERED_KEYS)
+def _fingerprint(blob: bytes) -> str:
+    digest = hashlib.sha256(blob).digest()
+    return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
 
 
 def signature_algorithm(signature_blob: bytes) -> str:
