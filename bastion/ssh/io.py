@@ -54,7 +54,6 @@ class _DirectConnection:
     _tempDataLen: int
     _writeDisconnected: bool
     _writeDisconnecting: bool
-    connectionLost: Callable[[Any], None]
     _maybePauseProducer: Callable[[], None]
     startWriting: Callable[[], None]
 
@@ -151,10 +150,6 @@ class _DirectConnection:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the peer is gone: the next read says so
-
-    def readConnectionLost(self, reason: Any) -> None:
-        """The peer has closed its side: no protocol here goes on writing after that."""
-        self.connectionLost(reason)
 
     def _isSendBufferFull(self) -> bool:
         """A producer is paused as soon as anything is queued: the kernel's buffer is queue enough."""
