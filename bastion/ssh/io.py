@@ -142,14 +142,15 @@ class _DirectConnection:
 
     def loseWriteConnection(self) -> None:
         """Close our side: now, when the kernel has taken everything, else behind what is queued."""
-        if not self.connected or self.queued:
-            super().loseWriteConnection()  # type: ignore[misc]
-            return
-        self._writeDisconnecting = self._writeDisconnected = True
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the peer is gone: the next read says so
+        if self.connected and not self.queued:
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the peer is gone: the reactor finds that out, even when nobody reads
+            else:
+                self._writeDisconnecting = self._writeDisconnected = True
+                return
+        super().loseWriteConnection()  # type: ignore[misc]
 
     def _isSendBufferFull(self) -> bool:
         """A producer is paused as soon as anything is queued: the kernel's buffer is queue enough."""

@@ -248,10 +248,11 @@ def test_our_side_closes_behind_what_is_queued(joint: Joint) -> None:
 
 
 def test_closing_our_side_of_a_broken_socket_is_no_fault(joint: Joint) -> None:
-    server, sink, theirs, _ = joint
+    server, sink, theirs, watch = joint
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     theirs.close()
     server.loseWriteConnection()
+    assert server in watch.writers, "a reader that is paused would never find out"
     assert isinstance(server.doRead(), Exception)
     server.readConnectionLost(Failure(main.CONNECTION_LOST))
     server.loseWriteConnection()
