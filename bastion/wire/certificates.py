@@ -1,9 +1,9 @@
 """OpenSSH certificates (PROTOCOL.certkeys), read and made (L0, pure).
 
 Invariants: a `Certificate` exists only when every byte was understood and the signature of the key inside it
-(`signature_key`) is right; so a changed byte never gives a certificate. That key is always a plain key:
-another certificate is refused by its declared name, before anything of it is parsed. Whether the signer may
-sign, for whom and when is judged elsewhere (`auth.certificates`).
+(`signature_key`) is right, or was just made by `issue`; so a changed byte never gives one. That key is always
+a plain key: another certificate is refused by its declared name, before anything of it is parsed. Whether the
+signer may sign, for whom and when is judged elsewhere (`auth.certificates`).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class CertificateKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One certificate with a right signature. Equality is equality of `blob`.
+    """One certificate, its signature right or just made by `issue`. Equality is equality of `blob`.
 
     `valid_after` is inclusive, `valid_before` exclusive, in seconds since the epoch. Option values are the
     raw data of the option: flags have b"", the others hold one SSH string. `key` is the plain certified key.
