@@ -26,6 +26,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from bastion import __version__
+from bastion.auth.budget import Budget
 from bastion.auth.throttle import StartupLimiter
 from bastion.clock import SystemClock
 from bastion.config import Config, load
@@ -34,6 +35,7 @@ from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
+    BUDGET_REFUSALS,
     LDAP_FAILURES,
     LDAP_POOL_IN_USE,
     LDAP_POOL_STUCK,
@@ -126,6 +128,10 @@ class Program:
                 startups.rate,
                 startups.full,
                 limits.startups_per_source,
+            ),
+            budget=Budget(
+                self._clock,
+                on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
             ),
             services=build_services(config, reactor, self._clock, self._observer, own=self._own),
         )

@@ -165,6 +165,14 @@ class LimitReason(StrEnum):
     SESSIONS = "sessions"
     DRAINING = "draining"
     PROTOCOL_ERROR = "protocol_error"
+    # What one source or identity may cost is used up (`auth.budget`).
+    BUDGET_PUBLIC_KEY = "budget_public_key"
+    BUDGET_KEY_EXCHANGE = "budget_key_exchange"
+    BUDGET_DIRECTORY = "budget_directory"
+    BUDGET_NAME_LOOKUP = "budget_name_lookup"
+    BUDGET_LOG = "budget_log"
+    BUDGET_NOTES = "budget_notes"
+    BUDGET_BUFFERED = "budget_buffered"
 
 
 class EndReason(StrEnum):

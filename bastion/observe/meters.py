@@ -160,6 +160,8 @@ LDAP_ERRORS: Final = (
     "malformed",
     OTHER,
 )
+PAYERS: Final = ("source", "identity")
+WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
 # Bucket bounds in seconds. Handshake and dial phases run from a loopback millisecond to the 20 s dial limit.
@@ -175,6 +177,12 @@ CONNECTIONS_REFUSED: Final = _counter(
     "connections_refused_total",
     "Connections turned away or ended by a limit of the gateway.",
     _reasons("reason", LimitReason),
+)
+BUDGET_REFUSALS: Final = _counter(
+    "budget_refusals_total",
+    "Work refused because its source or identity had used up what it may cost.",
+    Label("work", WORK),
+    Label("payer", PAYERS),
 )
 HANDSHAKES: Final = _counter(
     "handshakes_total", "First key exchanges with engineers.", Label("result", ("ok", "failed"))

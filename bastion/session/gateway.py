@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.throttle import Startup, StartupLimiter
 from bastion.clock import Clock
@@ -88,6 +89,7 @@ class Gateway:
     audit: AuditLog
     store: Store
     startups: StartupLimiter
+    budget: Budget
     services: Services
     live: LiveSessions = field(default_factory=LiveSessions)
     draining: bool = False

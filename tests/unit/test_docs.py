@@ -63,6 +63,8 @@ def test_the_values_of_labels_are_documented():
                 "outcome",
                 "operation",
                 "error",
+                "work",
+                "payer",
             }:
                 assert documented[label.name] == set(label.values)
 

@@ -1,0 +1,274 @@
+"""What one payer may cost the gateway (L1, pure): a source before login, an identity after it.
+
+Guessing is the business of `auth.throttle`; this is about work. Whatever costs the process something that others
+need (processor time, threads, log, disk, memory) is asked for here first, by the purse of whoever causes it.
+
+Invariants: nothing is done before it is paid for; a refusal costs the payer nothing and changes nothing; memory is
+bounded whatever the peers do. Every kind of work has two limits, one for each payer and one for everybody of its
+kind. When everybody's is used up, a payer that has hardly spent anything still gets through until twice that
+limit: so those who caused it wait, and somebody who comes now does not.
+
+Two ways to pay. A *rate* is a leaky bucket: `spend` pours in, it empties at so much a second. A *holding* is given
+back: `take` until `Hold.release`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from bastion.auth.throttle import source_block
+from bastion.clock import Clock
+from bastion.errors import LimitReason, Refused
+
+MAX_PAYERS: Final = 16_384
+"""Purses remembered of each kind of payer, about 600 bytes each with two kinds of work used: 20 MB at most."""
+
+SAMPLE: Final = 16
+"""Purses looked at when a new one needs a place: the one that is emptiest goes."""
+
+NEWCOMER: Final = 4
+"""Somebody whose bucket is filled to less than this fraction (1/4) is no cause of what everybody waits for."""
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class Payer(StrEnum):
+    """Who pays; a metric label."""
+
+    SOURCE = "source"
+    IDENTITY = "identity"
+
+
+class Work(StrEnum):
+    """What is paid for; a metric label."""
+
+    PUBLIC_KEY = "public_key"
+    KEY_EXCHANGE = "key_exchange"
+    DIRECTORY = "directory"
+    NAME_LOOKUP = "name_lookup"
+    LOG = "log"
+    NOTES = "notes"
+    BUFFERED = "buffered"
+
+
+REASONS: Final[Mapping[Work, LimitReason]] = {
+    Work.PUBLIC_KEY: LimitReason.BUDGET_PUBLIC_KEY,
+    Work.KEY_EXCHANGE: LimitReason.BUDGET_KEY_EXCHANGE,
+    Work.DIRECTORY: LimitReason.BUDGET_DIRECTORY,
+    Work.NAME_LOOKUP: LimitReason.BUDGET_NAME_LOOKUP,
+    Work.LOG: LimitReason.BUDGET_LOG,
+    Work.NOTES: LimitReason.BUDGET_NOTES,
+    Work.BUFFERED: LimitReason.BUDGET_BUFFERED,
+}
+
+TEXTS: Final[Mapping[Work, str]] = {
+    Work.PUBLIC_KEY: "too many keys to check, please try again in a moment",
+    Work.KEY_EXCHANGE: "too many key exchanges, please try again in a moment",
+    Work.DIRECTORY: "too many questions to the directory at once, please try again in a moment",
+    Work.NAME_LOOKUP: "too many host names to look up at once, please try again in a moment",
+    Work.LOG: "too much to write down, please try again in a moment",
+    Work.NOTES: "too many requests to record, please try again in a moment",
+    Work.BUFFERED: "too much waits for readers that do not read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`each` for one payer and `everybody` for all of its kind. With rates they are what a bucket holds, and
+    `each_rate`, `everybody_rate` what leaves it in a second; without, they are what may be held at once."""
+
+    each: int
+    everybody: int
+    each_rate: int = 0
+    everybody_rate: int = 0
+
+
+LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
+    # Microseconds. A signature costs 50 to 300, so a source may log in 300 times a second for a while and 300 keys a
+    # second for ever; all strangers together take a quarter of a core.
+    (Payer.SOURCE, Work.PUBLIC_KEY): Limit(1_000_000, 2_000_000, 100_000, 250_000),
+    (Payer.IDENTITY, Work.PUBLIC_KEY): Limit(1_000_000, 2_000_000, 100_000, 250_000),
+    # Microseconds. A key exchange by a curve costs about 1,000, the 8192-bit group 17,000.
+    (Payer.SOURCE, Work.KEY_EXCHANGE): Limit(2_000_000, 4_000_000, 200_000, 500_000),
+    (Payer.IDENTITY, Work.KEY_EXCHANGE): Limit(1_000_000, 2_000_000, 50_000, 250_000),
+    # Places in the queue of the directory, held until the thread is back.
+    (Payer.SOURCE, Work.DIRECTORY): Limit(100, 1_000),
+    (Payer.IDENTITY, Work.DIRECTORY): Limit(16, 1_000),
+    # Places in the queue of the resolver, held until the thread is back.
+    (Payer.IDENTITY, Work.NAME_LOOKUP): Limit(16, 256),
+    # Bytes of audit log. A line is about 300: a source gets 200 lines and then 3 a second, all strangers together
+    # 32 KiB a second, 2.6 GiB a day.
+    (Payer.SOURCE, Work.LOG): Limit(64 * KIB, MIB, KIB, 32 * KIB),
+    (Payer.IDENTITY, Work.LOG): Limit(4 * MIB, 64 * MIB, 64 * KIB, 512 * KIB),
+    # Bytes of a recording that are no channel data.
+    (Payer.IDENTITY, Work.NOTES): Limit(8 * MIB, 256 * MIB, 256 * KIB, 4 * MIB),
+    # Bytes of memory.
+    (Payer.IDENTITY, Work.BUFFERED): Limit(64 * MIB, 512 * MIB),
+}
+
+
+class _Bucket:
+    """How full one limit of one payer (or of everybody) is."""
+
+    __slots__ = ("at", "level")
+
+    def __init__(self, now: float) -> None:
+        self.level = 0.0
+        self.at = now
+
+    def settle(self, rate: int, now: float) -> float:
+        """The level now, after what has run out since."""
+        if rate:
+            self.level = max(0.0, self.level - rate * max(0.0, now - self.at))
+            self.at = now
+        return self.level
+
+
+class Hold:
+    """Something held. `release` gives it back; twice is once."""
+
+    __slots__ = ("_amount", "_purse", "_work")
+
+    def __init__(self, purse: Purse, work: Work, amount: int) -> None:
+        self._purse: Purse | None = purse
+        self._work = work
+        self._amount = amount
+
+    def release(self) -> None:
+        purse, self._purse = self._purse, None
+        if purse is not None:
+            purse._give_back(self._work, self._amount)
+
+
+class Purse:
+    """What one payer has spent and holds."""
+
+    __slots__ = ("_buckets", "_budget", "payer")
+
+    def __init__(self, budget: Budget, payer: Payer) -> None:
+        self._budget = budget
+        self.payer = payer
+        self._buckets: dict[Work, _Bucket] = {}
+
+    def spend(self, work: Work, amount: int) -> None:
+        """Pay `amount` of a rate. Raises Refused(LimitReason.BUDGET_...) and takes nothing."""
+        self._pour(work, amount)
+
+    def allows(self, work: Work, amount: int) -> bool:
+        """Would `spend` or `take` be possible now? Counts nothing."""
+        limit = self._budget.limits[self.payer, work]
+        return self._fits(work, limit, amount, self._budget.clock.monotonic())
+
+    def take(self, work: Work, amount: int = 1) -> Hold:
+        """Hold `amount` until it is released. Raises Refused(LimitReason.BUDGET_...) and takes nothing."""
+        self._pour(work, amount)
+        return Hold(self, work, amount)
+
+    @property
+    def load(self) -> float:
+        """How full the fullest bucket is, 0.0 to 1.0; 2.0 is added while anything is held."""
+        limits, now = self._budget.limits, self._budget.clock.monotonic()
+        fullest = 0.0
+        for work, bucket in self._buckets.items():
+            limit = limits[self.payer, work]
+            level = bucket.settle(limit.each_rate, now)
+            fullest = max(fullest, level / limit.each + (2.0 if level and not limit.each_rate else 0.0))
+        return fullest
+
+    def _pour(self, work: Work, amount: int) -> None:
+        if amount < 0:
+            raise ValueError("nobody is paid")
+        budget = self._budget
+        limit, now = budget.limits[self.payer, work], budget.clock.monotonic()
+        if not self._fits(work, limit, amount, now):
+            budget.on_refused(work, self.payer)
+            raise Refused(REASONS[work], TEXTS[work])
+        bucket = self._buckets.get(work)
+        if bucket is None:
+            bucket = self._buckets[work] = _Bucket(now)
+        bucket.level += amount
+        budget.total(self.payer, work).level += amount
+
+    def _fits(self, work: Work, limit: Limit, amount: int, now: float) -> bool:
+        bucket = self._buckets.get(work)
+        own = 0.0 if bucket is None else bucket.settle(limit.each_rate, now)
+        if own + amount > limit.each:
+            return False
+        everybody = self._budget.total(self.payer, work).settle(limit.everybody_rate, now) + amount
+        if everybody <= limit.everybody:
+            return True
+        return (own + amount) * NEWCOMER <= limit.each and everybody <= 2 * limit.everybody
+
+    def _give_back(self, work: Work, amount: int) -> None:
+        self._buckets[work].level -= amount
+        self._budget.total(self.payer, work).level -= amount
+
+
+def _ignore(work: Work, payer: Payer) -> None:
+    """Nobody counts."""
+
+
+class Budget:
+    """All purses of one process. `on_refused(work, payer)` hears of every refusal."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        limits: Mapping[tuple[Payer, Work], Limit] = LIMITS,
+        on_refused: Callable[[Work, Payer], None] = _ignore,
+        payers: int = MAX_PAYERS,
+    ) -> None:
+        self.clock = clock
+        self.limits = limits
+        self.on_refused = on_refused
+        self._payers = payers
+        self._purses: dict[Payer, OrderedDict[str, Purse]] = {payer: OrderedDict() for payer in Payer}
+        self._totals = {key: _Bucket(clock.monotonic()) for key in limits}
+
+    def source(self, address: str) -> Purse:
+        """The purse of the block that `address` lies in: an IPv4 address, an IPv6 /64."""
+        return self._find(Payer.SOURCE, source_block(address))
+
+    def identity(self, name: str) -> Purse:
+        """The purse of somebody who has proved to be `name`."""
+        return self._find(Payer.IDENTITY, name)
+
+    def total(self, payer: Payer, work: Work) -> _Bucket:
+        """What all payers of a kind have spent or hold together."""
+        return self._totals[payer, work]
+
+    def held(self, payer: Payer, work: Work) -> int:
+        """The same as a number, for a gauge."""
+        limit = self.limits[payer, work]
+        return round(self._totals[payer, work].settle(limit.everybody_rate, self.clock.monotonic()))
+
+    def __len__(self) -> int:
+        """Purses remembered, for a gauge."""
+        return sum(map(len, self._purses.values()))
+
+    def _find(self, payer: Payer, key: str) -> Purse:
+        purses = self._purses[payer]
+        purse = purses.get(key)
+        if purse is None:
+            if len(purses) >= self._payers:
+                _forget_one(purses)
+            purse = purses[key] = Purse(self, payer)
+        return purse
+
+
+def _forget_one(purses: OrderedDict[str, Purse]) -> None:
+    """Forget the emptiest of the next SAMPLE; the others go to the end, so that each is looked at once a round.
+
+    A purse that something is held from goes only when all of the sample do; what it holds stays in the total.
+    """
+    sample = [purses.popitem(last=False) for _ in range(min(SAMPLE, len(purses)))]
+    loads = [purse.load for _, purse in sample]
+    goes = loads.index(min(loads))
+    for place, (key, purse) in enumerate(sample):
+        if place != goes:
+            purses[key] = purse

@@ -1,0 +1,172 @@
+"""What a source may cost before login, and an identity after it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastion.auth.budget import LIMITS, REASONS, TEXTS, Budget, Limit, Payer, Work
+from bastion.clock import FixedClock
+from bastion.errors import LimitReason, Refused
+from bastion.observe import meters
+
+RATE = Limit(each=100, everybody=300, each_rate=10, everybody_rate=30)
+PLACES = Limit(each=4, everybody=10)
+SMALL = {
+    **dict.fromkeys(((payer, work) for payer in Payer for work in Work), RATE),
+    (Payer.SOURCE, Work.DIRECTORY): PLACES,
+}
+
+
+@pytest.fixture
+def clock():
+    return FixedClock()
+
+
+@pytest.fixture
+def refused():
+    return []
+
+
+@pytest.fixture
+def budget(clock, refused):
+    return Budget(clock, SMALL, lambda *what: refused.append(what))
+
+
+def test_every_kind_of_work_has_words_a_reason_and_a_label():
+    assert set(REASONS) == set(TEXTS) == set(Work)
+    assert {str(reason) for reason in REASONS.values()} <= {str(reason) for reason in LimitReason}
+    assert {str(work) for work in Work} == set(meters.WORK)
+    assert {str(payer) for payer in Payer} == set(meters.PAYERS)
+
+
+@pytest.mark.parametrize("key", LIMITS)
+def test_one_payer_cannot_use_up_what_is_there_for_everybody(key):
+    limit = LIMITS[key]
+    assert limit.each * 2 <= limit.everybody
+    assert bool(limit.each_rate) == bool(limit.everybody_rate)
+    assert limit.each_rate <= limit.everybody_rate
+
+
+def test_a_rate_is_spent_refused_and_comes_back(budget, clock, refused):
+    purse = budget.source("192.0.2.1")
+    purse.spend(Work.LOG, 100)
+    with pytest.raises(Refused) as no:
+        purse.spend(Work.LOG, 1)
+    assert no.value.reason is LimitReason.BUDGET_LOG
+    assert refused == [(Work.LOG, Payer.SOURCE)]
+    clock.advance(1)
+    purse.spend(Work.LOG, 10)
+    assert not purse.allows(Work.LOG, 1)
+
+
+def test_a_refusal_takes_nothing(budget):
+    purse = budget.source("192.0.2.1")
+    purse.spend(Work.LOG, 60)
+    for _ in range(5):
+        with pytest.raises(Refused):
+            purse.spend(Work.LOG, 50)
+    purse.spend(Work.LOG, 40)
+
+
+def test_kinds_of_work_and_payers_are_apart(budget):
+    budget.source("192.0.2.1").spend(Work.LOG, 100)
+    budget.source("192.0.2.1").spend(Work.PUBLIC_KEY, 100)
+    budget.source("192.0.2.2").spend(Work.LOG, 100)
+    budget.identity("192.0.2.1").spend(Work.LOG, 100)
+
+
+def test_addresses_of_one_block_share_a_purse(budget):
+    assert budget.source("2001:db8::1") is budget.source("2001:db8::2")
+    assert budget.source("2001:db8:0:1::1") is not budget.source("2001:db8::1")
+    assert budget.source("::ffff:192.0.2.1") is budget.source("192.0.2.1")
+
+
+def test_places_are_held_until_released(budget):
+    purse = budget.source("192.0.2.1")
+    holds = [purse.take(Work.DIRECTORY) for _ in range(4)]
+    with pytest.raises(Refused):
+        purse.take(Work.DIRECTORY)
+    holds[0].release()
+    holds[0].release()
+    purse.take(Work.DIRECTORY)
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 4
+
+
+def test_time_frees_no_place(budget, clock):
+    purse = budget.source("192.0.2.1")
+    purse.take(Work.DIRECTORY, 4)
+    clock.advance(3600)
+    assert not purse.allows(Work.DIRECTORY, 1)
+
+
+def test_when_everybodys_is_used_up_those_who_used_it_wait_and_a_newcomer_does_not(budget):
+    for host in range(3):
+        budget.source(f"192.0.2.{host}").spend(Work.LOG, 100)
+    greedy = budget.source("192.0.2.100")
+    greedy.spend(Work.LOG, 20)
+    with pytest.raises(Refused):
+        greedy.spend(Work.LOG, 20)
+    budget.source("192.0.2.101").spend(Work.LOG, 25)
+
+
+def test_even_newcomers_end_at_twice_the_limit(budget):
+    for host in range(3):
+        budget.source(f"192.0.2.{host}").spend(Work.LOG, 100)
+    for host in range(12):
+        budget.source(f"198.51.100.{host}").spend(Work.LOG, 25)
+    with pytest.raises(Refused):
+        budget.source("203.0.113.1").spend(Work.LOG, 1)
+
+
+def test_nobody_is_paid(budget):
+    with pytest.raises(ValueError):
+        budget.source("192.0.2.1").spend(Work.LOG, -1)
+
+
+def test_memory_is_bounded_and_the_emptiest_purse_goes_first(clock):
+    budget = Budget(clock, SMALL, payers=8)
+    spender = budget.source("192.0.2.1")
+    spender.spend(Work.LOG, 100)
+    holder = budget.source("192.0.2.2")
+    holder.take(Work.DIRECTORY)
+    for host in range(100):
+        budget.source(f"198.51.100.{host}")
+    assert len(budget) == 8
+    assert budget.source("192.0.2.1") is spender
+    assert budget.source("192.0.2.2") is holder
+
+
+def test_what_a_forgotten_purse_holds_is_given_back(clock):
+    budget = Budget(clock, SMALL, payers=1)
+    hold = budget.source("192.0.2.1").take(Work.DIRECTORY, 4)
+    budget.source("192.0.2.2")
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 4
+    hold.release()
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 0
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from(["spend", "take", "release", "wait"]), st.integers(0, 120))
+)
+
+
+@given(steps)
+def test_no_limit_is_ever_passed(moves):
+    clock = FixedClock()
+    budget = Budget(clock, SMALL)
+    held: list[tuple[int, int, object]] = []
+    for host, move, amount in moves:
+        purse = budget.source(f"192.0.2.{host}")
+        if move == "wait":
+            clock.advance(amount / 10)
+        elif move == "release" and held:
+            held.pop(amount % len(held))[2].release()
+        elif move == "spend" and purse.allows(Work.LOG, amount):
+            purse.spend(Work.LOG, amount)
+        elif move == "take" and purse.allows(Work.DIRECTORY, amount % 6):
+            held.append((host, amount % 6, purse.take(Work.DIRECTORY, amount % 6)))
+        for one in range(6):
+            assert sum(many for who, many, _ in held if who == one) <= PLACES.each
+        assert budget.held(Payer.SOURCE, Work.DIRECTORY) == sum(many for _, many, _ in held)
+        assert budget.held(Payer.SOURCE, Work.DIRECTORY) <= 2 * PLACES.everybody
+        assert budget.held(Payer.SOURCE, Work.LOG) <= 2 * RATE.everybody
