@@ -9,12 +9,16 @@ locked and wrong.
 from __future__ import annotations
 
 import unicodedata
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
 from bastion.auth.identity import LOGIN_NAME, Account, AccountState
 from bastion.errors import AuthReason, Refused
+
+Verdict = TypeVar("Verdict")
 
 # Directories hash what they are sent; a longer "password" only costs them time (and OpenSSH's own buffers
 # once took 256 to 1024 characters for a match). Counted in UTF-8 bytes.
@@ -42,17 +46,43 @@ STATE_TEXTS: dict[AccountState, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who makes a directory work: `payer` shares its threads fairly with every other payer.
+
+    Before a login that is a source block, after it an identity. `query`: nothing is proved by this question,
+    so it waits behind all that prove something.
+    """
+
+    payer: str
+    query: bool = False
+
+
+# The command line, and the gateway itself when it asks again whether an account still is what it was.
+OPERATOR = Asker("")
+
+
 class Directory(Protocol):
-    """Knows accounts by name. Both questions fail with `Refused` and an `AuthReason`, never otherwise.
+    """Knows accounts by name. Every question fails with `Refused` and an `AuthReason`, never otherwise.
 
     `name` is compared lower-cased. Cancelling a Deferred gives the work up and frees what it held.
     """
 
-    def lookup(self, name: str) -> Deferred[Account]:
-        """The account, for logins that are proved by a key or certificate; its groups may be a minute old."""
+    def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
+        """The account as it is or was a moment ago, for whoever may know that it exists."""
         ...
 
-    def check_password(self, name: str, password: str) -> Deferred[Account]:
+    def check_key(
+        self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
+    ) -> Deferred[Verdict]:
+        """What `judge` makes of the account, for a key or certificate; its groups may be a minute old.
+
+        `judge` raises Refused for a credential that is none of the account's. How long a refusal takes and how it
+        reads does not tell which directory knows the name.
+        """
+        ...
+
+    def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         """The account, if `password` is its password now."""
         ...
 
@@ -114,15 +144,23 @@ class ChainDirectory:
         self._embedded = embedded
         self._other: Directory = embedded if other is None else other
 
-    def lookup(self, name: str) -> Deferred[Account]:
+    def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
-            return self._of(name).lookup(name)
+            return self._of(name).lookup(name, asker)
         except Refused as refused:
             return fail(refused)
 
-    def check_password(self, name: str, password: str) -> Deferred[Account]:
+    def check_key(
+        self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
+    ) -> Deferred[Verdict]:
         try:
-            return self._of(name).check_password(name, password)
+            return self._of(name).check_key(name, judge, asker)
+        except Refused as refused:
+            return fail(refused)
+
+    def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
+        try:
+            return self._of(name).check_password(name, password, asker)
         except Refused as refused:
             return fail(refused)
 

@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import argon2
@@ -25,7 +25,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from bastion.auth.directory import (
     NOT_ADMITTED,
+    OPERATOR,
     UNAVAILABLE,
+    Asker,
+    Verdict,
     check_password_shape,
     normal_name,
     refuse_unless_active,
@@ -225,7 +228,7 @@ class EmbeddedDirectory:
     def __contains__(self, name: object) -> bool:
         return name in self._users
 
-    def lookup(self, name: str) -> Deferred[Account]:
+    def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
             user = self._users.get(normal_name(name))
             if user is None:
@@ -236,7 +239,12 @@ class EmbeddedDirectory:
             return fail(refused)
         return succeed(account)
 
-    def check_password(self, name: str, password: str) -> Deferred[Account]:
+    def check_key(
+        self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
+    ) -> Deferred[Verdict]:
+        return self.lookup(name, asker).addCallback(judge)
+
+    def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         return Deferred.fromCoroutine(self._check_password(name, password))
 
     def close(self) -> None:

@@ -10,12 +10,21 @@ alone.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, check_password_shape, normal_name
+from bastion.auth.directory import (
+    OPERATOR,
+    TIMED_OUT,
+    UNAVAILABLE,
+    Asker,
+    Verdict,
+    check_password_shape,
+    normal_name,
+)
 from bastion.auth.identity import Account
 from bastion.auth.ldap_attempt import Attempt, Found, Question
 from bastion.auth.ldap_config import LdapConfig, read_bind_password, tls_context
@@ -118,10 +127,15 @@ class LdapDirectory:
         """Servers that are not known to fail."""
         return self._order.healthy()
 
-    def lookup(self, name: str) -> Deferred[Account]:
+    def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         return Deferred.fromCoroutine(self._lookup(name))
 
-    def check_password(self, name: str, password: str) -> Deferred[Account]:
+    def check_key(
+        self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
+    ) -> Deferred[Verdict]:
+        return self.lookup(name, asker).addCallback(judge)
+
+    def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         return Deferred.fromCoroutine(self._check_password(name, password))
 
     def close(self) -> None:

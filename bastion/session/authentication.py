@@ -8,15 +8,15 @@ by the directory alone. Every attempt is one audit line and one counter, with a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
-from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Directory
+from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Asker, Directory
 from bastion.auth.identity import Account, Destination, Identity, parse_destination
 from bastion.auth.restrictions import Restrictions, check_authorized_key
-from bastion.auth.throttle import Penalties
+from bastion.auth.throttle import Penalties, source_block
 from bastion.clock import Clock
 from bastion.errors import AuthReason, RecorderReason, Refused
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -59,6 +59,7 @@ class Authentication:
     ) -> None:
         self._services = services
         self._source = source
+        self._asker = Asker(source_block(source))
         self._clock = clock
         self._meters = meters
         self._audit = audit
@@ -83,13 +84,13 @@ class Authentication:
 
     def key_known(self, user: str, credential: PublicKey | Certificate) -> Deferred[None]:
         self._facts = self._describe(credential)
-        found = maybeDeferred(self._find_by_key, user, credential)
+        found = maybeDeferred(self._find_by_key, user, credential, replace(self._asker, query=True))
         return found.addCallback(self._forget)
 
     def key_proved(self, user: str, credential: PublicKey | Certificate) -> Deferred[None]:
         factor = "certificate" if isinstance(credential, Certificate) else "publickey"
         self._facts = self._describe(credential)
-        found = maybeDeferred(self._find_by_key, user, credential)
+        found = maybeDeferred(self._find_by_key, user, credential, self._asker)
         return found.addCallback(lambda proof: self._remember(factor, *proof))
 
     def password(self, user: str, password: str) -> Deferred[None]:
@@ -98,11 +99,11 @@ class Authentication:
     def _check_password(self, user: str, password: str) -> Deferred[None]:
         name = self._admit(user)
         self._facts = {}
-        checked = self._services.directory.check_password(name, password)
+        checked = self._services.directory.check_password(name, password, self._asker)
         return checked.addCallback(lambda account: self._remember("password", account, None, Restrictions()))
 
     def _find_by_key(
-        self, user: str, credential: PublicKey | Certificate
+        self, user: str, credential: PublicKey | Certificate, asker: Asker
     ) -> Deferred[tuple[Account, CertificateFacts | None, Restrictions]]:
         name = self._admit(user)
         facts: CertificateFacts | None = None
@@ -121,7 +122,7 @@ class Authentication:
             assert isinstance(credential, PublicKey)
             return account, None, self._restrictions_of_key(account, credential)
 
-        return self._services.directory.lookup(name).addCallback(judge)
+        return self._services.directory.check_key(name, judge, asker)
 
     def _forget(self, _: object) -> None:
         """A query that was answered well leaves nothing behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from bastion.auth.directory import (
     MAX_PASSWORD_BYTES,
     NOT_ADMITTED,
+    OPERATOR,
     STATE_REASONS,
+    Asker,
     ChainDirectory,
+    Verdict,
     check_password_shape,
     normal_name,
     refuse_unless_active,
@@ -113,7 +117,7 @@ class Names:
     def __contains__(self, name: object) -> bool:
         return name in self._names
 
-    def lookup(self, name: str) -> Deferred[Account]:
+    def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         self.asked.append(name)
         if self._down:
             return fail(Refused(AuthReason.DIRECTORY_UNAVAILABLE, "down"))
@@ -121,7 +125,12 @@ class Names:
             return fail(Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED))
         return succeed(Account(name, f"{self._source}:{name}", frozenset(), (), self._source))
 
-    def check_password(self, name: str, password: str) -> Deferred[Account]:
+    def check_key(
+        self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
+    ) -> Deferred[Verdict]:
+        return self.lookup(name, asker).addCallback(judge)
+
+    def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         return self.lookup(name)
 
     def close(self) -> None:

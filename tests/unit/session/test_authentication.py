@@ -61,7 +61,7 @@ class Door:
         self.meters, self.clock, self.reactor = Meters(), FixedClock(), Clock()
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters, required)
         self.wire, self.let_in = Wire(), []
-        directory = SimpleNamespace(check_password=self._answer, lookup=self._answer)
+        directory = SimpleNamespace(check_password=self._answer, check_key=self._judged)
         services = AuthServices(
             directory, (CA.public,), Penalties(self.clock), ("publickey", "password", "keyboard-interactive")
         )
@@ -75,6 +75,9 @@ class Door:
 
     def _answer(self, *_):
         return fail(self.answer) if isinstance(self.answer, Refused) else succeed(self.answer)
+
+    def _judged(self, name, judge, asker):
+        return self._answer().addCallback(judge)
 
     def ask(self, method, body, user="alice+root+web1"):
         self.service.packetReceived(50, UserauthRequest(user, "ssh-connection", method, body).encode()[1:])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
+from bastion.auth.directory import Asker
 from bastion.auth.identity import Account, AccountState, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.auth.throttle import Penalties
@@ -39,7 +40,7 @@ class Inner:
         self.asked: list[str] = []
         self.clock, self.meters = FixedClock(), Meters()
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters, False)
-        directory: Any = SimpleNamespace(lookup=self._look_up, check_password=self._check)
+        directory: Any = SimpleNamespace(check_key=self._judged, check_password=self._check)
         self.penalties = Penalties(self.clock)
         services = AuthServices(directory, (CA.public,), self.penalties, methods)
         proof = Authentication(
@@ -51,11 +52,11 @@ class Inner:
             OUTER, "web1", proof, lambda login: self.trusted(login), lambda *who: self.let_in.append(who)
         )
 
-    def _look_up(self, name: str) -> Deferred[Account]:
+    def _judged(self, name: str, judge: Callable[[Account], Any], asker: Asker) -> Deferred[Any]:
         self.asked.append(name)
-        return succeed(self.account)
+        return succeed(self.account).addCallback(judge)
 
-    def _check(self, name: str, password: str) -> Deferred[Account]:
+    def _check(self, name: str, password: str, asker: Asker) -> Deferred[Account]:
         self.asked.append(name)
         if password != "right":
             return fail(Refused(AuthReason.BAD_PASSWORD, "no"))
