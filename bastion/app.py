@@ -28,8 +28,10 @@ from twisted.python.failure import Failure
 from bastion import __version__
 from bastion.auth.budget import Budget
 from bastion.auth.throttle import StartupLimiter
+from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.config import Config, load
+from bastion.config.places import refuse_unwritable
 from bastion.errors import ConfigError, EndReason
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -244,9 +246,7 @@ async def _done(result: Any) -> None:
 
 
 @click.command(short_help="run the gateway")
-@click.option(
-    "--config", "config_file", required=True, type=click.Path(path_type=Path), help="The configuration file."
-)
+@config_option
 def serve(config_file: Path) -> None:
     """Run the gateway in the foreground.
 
@@ -261,7 +261,9 @@ def serve(config_file: Path) -> None:
     keep_freed_memory()
     ask_for_short_slices()
     try:
-        program = Program(load(config_file), reactor)
+        config = load(config_file)
+        refuse_unwritable(config, SystemClock().time())
+        program = Program(config, reactor)
     except (ConfigError, AuditFailed) as error:
         click.echo(f"bastion: {error}", err=True)
         raise SystemExit(2) from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import sys
 
 import click
 
-from bastion.cli.output import colour, printable, write_json
+from bastion.cli.output import colour, fail, printable, write_json
 from bastion.config.check import Report, inspect
+from bastion.config.places import tried_as
 from bastion.config.render import render_values
 from bastion.errors import ConfigError
 
@@ -31,18 +34,22 @@ def _exit_code(report: Report, strict: bool) -> int:
 
 
 @click.command()
-@click.option("--config", "config_path", required=True, help="The configuration file.")
+@click.option("--config", "-c", "config_path", required=True, help="The configuration file.")
+@click.option("--user", metavar="NAME", help="Try it with the rights of this user (only for root).")
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as one JSON object.")
 @click.option("--show", is_flag=True, help="Write the values in effect, defaults included, as TOML.")
 @click.option("--strict", is_flag=True, help="Count warnings as faults.")
-def check(config_path: str, as_json: bool, show: bool, strict: bool) -> None:
-    """Validate a configuration: options, keys, file modes, policy and inventory.
+def check(config_path: str, user: str | None, as_json: bool, show: bool, strict: bool) -> None:
+    """Validate a configuration: options, keys, file modes, policy and inventory, and what must be writable.
 
-    Every fault is named with its file, line and key. Nothing is changed and nobody is contacted.
+    Every fault is named with its file, line and key. Nothing is changed and nobody is contacted. What the gateway
+    will write is tried with the rights of whoever runs this: as root, name the gateway's own user with --user.
 
     \b
     Exit codes: 0 valid, 1 faults found, 2 the configuration could not be read.
     """
+    if user is not None:
+        _become(user)
     report = inspect(config_path)
     if as_json:
         _print_json(report, strict)
@@ -53,10 +60,27 @@ def check(config_path: str, as_json: bool, show: bool, strict: bool) -> None:
     sys.exit(_exit_code(report, strict))
 
 
+def _become(name: str) -> None:
+    """Give up root's rights for those of `name`, for good. The command ends when that cannot be."""
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        fail(f"--user {name}: there is no such user here")
+    if os.geteuid() == account.pw_uid:
+        return
+    try:
+        os.initgroups(name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+    except PermissionError:
+        fail(f"--user {name}: only root can try it as somebody else")
+
+
 def _print_json(report: Report, strict: bool) -> None:
     write_json(
         {
             "ok": _exit_code(report, strict) == 0,
+            "tried_as": tried_as(),
             "errors": [_fault(error) for error in report.errors],
             "warnings": [_fault(error) for error in report.warnings],
         }
@@ -77,7 +101,10 @@ def _print_findings(report: Report, config_path: str, quiet: bool) -> None:
         return
     rules, targets = len(config.rules.rules), len(config.inventory)
     has = f"{_count(rules, 'rule')}, {_count(targets, 'target')}"
-    click.echo(f"{printable(config_path)}: valid: {has}; {counts}")
+    click.echo(f"{printable(config_path)}: valid for {tried_as()}: {has}; {counts}")
+    if os.geteuid() == 0:
+        text = "root may write everywhere: check again with --user and the name of the gateway's own user"
+        click.echo(f"{colour('note', 'yellow')}: {text}", err=True)
 
 
 def _count(number: int, noun: str) -> str:

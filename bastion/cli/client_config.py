@@ -14,7 +14,7 @@ from bastion.session.client_facts import ClientFacts
 
 
 @click.command("client-config")
-@click.option("--config", "config_path", required=True, help="The configuration file.")
+@click.option("--config", "-c", "config_path", required=True, help="The configuration file.")
 @click.option("--for", "form", type=click.Choice(list(FORMS)), default="openssh", show_default=True,
               help="The client; plain and dropbear: known_hosts lines without host certificates.")  # fmt: skip
 @click.option("--user", default="", help="The engineer's name on the gateway, to be written into the lines.")

@@ -23,7 +23,12 @@ class Runtime(Protocol):
 
 
 config_option = click.option(
-    "--config", "config_file", required=True, type=click.Path(path_type=Path), help="The configuration file."
+    "--config",
+    "-c",
+    "config_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The configuration file.",
 )
 
 

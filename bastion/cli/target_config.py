@@ -18,7 +18,7 @@ _VERSION = re.compile(r"(?:OpenSSH_)?([0-9]{1,3})\.([0-9]{1,3})(?:p[0-9]+)?(?:[ 
 
 
 @click.command("target-config")
-@click.option("--config", "config_path", required=True, help="The configuration file.")
+@click.option("--config", "-c", "config_path", required=True, help="The configuration file.")
 @click.option(
     "--sshd-version", default="", help="The target's OpenSSH version, as 9.2 or as ssh -V prints it."
 )

@@ -28,7 +28,7 @@ JSON = dict[str, Any]
 @click.argument("user")
 @click.argument("target")
 @click.argument("login", required=False)
-@click.option("--config", "config_path", required=True, help="The configuration file.")
+@click.option("--config", "-c", "config_path", required=True, help="The configuration file.")
 @click.option("--groups", help="Groups to decide with, separated by commas, instead of asking the directory.")
 @click.option("--source", default="", help="Address that the engineer comes from.")
 @click.option("--json", "as_json", is_flag=True, help="Write the answer as one JSON object.")

@@ -1,7 +1,8 @@
 """`bastion check`: everything that can be known about a configuration without starting (L2).
 
 Beyond what `load` refuses: key files and their modes, who may write the files that decide, the four
-authorities that may never be equal, policy beside inventory. Nothing is changed and nobody is contacted.
+authorities that may never be equal, policy beside inventory, and a trial of what will be written, as the user who
+runs it (`bastion.config.places`). Nothing is changed and nobody is contacted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from bastion.auth.ldap_config import read_bind_password, tls_context
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.secrets import check_program, read_secret_file
+from bastion.clock import SystemClock
 from bastion.config.load import Config, load_into, open_document
+from bastion.config.places import try_places
 from bastion.errors import ConfigError
 from bastion.options import KeyPath, Problems, Source, dotted
 from bastion.policy.review import review
@@ -118,20 +121,18 @@ class _Check:
     def _places(self) -> None:
         """Where the gateway writes to."""
         config = self._config
+        for finding in try_places(config, SystemClock().time()):
+            note = self._wrong if finding.error else self._doubtful
+            note(finding.key, finding.problem, finding.allowed)
         folder = config.recording.directory
         key: KeyPath = ("recording", "directory")
-        if not folder.is_dir():
-            self._wrong(key, f"{folder} is no folder", f"mkdir -m 700 {folder}")
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            self._wrong(key, f"{folder} cannot be written to")
-        elif (mode := stat.S_IMODE(folder.stat().st_mode)) & 0o022:
+        mode = stat.S_IMODE(folder.stat().st_mode) if folder.is_dir() else 0
+        if mode & 0o022:
             self._wrong(key, f"{folder} can be written by others (mode {mode:04o})", f"chmod go-w {folder}")
         elif mode & 0o005:
             self._doubtful(
                 key, f"{folder} can be read by everybody (mode {mode:04o})", f"chmod o-rx {folder}"
             )
-        if not config.audit.file.parent.is_dir():
-            self._wrong(("audit", "file"), f"{config.audit.file.parent} is no folder")
         if config.recording.mode == "off":
             self._doubtful(("recording", "mode"), "nothing that is shown or typed will be recorded")
 

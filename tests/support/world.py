@@ -94,6 +94,7 @@ class World:
         for name in ("login_ca", "upstream_ca", "target_host_ca", "gateway_host", "alice", "bob"):
             make_key(self.keys / name)
         self.recordings = recordings or self.folder / "recordings"
+        self.recordings.mkdir(mode=0o700, exist_ok=True)
         if slapd is not None:
             directory = self._ldap_section(slapd_url or slapd.url, ldap)
         self._login_cas = ["login_ca"]

@@ -1,11 +1,18 @@
 import json
 import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from bastion.cli.check import check
 from bastion.config import load
+from bastion.config.places import tried_as
 from tests.unit.config.site import Site
 
 
@@ -21,8 +28,30 @@ def run(site, *options):
 def test_a_valid_configuration_exits_0_and_says_what_it_has(site):
     result = run(site)
     assert result.exit_code == 0
-    assert result.stdout == f"{site.config}: valid: 1 rule, 2 targets; 0 errors, 0 warnings\n"
-    assert result.stderr == ""
+    assert (
+        result.stdout == f"{site.config}: valid for {tried_as()}: 1 rule, 2 targets; 0 errors, 0 warnings\n"
+    )
+    assert ("--user" in result.stderr) == (os.geteuid() == 0)  # root's rights say little about the gateway's
+
+
+def test_it_can_be_tried_with_the_rights_of_the_gateways_user(site):
+    result = run(site, "--user", "no-such-user")
+    assert result.exit_code == 2 and "there is no such user here" in result.stderr
+    assert run(site, "--user", pwd.getpwuid(os.geteuid()).pw_name).exit_code == 0
+    if os.geteuid() != 0:
+        return
+    reachable = Path(tempfile.mkdtemp())  # pytest's own folder is closed to others
+    try:
+        reachable.chmod(0o755)
+        place = Site(reachable)
+        command = [sys.executable, "-m", "bastion", "check", "-c", str(place.config), "--user", "nobody"]
+        done = subprocess.run(command, capture_output=True, text=True)
+    finally:
+        shutil.rmtree(reachable)
+    assert done.returncode == 1
+    for name in ("recording.directory", "audit.file"):
+        (line,) = (line for line in done.stderr.splitlines() if f": {name}: " in line)
+        assert "nobody (uid 65534)" in line and "Permission denied" in line
 
 
 def test_a_fault_exits_1_and_names_file_line_key_and_what_is_allowed(site):

@@ -105,7 +105,7 @@ def test_places_to_write_to_must_be_there(site):
     site.edit('file = "audit.jsonl"', 'file = "logs/audit.jsonl"')
     assert errors(site) == [
         "bastion.toml:19: recording.directory: recordings is no folder (allowed: mkdir -m 700 recordings)",
-        "bastion.toml:21: audit.file: logs is no folder",
+        "bastion.toml:21: audit.file: logs is no folder (allowed: mkdir logs)",
     ]
     (site.folder / "logs").mkdir()
     (site.folder / "recordings").mkdir()
