@@ -86,7 +86,11 @@ class Questions:
         if request is None or not self._shown:
             raise ProtocolError("an answer came to a question that was not asked")
         if len(answer.responses) != len(request.prompts):
-            raise ProtocolError("as many answers as questions were asked for")
+            # RFC 4256 section 3.4: a failure; the question stays, for whoever begins the method again
+            assert self._send is not None
+            self._exchange_open = self._shown = False
+            self._send(UserauthFailure((METHOD,), partial=False).encode())
+            return
         self._exchange_open = True
         asked = self._withdraw()
         if asked is None:

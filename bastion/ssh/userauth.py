@@ -151,12 +151,9 @@ class UserauthService:
             if self._questions is not None and self._questions.waiting:
                 self._take_more(self._questions, number, payload)
             return
-        if number == MSG_SERVICE_REQUEST:
-            self._accept_service(Reader(payload))
-            return
-        if not self._accepted:
+        if not self._accepted and number != MSG_SERVICE_REQUEST:
             raise ProtocolError("authentication was tried before its service was asked for")
-        if number not in (50, 61):
+        if number not in (MSG_SERVICE_REQUEST, 50, 61):
             raise ProtocolError(f"message {number} is not for a server")
         if self._busy:
             if len(self._waiting) >= MAX_WAITING:
@@ -166,34 +163,42 @@ class UserauthService:
         self._take(number, payload)
 
     def _accept_service(self, body: Reader) -> None:
+        """RFC 4253 section 10. Whoever asks again (paramiko before each method, as sshd lets it) gets the same
+        answer; it begins nothing and ends nothing, and counts as a request."""
         assert self._transport is not None
         service = body.string(64)
         body.end()
         if service != self.name:
             text = "only ssh-userauth can be asked for here"
             raise ProtocolError(text, Disconnect.SERVICE_NOT_AVAILABLE)
-        if self._accepted:
-            raise ProtocolError("ssh-userauth was asked for twice")
         self._accepted = True
         self._transport.send_payload(byte(MSG_SERVICE_ACCEPT) + string(service))
 
+    def _count_request(self) -> bool:
+        """One request more; False when it was one too many, and all is over."""
+        self._requests += 1
+        if self._requests > MAX_REQUESTS:
+            self._give_up("too many authentication requests", LimitReason.AUTH_REQUESTS)
+            return False
+        return True
+
     def _take(self, number: int, payload: bytes) -> None:
+        if number == MSG_SERVICE_REQUEST:
+            if not self._accepted or self._count_request():
+                self._accept_service(Reader(payload))
+            return
         if number == 61:
             self._answer_received(InfoResponse.parse(b"\x3d" + payload))
             return
         self._asked = None
         request = UserauthRequest.parse(b"\x32" + payload)
-        self._requests += 1
-        if self._requests > MAX_REQUESTS:
-            self._give_up("too many authentication requests", LimitReason.AUTH_REQUESTS)
+        if not self._count_request():
             return
         if request.service != "ssh-connection":
             raise ProtocolError("only ssh-connection can follow ssh-userauth")
-        user = request.user
-        if self._user is not None and user != self._user:
-            # One connection, one name: nothing proved for one name may be carried to another.
-            raise ProtocolError("the user name may not change within a connection")
-        self._user = user
+        # RFC 4252 section 5: the name may change. There is nothing to flush for it: until the success every
+        # request is an attempt of its own, and an open question was withdrawn above.
+        self._user = request.user
         self._dispatch(request)
 
     def _dispatch(self, request: UserauthRequest) -> None:
@@ -228,13 +233,17 @@ class UserauthService:
         if number == 61:
             questions.take_answer(InfoResponse.parse(b"\x3d" + payload))
             return
-        if number != 50:
+        if number not in (MSG_SERVICE_REQUEST, 50):
             raise ProtocolError(f"message {number} is not for a server here")
-        request = UserauthRequest.parse(b"\x32" + payload)
         self._requests += 1
         if self._requests > MAX_REQUESTS:
             raise ProtocolError("too many authentication requests")
+        if number == MSG_SERVICE_REQUEST:
+            self._accept_service(Reader(payload))
+            return
+        request = UserauthRequest.parse(b"\x32" + payload)
         if request.user != self._user or request.service != "ssh-connection":
+            # RFC 4252 section 5: somebody is proved by now, and that cannot be undone
             raise ProtocolError("user and service may not change within a connection")
         if request.method == "keyboard-interactive":
             KeyboardInteractiveBody.parse(request.body)
@@ -262,8 +271,10 @@ class UserauthService:
         if self._asked is None:
             raise ProtocolError("an answer came to a question that was not asked")
         user, self._asked = self._asked, None
-        if len(answer.responses) != 1:
-            raise ProtocolError("one answer was asked for")
+        if len(answer.responses) != 1:  # RFC 4256 section 3.4: the server must send a failure
+            reason = AuthReason.BAD_PASSWORD if answer.responses else AuthReason.EMPTY_PASSWORD
+            self._refuse(user, "keyboard-interactive", reason, counts=True)
+            return
         self._check_password(user, "keyboard-interactive", answer.responses[0])
 
     def _check_password(self, user: str, method: str, secret: bytes) -> None:

@@ -7,23 +7,26 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
 
 from tests.support.doors import Door, JumpDoor
 from tests.support.net import LOOPBACK
+from tests.support.sshd import make_key
 from tests.support.trees import file_sum, make_file
+from tests.support.world import PASSWORD
 
 pytestmark = pytest.mark.interop
 
 
 @contextmanager
-def connected(door: Door) -> Iterator[paramiko.SSHClient]:
-    """A client that trusts the key that the door shows, and nothing else."""
+def connected(door: Door, **proofs: Any) -> Iterator[paramiko.SSHClient]:
+    """A client that trusts the key that the door shows, and nothing else. `proofs` replace the right key."""
     with paramiko.SSHClient() as client:
         if not isinstance(door, JumpDoor):
-            log_in(client, door, door.address, door.port, door.user)
+            log_in(client, door, door.address, door.port, door.user, **proofs)
             yield client
             return
         with paramiko.SSHClient() as outer:
@@ -31,7 +34,7 @@ def connected(door: Door) -> Iterator[paramiko.SSHClient]:
             transport = outer.get_transport()
             assert transport is not None
             channel = transport.open_channel("direct-tcpip", (door.address, door.port), (LOOPBACK, 0))
-            log_in(client, door, door.address, door.port, door.user, channel)
+            log_in(client, door, door.address, door.port, door.user, channel, **proofs)
             yield client
 
 
@@ -42,15 +45,17 @@ def log_in(
     port: int,
     user: str,
     sock: paramiko.Channel | None = None,
+    **proofs: Any,
 ) -> None:
     kind, blob = door.host_key.split()
     key = paramiko.Ed25519Key(data=base64.b64decode(blob))
     client.get_host_keys().add(f"[{host}]:{port}", kind, key)
+    proofs.setdefault("key_filename", str(door.key))
     client.connect(
         host,
         port,
         user,
-        key_filename=str(door.key),
+        **proofs,
         allow_agent=False,
         look_for_keys=False,
         sock=sock,
@@ -107,3 +112,15 @@ def test_many_channels(door: Door) -> None:
             seen.append(stdout.read())
     assert seen == [b"%d\n" % number + b"%d" % number * 20_000 for number in range(30)]
     assert [*watch.session().streams().values()] == seen
+
+
+@pytest.mark.parametrize("then", ["the right key", "the password"])
+def test_a_strange_key_first(door: Door, tmp_path: Path, then: str) -> None:
+    """It asks for the service ssh-userauth again before each method (transport.auth_publickey, auth_password)."""
+    strange = str(make_key(tmp_path / "strange"))
+    proofs: dict[str, Any] = {"key_filename": [strange, str(door.key)]}
+    if then == "the password":
+        proofs = {"key_filename": strange, "password": PASSWORD}
+    with connected(door, **proofs) as client:
+        _, stdout, _ = client.exec_command("echo in")
+        assert stdout.read() == b"in\n"

@@ -153,12 +153,33 @@ def test_an_exchange_that_was_left_is_not_continued_by_itself() -> None:
 
 
 @pytest.mark.parametrize("responses", [(), (b"a", b"b")])
-def test_the_number_of_answers_must_be_right(responses: tuple[bytes, ...]) -> None:
+def test_the_wrong_number_of_answers_is_a_failure_and_the_question_stays(
+    responses: tuple[bytes, ...],
+) -> None:
+    """RFC 4256 section 3.4: "the server MUST send a failure message"."""
     door = Door(KBD)
     door.ask()
-    with pytest.raises(ProtocolError):
-        door.answer(*responses)
-    assert door.answers == []
+    door.sent.clear()
+    door.answer(*responses)
+    assert door.answers == [] and door.said() == UserauthFailure((KBD,), partial=False)
+    door.begin_kbd()
+    door.answer(b"typed")
+    assert door.answers == [(b"typed",)]
+
+
+def test_the_service_may_be_asked_for_again_while_a_question_waits() -> None:
+    """paramiko asks before each method, the second factor's too."""
+    door = Door()
+    door.ask()
+    door.sent.clear()
+    door.service.packetReceived(5, string(b"ssh-userauth"))
+    assert door.sent.pop() == b"\x06" + string(b"ssh-userauth")
+    door.begin_kbd()
+    door.answer(b"typed")
+    assert door.answers == [(b"typed",)]
+    door.ask()
+    with pytest.raises(ProtocolError, match="only ssh-userauth"):
+        door.service.packetReceived(5, string(b"ssh-connection"))
 
 
 def test_an_answer_before_the_question_was_shown_is_refused() -> None:
