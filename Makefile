@@ -47,19 +47,17 @@ run: .venv/.run-installed
 packages:
 	@.ci/packages
 
-# All of it runs, whatever fails first; the last line says how it went.
+# All of it runs, whatever fails first; the last line says how it went, and names what failed.
 test: .venv/.test-installed packages
-	@$(MAKE) --no-print-directory --keep-going lint all-tests \
+	@rm -f .pytest_cache/verdict; $(MAKE) --no-print-directory --keep-going lint all-tests \
 		&& echo 'make test: passed: lint, types and all tests' \
-		|| { echo 'make test: FAILED'; exit 1; }
+		|| { echo "make test: FAILED: $$(cat .pytest_cache/verdict 2>/dev/null || echo lint or types)"; exit 1; }
 
 .PHONY: all-tests
 all-tests: .venv/.test-installed
 	@# Most of it waits for real servers, so three at a time on two cores; a file stays together, for its worlds.
-	@# What failed is run once more, alone: a test that needs a quiet machine says so by passing then.
-	$(BIN)/python -m pytest -m 'not soak' -n $(TEST_WORKERS) --dist loadfile -rfEs $(PYTEST_ARGS) \
-		|| { echo 'make test: the tests that failed, once more and alone'; \
-		     $(BIN)/python -m pytest -m 'not soak' --last-failed --last-failed-no-failures none -rfEs; }
+	@# What failed is run once more, alone, only to say which kind of fault it is (.ci/tests): it has failed.
+	$(BIN)/python .ci/tests -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 unit: .venv/.test-installed
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
