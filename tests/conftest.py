@@ -1,4 +1,8 @@
-"""For every test: an error that a Deferred ended with and nobody waited for fails the test it comes up in."""
+"""For every test: an error that a Deferred ended with and nobody waited for fails the test it comes up in.
+
+Nor does any property test look at the clock: hypothesis has a deadline for each example and a check of its own
+speed, and both fail on a machine that is merely busy.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from twisted.logger import LogEvent, globalLogPublisher
+
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 UNHANDLED = "Unhandled error in Deferred"
 
