@@ -35,8 +35,10 @@ from bastion.wire.keys import PrivateKey
 
 # OpenSSH sends eow@openssh.com and no-more-sessions@openssh.com only to a peer whose software is "OpenSSH*"
 # (compat.c, SSH_NEW_OPENSSH), and both ends of a session may be OpenSSH. Without eow@ a client whose reader has
-# gone (`ssh web1 yes | head -1`) reads and drops output for ever.
-VERSION_LINE = f"SSH-2.0-OpenSSH_Bastion_{__version__}"
+# gone (`ssh web1 yes | head -1`) reads and drops output for ever. No "OpenSSH_": what follows that is read as
+# OpenSSH's own version (golang.org/x/crypto takes a word for 0, which "is broken before 6.0", and guesses ports;
+# libssh2, paramiko and PuTTY look for it too). RFC 4253 section 4.2: no blank and no minus sign.
+VERSION_LINE = f"SSH-2.0-OpenSSH.Bastion_{__version__}"
 
 
 def build_services(

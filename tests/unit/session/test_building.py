@@ -1,10 +1,12 @@
 """What a configuration must have before a gateway is built from it."""
 
+import re
+
 import pytest
 
 from bastion.config import load
 from bastion.errors import ConfigError
-from bastion.session.building import front_settings, load_known_hosts, target_settings
+from bastion.session.building import VERSION_LINE, front_settings, load_known_hosts, target_settings
 from tests.unit.config.site import Site
 
 
@@ -29,4 +31,20 @@ def test_both_legs_look_like_openssh_to_openssh(tmp_path):
     """Its eow@openssh.com and no-more-sessions@openssh.com go to no other software (compat.c)."""
     config = load(Site(tmp_path).config)
     for settings in (front_settings(config), target_settings(config)):
-        assert settings.version.startswith("SSH-2.0-OpenSSH_Bastion_")
+        assert settings.version.startswith("SSH-2.0-OpenSSH")
+
+
+def test_nobody_takes_the_version_line_for_that_of_an_old_openssh():
+    """golang.org/x/crypto (tcpip.go), libssh2 and paramiko read a number behind "OpenSSH_", libssh one at the ninth
+    character, PuTTY and OpenSSH match "OpenSSH_2.*" and the like; others look for the names below."""
+    software = VERSION_LINE.removeprefix("SSH-2.0-")
+    assert software.startswith("OpenSSH") and "OpenSSH_" not in software
+    assert not software[len("OpenSSH_")].isdigit()
+    assert not re.search(
+        "dropbear|cisco|cryptlib|sshlib|paramiko|libssh|wodfly|vshell", software, re.IGNORECASE
+    )
+
+
+def test_the_version_line_is_one():
+    """RFC 4253 section 4.2: printable US-ASCII without white space and minus sign, 255 bytes with CR LF."""
+    assert re.fullmatch(r"SSH-2\.0-[!-,.-~]+", VERSION_LINE) and len(VERSION_LINE) <= 253
