@@ -103,8 +103,8 @@ def _sftp_operation(event: Event) -> str:
 
 def _jump(event: Event) -> str:
     own = (
-        "the client's own (ssh -J)"
-        if event.get("own_stdio")
+        "opened as ssh -J opens it: if the client shares its connection with nobody, no proof is needed"
+        if event.get("stdio", event.get("own_stdio"))
         else "perhaps a listening socket's: proof is needed"
     )
     where = f"{_place(event)}, which is {event.get('target', '?')}"

@@ -54,12 +54,15 @@ port 22, which wherever low ports are free to all (containers, macOS) a local pr
 a key does without a word."""
 
 
-def is_own_stdio(version: bytes, place: TcpipOpen, peer_number: int, first: bool) -> bool:
-    """True when nobody but the engineer's own client can be behind the channel.
+def opened_as_stdio(version: bytes, place: TcpipOpen, peer_number: int, first: bool) -> bool:
+    """True when the channel was opened as the client's own standard input is, which is half of the proof.
 
-    The mark alone does not say so: a local process that connects to an `-L` port from 127.0.0.1 port 65535 looks
-    the same. OpenSSH numbers channels from 0, lowest free first, and a listening socket takes a number too: the
-    `first` channel of a connection that has number 0 stands beside no listener.
+    The mark alone says nothing: a local process that connects to an `-L` port from 127.0.0.1 port 65535 looks the
+    same, and gets number 0 when a listener before it was taken back. But OpenSSH opens the channel of `-W` before it
+    says anything else (`first`), and only then says `no-more-sessions@openssh.com`, which is the other half: a client
+    with listening sockets takes connections from its main loop, after it has said that, and one that shares its
+    connection (ControlMaster), where all this can be imitated, never says it (OpenSSH ssh.c, ssh_session2; the
+    same in 5.4 to 10). So who opened first, and says it after that, has nobody else behind this channel.
     """
     if not first or peer_number != 0:
         return False
@@ -85,8 +88,8 @@ class InnerConnection:
         "_arrival",
         "_gateway",
         "_on_ended",
-        "_own_stdio",
         "_services",
+        "_stdio",
         "_target",
         "_visit",
         "id",
@@ -100,14 +103,14 @@ class InnerConnection:
         channel: OuterChannel,
         target: Target,
         session_id: str,
-        own_stdio: bool,
+        stdio: bool,
         on_ended: Callable[[InnerConnection], None],
     ) -> None:
         self._visit = visit
         self._gateway = gateway = visit.gateway
         self._services = services = visit.services
         self._target = target
-        self._own_stdio = own_stdio
+        self._stdio = stdio
         self._on_ended: Callable[[InnerConnection], None] | None = on_ended
         self.id = session_id
         self.proved = False  # somebody has shown to be the engineer of the outer connection
@@ -136,8 +139,12 @@ class InnerConnection:
     # -- the identity ------------------------------------------------------------------------------------
 
     def _needs_no_proof(self, login: str) -> bool:
-        """On the outer connection's word: the engineer's own client, or a rule that trusts forwards."""
-        if self._own_stdio:
+        """On the outer connection's word: the engineer's own client, or a rule that trusts forwards.
+
+        Whatever answers our words inside was sent after the client had heard that its channel is open, so what it
+        said of itself in one flight with the open has been read by now.
+        """
+        if self._stdio and self._visit.no_more_sessions:
             return True
         try:
             return self._authorise(login).trust_forwards

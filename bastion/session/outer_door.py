@@ -29,7 +29,7 @@ from bastion.recording.store import new_session_id
 from bastion.relay.limits import REFUSALS
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
-from bastion.session.jump import InnerConnection, is_own_stdio, reachable_at
+from bastion.session.jump import InnerConnection, opened_as_stdio, reachable_at
 from bastion.session.tap import AUDIT_TEXT
 from bastion.ssh.outer import OuterChannel, OuterConnection
 from bastion.ssh.settings import ClosedBy, CloseReason
@@ -87,6 +87,11 @@ class Visit(Protocol):
     @property
     def services(self) -> Services:
         """The services of now: a channel that opens later gets those of a reload."""
+        ...
+
+    @property
+    def no_more_sessions(self) -> bool:
+        """The client has said so, as OpenSSH does when it shares its connection with nobody."""
         ...
 
     def check_fresh(self) -> None:
@@ -170,6 +175,10 @@ class OuterVisit:
     def services(self) -> Services:
         return self.gateway.services
 
+    @property
+    def no_more_sessions(self) -> bool:
+        return self._outer.no_more_sessions
+
     def check_fresh(self) -> None:
         if self.gateway.draining:
             raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again")
@@ -230,8 +239,7 @@ class OuterVisit:
 
         self._serve(channel, {}, serve)
 
-    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen) -> None:
-        first = self._opened == 0
+    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
         self._opened += 1
         self._serve(channel, place.detail(), lambda: self._lead(channel, place, first))
 
@@ -289,11 +297,11 @@ class OuterVisit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
         if self._unproved.full(self.gateway.reactor.seconds()):
             raise Refused(PolicyReason.CHANNEL_RATE, "too many unfinished logins, try again in a moment")
-        own = is_own_stdio(self._transport.peer_version, place, channel.peer, first)
+        stdio = opened_as_stdio(self._transport.peer_version, place, channel.peer, first)
         session = new_session_id()
         # Before anything is granted: without its line, where that is required, there is no session.
-        self.emit("jump", session=session, target=target.name, own_stdio=int(own), **_plain(place.detail()))
-        self._inner.add(InnerConnection(self, channel, target, session, own, self._inner_ended))
+        self.emit("jump", session=session, target=target.name, stdio=int(stdio), **_plain(place.detail()))
+        self._inner.add(InnerConnection(self, channel, target, session, stdio, self._inner_ended))
 
     def _inner_ended(self, inner: InnerConnection) -> None:
         self._inner.discard(inner)

@@ -100,7 +100,9 @@ class OuterDoor(Protocol):
 
     def open_session(self, channel: OuterChannel) -> None: ...
 
-    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen) -> None: ...
+    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
+        """`first`: its open was the first message of all that the client said on this connection."""
+        ...
 
     def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
         """The endpoint itself said no: `what` is "channel" or "request". For audit log and meters."""
@@ -124,13 +126,14 @@ class OuterConnection:
         "_fresh",
         "_leg",
         "_next",
-        "_no_more_sessions",
         "_peers",
         "_resuming",
+        "_spoken",
         "_turn",
         "_waiting",
         "_wide",
         "heard",
+        "no_more_sessions",
         "queued",
     )
 
@@ -143,7 +146,10 @@ class OuterConnection:
         self._next = 0
         self._free: list[int] = []
         self._wide = 0
-        self._no_more_sessions = False
+        self._spoken = (
+            False  # the client has said something: opens and global requests are all it can begin with
+        )
+        self.no_more_sessions = False  # it has said that it opens no session any more
         self._asked: list[Callable[[], None]] = []
         self._corked: list[bytes] | None = None
         self._corked_size = 0
@@ -250,6 +256,7 @@ class OuterConnection:
 
     def _open(self, payload: bytes) -> None:
         message = ChannelOpen.parse(payload)
+        first, self._spoken = not self._spoken, True
         if message.sender in self._peers:
             raise ProtocolError("channel number is taken")
         if message.max_packet == 0:
@@ -265,7 +272,7 @@ class OuterConnection:
         assert self._door is not None
         try:
             if isinstance(body, TcpipOpen):
-                self._door.open_direct_tcpip(channel, body)
+                self._door.open_direct_tcpip(channel, body, first)
             else:
                 self._door.open_session(channel)
         except Exception:
@@ -281,7 +288,7 @@ class OuterConnection:
                 return PolicyReason.VERB_NOT_ALLOWED, OpenFailure.ADMINISTRATIVELY_PROHIBITED, text
             text = "channel type is not known here"
             return PolicyReason.UNKNOWN_CHANNEL_TYPE, OpenFailure.UNKNOWN_CHANNEL_TYPE, text
-        if kind == "session" and self._no_more_sessions:
+        if kind == "session" and self.no_more_sessions:
             # OpenSSH PROTOCOL section 2.2: after no-more-sessions, session opens are refused.
             text = "no more sessions, as the client asked"
             return PolicyReason.VERB_NOT_ALLOWED, OpenFailure.ADMINISTRATIVELY_PROHIBITED, text
@@ -319,9 +326,10 @@ class OuterConnection:
     def _global_request(self, payload: bytes) -> None:
         """Nothing is granted here: nothing is ever bound on the gateway (RFC 4254 section 7.1)."""
         request = GlobalRequest.parse(payload)
+        self._spoken = True
         body = parse_body(GLOBAL_REQUESTS, request.name, request.body)
         if request.name == "no-more-sessions@openssh.com":
-            self._no_more_sessions = True
+            self.no_more_sessions = True
         elif request.name != "keepalive@openssh.com":
             self._refuse_request(request.name, body)
         if request.want_reply:
@@ -351,6 +359,7 @@ class OuterConnection:
             RequestFailure.parse(payload)
         if not self._asked:
             raise ProtocolError("answer to a request that was not asked")
+        self._spoken = True
         self._asked.pop(0)()
 
     # -- bytes out: what channels use ----------------------------------------------------------------------

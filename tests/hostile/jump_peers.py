@@ -27,6 +27,8 @@ ENGINEER = b"alice"
 STDIO = (b"127.0.0.1", 65535)
 """What OpenSSH says of a channel that is its own standard input (`session.jump.STDIO_MARKS`)."""
 OPENSSH = b"SSH-2.0-OpenSSH_9.2"
+NO_MORE_SESSIONS = b"\x50" + string(b"no-more-sessions@openssh.com") + b"\0"
+"""What OpenSSH says after the open of its standard input, when it is no ControlMaster."""
 PACKET = 32 * 1024
 
 
@@ -169,6 +171,8 @@ class Outer(Peer):
         if number is None:
             number = max(self.pipes, default=-1) + 1
         self.send(open_tcpip(number, **place))
+        if not self.pipes:
+            self.send(NO_MORE_SESSIONS)
         return self.granted(number, place.get("window", 1 << 20))
 
     def granted(self, number: int, window: int = 1 << 20) -> Pipe:

@@ -105,7 +105,7 @@ class Door:
         if self.answer is not None:
             self.answer(channel)
 
-    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen) -> None:
+    def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
         self.places.append(place)
         self.open_session(channel)
 

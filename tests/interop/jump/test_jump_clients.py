@@ -41,7 +41,7 @@ def run(command: list[str], environment: dict[str, str]) -> subprocess.Completed
 
 def last_jump(world: JumpWorld) -> tuple[Any, ...]:
     jump = world.audit("jump")[-1]
-    return jump.get("originator", ""), jump["originator_port"], jump["own_stdio"]
+    return jump.get("originator", ""), jump["originator_port"], jump["stdio"]
 
 
 @need("plink", "puttygen")

@@ -111,7 +111,7 @@ def test_a_process_of_nobody_gets_no_session(
     assert (done.returncode, done.stdout) == (255, b"")
     assert b"Permission denied (publickey,keyboard-interactive)" in done.stderr, done.stderr
     assert len(world.audit("session_started")) == started
-    assert [line["own_stdio"] for line in world.audit("jump")[jumps:]] == [0]  # it did reach the door
+    assert [line["stdio"] for line in world.audit("jump")[jumps:]] == [0]  # it did reach the door
 
 
 def test_the_port_that_marks_stdio_is_no_proof_either(world: JumpWorld) -> None:

@@ -92,7 +92,7 @@ def test_not_even_from_the_port_that_marks_stdio(world: JumpWorld, forwarded: in
     with connect_from(forwarded, 65535):
         poll(lambda: len(world.audit("jump")) > before, text="no channel was opened")
     opened = world.audit("jump")[-1]
-    assert (opened["originator"], opened["originator_port"], opened["own_stdio"]) == (LOOPBACK, 65535, 0)
+    assert (opened["originator"], opened["originator_port"], opened["stdio"]) == (LOOPBACK, 65535, 0)
 
 
 def test_not_through_socks_either(world: JumpWorld) -> None:
@@ -104,7 +104,7 @@ def test_not_through_socks_either(world: JumpWorld) -> None:
         assert done.stdout == b"" and b"Permission denied" in done.stderr, done.stderr
         done = local(world, world.sshd.port, "echo mine", key="alice", options=["-o", proxy])
         assert done.stdout == b"mine\n", done.stderr
-    assert [line["own_stdio"] for line in world.audit("jump")[before:]] == [0, 0]
+    assert [line["stdio"] for line in world.audit("jump")[before:]] == [0, 0]
 
 
 def test_the_same_key_is_a_proof(world: JumpWorld, forwarded: int) -> None:

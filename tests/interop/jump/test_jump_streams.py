@@ -41,7 +41,7 @@ def test_the_session_is_one_of_the_jump_door(world: JumpWorld) -> None:
         "web1",
     )
     (jump,) = [line for line in world.audit("jump") if line["session"] == session]
-    assert (jump["host"], jump["originator_port"], jump["own_stdio"]) == ("web1", 65535, 1)
+    assert (jump["host"], jump["originator_port"], jump["stdio"]) == ("web1", 65535, 1)
 
 
 def test_explain_tells_of_both_connections(world: JumpWorld) -> None:

@@ -21,12 +21,12 @@ from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.session import lobby, outer_door, tunnel
 from bastion.session.gateway import Limits
-from bastion.session.jump import is_own_stdio
+from bastion.session.jump import opened_as_stdio
 from bastion.session.outer_door import LAST_WORDS, UNPROVED_BURST, OuterVisit
 from bastion.session.stand_in import StandIns
 from bastion.ssh.settings import ClosedBy, CloseReason, HostKey, TransportSettings
 from bastion.wire import messages as m
-from bastion.wire.forwards import TcpipOpen
+from bastion.wire.forwards import TcpipForward, TcpipOpen
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PrivateKey
 from tests.support.outer import Leg, opens_session, opens_tcpip
@@ -311,7 +311,7 @@ OPENSSH = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3"
         (OPENSSH, "127.0.0.1", 65535, 0, True, True),
         (b"SSH-2.0-OpenSSH_for_Windows_9.5", "127.0.0.1", 65535, 0, True, True),
         (OPENSSH, "127.0.0.1", 65535, 1, True, False),  # something listens: it took number 0
-        (OPENSSH, "127.0.0.1", 65535, 0, False, False),  # or did, and was closed
+        (OPENSSH, "127.0.0.1", 65535, 0, False, False),  # or did, or something was said before
         (OPENSSH, "127.0.0.1", 50000, 0, True, False),
         (OPENSSH, "::1", 65535, 0, True, False),
         (OPENSSH, "", 0, 0, True, False),
@@ -321,10 +321,11 @@ OPENSSH = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3"
         (b"SSH-2.0-paramiko_5.1.0", "127.0.0.1", 65535, 0, True, False),
     ],
 )
-def test_only_openssh_s_own_stdio_needs_no_proof(
+def test_what_only_openssh_s_own_stdio_looks_like(
     version: bytes, originator: str, port: int, number: int, first: bool, own: bool
 ) -> None:
-    assert is_own_stdio(version, TcpipOpen("web1", 22, originator, port), number, first) is own
+    place = TcpipOpen("web1", 22, originator, port)
+    assert opened_as_stdio(version, place, number, first) is own
 
 
 def test_a_second_channel_is_never_the_first(outer: Outer) -> None:
@@ -332,7 +333,25 @@ def test_a_second_channel_is_never_the_first(outer: Outer) -> None:
     assert isinstance(first[0], m.ChannelOpenConfirmation)
     outer.hear(m.Eof(first[0].sender), m.Close(first[0].sender))
     outer.hear(opens_tcpip(0))
-    assert [line["own_stdio"] for line in outer.said("jump")] == [1, 0]
+    assert [line["stdio"] for line in outer.said("jump")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        m.GlobalRequest("no-more-sessions@openssh.com", False),
+        m.GlobalRequest("keepalive@openssh.com", True),
+        m.GlobalRequest("tcpip-forward", True, TcpipForward("localhost", 0).encode()),
+        opens_tcpip(0, packet=1),
+        opens_session(0),
+    ],
+    ids=["no-more-sessions", "keepalive", "-R", "a refused channel", "a session"],
+)
+def test_nor_is_one_after_anything_else(outer: Outer, before: m.Message) -> None:
+    outer.hear(before)
+    outer.hear(m.Close(0)) if isinstance(before, m.ChannelOpen) and before.kind == "session" else None
+    outer.hear(opens_tcpip(0))
+    assert outer.said("jump")[-1]["stdio"] == 0
 
 
 def test_the_table_is_in_the_document() -> None:
