@@ -222,6 +222,7 @@ class Program:
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
         gateway.store.close()
+        gateway.rationed.flush()
         gateway.audit.note("gateway_stopped", signal=signal_name)
         gateway.audit.close()
 

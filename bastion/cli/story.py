@@ -188,6 +188,10 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     "gateway_started": lambda e: f"the gateway started{_of(e, 'version', ', version ')}",
     "gateway_stopped": lambda e: f"the gateway stopped{_of(e, 'signal', ' on ')}",
     "reload": lambda e: f"the configuration was reloaded{_of(e, 'result', ': ')}{_because(e)}",
+    "lines_summed": lambda e: (
+        f"{e.get('lines', '?')} lines of {e.get('source') or e.get('identity') or '?'} were counted and not written,"
+        f" as it had used up its share of the log{_of(e, 'counts', ': ')}"
+    ),
     "audit_resumed": lambda e: f"audit lines were lost before this point: {e.get('lines_lost', '?')}",
 }
 

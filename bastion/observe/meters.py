@@ -321,6 +321,11 @@ AUDIT_LINES: Final = _counter("audit_lines_total", "Lines written to the audit l
 AUDIT_FAILED: Final = _counter(
     "audit_failures_total", "Audit lines that could not be written.", Label("reason", AUDIT_FAILURES)
 )
+AUDIT_SUMMED: Final = _counter(
+    "audit_lines_summed_total",
+    "Lines not written one by one because their payer had used up its share of the audit log; a line counts them.",
+    Label("payer", PAYERS),
+)
 BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")
 
 

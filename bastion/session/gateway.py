@@ -19,6 +19,7 @@ from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import SESSIONS_ENDED, SESSIONS_LIVE, Meters
+from bastion.observe.rationed import RationedLog
 from bastion.policy.grant import Grant
 from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory
@@ -95,6 +96,10 @@ class Gateway:
     draining: bool = False
     public: tuple[str, int] = ("bastion", 22)  # the host and port that engineers type
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
+    rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
+
+    def __post_init__(self) -> None:
+        self.rationed = RationedLog(self.audit, self.reactor, self.meters)
 
     def admit_connection(self, source: str) -> Startup:
         """Count a new connection from `source`, or raise Refused(LimitReason) before a byte is spent on it."""
