@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import struct
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
@@ -47,7 +48,8 @@ from bastion.recording.format import (
 # caller that never calls `take` meets this.
 CUT_BYTES = 1 << 20
 
-# Above this number of buffers a block is joined: writev takes 1024 (IOV_MAX), and many means small.
+# Above this number of buffers a block is joined: writev takes 1024 (IOV_MAX), and many means small. Then what can be
+# one event is made one.
 JOIN_OVER = 512
 
 MAX_DELTA_US = 0xFFFFFFFF  # what the event's time field holds: 71 minutes within one block
@@ -56,6 +58,8 @@ MAX_DELTA_US = 0xFFFFFFFF  # what the event's time field holds: 71 minutes withi
 _DATA: Final = int(Kind.DATA)
 _EVENTS: Final = int(BlockType.EVENTS)
 _HEAD = EVENT_HEAD.pack
+_KEY_SIZE = 8  # bytes of an event's head that say whose it is: kind, direction, stream, channel
+_KEY = struct.Struct(">BBBxI").unpack
 
 # What is kept of [the client's, the target's] bytes: the same few pairs for all recorders.
 _KEEPS = {pair: pair for pair in ((False, False), (False, True), (True, True))}
@@ -295,7 +299,9 @@ class Recorder:
         parts, size = self._parts, self._size
         self._parts, self._size = [], 0
         if len(parts) > JOIN_OVER:
-            parts = [b"".join(parts)]
+            whole, fewer = _merged(parts)
+            parts, size = [whole], len(whole)
+            self.events -= fewer
         self._emit(_EVENTS, self._base_us, parts, size)
 
     def _emit(self, kind: int, time_us: int, parts: list[Bytes], size: int) -> None:
@@ -351,6 +357,37 @@ class Recorder:
             flow = self._flows.pop(channel_id << 1 | direction, None)
             if flow is not None and flow.gap:
                 self._end_gap(flow, flow.gap, flow.gap.tail_size, now)
+
+
+def _merged(parts: list[Bytes]) -> tuple[bytes, int]:
+    """`parts`, heads and payloads in turn, as one buffer, and how many events it holds less.
+
+    Data of one stream that follows itself is one event: a peer that sends messages of one byte would write 17 for each.
+    The parts are those of one turn of the reactor, so that no time is lost that anybody could see.
+    """
+    merged: list[Bytes] = []
+    run: list[Bytes] = []
+    key, delta, events = b"", 0, 0
+    for at in range(0, len(parts), 2):
+        head, payload = bytes(parts[at]), parts[at + 1]
+        if head[:_KEY_SIZE] == key:
+            run.append(payload)
+            continue
+        _end_run(merged, key, delta, run)
+        if head[0] == _DATA:
+            key, delta, run = head[:_KEY_SIZE], EVENT_HEAD.unpack(head)[4], [payload]
+        else:
+            key, run = b"", []
+            merged += (head, payload)
+        events += 1
+    _end_run(merged, key, delta, run)
+    return b"".join(merged), len(parts) // 2 - events
+
+
+def _end_run(merged: list[Bytes], key: bytes, delta: int, run: list[Bytes]) -> None:
+    if run:
+        kind, direction, stream, channel_id = _KEY(key)
+        merged += (_HEAD(kind, direction, stream, channel_id, delta, sum(map(len, run))), *run)
 
 
 _SHAPES: dict[type, tuple[str, tuple[str, ...]]] = {}  # as many as there are kinds of events

@@ -49,6 +49,11 @@ class Opens:
             return
         body = parse_body(CHANNEL_OPENS, message.kind, message.body)
         detail = body.detail() if body is not None else {}
+        if message.max_packet < self._limits.min_packet:
+            text = f"maximum packet size is below {self._limits.min_packet} bytes"
+            code = OpenFailure.RESOURCE_SHORTAGE
+            self._refuse(side, message, out, PolicyReason.CHANNEL_LIMIT, text, detail=detail, code=code)
+            return
         if len(self._channels) >= self._limits.channels:
             text = f"no more than {self._limits.channels} channels per connection"
             code = OpenFailure.RESOURCE_SHORTAGE
@@ -113,8 +118,13 @@ class Opens:
     def confirm(self, side: Side, payload: bytes, out: Actions) -> None:
         message = ChannelOpenConfirmation.parse(payload)
         half = self._channels.awaited(side, message.recipient)
-        if message.max_packet == 0:
-            raise ProtocolError("CHANNEL_OPEN_CONFIRMATION with a maximum packet size of 0")
+        if message.max_packet < self._limits.min_packet:
+            # Both sides would have to be told that the channel is none, and its number to stay taken meanwhile. Who
+            # confirms with less than RFC 4253 section 6.1 asks of everybody is no peer to go to such lengths for.
+            raise ProtocolError(
+                f"CHANNEL_OPEN_CONFIRMATION with a maximum packet size of {message.max_packet}, "
+                f"which is below {self._limits.min_packet}"
+            )
         self._channels.confirm(half, message.sender)
         window, max_packet = self._grant(half.twin, message.window, message.max_packet)
         self._tap.event(events.ChannelConfirmed(half.channel.id))

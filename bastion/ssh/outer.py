@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import PolicyReason, ProtocolError
+from bastion.relay.limits import MIN_PACKET
 from bastion.ssh.outer_channel import MAX_PACKET, OuterChannel
 from bastion.wire import numbers
 from bastion.wire.forwards import TcpipOpen
@@ -58,11 +59,6 @@ QUEUED_LIMIT: Final = 160 * 1024 * 1024
 """Bytes that wait for the client's windows in all channels together, before one that writes more is aborted. A client
 that stops under the output of 256 sessions leaves a read (512 KiB, and 0.1 % to seal it) in each, 128 MiB; what is
 beyond are answers that it asked for and does not read: 4 MiB a session, 1 GiB of one connection without this."""
-
-MIN_PACKET: Final = 512
-"""Smallest maximum packet size of a client's channel. Each message costs 2.5 us whatever is in it: with messages of one
-byte 1 MB took 2.5 s of the reactor, in turns of 0.6 s (256 KiB) in which nobody else was served. At 512 a turn is
-512 messages. The smallest that is met is 4 KiB, paramiko's floor; OpenSSH says 32 KiB, PuTTY 16."""
 
 PUMP: Final = 256 * 1024
 """Bytes that one channel sends of its queue before the next one has its turn."""

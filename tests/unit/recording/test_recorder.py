@@ -76,6 +76,24 @@ def test_many_small_messages_are_joined_below_the_limit_of_writev() -> None:
     assert joined(tape.events(), 1, TARGET, 0) == b"".join(b"%d," % number for number in range(3 * JOIN_OVER))
 
 
+def test_messages_of_one_byte_cost_one_event_for_a_stretch_of_them() -> None:
+    """One event of each would be 17 bytes for one; order and whose they are stay."""
+    tape = Tape()
+    for _ in range(2 * JOIN_OVER):
+        tape.recorder.data(1, TARGET, 0, b"a")
+    tape.recorder.note("eof_sent", 1, {"by": 1})
+    for _ in range(JOIN_OVER):
+        tape.recorder.data(1, TARGET, 0, b"b")
+    tape.recorder.data(1, TARGET, 1, b"e" * 100)
+    tape.burst()
+    assert len(tape.file) < 60 * JOIN_OVER
+    assert joined(tape.events(), 1, TARGET, 0) == b"a" * 2 * JOIN_OVER + b"b" * JOIN_OVER
+    assert joined(tape.events(), 1, TARGET, 1) == b"e" * 100
+    kinds = [event.kind for event in tape.events() if event.channel == 1][:3]
+    assert kinds == [Kind.DATA, Kind.NOTE, Kind.DATA]
+    assert tape.recorder.events == len(tape.events()) == 4
+
+
 def test_a_caller_that_forgets_to_take_gets_several_blocks_of_bounded_size() -> None:
     tape = Tape()
     for _ in range(5):

@@ -66,7 +66,8 @@ class Traffic(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.book = Playbook(
-            refused={"direct-tcpip": no()}, limits=RelayLimits(channels=4, reserve=64, max_packet=500)
+            refused={"direct-tcpip": no()},
+            limits=RelayLimits(channels=4, reserve=64, max_packet=500, min_packet=1),
         )
         self.relay: Relay = self.book.relay
         self.talks: list[Talk] = []

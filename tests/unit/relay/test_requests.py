@@ -149,7 +149,7 @@ def test_requests_of_sessions_on_a_tunnel_are_refused(playbook: MakePlaybook, na
     book = playbook()
     tunnel = opens("direct-tcpip", 0, body=r.TcpipOpen("db", 5432, "::1", 1).encode())
     book.client(tunnel).to_target(tunnel)
-    confirmed = m.ChannelOpenConfirmation(0, 0, 100, 100)
+    confirmed = m.ChannelOpenConfirmation(0, 0, 100, 1000)
     book.target(confirmed).to_client(confirmed)
     book.client(asks(0, name, bodies.get(name, r.Empty()))).to_client(NO)
     book.client(asks(0, WINADJ)).to_target(asks(0, WINADJ))

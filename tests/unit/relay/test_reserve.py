@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bastion.relay import events as e
+from bastion.relay.limits import RelayLimits
 from bastion.relay.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
@@ -43,7 +44,7 @@ def test_injected_text_reaches_the_client_and_is_no_target_output(playbook: Make
 
 
 def test_injected_text_keeps_to_the_maximum_packet_size(playbook: MakePlaybook) -> None:
-    book = playbook()
+    book = playbook(limits=RelayLimits(min_packet=6))
     book.client(opens("session", 0, 800, 6)).to_target(opens("session", 0, 700, 6))
     confirmed = m.ChannelOpenConfirmation(0, 0, 0, 32768)
     book.target(confirmed).to_client(confirmed)
@@ -113,7 +114,7 @@ def test_nothing_is_injected_where_it_could_not_be_read(playbook: MakePlaybook) 
     assert not book.relay.inject(1, b"after the client's CLOSE", 0, book.out)
     tunnel = opens("direct-tcpip", 1, body=r.TcpipOpen("db", 1, "::1", 1).encode())
     book.client(tunnel).to_target(tunnel)
-    book.target(m.ChannelOpenConfirmation(1, 1, 9, 9)).to_client(m.ChannelOpenConfirmation(1, 1, 9, 9))
+    book.target(m.ChannelOpenConfirmation(1, 1, 9, 999)).to_client(m.ChannelOpenConfirmation(1, 1, 9, 999))
     assert not book.relay.inject(2, b"into a tunnel", 0, book.out)
     book.done()
 
@@ -163,7 +164,7 @@ def test_a_channel_opened_by_the_target_has_no_reserve(playbook: MakePlaybook) -
     agent = asks(0, "auth-agent-req@openssh.com")
     book.client(agent).to_target(agent)
     book.target(opens("auth-agent@openssh.com", 1, 800)).to_client(opens("auth-agent@openssh.com", 1, 800))
-    confirmed = m.ChannelOpenConfirmation(1, 1, 800, 100)
+    confirmed = m.ChannelOpenConfirmation(1, 1, 800, 1000)
     book.client(confirmed).to_target(confirmed).untold()
     book.target(sends(1, b"x" * 100)).to_client(sends(1, b"x" * 100))
     book.told(Recorded(2, Side.TARGET, 0, b"x" * 100))

@@ -90,8 +90,8 @@ class World:
         policy.sftp = RIGHTS
         self.relay = Relay(policy, ListTap(), RelayLimits(sftp_hash=False, refusals=1 << 20))
         self.out = Actions()
-        self.client = End("client", self.rng, client_window, patience, self.rng.choice((64, 1000, 32768)))
-        self.target = End("target", self.rng, target_window, patience, self.rng.choice((64, 1000, 32768)))
+        self.client = End("client", self.rng, client_window, patience, self.rng.choice((512, 1000, 32768)))
+        self.target = End("target", self.rng, target_window, patience, self.rng.choice((512, 1000, 32768)))
         self.answers: dict[int, bytes] = {}
         self.seen: list[bytes] = []
         self.relay.receive(

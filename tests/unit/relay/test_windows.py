@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bastion.relay.limits import MAX_PACKET
+from bastion.errors import PolicyReason
+from bastion.relay.events import ChannelRefused
+from bastion.relay.limits import MAX_PACKET, MIN_PACKET
 from bastion.relay.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
@@ -64,9 +66,9 @@ def test_data_of_no_bytes_needs_no_window(playbook: MakePlaybook) -> None:
 
 def test_a_message_beyond_the_maximum_packet_size(playbook: MakePlaybook) -> None:
     book = playbook()
-    tunnel(book, 1000, 1000, max_packet=100)
-    book.target(sends(0, b"x" * 100)).to_client(sends(0, b"x" * 100))
-    book.target_breaks(sends(0, b"x" * 101), "longer than the maximum packet").done()
+    tunnel(book, 2000, 2000, max_packet=600)
+    book.target(sends(0, b"x" * 600)).to_client(sends(0, b"x" * 600))
+    book.target_breaks(sends(0, b"x" * 601), "longer than the maximum packet").done()
 
 
 def test_the_maximum_packet_size_is_clamped_both_ways(playbook: MakePlaybook) -> None:
@@ -88,6 +90,23 @@ def test_a_maximum_packet_size_of_0_in_a_confirmation(playbook: MakePlaybook) ->
     book = playbook()
     book.client(opens("session", 0, 0)).to_target(opens("session", 0, 0))
     book.target_breaks(confirms(0, 0, max_packet=0), "maximum packet size of 0").done()
+
+
+@pytest.mark.parametrize(("kind", "body"), [("session", b""), ("direct-tcpip", TUNNEL)])
+def test_an_open_with_packets_too_small_to_serve(playbook: MakePlaybook, kind: str, body: bytes) -> None:
+    """With messages of one byte a recording was 17 times as long as what it held."""
+    book = playbook()
+    text = f"maximum packet size is below {MIN_PACKET} bytes"
+    book.client(opens(kind, 0, 1000, MIN_PACKET - 1, body)).to_client(m.ChannelOpenFailure(0, 4, text))
+    (refused,) = book.tap.heard
+    assert isinstance(refused, ChannelRefused) and refused.reason is PolicyReason.CHANNEL_LIMIT
+    book.client(opens(kind, 0, 0, MIN_PACKET, body)).to_target(opens(kind, 0, 0, MIN_PACKET, body)).done()
+
+
+def test_a_confirmation_with_packets_too_small_to_serve(playbook: MakePlaybook) -> None:
+    book = playbook()
+    book.client(opens("session", 0, 0)).to_target(opens("session", 0, 0))
+    book.target_breaks(confirms(0, 0, max_packet=MIN_PACKET - 1), "size of 511, which is below 512").done()
 
 
 def test_a_window_of_all_32_bits_can_be_neither_exceeded_nor_wrapped(playbook: MakePlaybook) -> None:
