@@ -43,6 +43,7 @@ from bastion.recording.format import (
     encode_json,
     encode_preamble,
 )
+from bastion.wire.requests import printable
 
 # A block is closed at this size even when the burst goes on. A burst is one read (at most 512 KiB), so only a
 # caller that never calls `take` meets this.
@@ -417,7 +418,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value)
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("utf-8", "backslashreplace")
+        return printable(bytes(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

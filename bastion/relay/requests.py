@@ -34,13 +34,13 @@ from bastion.wire.requests import (
     CHANNEL_REQUESTS,
     GLOBAL_REQUESTS,
     Body,
-    Detail,
     ExitSignal,
     ExitStatus,
     Subsystem,
     WindowChange,
     parse_body,
     printable,
+    refused_detail,
 )
 
 _PASSED = Verdict(True, PolicyReason.ALLOWED)
@@ -104,7 +104,6 @@ class Requests:
             self._refuse_global(side, message, out)
             return
         body = parse_body(GLOBAL_REQUESTS, name, message.body)
-        detail = body.detail() if body is not None else {}
         if name in crossing.PASSED_GLOBAL_REQUESTS[side]:
             verdict = _PASSED
         elif side is Side.CLIENT and name in crossing.JUDGED_GLOBAL_REQUESTS:
@@ -113,6 +112,7 @@ class Requests:
             verdict = _UNKNOWN
         if not verdict.allowed:
             self.count_refusal(side)
+            detail = refused_detail(body)
             self._tap.event(
                 events.RequestRefused(0, side, name, verdict.reason, verdict.text, verdict.rule, detail)
             )
@@ -124,6 +124,7 @@ class Requests:
             self.no_more_sessions = True
         self._invite(name)
         if name not in crossing.QUIET_REQUESTS:
+            detail = body.detail() if body is not None else {}
             self._tap.event(events.RequestForwarded(0, side, name, detail, verdict.rule))
         out.onward[side].append(payload)
 
@@ -179,10 +180,10 @@ class Requests:
             raise half.error(numbers.MSG_CHANNEL_REQUEST)
         channel, name = half.channel, message.name
         body = parse_body(CHANNEL_REQUESTS, name, message.body)
-        detail = body.detail() if body is not None else {}
         verdict = self._judge(side, channel, message, body)
         if not verdict.allowed:
             self.count_refusal(side)
+            detail = refused_detail(body)  # the verdict comes before the text
             self._tap.event(
                 events.RequestRefused(
                     channel.id, side, name, verdict.reason, verdict.text, verdict.rule, detail
@@ -200,7 +201,7 @@ class Requests:
             channel.has_pty = channel.has_pty or not message.want_reply
         self._invite(name)
         if name not in crossing.QUIET_REQUESTS:
-            self._tap.event(_forwarded(channel.id, side, name, body, detail, verdict.rule))
+            self._tap.event(_forwarded(channel.id, side, name, body, verdict.rule))
         if _is_sftp(body):
             self._follow_sftp(channel, out)
         out.onward[side].append(payload)
@@ -305,9 +306,7 @@ def _release_spare(channel: Channel, out: Actions) -> None:
         out.to_target.append(WindowAdjust(half.number, released).encode())
 
 
-def _forwarded(
-    channel_id: int, side: Side, name: str, body: Body | None, detail: Detail, rule: str
-) -> events.Event:
+def _forwarded(channel_id: int, side: Side, name: str, body: Body | None, rule: str) -> events.Event:
     """The event for a request that goes through."""
     if isinstance(body, WindowChange):
         return events.WindowChanged(channel_id, body.cols, body.rows)
@@ -315,4 +314,4 @@ def _forwarded(
         return events.ExitStatus(channel_id, body.status)
     if isinstance(body, ExitSignal):
         return events.ExitSignal(channel_id, body.name, body.core_dumped, printable(body.text))
-    return events.RequestForwarded(channel_id, side, name, detail, rule)
+    return events.RequestForwarded(channel_id, side, name, body.detail() if body is not None else {}, rule)

@@ -248,7 +248,9 @@ class Lobby:
             return True
         if name in ("shell", "exec") and not self._answered and self._visit is not None:
             self._answered = True
-            command = parsed.command.decode("utf-8", "replace") if isinstance(parsed, Exec) else None
+            # A command that is too long stays too long: four bytes are the longest character.
+            cut = 4 * MAX_COMMAND + 1
+            command = parsed.command[:cut].decode("utf-8", "replace") if isinstance(parsed, Exec) else None
             # The reply to the request goes out first (RFC 4254 section 5.4), then the text.
             self._visit.gateway.reactor.callLater(0, self._answer, command)
             return True

@@ -54,6 +54,9 @@ KINDS = {
     "forwarded-streamlocal@openssh.com": "streamlocal",
 }
 
+AUDIT_LENGTH = 255
+"""Characters of a peer's text in an audit line: longer than any host name. The recording has all of it."""
+
 AUDIT_TEXT = "the audit log cannot be written"
 
 
@@ -307,8 +310,9 @@ class SessionTap:
 
 
 def _destination(detail: dict[str, str | int]) -> dict[str, str | int]:
-    """What of a channel's detail belongs into the audit log: where it goes, never content."""
-    return {key: detail[key] for key in ("host", "port", "path") if key in detail}
+    """What of a channel's detail belongs into the audit log: where it goes, never content. Text is cut."""
+    found = ((key, detail[key]) for key in ("host", "port", "path") if key in detail)
+    return {key: value[:AUDIT_LENGTH] if isinstance(value, str) else value for key, value in found}
 
 
 _LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {

@@ -211,7 +211,7 @@ class TransportBase(Connection):
         try:
             body = Reader(payload, 1)
             code = body.uint32()
-            text = body.string().decode("utf-8", "replace")[:DISCONNECT_TEXT_LIMIT]
+            text = body.string()[:DISCONNECT_TEXT_LIMIT].decode("utf-8", "replace")
         except ProtocolError:
             pass  # it says goodbye either way
         self._finish(CloseReason(ClosedBy.PEER, code, text, self._early_reason()))

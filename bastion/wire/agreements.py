@@ -230,3 +230,10 @@ def modp_prime(bits: int) -> int:
     unit = 1 << (bits - 130 + guard)
     pi = 4 * (4 * _arctan_inverse(5, unit) - _arctan_inverse(239, unit)) >> guard
     return (1 << bits) - (1 << (bits - 64)) - 1 + ((pi + MODP_GROUPS[bits]) << 64)
+
+
+def modp_group(p: int, g: int) -> ModP:
+    """The group that a server named: by OpenSSL when it is one of RFC 3526, which costs a sixth."""
+    bits = p.bit_length()
+    known = g == 2 and bits in MODP_GROUPS and p == modp_prime(bits)
+    return NamedModP(bits) if known else ModP(p, g)

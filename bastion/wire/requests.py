@@ -9,7 +9,7 @@ show: no cookies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, Self
 
 from bastion.errors import ProtocolError
@@ -40,9 +40,25 @@ TTY_OP_END = 0
 TTY_OP_FIRST_UNDEFINED = 160
 
 
+MIXED_LIMIT = 4096
+"""Bytes in which what is UTF-8 stays readable beside what is not: telling them apart costs 0.3 us for each that is not,
+76 ms for the 250 KB of one request."""
+
+REFUSED_TEXT = 4096
+"""Bytes of one field of a refused request that are told: 1.5 ms to escape, 24 KiB as JSON, at the most."""
+
+
 def printable(raw: bytes) -> str:
-    """Peer bytes as text that keeps every byte visible: what is not UTF-8 becomes `\\xNN`."""
-    return raw.decode("utf-8", "backslashreplace")
+    """Peer bytes as text that keeps every byte visible: what is not UTF-8 becomes `\\xNN`.
+
+    In long texts every byte that is not ASCII does, once one of them is no UTF-8.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        if len(raw) <= MIXED_LIMIT:
+            return raw.decode("utf-8", "backslashreplace")
+        return raw.decode("latin-1").encode("ascii", "backslashreplace").decode("ascii")
 
 
 class Body(Protocol):
@@ -375,6 +391,24 @@ GLOBAL_REQUESTS: dict[str, type[Body]] = {
     "keepalive@openssh.com": Empty,
     "no-more-sessions@openssh.com": Empty,
 }
+
+
+def refused_detail(body: Body | None) -> Detail:
+    """What is told of a request or open that was refused: its facts, each text cut before anything is escaped.
+
+    `cut_to` is then what was kept of it in bytes (of text in UTF-8: in characters).
+    """
+    if body is None:
+        return {}
+    values = ((place.name, getattr(body, place.name)) for place in fields(body))  # type: ignore[arg-type]
+    cut = {
+        name: value[:REFUSED_TEXT]
+        for name, value in values
+        if isinstance(value, bytes | str) and len(value) > REFUSED_TEXT
+    }
+    if not cut:
+        return body.detail()
+    return replace(body, **cut).detail() | {"cut_to": REFUSED_TEXT}  # type: ignore[type-var]
 
 
 def parse_body(table: Mapping[str, type[Body]], name: str, body: bytes) -> Body | None:

@@ -448,3 +448,26 @@ def test_asking_stops_when_a_side_owes_too_many_replies(playbook: MakePlaybook) 
     assert not book.relay.ask(Side.TARGET, KEEPALIVE, book.out)
     book.to_target(asks_all(KEEPALIVE), asks_all(KEEPALIVE))
     book.done()
+
+
+@pytest.mark.parametrize("name", ["env", "exec"])
+def test_the_text_of_what_is_refused_is_cut_before_it_is_escaped(playbook: MakePlaybook, name: str) -> None:
+    """A refused value of 250 kB took 76 ms to escape, and stood in the recording with a megabyte."""
+    value = b"\xff" * 250_000
+    body: r.Body = r.Env("SECRET", value) if name == "env" else r.Exec(value)
+    book = playbook(refused={name: no()})
+    book.session()
+    book.client(asks(0, name, body)).to_client(m.ChannelFailure(0))
+    refused = book.tap.heard[-1]
+    assert isinstance(refused, e.RequestRefused)
+    text = refused.detail["value" if name == "env" else "command"]
+    assert text == "\\xff" * r.REFUSED_TEXT and refused.detail["cut_to"] == r.REFUSED_TEXT
+    book.done()
+
+
+def test_what_goes_through_is_told_in_full(playbook: MakePlaybook) -> None:
+    book = playbook()
+    book.session()
+    asked = asks(0, "exec", r.Exec(b"a\xff" * 5000))
+    book.client(asked).to_target(asked)
+    book.told(e.RequestForwarded(1, Side.CLIENT, "exec", {"command": "a\\xff" * 5000}, "test rule")).done()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
 from bastion.wire import kex
-from bastion.wire.agreements import MODP_GROUPS, modp_prime
+from bastion.wire.agreements import MODP_GROUPS, NamedModP, modp_group, modp_prime
 from bastion.wire.data import byte, mpint, string, uint32
 from bastion.wire.kex import (
     COMPAT_KEX,
@@ -367,7 +367,8 @@ def str_of_bits(value: int) -> str:
     [
         ((1 << 2046) + 1, 2),
         (modp_prime(2048) >> 1, 2),
-        ((1 << 8192) + 1, 2),
+        ((1 << 4096) + 1, 2),
+        (modp_prime(8192), 2),
         (GROUP_2048 - 1, 2),
         (-GROUP_2048, 2),
         (0, 2),
@@ -381,13 +382,13 @@ def str_of_bits(value: int) -> str:
 )
 def test_a_client_refuses_groups_outside_its_limits(p: int, g: int) -> None:
     client = client_kex("diffie-hellman-group-exchange-sha256")
-    assert client.start() == byte(34) + uint32(2048) + uint32(3072) + uint32(8192)
+    assert client.start() == byte(34) + uint32(2048) + uint32(3072) + uint32(4096)
     with pytest.raises(ProtocolError):
         client.receive(gex_group(p, g))
 
 
 @pytest.mark.parametrize(
-    "p", [(1 << 2047) + 1, (1 << 2048) - 1, (1 << 8191) + 9, 3 * 5 * (1 << 3000) + 1], ids=str_of_bits
+    "p", [(1 << 2047) + 1, (1 << 2048) - 1, (1 << 4095) + 9, 3 * 5 * (1 << 3000) + 1], ids=str_of_bits
 )
 def test_a_bad_modulus_ends_quietly(p: int) -> None:
     """No primality test; whatever comes of it is a value or the one error, and soon."""
@@ -401,6 +402,12 @@ def test_a_bad_modulus_ends_quietly(p: int) -> None:
         assert error.code == 3
     else:
         assert isinstance(outcome, Reply)
+
+
+def test_a_group_that_openssl_knows_is_left_to_it() -> None:
+    assert isinstance(modp_group(modp_prime(3072), 2), NamedModP)
+    for p, g in ((modp_prime(3072), 5), (modp_prime(3072) - 2, 2), ((1 << 2999) + 1, 2)):
+        assert not isinstance(modp_group(p, g), NamedModP)
 
 
 @pytest.mark.parametrize("value", [0, 1, GROUP_2048 - 1, GROUP_2048, -5], ids=str_of_bits)

@@ -113,3 +113,18 @@ def test_terminal_modes_as_clients_send_them() -> None:
     assert r.parse_terminal_modes(echo + b"\xa0anything") == {53: 1}  # RFC 4254 section 8: 160 up ends it
     with pytest.raises(ProtocolError):
         r.parse_terminal_modes(echo[:-1])
+
+
+@given(st.binary(max_size=40), st.sampled_from([0, r.MIXED_LIMIT + 1]))
+def test_every_byte_stays_visible_however_long_the_text(raw: bytes, more: int) -> None:
+    shown = r.printable(raw + b"a" * more)
+    assert len(shown) <= 4 * (len(raw) + more)
+    try:
+        wanted = (raw + b"a" * more).decode()
+    except UnicodeDecodeError:
+        assert "\\x" in shown
+        if more:
+            wanted = "".join(chr(one) if one < 128 else f"\\x{one:02x}" for one in raw) + "a" * more
+        else:
+            wanted = raw.decode("utf-8", "backslashreplace")
+    assert shown == wanted
