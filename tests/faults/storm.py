@@ -90,9 +90,9 @@ _MODULUS = (1 << 16383) + 2 * random.Random(1).getrandbits(16000) + 1
 
 
 def big_authority(port: int, source: str) -> None:
-    """Certificates of an RSA-16384 authority of the stranger's own."""
+    """Certificates of an RSA-16384 authority of the stranger's own, with the largest exponent that is taken."""
     kind = b"ssh-ed25519-cert-v01@openssh.com"
-    authority = string(b"ssh-rsa") + mpint(65537) + mpint(_MODULUS)
+    authority = string(b"ssh-rsa") + mpint((1 << 32) - 1) + mpint(_MODULUS)
     body = (
         string(kind) + string(os.urandom(32)) + string(os.urandom(32)) + uint64(1) + uint32(1) + string(b"x")
     )

@@ -1,7 +1,8 @@
-"""What a peer that proves nothing costs the gateway: CPU for each attempt, memory for each connection held open.
+"""What a peer that proves nothing costs the gateway: CPU and audit log for each attempt, memory while it is held.
 
 `python -m tests.hostile.cost_of_strangers` prints the tables of docs/security.md, measured on the gateway process
-with the default profile. `test_cost_of_strangers.py` holds a small run against bounds.
+with the default profile: figure, and the limit that keeps a source (and all of them together) from more of it.
+`test_cost_of_strangers.py` holds a small run against bounds.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.ssh.settings import HEAVY_KEX_BURST, HEAVY_KEX_RATE
+from bastion.ssh.userauth import MAX_REQUESTS, MAX_USER
 from bastion.wire.data import boolean, string
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PrivateKey
+from tests.faults import storm
 from tests.hostile.rawssh import Closed, RawSsh, SocketWire
+from tests.support.net import LOOPBACK
 from tests.support.sshd import make_key
 from tests.support.world import World, poll
 
@@ -92,6 +97,22 @@ def wrong_password(world: World) -> RawSsh:
     return peer
 
 
+def _rate(work: Work) -> str:
+    """A limit of the budget in words."""
+    limit, unit = LIMITS[Payer.SOURCE, work], "B" if work is Work.LOG else "ms"
+    size = 1 if work is Work.LOG else 1000
+    each, all_rate = limit.each_rate // size, limit.everybody_rate // size
+    return f"{limit.each // size} {unit} and {each} {unit}/s a source, {all_rate} {unit}/s in all"
+
+
+def _places(work: Work) -> str:
+    limit = LIMITS[Payer.SOURCE, work]
+    return f"{limit.each} places a source, {limit.everybody} in all"
+
+
+BIG_GROUPS = f"{HEAVY_KEX_BURST} at once and {HEAVY_KEX_RATE:g} a second, all strangers together"
+
+
 def only_version(world: World) -> RawSsh:
     peer = connect(world)
     peer.send_version()
@@ -99,41 +120,71 @@ def only_version(world: World) -> RawSsh:
     return peer
 
 
-ATTEMPTS: dict[str, Callable[[World], RawSsh]] = {
-    "TCP connection, closed at once": connect,
-    "identification line": only_version,
-    "key exchange, mlkem768x25519, ed25519 host key": lambda w: shake(w, "mlkem768x25519-sha256"),
-    "key exchange, curve25519, ed25519 host key": shake,
-    "key exchange, curve25519, RSA-3072 host key": lambda w: shake(w, "curve25519-sha256", "rsa-sha2-512"),
-    "key exchange, group16": lambda w: shake(w, "diffie-hellman-group16-sha512"),
-    "key exchange, group18": lambda w: shake(w, "diffie-hellman-group18-sha512"),
-    "both exchanges a stranger gets, group18": lambda w: exchange_twice(w, "diffie-hellman-group18-sha512"),
-    "key exchange and 20 key queries": ask_20_times,
-    "key exchange and one wrong password (argon2id as configured)": wrong_password,
+def act(work: Callable[[int, str], None]) -> Callable[[World], None]:
+    """One of the storm's strangers, from the address of all others here."""
+
+    def attempt(world: World) -> None:
+        with contextlib.suppress(Closed, OSError):
+            work(world.port, LOOPBACK)
+
+    return attempt
+
+
+STARTUPS = "`limits.startups`, `limits.startups_per_source`"
+ATTEMPTS: dict[str, tuple[Callable[[World], RawSsh | None], str]] = {
+    "TCP connection, closed at once": (connect, STARTUPS),
+    "identification line": (only_version, STARTUPS),
+    "key exchange, mlkem768x25519, ed25519 host key": (
+        lambda w: shake(w, "mlkem768x25519-sha256"),
+        _rate(Work.KEY_EXCHANGE),
+    ),
+    "key exchange, curve25519, ed25519 host key": (shake, _rate(Work.KEY_EXCHANGE)),
+    "key exchange, curve25519, RSA-3072 host key": (
+        lambda w: shake(w, "curve25519-sha256", "rsa-sha2-512"),
+        _rate(Work.KEY_EXCHANGE),
+    ),
+    "key exchange, group16": (lambda w: shake(w, "diffie-hellman-group16-sha512"), BIG_GROUPS),
+    "key exchange, group18": (lambda w: shake(w, "diffie-hellman-group18-sha512"), BIG_GROUPS),
+    "both exchanges a stranger gets, group18": (
+        lambda w: exchange_twice(w, "diffie-hellman-group18-sha512"),
+        BIG_GROUPS,
+    ),
+    "20 key queries": (ask_20_times, f"{MAX_REQUESTS} requests a connection; {_places(Work.DIRECTORY)}"),
+    "6 wrong signatures, ed25519": (act(storm.signatures), _rate(Work.PUBLIC_KEY)),
+    "20 certificates of an RSA-16384 authority": (
+        act(storm.big_authority),
+        "refused before anything is verified",
+    ),
+    "20 names of 1,024 control characters": (act(storm.long_names), f"{MAX_USER} bytes; {_rate(Work.LOG)}"),
+    "one wrong password (argon2id at the lowest cost)": (wrong_password, "`penalties`"),
+    "the same, hung up on after 0.2 s": (act(storm.guesses), "`penalties`, charged before it is tried"),
+    "padding until it is refused": (act(storm.padding), "64 messages and one a second, 1 KiB each"),
 }
 
 
-def close(peer: RawSsh) -> None:
-    peer.wire.close()  # type: ignore[attr-defined]
+def close(peer: RawSsh | None) -> None:
+    if peer is not None:
+        peer.wire.close()  # type: ignore[attr-defined]
 
 
 def settle(world: World) -> None:
     poll(lambda: world.metric("bastion_connections_live") == 0, 30, "connections stay")
 
 
-def cost_of_attempts(world: World, name: str, count: int) -> float:
-    """CPU milliseconds of the gateway for one attempt, `count` of them one after the other."""
-    attempt = ATTEMPTS[name]
+def cost_of_attempts(world: World, name: str, count: int) -> tuple[float, float]:
+    """CPU milliseconds and bytes of audit log for one attempt, `count` of them one after the other."""
+    attempt, _ = ATTEMPTS[name]
     if "group" in name:
         threading.Event().wait(HEAVY_KEX_BURST / HEAVY_KEX_RATE)  # more of these at once would be turned away
         count = min(count, HEAVY_KEX_BURST // 2 - 1)
     close(attempt(world))
     settle(world)
-    before = cpu_seconds(world.pid)
+    audit = world.folder / "audit.jsonl"
+    before, size = cpu_seconds(world.pid), audit.stat().st_size
     for _ in range(count):
         close(attempt(world))
     settle(world)
-    return (cpu_seconds(world.pid) - before) / count * 1000
+    return (cpu_seconds(world.pid) - before) / count * 1000, (audit.stat().st_size - size) / count
 
 
 def half_packet(world: World) -> RawSsh:
@@ -170,9 +221,10 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     with running() as world:
-        print("| attempt | CPU ms |\n|---|---|")
-        for name in ATTEMPTS:
-            print(f"| {name} | {cost_of_attempts(world, name, 40):.1f} |", flush=True)
+        print("| attempt | CPU ms | audit log, bytes | limit |\n|---|---|---|---|")
+        for name, (_, limit) in ATTEMPTS.items():
+            cpu, log = cost_of_attempts(world, name, 40)
+            print(f"| {name} | {cpu:.1f} | {log:.0f} | {limit} |", flush=True)
     print(f"\n| {HALF_OPEN} connections held | KiB each |\n|---|---|")
     for name in HELD:
         with running() as world:  # a fresh process: memory that is free already would be used again

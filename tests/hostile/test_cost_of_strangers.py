@@ -1,6 +1,6 @@
 """What strangers cost stays within bounds (how many may wait: tests/faults/test_login_limits.py).
 
-The figures of a quiet machine stand in docs/security.md; the bounds here leave room for a busy one.
+The figures of a quiet machine stand in docs/security.md. They are times, so this runs in `make soak`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from tests.hostile import cost_of_strangers as cost
 from tests.support.sshd import sshd_missing
 from tests.support.world import World
 
-pytestmark = [pytest.mark.interop, pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing())]
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.interop,
+    pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing()),
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +30,15 @@ CPU_BOUNDS = {
     "TCP connection, closed at once": 5,
     "key exchange, curve25519, ed25519 host key": 10,
     "both exchanges a stranger gets, group18": 150,
-    "key exchange and 20 key queries": 50,
+    "20 key queries": 50,
 }
 MEMORY_BOUNDS = {"key exchange done": 40, "... and 60 KB of a packet that never ends": 110}
 
 
 @pytest.mark.parametrize("name", CPU_BOUNDS)
 def test_cpu_of_an_attempt(world: World, name: str) -> None:
-    assert cost.cost_of_attempts(world, name, 10) < CPU_BOUNDS[name]
+    cpu, _ = cost.cost_of_attempts(world, name, 10)
+    assert cpu < CPU_BOUNDS[name]
 
 
 @pytest.mark.parametrize("name", MEMORY_BOUNDS)
