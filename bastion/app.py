@@ -38,9 +38,12 @@ from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     BUDGET_REFUSALS,
+    LDAP_CONNECTIONS,
     LDAP_FAILURES,
+    LDAP_LOOKUPS,
     LDAP_POOL_IN_USE,
     LDAP_POOL_STUCK,
+    LDAP_QUEUE_WAITING,
     LDAP_SECONDS,
     MICROSECONDS,
     RECORDER_UNSYNCED_SECONDS,
@@ -86,6 +89,25 @@ class LdapMeters:
     @stuck.setter
     def stuck(self, count: int) -> None:
         self._meters.set(LDAP_POOL_STUCK, count)
+
+    @property
+    def waiting(self) -> int:
+        return self._meters.value(LDAP_QUEUE_WAITING)
+
+    @waiting.setter
+    def waiting(self, count: int) -> None:
+        self._meters.set(LDAP_QUEUE_WAITING, count)
+
+    @property
+    def connections(self) -> int:
+        return self._meters.value(LDAP_CONNECTIONS)
+
+    @connections.setter
+    def connections(self, count: int) -> None:
+        self._meters.set(LDAP_CONNECTIONS, count)
+
+    def lookup(self, way: str) -> None:
+        self._meters.add(LDAP_LOOKUPS, way)
 
     def operation(self, name: str, seconds: float) -> None:
         self._meters.observe(LDAP_SECONDS, seconds, name)

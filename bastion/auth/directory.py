@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
+from bastion.auth.budget import Purse
 from bastion.auth.identity import LOGIN_NAME, Account, AccountState
 from bastion.errors import AuthReason, Refused
 
@@ -48,18 +49,18 @@ STATE_TEXTS: dict[AccountState, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who makes a directory work: `payer` shares its threads fairly with every other payer.
+    """Who makes a directory work: `purse` pays for the place, and shares the threads fairly with every other one.
 
-    Before a login that is a source block, after it an identity. `query`: nothing is proved by this question,
-    so it waits behind all that prove something.
+    It is the source's before a login and the identity's after it. `query`: nothing is proved by this question, so
+    it waits behind all that prove something.
     """
 
-    payer: str
+    purse: Purse | None
     query: bool = False
 
 
 # The command line, and the gateway itself when it asks again whether an account still is what it was.
-OPERATOR = Asker("")
+OPERATOR = Asker(None)
 
 
 class Directory(Protocol):

@@ -49,9 +49,9 @@ MAX_HASH_TIME = 64
 MAX_HASH_LANES = 64
 # Hashes computed at the same time: 64 MiB each by default.
 HASH_THREADS = 2
-# Logins that may wait for one. At 50 ms a hash the last of them waits 0.8 s.
-HASH_QUEUE = 32
-# Longer than any hash of a machine that works; a login is never left waiting.
+# Logins that may wait for one: the default of limits.startups. At 50 ms a hash two threads serve 40 a second.
+HASH_QUEUE = 1000
+# Seconds for waiting and hashing; a login is never left waiting longer.
 HASH_DEADLINE = 10.0
 
 # As the reference implementation writes them: version 1.3, a salt of 8 bytes or more, a digest of 16 or more.
@@ -215,9 +215,9 @@ class EmbeddedDirectory:
     Without a reactor it can be asked for names and accounts, but refuses every password.
     """
 
-    def __init__(self, users: Users, reactor: ThreadReactor | None = None) -> None:
+    def __init__(self, users: Users, reactor: ThreadReactor | None = None, queue: int = HASH_QUEUE) -> None:
         self._users = dict(users)
-        self._workers = None if reactor is None else Workers(reactor, "argon2", HASH_THREADS, HASH_QUEUE)
+        self._workers = None if reactor is None else Workers(reactor, "argon2", HASH_THREADS, queue)
         self._decoy = _decoy_hash(self._users)
 
     @classmethod
@@ -245,18 +245,18 @@ class EmbeddedDirectory:
         return self.lookup(name, asker).addCallback(judge)
 
     def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
-        return Deferred.fromCoroutine(self._check_password(name, password))
+        return Deferred.fromCoroutine(self._check_password(name, password, asker))
 
     def close(self) -> None:
         if self._workers is not None:
             self._workers.close()
 
-    async def _check_password(self, name: str, password: str) -> Account:
+    async def _check_password(self, name: str, password: str, asker: Asker) -> Account:
         name = normal_name(name)
         check_password_shape(password)
         user = self._users.get(name)
         stored = self._decoy if user is None or user.password is None else user.password
-        right = await self._is_right(stored, password)
+        right = await self._is_right(stored, password, asker)
         if user is None:
             raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
         account = user.account()
@@ -266,11 +266,11 @@ class EmbeddedDirectory:
         refuse_unless_active(account.state, proved=True)
         return account
 
-    async def _is_right(self, stored: str, password: str) -> bool:
+    async def _is_right(self, stored: str, password: str, asker: Asker) -> bool:
         if self._workers is None:
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE)
         try:
-            return await self._workers.run(lambda: _verify(stored, password), HASH_DEADLINE)
+            return await self._workers.run(lambda: _verify(stored, password), HASH_DEADLINE, asker=asker)
         except DeadlinePassed:
             raise Refused(AuthReason.DIRECTORY_TIMEOUT, UNAVAILABLE) from None
         except (QueueFull, WorkersClosed):

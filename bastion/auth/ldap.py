@@ -2,20 +2,24 @@
 
 Invariants: nothing here blocks; a question is answered within `deadline` seconds, whatever the servers do; a
 server that hangs costs a thread for `timeout` seconds at most, because the reactor then shuts its socket
-down; when all threads and places are taken, the next question is refused at once. Passwords are never kept,
-and of an answer only the groups of a group search are remembered, for `group_ttl` seconds and for `lookup`
-alone.
+down. Who waits for a thread is served in fair turns of the payers (`auth.workers`), what proves nothing last.
+
+Passwords are never kept and always asked. What a look-up said is used again for `lookup_ttl` seconds, and those
+who ask for a name that is being looked up get the same answer; of a group search the groups are remembered for
+`group_ttl` seconds. Neither is ever used for a password.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from bastion.auth.answers import Answers
 from bastion.auth.directory import (
     OPERATOR,
     TIMED_OUT,
@@ -24,20 +28,29 @@ from bastion.auth.directory import (
     Verdict,
     check_password_shape,
     normal_name,
+    refuse_unless_active,
 )
 from bastion.auth.identity import Account
 from bastion.auth.ldap_attempt import Attempt, Found, Question
 from bastion.auth.ldap_config import LdapConfig, read_bind_password, tls_context
 from bastion.auth.ldap_link import ServerFailed
+from bastion.auth.ldap_pool import MAX_IDLE, ServicePool
 from bastion.auth.ldap_servers import ServerOrder, Taken
-from bastion.auth.workers import DeadlinePassed, QueueFull, ThreadReactor, Workers, WorkersClosed
-from bastion.clock import Clock
-from bastion.errors import AuthReason, Refused
+from bastion.auth.workers import Call, DeadlinePassed, Job, QueueFull, ThreadReactor, Workers, WorkersClosed
+from bastion.clock import Clock, DelayedCall
+from bastion.errors import AuthReason, BastionError, Refused
 
 # Accounts whose groups are remembered. 4,096 of at most 1,024 names; typically 20 names: about 8 MiB.
 MAX_REMEMBERED = 4096
 
+# Questions that may wait for a thread where nobody says how many logins there may be: the default of
+# limits.startups. One is 2 KiB.
+QUEUE = 1000
+
 _log = Logger()
+
+# How a look-up came to its answer: the label values of a counter.
+Way = Literal["asked", "joined", "remembered"]
 
 
 class Observer(Protocol):
@@ -46,6 +59,13 @@ class Observer(Protocol):
     # Threads that are busy, and those of them that are past their deadline and not back yet.
     in_use: int
     stuck: int
+    # Questions that wait for a thread, and connections of the service account that wait for a question.
+    waiting: int
+    connections: int
+
+    def lookup(self, way: Way) -> None:
+        """Somebody was looked up: in a server, with somebody who asked for the same name, or from memory."""
+        ...
 
     def operation(self, name: str, seconds: float) -> None:
         """connect, service_bind, search or bind took so long, whatever came of it."""
@@ -59,8 +79,9 @@ class Observer(Protocol):
 class NoObserver:
     """Counts nothing: for the command line and for tests that do not look."""
 
-    in_use = 0
-    stuck = 0
+    in_use = stuck = waiting = connections = 0
+
+    def lookup(self, way: Way) -> None: ...
 
     def operation(self, name: str, seconds: float) -> None: ...
 
@@ -81,24 +102,51 @@ class _ThreadReport:
         self._reactor.callFromThread(self._observer.failure, name, error)
 
 
+class _Work:
+    """One question, those who pay for it, and those who wait for its answer."""
+
+    def __init__(self, question: Question, asker: Asker) -> None:
+        self.question = question
+        self.askers = [asker]
+        self.call: Call[Found] | None = None  # what waits for a thread, or is in one
+        self.asked: Deferred[Account] | None = None
+        self.waiters: list[Deferred[Account]] = []
+
+
+class _NoServer(BastionError):
+    """Every server was tried, or is being left alone."""
+
+
 class LdapDirectory:
     """A `Directory` over one or more LDAP servers. `reactor` needs callLater and callFromThread.
 
-    Raises ConfigError when the CA file or the password file cannot be used; it asks no server yet.
+    `queue` questions may wait for a thread: as many as there may be connections that have not logged in, so that
+    nobody who may ask is sent away while the servers answer. Raises ConfigError when the CA file or the password
+    file cannot be used; it asks no server yet.
     """
 
     def __init__(
-        self, config: LdapConfig, reactor: ThreadReactor, clock: Clock, observer: Observer | None = None
+        self,
+        config: LdapConfig,
+        reactor: ThreadReactor,
+        clock: Clock,
+        observer: Observer | None = None,
+        queue: int = QUEUE,
     ) -> None:
         self._config = config
+        self._reactor = reactor
         self._clock = clock
         self._observer: Observer = NoObserver() if observer is None else observer
         self._report = _ThreadReport(reactor, self._observer)
         self._context = tls_context(config)
         self._service_password = read_bind_password(config)
         self._order = ServerOrder(len(config.servers), config.rest)
-        self._workers = Workers(reactor, "ldap", config.threads, config.queue)
+        self._pools = [ServicePool(config.threads) for _ in config.servers]
+        self._sweep: DelayedCall | None = None
+        self._workers = Workers(reactor, "ldap", config.threads, queue)
         self._workers.on_change = self._count
+        self._answers = Answers(clock, config.lookup_ttl)
+        self._under_way: dict[str, _Work] = {}
         # name -> (until, id, groups); the oldest goes first.
         self._remembered: OrderedDict[str, tuple[float, str, frozenset[str]]] = OrderedDict()
 
@@ -128,7 +176,15 @@ class LdapDirectory:
         return self._order.healthy()
 
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
-        return Deferred.fromCoroutine(self._lookup(name))
+        try:
+            name = normal_name(name)
+            known = self._answers.get(name)
+            if known is None:
+                return self._look_up(name, asker)
+        except Refused as refused:
+            return fail(refused)
+        self._observer.lookup("remembered")
+        return fail(known) if isinstance(known, Refused) else succeed(known)
 
     def check_key(
         self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
@@ -136,80 +192,157 @@ class LdapDirectory:
         return self.lookup(name, asker).addCallback(judge)
 
     def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
-        return Deferred.fromCoroutine(self._check_password(name, password))
+        try:
+            name = normal_name(name)
+            check_password_shape(password)
+        except Refused as refused:
+            return fail(refused)
+        return Deferred.fromCoroutine(self._ask(_Work(Question(name, password), asker)))
 
     def close(self) -> None:
         self._workers.close()
+        for pool in self._pools:
+            pool.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         self._remembered.clear()
+        self._answers.clear()
+        self._observer.waiting = self._observer.connections = 0
 
-    async def _lookup(self, name: str) -> Account:
-        name = normal_name(name)
-        return await self._ask(Question(name, known_groups=self._known_groups(name)))
+    # -- one name, asked for once --------------------------------------------------------------------------
 
-    async def _check_password(self, name: str, password: str) -> Account:
-        name = normal_name(name)
-        check_password_shape(password)
-        return await self._ask(Question(name, password))
+    def _look_up(self, name: str, asker: Asker) -> Deferred[Account]:
+        """Ask, or wait with those who have asked. Raises Refused."""
+        waiter: Deferred[Account]
+        work = self._under_way.get(name)
+        if work is None:
+            self._observer.lookup("asked")
+            work = _Work(Question(name, known_groups=self._known_groups(name)), asker)
+            self._under_way[name] = work
+        else:
+            self._observer.lookup("joined")
+            work.askers.append(asker)
+            if work.call is not None:
+                self._workers.join(work.call, asker)
+        waiter = Deferred(lambda waiter: self._leave(work, waiter))
+        work.waiters.append(waiter)
+        if work.asked is None:
+            work.asked = Deferred.fromCoroutine(self._ask(work))
+            work.asked.addBoth(self._looked_up, work)
+        return waiter
+
+    def _leave(self, work: _Work, waiter: Deferred[Account]) -> None:
+        """One waits no more. When nobody does, the question is given up."""
+        if waiter in work.waiters:
+            work.waiters.remove(waiter)
+            if not work.waiters and work.asked is not None:
+                self._forget(work)
+                work.asked.cancel()
+
+    def _looked_up(self, result: Account | Failure, work: _Work) -> None:
+        self._forget(work)
+        answer = result.value if isinstance(result, Failure) else result
+        if isinstance(answer, (Account, Refused)):
+            self._answers.keep(work.question.name, answer)
+        waiters, work.waiters = work.waiters, []
+        for waiter in waiters:
+            if isinstance(answer, Refused):
+                waiter.errback(Refused(answer.reason, answer.text))
+            else:
+                waiter.callback(result)  # a Failure is its errback
+
+    def _forget(self, work: _Work) -> None:
+        if self._under_way.get(work.question.name) is work:
+            del self._under_way[work.question.name]
 
     # -- one question, server after server -----------------------------------------------------------------
 
-    async def _ask(self, question: Question) -> Account:
+    async def _ask(self, work: _Work) -> Account:
         """Ask until one server answers. Raises Refused."""
         give_up_at = self._clock.monotonic() + self._config.deadline
         tried: list[int] = []
         refusal = Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE)
-        while True:
-            now = self._clock.monotonic()
-            taken = self._order.take(now, tried) if now < give_up_at else None
-            if taken is None:
-                raise refusal
-            tried.append(taken.index)
+        while (left := give_up_at - self._clock.monotonic()) > 0:
             try:
-                found = await self._ask_server(taken, question, min(self._config.timeout, give_up_at - now))
+                found = await self._ask_server(work, tried, left)
+            except _NoServer:
+                break
             except ServerFailed as failed:
-                reason = AuthReason.DIRECTORY_UNAVAILABLE
-                if failed.error == "timeout":
-                    reason = AuthReason.DIRECTORY_TIMEOUT
-                refusal = Refused(reason, TIMED_OUT if failed.error == "timeout" else UNAVAILABLE)
+                late = failed.error == "timeout"
+                reason = AuthReason.DIRECTORY_TIMEOUT if late else AuthReason.DIRECTORY_UNAVAILABLE
+                refusal = Refused(reason, TIMED_OUT if late else UNAVAILABLE)
                 continue
-            self._remember(question.name, found)
+            except Refused as refused:
+                if refused.reason in (AuthReason.UNKNOWN_USER, AuthReason.AMBIGUOUS_USER):
+                    self._remember_groups(work.question, "", frozenset())
+                raise
+            self._remember_groups(work.question, found.account.uid, found.searched_groups)
+            refuse_unless_active(found.account.state, proved=work.question.password is not None)
             return found.account
+        raise refusal
 
-    async def _ask_server(self, taken: Taken, question: Question, seconds: float) -> Found:
-        """Ask one server, in a thread. Raises Refused for a "no", ServerFailed when the next may be asked."""
-        server = self._config.servers[taken.index]
-        attempt = Attempt(
-            self._config, self._context, server, self._service_password, self._clock, self._report
-        )
+    async def _ask_server(self, work: _Work, tried: list[int], left: float) -> Found:
+        """Ask the best server that is left when the turn comes, in a thread.
+
+        Raises Refused for a "no", ServerFailed when the next may be asked, _NoServer when there is none.
+        """
+        taken: Taken | None = None
+
+        def begin() -> Job[Found]:
+            nonlocal taken
+            taken = self._order.take(self._clock.monotonic(), tried)
+            if taken is None:
+                raise _NoServer("none is left to ask")
+            tried.append(taken.index)
+            attempt = self._attempt(taken.index)
+            return Job(lambda: attempt.ask(work.question), attempt.cut, self._config.timeout)
+
         try:
-            found = await self._workers.run(lambda: attempt.ask(question), seconds, attempt.line.cut)
-        except Refused:
-            self._worked(taken)
-            raise
+            work.call = self._workers.start(begin, left, work.askers)
+            found = await work.call.deferred
         except ServerFailed as failed:
+            assert taken is not None
             self._failed(taken, f"{failed.operation}: {failed.text}")
             raise
-        except DeadlinePassed as passed:
-            if passed.started:
-                self._failed(taken, f"no answer within {seconds:g} s")
+        except DeadlinePassed:
+            if taken is not None:
+                self._failed(taken, f"no answer within {min(self._config.timeout, left):g} s")
             else:
-                self._order.released(taken)  # our queue was too slow, not the server
-                self._observer.failure("connect", "timeout")
+                self._observer.failure("connect", "timeout")  # our queue was too slow, not the server
             raise ServerFailed("connect", "timeout", "no answer in time") from None
         except QueueFull:
-            self._order.released(taken)
             self._observer.failure("connect", "pool_full")
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE) from None
         except WorkersClosed:
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE) from None
-        except BaseException:
-            self._order.released(taken)  # cancelled, or a fault of ours
+        except Refused:
+            assert taken is not None
+            self._worked(taken)
             raise
+        except _NoServer:
+            raise
+        except BaseException:
+            if taken is not None:
+                self._order.released(taken)  # cancelled, or a fault of ours
+            raise
+        assert taken is not None
         self._worked(taken)
         if found.unusable_keys:
             _log.warn("directory: {count} keys of {name} cannot be used", count=found.unusable_keys,
-                      name=question.name)  # fmt: skip
+                      name=work.question.name)  # fmt: skip
         return found
+
+    def _attempt(self, index: int) -> Attempt:
+        return Attempt(
+            self._config,
+            self._context,
+            self._config.servers[index],
+            self._service_password,
+            self._pools[index],
+            self._clock,
+            self._report,
+        )
 
     def _worked(self, taken: Taken) -> None:
         if self._order.worked(taken):
@@ -222,6 +355,16 @@ class LdapDirectory:
 
     def _count(self) -> None:
         self._observer.in_use, self._observer.stuck = self._workers.in_use, self._workers.stuck
+        self._observer.waiting = self._workers.waiting
+        connections = self._observer.connections = sum(map(len, self._pools))
+        if connections and self._sweep is None:
+            self._sweep = self._reactor.callLater(MAX_IDLE, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._sweep = None
+        for pool in self._pools:
+            pool.sweep(self._clock.monotonic())
+        self._count()
 
     # -- groups of a moment ago ------------------------------------------------------------------------------
 
@@ -232,12 +375,15 @@ class LdapDirectory:
             return None
         return remembered[1], remembered[2]
 
-    def _remember(self, name: str, found: Found) -> None:
-        """Keep what a group search said. An answer that used remembered groups does not make them younger."""
-        if self._config.group_base is None or not self._config.group_ttl or found.from_memory:
+    def _remember_groups(self, question: Question, uid: str, groups: frozenset[str]) -> None:
+        """Keep what a group search said, without an id when there was no account.
+
+        An answer that used remembered groups does not make them younger.
+        """
+        known = question.known_groups
+        if self._config.group_base is None or not self._config.group_ttl or (known and known[0] == uid):
             return
-        self._remembered.pop(name, None)
-        until = self._clock.monotonic() + self._config.group_ttl
-        self._remembered[name] = (until, found.account.uid, found.searched_groups)
+        self._remembered.pop(question.name, None)
+        self._remembered[question.name] = (self._clock.monotonic() + self._config.group_ttl, uid, groups)
         while len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)

@@ -1,17 +1,21 @@
 """One login asked of one LDAP server: what happens in the thread, in order (L2).
 
-1. connect with TLS, bind as the service account, search for exactly one entry;
+1. take a connection of the service account that waits, or connect with TLS and bind as it; search for exactly one
+   entry;
 2. for a password: bind as that entry on a connection of its own, then read the entry again, because only the
    state after the bind is the state (a server removes an old lock when the bind succeeds);
 3. state, groups and keys.
 
-An unknown or ambiguous name binds too, as the decoy, so that it takes as long as a wrong password.
+An unknown or ambiguous name binds too, as the decoy, and searches its groups, so that it takes as long as one that
+exists. A user's password goes over a connection of its own, which never waits for anybody else.
 Raises `Refused` when the directory has answered and the answer is no, `ServerFailed` when it has not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -23,7 +27,6 @@ from bastion.auth.directory import (
     NOT_ADMITTED,
     STATE_REASONS,
     STATE_TEXTS,
-    refuse_unless_active,
 )
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.ldap_config import LdapConfig, ServerAddress
@@ -41,7 +44,8 @@ from bastion.auth.ldap_entry import (
     member_of,
     own_name,
 )
-from bastion.auth.ldap_link import Answer, Line, Link, ServerFailed
+from bastion.auth.ldap_link import Answer, Link, ServerFailed
+from bastion.auth.ldap_pool import ServicePool
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
 
@@ -59,7 +63,8 @@ _AD_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who is asked about. `password` None = lookup; `known_groups` = (id, groups) of a recent search."""
+    """Who is asked about. `password` None = lookup; `known_groups` = (id, groups) of a recent search, where no id
+    means that there was no such account."""
 
     name: str
     password: str | None = field(default=None, repr=False)
@@ -68,12 +73,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The account, the groups that a group search gave (now, or earlier: `from_memory`), and how many keys
+    """The account in whatever state it is, the groups that a group search gave now or earlier, and how many keys
     could not be used."""
 
     account: Account
     searched_groups: frozenset[str]
-    from_memory: bool
     unusable_keys: int
 
 
@@ -89,8 +93,12 @@ class Report(Protocol):
         ...
 
 
+class _Stale(Exception):
+    """A connection that had waited turned out to be at its end."""
+
+
 class Attempt:
-    """One `Question` to one server. `ask` blocks; the reactor may cut `line` at any time."""
+    """One `Question` to one server. `ask` blocks; the reactor may `cut` it at any time."""
 
     def __init__(
         self,
@@ -98,6 +106,7 @@ class Attempt:
         context: ssl.SSLContext,
         server: ServerAddress,
         service_password: str,
+        pool: ServicePool,
         clock: Clock,
         report: Report,
     ) -> None:
@@ -105,25 +114,86 @@ class Attempt:
         self._context = context
         self._server = server
         self._service_password = service_password
+        self._pool = pool
         self._clock = clock
         self._report = report
-        self.line = Line()
+        self._lock = threading.Lock()
+        self._links: list[Link] = []
+        self._was_cut = False
+        self._untried = False  # the service's connection had waited, and has not answered yet
+
+    def cut(self) -> None:
+        """Shut down what the thread hangs on. In any thread."""
+        with self._lock:
+            self._was_cut = True
+            for link in self._links:
+                link.line.cut()
 
     def ask(self, question: Question) -> Found:
-        """The account, or `Refused`, or `ServerFailed`."""
-        service = Link(self._config, self._context, self._server, self.line)
+        """The account with its state, or `Refused`, or `ServerFailed`."""
+        waiting = self._pool.take(self._clock.monotonic())
+        if waiting is not None:
+            self._untried = True
+            self._use(waiting.link)
+            try:
+                return self._ask(question, waiting.link, waiting.opened)
+            except _Stale:
+                # The server ended it meanwhile: it was restarted, or it is tired of idle connections.
+                self._untried = False
+        opened = self._clock.monotonic()
+        return self._ask(question, self._open(), opened)
+
+    def _ask(self, question: Question, service: Link, opened: float) -> Found:
+        answered = False
         try:
-            self._timed("connect", service.open)
-            self._bind_service(service)
-            entry, reason = self._find(service, question.name)
-            if question.password is not None:
-                entry = self._prove(service, question, entry, reason)
-            elif entry is None:
-                raise Refused(reason, NOT_ADMITTED)
-            return self._read(service, question, entry)
+            found = self._answer(service, question)
+            answered = True
+            return found
+        except Refused:
+            answered = True
+            raise
         finally:
-            service.close()
-            self.line.close()
+            if self._let_go(service) and answered:
+                self._pool.give(service, opened, self._clock.monotonic())
+            else:
+                service.close()
+
+    def _answer(self, service: Link, question: Question) -> Found:
+        entry, reason = self._find(service, question.name)
+        if question.password is not None:
+            entry = self._prove(service, question, entry, reason)
+        elif entry is None:
+            self._search_as_if(service, question)
+            raise Refused(reason, NOT_ADMITTED)
+        return self._read(service, question, entry)
+
+    # -- connections -----------------------------------------------------------------------------------------
+
+    def _use(self, link: Link) -> Link:
+        """From now on `cut` shuts this one down too."""
+        with self._lock:
+            self._links.append(link)
+            if self._was_cut:
+                link.line.cut()
+        return link
+
+    def _let_go(self, link: Link) -> bool:
+        """From now on it does not. False: it has been cut."""
+        with self._lock:
+            self._links.remove(link)
+            return not self._was_cut
+
+    def _open(self) -> Link:
+        """A connection of the service account."""
+        link = self._use(Link(self._config, self._context, self._server))
+        try:
+            self._timed("connect", link.open)
+            self._bind_service(link)
+        except BaseException:
+            self._let_go(link)
+            link.close()
+            raise
+        return link
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -157,8 +227,7 @@ class Attempt:
         """Bind as the entry; return the entry as it is after the bind."""
         assert question.password is not None
         config = self._config
-        decoy = config.decoy_dn or f"{config.name_attribute}=no-such-account,{config.user_base}"
-        answer = self._bind_user(entry.dn if entry else decoy, question.password)
+        answer = self._bind_user(entry.dn if entry else self._decoy, question.password)
         if entry is None:
             raise Refused(reason, NOT_ADMITTED)
         if answer.code != codes.SUCCESS:
@@ -176,11 +245,12 @@ class Attempt:
 
     def _bind_user(self, dn: str, password: str) -> Answer:
         """Bind on a connection of its own, so that the service's keeps its own rights."""
-        link = Link(self._config, self._context, self._server, self.line)
+        link = self._use(Link(self._config, self._context, self._server))
         try:
             self._timed("connect", link.open)
             return self._timed("bind", lambda: link.bind("bind", dn, password.encode("utf-8")))
         finally:
+            self._let_go(link)
             link.close()
 
     def _refusal(self, entry: Entry, answer: Answer) -> Refused:
@@ -198,9 +268,7 @@ class Attempt:
         return Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED)
 
     def _read(self, service: Link, question: Question, entry: Entry) -> Found:
-        proved = question.password is not None
         config = self._config
-        refuse_unless_active(account_state(entry, self._clock.time(), config.lockout), proved=proved)
         uid = self._id(entry)
         name = own_name(entry, config.name_attribute, question.name)
         assert name is not None
@@ -209,25 +277,32 @@ class Attempt:
             if config.member_of:
                 groups = member_of(entry, config.group_name_attribute, config.group_base)
             known = question.known_groups
-            from_memory = known is not None and known[0] == uid
-            if known is not None and from_memory:
+            if known is not None and known[0] == uid:
                 searched = known[1]
             else:
-                searched = self._search_groups(service, entry, name)
+                searched = self._search_groups(service, entry.dn, name)
             groups = group_names(groups | searched)
         except TooMany as many:
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, str(many)) from None
         keys, unusable = authorised_keys(entry, config.key_attribute)
-        return Found(Account(name.lower(), uid, groups, keys, "ldap"), searched, from_memory, unusable)
+        # Read to the end whatever the state is, so that it does not show in the time.
+        state = account_state(entry, self._clock.time(), config.lockout)
+        return Found(Account(name.lower(), uid, groups, keys, "ldap", state), searched, unusable)
 
-    def _search_groups(self, service: Link, entry: Entry, name: str) -> frozenset[str]:
-        """Groups that name the entry as a member. Raises TooMany, ServerFailed."""
+    def _search_as_if(self, service: Link, question: Question) -> None:
+        """The search for groups of a name that does not exist, unless an account would not need it now either."""
+        if question.known_groups is None:
+            with contextlib.suppress(TooMany):
+                self._search_groups(service, self._decoy, question.name)
+
+    def _search_groups(self, service: Link, dn: str, name: str) -> frozenset[str]:
+        """Groups that name the entry `dn` as a member. Raises TooMany, ServerFailed."""
         config = self._config
         if config.group_base is None:
             return frozenset()
         base = config.group_base
         members = "".join(
-            f"({kind}={escape_filter_chars(name if kind == 'memberUid' else entry.dn)})"
+            f"({kind}={escape_filter_chars(name if kind == 'memberUid' else dn)})"
             for kind in config.group_members
         )
         wanted = f"(&{config.group_filter}(|{members}))"
@@ -236,6 +311,11 @@ class Attempt:
         if more:
             raise TooMany(f"the account is in more than {MAX_GROUPS} groups")
         return group_names(group_name(group, config.group_name_attribute) for group in found)
+
+    @property
+    def _decoy(self) -> str:
+        config = self._config
+        return config.decoy_dn or f"{config.name_attribute}=no-such-account,{config.user_base}"
 
     # -- small things ----------------------------------------------------------------------------------------
 
@@ -255,8 +335,12 @@ class Attempt:
     def _timed(self, operation: str, call: Callable[[], T]) -> T:
         begun = self._clock.monotonic()
         try:
-            return call()
+            result = call()
+            self._untried = False
+            return result
         except ServerFailed as failed:
+            if self._untried and failed.error == "unavailable":
+                raise _Stale from None
             self._report.failure(operation, failed.error)
             raise
         finally:

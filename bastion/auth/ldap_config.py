@@ -169,6 +169,12 @@ class LdapConfig:
         "How long key and certificate logins may use the groups of an earlier search. 0: never.",
         default=60.0,
     )
+    lookup_ttl: float = option(
+        duration(0.0, 60.0),
+        "How long what was said of an account, or that there is none, answers the next key or certificate. A key"
+        " that was removed works that long. Passwords are always asked. 0: never.",
+        default=5.0,
+    )
     lockout: float = option(
         duration(),
         "How long a pwdAccountLockedTime counts (the server's pwdLockoutDuration). 0: until it is removed.",
@@ -195,9 +201,6 @@ class LdapConfig:
         default=30.0,
     )
     threads: int = option(integer(1, 64), "Conversations with the directory at the same time.", default=8)
-    queue: int = option(
-        integer(0, 1024), "Logins that may wait for a thread; further ones are refused at once.", default=32
-    )
 
     def validate(self, at: At) -> None:
         """Note what does not fit together."""
@@ -250,6 +253,8 @@ def tls_context(config: LdapConfig) -> ssl.SSLContext:
         ) from None
     # create_default_context does these; they are repeated because everything hangs on them.
     context.check_hostname = True
+    # RFC 6125 section 6.4.4: a name in the subject alone is none. OpenSSL takes one when there is no other.
+    context.hostname_checks_common_name = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -16,6 +16,7 @@ Nothing but `ServerFailed` leaves, with a text of ours: ldap3's may quote what a
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -30,8 +31,9 @@ from bastion.auth.ldap_config import LdapConfig, ServerAddress
 from bastion.auth.ldap_entry import Entry
 from bastion.errors import BastionError
 
-# Bytes that one conversation may receive in all. The largest honest one: 1,024 groups of 200 bytes and 64
-# keys of 8 KiB is about 0.7 MiB. Times the threads (8) this is 32 MiB at worst.
+# Bytes that one conversation may receive in all; on a connection that waited for it, it begins anew. The largest
+# honest one: 1,024 groups of 200 bytes and 64 keys of 8 KiB is about 0.7 MiB. Times the threads (8) this is 32 MiB
+# at worst.
 MAX_ANSWERS = 4 << 20
 
 # Bytes taken per recv, as much as a socket usually has.
@@ -69,7 +71,7 @@ class Answer:
 
 
 class Line:
-    """The sockets of one login. Thread-safe: the thread adds them, the reactor may cut them at any time."""
+    """The sockets of one link. Thread-safe: a thread adds them, the reactor may cut them at any time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -108,14 +110,14 @@ class _CountedSocket:
     def __init__(self, inner: socket.socket, line: Line) -> None:
         self.inner = inner
         self._line = line
-        self._left = MAX_ANSWERS
+        self.left = MAX_ANSWERS
 
     def recv(self, size: int) -> bytes:
         self._check()
         # ldap3 asks for 4 KiB and joins the pieces anew each time: a long answer would cost seconds of CPU.
         data = self.inner.recv(max(size, RECEIVE_SIZE))
-        self._left -= len(data)
-        if self._left < 0:
+        self.left -= len(data)
+        if self.left < 0:
             raise OSError("the server's answers are too long")
         return data
 
@@ -184,14 +186,12 @@ class _VerifiedTls(ldap3.Tls):
 
 
 class Link:
-    """An open conversation. With TLS, unless the configuration allows none."""
+    """An open conversation. With TLS, unless the configuration allows none. `line` may be cut at any time."""
 
-    def __init__(
-        self, config: LdapConfig, context: ssl.SSLContext, server: ServerAddress, line: Line
-    ) -> None:
+    def __init__(self, config: LdapConfig, context: ssl.SSLContext, server: ServerAddress) -> None:
         self._config = config
         self._server = server
-        self._line = line
+        self.line = Line()
         self._clear = config.allow_plaintext and not server.tls
         name = config.certificate_name or server.host
         self._server_options = ldap3.Server(
@@ -207,7 +207,7 @@ class Link:
 
     def _made(self, dn: str | None, password: bytes | None) -> _Connection:
         return _Connection(
-            self._line,
+            self.line,
             self._server_options,
             user=dn,
             password=password,
@@ -279,13 +279,33 @@ class Link:
             found = [_entry(item) for item in connection.response or () if item["type"] == "searchResEntry"]
             return found[:limit], answer.code == SIZE_LIMIT or len(found) > limit
 
+    def is_quiet(self) -> bool:
+        """Nothing has come since the last answer: neither the end nor a notice of it (RFC 4511 section 4.4.1)."""
+        held: _CountedSocket | None = self._connection.socket
+        if held is None or self.line.was_cut:
+            return False
+        if isinstance(held.inner, ssl.SSLSocket) and held.inner.pending():
+            return False
+        asked = select.poll()
+        asked.register(held.inner, select.POLLIN)
+        return not asked.poll(0)
+
+    def renew(self) -> None:
+        """The next conversation begins: it may receive as much as the first."""
+        held: _CountedSocket | None = self._connection.socket
+        if held is not None:
+            held.left = MAX_ANSWERS
+
     def close(self) -> None:
-        """Say goodbye when the line still stands, and close the socket. Never fails."""
+        """Say goodbye when the line still stands, and close the socket. Never fails, never waits."""
         connection = self._connection
-        if not self._line.was_cut:
+        if not self.line.was_cut:
             with contextlib.suppress(Exception):
+                if connection.socket is not None:
+                    connection.socket.inner.settimeout(0)
                 connection.unbind()
         connection.socket = None
+        self.line.close()
 
     def _answer(self) -> Answer:
         result = self._connection.result
@@ -302,7 +322,7 @@ class Link:
             raise self._explained(operation, error) from None
 
     def _explained(self, operation: str, error: Exception) -> ServerFailed:
-        if self._line.was_cut:
+        if self.line.was_cut:
             return ServerFailed(operation, "timeout", "it did not answer in time")
         if self._connection.tls_fault is not None:
             return ServerFailed(operation, "tls", self._connection.tls_fault)

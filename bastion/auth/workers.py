@@ -1,8 +1,10 @@
 """Threads for calls that block: bounded in number and in waiting, with deadlines kept by the reactor (L2).
 
-Invariants: `in_use` never exceeds `threads` and `waiting` never exceeds `queue`; a Deferred of `run` fires at
-its deadline at the latest, whatever its thread does. A thread that is still busy then is *stuck*: it is
-counted, whatever it hangs on is cut by `on_deadline`, and it serves again as soon as it comes back.
+Invariants: `in_use` never exceeds `threads` and `waiting` never exceeds `queue_limit`; a Deferred of `run` fires
+at its deadline at the latest, whatever its thread does. Who waits is served in fair turns (`auth.turns`), and
+every payer holds a place of its budget from the moment it asks until the thread is back, also when it has left
+meanwhile. A thread that is still busy at the deadline is *stuck*: it is counted, whatever it hangs on is cut, and
+it serves again as soon as it comes back.
 
 The threads are daemons, so that one that never comes back cannot keep the process from ending.
 """
@@ -11,15 +13,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from bastion.auth.budget import Hold, Work
+from bastion.auth.directory import OPERATOR, Asker
+from bastion.auth.turns import FairQueue
 from bastion.clock import DelayedCall, Timers
-from bastion.errors import BastionError
+from bastion.errors import BastionError, Refused
 
 T = TypeVar("T")
 _log = Logger()
@@ -32,7 +37,7 @@ class ThreadReactor(Timers, Protocol):
 
 
 class QueueFull(BastionError):
-    """Every thread is busy and as many wait as may. Nothing was started."""
+    """Every thread is busy and as many wait as may, or the payer holds as many places as it may. Nothing began."""
 
 
 class WorkersClosed(BastionError):
@@ -47,17 +52,36 @@ class DeadlinePassed(BastionError):
         self.started = started
 
 
-class _Task(Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """What a thread does. `cut` is called in the reactor's thread when the call is given up while it runs: it has
+    to make `work` return soon, by shutting its socket down for example. `timeout`: seconds from its start."""
+
+    work: Callable[[], T]
+    cut: Callable[[], None] | None = None
+    timeout: float | None = None
+
+
+class Call(Generic[T]):
     """One call: waiting, then running, then answered or abandoned."""
 
-    def __init__(self, job: Callable[[], T], on_deadline: Callable[[], None] | None) -> None:
-        self.job: Callable[[], T] | None = job
-        self.on_deadline = on_deadline
+    def __init__(self, begin: Callable[[], Job[T]], give_up_at: float) -> None:
+        self.begin: Callable[[], Job[T]] | None = begin
+        self.job: Job[T] | None = None
+        self.cut: Callable[[], None] | None = None
+        self.give_up_at = give_up_at
         self.deferred: Deferred[T] = Deferred()
         self.timer: DelayedCall | None = None
+        self.holds: list[Hold] = []
         self.started = False
         self.stuck = False
         self.answered = False
+
+    def release(self) -> None:
+        """Give the places back: nothing works for anybody here any more."""
+        for hold in self.holds:
+            hold.release()
+        self.holds.clear()
 
 
 class Workers:
@@ -68,9 +92,9 @@ class Workers:
         self._name = name
         self._threads = threads
         self._queue_limit = queue_limit
-        self._waiting: deque[_Task[Any]] = deque()
-        self._running: set[_Task[Any]] = set()
-        self._inbox: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._waiting: FairQueue[Call[Any]] = FairQueue()
+        self._running: set[Call[Any]] = set()
+        self._inbox: queue.SimpleQueue[Call[Any] | None] = queue.SimpleQueue()
         self._spawned = 0
         self._closed = False
         # How many threads are busy now, how many of these are past their deadline, and how many ever were.
@@ -85,109 +109,162 @@ class Workers:
         return len(self._waiting)
 
     def run(
-        self, job: Callable[[], T], timeout: float, on_deadline: Callable[[], None] | None = None
+        self,
+        work: Callable[[], T],
+        timeout: float,
+        cut: Callable[[], None] | None = None,
+        asker: Asker = OPERATOR,
     ) -> Deferred[T]:
-        """Call `job` in a thread; its result, or its exception without traceback, comes in the reactor's.
+        """Call `work` in a thread; its result, or its exception without traceback, comes in the reactor's.
 
-        Fails at once with QueueFull or WorkersClosed, and after `timeout` seconds (waiting included) with
-        DeadlinePassed. `on_deadline` runs in the reactor's thread when the call is given up while it runs
-        (deadline, cancel, close): it has to make the job return soon, by shutting its socket down for
-        example.
+        Fails at once as `start` raises, and after `timeout` seconds (waiting included) with DeadlinePassed.
+        """
+        try:
+            return self.start(lambda: Job(work, cut), timeout, (asker,)).deferred
+        except BastionError as error:
+            return fail(error)
+
+    def start(self, begin: Callable[[], Job[T]], deadline: float, askers: Iterable[Asker]) -> Call[T]:
+        """Let a call wait for a turn of any of `askers`. `begin` is called in the reactor's thread when it comes.
+
+        What `begin` raises is the answer, without a thread. The call's Deferred fails after `deadline` seconds,
+        or the job's `timeout` from its start, with DeadlinePassed; cancelling it gives the call up. Raises
+        QueueFull, also when none of the askers may hold another place, and WorkersClosed.
         """
         if self._closed:
-            return fail(WorkersClosed(f"{self._name} is closed"))
+            raise WorkersClosed(f"{self._name} is closed")
         if self.in_use >= self._threads and len(self._waiting) >= self._queue_limit:
-            return fail(QueueFull(f"{self._name}: all {self._threads} threads are busy"))
-        task = _Task(job, on_deadline)
-        task.deferred = Deferred(lambda _: self._give_up(task, None))
-        task.timer = self._reactor.callLater(timeout, self._deadline, task)
-        self._waiting.append(task)
+            raise QueueFull(f"{self._name}: all {self._threads} threads are busy")
+        call = Call(begin, self._reactor.seconds() + deadline)
+        call.deferred = Deferred(lambda _: self._give_up(call, None))
+        for asker in askers:
+            self._wait(call, asker)
+        if call not in self._waiting:
+            raise QueueFull(f"{self._name}: whoever asks holds as many places as it may")
+        call.timer = self._reactor.callLater(deadline, self._deadline, call)
         self._start_waiting()
-        return task.deferred
+        return call
+
+    def join(self, call: Call[Any], asker: Asker) -> None:
+        """`asker` wants the answer of `call` too: while it waits, it may come in this one's turn as well."""
+        if call in self._waiting:
+            self._wait(call, asker)
 
     def close(self) -> None:
         """Fail everything with WorkersClosed and let the threads end. Waits for none of them."""
         if self._closed:
             return
         self._closed = True
-        for task in [*self._waiting, *self._running]:
-            self._give_up(task, WorkersClosed(f"{self._name} is closed"))
+        for call in [*self._waiting, *self._running]:
+            self._give_up(call, WorkersClosed(f"{self._name} is closed"))
         for _ in range(self._spawned):
             self._inbox.put(None)
 
     # -- in the reactor's thread -----------------------------------------------------------------------------
 
+    def _wait(self, call: Call[Any], asker: Asker) -> None:
+        """Take a place in the asker's turns, once for each payer and urgency, if its budget has one."""
+        purse = asker.purse
+        if self._waiting.has(call, purse, asker.query):
+            return
+        if purse is not None:
+            try:
+                call.holds.append(purse.take(Work.DIRECTORY))
+            except Refused:  # counted there
+                return
+        self._waiting.add(call, purse, asker.query)
+
     def _start_waiting(self) -> None:
         while self._waiting and self.in_use < self._threads:
-            task = self._waiting.popleft()
-            task.started = True
-            self._running.add(task)
+            call = self._waiting.pop()
+            begin, call.begin = call.begin, None
+            assert begin is not None
+            call.started = True
+            try:
+                job = begin()
+            except BastionError as error:
+                self._finish(call)
+                call.release()
+                call.deferred.errback(error)
+                continue
+            self._running.add(call)
             self.in_use += 1
+            call.job, call.cut = job, job.cut
+            if job.timeout is not None:
+                self._stop_timer(call)
+                left = call.give_up_at - self._reactor.seconds()
+                call.timer = self._reactor.callLater(max(0.0, min(job.timeout, left)), self._deadline, call)
             if self._spawned < self.in_use:
                 self._spawned += 1
                 name = f"{self._name}-{self._spawned}"
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
-            self._inbox.put(task)
+            self._inbox.put(call)
         self.on_change()
 
-    def _deadline(self, task: _Task[Any]) -> None:
-        self._give_up(task, DeadlinePassed(task.started))
+    def _deadline(self, call: Call[Any]) -> None:
+        self._give_up(call, DeadlinePassed(call.started))
 
-    def _give_up(self, task: _Task[Any], why: BastionError | None) -> None:
+    def _give_up(self, call: Call[Any], why: BastionError | None) -> None:
         """Abandon a call; `why` is what its Deferred fails with (None when the Deferred was cancelled)."""
-        if task.answered:
+        if call.answered:
             return
-        task.answered = True
-        self._stop_timer(task)
-        if task.started:
-            task.stuck = True
+        if call in self._running:
+            call.stuck = True
             self.stuck += 1
             self.stuck_total += 1
-            if task.on_deadline is not None:
-                task.on_deadline()
+            if call.cut is not None:
+                call.cut()
         else:
-            self._waiting.remove(task)
+            self._waiting.remove(call)
+            call.release()
+        self._finish(call)
         self.on_change()
         if why is not None:
-            task.deferred.errback(why)
+            call.deferred.errback(why)
 
-    def _back(self, task: _Task[Any], result: object, error: BaseException | None) -> None:
+    def _back(self, call: Call[Any], result: object, error: BaseException | None) -> None:
         """A thread has come back with the end of its call."""
         self.in_use -= 1
-        self._running.discard(task)
-        if task.stuck:
+        self._running.discard(call)
+        call.release()
+        if call.stuck:
             self.stuck -= 1
         self._start_waiting()
-        if task.answered:
+        if call.answered:
             return
-        task.answered = True
-        self._stop_timer(task)
+        self._finish(call)
         if error is not None:
-            task.deferred.errback(error)
+            call.deferred.errback(error)
         else:
-            task.deferred.callback(result)
+            call.deferred.callback(result)
+
+    def _finish(self, call: Call[Any]) -> None:
+        """Its Deferred fires now; nothing later may."""
+        call.answered = True
+        call.cut = None
+        self._stop_timer(call)
 
     @staticmethod
-    def _stop_timer(task: _Task[Any]) -> None:
-        timer, task.timer = task.timer, None
+    def _stop_timer(call: Call[Any]) -> None:
+        timer, call.timer = call.timer, None
         if timer is not None and timer.active():
             timer.cancel()
 
     # -- in a thread of its own ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while (task := self._inbox.get()) is not None:
+        while (call := self._inbox.get()) is not None:
             result: object = None
             error: BaseException | None = None
-            job, task.job = task.job, None
+            job, call.job = call.job, None
             assert job is not None
             try:
-                result = job()
+                result = job.work()
             except BaseException as raised:
                 if not isinstance(raised, BastionError):
                     _log.error("{name}: unexpected {kind}", name=self._name, kind=type(raised).__name__)
                 # The frames of a traceback hold the job's locals, and those may be a password.
                 error = raised.with_traceback(None)
                 error.__context__ = error.__cause__ = None
-            self._reactor.callFromThread(self._back, task, result, error)
-            del task, job, result, error
+            self._reactor.callFromThread(self._back, call, result, error)
+            del call, job, result, error

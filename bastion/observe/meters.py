@@ -307,6 +307,15 @@ LDAP_FAILURES: Final = _counter(
     Label("error", LDAP_ERRORS),
 )
 LDAP_POOL_IN_USE: Final = _gauge("ldap_pool_in_use", "Directory threads busy now.")
+LDAP_QUEUE_WAITING: Final = _gauge("ldap_queue_waiting", "Questions that wait for a directory thread.")
+LDAP_CONNECTIONS: Final = _gauge(
+    "ldap_connections_idle", "Connections of the service account that wait for the next question."
+)
+LDAP_LOOKUPS: Final = _counter(
+    "ldap_lookups_total",
+    "Accounts looked up: asked of a server, joined to one who asks for the same name, or remembered.",
+    Label("way", ("asked", "joined", "remembered")),
+)
 LDAP_POOL_STUCK: Final = _gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
 LAG_SECONDS: Final = _histogram(
     "event_loop_lag_seconds", "How late a timer of the event loop fired.", buckets=LAG_BUCKETS

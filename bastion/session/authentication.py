@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
+from bastion.auth.budget import Purse
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Asker, Directory
 from bastion.auth.identity import Account, Destination, Identity, parse_destination
 from bastion.auth.restrictions import Restrictions, check_authorized_key
-from bastion.auth.throttle import Penalties, source_block
+from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
 from bastion.errors import AuthReason, RecorderReason, Refused
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -56,10 +57,11 @@ class Authentication:
         audit: AuditLog,
         connection: str,
         on_success: Callable[[Identity, Destination], None],
+        purse: Purse | None = None,
     ) -> None:
         self._services = services
         self._source = source
-        self._asker = Asker(source_block(source))
+        self._asker = Asker(purse)  # who pays for what the directory is asked
         self._clock = clock
         self._meters = meters
         self._audit = audit

@@ -90,11 +90,13 @@ def build_services(
 def build_directory(config: Config, reactor: Any, clock: Clock, observer: Observer | None) -> Directory:
     """The embedded accounts, LDAP, or the one before the other."""
     wanted = config.directory
-    ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer)
+    # Whoever may be at the door may ask one question: so many may have to wait, and none is sent away.
+    queue = config.limits.startups.full
+    ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer, queue)
     if wanted.embedded is None:
         assert ldap is not None  # the configuration has checked that there is one
         return ldap
-    return ChainDirectory(EmbeddedDirectory(load_users(str(wanted.embedded)), reactor), ldap)
+    return ChainDirectory(EmbeddedDirectory(load_users(str(wanted.embedded)), reactor, queue), ldap)
 
 
 def penalty_limits(config: Config) -> PenaltyLimits:

@@ -104,6 +104,7 @@ class FrontConnection:
             gateway.audit,
             self.id,
             self._authenticated,
+            gateway.budget.source(source),
         )
         userauth = UserauthService(self.transport, authentication, gateway.reactor)
         authentication.on_notice = userauth.banner

@@ -123,6 +123,7 @@ class InnerConnection:
             gateway.audit,
             self.id,
             lambda *_: None,
+            gateway.budget.identity(visit.identity.name),
         )
         inner = InnerAuthentication(
             visit.identity, target.name, proof, self._needs_no_proof, self._authenticated

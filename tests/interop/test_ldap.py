@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError
 
-from bastion.auth.directory import NOT_ADMITTED
+from bastion.auth.budget import Budget, Payer, Work
+from bastion.auth.directory import NOT_ADMITTED, Asker
 from bastion.auth.identity import Account
-from bastion.auth.ldap import LdapDirectory
+from bastion.auth.ldap import QUEUE, LdapDirectory
 from bastion.auth.ldap_attempt import Attempt, Question
 from bastion.auth.ldap_config import LdapConfig, ServerAddress, read_bind_password, tls_context
 from bastion.auth.ldap_link import MAX_ANSWERS
+from bastion.auth.ldap_pool import MAX_AGE, MAX_IDLE, ServicePool
 from bastion.clock import Clock, FixedClock, SystemClock
 from bastion.errors import AuthReason, Refused
 from bastion.observe.meters import LDAP_ERRORS, LDAP_OPERATIONS
@@ -59,13 +61,17 @@ class Watch:
     def __init__(self) -> None:
         self.operations: list[str] = []
         self.failures: list[tuple[str, str]] = []
-        self.stuck = 0
+        self.ways: list[str] = []
+        self.stuck = self.waiting = self.connections = 0
         self._in_use = 0
         self._changed = threading.Condition()
 
     def operation(self, name: str, seconds: float) -> None:
         assert seconds >= 0 and name in LDAP_OPERATIONS
         self.operations.append(name)
+
+    def lookup(self, way: str) -> None:
+        self.ways.append(way)
 
     def failure(self, name: str, error: str) -> None:
         assert name in LDAP_OPERATIONS and error in LDAP_ERRORS
@@ -165,10 +171,15 @@ class Maker:
         return LdapConfig(**values | changes)
 
     def __call__(
-        self, *urls: str, clock: Clock | None = None, watch: Watch | None = None, **changes: Any
+        self,
+        *urls: str,
+        clock: Clock | None = None,
+        watch: Watch | None = None,
+        queue: int = QUEUE,
+        **changes: Any,
     ) -> LdapDirectory:
         made = LdapDirectory(
-            self.config(*urls, **changes), reactor.start(), clock or SystemClock(), watch or Watch()
+            self.config(*urls, **changes), reactor.start(), clock or SystemClock(), watch or Watch(), queue
         )
         self._made.append(made)
         return made
@@ -346,10 +357,12 @@ def test_the_server_never_hears_of_it(make: Maker, name: str, password: str, exp
 def test_even_past_the_grammar_a_name_is_only_a_name(make: Maker, name: str) -> None:
     config = make.config()
     attempt = Attempt(
-        config, tls_context(config), config.servers[0], read_bind_password(config), SystemClock(), Watch()
-    )
+        config, tls_context(config), config.servers[0], read_bind_password(config), pool := ServicePool(1),
+        SystemClock(), Watch(),
+    )  # fmt: skip
     with pytest.raises(Refused) as caught:
         attempt.ask(Question(name))
+    pool.close()
     assert caught.value.reason is AuthReason.UNKNOWN_USER
 
 
@@ -382,7 +395,7 @@ def test_a_changed_password_is_wrong_at_once(make: Maker, server: Slapd) -> None
 
 def test_groups_of_a_lookup_are_a_minute_old_at_most(make: Maker, server: Slapd) -> None:
     clock = FixedClock(time.time())
-    directory = make(clock=clock)
+    directory = make(clock=clock, lookup_ttl=0.0)
 
     def groups(password: str | None = None) -> frozenset[str]:
         found = ask(directory, "bob", password)
@@ -403,16 +416,228 @@ def test_groups_of_a_lookup_are_a_minute_old_at_most(make: Maker, server: Slapd)
     assert reason(make(clock=clock, group_ttl=0.0), "bob") is AuthReason.OK
 
 
-def test_a_lock_and_an_unknown_name_are_not_remembered(make: Maker, server: Slapd) -> None:
-    directory = make(clock=FixedClock(time.time()))
-    assert reason(directory, "newcomer") is AuthReason.UNKNOWN_USER
-    server.change(person("newcomer").replace("objectClass", "changetype: add\nobjectClass", 1))
-    assert reason(directory, "newcomer") is AuthReason.OK
-    dn = f"dn: uid=newcomer,{PEOPLE}\nchangetype: modify\n"
-    server.change(dn + "add: nsAccountLock\nnsAccountLock: TRUE\n")
-    assert reason(directory, "newcomer") is AuthReason.ACCOUNT_LOCKED
-    server.change(dn + "delete: nsAccountLock\n")
-    assert reason(directory, "newcomer") is AuthReason.OK
+@pytest.mark.parametrize("ttl", [0.0, 5.0])
+def test_what_a_lookup_said_counts_as_long_as_it_is_stated(make: Maker, server: Slapd, ttl: float) -> None:
+    """A "no" like a "yes": for 5 s what was said, then what is."""
+    clock, name = FixedClock(time.time()), f"newcomer{ttl:.0f}"
+    directory = make(clock=clock, lookup_ttl=ttl)
+    dn = f"dn: uid={name},{PEOPLE}\nchangetype: modify\n"
+    steps = [
+        (person(name).replace("objectClass", "changetype: add\nobjectClass", 1), AuthReason.OK),
+        (dn + "add: nsAccountLock\nnsAccountLock: TRUE\n", AuthReason.ACCOUNT_LOCKED),
+        (dn + "delete: nsAccountLock\n", AuthReason.OK),
+        (f"dn: uid={name},{PEOPLE}\nchangetype: delete\n", AuthReason.UNKNOWN_USER),
+    ]
+    said = reason(directory, name)
+    assert said is AuthReason.UNKNOWN_USER
+    for change, expected in steps:
+        server.change(change)
+        if ttl:
+            clock.advance(ttl - 0.1)
+            assert reason(directory, name) is said
+            clock.advance(0.1)
+        said = reason(directory, name)
+        assert said is expected
+
+
+def test_a_password_is_asked_every_time(make: Maker, server: Slapd) -> None:
+    watch = Watch()
+    directory = make(watch=watch)
+    assert reason(directory, "alice") is AuthReason.OK
+    server.forget()
+    for password in (PASSWORD, "wrong", PASSWORD):
+        assert (reason(directory, "alice", password) is AuthReason.OK) == (password == PASSWORD)
+    assert server.binds(f"uid=alice,{PEOPLE}") == 3
+    assert watch.ways == ["asked"]
+
+
+def test_a_dead_directory_is_not_remembered(make: Maker, server: Slapd) -> None:
+    directory = make(clock=FixedClock(time.time()), rest=0.0)
+    server.stop()
+    try:
+        assert reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
+    finally:
+        server.start()
+    assert reason(directory, "alice") is AuthReason.OK
+
+
+# -- many at once ----------------------------------------------------------------------------------------------
+
+
+def outcomes(calls: list[Any]) -> list[AuthReason]:
+    """How submitted questions ended, in order."""
+    found = []
+    for call in calls:
+        try:
+            call.result(60.0)
+            found.append(AuthReason.OK)
+        except Refused as refused:
+            found.append(AuthReason(refused.reason))
+    return found
+
+
+def test_an_honest_burst_of_logins_is_let_in(make: Maker, server: Slapd) -> None:
+    """Sixty at once, from one office, with a healthy directory."""
+    directory = make(server.tls_url, timeout=60.0, deadline=60.0)
+    office = Asker(Budget(SystemClock()).source("192.0.2.1"))
+    logins = [reactor.submit(directory.check_password, "alice", PASSWORD, office) for _ in range(60)]
+    assert outcomes(logins) == [AuthReason.OK] * 60
+
+
+def test_key_queries_keep_no_password_out(make: Maker, server: Slapd, proxy: FaultyProxy) -> None:
+    """One source keeps sixty free questions open; twelve right passwords come behind them and go before them."""
+    budget = Budget(SystemClock())
+    stranger, office = Asker(budget.source("198.51.100.1"), query=True), Asker(budget.source("192.0.2.1"))
+    proxy.stall()
+    directory = make(
+        proxy.url, allow_plaintext=True, threads=1, timeout=60.0, deadline=60.0, connect_timeout=60.0
+    )
+    order: list[str] = []
+
+    def noted(question: Any, who: str) -> Any:
+        return question.addBoth(lambda result: order.append(who) or result)
+
+    def both() -> None:
+        for number in range(60):
+            flood.append(noted(directory.lookup(f"guess{number}", stranger), "query"))
+        for _ in range(12):
+            honest.append(noted(directory.check_password("alice", PASSWORD, office), "password"))
+
+    flood: list[Any] = []
+    honest: list[Any] = []
+    reactor.run(both)
+    assert (directory.in_use, directory.waiting) == (1, 71)
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 72
+    proxy.heal()
+    assert outcomes([reactor.submit(lambda d=d: d) for d in honest]) == [AuthReason.OK] * 12
+    assert outcomes([reactor.submit(lambda d=d: d) for d in flood]) == [AuthReason.UNKNOWN_USER] * 60
+    # One query had the thread before the first password came.
+    assert order[:13] == ["query"] + ["password"] * 12
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 0
+
+
+def test_one_name_is_asked_once_however_many_ask(make: Maker, server: Slapd, proxy: FaultyProxy) -> None:
+    watch = Watch()
+    proxy.stall()
+    directory = make(proxy.url, allow_plaintext=True, watch=watch)
+    server.forget()
+    asked = [reactor.submit(directory.lookup, "alice") for _ in range(20)]
+    assert proxy.held.wait(10)
+    asked[0].cancel()
+    proxy.heal()
+    assert {call.result(10.0).name for call in asked[1:]} == {"alice"}
+    assert reason(directory, "alice") is AuthReason.OK
+    assert watch.ways == ["asked"] + ["joined"] * 19 + ["remembered"]
+    assert sum("SRCH base" in line and "uid=alice" in line and PEOPLE in line for line in server.lines) <= 2
+
+
+def test_who_leaves_frees_the_directory_and_pays_until_the_thread_is_back(
+    make: Maker, proxy: FaultyProxy
+) -> None:
+    budget = Budget(SystemClock())
+    asker = Asker(budget.source("192.0.2.1"))
+    proxy.hold(anything)
+    directory = make(proxy.url, allow_plaintext=True, threads=1, watch=(watch := Watch()))
+    running = reactor.submit(directory.check_password, "alice", PASSWORD, asker)
+    assert proxy.held.wait(10)
+    waiting = [reactor.submit(directory.lookup, name, asker) for name in ("bob", "carol")]
+    reactor.run(lambda: None)
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 3
+    for call in waiting:
+        call.cancel()
+    reactor.run(lambda: None)
+    assert (directory.waiting, budget.held(Payer.SOURCE, Work.DIRECTORY)) == (0, 1)
+    running.cancel()
+    assert proxy.client_gone.wait(5), "cancelling did not free the socket"
+    watch.wait_idle()
+    assert budget.held(Payer.SOURCE, Work.DIRECTORY) == 0
+
+
+# -- connections that are used again ---------------------------------------------------------------------------
+
+
+def connects(watch: Watch) -> int:
+    """Connections opened so far, after what the threads have handed over is through."""
+    reactor.run(lambda: None)
+    return watch.operations.count("connect")
+
+
+def test_the_service_account_connects_once(make: Maker, server: Slapd) -> None:
+    watch = Watch()
+    directory = make(server.tls_url, watch=watch, lookup_ttl=0.0)
+    for name in ("alice", "bob", "nobody", "locked", "twin"):
+        reason(directory, name)
+    assert connects(watch) == 1 and watch.connections == 1
+    assert watch.operations.count("service_bind") == 1
+
+
+def test_a_users_password_is_bound_on_a_connection_that_nobody_else_gets(make: Maker, server: Slapd) -> None:
+    """After a login as alice the next search is the reader's: alice may not read, and would find nobody."""
+    watch = Watch()
+    directory = make(watch=watch, lookup_ttl=0.0)
+    for _ in range(3):
+        assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+        assert reason(directory, "bob") is AuthReason.OK
+        assert reason(directory, "alice", "wrong") is AuthReason.BAD_PASSWORD
+        assert reason(directory, "bob") is AuthReason.OK
+    assert connects(watch) == 1 + 6  # the reader's, and one for each password
+    assert watch.operations.count("service_bind") == 1 and watch.connections == 1
+
+
+def test_a_connection_that_the_server_has_ended_is_replaced_unseen(make: Maker, server: Slapd) -> None:
+    watch = Watch()
+    directory = make(watch=watch, lookup_ttl=0.0)
+    for end in (server.stop, server.kill):
+        assert reason(directory, "alice") is AuthReason.OK
+        end()
+        server.start()
+    assert reason(directory, "alice") is AuthReason.OK
+    assert watch.failures == [] and connects(watch) == 3
+
+
+def test_a_connection_that_ends_at_the_next_question_is_replaced_once(
+    make: Maker, server: Slapd, proxy: FaultyProxy
+) -> None:
+    """It looked well when it was taken: the end comes in answer to the search."""
+    watch = Watch()
+    directory = make(proxy.url, allow_plaintext=True, watch=watch, lookup_ttl=0.0)
+    assert reason(directory, "alice") is AuthReason.OK
+    proxy.cut(contains("uid"))
+    assert reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
+    assert connects(watch) == 2  # the fresh one failed too, and was the last
+    proxy.heal()
+    assert reason(directory, "alice") is AuthReason.OK
+
+
+def test_idle_and_old_connections_are_closed(make: Maker, server: Slapd) -> None:
+    clock, watch = FixedClock(time.time()), Watch()
+    directory = make(clock=clock, watch=watch, lookup_ttl=0.0)
+    for wait, expected in ((0, 1), (MAX_IDLE - 1, 1), (MAX_IDLE, 2), (MAX_IDLE - 1, 2)):
+        clock.advance(wait)
+        assert reason(directory, "alice") is AuthReason.OK
+        assert connects(watch) == expected
+    for _ in range(int(MAX_AGE // (MAX_IDLE - 1)) + 1):
+        clock.advance(MAX_IDLE - 1)
+        assert reason(directory, "alice") is AuthReason.OK
+    assert connects(watch) == 3
+    server.forget()
+    clock.advance(MAX_IDLE)
+    reactor.run(directory._close_idle)
+    server.wait_for(r"closed")
+    assert watch.connections == 0
+
+
+def test_an_unknown_or_locked_name_costs_the_searches_of_one_that_exists(make: Maker, server: Slapd) -> None:
+    watch = Watch()
+    directory = make(watch=watch, lookup_ttl=0.0)
+    for _ in range(2):  # the second time with the groups remembered
+        counts = set()
+        for name in ("alice", "bob", "nobody", "locked", "twin"):
+            before = len(watch.operations)
+            reason(directory, name)
+            reactor.run(lambda: None)
+            counts.add(watch.operations[before:].count("search"))
+        assert len(counts) == 1
 
 
 def test_a_wrong_service_password_is_the_operators_fault(make: Maker, tmp_path: Path) -> None:
@@ -443,6 +668,25 @@ def test_a_server_that_cannot_prove_itself_gets_no_password(
     assert watch.failures == [("connect", "tls")]
     server.wait_for("closed")
     assert bind_requests(server) == 0
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
+def test_a_name_in_the_subject_alone_is_none(make: Maker, scheme: str) -> None:
+    """RFC 6125 section 6.4.4: the CN of the certificate is the server's name, its subjectAltName another one."""
+    named = Slapd([person("alice")], subject_only=True)
+    try:
+        named.start()
+        watch = Watch()
+        url = named.tls_url if scheme == "ldaps" else named.url
+        directory = make(
+            url, watch=watch, certificate_name=SERVER_NAME, ca_file=str(named.authority.certificate)
+        )
+        assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+        reactor.run(lambda: None)
+        assert watch.failures == [("connect", "tls")]
+        assert bind_requests(named) == 0
+    finally:
+        named.close()
 
 
 def test_the_certificate_may_show_a_configured_name(make: Maker, server: Slapd) -> None:
@@ -640,7 +884,7 @@ def test_when_all_threads_hang_the_next_login_is_refused_at_once(make: Maker, pr
     proxy.hold(contains(f"uid=alice,{PEOPLE}"))
     watch = Watch()
     directory = make(
-        proxy.url, allow_plaintext=True, threads=1, queue=1, timeout=30.0, deadline=30.0, watch=watch
+        proxy.url, allow_plaintext=True, threads=1, timeout=30.0, deadline=30.0, watch=watch, queue=1
     )
     hanging = reactor.submit(directory.check_password, "alice", PASSWORD)
     assert proxy.held.wait(10)

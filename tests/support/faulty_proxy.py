@@ -40,6 +40,8 @@ class FaultyProxy:
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._delay = 0.0
+        self._flows = threading.Event()
+        self._flows.set()
         self._hold: Rule | None = None
         self._cut: Rule | None = None
         self.connections = 0
@@ -55,6 +57,10 @@ class FaultyProxy:
         """Every piece from the server waits this long before it goes on."""
         self._delay = seconds
 
+    def stall(self) -> None:
+        """No piece of a client goes on until `heal`; `held` says when one has come."""
+        self._flows.clear()
+
     def hold(self, rule: Rule) -> None:
         """The first matching piece is never forwarded, nor anything after it; `held` says when.
 
@@ -69,10 +75,12 @@ class FaultyProxy:
     def heal(self) -> None:
         """Forward faithfully again (connections already held stay held)."""
         self._delay, self._hold, self._cut = 0.0, None, None
+        self._flows.set()
 
     def close(self) -> None:
         """Close the listener and every connection; waiting threads end."""
         self._closing.set()
+        self._flows.set()
         for connection in [self._listener, *self._sockets]:
             self._drop(connection)
 
@@ -121,6 +129,9 @@ class FaultyProxy:
                     pass
                 self.client_gone.set()
                 return
+            if not self._flows.is_set():
+                self.held.set()
+                self._flows.wait()
             server.sendall(piece)
 
     def _answers(self, server: socket.socket, client: socket.socket) -> None:

@@ -44,17 +44,19 @@ class Authority:
         self.certificate = folder / "authority.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names: str, days: int = 1) -> Issued:
-        """A server certificate for DNS names and IP addresses; a negative `days` makes an expired one."""
+    def issue(self, *names: str, days: int = 1, subject_only: bool = False) -> Issued:
+        """A server certificate for DNS names and IP addresses; a negative `days` makes an expired one.
+
+        `subject_only`: without subjectAltName.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            self._builder(_name(names[0]), key.public_key(), days)
-            .add_extension(
-                x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
-            )
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+        builder = self._builder(_name(names[0]), key.public_key(), days)
+        if not subject_only:
+            shown = x509.SubjectAlternativeName([_alternative(name) for name in names])
+            builder = builder.add_extension(shown, critical=False)
+        certificate = builder.add_extension(
+            x509.BasicConstraints(ca=False, path_length=None), critical=True
+        ).sign(self._key, hashes.SHA256())
         self._issued += 1
         made = Issued(self._folder / f"server{self._issued}.pem", self._folder / f"server{self._issued}.key")
         made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -86,9 +86,16 @@ class Slapd:
     """One server. `start`, `stop` and `start` again keep the ports and the data."""
 
     def __init__(
-        self, entries: list[str], extra_config: str = "", *, days: int = 1, tls: bool = True
+        self,
+        entries: list[str],
+        extra_config: str = "",
+        *,
+        days: int = 1,
+        tls: bool = True,
+        subject_only: bool = False,
     ) -> None:
-        """`days`: how long the certificate is valid; negative for one that has expired."""
+        """`days`: how long the certificate is valid; negative for one that has expired. `subject_only`: it shows
+        its name in the subject and nowhere else."""
         self._tls = tls
         self._folder = Path(tempfile.mkdtemp(prefix="bastion-slapd-"))
         self._extra_config = extra_config
@@ -98,7 +105,12 @@ class Slapd:
         self._changed = threading.Condition()
         self.port, self.tls_port = free_ports(2)
         self.authority = Authority(self._folder / "pki")
-        self._server_files = self.authority.issue(SERVER_NAME, "localhost", LOOPBACK, days=days)
+        self._server_files = self.authority.issue(
+            SERVER_NAME,
+            *(() if subject_only else ("localhost", LOOPBACK)),
+            days=days,
+            subject_only=subject_only,
+        )
         try:
             self._prepare([*_base_tree(), *entries])
         except BaseException:

@@ -53,7 +53,7 @@ class Asked:
 
     def __init__(self, content: str = FILE) -> None:
         self.reactor = StillReactor()
-        self.directory = EmbeddedDirectory(parse_users(content, "users.toml"), self.reactor)
+        self.directory = EmbeddedDirectory(parse_users(content, "users.toml"), self.reactor, 32)
 
     def password(self, name: str, password: str, *, hashes: int = 1) -> Any:
         answered = self.directory.check_password(name, password)

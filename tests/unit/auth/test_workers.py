@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from twisted.internet.defer import CancelledError
 
-from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
+from bastion.auth.budget import LIMITS, Budget, Limit, Payer, Work
+from bastion.auth.directory import OPERATOR, Asker
+from bastion.auth.workers import DeadlinePassed, Job, QueueFull, Workers, WorkersClosed
+from bastion.clock import FixedClock
 from tests.unit.auth.threads import StillReactor, outcome
 
 
@@ -162,3 +166,122 @@ def test_on_change_sees_every_number(reactor: StillReactor, workers: Workers) ->
     reactor.advance(1.0)
     reactor.drain()
     assert seen == [(1, 0), (1, 1), (0, 0)]
+
+
+# -- whose turn it is ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one(reactor: StillReactor) -> Iterator[Workers]:
+    """One thread that is busy until `gate` opens, and places for a hundred."""
+    made = Workers(reactor, "one", threads=1, queue_limit=100)
+    yield made
+    made.close()
+
+
+def holds(budget: Budget) -> int:
+    return budget.held(Payer.SOURCE, Work.DIRECTORY)
+
+
+def test_sources_take_turns_and_queries_come_last(reactor: StillReactor, one: Workers) -> None:
+    budget = Budget(FixedClock())
+    flood, office = budget.source("198.51.100.1"), budget.source("192.0.2.1")
+    gate, order = Gate(), list[str]()
+    one.run(gate, 60.0, gate.cut)
+
+    def work(name: str, asker: Asker) -> None:
+        one.run(lambda: order.append(name), 60.0, asker=asker)
+
+    for number in range(3):
+        work(f"query {number}", Asker(office, query=True))
+    for number in range(50):
+        work(f"flood {number}", Asker(flood))
+    for number in range(3):
+        work(f"office {number}", Asker(office))
+    gate.leave.set()
+    reactor.drain(1 + 3 + 50 + 3)
+    assert order[:6] == ["flood 0", "office 0", "flood 1", "office 1", "flood 2", "office 2"]
+    assert order[6:53] == [f"flood {number}" for number in range(3, 50)]
+    assert order[53:] == ["query 0", "query 1", "query 2"]
+
+
+def test_a_joined_call_comes_at_the_first_turn_of_any_who_want_it(
+    reactor: StillReactor, one: Workers
+) -> None:
+    budget = Budget(FixedClock())
+    flood, office = budget.source("198.51.100.1"), budget.source("192.0.2.1")
+    gate, order = Gate(), list[str]()
+    one.run(gate, 60.0, gate.cut)
+    for number in range(5):
+        one.run(partial(order.append, f"flood {number}"), 60.0, asker=Asker(flood))
+    wanted = one.start(
+        lambda: Job(lambda: order.append("wanted")),
+        60.0,
+        (Asker(flood, query=True), Asker(flood, query=True)),
+    )
+    assert holds(budget) == 6
+    one.join(wanted, Asker(office))
+    one.join(wanted, Asker(office))
+    assert (one.waiting, holds(budget)) == (6, 7)
+    gate.leave.set()
+    reactor.drain(7)
+    assert order[:2] == ["flood 0", "wanted"] and len(order) == 6
+    assert holds(budget) == 0
+
+
+def test_a_place_is_paid_until_the_thread_is_back(reactor: StillReactor, one: Workers) -> None:
+    budget = Budget(FixedClock())
+    asker = Asker(budget.source("192.0.2.1"))
+    gate = Gate()
+    running = one.run(gate, 1.0, asker=asker)
+    waiting = one.run(lambda: None, 60.0, asker=asker)
+    assert holds(budget) == 2
+    waiting.cancel()
+    reactor.advance(1.0)
+    assert isinstance(outcome(waiting), CancelledError)
+    assert isinstance(outcome(running), DeadlinePassed)
+    assert holds(budget) == 1  # nobody waits, but the thread still works for that source
+    gate.leave.set()
+    reactor.drain()
+    assert holds(budget) == 0
+
+
+def test_a_payer_without_a_place_is_refused_alone(reactor: StillReactor, one: Workers) -> None:
+    limits = {**LIMITS, (Payer.SOURCE, Work.DIRECTORY): Limit(2, 100)}
+    budget = Budget(FixedClock(), limits)
+    greedy, other = Asker(budget.source("198.51.100.1")), Asker(budget.source("192.0.2.1"))
+    gate = Gate()
+    for asker in (greedy, greedy):
+        one.run(gate, 60.0, gate.cut, asker)
+    assert isinstance(outcome(one.run(lambda: None, 60.0, asker=greedy)), QueueFull)
+    answered = one.run(lambda: "in", 60.0, asker=other)
+    gate.leave.set()
+    reactor.drain(3)
+    assert outcome(answered) == "in"
+
+
+def test_what_begins_may_refuse_without_a_thread(reactor: StillReactor, one: Workers) -> None:
+    budget = Budget(FixedClock())
+
+    def begin() -> Job[str]:
+        raise WorkersClosed("nothing to do")
+
+    call = one.start(begin, 60.0, (Asker(budget.source("192.0.2.1")),))
+    assert isinstance(outcome(call.deferred), WorkersClosed)
+    assert (one.in_use, one.waiting, holds(budget)) == (0, 0, 0)
+    assert not reactor.getDelayedCalls()
+
+
+def test_the_time_of_a_job_runs_from_its_start_and_ends_with_the_deadline(
+    reactor: StillReactor, one: Workers
+) -> None:
+    first, second = Gate(), Gate()
+    calls = [one.start(partial(Job, gate, gate.cut, 5.0), 12.0, (OPERATOR,)) for gate in (first, second)]
+    reactor.advance(4.9)
+    first.leave.set()
+    reactor.drain()
+    reactor.advance(4.9)
+    assert outcome(calls[1].deferred) is None and second.cuts == 0
+    reactor.advance(0.1)
+    assert isinstance(outcome(calls[1].deferred), DeadlinePassed)
+    reactor.drain()
