@@ -38,6 +38,7 @@ class ChannelFailed:
     channel_id: int
     code: int
     text: str
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +97,24 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class RequestAnswered:
-    """`by` answered a forwarded request."""
+    """`by` answered a forwarded request; `port` is the one chosen for a `tcpip-forward` of port 0."""
 
     channel_id: int
     by: Side
     name: str
     ok: bool
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class WindowChanged:
-    """The engineer's terminal has another size, in cells. The peer's word: a renderer clamps it."""
+    """The engineer's terminal has another size, in cells (and pixels). The peer's word: a renderer clamps it."""
 
     channel_id: int
     cols: int
     rows: int
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class ExitSignal:
     signal: str
     core: bool
     text: str
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,23 @@ CONNECTION_REPLIES = 1024
 """Global replies outstanding per direction: OpenSSH sends every -R of a config at once. About 70 KiB."""
 
 
+Place = int | str
+"""Where a remote forward listens: a port (0: the target chooses it) or the path of a socket."""
+
+
 class Entry:
     """One reply that is owed: to the request `name`, which we asked ourselves or forwarded.
 
-    `refusals` of ours are due to the asking side as soon as this reply has been forwarded.
+    `place` is what a forward was asked for. `refusals` of ours are due to the asking side as soon as this reply
+    has been forwarded.
     """
 
-    __slots__ = ("name", "ours", "refusals")
+    __slots__ = ("name", "ours", "place", "refusals")
 
-    def __init__(self, name: str, ours: bool) -> None:
+    def __init__(self, name: str, ours: bool, place: Place | None = None) -> None:
         self.name = name
         self.ours = ours
+        self.place = place
         self.refusals = 0
 
 
@@ -53,10 +59,10 @@ class Ledger:
         if len(self) >= self._limit:
             raise ProtocolError("too many requests without an answer")
 
-    def add_forwarded(self, name: str) -> None:
+    def add_forwarded(self, name: str, place: Place | None = None) -> None:
         """A request that wants a reply goes to the owing side."""
         self._check_room()
-        self._last_forwarded = Entry(name, ours=False)
+        self._last_forwarded = Entry(name, False, place)
         self._entries.append(self._last_forwarded)
 
     def add_asked(self, name: str) -> bool:

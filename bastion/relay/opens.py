@@ -18,9 +18,10 @@ from bastion.relay.requests import Requests
 from bastion.relay.sides import Side
 from bastion.relay.stream import StreamContent
 from bastion.relay.tap import Tap
-from bastion.wire.messages import ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure
+from bastion.wire.messages import DESCRIPTION_LIMIT, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure
 from bastion.wire.numbers import OpenFailure
-from bastion.wire.requests import CHANNEL_OPENS, Detail, parse_body
+from bastion.wire.printable import said_by
+from bastion.wire.requests import CHANNEL_OPENS, Detail, parse_body, printable
 
 
 class Opens:
@@ -48,7 +49,9 @@ class Opens:
             self._refuse(side, message, out, reason, "channel type is not known here", code=code)
             return
         body = parse_body(CHANNEL_OPENS, message.kind, message.body)
-        detail = body.detail() if body is not None else {}
+        assert body is not None, "what may be opened has a codec"
+        message = replace(message, body=body.encode())
+        detail = body.detail()
         if message.max_packet < self._limits.min_packet:
             text = f"maximum packet size is below {self._limits.min_packet} bytes"
             code = OpenFailure.RESOURCE_SHORTAGE
@@ -73,9 +76,8 @@ class Opens:
         self._tap.event(events.ChannelOpened(channel.id, message.kind, side, detail, verdict.rule))
         if message.kind in STREAMS:
             StreamContent(channel, self._tap, verdict).start()
-        if (window, max_packet) != (message.window, message.max_packet):
-            payload = replace(message, window=window, max_packet=max_packet).encode()
-        out.onward[side].append(payload)
+        crossing = ChannelOpen(message.kind, message.sender, window, max_packet, message.body)
+        out.onward[side].append(crossing.encode())
 
     def _forbidden(self, side: Side, kind: str) -> str:
         """Why the course of the session forbids the open, "" when it does not."""
@@ -128,13 +130,14 @@ class Opens:
         self._channels.confirm(half, message.sender)
         window, max_packet = self._grant(half.twin, message.window, message.max_packet)
         self._tap.event(events.ChannelConfirmed(half.channel.id))
-        if (window, max_packet) != (message.window, message.max_packet):
-            payload = replace(message, window=window, max_packet=max_packet).encode()
-        out.onward[side].append(payload)
+        out.onward[side].append(replace(message, window=window, max_packet=max_packet).encode())
 
     def fail(self, side: Side, payload: bytes, out: Actions) -> None:
         message = ChannelOpenFailure.parse(payload)
         channel = self._channels.awaited(side, message.recipient).channel
-        self._tap.event(events.ChannelFailed(channel.id, message.code, message.text))
+        language = printable(message.language)
+        self._tap.event(events.ChannelFailed(channel.id, message.code, message.text, language))
         self._channels.drop(channel)
-        out.onward[side].append(payload)
+        if side is Side.TARGET:  # the engineer's client shows it, beside lines of ours
+            message = replace(message, text=said_by("target", message.text, DESCRIPTION_LIMIT))
+        out.onward[side].append(message.encode())

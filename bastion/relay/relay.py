@@ -4,8 +4,9 @@
 pass through unchanged, so flow control is end to end and nothing is queued here: the only state is the
 channel table, the ledgers and a few integers. Invariants:
 
-* what crosses is the payload that came, byte for byte; only the window and maximum packet of an open, its
-  confirmation and the client's adjusts are ever rewritten (`opens`, and the reserve below);
+* what crosses is what was parsed: data, adjusts, EOF and CLOSE are payloads that have no byte beyond their fields,
+  every other message is encoded again from what was read of it, with the window and maximum packet of an open
+  and its confirmation rewritten (`opens`; `bastion.wire.fates` has a row for each field);
 * the tap has seen a payload before it stands in the `Actions`;
 * after an error the state is final: nothing crosses any more.
 

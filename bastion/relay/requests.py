@@ -15,7 +15,7 @@ from bastion.policy.verdict import Verdict
 from bastion.relay import crossing, events
 from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
-from bastion.relay.ledger import Entry, Ledger
+from bastion.relay.ledger import Entry, Ledger, Place
 from bastion.relay.limits import Actions, RelayLimits
 from bastion.relay.sftp import AuditedSftp
 from bastion.relay.sftp_control import ControlledSftp
@@ -28,15 +28,20 @@ from bastion.wire.messages import (
     ChannelSuccess,
     GlobalRequest,
     RequestFailure,
+    RequestSuccess,
     WindowAdjust,
 )
 from bastion.wire.requests import (
     CHANNEL_REQUESTS,
+    GLOBAL_REPLIES,
     GLOBAL_REQUESTS,
     Body,
     ExitSignal,
     ExitStatus,
+    ForwardedPort,
+    StreamlocalForward,
     Subsystem,
+    TcpipForward,
     WindowChange,
     parse_body,
     printable,
@@ -104,6 +109,8 @@ class Requests:
             self._refuse_global(side, message, out)
             return
         body = parse_body(GLOBAL_REQUESTS, name, message.body)
+        if body is not None:
+            message = GlobalRequest(name, message.want_reply, body.encode())
         if name in crossing.PASSED_GLOBAL_REQUESTS[side]:
             verdict = _PASSED
         elif side is Side.CLIENT and name in crossing.JUDGED_GLOBAL_REQUESTS:
@@ -119,14 +126,14 @@ class Requests:
             self._refuse_global(side, message, out)
             return
         if message.want_reply:
-            self._owed[side.other].add_forwarded(name)
+            self._owed[side.other].add_forwarded(name, _place(body))
         if name == crossing.NO_MORE_SESSIONS:
             self.no_more_sessions = True
         self._invite(name)
         if name not in crossing.QUIET_REQUESTS:
             detail = body.detail() if body is not None else {}
             self._tap.event(events.RequestForwarded(0, side, name, detail, verdict.rule))
-        out.onward[side].append(payload)
+        out.onward[side].append(message.encode())
 
     def _refuse_global(self, side: Side, message: GlobalRequest, out: Actions) -> None:
         if message.want_reply and self._owed[side.other].add_refused():
@@ -148,15 +155,17 @@ class Requests:
     def global_reply(self, side: Side, payload: bytes, out: Actions) -> None:
         """REQUEST_SUCCESS, whose body belongs to the request, or REQUEST_FAILURE, which has none."""
         ok = payload[0] == numbers.MSG_REQUEST_SUCCESS
-        if not ok:
-            RequestFailure.parse(payload)
+        message = RequestSuccess.parse(payload) if ok else RequestFailure.parse(payload)
         entry = self._settle(self._owed[side], side)
         if entry is None:
             return
+        port = 0
+        if isinstance(message, RequestSuccess):
+            message, port = _reply(entry, message)
         if entry.name not in crossing.QUIET_REQUESTS:
-            self._tap.event(events.RequestAnswered(0, side, entry.name, ok))
+            self._tap.event(events.RequestAnswered(0, side, entry.name, ok, port))
         onward = out.onward[side]
-        onward.append(payload)
+        onward.append(message.encode())
         onward.extend([_REQUEST_FAILURE] * entry.refusals)
 
     def _settle(self, ledger: Ledger | None, side: Side) -> Entry | None:
@@ -180,6 +189,8 @@ class Requests:
             raise half.error(numbers.MSG_CHANNEL_REQUEST)
         channel, name = half.channel, message.name
         body = parse_body(CHANNEL_REQUESTS, name, message.body)
+        if body is not None:
+            message = ChannelRequest(message.recipient, name, message.want_reply, body.encode())
         verdict = self._judge(side, channel, message, body)
         if not verdict.allowed:
             self.count_refusal(side)
@@ -204,7 +215,7 @@ class Requests:
             self._tap.event(_forwarded(channel.id, side, name, body, verdict.rule))
         if _is_sftp(body):
             self._follow_sftp(channel, out)
-        out.onward[side].append(payload)
+        out.onward[side].append(message.encode())
         if not _is_sftp(body) and name in crossing.PROGRAM_REQUESTS and not message.want_reply:
             _release_spare(channel, out)
 
@@ -290,6 +301,29 @@ class Requests:
             _release_spare(channel, out)
 
 
+def _place(body: Body | None) -> Place | None:
+    """Where a remote forward is to listen, None for all other requests."""
+    if isinstance(body, TcpipForward):
+        return body.port
+    return body.path if isinstance(body, StreamlocalForward) else None
+
+
+def _reply(entry: Entry, message: RequestSuccess) -> tuple[RequestSuccess, int]:
+    """What of a REQUEST_SUCCESS may cross, and the port in it.
+
+    RFC 4254 section 7.1: a body only for a `tcpip-forward` of port 0. Some servers (paramiko's, Go's) name the
+    port in every answer to that request: it is taken off. No other request has a body (section 4).
+    """
+    if not message.body:
+        return message, 0
+    reply = parse_body(GLOBAL_REPLIES, entry.name, message.body)
+    if not isinstance(reply, ForwardedPort):
+        raise ProtocolError(f"REQUEST_SUCCESS to {entry.name} has a body")
+    if entry.place != 0:
+        return RequestSuccess(), 0
+    return RequestSuccess(reply.encode()), reply.port
+
+
 def _is_sftp(body: Body | None) -> bool:
     return isinstance(body, Subsystem) and body.name == "sftp"
 
@@ -309,9 +343,10 @@ def _release_spare(channel: Channel, out: Actions) -> None:
 def _forwarded(channel_id: int, side: Side, name: str, body: Body | None, rule: str) -> events.Event:
     """The event for a request that goes through."""
     if isinstance(body, WindowChange):
-        return events.WindowChanged(channel_id, body.cols, body.rows)
+        return events.WindowChanged(channel_id, body.cols, body.rows, body.width, body.height)
     if isinstance(body, ExitStatus):
         return events.ExitStatus(channel_id, body.status)
     if isinstance(body, ExitSignal):
-        return events.ExitSignal(channel_id, body.name, body.core_dumped, printable(body.text))
+        text, language = printable(body.text), printable(body.language)
+        return events.ExitSignal(channel_id, body.name, body.core_dumped, text, language)
     return events.RequestForwarded(channel_id, side, name, body.detail() if body is not None else {}, rule)

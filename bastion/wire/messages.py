@@ -104,23 +104,27 @@ class ChannelOpen:
 
 @dataclass(frozen=True, slots=True)
 class ChannelOpenConfirmation:
-    """Grants a channel (RFC 4254 section 5.1); fields as in `ChannelOpen`, seen from the granting side."""
+    """Grants a channel (RFC 4254 section 5.1); fields as in `ChannelOpen`, seen from the granting side.
+
+    No channel type that is known here has specific data in it, so there is no field for any.
+    """
 
     NUMBER: ClassVar[int] = numbers.MSG_CHANNEL_OPEN_CONFIRMATION
     recipient: int
     sender: int
     window: int
     max_packet: int
-    body: bytes = b""
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         reader = _reader(payload, cls.NUMBER)
-        return cls(reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32(), reader.rest())
+        message = cls(reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32())
+        reader.end()
+        return message
 
     def encode(self) -> bytes:
         head = byte(self.NUMBER) + uint32(self.recipient) + uint32(self.sender)
-        return head + uint32(self.window) + uint32(self.max_packet) + self.body
+        return head + uint32(self.window) + uint32(self.max_packet)
 
 
 @dataclass(frozen=True, slots=True)

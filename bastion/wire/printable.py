@@ -6,10 +6,29 @@ into somebody's terminal or forge log lines.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Cc controls, Cf format characters (bidi overrides, zero width), Cs surrogates, Co private use, Cn unassigned.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+
+# Our own lines begin so. In somebody else's text it never stands, at whatever place a terminal wraps the line.
+_OURS = re.compile(r"(bastion\s*):", re.IGNORECASE)
+
+
+def said_by(whom: str, text: str, limit: int = 512) -> str:
+    """One line of a peer's own words for a person, marked so that nobody takes it for ours: `whom | text`."""
+    return f"{whom} | {not_ours(printable(text, limit))}"
+
+
+def quoted(text: str, limit: int = 512) -> str:
+    """A peer's own words inside a line of ours: in quotation marks that it cannot close."""
+    return '"' + not_ours(printable(text, limit)).replace('"', "'") + '"'
+
+
+def not_ours(text: str) -> str:
+    """`text` with `bastion:` written as `bastion\\x3a`."""
+    return _OURS.sub(r"\1\\x3a", text)
 
 
 def printable(text: str, limit: int = 512, keep: str = "") -> str:

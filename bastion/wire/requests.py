@@ -3,24 +3,29 @@
 Three tables (`CHANNEL_REQUESTS`, `CHANNEL_OPENS`, `GLOBAL_REQUESTS`) name the codec of each. What stands in
 no table cannot be judged or recorded, so the relay refuses it. Invariant: `parse` consumes every byte or
 raises `ProtocolError`, `parse(b.encode()) == b`, and `detail()` is what recordings and the audit log may
-show: no cookies.
+show: every field, but no cookies. `bastion.wire.fates` declares what becomes of each field.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
 from typing import Protocol, Self
 
 from bastion.errors import ProtocolError
 from bastion.wire.data import Reader, boolean, byte, string, uint32
 from bastion.wire.forwards import Detail as Detail
 from bastion.wire.forwards import DirectStreamlocal as DirectStreamlocal
+from bastion.wire.forwards import ForwardedPort as ForwardedPort
 from bastion.wire.forwards import ForwardedStreamlocal as ForwardedStreamlocal
 from bastion.wire.forwards import StreamlocalForward as StreamlocalForward
 from bastion.wire.forwards import TcpipForward as TcpipForward
 from bastion.wire.forwards import TcpipOpen as TcpipOpen
 from bastion.wire.forwards import X11Open as X11Open
+from bastion.wire.forwards import printable as printable
+from bastion.wire.messages import LANGUAGE_LIMIT
 
 TERM_LIMIT = 256
 """Bytes of TERM; terminfo names are below 128."""
@@ -28,8 +33,12 @@ TERM_LIMIT = 256
 MODES_LIMIT = 160 * 5 + 1
 """Bytes of encoded terminal modes: 159 opcodes with their arguments, and the end (RFC 4254 section 8)."""
 
-COOKIE_LIMIT = 1024
-"""Bytes of an X11 cookie in hex or of its protocol's name."""
+COOKIE_LIMIT = 128
+"""Bytes of an X11 cookie in hex. MIT-MAGIC-COOKIE-1 and XDM-AUTHORIZATION-1 have 32; what is allowed here crosses
+with no more than its digest in the recording, once for each channel."""
+
+X11_PROTOCOL_LIMIT = 256
+"""Bytes of the name of an X11 authentication protocol."""
 
 ENV_NAME_LIMIT = 1024
 SIGNAL_LIMIT = 64
@@ -40,25 +49,10 @@ TTY_OP_END = 0
 TTY_OP_FIRST_UNDEFINED = 160
 
 
-MIXED_LIMIT = 4096
-"""Bytes in which what is UTF-8 stays readable beside what is not: telling them apart costs 0.3 us for each that is not,
-76 ms for the 250 KB of one request."""
-
 REFUSED_TEXT = 4096
 """Bytes of one field of a refused request that are told: 1.5 ms to escape, 24 KiB as JSON, at the most."""
 
-
-def printable(raw: bytes) -> str:
-    """Peer bytes as text that keeps every byte visible: what is not UTF-8 becomes `\\xNN`.
-
-    In long texts every byte that is not ASCII does, once one of them is no UTF-8.
-    """
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        if len(raw) <= MIXED_LIMIT:
-            return raw.decode("utf-8", "backslashreplace")
-        return raw.decode("latin-1").encode("ascii", "backslashreplace").decode("ascii")
+_is_hex = re.compile(rb"[0-9A-Fa-f]*").fullmatch
 
 
 class Body(Protocol):
@@ -90,7 +84,10 @@ class Empty:
 
 @dataclass(frozen=True, slots=True)
 class PtyRequest:
-    """`pty-req` (RFC 4254 section 6.2): cells, then pixels; `modes` for `parse_terminal_modes`."""
+    """`pty-req` (RFC 4254 section 6.2): cells, then pixels; `modes` for `parse_terminal_modes`.
+
+    What is read keeps of the modes what they say: each once, and nothing behind their end.
+    """
 
     term: bytes
     cols: int
@@ -104,7 +101,7 @@ class PtyRequest:
         reader = Reader(body)
         term = reader.string(TERM_LIMIT)
         sizes = reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32()
-        modes = reader.string(MODES_LIMIT)
+        modes = encode_terminal_modes(parse_terminal_modes(reader.string(MODES_LIMIT)))
         reader.end()
         return cls(term, *sizes, modes)
 
@@ -113,23 +110,27 @@ class PtyRequest:
         return string(self.term) + sizes + string(self.modes)
 
     def detail(self) -> Detail:
-        return {"term": printable(self.term), "cols": self.cols, "rows": self.rows}
+        shown: Detail = {"term": printable(self.term), "cols": self.cols, "rows": self.rows}
+        if self.width or self.height:
+            shown |= {"width": self.width, "height": self.height}
+        modes = parse_terminal_modes(self.modes)
+        if modes:
+            shown["modes"] = " ".join(f"{opcode}={value}" for opcode, value in modes.items())
+        return shown
 
 
 def parse_terminal_modes(modes: bytes) -> dict[int, int]:
     """Opcode -> argument (RFC 4254 section 8). Empty, or without the final TTY_OP_END, is accepted: clients
     send it.
 
-    Opcodes from 160 up are undefined and end the parsing, as the RFC says.
+    TTY_OP_END and opcodes from 160 up, which are undefined, end the parsing, as the RFC says; what follows them
+    is no mode.
     """
     reader = Reader(modes)
     found: dict[int, int] = {}
     while reader.remaining:
         opcode = reader.byte()
-        if opcode == TTY_OP_END:
-            reader.end()
-            break
-        if opcode >= TTY_OP_FIRST_UNDEFINED:
+        if opcode == TTY_OP_END or opcode >= TTY_OP_FIRST_UNDEFINED:
             break
         found[opcode] = reader.uint32()
     return found
@@ -160,7 +161,7 @@ class WindowChange:
         return uint32(self.cols) + uint32(self.rows) + uint32(self.width) + uint32(self.height)
 
     def detail(self) -> Detail:
-        return {"cols": self.cols, "rows": self.rows}
+        return {"cols": self.cols, "rows": self.rows, "width": self.width, "height": self.height}
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +318,7 @@ class ExitSignal:
     def parse(cls, body: bytes) -> Self:
         reader = Reader(body)
         name, core = reader.text(SIGNAL_LIMIT), reader.boolean()
-        request = cls(name, core, reader.string(SIGNAL_TEXT_LIMIT), reader.string(SIGNAL_LIMIT))
+        request = cls(name, core, reader.string(SIGNAL_TEXT_LIMIT), reader.string(LANGUAGE_LIMIT))
         reader.end()
         return request
 
@@ -326,12 +327,15 @@ class ExitSignal:
         return head + string(self.text) + string(self.language)
 
     def detail(self) -> Detail:
-        return {"signal": self.name, "core": int(self.core_dumped), "text": printable(self.text)}
+        shown: Detail = {"signal": self.name, "core": int(self.core_dumped), "text": printable(self.text)}
+        return {**shown, "language": printable(self.language)} if self.language else shown
 
 
 @dataclass(frozen=True, slots=True)
 class X11Request:
-    """`x11-req` (RFC 4254 section 6.3.1). The cookie opens a display: it is in no repr and no detail."""
+    """`x11-req` (RFC 4254 section 6.3.1). The cookie, in hex, opens a display: it is in no repr, and its digest
+    stands in for it in the detail.
+    """
 
     single: bool
     protocol: bytes
@@ -342,8 +346,10 @@ class X11Request:
     def parse(cls, body: bytes) -> Self:
         reader = Reader(body)
         single = reader.boolean()
-        request = cls(single, reader.string(COOKIE_LIMIT), reader.string(COOKIE_LIMIT), reader.uint32())
+        request = cls(single, reader.string(X11_PROTOCOL_LIMIT), reader.string(COOKIE_LIMIT), reader.uint32())
         reader.end()
+        if not _is_hex(request.cookie):
+            raise ProtocolError("the cookie is not in hexadecimal")  # RFC 4254 section 6.3.1: MUST
         return request
 
     def encode(self) -> bytes:
@@ -351,7 +357,9 @@ class X11Request:
         return head + string(self.cookie) + uint32(self.screen)
 
     def detail(self) -> Detail:
-        return {"single": int(self.single), "protocol": printable(self.protocol), "screen": self.screen}
+        digest = f"sha256:{sha256(self.cookie).hexdigest()}"
+        shown: Detail = {"single": int(self.single), "protocol": printable(self.protocol)}
+        return {**shown, "screen": self.screen, "cookie": digest}
 
 
 CHANNEL_REQUESTS: dict[str, type[Body]] = {
@@ -391,6 +399,9 @@ GLOBAL_REQUESTS: dict[str, type[Body]] = {
     "keepalive@openssh.com": Empty,
     "no-more-sessions@openssh.com": Empty,
 }
+
+GLOBAL_REPLIES: dict[str, type[Body]] = {"tcpip-forward": ForwardedPort}
+"""Global request -> the body of its REQUEST_SUCCESS. All others have none (RFC 4254 section 4)."""
 
 
 def refused_detail(body: Body | None) -> Detail:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -187,6 +188,14 @@ def seeds_relay() -> Seeds:
     )
     yield "session", script
     yield "opens", b"".join(bytes([0, len(SESSION[0])]) + SESSION[0] for _ in range(6))
+
+
+def seeds_unseen() -> Seeds:
+    """Scripts for `tests.support.unseen`: choices, so any bytes do; these get far."""
+    random = Random(4254)
+    for number in range(3):
+        yield f"script-{number}", random.randbytes(400)
+    yield "quiet", bytes(40)
 
 
 SFTP = {

@@ -33,6 +33,7 @@ from bastion.wire.kexinit import FRONT, TARGET, KexInit, VersionReader, negotiat
 from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
 from bastion.wire.packets import PacketReader
 from tests.hostile.rawssh import PipeEnd
+from tests.support.unseen import play
 
 try:
     from bastion.policy import sftp as sftp_policy
@@ -295,6 +296,11 @@ def relay(data: bytes) -> None:
     tested.finish()
 
 
+def unseen(data: bytes) -> None:
+    """Conversations of both sides: whatever crossed is found in the recording."""
+    assert play(data[:4096]) >= 0
+
+
 def sftp_rights() -> Any:
     """Rights over some paths; None while there is no such policy."""
     if sftp_policy is None:
@@ -459,6 +465,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "recordings": recordings,
     "relay": relay,
     "relay_sftp": relay_sftp,
+    "unseen": unseen,
     "sftp": sftp,
     "userauth_service": userauth_service,
     "transport": transport,

@@ -101,8 +101,9 @@ def test_an_open_refused_by_the_target_frees_the_number(playbook: MakePlaybook) 
     book = playbook()
     asked = opens("direct-tcpip", 1, body=TUNNEL.encode())
     book.client(asked).to_target(asked).untold()
-    failure = m.ChannelOpenFailure(1, 2, "Connection refused")
-    book.target(failure).to_client(failure).told(e.ChannelFailed(1, 2, "Connection refused"))
+    book.target(m.ChannelOpenFailure(1, 2, "Connection refused"))
+    book.to_client(m.ChannelOpenFailure(1, 2, "target | Connection refused"))
+    book.told(e.ChannelFailed(1, 2, "Connection refused"))
     book.client(asked).to_target(asked)
     assert list(book.relay.channels) == [2]
     book.done()
@@ -112,9 +113,28 @@ def test_the_words_of_a_refusing_target_pass_whatever_their_encoding(playbook: M
     book = playbook()
     asked = opens("direct-tcpip", 1, body=TUNNEL.encode())
     book.client(asked).to_target(asked).untold()
-    refusal = m.ChannelOpenFailure(1, 2, "refus?").encode().replace(b"?", b"\xe9")
-    book.target(refusal).to_client(refusal).told(e.ChannelFailed(1, 2, "refus\\xe9"))
+    refusal = m.ChannelOpenFailure(1, 2, "refus?", b"fr").encode().replace(b"?", b"\xe9")
+    book.target(refusal).to_client(m.ChannelOpenFailure(1, 2, "target | refus\\xe9", b"fr"))
+    book.told(e.ChannelFailed(1, 2, "refus\\xe9", "fr"))
     book.done()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("bastion: log in again at evil.example", "target | bastion\\x3a log in again at evil.example"),
+        ("no\r\nBastion : x", "target | no\\x0d\\x0aBastion \\x3a x"),
+        ("\x1b]0;x\x07 \u202eright", "target | \\x1b]0;x\\x07 \\u202eright"),
+    ],
+)
+def test_the_words_of_a_refusing_target_are_told_from_ours(
+    playbook: MakePlaybook, said: str, shown: str
+) -> None:
+    book = playbook()
+    asked = opens("direct-tcpip", 1, body=TUNNEL.encode())
+    book.client(asked).to_target(asked).untold()
+    book.target(m.ChannelOpenFailure(1, 2, said)).to_client(m.ChannelOpenFailure(1, 2, shown))
+    book.told(e.ChannelFailed(1, 2, said)).done()
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,9 @@ class Traffic(RuleBasedStateMachine):
         side = next(side for side, end in talk.ends.items() if end.number == -1)
         mine, opener = talk.ends[side], talk.ends[side.other]
         if not yes:
-            self.crosses(side, m.ChannelOpenFailure(mine.peer, 2, "no"))
+            back, onward = self.split(side, self.say(side, m.ChannelOpenFailure(mine.peer, 2, "no")))
+            words = "target | no" if side is Side.TARGET else "no"
+            assert (back, onward) == ([], [m.ChannelOpenFailure(mine.peer, 2, words).encode()])
             self.free[side.other].insert(0, opener.number)
             return
         mine.number = self.free[side].pop(0)
@@ -325,13 +327,13 @@ class Traffic(RuleBasedStateMachine):
         self.global_to_answer[side].append("ours")
         self.asked[side] += 1
 
-    @rule(side=SIDES, body=st.binary(max_size=4))
-    def answer_globally(self, side: Side, body: bytes) -> None:
+    @rule(side=SIDES)
+    def answer_globally(self, side: Side) -> None:
         if not self.global_to_answer[side]:
             return
         ours = self.global_to_answer[side].popleft() == "ours"
         answered = self.answered[side]
-        line = m.RequestSuccess(body)
+        line = m.RequestSuccess()
         back, onward = self.split(side, self.say(side, line))
         assert back == [] and self.answered[side] == answered + ours
         if ours:

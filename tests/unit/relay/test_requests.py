@@ -343,14 +343,75 @@ def test_answered_requests_make_room(playbook: MakePlaybook) -> None:
 # -- of the connection
 
 
-@pytest.mark.parametrize("name", ["tcpip-forward", "cancel-tcpip-forward"])
-def test_a_remote_forward_and_its_port(playbook: MakePlaybook, name: str) -> None:
+def test_a_remote_forward_and_its_port(playbook: MakePlaybook) -> None:
     book = playbook()
-    forward = asks_all(name, r.TcpipForward("localhost", 0))
+    forward = asks_all("tcpip-forward", r.TcpipForward("localhost", 0))
     book.client(forward).to_target(forward)
-    book.told(e.RequestForwarded(0, Side.CLIENT, name, {"host": "localhost", "port": 0}, "test rule"))
+    detail: r.Detail = {"host": "localhost", "port": 0}
+    book.told(e.RequestForwarded(0, Side.CLIENT, "tcpip-forward", detail, "test rule"))
     answer = m.RequestSuccess(b"\x00\x00\xa0\x01")
-    book.target(answer).to_client(answer).told(e.RequestAnswered(0, Side.TARGET, name, True))
+    book.target(answer).to_client(answer)
+    book.told(e.RequestAnswered(0, Side.TARGET, "tcpip-forward", True, 40961))
+    cancel = asks_all("cancel-tcpip-forward", r.TcpipForward("localhost", 40961))
+    book.client(cancel).to_target(cancel).untold()
+    book.target(ALL_OK).to_client(ALL_OK)
+    book.told(e.RequestAnswered(0, Side.TARGET, "cancel-tcpip-forward", True))
+    book.done()
+
+
+def test_a_port_that_was_not_asked_for_is_taken_off(playbook: MakePlaybook) -> None:
+    """paramiko's server and Go's name the port in every answer to tcpip-forward."""
+    book = playbook()
+    forward = asks_all("tcpip-forward", r.TcpipForward("localhost", 8022))
+    book.client(forward).to_target(forward).untold()
+    book.target(m.RequestSuccess(b"\xde\xad\xbe\xef")).to_client(ALL_OK)
+    book.told(e.RequestAnswered(0, Side.TARGET, "tcpip-forward", True)).done()
+
+
+PLACE = r.TcpipForward("", 8022)
+SOCKET = r.StreamlocalForward("/run/x.sock")
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (KEEPALIVE, r.Empty()),
+        ("no-more-sessions@openssh.com", r.Empty()),
+        ("cancel-tcpip-forward", PLACE),
+        ("streamlocal-forward@openssh.com", SOCKET),
+        ("cancel-streamlocal-forward@openssh.com", SOCKET),
+    ],
+)
+def test_no_other_answer_has_a_body(playbook: MakePlaybook, name: str, body: r.Body) -> None:
+    book = playbook()
+    book.client(asks_all(name, body)).to_target(asks_all(name, body))
+    book.target_breaks(m.RequestSuccess(b"\0\0\0\1"), "has a body").done()
+
+
+@pytest.mark.parametrize("body", [b"\0", b"\0\0\0", b"\0\0\xa0\1" + b"more"])
+@pytest.mark.parametrize("port", [0, 8022])
+def test_the_body_of_an_answer_is_one_port(playbook: MakePlaybook, port: int, body: bytes) -> None:
+    book = playbook()
+    forward = asks_all("tcpip-forward", r.TcpipForward("", port))
+    book.client(forward).to_target(forward)
+    book.target_breaks(m.RequestSuccess(body), "tcpip-forward").done()
+
+
+def test_the_client_answers_without_a_body_too(playbook: MakePlaybook) -> None:
+    book = playbook()
+    book.target(asks_all(KEEPALIVE)).to_client(asks_all(KEEPALIVE))
+    book.client_breaks(m.RequestSuccess(bytes(200_000)), "has a body").done()
+
+
+@pytest.mark.parametrize("truth", [2, 0x42, 0xFF])
+def test_a_boolean_crosses_as_one(playbook: MakePlaybook, truth: int) -> None:
+    """RFC 4251 section 5 reads any value but 0 as true; one bit of it is passed on."""
+    book = playbook()
+    book.session()
+    asked = asks(0, "shell").encode()
+    book.client(asked[:-1] + bytes([truth])).to_target(asked)
+    forward = asks_all(KEEPALIVE).encode()
+    book.client(forward[:-1] + bytes([truth])).to_target(forward)
     book.done()
 
 

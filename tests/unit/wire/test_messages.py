@@ -20,7 +20,7 @@ MESSAGES: list[st.SearchStrategy[m.Message]] = [
     st.builds(m.RequestSuccess, BODY),
     st.builds(m.RequestFailure),
     st.builds(m.ChannelOpen, NAMES, U32, U32, U32, BODY),
-    st.builds(m.ChannelOpenConfirmation, U32, U32, U32, U32, BODY),
+    st.builds(m.ChannelOpenConfirmation, U32, U32, U32, U32),
     st.builds(m.ChannelOpenFailure, U32, U32, st.text(max_size=40), BODY),
     st.builds(m.WindowAdjust, U32, U32),
     st.builds(m.Data, U32, BODY),
@@ -31,7 +31,7 @@ MESSAGES: list[st.SearchStrategy[m.Message]] = [
     st.builds(m.ChannelSuccess, U32),
     st.builds(m.ChannelFailure, U32),
 ]
-ENDLESS = (m.GlobalRequest, m.RequestSuccess, m.ChannelOpen, m.ChannelOpenConfirmation, m.ChannelRequest)
+ENDLESS = (m.GlobalRequest, m.RequestSuccess, m.ChannelOpen, m.ChannelRequest)
 """Messages whose body reaches to the end, so that no byte is trailing."""
 
 
