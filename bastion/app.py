@@ -61,6 +61,8 @@ from bastion.ssh import reactor as direct_reactor
 from bastion.ssh.memory import keep_freed_memory
 from bastion.ssh.own import OwnPlaces
 from bastion.ssh.pace import ask_for_short_slices
+from bastion.ssh.resolve import resolve
+from bastion.ssh.target_addresses import TargetAddresses
 
 Result = TypeVar("Result")
 
@@ -133,6 +135,7 @@ class Program:
         )
         self._observer = LdapMeters(self.meters)
         self._own = OwnPlaces()
+        self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
         audit = AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required)
         limits = config.limits
         startups = limits.startups
@@ -157,7 +160,9 @@ class Program:
                 self._clock,
                 on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
             ),
-            services=build_services(config, reactor, self._clock, self._observer, own=self._own),
+            services=build_services(
+                config, reactor, self._clock, self._observer, own=self._own, resolved=self._resolved
+            ),
         )
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._front = Front(self.gateway)
@@ -182,6 +187,7 @@ class Program:
             if port is not None:
                 self._own.listening(port.getHost().host, port.getHost().port)
         self._lag.start()
+        self._resolved.follow(target.host for target in self.config.inventory)
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
         return {
             "event": "ready",
@@ -212,6 +218,7 @@ class Program:
                 self._observer,
                 self.gateway.services.auth.penalties,
                 self._own,
+                self._resolved,
             )
         except ConfigError as error:
             self.gateway.log.error("reload refused: {error}", error=str(error))
@@ -219,6 +226,7 @@ class Program:
             return
         old = self.gateway.services
         self.config, self.gateway.services = config, services
+        self._resolved.follow(target.host for target in config.inventory)
         # Logins that are under way may still wait for the old directory.
         self._reactor.callLater(config.limits.login_grace, old.auth.directory.close)
         self._reactor.callLater(config.limits.login_grace + config.limits.dial_timeout, old.upstream.close)
@@ -239,6 +247,7 @@ class Program:
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
         self._lag.stop()
+        self._resolved.stop()
         if self._metrics is not None:
             await _done(self._metrics.stopListening())
         gateway.services.auth.directory.close()

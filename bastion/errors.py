@@ -105,6 +105,7 @@ class PolicyReason(StrEnum):
     DESTINATION_NOT_ALLOWED = "destination_not_allowed"
     PATH_NOT_ALLOWED = "path_not_allowed"
     NESTED_SSH = "nested_ssh"
+    TARGETS_UNRESOLVED = "targets_unresolved"
     UNKNOWN_CHANNEL_TYPE = "unknown_channel_type"
     UNKNOWN_REQUEST = "unknown_request"
     CERT_RESTRICTION = "cert_restriction"

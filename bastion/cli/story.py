@@ -236,6 +236,8 @@ ADVICE: Final[dict[str, str]] = {
     "path_not_allowed": WHY,
     "address_refused": "the name leads to the gateway itself or to an address that is never dialled: correct the name, "
     "or allow it with the target's `allow_addresses` or as one address in the rule's `tunnel`",
+    "targets_unresolved": "the gateway had just started and was still looking up the names of its targets; it works a "
+    "moment later",
     "nested_ssh": "SSH inside a forward or tunnel would be a session that nobody records: go through the gateway "
     "with `ssh -J`, or let a rule say `allow_ssh = true`",
     "cert_restriction": "the engineer's own certificate does not permit it: ask for one with that extension",

@@ -15,7 +15,7 @@ from typing import Any
 from bastion.clock import Clock
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.grant import Grant
-from bastion.policy.patterns import is_loopback, matches_any
+from bastion.policy.patterns import address_of, is_loopback, matches_any
 from bastion.policy.rules import Rule
 from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
@@ -176,6 +176,9 @@ def _decide_forward(grant: Grant, host: str, port: int) -> Verdict:
         verdict = _with_ssh(grant, verdict, lambda rule: "forward-local" in rule.verbs)
     else:
         verdict = _decide_destination(grant, host, port)
+    if verdict.allow_ssh and address_of(host) is not None and not grant.inventory.resolved.complete:
+        text = "the gateway is still looking up its targets, try again in a moment"
+        return Verdict(False, PolicyReason.TARGETS_UNRESOLVED, NESTED_SSH, text)
     if verdict.allowed and not grant.restrictions.allows_open(host, port):
         text = "your key or certificate does not permit this forward"
         return Verdict(False, PolicyReason.CERT_RESTRICTION, CREDENTIAL, text)

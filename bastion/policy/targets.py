@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME
 from bastion.options import At, Kind, Problems, Source, Unreadable, option, read, shown
@@ -28,7 +29,8 @@ from bastion.options.kinds import (
     section,
     text,
 )
-from bastion.policy.patterns import canonical
+from bastion.policy.addresses import inner_addresses
+from bastion.policy.patterns import Address, address_of, canonical
 from bastion.wire.kexinit import LEGACY_NAMES
 
 SSH_PORT = 22
@@ -191,14 +193,37 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Inventory:
-    """All targets, found by name or alias. A value: nothing changes it after it was made."""
+class Resolved(Protocol):
+    """Where the names of targets lead (`ssh.target_addresses`)."""
 
-    __slots__ = ("_by_name", "_places", "targets")
+    @property
+    def complete(self) -> bool:
+        """Every name has been looked up once."""
+        ...
+
+    def names_at(self, address: Address) -> Iterable[str]:
+        """The names that lead to `address`."""
+        ...
+
+
+class _Unresolved:
+    """Nobody looks names up: commands that explain a policy, and tests of it."""
+
+    complete = True
+
+    def names_at(self, address: Address) -> Iterable[str]:
+        return ()
+
+
+class Inventory:
+    """All targets, found by name or alias. A value: nothing changes it after it was made but what `resolved` knows."""
+
+    __slots__ = ("_by_name", "_places", "resolved", "targets")
 
     def __init__(self, targets: Iterable[Target] = ()) -> None:
         """Raises ValueError when two targets share a name; `parse_targets` says which line."""
         self.targets: tuple[Target, ...] = tuple(targets)
+        self.resolved: Resolved = _Unresolved()
         self._by_name: dict[str, Target] = {}
         for target in self.targets:
             for name in target.names:
@@ -242,9 +267,29 @@ class Inventory:
         found = canonical(host)
         return () if found is None else self._places.get((found, port), ())
 
+    def with_resolved(self, resolved: Resolved) -> Inventory:
+        """The same inventory that also knows where the names of its targets lead."""
+        made = Inventory.__new__(Inventory)
+        made.targets, made._by_name, made._places = self.targets, self._by_name, self._places
+        made.resolved = resolved
+        return made
+
+    def ssh_at(self, host: str, port: int) -> tuple[Target, ...]:
+        """The targets whose SSH server a connection to `host:port` would reach: those `at` it, and for an address also
+        those whose name leads there, and what is there behind NAT64 and other forms that carry an address."""
+        address = address_of(host)
+        if address is None:
+            return self.at(host, port)
+        found: list[Target] = []
+        for inner in inner_addresses(address):
+            for place in (str(inner), *self.resolved.names_at(inner)):
+                for target in self.at(place, port):
+                    _add_once(found, target)
+        return tuple(found)
+
     def is_ssh_place(self, host: str, port: int) -> bool:
         """True when `host:port`, in any spelling of a name or address, is the SSH server of a target."""
-        return bool(self.at(host, port))
+        return bool(self.ssh_at(host, port))
 
 
 def _add_once(found: list[Target], target: Target) -> None:

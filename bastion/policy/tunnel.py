@@ -66,7 +66,8 @@ class TunnelGrant:
             raise TypeError("only bastion.policy.authorise_tunnel makes a TunnelGrant")
 
     def route(self, address: str, own: Own) -> TunnelRoute:
-        """The way to one address of `host`. Raises Refused(ADDRESS_REFUSED, NESTED_SSH or DESTINATION_NOT_ALLOWED)."""
+        """The way to one address of `host`. Raises Refused: ADDRESS_REFUSED, NESTED_SSH,
+        TARGETS_UNRESOLVED or DESTINATION_NOT_ALLOWED."""
         rules = self.by_text + tuple(
             rule
             for rule in self.by_address
@@ -77,15 +78,20 @@ class TunnelGrant:
         why = barred(address, self.port, own, self._written_down(rules, address))
         if why is not None:
             raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{self.host} is {address}, {why}")
-        if any(target is not self.target for target in self.inventory.at(address, self.port)):
+        if any(target is not self.target for target in self.inventory.ssh_at(address, self.port)):
             raise Refused(PolicyReason.NESTED_SSH, "that is the SSH server of a target")
         gateway = self.target is not None
+        allow_ssh = gateway or any(rule.allow_ssh for rule in rules)
+        if allow_ssh and not gateway and not self.inventory.resolved.complete:
+            # Elsewhere SSH is noticed by how it begins; here only by where it leads.
+            text = "the gateway is still looking up its targets, try again in a moment"
+            raise Refused(PolicyReason.TARGETS_UNRESOLVED, text)
         return TunnelRoute(
             _MAKER,
             address=address,
             port=self.port,
             rules=tuple(rule.name for rule in rules),
-            allow_ssh=gateway or any(rule.allow_ssh for rule in rules),
+            allow_ssh=allow_ssh,
             bytes_max=None if gateway else min(_set(rule.tunnel_bytes for rule in rules), default=None),
         )
 
@@ -115,7 +121,7 @@ def authorise_tunnel(
     place = canonical(host)
     if place is None or not 1 <= port <= 65535:
         raise Refused(PolicyReason.BAD_DESTINATION, "that is no host name or address, or no port")
-    if any(found is not target for found in inventory.at(place, port)):
+    if any(found is not target for found in inventory.ssh_at(place, port)):
         raise Refused(PolicyReason.NESTED_SSH, "that is the SSH server of a target")
     by_address: tuple[Rule, ...] = ()
     if target is not None:

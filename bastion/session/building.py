@@ -22,7 +22,7 @@ from bastion.clock import Clock
 from bastion.config import Config
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
-from bastion.policy.targets import Inventory
+from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.authentication import AuthServices
 from bastion.session.gateway import Limits, Services
@@ -48,10 +48,12 @@ def build_services(
     observer: Observer | None,
     penalties: Penalties | None = None,
     own: Own | None = None,
+    resolved: Resolved | None = None,
 ) -> Services:
     """Open every file that `config` names and make the services. Raises ConfigError.
 
-    `penalties` are carried over a reload: a reload is no amnesty. `own` knows where the gateway itself is.
+    `penalties` are carried over a reload: a reload is no amnesty. `own` knows where the gateway itself is,
+    `resolved` where the names of targets lead.
     """
     limits = config.limits
     return Services(
@@ -63,7 +65,7 @@ def build_services(
         ),
         front_settings=front_settings(config),
         policy=config.rules,
-        inventory=config.inventory,
+        inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
         dialler=Dialler(
             reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout, own
         ),

@@ -187,7 +187,7 @@ class OuterVisit:
 
     def unreachable(self, host: str, port: int) -> Refused:
         services, identity = self.services, self.identity
-        known = bool(services.inventory.at(host, port))
+        known = services.inventory.is_ssh_place(host, port)
         text = not_reachable(services.policy, services.inventory, identity, host, identity.source_address)
         hint = self._right_port(host, port)
         return Refused(PolicyReason.NO_RULE if known else PolicyReason.UNKNOWN_TARGET, hint or text)

@@ -159,6 +159,56 @@ def test_a_name_that_leads_to_the_ssh_server_of_a_target_is_refused():
     assert harmless.route("10.1.0.3", OWN).port == 22
 
 
+class Led:
+    """Where names lead, as somebody has looked it up."""
+
+    def __init__(self, led, complete=True):
+        self.led, self.complete = led, complete
+
+    def names_at(self, address):
+        return [name for name, where in self.led.items() if str(address) == where]
+
+
+def by_name(complete=True):
+    found = inventory_of('[targets.tt]\nhost = "t9.test"\n[targets.odd]\nhost = "o.test"\nport = 2022\n')
+    return found.with_resolved(Led({"t9.test": "10.77.0.9", "o.test": "10.77.0.8"}, complete))
+
+
+@pytest.mark.parametrize(
+    "host, port, address",
+    [
+        ("t9b.test", 22, "10.77.0.9"),
+        ("10.77.0.9", 22, "10.77.0.9"),
+        ("::ffff:10.77.0.9", 22, "10.77.0.9"),
+        ("64:ff9b::10.77.0.9", 22, "64:ff9b::10.77.0.9"),
+        ("10.77.0.8", 2022, "10.77.0.8"),
+        ("o.other.test", 2022, "10.77.0.8"),
+    ],
+)
+def test_the_ssh_server_of_a_target_by_name_is_known_by_its_address(host, port, address):
+    wide = rule('["*.test:1-65535", "10.0.0.0/8:1-65535", "[::/0]:1-65535"]', "allow_ssh = true")
+
+    def reach():
+        who = person("alice", "staff")
+        found = authorise_tunnel(policy_of(wide), by_name(), who, host, port, "192.0.2.1", NOW)
+        return found.route(address, OWN)
+
+    assert refusal(reach) is PolicyReason.NESTED_SSH
+
+
+@pytest.mark.parametrize(
+    "ssh, complete, reached", [(True, False, False), (True, True, True), (False, False, True)]
+)
+def test_before_all_names_were_asked_for_ssh_does_not_pass(ssh, complete, reached):
+    wide = rule('["10.0.0.0/8:22"]', f"allow_ssh = {str(ssh).lower()}")
+    who = person("alice", "staff")
+    found = authorise_tunnel(policy_of(wide), by_name(complete), who, "10.5.0.1", 22, "192.0.2.1", NOW)
+    if reached:
+        assert found.route("10.5.0.1", OWN)
+    else:
+        assert refusal(found.route, "10.5.0.1", OWN) is PolicyReason.TARGETS_UNRESOLVED
+
+
 def test_port_22_must_be_named():
     star = rule('["harmless.internal:*"]')
     assert refusal(grant, star, "harmless.internal", 22) is PolicyReason.DESTINATION_NOT_ALLOWED
