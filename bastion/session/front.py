@@ -126,6 +126,7 @@ class FrontConnection:
         """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer."""
         self._release_startup()
         self.transport.end_login_grace()
+        self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
         if destination.target is None:
             self._visit = visit = OuterVisit(self._gateway, self.transport, self.id, identity)
             self._arrival.succeed()

@@ -6,13 +6,14 @@ began with. `Gateway` lives as long as the process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.auth.budget import Budget
+from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity
 from bastion.auth.throttle import Startup, StartupLimiter
 from bastion.clock import Clock
@@ -108,6 +109,10 @@ class Gateway:
         if not self.services.auth.penalties.allows_source(source):
             raise Refused(LimitReason.PENALTY, "too many failures from this address")
         return self.startups.admit(source)
+
+    def pays_key_exchanges(self, name: str) -> Callable[[int], None]:
+        """What a connection of `name`, or to its target, calls with the microseconds of what its peer asks for."""
+        return lambda microseconds: self.budget.identity(name).spend(Work.KEY_EXCHANGE, microseconds)
 
     def session_ended(self, session: Session, end: End) -> None:
         """A session that was live is over."""

@@ -207,6 +207,7 @@ class Opening:
             tap,
             one_of_equal(RelayLimits(channels=limits.channels, sftp_hash=limits.sftp_hash)),
         )
+        target.charge_exchanges(gateway.pays_key_exchanges(self._identity.name))
         session = Session(
             self.session_id,
             self._door,

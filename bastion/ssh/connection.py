@@ -21,6 +21,7 @@ from bastion.errors import LimitReason, ProtocolError, Reason, Refused, Upstream
 from bastion.ssh.below import ByteTransport, left_to_take
 from bastion.ssh.exchange import Exchange
 from bastion.ssh.output import Output
+from bastion.ssh.rekeys import Rekeys
 from bastion.ssh.settings import (
     LINGER,
     LINGER_INPUT,
@@ -110,6 +111,7 @@ class Connection(SSHTransportBase):
         "on_secure",
         "other",
         "peer_version",
+        "rekeys",
         "receiver",
         "service",
         "session_id",
@@ -154,6 +156,7 @@ class Connection(SSHTransportBase):
         self._trusted = False
         self._noise = 0
         self._began = 0.0
+        self.rekeys: Rekeys | None = None  # what the peer may ask for once it is authenticated
         self._first_message = False  # the message being looked at is the first since the first NEWKEYS
         self._timers: dict[str, DelayedCall] | None = None  # None: none runs
         self._rekey_timer: DelayedCall | None = None  # apart, since it is all that an idle connection has
@@ -198,12 +201,21 @@ class Connection(SSHTransportBase):
         if self.closed or self._trusted:
             return
         self._trusted = True
+        if self.rekeys is None:
+            self.rekeys = Rekeys(self._clock.seconds())
         self._output.trust()
         self.end_login_grace()
         if self.state in (State.SECURED, State.UNAUTHENTICATED, State.LATE_EXT_INFO):
             self._enter(State.AUTHENTICATED)
         self.service = None  # no message is for one from here on (`states.TABLE`)
         self._start_rekey_timer(self.settings.rekey_seconds)
+
+    def charge_exchanges(self, spend: Callable[[int], None]) -> None:
+        """Who pays for the key exchanges that the peer asks for: `spend(microseconds)`, which may raise Refused."""
+        rekeys = self.rekeys
+        if rekeys is None:
+            rekeys = self.rekeys = Rekeys(self._clock.seconds())
+        rekeys.spend = spend
 
     def end_login_grace(self) -> None:
         """The last factor was given: dialling and approvals have timers of their own (design.md 3)."""
@@ -464,7 +476,9 @@ class Connection(SSHTransportBase):
         if isinstance(error, ProtocolError):
             self._end(error.code, error.text, self._failure_reason())
         elif isinstance(error, Refused):
-            self._end(Disconnect.HOST_KEY_NOT_VERIFIABLE, error.text, error.reason)
+            limit = isinstance(error.reason, LimitReason)
+            code = Disconnect.BY_APPLICATION if limit else Disconnect.HOST_KEY_NOT_VERIFIABLE
+            self._end(code, error.text, error.reason)
         else:
             self._log.failure("a connection failed by a fault of ours")
             self._end(Disconnect.BY_APPLICATION, "internal error", None)

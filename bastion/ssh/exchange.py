@@ -36,12 +36,15 @@ class Exchange:
     """The part that both roles share.
 
     `ours` and `theirs` are the KEXINIT payloads (empty until sent or come), `agreed` the negotiated names,
-    `hash` the exchange hash H once the method is done, `checking` true while the owner looks at a host key.
+    `by_peer`: the peer began it; `hash` the exchange hash H once the method is done, `checking` true while the owner looks at a host key.
     """
 
     role: Role
 
-    def __init__(self, settings: TransportSettings) -> None:
+    def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
+        """`admit` is asked before the method costs anything; it refuses with ProtocolError or Refused."""
+        self._admit: Callable[[str], None] | None = admit
+        self.by_peer = False
         self.ours = b""
         self.theirs = b""
         self.agreed: Negotiated | None = None
@@ -73,6 +76,11 @@ class Exchange:
     def settle(self) -> list[bytes]:
         """Both KEXINITs are there: negotiate. Returns what is to be sent next. Raises ProtocolError."""
         raise NotImplementedError
+
+    def _ask(self, kex: str) -> None:
+        admit, self._admit = self._admit, None
+        assert admit is not None
+        admit(kex)
 
     def receive(self, payload: bytes) -> list[bytes]:
         """A message 30-49; returns what is to be sent next. `hash` is set when this was the last one."""
@@ -120,17 +128,13 @@ class ServerExchange(Exchange):
     role = Role.SERVER
 
     def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
-        """`admit` is asked before the method costs anything; it refuses with ProtocolError."""
-        super().__init__(settings)
+        super().__init__(settings, admit)
         self._method: ServerKex | None = None
-        self._admit: Callable[[str], None] | None = admit
 
     def settle(self) -> list[bytes]:
         assert self._received is not None and self._offered is not None
         self.agreed = negotiate(self._received, self._offered)
-        admit, self._admit = self._admit, None
-        assert admit is not None
-        admit(self.agreed.kex)
+        self._ask(self.agreed.kex)
         self._method = server_kex(self.agreed.kex)
         return []
 
@@ -154,13 +158,14 @@ class ClientExchange(Exchange):
 
     role = Role.CLIENT
 
-    def __init__(self, settings: TransportSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
+        super().__init__(settings, admit)
         self._method: ClientKex | None = None
 
     def settle(self) -> list[bytes]:
         assert self._received is not None and self._offered is not None
         self.agreed = negotiate(self._offered, self._received)
+        self._ask(self.agreed.kex)
         self._method = client_kex(self.agreed.kex)
         return [self._method.start()]
 

@@ -58,6 +58,14 @@ class KeyedTransport(TransportBase):
     def _make_exchange(self) -> Exchange:
         raise NotImplementedError
 
+    def _admit_method(self, kex: str) -> None:
+        """Whoever is logged in pays for what it asks for; nothing of `kex` has been computed. Raises Refused."""
+        exchange, rekeys = self._exchange, self.rekeys
+        if exchange is None or rekeys is None or not self._trusted or not exchange.by_peer:
+            return
+        moved = self._reader.bytes_since_kex + self._output.writer.bytes_since_kex
+        rekeys.pay(kex, moved, self._clock.seconds())
+
     def _offered_algorithms(self) -> Algorithms:
         raise NotImplementedError
 
@@ -112,6 +120,7 @@ class KeyedTransport(TransportBase):
         exchange = self._current_exchange()
         self._peer_offered(exchange.answer(payload, self.peer_version))
         if not exchange.ours:
+            exchange.by_peer = True
             self._send_kexinit()
         next_messages = exchange.settle()
         agreed = exchange.agreed
@@ -166,7 +175,8 @@ class KeyedTransport(TransportBase):
         else:
             self._enter(State.AUTHENTICATED if self._trusted else State.UNAUTHENTICATED)
         self._apply_pause()
-        if self._trusted:
+        if self._trusted and self.rekeys is not None:
+            self.rekeys.keyed(self._clock.seconds())
             self._start_rekey_timer(self.settings.rekey_seconds)
         if initial:
             on_secure, self.on_secure = self.on_secure, None  # once in a connection
@@ -263,7 +273,10 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
 
     def _admit_method(self, kex: str) -> None:
         """One of many strangers who want the dearest method there is has to come again."""
-        if self._trusted or not kex.startswith("diffie-hellman-"):
+        if self._trusted:
+            super()._admit_method(kex)
+            return
+        if not kex.startswith("diffie-hellman-"):
             return
         if not self.settings.heavy_kex.take(self._clock.seconds()):
             text = f"too many key exchanges by {kex} at once, try again in a moment"
@@ -332,7 +345,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         return () if offer is None else mismatches(self.settings.algorithms, offer)
 
     def _make_exchange(self) -> Exchange:
-        return ClientExchange(self.settings)
+        return ClientExchange(self.settings, self._admit_method)
 
     def _offered_algorithms(self) -> Algorithms:
         """The first offer; afterwards without the legacy names that the first exchange did without: what was
