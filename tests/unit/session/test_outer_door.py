@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.clock import FixedClock
@@ -81,6 +82,8 @@ class Outer:
             services=self.services,
             draining=False,
             audit=self,
+            budget=Budget(self.clock),
+            pays_key_exchanges=lambda name: lambda microseconds: None,
         )
         self.identity = Identity(
             "alice", "u-1", frozenset({"ops"}), "test", ("publickey",), None, "192.0.2.1", Restrictions(), NOW
