@@ -8,21 +8,21 @@ JSON: unknown events are shown as they are, torn lines are counted.
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import click
-import zstandard
 
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.story import advice, sentence
 from bastion.config.load import load_into
 from bastion.options import Problems
+from bastion.recording.strict_json import parse_object
 
 REFERENCE: Final = re.compile(r"[a-z2-7]{6,16}")
 ROTATED: Final = re.compile(r"(\.\d+|-\d{8,14}|\.\d{8,14})?(\.gz|\.zst)?")
@@ -39,9 +39,21 @@ class Found:
     """What the logs say about one reference."""
 
     files: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)  # file -> why it could not be read (to its end)
     events: list[Event] = field(default_factory=list)
     unreadable: int = 0
     cut: bool = False
+
+    def add(self, event: Event | None, wanted: Callable[[Event], bool]) -> bool:
+        """Take one line's event in; False when the story is full."""
+        if event is None:
+            self.unreadable += 1
+        elif wanted(event):
+            if len(self.events) >= MAX_EVENTS:
+                self.cut = True
+                return False
+            self.events.append(event)
+        return True
 
 
 def log_files(path: Path) -> list[Path]:
@@ -54,22 +66,33 @@ def log_files(path: Path) -> list[Path]:
     return sorted(siblings, key=lambda entry: (entry.stat().st_mtime, entry.name))
 
 
+class LogUnreadable(Exception):
+    """A file of the log cannot be read, or not to its end."""
+
+
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of one file, unpacked when its name says so. OSError and EOFError pass through."""
-    with path.open("rb") as raw:
-        file: IO[bytes] = raw
-        if path.suffix == ".gz":
-            file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
-        elif path.suffix == ".zst":
-            file = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(raw))
-        pending = b""
-        while block := file.read(256 * 1024):
-            *lines, pending = (pending + block).split(b"\n")
-            yield from lines
-            if len(pending) > MAX_LINE:
-                pending = b""
-        if pending:
-            yield pending
+    """The lines of one file, unpacked when its name says so. Raises LogUnreadable, perhaps after some lines."""
+    faults: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+    try:
+        with path.open("rb") as raw:
+            file: IO[bytes] = raw
+            if path.suffix == ".gz":
+                file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+            elif path.suffix == ".zst":
+                import zstandard  # here, where there is such a file: every other story begins sooner
+
+                faults = (*faults, zstandard.ZstdError)
+                file = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(raw))
+            pending = b""
+            while block := file.read(256 * 1024):
+                *lines, pending = (pending + block).split(b"\n")
+                yield from lines
+                if len(pending) > MAX_LINE:
+                    pending = b""
+            if pending:
+                yield pending
+    except faults as error:
+        raise LogUnreadable(getattr(error, "strerror", None) or str(error)) from None
 
 
 def find(reference: str, files: list[Path]) -> Found:
@@ -101,26 +124,21 @@ def _scan(files: list[Path], texts: Iterable[str], wanted: Callable[[Event], boo
     found = Found(files=[str(path) for path in files])
     needles = [text.encode() for text in texts]
     for path in files:
-        for line in read_lines(path):
-            if not any(needle in line for needle in needles):
-                continue
-            event = _parse(line)
-            if event is None:
-                found.unreadable += 1
-            elif wanted(event):
-                if len(found.events) >= MAX_EVENTS:
-                    found.cut = True
+        try:
+            for line in read_lines(path):
+                if any(needle in line for needle in needles) and not found.add(_parse(line), wanted):
                     return found
-                found.events.append(event)
+        except LogUnreadable as error:
+            found.unread[str(path)] = str(error)
     return found
 
 
 def _parse(line: bytes) -> Event | None:
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
+        event = parse_object(line)
+    except ValueError:
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    return event if isinstance(event.get("event"), str) else None
 
 
 def stories(events: list[Event]) -> dict[str, list[Event]]:
@@ -178,7 +196,8 @@ def explain(reference: str, config: str | None, log: str | None, as_json: bool) 
     """Tell the full story behind a reference or a session id.
 
     \b
-    Exit codes: 0 told, 1 nothing is known of it, 2 no reference or a bad file, 3 there is no audit log.
+    Exit codes: 0 told (a file that could not be read is named on standard error), 1 nothing is known of it,
+    2 no reference or no log was named, 3 there is no audit log.
     """
     reference = reference.strip().lower()
     if not REFERENCE.fullmatch(reference):
@@ -187,15 +206,15 @@ def explain(reference: str, config: str | None, log: str | None, as_json: bool) 
     files = log_files(path)
     if not files:
         fail(f"there is no audit log at {path}", 3)
-    try:
-        found = find(reference, files)
-    except (OSError, EOFError, zstandard.ZstdError) as error:
-        fail(f"the audit log cannot be read: {error}")
+    found = find(reference, files)
+    for file, problem in found.unread.items():
+        click.echo(f"bastion: {printable(file)}: cannot be read to its end: {printable(problem)}", err=True)
     if as_json:
         write_json(
             {
                 "reference": reference,
                 "files": found.files,
+                "unread_files": found.unread,
                 "unreadable_lines": found.unreadable,
                 "cut": found.cut,
                 "events": found.events,

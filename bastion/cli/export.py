@@ -103,7 +103,8 @@ def export(
     except BrokenPipeError:
         leave_quietly()
     except OSError as error:
-        fail(f"{error.filename or entry.path.stem}: {error.strerror}")
+        # of the file that is written, by its name: the call is wrong; of the recording: not all of it is there
+        fail(f"{error.filename or entry.path}: {error.strerror}", 2 if error.filename == str(output) else 1)
     if missing:
         fail(f"{entry.path.stem}: not all of it is there: {missing}", 1)
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from bastion.cli.output import fail, time_text
+from bastion.cli.output import fail, printable, time_text
 from bastion.errors import ConfigError
-from bastion.recording.store import SessionEntry, Store
+from bastion.recording.listing import Recordings, SessionEntry
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 no such session or channel, or not all of it is there; "
@@ -42,12 +42,12 @@ def recordings_options(command: F) -> F:
     )(command)
 
 
-def open_store(config: Path | None, recordings: Path | None) -> Store:
-    """The store that the options name. Ends the command when there is none."""
+def open_store(config: Path | None, recordings: Path | None) -> Recordings:
+    """The recordings that the options name. Ends the command when there is none."""
     directory = recordings or _configured(config)
     if not directory.is_dir():
         fail(f"no folder of recordings at {directory}")
-    return Store(directory)
+    return Recordings(directory)
 
 
 def _configured(config: Path | None) -> Path:
@@ -62,12 +62,14 @@ def _configured(config: Path | None) -> Path:
     return Path(loaded.recording.directory)
 
 
-def find_session(store: Store, prefix: str) -> SessionEntry:
+def tell_unreadable(path: Path, problem: str) -> None:
+    """One line on standard error about a file or folder that was passed over."""
+    click.echo(f"bastion: {printable(str(path))}: {printable(problem)}", err=True)
+
+
+def find_session(store: Recordings, prefix: str) -> SessionEntry:
     """The one session whose id begins with `prefix`; ends the command when there is none or more than one."""
-    try:
-        found = store.find(prefix.strip().lower())
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+    found = store.find(prefix.strip().lower(), tell_unreadable)
     if not found:
         fail(f"no session {prefix}", 1)
     if len(found) > 1:

@@ -25,6 +25,7 @@ from bastion.cli.output import fail, is_terminal, leave_quietly, printable, time
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
 from bastion.clock import SystemClock
 from bastion.recording.format import FormatError
+from bastion.recording.listing import SessionEntry
 from bastion.recording.reader import Reader
 from bastion.recording.render import (
     ChannelNotChosen,
@@ -37,7 +38,9 @@ from bastion.recording.render import (
     survey,
 )
 from bastion.recording.screen import DisplayFilter
-from bastion.recording.store import SessionEntry
+
+# Seconds of one wait: select(2) takes no more than its clock can count, and a damaged file may ask for any time.
+LONGEST_WAIT = 3600.0
 
 _OFFSET = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 
@@ -78,6 +81,8 @@ def replay(
             _conclude(reader)
     except (FormatError, ChannelNotChosen) as error:
         fail(f"{entry.path.stem}: {error.text}", 1)
+    except OSError as error:
+        fail(f"{entry.path}: {error.strerror}", 1)
 
 
 def parse_offset(text: str) -> float:
@@ -222,7 +227,7 @@ class Player:
             left = due - self._monotonic()
             if left <= 0:
                 return due
-            key = self._terminal.key(left)
+            key = self._terminal.key(min(left, LONGEST_WAIT))
             if key == " ":
                 paused = self._monotonic()
                 while (key := self._terminal.key(None)) not in (" ", "q", "Q"):

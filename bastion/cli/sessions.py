@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,14 +12,21 @@ from typing import Any
 import click
 
 from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
-from bastion.cli.recordings import EXIT_CODES, open_store, recordings_options
+from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
-from bastion.recording.store import SessionEntry
+from bastion.recording.format import LAST_TIME
+from bastion.recording.listing import SessionEntry
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE")
 _COLOURS = {"STATE": {"live": "green", "truncated": "yellow", "damaged": "red"}}
+
+
+EXIT_CODES = (
+    "Exit codes: 0 listed; 1 listed, but for files or folders that are named on standard error; "
+    "2 the call or a file is wrong."
+)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -41,38 +49,50 @@ def sessions(
 ) -> None:
     """List recorded and live sessions, newest first.
 
-    State: live (being recorded), ended, truncated (its gateway died; it plays up to there), damaged.
+    State: live (being recorded), ended, truncated (its gateway died; it plays up to there), damaged. A damaged
+    file is named on standard error too, whatever else was asked for: it may be any session.
     """
     store = open_store(config, recordings)
     start = None if since is None else parse_since(since, SystemClock().time())
-    try:
-        chosen = list(_matching(store.sessions(start), user, target, live))
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+    passed_over: list[Path] = []
+
+    def note(path: Path, problem: str) -> None:
+        passed_over.append(path)
+        tell_unreadable(path, problem)
+
+    def told(entries: Iterator[SessionEntry]) -> Iterator[SessionEntry]:
+        for entry in entries:
+            if entry.state == "damaged":
+                note(entry.path, entry.problem)
+            yield entry
+
+    chosen = _matching(told(store.sessions(start, note)), user, target, live)
     if as_json:
         write_json([document(entry) for entry in chosen])
-        return
-    write_table(
-        _HEADINGS,
-        [_row(entry) for entry in chosen],
-        right=("DURATION", "BYTES"),
-        flexible=("WHO", "TARGET"),
-        colours=_COLOURS,
-    )
+    else:
+        write_table(
+            _HEADINGS,
+            [_row(entry) for entry in chosen],
+            right=("DURATION", "BYTES"),
+            flexible=("WHO", "TARGET"),
+            colours=_COLOURS,
+        )
+    if passed_over:
+        sys.exit(1)
 
 
 def parse_since(text: str, now: float) -> float:
     """`2h` ago or an ISO date (UTC unless it says otherwise), as seconds since the epoch."""
     ago = _AGO.fullmatch(text.strip())
     if ago:
-        return now - int(ago[1]) * _UNITS[ago[2]]
+        return max(0.0, now - int(ago[1]) * _UNITS[ago[2]])
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         fail(f"--since {text}: give 30m, 2h, 7d, 2026-11-23 or 2026-11-23T10:00")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - datetime.fromtimestamp(0, UTC)) / timedelta(seconds=1)
+    return min(max(0.0, (moment - datetime.fromtimestamp(0, UTC)) / timedelta(seconds=1)), LAST_TIME)
 
 
 def _matching(

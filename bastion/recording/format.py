@@ -23,6 +23,7 @@ from zlib import crc32
 import orjson
 
 from bastion.errors import BastionError
+from bastion.recording.strict_json import parse_object
 
 MAGIC = b"\x89BREC\r\n\x1a"  # high bit, line ends and ^Z: a text-mode copy or a 7-bit path breaks it visibly
 VERSION = 1
@@ -53,7 +54,11 @@ GAP = struct.Struct(">BQQQQ")  # 1 when the gap goes on, bytes, messages, from, 
 MAX_BLOCK = 16 << 20
 
 SESSION_ID = re.compile(r"[a-z2-7]{16}")
+SESSION_ID_LENGTH = 16
 REF_LENGTH = 6
+
+# The last second of the year 9999: what calendars, ours too, can tell.
+LAST_TIME = 253_402_300_799.0
 
 
 class FormatError(BastionError):
@@ -169,13 +174,16 @@ class Header:
 
 
 def _typed(name: str, value: Any, wanted: str) -> Any:
-    if wanted == "float" and type(value) in (int, float):
+    """`value` when it is what the field says and can be shown: times in the calendar, counts of 64 bits."""
+    if wanted == "float" and type(value) in (int, float) and 0 <= value <= LAST_TIME:  # no NaN either
         return float(value)
     if wanted == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
-    if wanted in ("str", "int", "bool") and type(value).__name__ == wanted:
+    if wanted == "int" and type(value) is int and 0 <= value < 1 << 64:
         return value
-    raise FormatError(f"the header field {name} has the wrong type")
+    if wanted in ("str", "bool") and type(value).__name__ == wanted:
+        return value
+    raise FormatError(f"the field {name} has the wrong type or is out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +305,9 @@ def encode_json(document: Mapping[str, Any]) -> bytes:
 def parse_json(payload: bytes) -> dict[str, Any]:
     """A JSON object or FormatError, never another exception."""
     try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise FormatError("a metadata record is not JSON") from None
-    if not isinstance(document, dict):
-        raise FormatError("a metadata record is not a JSON object")
-    return document
+        return parse_object(payload)
+    except ValueError:
+        raise FormatError("a metadata record is not a JSON object of this format") from None
 
 
 def encode_preamble(sync: bytes) -> bytes:

@@ -77,6 +77,7 @@ class Reader:
         self.totals: Totals | None = None
         self._sync = self._find_sync()
         self._first = PREAMBLE_SIZE
+        self._first_known = True
         self.header = self._read_header(session_id)
         self._header_damage = list(self.damage)
 
@@ -89,7 +90,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[Recorded]:
         expected = 1
-        position = self._first
+        position = self._begin()
         ended = False
         self.damage[:] = self._header_damage
         self.torn_at = self.totals = None
@@ -263,9 +264,17 @@ class Reader:
         if head is not None:
             self._first += head.block_size
         else:
+            self._first_known = False
+        return header
+
+    def _begin(self) -> int:
+        """Where the first block behind the header is. Behind a damaged one it is looked for, which may take the
+        whole file, so only when its events are wanted and not for a line of a listing."""
+        if not self._first_known:
             found = self._search(self._first)
             self._first = self._size if found is None else found
-        return header
+            self._first_known = True
+        return self._first
 
     def _damaged(self, offset: int, text: str) -> None:
         self.damage.append(Damage(offset, text))

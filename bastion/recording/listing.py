@@ -1,0 +1,206 @@
+"""The folder of recordings, read (L2): who was where, from the heads and tails of the files.
+
+Invariant: no text of a peer ever becomes a path, and whatever lies in the folder under the name of a recording (a
+pipe, a device, garbage, a header made to mislead) is listed as damaged and hides no other. A session is listed
+from its first block on, whatever became of its gateway. Nothing of what writes recordings is imported here, so
+that the commands on them begin at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from bastion.clock import Clock, SystemClock
+from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, is_session_id
+from bastion.recording.reader import Reader
+
+SUFFIX = ".rec"
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_PREFIX = re.compile(r"[a-z2-7]{1,16}")
+
+Unreadable = Callable[[Path, str], None]
+"""Told of a folder that cannot be listed: where, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEntry:
+    """One line of the listing, from the head and the tail of a file. Times in seconds.
+
+    `state`: live (a gateway is writing it), ended, truncated (its gateway died), damaged (see `problem`).
+    `bytes` is channel bytes both ways, `size` the file's. `reason` is why it ended, "" when it did not. `opaque`
+    counts channels that nobody can replay, once it has ended.
+    """
+
+    header: Header
+    state: str
+    duration: float
+    bytes: int
+    size: int
+    reason: str
+    problem: str
+    path: Path
+    opaque: int = 0
+
+
+class Recordings:
+    """All recordings under one directory, for reading. Needs nothing but the directory."""
+
+    def __init__(self, directory: Path | str, clock: Clock | None = None) -> None:
+        self.directory: Final = Path(directory)
+        self._clock: Clock = clock or SystemClock()
+
+    def sessions(
+        self, since: float | None = None, unreadable: Unreadable | None = None
+    ) -> Iterator[SessionEntry]:
+        """Every session that started at or after `since`, newest first, a day at a time.
+
+        A folder that cannot be listed is passed over and told to `unreadable`; without one OSError is raised.
+        """
+        for folder in self._days(since, unreadable):
+            try:
+                paths = _recordings(folder)
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                unreadable(folder, str(error.strerror))
+                continue
+            entries = [entry for path in paths if (entry := self._entry(path)) is not None]
+            entries.sort(key=lambda entry: entry.header.started_at, reverse=True)
+            for entry in entries:
+                if since is None or entry.header.started_at >= since or entry.header.started_at == 0:
+                    yield entry
+
+    def find(self, prefix: str, unreadable: Unreadable | None = None) -> list[SessionEntry]:
+        """All sessions whose id begins with `prefix`, so that an ambiguous one can be refused.
+
+        Only files of that name are opened. A whole id ends the search where it is found.
+        """
+        if _PREFIX.fullmatch(prefix) is None:
+            return []
+        found: list[SessionEntry] = []
+        for folder in self._days(None, unreadable):
+            try:
+                paths = [path for path in _recordings(folder) if path.name.startswith(prefix)]
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                unreadable(folder, str(error.strerror))
+                continue
+            found += [entry for path in paths if (entry := self._entry(path)) is not None]
+            if found and len(prefix) == SESSION_ID_LENGTH:
+                break
+        return found
+
+    @contextmanager
+    def open(self, session: SessionEntry | str) -> Iterator[Reader]:
+        """The recording of a listing's entry or of a whole session id. Raises FormatError or OSError."""
+        path = session.path if isinstance(session, SessionEntry) else self._path(session)
+        with _open_file(path) as source:
+            yield Reader(source, path.stem)
+
+    def _path(self, session_id: str) -> Path:
+        if is_session_id(session_id):
+            for folder in self._days(None):
+                if (path := folder / (session_id + SUFFIX)).exists():
+                    return path
+        raise FileNotFoundError(errno.ENOENT, "no such session")
+
+    def _days(self, since: float | None, unreadable: Unreadable | None = None) -> list[Path]:
+        first = "" if since is None else day_of(since)
+        try:
+            names = [name for name in os.listdir(self.directory) if _DAY.fullmatch(name) and name >= first]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if unreadable is None:
+                raise
+            unreadable(self.directory, str(error.strerror))
+            return []
+        return [self.directory / name for name in sorted(names, reverse=True)]
+
+    def _entry(self, path: Path) -> SessionEntry | None:
+        """What the listing says of one file; None when it has gone since its folder was read."""
+        unknown = Header.unknown(path.stem)
+        size = 0
+        try:
+            with _open_file(path) as source:
+                size = os.fstat(source.fileno()).st_size
+                live = size > 0 and _is_locked(source)
+                if size == 0:
+                    return SessionEntry(unknown, "truncated", 0, 0, 0, "", "the file is empty", path)
+                reader = Reader(source, path.stem)
+                tail = reader.tail()
+        except FormatError as error:
+            return SessionEntry(unknown, "damaged", 0, 0, size, "", error.text, path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return SessionEntry(unknown, "damaged", 0, 0, size, "", str(error.strerror), path)
+        header, totals = reader.header, tail.totals
+        problem = reader.damage[0].text if reader.damage else ""
+        if totals is not None:
+            state, duration, reason = "ended", totals.duration_us / 1e6, totals.reason
+        elif live:
+            state, duration, reason = "live", max(0.0, self._clock.time() - header.started_at), ""
+        else:
+            state, duration, reason = "truncated", tail.time_us / 1e6, ""
+        return SessionEntry(
+            header,
+            "damaged" if problem else state,
+            duration,
+            tail.seen,
+            size,
+            reason,
+            problem,
+            path,
+            0 if totals is None else totals.opaque,
+        )
+
+
+def day_of(timestamp: float) -> str:
+    """The name of the folder of a session that started then (seconds since the epoch)."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """Files of this store in a folder; anything else in it is somebody else's. Raises OSError."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:  # removed since the listing of days
+        return []
+    return [folder / n for n in names if n.endswith(SUFFIX) and is_session_id(n.removesuffix(SUFFIX))]
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """A regular file under this very name. Raises OSError for anything else, before it is waited for.
+
+    A pipe without a writer is never opened to its end (O_NONBLOCK), a device not at all (lstat).
+    """
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, "is no regular file")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is no regular file")
+    return os.fdopen(fd, "rb", buffering=1 << 16)
+
+
+def _is_locked(source: BinaryIO) -> bool:
+    """True while a writer holds the file. The lock tried for here is shared and dropped at once."""
+    try:
+        fcntl.flock(source.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(source.fileno(), fcntl.LOCK_UN)
+    return False
