@@ -8,15 +8,18 @@ locked and wrong.
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import TimeoutError as TwistedTimeout
 
 from bastion.auth.budget import Purse
 from bastion.auth.identity import LOGIN_NAME, Account, AccountState
+from bastion.clock import Timers
 from bastion.errors import AuthReason, Refused
 
 Verdict = TypeVar("Verdict")
@@ -134,16 +137,38 @@ def refuse_unless_active(state: AccountState, *, proved: bool) -> None:
         raise Refused(STATE_REASONS[state], STATE_TEXTS[state] if proved else NOT_ADMITTED)
 
 
+class Covered(Refused):
+    """A refusal of an embedded account that an account elsewhere would have read as `shown`.
+
+    Booked and penalised by its own reason; the engineer is told the other.
+    """
+
+    def __init__(self, refused: Refused, shown: AuthReason) -> None:
+        super().__init__(refused.reason, refused.text)
+        self.shown = shown
+
+
+# Seconds that "yes, that key would do" waits for the other directory's answer about the same name. As long as it
+# takes one that works; a break-glass login waits no longer for one that does not.
+COVER_WAIT = 1.0
+
+
 class ChainDirectory:
     """Embedded (break-glass) accounts first, for the names they have; every other name is the other's.
 
-    The embedded names never ask the network, so they log in while LDAP is down, and nobody in LDAP can take
-    over one of them. Without another directory, unknown names are the embedded one's to refuse.
+    Nobody in LDAP can take over an embedded name, and it logs in while LDAP is down. A stranger does not learn
+    which names these are: the other directory is asked about them as well before anything is said that proves
+    nothing (a refusal, or that a key would do), and while it cannot be asked, a refusal says so like every other.
+    A proof is answered at once. Without another directory, unknown names are the embedded one's to refuse.
     """
 
-    def __init__(self, embedded: LocalDirectory, other: Directory | None = None) -> None:
+    def __init__(
+        self, embedded: LocalDirectory, other: Directory | None = None, timers: Timers | None = None
+    ) -> None:
+        """`timers` bound the wait for `other`; both or neither."""
         self._embedded = embedded
-        self._other: Directory = embedded if other is None else other
+        self._other = other
+        self._timers = timers
 
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
@@ -155,20 +180,61 @@ class ChainDirectory:
         self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
     ) -> Deferred[Verdict]:
         try:
-            return self._of(name).check_key(name, judge, asker)
+            directory = self._of(name)
         except Refused as refused:
             return fail(refused)
+        if self._other is None or directory is self._other:
+            return directory.check_key(name, judge, asker)
+        return Deferred.fromCoroutine(self._check_embedded_key(self._other, name, judge, asker))
 
     def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
-            return self._of(name).check_password(name, password, asker)
+            directory = self._of(name)
+            check_password_shape(password)
         except Refused as refused:
             return fail(refused)
+        if self._other is None or directory is self._other:
+            return directory.check_password(name, password, asker)
+        return Deferred.fromCoroutine(self._check_embedded_password(self._other, name, password, asker))
 
     def close(self) -> None:
         self._embedded.close()
-        if self._other is not self._embedded:
+        if self._other is not None:
             self._other.close()
 
     def _of(self, name: str) -> Directory:
-        return self._embedded if normal_name(name) in self._embedded else self._other
+        """Whose name it is. Raises Refused."""
+        known = normal_name(name) in self._embedded
+        return self._embedded if known or self._other is None else self._other
+
+    async def _check_embedded_key(
+        self, other: Directory, name: str, judge: Callable[[Account], Verdict], asker: Asker
+    ) -> Verdict:
+        try:
+            verdict = await self._embedded.check_key(name, judge, asker)
+        except Refused as refused:
+            raise await self._as_from(other, name, asker, refused) from None
+        if asker.query:
+            assert self._timers is not None
+            waiting = other.lookup(name, asker)
+            with contextlib.suppress(Refused, TwistedTimeout):
+                await waiting.addTimeout(COVER_WAIT, self._timers)  # type: ignore[arg-type]
+        return verdict
+
+    async def _check_embedded_password(
+        self, other: Directory, name: str, password: str, asker: Asker
+    ) -> Account:
+        try:
+            return await self._embedded.check_password(name, password, asker)
+        except Refused as refused:
+            raise await self._as_from(other, name, asker, refused) from None
+
+    @staticmethod
+    async def _as_from(other: Directory, name: str, asker: Asker, refused: Refused) -> Refused:
+        """The refusal, when the other directory has had the time for its own, and in its words if it is down."""
+        try:
+            await other.lookup(name, asker)
+        except Refused as theirs:
+            if theirs.reason in (AuthReason.DIRECTORY_UNAVAILABLE, AuthReason.DIRECTORY_TIMEOUT):
+                return Covered(refused, AuthReason(theirs.reason))
+        return refused

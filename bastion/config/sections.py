@@ -157,7 +157,7 @@ class FrontHostCA:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Who the engineers are. Names of the embedded directory are never looked up in LDAP."""
+    """Who the engineers are. A name of the embedded directory is never an account of LDAP."""
 
     embedded: Path | None = option(
         optional(FILE),

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
-from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Asker, Directory
+from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Asker, Covered, Directory
 from bastion.auth.identity import Account, Destination, Identity, parse_destination
 from bastion.auth.restrictions import Restrictions, check_authorized_key
 from bastion.auth.throttle import Penalties
@@ -69,6 +70,7 @@ class Authentication:
         self._on_success: Callable[[Identity, Destination], None] | None = on_success
         self._identity: Identity | None = None
         self._facts: dict[str, str | int] = {}
+        self._shown: AuthReason | None = None  # what a refusal is told as, when not as it is booked
         self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
         self.on_proved: Callable[[Identity], None] | None = None  # hears of a proof, may raise Refused
 
@@ -96,7 +98,7 @@ class Authentication:
         return found.addCallback(lambda proof: self._remember(factor, *proof))
 
     def password(self, user: str, password: str) -> Deferred[None]:
-        return maybeDeferred(self._check_password, user, password)
+        return maybeDeferred(self._check_password, user, password).addErrback(self._cover)
 
     def _check_password(self, user: str, password: str) -> Deferred[None]:
         name = self._admit(user)
@@ -124,7 +126,13 @@ class Authentication:
             assert isinstance(credential, PublicKey)
             return account, None, self._restrictions_of_key(account, credential)
 
-        return self._services.directory.check_key(name, judge, asker)
+        return self._services.directory.check_key(name, judge, asker).addErrback(self._cover)
+
+    def _cover(self, failure: Failure) -> Failure:
+        """Remember what the engineer is told of a refusal that must read like another one."""
+        if isinstance(failure.value, Covered):
+            self._shown = failure.value.shown
+        return failure
 
     def _forget(self, _: object) -> None:
         """A query that was answered well leaves nothing behind."""
@@ -191,7 +199,8 @@ class Authentication:
                 self._services.penalties.succeeded(self._source, name)
         else:
             self._services.penalties.failed(self._source, name, reason, label)
-            self._tell(reason)
+            shown, self._shown = self._shown, None
+            self._tell(shown or reason)
 
     def _write_down(
         self, user: str, method: str, label: str, reason: AuthReason, facts: Mapping[str, str | int]

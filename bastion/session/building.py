@@ -98,7 +98,7 @@ def build_directory(config: Config, reactor: Any, clock: Clock, observer: Observ
     if wanted.embedded is None:
         assert ldap is not None  # the configuration has checked that there is one
         return ldap
-    return ChainDirectory(EmbeddedDirectory(load_users(str(wanted.embedded)), reactor, queue), ldap)
+    return ChainDirectory(EmbeddedDirectory(load_users(str(wanted.embedded)), reactor, queue), ldap, reactor)
 
 
 def penalty_limits(config: Config) -> PenaltyLimits:

@@ -123,6 +123,29 @@ def test_a_stopped_directory(site: Site, running: Client) -> None:
         site.slapd.start()
 
 
+@pytest.mark.parametrize("method", ["password", "publickey"])
+def test_a_stopped_directory_does_not_show_which_accounts_are_embedded(site: Site, method: str) -> None:
+    """anna, who breaks the glass, and bob of LDAP fail with the same words; the log knows better."""
+    site.slapd.stop()
+    try:
+        told = []
+        reasons = {"password": "bad_password", "publickey": "key_not_authorised"}
+        for name, reason in (("anna", reasons[method]), ("bob", "directory_unavailable")):
+            seen = len(site.world.audit("auth"))
+            if method == "password":
+                done = site.world.ask(f"{name}+root+web1", "not " + PASSWORD)
+            else:
+                done = site.world.ssh("true", user=f"{name}+root+web1", key="upstream_ca")
+            assert done.returncode == 255
+            told.append(re.sub(rf"ref [a-z2-7]+|{name}", "", done.stderr.decode()))
+            lines = site.world.new_audit("auth", seen)
+            assert {line["reason"] for line in lines if line["method"] == method} == {reason}
+        assert told[0] == told[1]
+        assert told[0].count("the login directory is not available") == 1
+    finally:
+        site.slapd.start()
+
+
 def test_a_directory_that_answers_after_twenty_seconds(site: Site, running: Client) -> None:
     site.proxy.delay_answers(20.0)
     with site.world.refuses("password", "directory_timeout"):
