@@ -1,23 +1,30 @@
 """Writing known_hosts: what `bastion target pin` does (L2).
 
-Invariant: the file is replaced as a whole or not at all, keeps mode 0600, and no line that is not about the
-pinned host changes. Two pins at once are serialised by a lock on the directory.
+Invariant: the file is replaced as a whole or not at all, keeps its owner, group and mode (the gateway reads it as
+another user than the one who pins), and no line that is not about the pinned host changes. Two pins at once are
+serialised by a lock on the directory. Nothing but ConfigError is raised.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import os
+import pwd
 import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bastion.ca.keys import read_text_lines
 from bastion.ca.known_hosts import HASH_MAGIC, KnownHosts, Line, Marker, hash_name, lookup_name
 from bastion.errors import ConfigError
 from bastion.wire.keys import PublicKey
+
+NEW_MODE = 0o644
+"""Of a file that was not there: host keys are public, and the gateway, another user, must be able to read them."""
 
 SALT_BYTES = 20  # OpenSSH's: the size of the SHA-1 digest
 
@@ -35,8 +42,24 @@ def pin(
     """Trust `key` for `host`; returns False when it already was. The file is made when it is missing.
 
     `replace` forgets the host's other plain keys, which is how a changed key is accepted. Raises ConfigError
-    for a file that cannot be read, and for an old key that is pinned by a pattern, naming the line to edit.
+    for a file that cannot be read or written, saying what to do, and for an old key that is pinned by a pattern,
+    naming the line to edit.
     """
+    try:
+        return _pin(path, host, port, key, replace, hashed, salt)
+    except OSError as error:
+        raise _unwritable(Path(os.path.realpath(path)), error) from None
+
+
+def _pin(
+    path: str | os.PathLike[str],
+    host: str,
+    port: int,
+    key: PublicKey,
+    replace: bool,
+    hashed: bool,
+    salt: Callable[[int], bytes],
+) -> bool:
     name = lookup_name(host, port)
     if not host or key.is_security_key or any(c in name for c in ",*?!| \t\r\n#@"):
         raise ConfigError(os.fspath(path), 0, "", "not a host name and host key that can be pinned")
@@ -82,10 +105,7 @@ def _without(line: Line, name: str, text: str, source: str) -> str:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(os.fspath(directory), 0, "", f"cannot be opened: {error.strerror}") from None
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -95,17 +115,45 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _replace_file(target: Path, text: str) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, a crash leaves one of them."""
+    """Write beside, sync, rename: a reader sees the old file or the new one, a crash leaves one of them.
+
+    The new file has the old one's owner, group and mode before it takes its place. Raises OSError.
+    """
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode("utf-8"))
             file.flush()
-            os.fsync(file.fileno())
+            _take_over(descriptor, target)
+            os.fsync(descriptor)
         os.replace(beside, target)
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise ConfigError(os.fspath(target), 0, "", f"cannot be written: {error.strerror}") from None
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
         raise
+
+
+def _take_over(descriptor: int, target: Path) -> None:
+    """Owner, group and mode of `target` for the file that will replace it. Raises OSError when they cannot be had."""
+    try:
+        before = os.stat(target)
+    except FileNotFoundError:
+        os.fchmod(descriptor, NEW_MODE)
+        return
+    made = os.fstat(descriptor)
+    if (before.st_uid, before.st_gid) != (made.st_uid, made.st_gid):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))  # after the owner: a change of it may take bits away
+
+
+def _unwritable(target: Path, error: OSError) -> ConfigError:
+    text = f"cannot be written: {error.strerror}"
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ConfigError(os.fspath(target), 0, "", text)
+    with suppress(OSError, KeyError):
+        owner = pwd.getpwuid(os.stat(target.parent).st_uid).pw_name
+        return ConfigError(
+            os.fspath(target), 0, "", text, f"run it as root, or as {owner}, to whom the folder belongs"
+        )
+    return ConfigError(os.fspath(target), 0, "", text, "run it as root")

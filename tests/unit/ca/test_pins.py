@@ -14,6 +14,7 @@ from bastion.ca.pins import pin
 from bastion.errors import ConfigError
 from bastion.wire.data import string
 from bastion.wire.keys import PrivateKey, PublicKey
+from tests.support.rights import NOBODY, without_rights
 from tests.unit.wire.keygen import keygen
 
 ONE = PrivateKey.generate_ed25519().public
@@ -29,7 +30,7 @@ def test_a_pin_is_found_by_us_and_by_ssh_keygen(tmp_path: Path, hashed: bool) ->
     path = tmp_path / "kh"
     assert pin(path, "Web1", 2222, ONE, hashed=hashed)
     assert not pin(path, "web1", 2222, ONE)
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o644  # new: public keys, and the gateway is another user
     assert ("web1" in path.read_text()) is not hashed
     assert outcome(path, "web1", ONE, 2222) is Outcome.PINNED_OK
     assert "found" in keygen("-F", "[web1]:2222", "-f", path)
@@ -40,10 +41,44 @@ def test_what_was_there_stays_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "kh"
     before = f"# a comment\n\nweb0,10.0.0.1   {TWO.line('old')}\n@revoked * {TWO.line()}"
     path.write_text(before)
-    path.chmod(0o644)
     pin(path, "web1", 22, ONE)
     assert path.read_text() == f"{before}\nweb1 {ONE.line()}\n"
-    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_owner_and_mode_stay(tmp_path: Path, mode: int) -> None:
+    """Made 0600 and root's, the file stops the gateway's next reload and its next start."""
+    path = tmp_path / "kh"
+    path.write_text(f"web0 {TWO.line()}\n")
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    path.chmod(mode)
+    owner = path.stat().st_uid, path.stat().st_gid
+    assert pin(path, "web1", 22, ONE)
+    now = path.stat()
+    assert (now.st_uid, now.st_gid, now.st_mode & 0o7777) == (*owner, mode)
+
+
+def test_a_folder_of_somebody_else_says_who_must_do_it(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    place = tmp_path / "etc"
+    place.mkdir()
+    path = place / "kh"
+    path.write_text(f"web0 {TWO.line()}\n")
+    path.chmod(0o666)
+    place.chmod(0o555)
+    with (
+        without_rights(),
+        pytest.raises(ConfigError, match="Permission denied .allowed: run it as root, or as "),
+    ):
+        pin(path, "web1", 22, ONE)
+    place.chmod(0o000)
+    with without_rights(), pytest.raises(ConfigError):
+        pin(path, "web1", 22, ONE)
+    place.chmod(0o755)
+    assert os.listdir(place) == ["kh"]
 
 
 def test_without_replace_an_old_key_stays_beside_the_new(tmp_path: Path) -> None:
@@ -141,5 +176,5 @@ def test_pins_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be opened"):
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         pin(tmp_path / "none" / "kh", "web1", 22, ONE)
