@@ -28,6 +28,7 @@ from bastion.recording.format import FormatError
 from bastion.recording.listing import SessionEntry
 from bastion.recording.reader import Reader
 from bastion.recording.render import (
+    OURS,
     ChannelNotChosen,
     ChannelSummary,
     Frame,
@@ -241,7 +242,7 @@ class Player:
         if frame.kind is FrameKind.OUTPUT:
             data = frame.data.replace(b"\n", b"\r\n") if self._line_ends else frame.data
             return self._display.feed(data)
-        if frame.kind in (FrameKind.NOTICE, FrameKind.INJECTED):
+        if frame.kind in OURS:
             self._display.skip()
             return notice_text(frame)
         return ""  # what was typed is on the screen as far as it was echoed

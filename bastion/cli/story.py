@@ -111,6 +111,11 @@ def _jump(event: Event) -> str:
     return f"{event.get('user', '?')} asked for a channel{where}; it is {own}"
 
 
+def _target_banner(event: Event) -> str:
+    more = _of(event, "missing", " (", " more bytes were not shown)")
+    return f"{event.get('target', '?')} said before its login{_of(event, 'text', ': ')}{more}"
+
+
 def _session_started(event: Event) -> str:
     who, target, login = event.get("user", "?"), event.get("target", "?"), _of(event, "login", " as ")
     door, host_key = _of(event, "door", " through the ", " door"), _of(event, "host_key", ", host key ")
@@ -165,6 +170,7 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     ),
     "outer_ended": lambda e: f"the connection ended{_because(e)}; channels: {e.get('channels', 0)}",
     "jump": _jump,
+    "target_banner": _target_banner,
     "session_started": _session_started,
     "session_ended": _session_ended,
     "channel_opened": _channel_opened,

@@ -176,9 +176,10 @@ class _Walk:
     def host_key(self, outcome: str, fingerprint: str) -> None:
         self._fingerprint = fingerprint
 
-    def banner(self, text: str) -> None:
+    def banner(self, text: str, missing: int) -> None:
         if not self._as_json:
-            click.echo(f"     banner: {printable(text.strip(), keep='')}")
+            more = f" ({missing} more bytes)" if missing else ""
+            click.echo(f"     banner: {printable(text.strip(), keep='')}{more}")
 
     def connected(self, facts: UpstreamConnected) -> None:
         self._connected = facts

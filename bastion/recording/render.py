@@ -18,6 +18,7 @@ from bastion.errors import BastionError
 from bastion.recording.format import Direction, Kind, Recorded
 from bastion.recording.reader import Reader
 from bastion.recording.screen import DisplayFilter, PlainText
+from bastion.wire.printable import banner_lines
 
 DEFAULT_SIZE = (80, 24)
 
@@ -132,12 +133,18 @@ class FrameKind(Enum):
     RESIZE = "r"
     INJECTED = "injected"
     NOTICE = "notice"
+    BANNER = "banner"
+
+
+OURS = frozenset({FrameKind.NOTICE, FrameKind.INJECTED, FrameKind.BANNER})
+"""What `notice_text` makes readable: no output of a channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One step of showing a channel. `time` is seconds from the session's start; `data` is bytes for output,
-    input and injected text, ASCII text of ours for a notice, `COLSxROWS` for a resize."""
+    input and injected text, ASCII text of ours for a notice, `COLSxROWS` for a resize, lines for the target's
+    login banner, which belongs to every channel."""
 
     time: float
     kind: FrameKind
@@ -151,6 +158,8 @@ def frames(reader: Reader, channel: int) -> Iterator[Frame]:
     for event in reader:
         last = event.time_us / 1e6
         if event.channel != channel:
+            if event.channel == 0 and event.kind is Kind.NOTE:
+                yield from _banner(last, event.note, reader.header.target)
             continue
         if event.kind is Kind.DATA:
             shown = event.direction is Direction.TARGET
@@ -174,13 +183,25 @@ def frames(reader: Reader, channel: int) -> Iterator[Frame]:
         yield Frame(last, FrameKind.NOTICE, b"the recording ends here without an end mark")
 
 
+def _banner(time: float, note: dict[str, Any], target: str) -> Iterator[Frame]:
+    """The target's words before its login, as they were shown to the engineer."""
+    text, missing = note.get("text"), note.get("missing")
+    if note.get("event") == "target_banner" and isinstance(text, str) and isinstance(missing, int):
+        lines = banner_lines(target, text, missing)
+        yield Frame(time, FrameKind.BANNER, "\n".join(lines).encode("utf-8", "backslashreplace"))
+
+
 def _resized(note: dict[str, Any]) -> tuple[int, int] | None:
     return _size(note) if note.get("event") == "window_changed" else None
 
 
 def notice_text(frame: Frame) -> str:
-    """A notice or injected text as it is shown among output: in reverse video, named as the gateway's."""
+    """A notice or injected text as it is shown among output: in reverse video, named as the gateway's. The lines of a
+    banner are marked already.
+    """
     text = frame.data.decode("utf-8", "replace")
+    if frame.kind is FrameKind.BANNER:
+        return DisplayFilter().feed(frame.data).replace("\n", "\r\n") + "\r\n"
     if frame.kind is FrameKind.NOTICE:
         return f"\r\n\x1b[7m[bastion: {text}]\x1b[27m\r\n"
     return f"\x1b[7m[bastion] {DisplayFilter().feed(frame.data)}\x1b[27m"
@@ -205,7 +226,7 @@ def asciicast(reader: Reader, channel: ChannelSummary, filtered: bool = True) ->
     for frame in frames(reader, channel.id):
         code = "o"
         data = frame.data if channel.has_pty else frame.data.replace(b"\n", b"\r\n")
-        if frame.kind in (FrameKind.NOTICE, FrameKind.INJECTED):
+        if frame.kind in OURS:
             display.skip()
             text = notice_text(frame)
         elif frame.kind is FrameKind.OUTPUT and filtered:
@@ -222,7 +243,9 @@ def plain_text(reader: Reader, channel: int) -> Iterator[str]:
     for frame in frames(reader, channel):
         if frame.kind is FrameKind.OUTPUT:
             yield lines.feed(frame.data)
-        elif frame.kind in (FrameKind.NOTICE, FrameKind.INJECTED):
+        elif frame.kind is FrameKind.BANNER:
+            yield PlainText().feed(frame.data, final=True)
+        elif frame.kind in OURS:
             lines.skip()
             yield lines.feed(b"", final=True)
             for line in PlainText().feed(frame.data, final=True).splitlines():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bastion.errors import EndReason
-from bastion.ssh.settings import CloseReason
+from bastion.ssh.settings import ClosedBy, CloseReason
 from bastion.wire.numbers import Disconnect
-from bastion.wire.printable import printable
+from bastion.wire.printable import printable, quoted
 
 # Characters of a peer's own words that are kept.
 DETAIL_LIMIT = 200
@@ -32,5 +32,8 @@ class End:
     def of_close(cls, reason: EndReason, why: CloseReason) -> End:
         """The ending when a leg's connection closed; `why` is the transport's CloseReason."""
         who = "the target" if reason is EndReason.TARGET_CLOSED else "the client"
-        detail = printable(why.text, DETAIL_LIMIT)
+        detail = ""
+        if why.text:
+            ours = why.by is ClosedBy.US
+            detail = printable(why.text, DETAIL_LIMIT) if ours else quoted(why.text, DETAIL_LIMIT)
         return cls(reason, f"{who} closed the connection" + (f": {detail}" if detail else ""))

@@ -45,14 +45,17 @@ from bastion.session.session import Leg, Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.upstream import Ask
 from bastion.session.watch import WatchLimits
-from bastion.ssh.connected import UpstreamConnected
+from bastion.ssh.connected import TargetBanner, UpstreamConnected
 from bastion.ssh.dial import UpstreamLogin
 from bastion.ssh.transport import ClientTransport
 from bastion.wire.equal import one_of_equal
-from bastion.wire.printable import printable
+from bastion.wire.printable import banner_lines
 
-# A target's banner as shown to the engineer, in characters.
-BANNER_LIMIT = 8 * 1024
+# Characters of a target's banner that stand in the audit log; the recording has all that was shown.
+AUDIT_BANNER = 1024
+
+# Lines of it in one message: a client need not take more than 32,768 bytes (RFC 4253 section 6.1).
+LINES_AT_ONCE = 64
 
 
 class Opening:
@@ -73,6 +76,7 @@ class Opening:
         self._dial: Deferred[ClientTransport] | None = None
         self._host_key = ""
         self._upstream: UpstreamConnected | None = None
+        self._banners: list[TargetBanner] = []
         self.on_banner: Callable[[str], None] | None = None
         self.on_ask: Ask | None = None  # asks the engineer for a password of the target
 
@@ -163,12 +167,19 @@ class Opening:
         self._host_key = fingerprint
         self._gateway.meters.add(HOST_KEY_CHECKS, outcome)
 
-    def banner(self, text: str) -> None:
-        """The target's banner is a stranger's text: shown, but only as text."""
-        if self.on_banner is not None:
-            self.on_banner(
-                printable(text.replace("\r\n", "\n"), BANNER_LIMIT, keep="\n\t").replace("\n", "\r\n")
-            )
+    def banner(self, text: str, missing: int) -> None:
+        """The target's banner is a stranger's text: shown, but only as text, and each line marked as the target's.
+
+        There may never be a recording, so the audit log has it first.
+        """
+        if self.on_banner is None or self._grant is None:
+            return
+        target = self._grant.target.name
+        self._note("target_banner", target=target, missing=missing, text=text[:AUDIT_BANNER])
+        self._banners.append(TargetBanner(text, missing))
+        lines = banner_lines(target, text, missing)
+        for at in range(0, len(lines), LINES_AT_ONCE):
+            self.on_banner("".join(f"{line}\r\n" for line in lines[at : at + LINES_AT_ONCE]))
 
     def connected(self, facts: UpstreamConnected) -> None:
         self._upstream = facts
@@ -264,7 +275,9 @@ class Opening:
         )
         upstream = self._upstream
         assert upstream is not None
-        recorder.event(upstream)  # in the first block that is written, so before anybody sees anything
+        recorder.event(upstream)  # in the first block that is written, so before anybody works
+        for banner in self._banners:
+            recorder.event(banner)
         try:
             self._emit(
                 "session_started",

@@ -295,6 +295,7 @@ class SessionTap:
         writer, self._writer = self._writer, None
         if writer is not None:
             self._meters.add(RECORDINGS_LIVE, by=-1)
+            self._recorder.note("session_ended", detail={"reason": end.reason, "text": end.text})
             writer.close(self._recorder.finish(end.reason))
         bytes_in, bytes_out = self._recorder.seen
         self._note(

@@ -44,9 +44,11 @@ class TransportBase(Connection):
     """One connection, up to what only the key exchange knows.
 
     `piece`: bytes of payload that go their whole way before the next of the same read do; 0: all of a read.
+    `limit_before_auth`: bytes of the longest packet before the login is done.
     """
 
     piece = 0
+    limit_before_auth = PACKET_LIMIT_BEFORE_AUTH
 
     __slots__ = ()
 
@@ -120,7 +122,7 @@ class TransportBase(Connection):
         reader.keep()
         if self.closed:
             return
-        if not self._trusted and reader.buffered > PACKET_LIMIT_BEFORE_AUTH:
+        if not self._trusted and reader.buffered > self.limit_before_auth:
             raise ProtocolError("packet is too long before authentication")
         settings = self.settings
         if (
@@ -156,7 +158,7 @@ class TransportBase(Connection):
     def _take(self, route: int, payload: bytes, from_end: int) -> None:
         """One message that is not for the receiver; `from_end` is its place counted from the last read."""
         number = payload[0]
-        if not self._trusted and len(payload) > PACKET_LIMIT_BEFORE_AUTH:
+        if not self._trusted and len(payload) > self.limit_before_auth:
             raise ProtocolError("packet is too long before authentication")
         self._first_message = self.state is State.SECURED
         if self._first_message:

@@ -38,6 +38,16 @@ class UpstreamConnected:
     legacy: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TargetBanner:
+    """The target's words before the login was done, shown to the engineer (`wire.printable.banner_lines`);
+    `missing` bytes of them were not.
+    """
+
+    text: str
+    missing: int
+
+
 def connected(
     peer_version: bytes, agreed: Negotiated, method: str, credential: str, login_legacy: tuple[str, ...]
 ) -> UpstreamConnected:

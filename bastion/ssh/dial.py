@@ -29,7 +29,7 @@ from bastion.ssh.settings import ClosedBy, CloseReason, TransportSettings
 from bastion.ssh.transport import ClientTransport
 from bastion.wire.kexinit import LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
-from bastion.wire.printable import printable
+from bastion.wire.printable import printable, quoted
 
 
 class DialObserver(Protocol):
@@ -43,8 +43,8 @@ class DialObserver(Protocol):
         """A host key was judged."""
         ...
 
-    def banner(self, text: str) -> None:
-        """The target's login banner, as it came: sanitise before showing."""
+    def banner(self, text: str, missing: int) -> None:
+        """The target's login banner, as it came, less `missing` bytes: sanitise before showing."""
         ...
 
     def connected(self, facts: UpstreamConnected) -> None:
@@ -264,11 +264,11 @@ class _Dial:
         elif self._step == "kex" and self._transport is not None and not self._transport.peer_version:
             self._fail(UpstreamReason.NOT_SSH, "it does not speak SSH")
         elif self._step == "login" and self._login is not None:
-            detail = f": {printable(reason.text)}" if reason.text else ""
+            detail = _words_of(reason)
             what = "it broke" if reason.by is ClosedBy.US else "it closed the connection at"
             self._fail(UpstreamReason.LOGIN_REFUSED, f"{what} the login{detail}")
         else:
-            detail = f": {printable(reason.text)}" if reason.text else ""
+            detail = _words_of(reason)
             self._fail(UpstreamReason.KEX_FAILED, f"the key exchange failed{detail}")
 
     def _late(self) -> None:
@@ -311,6 +311,13 @@ class _Dial:
             reach.stop()
         if outcome is not None:
             result.errback(outcome)
+
+
+def _words_of(reason: CloseReason) -> str:
+    """`: text` of a closed connection, the target's own in quotation marks."""
+    if not reason.text:
+        return ""
+    return f": {printable(reason.text) if reason.by is ClosedBy.US else quoted(reason.text)}"
 
 
 def host_key_refusal(name: str, verdict: HostKeyVerdict) -> Refused | None:

@@ -9,8 +9,10 @@ and a key is offered once for each way of signing that the target may know.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -36,11 +38,17 @@ from bastion.wire.userauth import (
     signed_data,
 )
 
-# A login banner is text for a person; what is longer is cut, and more than this many are dropped.
+# A login banner is text for a person: what is longer is cut, and more than this many are dropped; both are said.
 MAX_BANNER_BYTES = 8 * 1024
+MAX_BANNER_LINES = 256
 MAX_BANNERS = 8
 # Method names of a target that a refusal repeats.
 SHOWN_METHODS = 8
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+OnBanner = Callable[[str, int], None]
+"""Hears a banner: what is kept of it, and how many bytes of it are not."""
 
 SHA1 = "ssh-rsa"
 CONNECTION = "ssh-connection"
@@ -87,10 +95,10 @@ class Login:
 
     name = b"ssh-userauth"
 
-    def __init__(self, transport: Transport, login: str, on_banner: Callable[[str], None]) -> None:
+    def __init__(self, transport: Transport, login: str, on_banner: OnBanner) -> None:
         self._transport: Transport | None = transport
         self._login = login
-        self._on_banner: Callable[[str], None] | None = on_banner
+        self._on_banner: OnBanner | None = on_banner
         self._banners = 0
         self._accepted = False
         self._method = ""  # the method whose answer is awaited, "" when nothing is
@@ -153,8 +161,10 @@ class Login:
 
     def _banner(self, banner: UserauthBanner) -> None:
         self._banners += 1
-        if self._banners <= MAX_BANNERS and self._on_banner is not None:
-            self._on_banner(banner.text[:MAX_BANNER_BYTES].decode("utf-8", "replace"))
+        if self._on_banner is None or self._banners > MAX_BANNERS + 1:
+            return
+        kept = _head(banner.text) if self._banners <= MAX_BANNERS else b""
+        self._on_banner(kept.decode("utf-8", "backslashreplace"), len(banner.text) - len(kept))
 
     def _refuse(self, text: str, reason: UpstreamReason = UpstreamReason.LOGIN_REFUSED) -> None:
         self._finish(Refused(reason, text))
@@ -172,6 +182,13 @@ class Login:
             self._finish(Refused(UpstreamReason.CLOSED, "it closed the connection during the login"))
 
 
+def _head(banner: bytes) -> bytes:
+    """As much of a banner as is shown."""
+    ends = islice(_LINE_END.finditer(banner), MAX_BANNER_LINES - 1, None)
+    last = next(ends, None)
+    return banner[: min(MAX_BANNER_BYTES, len(banner) if last is None else last.end())]
+
+
 class PublicKeyLogin(Login):
     """Logs in with one key or certificate, signed in each way that the target may know until one is taken."""
 
@@ -180,7 +197,7 @@ class PublicKeyLogin(Login):
         transport: Transport,
         login: str,
         credential: KeyCredential,
-        on_banner: Callable[[str], None],
+        on_banner: OnBanner,
     ) -> None:
         super().__init__(transport, login, on_banner)
         self._credential: KeyCredential | None = credential

@@ -17,8 +17,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bastion.errors import ProtocolError, Refused, UpstreamReason
-from bastion.ssh.login import SHOWN_METHODS, Login, Transport
-from bastion.wire.printable import printable
+from bastion.ssh.login import SHOWN_METHODS, Login, OnBanner, Transport
+from bastion.wire.printable import printable, quoted
 from bastion.wire.userauth import (
     InfoRequest,
     InfoResponse,
@@ -59,7 +59,7 @@ class PasswordLogin(Login):
         transport: Transport,
         login: str,
         credential: PasswordCredential,
-        on_banner: Callable[[str], None],
+        on_banner: OnBanner,
         on_waiting: Callable[[bool], None],
     ) -> None:
         super().__init__(transport, login, on_banner)
@@ -125,17 +125,15 @@ class PasswordLogin(Login):
             assert self._transport is not None
             self._transport.send_payload(InfoResponse(()).encode())
             return
-        question = printable(prompts[0].text.strip(), SHOWN_QUESTION)
+        question = quoted(prompts[0].text.strip(), SHOWN_QUESTION)
         if len(prompts) > 1:
             self._refuse(
-                f'it asks {len(prompts)} questions at once ("{question}", ...), not for a password only'
+                f"it asks {len(prompts)} questions at once ({question}, ...), not for a password only"
             )
         elif self._answered:
-            self._refuse(f'after the password of {self._login} it asks another question: "{question}"')
+            self._refuse(f"after the password of {self._login} it asks another question: {question}")
         elif prompts[0].echo:
-            self._refuse(
-                f'it asks a question whose answer would be shown, so not for a password: "{question}"'
-            )
+            self._refuse(f"it asks a question whose answer would be shown, so not for a password: {question}")
         else:
             self._answered = True
             self._fetch(self._send_answer)

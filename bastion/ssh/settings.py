@@ -24,6 +24,10 @@ PACKET_LIMIT_BEFORE_AUTH = 64 * 1024
 """Longest packet of a peer that has not proved anything. RFC 4253 section 6.1 asks for 35,000; a request with
 a large certificate and its signature stays below 64 KiB."""
 
+PACKET_LIMIT_OF_TARGET = 256 * 1024
+"""Longest packet of a target that has not let us in yet: what is taken from it afterwards. An engineer who may reach it
+has asked for it, and sshd's banner file may have any length."""
+
 OPENED_BEFORE_AUTH = 256
 """Payload bytes that are opened before they are looked at, of a peer that has not proved anything. One read holds up to
 18,700 packets of chacha20, which take 140 ms to open: whoever sends what ends the connection ends it early."""

@@ -27,6 +27,7 @@ from bastion.ssh.settings import (
     EXT_INFO_LIMIT,
     EXT_VALUE_LIMIT,
     KEXINIT_HOLD,
+    PACKET_LIMIT_OF_TARGET,
     REKEYS_BEFORE_AUTH,
     TransportSettings,
 )
@@ -324,6 +325,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
 
     role = Role.CLIENT
     isClient = True
+    limit_before_auth = PACKET_LIMIT_OF_TARGET
 
     def __init__(self, settings: TransportSettings, clock: Timers, check_host_key: CheckHostKey) -> None:
         super().__init__(settings, clock)

@@ -21,6 +21,17 @@ def said_by(whom: str, text: str, limit: int = 512) -> str:
     return f"{whom} | {not_ours(printable(text, limit))}"
 
 
+def banner_lines(whom: str, text: str, missing: int) -> list[str]:
+    """A target's login banner for a person: each line marked like that of `said_by`, and ours when bytes are missing.
+
+    Tabs stay.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    shown = not_ours(printable(lines, len(lines), keep="\n\t"))
+    marked = [f"{whom} | {line}" for line in shown.split("\n")] if lines else []
+    return [*marked, f"bastion: {missing} more bytes of this banner are not shown"] if missing else marked
+
+
 def quoted(text: str, limit: int = 512) -> str:
     """A peer's own words inside a line of ours: in quotation marks that it cannot close."""
     return '"' + not_ours(printable(text, limit)).replace('"', "'") + '"'

@@ -23,7 +23,7 @@ BLOB_LIMIT = 64 * 1024
 """Bytes of a key, certificate or signature: OpenSSH's certificates with 256 principals stay below 16 KiB."""
 
 TEXT_LIMIT = 64 * 1024
-"""Bytes of a banner, instruction or prompt."""
+"""Bytes of an instruction or prompt."""
 
 PROMPT_LIMIT = 32
 """Prompts or responses of one keyboard-interactive round, checked before anything is allocated."""
@@ -200,7 +200,7 @@ class UserauthBanner:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         reader = _reader(payload, cls.NUMBER)
-        message = cls(reader.string(TEXT_LIMIT), reader.string(LANGUAGE_LIMIT))
+        message = cls(reader.string(), reader.string(LANGUAGE_LIMIT))  # who shows it cuts it
         reader.end()
         return message
 

@@ -54,7 +54,9 @@ class Target:
         self.peer_signature_algorithms = offered
         self.outcome: list[Any] = []
         self.key = key
-        self.login = PublicKeyLogin(self, "admin", KeyCredential(key, key.public, algorithms), lambda _: None)
+        self.login = PublicKeyLogin(
+            self, "admin", KeyCredential(key, key.public, algorithms), lambda *_: None
+        )
         self.login.done.addBoth(self.outcome.append)
         self.login.start()
         self.sent_at_once = len(self.sent)

@@ -54,16 +54,19 @@ class Appliance:
         self.wire = Wire()
         self.fetched: list[int] = []
         self.waited: list[bool] = []
-        self.banners: list[str] = []
+        self.banners: list[tuple[str, int]] = []
         self.outcome: list[Any] = []
         self._fetch = fetch or (lambda attempt: succeed(SECRET))
         credential = PasswordCredential(self.fetch, "file", tries, by_person)
-        self.login = PasswordLogin(self.wire, "admin", credential, self.banners.append, self.waited.append)
+        self.login = PasswordLogin(self.wire, "admin", credential, self._banner, self.waited.append)
         self.login.done.addBoth(self.outcome.append)
         self.login.start()
         assert self.wire.sent.pop() == b"\x05" + string(b"ssh-userauth")
         self.login.packetReceived(6, string(b"ssh-userauth"))
         assert self.request().method == "none"
+
+    def _banner(self, text: str, missing: int) -> None:
+        self.banners.append((text, missing))
 
     def fetch(self, attempt: int) -> Deferred[bytes]:
         self.fetched.append(attempt)
@@ -211,7 +214,7 @@ def test_while_the_secret_is_fetched_the_target_has_nothing_to_say_but_banners()
         peer = Appliance(fetch=lambda _: Deferred())
         peer.offers(PASSWORD)
         peer.say(UserauthBanner(b"wait"))
-        assert peer.banners == ["wait"]
+        assert peer.banners == [("wait", 0)]
         with pytest.raises(ProtocolError):
             peer.say(message)
     with pytest.raises(ProtocolError):
