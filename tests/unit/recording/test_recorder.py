@@ -345,7 +345,7 @@ def test_relay_events_are_notes_with_readable_values() -> None:
     }
     assert confirmed.note == {"event": "channel_confirmed"}
     assert refused.channel == 0 and refused.note["reason"] == "verb_not_allowed"
-    assert window.note == {"event": "window_changed", "cols": 120, "rows": 40}
+    assert window.note == {"event": "window_changed", "cols": 120, "rows": 40, "width": 0, "height": 0}
     assert (injected.kind, injected.stream, injected.payload) == (Kind.INJECTED, 1, b"warned")
     assert tape.recorder.channels == 1
 
