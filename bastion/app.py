@@ -35,6 +35,7 @@ from bastion.config.places import refuse_unwritable
 from bastion.errors import ConfigError, EndReason
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.clock_steps import ClockSteps
 from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     BUDGET_REFUSALS,
@@ -165,6 +166,7 @@ class Program:
             ),
         )
         self._lag = LagProbe(reactor, self._clock, self.meters)
+        self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self._front = Front(self.gateway)
         self._ports: list[Any] = []
         self._metrics: Any = None
@@ -187,6 +189,7 @@ class Program:
             if port is not None:
                 self._own.listening(port.getHost().host, port.getHost().port)
         self._lag.start()
+        self._steps.start()
         self._resolved.follow(target.host for target in self.config.inventory)
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
         return {
@@ -198,6 +201,15 @@ class Program:
     def _health(self) -> str:
         """What /healthz says: empty is well."""
         return "draining" if self.gateway.draining else ""
+
+    def _clock_stepped(self, seconds: float) -> None:
+        way = "forward" if seconds > 0 else "back"
+        self.gateway.log.warn(
+            "the clock was set {seconds:.1f} s {way}: timers go on, certificates and log lines follow it",
+            seconds=abs(seconds),
+            way=way,
+        )
+        self.gateway.audit.note("clock_stepped", seconds=round(seconds, 3))
 
     def _refresh(self) -> None:
         """Gauges that are read when somebody looks."""
@@ -247,6 +259,7 @@ class Program:
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
         self._lag.stop()
+        self._steps.stop()
         self._resolved.stop()
         if self._metrics is not None:
             await _done(self._metrics.stopListening())

@@ -191,6 +191,9 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     "tunnel_ssh": lambda e: f"SSH passes inside {_tunnel(e)}{_of(e, 'rules', ', by rule ')}",
     "tunnel_closed": _tunnel_closed,
     "recorder_failed": lambda e: f"the recording failed, so the session was ended{_because(e)}",
+    "clock_stepped": lambda e: (
+        f"the machine's clock was set by {e.get('seconds', '?')} s: times before and after do not compare"
+    ),
     "gateway_started": lambda e: f"the gateway started{_of(e, 'version', ', version ')}",
     "gateway_stopped": lambda e: f"the gateway stopped{_of(e, 'signal', ' on ')}",
     "reload": lambda e: f"the configuration was reloaded{_of(e, 'result', ': ')}{_because(e)}",

@@ -326,6 +326,11 @@ LAG_MAX_SECONDS: Final = _gauge(
     merge=Merge.MAX,
     scale=MICROSECONDS,
 )
+CLOCK_STEPS: Final = _counter(
+    "clock_steps_total",
+    "Times that the machine's clock was set by a second or more, or that it slept.",
+    Label("step", ("forward", "back")),
+)
 AUDIT_LINES: Final = _counter("audit_lines_total", "Lines written to the audit log.")
 AUDIT_FAILED: Final = _counter(
     "audit_failures_total", "Audit lines that could not be written.", Label("reason", AUDIT_FAILURES)

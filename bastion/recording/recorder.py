@@ -79,7 +79,6 @@ class Recorder:
     __slots__ = (
         "_base_us",
         "_burst",
-        "_clock",
         "_flows",
         "_gapped",
         "_keeps",
@@ -90,6 +89,7 @@ class Recorder:
         "_ready",
         "_size",
         "_start",
+        "_started_at",
         "_sync",
         "blocks",
         "channels",
@@ -115,7 +115,7 @@ class Recorder:
         self.channels = 0
         self.opaque = 0
         self.finished = False
-        self._clock = clock
+        self._started_at = header.started_at
         self._monotonic = clock.monotonic
         self._start = clock.monotonic()
         kept = policy.mode is not Mode.OFF
@@ -280,7 +280,7 @@ class Recorder:
         duration = int((now - self._start) * 1e6)
         totals = Totals(
             reason=str(reason),
-            ended_at=self._clock.time(),
+            ended_at=self._started_at + (now - self._start),  # whatever the clock was set to meanwhile
             duration_us=duration,
             blocks=self.blocks + 1,
             events=self.events,

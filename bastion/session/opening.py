@@ -300,15 +300,17 @@ class Opening:
 
     def _watch_limits(self, grant: Grant) -> WatchLimits:
         """The clocks of this session: what the grant says, and the keepalive of all."""
-        limits, now = self._services.limits, self._gateway.clock.time()
+        limits, clock = self._services.limits, self._gateway.clock
         credential = grant.restrictions.valid_before
         return WatchLimits(
             keepalive_interval=limits.keepalive_interval,
             keepalive_count=limits.keepalive_count,
             idle=grant.idle or 0.0,
             # A grant that ends now still has a session of a moment: it ends with its own words.
-            lasts=0.0 if grant.ends_at is None else max(grant.ends_at - now, 0.001),
-            ends_with_credential=credential is not None and grant.ends_at == credential,
+            lasts=0.0 if grant.ends_at is None else max(grant.ends_at - clock.time(), 0.001),
+            credential_left=None
+            if credential is None or grant.ends_at != credential
+            else lambda: credential - clock.time(),
         )
 
     def _recording_policy(self, grant: Grant) -> RecordingPolicy:

@@ -30,6 +30,7 @@ from bastion.relay.first_bytes import FirstBytes, Look
 from bastion.relay.sides import Side
 from bastion.session.outer_door import Visit
 from bastion.session.tap import AUDIT_TEXT
+from bastion.session.watch import CALENDAR_LOOK
 from bastion.ssh.outer_channel import OuterChannel
 from bastion.ssh.reach import Reach
 from bastion.wire.forwards import TcpipOpen
@@ -120,6 +121,7 @@ class Tunnel:
         self._ended = [False, False]  # EOF, by the side that sent it
         self._timers = _Timers()
         self._began: float | None = None
+        self._ends_at = 0.0
         self._reach: Reach | None = Reach(
             self._gateway.reactor,
             grant.host,
@@ -188,10 +190,10 @@ class Tunnel:
             return
         self._far, self._reach = far, None
         self._timers.stop()
-        reactor, now = self._gateway.reactor, self._gateway.clock.time()
-        self._began = reactor.seconds()
+        self._began = self._gateway.reactor.seconds()
         if self._grant.ends_at is not None:
-            self._timers.end = reactor.callLater(max(self._grant.ends_at - now, 0.0), self._over_time)
+            self._ends_at = self._began + self._grant.ends_at - self._gateway.clock.time()
+            self._look_at_end()
         meters = self._gateway.meters
         meters.add(TUNNEL_DIALS, UpstreamReason.OK)
         meters.add(CHANNELS, KIND, PolicyReason.ALLOWED)
@@ -288,9 +290,19 @@ class Tunnel:
         self._far = None
         self._end(TunnelReason.FAR_CLOSED)
 
-    def _over_time(self) -> None:
-        by_credential = self._grant.ends_at == self._visit.identity.restrictions.valid_before
-        self._end(TunnelReason.GRANT_ENDED if by_credential else TunnelReason.DURATION)
+    def _look_at_end(self) -> None:
+        """The longest duration passes as time does; a credential also ends by the calendar, which may be set."""
+        reactor, by_calendar = self._gateway.reactor, self._grant.ends_at
+        assert by_calendar is not None
+        left = self._ends_at - reactor.seconds()
+        by_credential = by_calendar == self._visit.identity.restrictions.valid_before
+        if by_credential:
+            left = min(left, by_calendar - self._gateway.clock.time())
+        if left <= 0.0:
+            self._end(TunnelReason.GRANT_ENDED if by_credential else TunnelReason.DURATION)
+            return
+        wait = min(left, CALENDAR_LOOK) if by_credential else left
+        self._timers.end = reactor.callLater(wait, self._look_at_end)
 
     def _end(self, reason: TunnelReason) -> None:
         """Close both sides, once. What was already sent on still arrives, unless a limit or SSH ended it."""

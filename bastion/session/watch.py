@@ -8,8 +8,9 @@ timer of the other leg is the one that judges that (`ssh.output`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason
@@ -22,6 +23,8 @@ DURATION_WARNINGS = (15 * 60.0, 5 * 60.0, 60.0)
 IDLE_WARNING = 60.0
 # Silence is looked for this often, or eight times within its limit: data between two looks counts as of the later.
 IDLE_LOOK = 30.0
+CALENDAR_LOOK: Final = 30.0
+"""Seconds between two looks at what is left of a certificate by the calendar: the clock may have been set."""
 
 
 class Watched(Protocol):
@@ -48,13 +51,17 @@ class Watched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """Seconds and a count; 0 switches a clock off. `lasts` is what is left of the session at its start."""
+    """Seconds and a count; 0 switches a clock off. `lasts` is what is left of the session at its start.
+
+    `credential_left`: for a session that ends with its certificate or key, what is left of that by the calendar. The
+    clock may be set meanwhile, so it is asked again.
+    """
 
     keepalive_interval: float = 60.0
     keepalive_count: int = 3
     idle: float = 0.0
     lasts: float = 0.0
-    ends_with_credential: bool = False
+    credential_left: Callable[[], float] | None = None
 
 
 class Watch:
@@ -108,9 +115,12 @@ class Watch:
     # -- one timer for everything ------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        due = [moment for moment in (self._keepalive_at, self._idle_look_at, self._duration_due()) if moment]
+        now = self._clock.seconds()
+        calendar_at = now + CALENDAR_LOOK if self._limits.credential_left else 0.0
+        moments = (self._keepalive_at, self._idle_look_at, self._duration_due(), calendar_at)
+        due = [moment for moment in moments if moment]
         if due and self._session is not None:
-            wait = max(0.0, min(due) - self._clock.seconds())
+            wait = max(0.0, min(due) - now)
             self._timer = self._clock.callLater(wait, self._fire)
 
     def _fire(self) -> None:
@@ -129,6 +139,9 @@ class Watch:
         return self._ends_at - (self._warnings[0] if self._warnings else 0.0)
 
     def _look_at_duration(self, session: Watched, now: float) -> None:
+        if self._limits.credential_left is not None:
+            # Never later than was said at the start: what else ends the session may come right after.
+            self._ends_at = min(self._ends_at, max(now + self._limits.credential_left(), 0.001))
         if not self._ends_at or now < self._duration_due():
             return
         left = self._ends_at - now
@@ -137,12 +150,10 @@ class Watch:
                 self._warnings = self._warnings[1:]
             session.warn(f"\r\nbastion: this session ends in {in_words(left)}: {self._why()}\r\n")
             return
-        self._end(
-            EndReason.GRANT_ENDED if self._limits.ends_with_credential else EndReason.DURATION, self._why()
-        )
+        self._end(EndReason.GRANT_ENDED if self._limits.credential_left else EndReason.DURATION, self._why())
 
     def _why(self) -> str:
-        if self._limits.ends_with_credential:
+        if self._limits.credential_left:
             return "your certificate or key expires"
         return f"its longest duration is {in_words(self._limits.lasts)}"
 

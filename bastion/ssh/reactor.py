@@ -1,4 +1,8 @@
-"""Twisted's epoll reactor with less between the kernel's event and the connection that reads, and smaller timers.
+"""Twisted's epoll reactor with a clock that is never set, less between an event and who reads it, and smaller timers.
+
+Twisted's timers follow `time.time`: with the clock set an hour back, a login past its grace stays and no keepalive is
+sent; an hour forward, all of them are due at once. Here every reactor counts monotonic seconds. What is compared
+with certificates and calendars asks a `bastion.clock.Clock` instead; `observe.clock_steps` notices when that is set.
 
 Twisted wraps every event in a log context that names the connection; our log lines name it themselves, and what
 a connection raises is caught in the transport. The context costs more than all the rest of a keystroke's way
@@ -15,6 +19,7 @@ An idle session has three timers, so here all timers have the same ones.
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable
 from heapq import heappop
 from typing import Any
@@ -36,13 +41,16 @@ _NO_NAMES: dict[str, object] = {}
 
 
 def install() -> None:
-    """Make it the process's reactor, before anybody imports that. Without epoll, Twisted's choice stays."""
+    """Make it the process's reactor, before anybody imports that; without epoll one of Twisted's with our clock."""
     if not hasattr(select, "epoll"):
+        _install_another()
         return
     from twisted.internet.epollreactor import EPollReactor
 
     class DirectReactor(EPollReactor):
         """One per process."""
+
+        seconds = staticmethod(time.monotonic)
 
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
@@ -110,3 +118,13 @@ def install() -> None:
             super().runUntilCurrent()
 
     installReactor(DirectReactor())  # type: ignore[no-untyped-call]
+
+
+def _install_another() -> None:
+    """The reactor of poll(2), or of select(2) where there is no poll, counting monotonic seconds."""
+    base: Any
+    if hasattr(select, "poll"):
+        from twisted.internet.pollreactor import PollReactor as base
+    else:
+        from twisted.internet.selectreactor import SelectReactor as base
+    installReactor(type("MonotonicReactor", (base,), {"seconds": staticmethod(time.monotonic)})())  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from bastion.errors import EndReason
 from bastion.relay.sides import Side
 from bastion.session.ending import End
-from bastion.session.watch import Watch, WatchLimits, in_words
+from bastion.session.watch import CALENDAR_LOOK, Watch, WatchLimits, in_words
 
 
 class FakeSession:
@@ -90,10 +90,29 @@ def test_a_short_duration_is_announced_only_where_there_is_time() -> None:
 
 
 def test_an_expired_credential_has_its_own_reason_and_words() -> None:
-    session, clock = watched(lasts=30, ends_with_credential=True)
-    advance(clock, 31)
+    calendar = Clock()
+    session, clock = watched(lasts=30, credential_left=lambda: 30 - calendar.seconds())
+    for _ in range(31):
+        calendar.advance(1)
+        clock.advance(1)
     assert session.ended[0].reason is EndReason.GRANT_ENDED
     assert "certificate or key expires" in session.ended[0].told
+
+
+def test_a_credential_that_a_set_clock_has_ended_ends_the_session() -> None:
+    left = [7200.0]
+    session, clock = watched(lasts=7200, credential_left=lambda: left[0])
+    advance(clock, 60)
+    assert not session.ended
+    left[0] = -1.0
+    advance(clock, CALENDAR_LOOK)
+    assert session.ended[0].reason is EndReason.GRANT_ENDED
+
+
+def test_a_clock_that_is_set_back_makes_no_session_longer() -> None:
+    session, clock = watched(lasts=90, credential_left=lambda: 3600.0)
+    advance(clock, 91)
+    assert session.ended[0].reason is EndReason.GRANT_ENDED
 
 
 def test_silence_is_announced_and_then_ends_the_session() -> None:

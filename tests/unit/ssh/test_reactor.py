@@ -71,7 +71,27 @@ def test_the_program_runs_on_it() -> None:
     assert run("from bastion import app; print(type(app._reactor()).__name__)") == "DirectReactor"
 
 
-@pytest.mark.parametrize("missing", ["select.epoll"])
-def test_without_epoll_twisted_chooses(missing: str) -> None:
-    program = "import select; del select.epoll\n" + INSTALL + "print(type(r).__name__)"
-    assert run(program) in ("PollReactor", "SelectReactor")
+WALL = """
+import time
+wall, fired = time.time, []
+r.callLater(0.05, fired.append, "due")
+time.time = lambda: wall() - 3600
+r.callLater(0.1, r.stop)
+r.run()
+print(type(r).__name__, fired, r.seconds is time.monotonic)
+"""
+WITHOUT_EPOLL = "import select; del select.epoll\n"
+WITHOUT_POLL = "del select.poll\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("", "DirectReactor"),
+        (WITHOUT_EPOLL, "MonotonicReactor"),
+        (WITHOUT_EPOLL + WITHOUT_POLL, "MonotonicReactor"),
+    ],
+    ids=["epoll", "poll", "select"],
+)
+def test_every_reactor_counts_monotonic_seconds(before: str, name: str) -> None:
+    assert run(before + INSTALL + WALL) == f"{name} ['due'] True"
