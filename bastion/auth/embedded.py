@@ -33,7 +33,7 @@ from bastion.auth.directory import (
     normal_name,
     refuse_unless_active,
 )
-from bastion.auth.identity import LOGIN_NAME, Account, AccountState
+from bastion.auth.identity import LOGIN_NAME, Account, AccountState, group_form
 from bastion.auth.workers import DeadlinePassed, QueueFull, ThreadReactor, Workers, WorkersClosed
 from bastion.config.positions import key_lines
 from bastion.errors import AuthReason, BastionError, ConfigError, ProtocolError, Refused
@@ -108,7 +108,7 @@ class UserEntry:
     keys: tuple[AuthorizedKey, ...] = option(list_of(KEY), "Public keys that may log in.", default=())
     groups: tuple[str, ...] = option(
         list_of(text("group name", _GROUP, "1 to 255 characters")),
-        "Groups, as policy names them.",
+        "Groups. Case does not count, here and in the policy.",
         default=(),
     )
     id: str | None = option(
@@ -122,7 +122,7 @@ class UserEntry:
         """The account, with its state."""
         state = AccountState.LOCKED if self.disabled else AccountState.ACTIVE
         uid = self.id or f"embedded:{self.name}"
-        return Account(self.name, uid, frozenset(self.groups), self.keys, "embedded", state)
+        return Account(self.name, uid, frozenset(map(group_form, self.groups)), self.keys, "embedded", state)
 
 
 Users = Mapping[str, UserEntry]

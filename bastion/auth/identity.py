@@ -2,12 +2,14 @@
 
 An `Account` is what a directory says about a name. An `Identity` is an account plus the proof: the factors
 that were verified on this connection and the restrictions they carry. Invariant: `Identity.name` is the
-directory's own attribute value, lower-cased, never the string that the client typed.
+directory's own attribute value, lower-cased, never the string that the client typed; groups, here and in the
+rules, are in the one form of `group_form`.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,6 +29,16 @@ TARGET_NAME = re.compile(r"\A[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
 MAX_USER_NAME = 319
 
 
+def group_form(name: str) -> str:
+    """The one form of a group's name, so that names which LDAP holds for equal are equal.
+
+    As caseIgnoreMatch prepares them (RFC 4518 section 2): compatibility forms and case folded, blanks at the ends
+    taken off and others made one.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join(folded.split())
+
+
 class AccountState(StrEnum):
     """What the directory says about the account's right to log in at all."""
 
@@ -38,7 +50,8 @@ class AccountState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One directory entry. `uid` never changes in the directory (entryUUID, objectGUID); `name` may."""
+    """One directory entry. `uid` never changes in the directory (entryUUID, objectGUID); `name` may. `groups` are in
+    their one form (`group_form`)."""
 
     name: str
     uid: str

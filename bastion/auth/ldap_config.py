@@ -211,16 +211,16 @@ class LdapConfig:
         if self.decoy_dn is not None and not is_within(self.decoy_dn, self.user_base):
             at.child("decoy_dn").wrong("is not below user_base", "an entry below user_base")
 
-    def warnings(self) -> tuple[str, ...]:
-        """What works but should not stay, for `bastion check`."""
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """What works but should not stay, for `bastion check`: option and text."""
         found = []
         clear = [str(server) for server in self.servers if not server.tls]
         if self.allow_plaintext and clear:
-            found.append(f"allow_plaintext: passwords go to {', '.join(clear)} in clear")
+            found.append(("allow_plaintext", f"passwords go to {', '.join(clear)} in clear"))
         if self.bind_dn is None:
-            found.append("bind_dn is not set: accounts are searched anonymously")
+            found.append(("bind_dn", "is not set: accounts are searched anonymously"))
         if not self.member_of and self.group_base is None:
-            found.append("no groups are read: member_of is false and group_base is not set")
+            found.append(("member_of", "is false and group_base is not set: no groups are read"))
         return tuple(found)
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bastion.auth.identity import AccountState
+from bastion.auth.identity import AccountState, group_form
 from bastion.auth.ldap_dn import first_value, is_within
 from bastion.errors import BastionError, ProtocolError
 from bastion.wire.key_options import MAX_LINE
@@ -99,8 +99,9 @@ def immutable_id(entry: Entry, attribute: str) -> str | None:
 
 
 def group_names(values: Iterable[str]) -> frozenset[str]:
-    """Group names as the directory writes them; unusable ones are left out. Raises TooMany."""
-    names = frozenset(name for name in values if 0 < len(name) <= MAX_GROUP_NAME and name.isprintable())
+    """Group names in their one form; unusable ones are left out. Raises TooMany."""
+    usable = (group_form(name) for name in values if len(name) <= MAX_GROUP_NAME and name.isprintable())
+    names = frozenset(filter(None, usable))
     if len(names) > MAX_GROUPS:
         raise TooMany(f"the account is in more than {MAX_GROUPS} groups")
     return names

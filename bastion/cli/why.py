@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bastion.auth.embedded import load_users
-from bastion.auth.identity import LOGIN_NAME, Account, Identity
+from bastion.auth.identity import LOGIN_NAME, Account, Identity, group_form
 from bastion.auth.restrictions import Restrictions
 from bastion.cli.output import colour, fail, printable, write_json
 from bastion.clock import SystemClock
@@ -63,7 +63,9 @@ def why(
         fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
     now = time.time()
     if groups is not None:
-        account = Account(user, "", frozenset(filter(None, groups.split(","))), source="--groups")
+        account = Account(
+            user, "", frozenset(filter(None, map(group_form, groups.split(",")))), source="--groups"
+        )
     else:
         account = _lookup(config, user, context.obj)
     identity = Identity(

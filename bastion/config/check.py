@@ -69,6 +69,7 @@ class _Check:
         self._source = source
         # role -> (key, where it is written): the authorities of which no two may be equal
         self._authorities: dict[str, list[tuple[PublicKey, str]]] = {}
+        self._groups: set[str] | None = None  # all that anybody is in, where the file of users says it
 
     def run(self) -> None:
         self._deciding_files()
@@ -222,18 +223,20 @@ class _Check:
         directory = self._config.directory
         if directory.embedded is not None:
             try:
-                load_users(directory.embedded)
+                users = load_users(directory.embedded)
+                if directory.ldap is None:
+                    self._groups = {group for user in users.values() for group in user.account().groups}
             except ConfigError as error:
                 self._wrong(("directory", "embedded"), str(error))
         ldap = directory.ldap
         if ldap is not None:
-            for check in (read_bind_password, tls_context):
+            for key, check in (("bind_password_file", read_bind_password), ("ca_file", tls_context)):
                 try:
                     check(ldap)
                 except ConfigError as error:
-                    self._wrong(("directory", "ldap"), str(error))
-            for text in ldap.warnings():
-                self._doubtful(("directory", "ldap"), text)
+                    self._wrong(("directory", "ldap", key), str(error))
+            for key, text in ldap.warnings():
+                self._doubtful(("directory", "ldap", key), text)
 
     def _targets(self) -> None:
         config = self._config
@@ -280,7 +283,7 @@ class _Check:
         rules = self._config.rules
         if not rules.rules:
             self._doubtful(("policy", "file"), "has no rules: nobody may reach anything")
-        for finding in review(rules, self._config.inventory):
+        for finding in review(rules, self._config.inventory, self._groups):
             file, _, line = finding.rule.origin.rpartition(":")
             key = f"rule {finding.rule.name}: {finding.key}"
             made = ConfigError(file, int(line), key, finding.text, finding.allowed)

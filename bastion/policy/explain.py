@@ -160,10 +160,6 @@ def _identity_detail(rule: Rule, identity: Identity) -> str:
             if identity.name in rule.users
             else "everybody"
         )
-    folded = {group.casefold(): group for group in identity.groups}
-    for group in rule.groups:
-        if group.casefold() in folded:
-            return f'is in "{folded[group.casefold()]}", the rule says "{group}": groups are compared exactly'
     wanted = [f"group {group}" for group in rule.groups] + [f"user {user}" for user in rule.users]
     return f"is none of: {', '.join(wanted)}"
 

@@ -1,15 +1,15 @@
 """What in a policy is valid but cannot mean what somebody wanted (L1, pure).
 
 The findings go to `bastion check`: faults (an unknown target) and warnings (a rule that gives nothing).
-Groups are not judged: only the directory knows them.
+Groups are judged only where every account is known: LDAP's are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from bastion.options import did_you_mean
+from bastion.options import did_you_mean, shown
 from bastion.policy.patterns import is_glob, matches_any
 from bastion.policy.rules import EVERYBODY, OWN_NAME, STREAM_VERBS, TUNNEL, Policy, Rule
 from bastion.policy.targets import Inventory, Target
@@ -33,11 +33,18 @@ class Finding:
     allowed: str = ""
 
 
-def review(policy: Policy, inventory: Inventory) -> tuple[Finding, ...]:
-    """Look at every rule beside the inventory and beside the others."""
+def review(
+    policy: Policy, inventory: Inventory, groups: Collection[str] | None = None
+) -> tuple[Finding, ...]:
+    """Look at every rule beside the inventory and beside the others.
+
+    `groups`: all that anybody is in, in their one form; None where nobody can know.
+    """
     found: list[Finding] = []
     for index, rule in enumerate(policy.rules):
         found.extend(_targets(rule, inventory))
+        if groups is not None:
+            found.extend(_groups(rule, groups))
         found.extend(_verbs(rule))
         found.extend(_void_sftp(index, policy, inventory))
         if len(policy.rules) <= COMPARED_MAX:
@@ -55,6 +62,13 @@ def _redundancy(index: int, policy: Policy, inventory: Inventory) -> Iterator[Fi
             text = f'adds nothing: rule "{other.name}" ({other.origin}) gives all of it'
             yield Finding(rule, "name", False, text)
             return
+
+
+def _groups(rule: Rule, groups: Collection[str]) -> Iterator[Finding]:
+    for group in rule.groups:
+        if group != EVERYBODY and group not in groups:
+            text = f"nobody in the directory is in group {shown(group)}{did_you_mean(group, groups)}"
+            yield Finding(rule, "groups", False, text)
 
 
 def _targets(rule: Rule, inventory: Inventory) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from bastion.auth.identity import LOGIN_NAME, TARGET_LOGIN, Identity
+from bastion.auth.identity import LOGIN_NAME, TARGET_LOGIN, Identity, group_form
 from bastion.auth.restrictions import normal_address
 from bastion.errors import ProtocolError
 from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean, option, read, shown
@@ -119,6 +119,16 @@ LABELS: Kind[Mapping[str, tuple[str, ...]]] = Kind(
 )
 
 
+def _read_group(value: object, at: At) -> str:
+    name = group_form(text().read(value, at))
+    if not name:
+        raise at.wrong(f"{shown(value)} is no group's name", GROUP.allowed)
+    return name
+
+
+GROUP: Kind[str] = Kind("group", "a group's name", _read_group, quoted)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One `[[rule]]`. `origin` is "file:line". All conditions of a rule must hold."""
@@ -130,8 +140,8 @@ class Rule:
         example='"web-operators"',
     )
     groups: tuple[str, ...] = option(
-        list_of(text(), at_least=1),
-        'Directory groups; one is enough. Compared exactly. `"*"` is everybody.',
+        list_of(GROUP, at_least=1),
+        'Directory groups; one is enough. Compared as LDAP does, without regard to case. `"*"` is everybody.',
         default=(),
         example='["web-operators"]',
     )

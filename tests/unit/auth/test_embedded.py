@@ -78,7 +78,7 @@ def test_right_password(asked: Asked) -> None:
     account = asked.password("Alice", "correct horse")
     assert isinstance(account, Account)
     assert (account.name, account.uid, account.source) == ("alice", "7c1d", "embedded")
-    assert account.groups == {"sre", "DB admins"}
+    assert account.groups == {"sre", "db admins"}
     assert [key.options.command for key in account.keys] == [None, "backup"]
 
 

@@ -86,10 +86,10 @@ def test_a_fault_is_told_at_its_key(changes: dict[str, Any], key: str) -> None:
 
 
 def test_warnings() -> None:
-    assert any("in clear" in text for text in made(allow_plaintext=True).warnings())
+    assert any("in clear" in text for _, text in made(allow_plaintext=True).warnings())
     assert made(allow_plaintext=True, servers=["ldaps://x"]).warnings() == ()
-    assert any("anonymous" in text for text in made(bind_dn=None, bind_password_file=None).warnings())
-    assert any("no groups" in text for text in made(member_of=False).warnings())
+    assert any("anonymous" in text for _, text in made(bind_dn=None, bind_password_file=None).warnings())
+    assert any("no groups" in text for _, text in made(member_of=False).warnings())
 
 
 def test_the_password_file(tmp_path: Path) -> None:

@@ -183,6 +183,48 @@ def test_ldap_in_clear_is_doubtful_and_its_secret_is_read(site):
     assert "hidden" not in repr(inspect(site.config))
 
 
+LDAP = """[directory.ldap]
+servers = ["ldaps://ldap1.example.org", "{url}"]
+user_base = "dc=example"
+bind_dn = "cn=x,dc=example"
+bind_password_file = "{secret}"
+ca_file = "{ca}"
+user_filter = "{filter}"
+[targets]"""
+SOUND_LDAP = {"url": "ldap://x", "secret": "secret", "ca": "", "filter": "(objectClass=person)"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"url": "http://x"}, "servers[2]"),
+        ({"filter": "objectClass=person"}, "user_filter"),
+        ({"secret": "missing"}, "bind_password_file"),
+        ({"ca": "users.toml"}, "ca_file"),
+    ],
+)
+def test_a_fault_of_ldap_is_told_at_the_line_of_its_own_key(site, changes, key):
+    site.write("secret", "hidden\n", 0o600)
+    text = LDAP.format(**SOUND_LDAP | changes)
+    site.edit("[targets]", text.replace('ca_file = ""\n', ""))
+    lines = site.config.read_text().splitlines()
+    line = next(n for n, written in enumerate(lines, 1) if written.startswith(key.partition("[")[0]))
+    if key == "servers[2]":
+        line = next(n for n, written in enumerate(lines, 1) if "ldaps://" in written)
+    assert only_error(site).startswith(f"bastion.toml:{line}: directory.ldap.{key}: ")
+
+
+def test_a_group_that_nobody_is_in_is_doubtful_where_all_accounts_are_known(site):
+    policy = (site.folder / "policy.toml").read_text()
+    site.write("policy.toml", policy.replace('["staff"]', '["STAFF", "stuff", "*"]'))
+    (found,) = [line for line in warnings(site) if "nobody" in line]
+    assert found.startswith("policy.toml:2: rule staff: groups: nobody in the directory is in group 'stuff'")
+    assert "staff" in found.rpartition("stuff")[2]
+    site.write("secret", "hidden\n", 0o600)
+    site.edit("[targets]", LDAP.format(**SOUND_LDAP).replace('ca_file = ""\n', ""))
+    assert not [line for line in warnings(site) if "nobody" in line]
+
+
 def test_legacy_algorithms_of_a_target_are_doubtful(site):
     site.write("targets.toml", '[targets.web1]\nhost = "web1"\nlegacy = ["3des-cbc", "ssh-rsa"]\n')
     assert [line for line in warnings(site) if "legacy" in line] == [

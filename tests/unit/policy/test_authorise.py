@@ -4,6 +4,8 @@ import pickle
 
 import pytest
 
+from bastion.auth.embedded import parse_users
+from bastion.auth.ldap_entry import group_names
 from bastion.auth.restrictions import AddressList, Restrictions
 from bastion.errors import PolicyReason, Refused
 from bastion.policy.grant import LISTED_MAX, Grant, authorise, reachable
@@ -168,8 +170,18 @@ def test_what_the_credential_lacks_is_withheld():
     assert only_pty.permits == {PERMIT_PTY}
 
 
-def test_groups_and_users_are_compared_exactly():
-    for who in (person("alice", "Staff"), person("alice", "staff "), person("staff"), person("alice")):
+@pytest.mark.parametrize("written", ["staff", "Staff", " STAFF ", "\uff33taff"])
+@pytest.mark.parametrize("held", ["staff", "sTAFF", "staff "])
+def test_groups_are_compared_as_ldap_compares_them(written, held):
+    rules = policy_of(FULL.replace('groups = ["staff"]', f'groups = ["{written}"]'))
+    users = parse_users(f'[users.alice]\ngroups = ["{held}"]', "users.toml")
+    for groups in (group_names([held]), users["alice"].account().groups):
+        who = person("alice", *groups)
+        assert authorise(rules, inventory_of(), who, "web1", None, "", NOW).login == "deploy"
+
+
+def test_users_are_compared_exactly():
+    for who in (person("staff"), person("alice")):
         assert refusal(policy_of(), who, "web1").reason is PolicyReason.NO_RULE
     by_name = policy_of(FULL.replace('groups = ["staff"]', 'users = ["bob"]'))
     assert authorise(by_name, inventory_of(), person("bob"), "web1", None, "", NOW).identity_name == "bob"
