@@ -71,7 +71,7 @@ def test_a_folder_of_somebody_else_says_who_must_do_it(tmp_path: Path) -> None:
     place.chmod(0o555)
     with (
         without_rights(),
-        pytest.raises(ConfigError, match="Permission denied .allowed: run it as root, or as "),
+        pytest.raises(ConfigError, match=r"Permission denied \(allowed: run it as root, or as "),
     ):
         pin(path, "web1", 22, ONE)
     place.chmod(0o000)

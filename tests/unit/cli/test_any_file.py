@@ -244,15 +244,8 @@ def test_a_bad_file_beside_the_log_is_named_and_passed_over(log: Path) -> None:
 
 
 def test_lines_of_garbage_are_left_out_and_counted(log: Path) -> None:
-    log.write_bytes(
-        log.read_bytes()
-        + b"aaaabb"
-        + os.urandom(3000)
-        + b"\n"
-        + b'{"event":"x","session":"aaaabb'
-        + b"[" * 5000
-        + b"\n"
-    )
+    noise = b"aaaabb" + os.urandom(3000) + b"\n" + b'{"event":"x","session":"aaaabb' + b"[" * 5000 + b"\n"
+    log.write_bytes(log.read_bytes() + noise)
     log.with_name("audit.jsonl.1").write_text(
         '{"event":["aaaabb"]}\n{"event":"auth","ref":"aaaabb","ts":1e999}\n'
     )
