@@ -56,6 +56,7 @@ from bastion.session.building import build_services
 from bastion.session.ending import End
 from bastion.session.front import Front
 from bastion.session.gateway import Gateway
+from bastion.session.health import HealthWatch
 from bastion.session.session import PARTING
 from bastion.ssh import io
 from bastion.ssh import reactor as direct_reactor
@@ -167,6 +168,7 @@ class Program:
         )
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
+        self._watch = HealthWatch(self.gateway, lambda: self.config.host_keys.files)
         self._front = Front(self.gateway)
         self._ports: list[Any] = []
         self._metrics: Any = None
@@ -184,12 +186,13 @@ class Program:
         if self.config.metrics.listen is not None:
             where = self.config.metrics.listen
             registry = exporter.build_registry(self.meters, refresh=self._refresh)
-            self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._health)
+            self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._watch.page)
         for port in (*self._ports, self._metrics):
             if port is not None:
                 self._own.listening(port.getHost().host, port.getHost().port)
         self._lag.start()
         self._steps.start()
+        self._watch.start()
         self._resolved.follow(target.host for target in self.config.inventory)
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
         return {
@@ -197,10 +200,6 @@ class Program:
             "ssh": [_address(port) for port in self._ports],
             "metrics": _address(self._metrics) if self._metrics is not None else None,
         }
-
-    def _health(self) -> str:
-        """What /healthz says: empty is well."""
-        return "draining" if self.gateway.draining else ""
 
     def _clock_stepped(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"
@@ -260,6 +259,7 @@ class Program:
             await deferLater(self._reactor, 0.05)
         self._lag.stop()
         self._steps.stop()
+        self._watch.stop()
         self._resolved.stop()
         if self._metrics is not None:
             await _done(self._metrics.stopListening())

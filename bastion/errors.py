@@ -205,4 +205,15 @@ class TunnelReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+class HealthPart(StrEnum):
+    """What /healthz speaks of, one line each. No reason: a part that works is named too."""
+
+    GATEWAY = "gateway"
+    AUDIT = "audit"
+    RECORDINGS = "recordings"
+    DISK_FLOOR = "disk_floor"
+    DIRECTORY = "directory"
+    HOST_KEYS = "host_keys"
+
+
 Reason = AuthReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason

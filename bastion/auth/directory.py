@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
 from bastion.auth.budget import Purse
@@ -66,6 +66,15 @@ class Asker:
 OPERATOR = Asker(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """How a directory is: `healthy` of `all` servers are not known to fail; `local`: it has accounts without any."""
+
+    all: int
+    healthy: int
+    local: bool
+
+
 class Directory(Protocol):
     """Knows accounts by name. Every question fails with `Refused` and an `AuthReason`, never otherwise.
 
@@ -88,6 +97,14 @@ class Directory(Protocol):
 
     def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         """The account, if `password` is its password now."""
+        ...
+
+    def servers(self) -> Servers:
+        """What its answers so far have shown of its servers; nobody is asked."""
+        ...
+
+    def ask_again(self) -> Deferred[None]:
+        """Find out whether servers that failed work again, as a login would; fires when that is known. Never fails."""
         ...
 
     def close(self) -> None:
@@ -196,6 +213,16 @@ class ChainDirectory:
         if self._other is None or directory is self._other:
             return directory.check_password(name, password, asker)
         return Deferred.fromCoroutine(self._check_embedded_password(self._other, name, password, asker))
+
+    def servers(self) -> Servers:
+        local = self._embedded.servers()
+        if self._other is None:
+            return local
+        others = self._other.servers()
+        return Servers(others.all, others.healthy, local.local or others.local)
+
+    def ask_again(self) -> Deferred[None]:
+        return succeed(None) if self._other is None else self._other.ask_again()
 
     def close(self) -> None:
         self._embedded.close()

@@ -25,6 +25,7 @@ from bastion.auth.directory import (
     TIMED_OUT,
     UNAVAILABLE,
     Asker,
+    Servers,
     Verdict,
     check_password_shape,
     normal_name,
@@ -46,6 +47,9 @@ MAX_REMEMBERED = 4096
 # Questions that may wait for a thread where nobody says how many logins there may be: the default of
 # limits.startups. One is 2 KiB.
 QUEUE = 1000
+
+# Who is looked up to see whether servers that failed answer again. That nobody is called so is an answer too.
+PROBE_NAME = "bastion-health-probe"
 
 _log = Logger()
 
@@ -169,6 +173,12 @@ class LdapDirectory:
     def waiting(self) -> int:
         """Questions that wait for a thread."""
         return self._workers.waiting
+
+    def servers(self) -> Servers:
+        return Servers(len(self._config.servers), self._order.healthy(), local=False)
+
+    def ask_again(self) -> Deferred[None]:
+        return self.lookup(PROBE_NAME).addBoth(lambda _: None)
 
     @property
     def healthy_servers(self) -> int:

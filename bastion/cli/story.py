@@ -196,6 +196,11 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     ),
     "gateway_started": lambda e: f"the gateway started{_of(e, 'version', ', version ')}",
     "gateway_stopped": lambda e: f"the gateway stopped{_of(e, 'signal', ' on ')}",
+    "health_changed": lambda e: (
+        f"{e.get('part', '?')} works again"
+        if e.get("state") == "ok"
+        else f"{e.get('part', '?')} {e.get('state', '?')}{_of(e, 'text', ': ')}"
+    ),
     "reload": lambda e: f"the configuration was reloaded{_of(e, 'result', ': ')}{_because(e)}",
     "lines_summed": lambda e: (
         f"{e.get('lines', '?')} lines of {e.get('source') or e.get('identity') or '?'} were counted and not written,"

@@ -136,6 +136,7 @@ class AuditLog:
         self._lines = meters.cell(AUDIT_LINES)
         self._fd = -1
         self._lost = 0
+        self.fault = ""  # why the last line was lost, for /healthz and the operator's log
         self._torn = False  # the file ends in part of a line: the next write begins with a newline
         self.reopen()
 
@@ -146,16 +147,27 @@ class AuditLog:
 
     def emit(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
         """Append one event. Raises AuditFailed only when the log is `required`."""
-        now = self._clock.time()
-        line = encode_line(now, event, session, ref, fields)
-        if self._lost:
-            lost = encode_line(now, "audit_resumed", "", "", {"lines_lost": self._lost})
-            if not self._write(lost):
-                self._give_up()
-                return
-            self._lost = 0
-        if not self._write(line):
+        line = encode_line(self._clock.time(), event, session, ref, fields)
+        if not self._resume() or not self._write(line):
             self._give_up()
+
+    def retry(self) -> None:
+        """While `failing`: say that lines were lost, if that can be written now. Nobody has to log in for it."""
+        with suppress(AuditFailed):
+            if self._fd < 0:
+                self.reopen()
+            self._resume()
+
+    def _resume(self) -> bool:
+        """Say how many lines were lost before the next one. False when that cannot be written either."""
+        if not self._lost:
+            return True
+        if not self._write(
+            encode_line(self._clock.time(), "audit_resumed", "", "", {"lines_lost": self._lost})
+        ):
+            return False
+        self._lost = 0
+        return True
 
     def note(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
         """As `emit`, for what has happened already and cannot be refused: never raises, a loss is counted."""
@@ -170,6 +182,7 @@ class AuditLog:
             fresh = os.open(self.path, flags, FILE_MODE)
         except OSError as error:
             self._meters.add(AUDIT_FAILED, "open_failed")
+            self.fault = f"cannot be opened: {error.strerror}"
             if self.required and self._fd < 0:
                 raise AuditFailed(f"audit log {self.path}: {error.strerror}") from None
             return
@@ -184,7 +197,8 @@ class AuditLog:
     def _write(self, line: bytes) -> bool:
         """One write(2). False, counted, when the line is not wholly in the file."""
         if self._fd < 0:
-            self.reopen()
+            with suppress(AuditFailed):  # whoever has the line counts it as lost, and then says so
+                self.reopen()
         if self._fd < 0:
             return False
         data = b"\n" + line if self._torn else line
@@ -192,6 +206,7 @@ class AuditLog:
             written = os.write(self._fd, data)
         except OSError as error:
             self._meters.add(AUDIT_FAILED, "write_failed")
+            self.fault = f"cannot be written: {error.strerror}"
             if error.errno == errno.EBADF:
                 self._fd = -1
             return False
@@ -199,6 +214,7 @@ class AuditLog:
             self._torn = written != len(data)
         if written != len(data):
             self._meters.add(AUDIT_FAILED, "short_write")
+            self.fault = "took only part of a line"
             return False
         self._lines[0] += 1
         return True

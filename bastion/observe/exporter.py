@@ -35,7 +35,8 @@ IDLE_SECONDS: Final = 120.0  # Prometheus scrapes every 15-60 s over one connect
 PLAIN: Final = b"text/plain; charset=utf-8"
 OPENMETRICS_END: Final = b"# EOF\n"
 
-Health = Callable[[], str]  # "" when well, otherwise one line that says what is wrong
+Health = Callable[[], tuple[bool, str]]
+"""What /healthz says: do sessions begin (200 or 503), and the lines of the page."""
 
 
 class SnapshotCollector(Collector):
@@ -176,8 +177,8 @@ class Pages(resource.Resource):
         elif request.path == b"/metrics":
             self._start_scrape(request)
         else:
-            problem = self._health()
-            _finish(request, 503 if problem else 200, PLAIN, (problem or "ok").encode() + b"\n")
+            well, lines = self._health()
+            _finish(request, 200 if well else 503, PLAIN, lines.encode("utf-8", "replace") + b"\n")
         return server.NOT_DONE_YET
 
     def _start_scrape(self, request: Any) -> None:
@@ -241,7 +242,7 @@ class MetricsSite(server.Site):
         """Scrapes are no news."""
 
 
-def listen(reactor: Any, host: str, port: int, registry: CollectorRegistry, health: Health = str) -> Any:
+def listen(reactor: Any, host: str, port: int, registry: CollectorRegistry, health: Health) -> Any:
     """Serve `registry` on host:port; returns Twisted's IListeningPort.
 
     Raises twisted.internet.error.CannotListenError when the port is taken.

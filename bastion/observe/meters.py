@@ -21,6 +21,7 @@ from typing import Final
 from bastion.errors import (
     AuthReason,
     EndReason,
+    HealthPart,
     LimitReason,
     PolicyReason,
     RecorderReason,
@@ -290,6 +291,12 @@ RECORDER_UNSYNCED_SECONDS: Final = _gauge(
     "Age of the oldest recorded byte that no fsync has covered yet.",
     merge=Merge.MAX,
     scale=MICROSECONDS,
+)
+HEALTH: Final = _gauge(
+    "health",
+    "How a part of the gateway is: 0 ok, 1 degraded, 2 sessions are refused because of it.",
+    _reasons("part", HealthPart),
+    merge=Merge.MAX,
 )
 RECORDING_STORE_FREE_BYTES: Final = _gauge(
     "recording_store_free_bytes", "Free space under the recording store.", merge=Merge.MAX

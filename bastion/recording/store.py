@@ -39,6 +39,7 @@ class StoreHealth:
     """For the meters: plain numbers, read without touching the disk."""
 
     free_bytes: int
+    floor_bytes: int
     open_files: int
     sync_behind: float
     failures: Mapping[RecorderReason, int]
@@ -107,10 +108,23 @@ class Store(Recordings):
             raise
         return recorder, writer
 
+    def look(self) -> str:
+        """Why no recording can be made in the folder, "" when one can. Asks the disk: call it in a thread."""
+        try:
+            _make_folder(self.directory)
+            self._space.look()
+        except OSError as error:
+            return f"no recordings folder at {self.directory}: {error.strerror}"
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            return f"{self.directory} cannot be written to"
+        return ""
+
     def health(self) -> StoreHealth:
         """Plain numbers for the meters."""
         syncer = self._syncer
-        return StoreHealth(self._space.free, syncer.open_files, syncer.behind, dict(syncer.failures))
+        return StoreHealth(
+            self._space.free, self._space.floor, syncer.open_files, syncer.behind, dict(syncer.failures)
+        )
 
     def close(self, timeout: float = 10.0) -> bool:
         """Sync and close every file; True when done within `timeout` seconds. Blocks: call it last."""

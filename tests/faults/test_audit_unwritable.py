@@ -133,6 +133,30 @@ def test_without_the_rule_work_goes_on_and_the_loss_is_counted(lenient: World) -
     assert lenient.audit("audit_resumed")[-1]["lines_lost"] > 3
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "word"), [("strict", 503, "refusing"), ("lenient", 200, "degraded")]
+)
+def test_it_is_told_until_it_is_over(
+    name: str, status: int, word: str, request: pytest.FixtureRequest
+) -> None:
+    """On /healthz at once; on the operator's log once, and once more when it works again, by itself."""
+    world: World = request.getfixturevalue(name)
+    log = Log(world)
+    assert world.health()[0] == 200 and world.health()[1][0] == "ok"
+    said = world.log.read_text().count("health: audit")
+    log.fill()
+    code, lines = world.health()
+    assert (code, lines[0]) == (status, word)
+    assert any(line.startswith(f"audit {word}: ") and "No space left" in line for line in lines)
+    poll(lambda: world.log.read_text().count("health: audit") == said + 1)
+    world.ssh("true")
+    log.file.unlink()
+    log._kept.rename(log.file)
+    os.kill(world.pid, signal.SIGHUP)
+    poll(lambda: world.health()[0] == 200)
+    poll(lambda: world.log.read_text().count("health: audit") == said + 2)
+
+
 def test_a_log_that_cannot_be_opened_stops_the_start(strict: World) -> None:
     broken = strict.folder / "broken.toml"
     broken.write_text(strict.config.read_text().replace('"audit.jsonl"', '"no-such-folder/audit.jsonl"'))

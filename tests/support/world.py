@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -406,6 +407,14 @@ group_base = "{GROUPS}"
             if name.startswith(line_start):
                 return value
         return 0.0
+
+    def health(self) -> tuple[int, list[str]]:
+        """The status and the lines of /healthz."""
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/healthz", timeout=10) as page:
+                return page.status, page.read().decode().splitlines()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode().splitlines()
 
     def metrics(self) -> dict[str, float]:
         """Every sample of the metrics page: `name{labels}` -> value."""

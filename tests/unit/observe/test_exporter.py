@@ -96,7 +96,7 @@ class CountingClock(Clock):
 class Browser:
     """One connection to the site, in memory."""
 
-    def __init__(self, meters, health=str, site=None):
+    def __init__(self, meters, health=lambda: (True, "ok"), site=None):
         self.clock = CountingClock()
         self.site = site or MetricsSite(build_registry(meters, process=False), health, self.clock)
         self.site.startFactory()
@@ -158,9 +158,11 @@ def test_nothing_else_is_answered_and_no_version_is_shown(meters, request_bytes,
 
 
 def test_health_says_what_is_wrong(meters):
-    head, body = Browser(meters, lambda: "recordings: disk full").ask(get(b"/healthz"))
+    head, body = Browser(meters, lambda: (False, "refusing\nrecordings refusing: full")).ask(get(b"/healthz"))
     assert head.startswith(b"HTTP/1.1 503")
-    assert body == b"recordings: disk full\n"
+    assert body == b"refusing\nrecordings refusing: full\n"
+    head, body = Browser(meters, lambda: (True, "degraded\naudit degraded")).ask(get(b"/healthz"))
+    assert head.startswith(b"HTTP/1.1 200") and body.startswith(b"degraded\n")
 
 
 def test_a_body_is_cut_off_not_stored(meters):

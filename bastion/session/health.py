@@ -1,0 +1,212 @@
+"""What works and what does not, said on /healthz, on the operator's log and as a metric (L3).
+
+Every part is read from state that the gateway has anyway; what only the disk can tell is asked for in a thread of
+its own, one question at a time, so a disk that hangs stops nothing here and shows as such. Invariants: REFUSING
+means that sessions are refused now because of that part; a change is told once, and so is the return; a part that
+stopped being used because it failed is tried again without anybody logging in, or a balancer that obeys /healthz
+would never send the login that shows that it works.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from bastion.clock import DelayedCall
+from bastion.errors import HealthPart
+from bastion.observe.meters import HEALTH
+from bastion.recording.store import SYNC_BEHIND_SECONDS
+from bastion.session.gateway import Gateway
+from bastion.wire.printable import printable
+
+INTERVAL: Final = 1.0
+"""Seconds between two looks at the state, about 20 us each, and so how late a change is told."""
+
+ASK_EVERY: Final = 5
+"""Looks between two questions to the disk (a statvfs and some access(2) in a thread), and to a directory that fails."""
+
+DISK_SILENT: Final = SYNC_BEHIND_SECONDS
+"""Seconds without an answer after which the disk counts as hanging."""
+
+
+class State(IntEnum):
+    """How a part is; the numbers are the metric's values."""
+
+    OK = 0
+    DEGRADED = 1  # something is lost or some logins fail; sessions begin
+    REFUSING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part, how it is, and what is wrong in one line."""
+
+    part: HealthPart
+    state: State
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskView:
+    """What a thread saw: why recordings cannot be made ("" = they can), and host key files that cannot be read."""
+
+    recordings: str = ""
+    host_keys: str = ""
+
+
+InThread = Callable[[Callable[[], DiskView], Callable[[DiskView], None]], None]
+"""Calls the first in a thread, and the second with its result in the reactor's."""
+
+
+class HealthWatch:
+    """One per process: `start`, `stop`, and `page` for whoever asks."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        host_key_files: Callable[[], Sequence[Path]],
+        in_thread: InThread | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._host_key_files = host_key_files
+        self._in_thread: InThread = self._start_thread if in_thread is None else in_thread
+        self._timer: DelayedCall | None = None
+        self._looks = 0
+        self._disk = DiskView()
+        self._asked_at: float | None = None  # since when the thread has been asked
+        self._asking_directory = False
+        self._told = dict.fromkeys(HealthPart, State.OK)
+
+    def start(self) -> None:
+        self._look()
+
+    def stop(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def page(self) -> tuple[bool, str]:
+        """(do sessions begin, the lines of /healthz): `ok`, `degraded` or `refusing`, then a line for each part."""
+        found = list(self.findings())
+        worst = max(finding.state for finding in found)
+        lines = [worst.name.lower()]
+        for finding in found:
+            tail = f": {printable(finding.text)}" if finding.text else ""
+            lines.append(f"{finding.part} {finding.state.name.lower()}{tail}")
+        return worst < State.REFUSING, "\n".join(lines)
+
+    def findings(self) -> Iterator[Finding]:
+        """Every part as it is now, from plain state."""
+        gateway = self._gateway
+        draining = State.REFUSING if gateway.draining else State.OK
+        yield Finding(HealthPart.GATEWAY, draining, "the gateway is closing down" if gateway.draining else "")
+        yield self._audit()
+        yield self._recordings()
+        yield self._disk_floor()
+        yield self._directory()
+        missing = self._disk.host_keys
+        yield Finding(HealthPart.HOST_KEYS, State.DEGRADED if missing else State.OK, missing)
+
+    # -- the parts ---------------------------------------------------------------------------------------
+
+    def _audit(self) -> Finding:
+        audit = self._gateway.audit
+        if not audit.failing:
+            return Finding(HealthPart.AUDIT, State.OK)
+        state = State.REFUSING if audit.required else State.DEGRADED
+        return Finding(HealthPart.AUDIT, state, f"lines are being lost: {audit.path} {audit.fault}")
+
+    def _recordings(self) -> Finding:
+        if self._disk.recordings:
+            return Finding(HealthPart.RECORDINGS, State.REFUSING, self._disk.recordings)
+        silent = 0.0 if self._asked_at is None else self._gateway.clock.monotonic() - self._asked_at
+        behind = self._gateway.store.health().sync_behind
+        if max(silent, behind) > DISK_SILENT:
+            return Finding(HealthPart.RECORDINGS, State.REFUSING, "the recordings' disk does not answer")
+        return Finding(HealthPart.RECORDINGS, State.OK)
+
+    def _disk_floor(self) -> Finding:
+        health = self._gateway.store.health()
+        if health.free_bytes >= health.floor_bytes:
+            return Finding(HealthPart.DISK_FLOOR, State.OK)
+        text = f"{health.free_bytes >> 20} MiB are free, {health.floor_bytes >> 20} MiB are needed"
+        return Finding(HealthPart.DISK_FLOOR, State.REFUSING, text)
+
+    def _directory(self) -> Finding:
+        servers = self._gateway.services.auth.directory.servers()
+        if servers.healthy == servers.all:
+            return Finding(HealthPart.DIRECTORY, State.OK)
+        text = f"{servers.all - servers.healthy} of {servers.all} LDAP servers do not answer"
+        if servers.healthy:
+            return Finding(HealthPart.DIRECTORY, State.DEGRADED, text)
+        if servers.local:
+            return Finding(HealthPart.DIRECTORY, State.DEGRADED, f"{text}; embedded accounts log in")
+        return Finding(HealthPart.DIRECTORY, State.REFUSING, f"{text}, and there are no embedded accounts")
+
+    # -- looking -----------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self._gateway.audit.failing:
+            self._gateway.audit.retry()
+        if self._looks % ASK_EVERY == 0:
+            self._ask_directory()
+            self._ask_disk()
+        self._looks += 1
+        for finding in self.findings():
+            self._gateway.meters.set(HEALTH, int(finding.state), finding.part)
+            if finding.state != self._told[finding.part]:
+                self._told[finding.part] = finding.state
+                self._tell(finding)
+        self._timer = self._gateway.reactor.callLater(INTERVAL, self._look)
+
+    def _tell(self, finding: Finding) -> None:
+        gateway, part = self._gateway, str(finding.part)
+        if finding.state is State.OK:
+            gateway.log.info("health: {part} works again", part=part)
+        else:
+            word = finding.state.name.lower()
+            gateway.log.error("health: {part} {word}: {text}", part=part, word=word, text=finding.text)
+        if finding.part is not HealthPart.AUDIT:  # which says itself that lines were lost
+            gateway.audit.note(
+                "health_changed", part=part, state=finding.state.name.lower(), text=finding.text
+            )
+
+    def _ask_disk(self) -> None:
+        """A thread that has not come back is waited for: a disk that hangs holds one."""
+        if self._asked_at is None:
+            self._asked_at = self._gateway.clock.monotonic()
+            self._in_thread(self._see_disk, self._seen)
+
+    def _ask_directory(self) -> None:
+        """While no server answers, ask again: one question at a time, with the directory's own deadline."""
+        directory = self._gateway.services.auth.directory
+        if self._asking_directory or directory.servers().healthy or not directory.servers().all:
+            return
+        self._asking_directory = True
+
+        def asked(_: object) -> None:
+            self._asking_directory = False
+
+        directory.ask_again().addBoth(asked)
+
+    # -- in the thread -----------------------------------------------------------------------------------
+
+    def _see_disk(self) -> DiskView:
+        unread = [str(file) for file in self._host_key_files() if not os.access(file, os.R_OK)]
+        text = f"{', '.join(unread)} cannot be read: the next start or reload would fail" if unread else ""
+        return DiskView(self._gateway.store.look(), text)
+
+    def _seen(self, view: DiskView) -> None:
+        self._disk, self._asked_at = view, None
+
+    def _start_thread(self, see: Callable[[], DiskView], seen: Callable[[DiskView], None]) -> None:
+        """A thread for each look: it ends with it, and one that hangs ends with the process."""
+        reactor = self._gateway.reactor
+        threading.Thread(
+            target=lambda: reactor.callFromThread(seen, see()), name="health", daemon=True
+        ).start()
