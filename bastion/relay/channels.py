@@ -124,14 +124,21 @@ class Half:
         return ProtocolError(f"{numbers.name_of(message)} {_STATE_NAMES[self.state]}")
 
 
+NOTHING: frozenset[str] = frozenset()  # one for all channels
+
+
 class Channel:
     """One channel as policy and recording see it. `id` counts from 1 in the session and is never used again.
 
     `program` is the shell, exec or subsystem request that was forwarded and not refused by the target;
-    `pty_asked`: a pty-req was forwarded, whatever the answer.
+    `pty_asked`: a pty-req was forwarded, whatever the answer. `invites`: kinds of channels that the target may
+    open while this one is open (`invitations`).
     """
 
-    __slots__ = ("_client", "_target", "has_pty", "id", "kind", "opened_by", "owed", "program", "pty_asked")
+    __slots__ = (
+        *("_client", "_target", "has_pty", "id", "invites", "kind"),
+        *("opened_by", "owed", "program", "pty_asked"),
+    )
 
     def __init__(self, channel_id: int, kind: str, opened_by: Side) -> None:
         self.id = channel_id
@@ -139,6 +146,7 @@ class Channel:
         self.opened_by = opened_by
         self.has_pty = False
         self.pty_asked = False
+        self.invites = NOTHING
         self.program = ""
         # Replies that each side owes, by Side; made when the first is.
         self.owed: list[Ledger | None] = [None, None]

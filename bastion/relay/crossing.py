@@ -74,12 +74,3 @@ PASSED_GLOBAL_REQUESTS: Mapping[Side, frozenset[str]] = {
 
 QUIET_REQUESTS = frozenset({KEEPALIVE, "winadj@putty.projects.tartarus.org"})
 """Requests without an event when they go through: they say nothing and come by the thousand."""
-
-INVITATIONS: Mapping[str, str] = {
-    "tcpip-forward": "forwarded-tcpip",
-    "streamlocal-forward@openssh.com": "forwarded-streamlocal@openssh.com",
-    "x11-req": "x11",
-    "auth-agent-req@openssh.com": "auth-agent@openssh.com",
-}
-"""Request of the client -> the channel kind that the target may open once it was forwarded, and not before:
-a hostile target must not be the one who starts it."""

@@ -21,7 +21,7 @@ from bastion.relay.tap import Tap
 from bastion.wire.messages import DESCRIPTION_LIMIT, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure
 from bastion.wire.numbers import OpenFailure
 from bastion.wire.printable import said_by
-from bastion.wire.requests import CHANNEL_OPENS, Detail, parse_body, printable
+from bastion.wire.requests import CHANNEL_OPENS, Body, Detail, parse_body, printable
 
 
 class Opens:
@@ -62,7 +62,7 @@ class Opens:
             code = OpenFailure.RESOURCE_SHORTAGE
             self._refuse(side, message, out, PolicyReason.CHANNEL_LIMIT, text, detail=detail, code=code)
             return
-        forbidden = self._forbidden(side, message.kind)
+        forbidden = self._forbidden(side, message.kind, body)
         if forbidden:
             self._refuse(side, message, out, PolicyReason.VERB_NOT_ALLOWED, forbidden, detail=detail)
             return
@@ -79,9 +79,10 @@ class Opens:
         crossing = ChannelOpen(message.kind, message.sender, window, max_packet, message.body)
         out.onward[side].append(crossing.encode())
 
-    def _forbidden(self, side: Side, kind: str) -> str:
+    def _forbidden(self, side: Side, kind: str, body: Body) -> str:
         """Why the course of the session forbids the open, "" when it does not."""
-        if side is Side.TARGET and kind not in self._requests.invited:
+        live = self._channels.by_id.values()
+        if side is Side.TARGET and not self._requests.invitations.has(kind, body, live):
             return "the client has not asked for it"
         # OpenSSH PROTOCOL section 2.2: after no-more-sessions, session opens are refused.
         if kind == "session" and self._requests.no_more_sessions:

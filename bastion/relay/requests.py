@@ -15,7 +15,8 @@ from bastion.policy.verdict import Verdict
 from bastion.relay import crossing, events
 from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
-from bastion.relay.ledger import Entry, Ledger, Place
+from bastion.relay.invitations import MAX_PLACES, Invitations, invite, place_of, withdraw
+from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
 from bastion.relay.sftp import AuditedSftp
 from bastion.relay.sftp_control import ControlledSftp
@@ -39,9 +40,7 @@ from bastion.wire.requests import (
     ExitSignal,
     ExitStatus,
     ForwardedPort,
-    StreamlocalForward,
     Subsystem,
-    TcpipForward,
     WindowChange,
     parse_body,
     printable,
@@ -53,20 +52,24 @@ _UNKNOWN = Verdict(False, PolicyReason.UNKNOWN_REQUEST, text="request is not kno
 _SECOND_PROGRAM = Verdict(
     False, PolicyReason.VERB_NOT_ALLOWED, text="the channel has its shell, exec or subsystem already"
 )
+# As sshd does; and a cookie is the one field of which the recording has no more than a digest.
+_SECOND_X11 = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, text="the channel has asked for X11 already")
+_TOO_MANY_PLACES = Verdict(
+    False, PolicyReason.CHANNEL_LIMIT, text=f"no more than {MAX_PLACES} remote forwards per connection"
+)
 _SFTP_ON_PTY = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, text="sftp cannot be controlled on a terminal")
 _SFTP_AFTER_DATA = Verdict(
     False, PolicyReason.VERB_NOT_ALLOWED, text="sftp cannot be controlled where data came before it"
 )
 _REQUEST_FAILURE = RequestFailure().encode()
-_NOBODY: frozenset[str] = frozenset()  # one for all relays
 
 
 class Requests:
     """Global and channel requests, and the ledgers of who owes which answer.
 
-    `invited` are the channel kinds that the target may open because the client asked for it; `unsolicited`
-    counts replies to nothing, by the side that sent them; `answered` is called with the side that answered
-    a request of ours.
+    `invitations` are the places for which the target may open channels because the client asked for it;
+    `unsolicited` counts replies to nothing, by the side that sent them; `answered` is called with the side that
+    answered a request of ours.
     """
 
     __slots__ = (
@@ -77,7 +80,7 @@ class Requests:
         "_refused",
         "_tap",
         "answered",
-        "invited",
+        "invitations",
         "no_more_sessions",
         "unsolicited",
     )
@@ -90,7 +93,7 @@ class Requests:
         self._limits = limits
         self._owed = (Ledger(limits.connection_replies), Ledger(limits.connection_replies))
         self.answered: Callable[[Side], None] | None = None
-        self.invited: frozenset[str] = _NOBODY
+        self.invitations = Invitations()
         self.no_more_sessions = False
         self.unsolicited: Counts = (0, 0)
 
@@ -114,7 +117,8 @@ class Requests:
         if name in crossing.PASSED_GLOBAL_REQUESTS[side]:
             verdict = _PASSED
         elif side is Side.CLIENT and name in crossing.JUDGED_GLOBAL_REQUESTS:
-            verdict = self._policy.global_request(side, name, message.body)
+            full = self.invitations.full(name, place_of(body))
+            verdict = _TOO_MANY_PLACES if full else self._policy.global_request(side, name, message.body)
         else:
             verdict = _UNKNOWN
         if not verdict.allowed:
@@ -125,11 +129,12 @@ class Requests:
             )
             self._refuse_global(side, message, out)
             return
+        place = place_of(body)
         if message.want_reply:
-            self._owed[side.other].add_forwarded(name, _place(body))
+            self._owed[side.other].add_forwarded(name, place)
+        self.invitations.asked(name, place, answered=message.want_reply)
         if name == crossing.NO_MORE_SESSIONS:
             self.no_more_sessions = True
-        self._invite(name)
         if name not in crossing.QUIET_REQUESTS:
             detail = body.detail() if body is not None else {}
             self._tap.event(events.RequestForwarded(0, side, name, detail, verdict.rule))
@@ -138,12 +143,6 @@ class Requests:
     def _refuse_global(self, side: Side, message: GlobalRequest, out: Actions) -> None:
         if message.want_reply and self._owed[side.other].add_refused():
             out.back[side].append(_REQUEST_FAILURE)
-
-    def _invite(self, name: str) -> None:
-        """The client's request allows the target to open the channels that belong to it."""
-        kind = crossing.INVITATIONS.get(name)
-        if kind is not None:
-            self.invited |= {kind}
 
     def ask(self, side: Side, name: str, out: Actions) -> bool:
         """Send `side` a global request of ours that wants a reply; False when it owes too many already."""
@@ -162,6 +161,7 @@ class Requests:
         port = 0
         if isinstance(message, RequestSuccess):
             message, port = _reply(entry, message)
+        self.invitations.settled(entry.name, entry.place, ok, port)
         if entry.name not in crossing.QUIET_REQUESTS:
             self._tap.event(events.RequestAnswered(0, side, entry.name, ok, port))
         onward = out.onward[side]
@@ -210,7 +210,7 @@ class Requests:
         elif name == "pty-req":
             channel.pty_asked = True
             channel.has_pty = channel.has_pty or not message.want_reply
-        self._invite(name)
+        invite(channel, name)
         if name not in crossing.QUIET_REQUESTS:
             self._tap.event(_forwarded(channel.id, side, name, body, verdict.rule))
         if _is_sftp(body):
@@ -240,6 +240,8 @@ class Requests:
             return _UNKNOWN
         if name in crossing.PROGRAM_REQUESTS and channel.program:
             return _SECOND_PROGRAM
+        if name == "x11-req" and "x11" in channel.invites:
+            return _SECOND_X11
         verdict = self._policy.request(side, channel, name, message.body)
         if verdict.allowed and self._policy.sftp is not None:
             if self._mixes(channel, name, body):
@@ -279,6 +281,8 @@ class Requests:
         entry = self._settle(channel.owed[side], side)
         if entry is None:
             return
+        if not ok:
+            withdraw(channel, entry.name)
         if entry.name == "pty-req" and ok:
             channel.has_pty = True
         elif entry.name in crossing.PROGRAM_REQUESTS:
@@ -299,13 +303,6 @@ class Requests:
                 content.stop(Side.TARGET, "the target has no sftp", out)
         elif content is None:
             _release_spare(channel, out)
-
-
-def _place(body: Body | None) -> Place | None:
-    """Where a remote forward is to listen, None for all other requests."""
-    if isinstance(body, TcpipForward):
-        return body.port
-    return body.path if isinstance(body, StreamlocalForward) else None
 
 
 def _reply(entry: Entry, message: RequestSuccess) -> tuple[RequestSuccess, int]:

@@ -310,7 +310,7 @@ def test_an_appliance_without_any_login_is_reached(world: World) -> None:
         ("second", 'after the password of admin it asks another question: "Verification code:"'),
         ("echoed", 'it asks a question whose answer would be shown, so not for a password: "Login:"'),
         ("thousand", "it broke the login: too many prompts"),
-        ("megabyte", "it broke the login: packet is too long before authentication"),
+        ("megabyte", "it broke the login: string is longer than allowed"),
         ("expired", "the password of admin has expired: it asks for a new one"),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_target_cannot_open_what_only_clients_open(playbook: MakePlaybook, kin
 
 
 INVITATIONS = [
-    (asks_all("tcpip-forward", r.TcpipForward("", 80)), "forwarded-tcpip", TUNNEL.encode()),
+    (asks_all("tcpip-forward", r.TcpipForward("", TUNNEL.port)), "forwarded-tcpip", TUNNEL.encode()),
     (
         asks_all("streamlocal-forward@openssh.com", r.StreamlocalForward("/s")),
         "forwarded-streamlocal@openssh.com",
@@ -211,7 +211,7 @@ def test_an_invitation_that_policy_refused_is_none(playbook: MakePlaybook) -> No
 
 def test_a_channel_opened_by_the_target_and_refused_by_policy(playbook: MakePlaybook) -> None:
     book = playbook(refused={"forwarded-tcpip": no("no remote forwards")})
-    forward = asks_all("tcpip-forward", r.TcpipForward("", 80))
+    forward = asks_all("tcpip-forward", r.TcpipForward("", TUNNEL.port))
     book.client(forward).to_target(forward)
     book.target(opens("forwarded-tcpip", 0, body=TUNNEL.encode()))
     book.to_target(m.ChannelOpenFailure(0, 1, "no remote forwards"))
