@@ -145,7 +145,7 @@ class LdapConfig:
         default="entryUUID",
     )
     key_attribute: str = option(
-        ATTRIBUTE, "The attribute with authorised keys, one line each.", default="sshPublicKey"
+        ATTRIBUTE, "The attribute with authorised keys, lines as in authorized_keys.", default="sshPublicKey"
     )
     member_of: bool = option(BOOLEAN, "Read groups from the account's memberOf values.", default=True)
     group_base: str | None = option(

@@ -7,10 +7,12 @@ expired.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bastion.auth.identity import AccountState, group_form
 from bastion.auth.ldap_dn import first_value, is_within
@@ -49,6 +51,8 @@ _SECONDS_1601_TO_1970 = 11_644_473_600
 # draft-behera-ldap-password-policy section 5.3.3: locked until an administrator says otherwise.
 _LOCKED_FOR_GOOD = "000001010000Z"
 _DAY = 86400
+# What "surrogateescape" makes of bytes that are no UTF-8.
+_FOREIGN = re.compile("[\udc80-\udcff]")
 
 
 class TooMany(BastionError):
@@ -133,21 +137,42 @@ def member_of(entry: Entry, kind: str, base: str | None) -> frozenset[str]:
 
 
 def authorised_keys(entry: Entry, attribute: str) -> tuple[tuple[AuthorizedKey, ...], int]:
-    """The keys that can be read, and how many values were left out.
+    """The keys that can be read, and how many were left out.
 
-    One bad value hides no other. An option that we do not know or obey costs that value, never just the
-    option.
+    A value is a piece of an authorized_keys file: keys a line each, blank lines and comments between them. One bad
+    line hides no other. An option that we do not know or obey costs that key, never just the option.
     """
     keys: list[AuthorizedKey] = []
-    values = entry.values.get(attribute.lower(), ())
-    for value in values[:MAX_KEYS]:
-        if len(value) > MAX_LINE:
-            continue
-        try:
-            keys.append(parse_authorized_key(value.decode("utf-8")))
-        except (ProtocolError, UnicodeDecodeError):
-            continue
-    return tuple(keys), len(values) - len(keys)
+    seen = 0
+    for value in entry.values.get(attribute.lower(), ()):
+        for line in _key_lines(value):
+            seen += 1
+            if seen <= MAX_KEYS:
+                with contextlib.suppress(ProtocolError):
+                    keys.append(_read_key(line))
+    return tuple(keys), seen - len(keys)
+
+
+def _key_lines(value: bytes) -> Iterator[bytes]:
+    """The lines that are to hold a key; one that is none for a value that is longer than all keys may be."""
+    if len(value) > MAX_KEYS * MAX_LINE:
+        value = b"too long"
+    for line in value.split(b"\n"):
+        stripped = line.strip(b" \t\r")
+        if stripped and not stripped.startswith(b"#"):
+            yield stripped
+
+
+def _read_key(line: bytes) -> AuthorizedKey:
+    """Read one line, whatever its comment is written in; options and key are UTF-8. Raises ProtocolError."""
+    if len(line) > MAX_LINE:
+        raise ProtocolError("key line is too long")
+    text = line.decode("utf-8", "surrogateescape")
+    key = parse_authorized_key(text)
+    if _FOREIGN.search(text.removesuffix(key.comment)):
+        raise ProtocolError("key options are not UTF-8")
+    comment = key.comment.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return replace(key, comment=comment)
 
 
 def account_state(entry: Entry, now: float, lockout: float = 0.0) -> AccountState:

@@ -74,6 +74,13 @@ SIGNATURE_ALGORITHMS: dict[str, tuple[str, ...]] = {
     SK_ECDSA: (SK_ECDSA,),
 }
 KEY_TYPES = frozenset(SIGNATURE_ALGORITHMS)
+# What other programs write where a key may stand, and why it is none here. Words that are no key type at all are read
+# as options, and nobody who reads "unknown option" thinks of a key that has come of age.
+NOT_TAKEN = {
+    "ssh-dss": "ssh-dss (DSA) keys are not taken: they are too weak; make an ed25519 key",
+    "ssh-xmss@openssh.com": "ssh-xmss@openssh.com keys are not taken: nothing here verifies them",
+}
+_CERTIFICATE = re.compile(r"\A[a-z0-9.@-]+-cert-v0[01]@openssh\.com\Z", re.ASCII)
 
 MathsKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 MathsPrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -386,9 +393,18 @@ def split_blanks(text: str, times: int) -> list[str]:
     return re.split("[ \t]+", text, maxsplit=times) if text else []
 
 
+def _check_taken(words: list[str]) -> None:
+    """Raise ProtocolError when the first word is the type of something that is no key here."""
+    if words and words[0] in NOT_TAKEN:
+        raise ProtocolError(NOT_TAKEN[words[0]])
+    if words and _CERTIFICATE.match(words[0]):
+        raise ProtocolError("a certificate stands where a plain key is expected")
+
+
 def parse_public_line(text: str) -> tuple[PublicKey, str]:
     """Read `type base64 [comment]`; the type and the blob's own type must agree. Raises ProtocolError."""
     words = split_blanks(text, 2)
+    _check_taken(words)
     if len(words) < 2 or words[0] not in KEY_TYPES:
         raise ProtocolError("a supported key type and a base64 key were expected")
     key = PublicKey.parse(decode_base64(words[1]))
@@ -409,7 +425,9 @@ def parse_authorized_key(line: str) -> AuthorizedKey:
     if any(ord(char) < 0x20 and char != "\t" for char in line):
         raise ProtocolError("key line holds control characters")
     options = KeyOptions()
-    if line and split_blanks(line, 1)[0] not in KEY_TYPES:
+    words = split_blanks(line, 1)
+    _check_taken(words)
+    if words and words[0] not in KEY_TYPES:
         options, line = parse_key_options(line)
     key, comment = parse_public_line(line)
     return AuthorizedKey(key, options, comment)

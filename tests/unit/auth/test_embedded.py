@@ -258,3 +258,23 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(path, 12345, -1)
     with pytest.raises(ConfigError, match="uid 12345"):
         load_users(path)
+
+
+@pytest.mark.parametrize("kind", ["ssh-dss", "restrict ssh-dss", "ssh-ed25519-cert-v01@openssh.com"])
+def test_a_key_that_is_not_taken_is_called_that_and_hides_nothing(kind: str) -> None:
+    content = f"""[users.alice]
+keys = [
+  "{kind} AAAAB3NzaC1kc3MAAACBAP",
+  "{KEY}",
+]
+[users.bob]
+keys = ["nonsense"]
+password = "plain"
+"""
+    with pytest.raises(ConfigErrors) as caught:
+        parse_users(content, "users.toml")
+    told = [str(error) for error in caught.value.errors]
+    assert len(told) == 3
+    assert told[0].startswith("users.toml:3: users.alice.keys[1]: ") or told[0].startswith("users.toml:2: ")
+    assert "ssh-dss (DSA) keys are not taken" in told[0] or "a certificate stands where" in told[0]
+    assert "bob.keys[1]" in told[1] + told[2] and "bob.password" in told[1] + told[2]

@@ -25,6 +25,8 @@ from bastion.auth.ldap_entry import (
     member_of,
     own_name,
 )
+from bastion.wire.key_options import MAX_LINE
+from bastion.wire.keys import parse_authorized_key
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z, day 20833
 TODAY = 20833
@@ -121,7 +123,54 @@ def test_keys_are_bounded() -> None:
 def test_any_key_values_are_survived(values: list[bytes]) -> None:
     found = Entry("uid=a", {"sshpublickey": values})
     keys, unusable = authorised_keys(found, "sshPublicKey")
-    assert len(keys) + unusable == len(values)
+    assert len(keys) + unusable <= sum(1 + value.count(b"\n") for value in values)
+
+
+def blobs(*lines: str) -> list[bytes]:
+    return [parse_authorized_key(line).key.blob for line in lines]
+
+
+def test_a_value_may_be_a_piece_of_an_authorized_keys_file() -> None:
+    first, second, third = key_line(), key_line(), key_line()
+    values = [f"# laptop\r\n{first} one\r\n\r\n  \n{second}\n", f"nonsense\nrestrict {third}"]
+    keys, unusable = authorised_keys(entry(sshpublickey=values), "sshPublicKey")
+    assert [key.key.blob for key in keys] == blobs(first, second, third)
+    assert [len(key.options.permits) for key in keys] == [5, 5, 0]
+    assert unusable == 1
+
+
+def test_a_comment_may_be_written_in_latin_1() -> None:
+    line = key_line()
+    value = f"{line} caf\u00e9 \u00fcber".encode("latin-1") + b"\n" + f"{line} caf\u00e9".encode()
+    keys, unusable = authorised_keys(entry(sshpublickey=value), "sshPublicKey")
+    assert (len(keys), unusable) == (2, 0)
+    assert [key.comment for key in keys] == ["caf\ufffd \ufffdber", "caf\u00e9"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'command="caf\xe9" KEY',
+        b'from="10.0.0.\xe9" KEY comment',
+        b"restri\xe9ct KEY",
+        b"restrict\xe9 KEY",
+        b"\xe9 KEY",
+        b"KEY\xe9",
+        b'command="\xe9" KEY \xe9',
+    ],
+)
+def test_what_is_not_utf_8_before_the_comment_costs_the_key(line: bytes) -> None:
+    """An option that cannot be read is never left out."""
+    value = line.replace(b"KEY", key_line().encode())
+    assert authorised_keys(entry(sshpublickey=value), "sshPublicKey") == ((), 1)
+
+
+def test_a_value_of_many_lines_is_bounded() -> None:
+    line = key_line()
+    many = "\n".join([line] * (MAX_KEYS + 5))
+    assert authorised_keys(entry(sshpublickey=[many, line]), "sshPublicKey")[1] == 6
+    endless = b"a\n" * (MAX_KEYS * MAX_LINE)
+    assert authorised_keys(entry(sshpublickey=[endless, line]), "sshPublicKey")[1] == 1
 
 
 # -- state ---------------------------------------------------------------------------------------------
