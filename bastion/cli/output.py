@@ -16,11 +16,10 @@ from typing import Any, NoReturn
 
 import click
 
+from bastion.wire.printable import escaped
+
 # The narrowest a column is cut to before the table is allowed to be wider than the terminal.
 NARROWEST_COLUMN = 6
-
-# Explicit direction marks and overrides: they reorder what is read without changing what is stored.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class CommandFailed(click.ClickException):
@@ -51,18 +50,7 @@ def printable(text: str, keep: str = "") -> str:
     """`text` with C0, C1, DEL, bidi marks, separators and lone surrogates escaped; not those in `keep`."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if char in keep or _is_plain(char) else _escape(char) for char in text)
-
-
-def _is_plain(char: str) -> bool:
-    return char not in _BIDI and char.isprintable()
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return "".join(char if char in keep or char.isprintable() else escaped(char) for char in text)
 
 
 def is_terminal() -> bool:

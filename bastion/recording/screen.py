@@ -3,7 +3,9 @@
 Invariant of DisplayFilter: an allow-list. Only sequences that move the cursor, erase, insert, scroll, colour,
 draw lines or switch to the alternate screen and back leave it, in 7-bit form, with small numbers. Nothing
 that makes a terminal answer (DSR, DA, DECRQSS, ENQ, window and title reports), talk to its surroundings
-(titles, clipboard, notifications, links, fonts, palettes), change what keys and mouse send, or resize.
+(titles, clipboard, notifications, links, fonts, palettes), change what keys and mouse send, or resize. The character
+set of the reader's terminal is never changed: shifts (SO, SI) and designations are followed here, and what they
+draw comes out as the Unicode for it. What would reorder text (bidi overrides, isolates, marks) is written out.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import re
 
 from bastion.recording.controls import ControlParser, Token
+from bastion.wire.printable import in_order
 
 # Cursor moves, erasing, inserting, colours, margins. Not here on purpose: c n p q t x y (answers, reports,
 # resets, window operations), i (printer), g (clears tab stops, which nothing would bring back).
@@ -23,15 +26,26 @@ _ALTERNATE = frozenset({"47", "1047", "1049"})
 
 _ESCAPES = frozenset({"7", "8", "D", "E", "M", "#8"})
 _CHARSET = re.compile(r"[()][0AB]")
+
+# What the DEC special graphics set (0) and the UK set (A) draw in place of ASCII.
+_SETS = {
+    "0": str.maketrans(
+        "_`abcdefghijklmnopqrstuvwxyz{|}~",
+        "\xa0\u25c6\u2592\u2409\u240c\u240d\u240a\xb0\xb1\u2424\u240b\u2518\u2510\u250c\u2514\u253c"
+        "\u23ba\u23bb\u2500\u23bc\u23bd\u251c\u2524\u2534\u252c\u2502\u2264\u2265\u03c0\u2260\xa3\xb7",
+    ),
+    "A": str.maketrans("#", "\xa3"),
+}
 _CSI = re.compile(r"([?]?)([0-9;:]*)([@-~])")
 
 # Larger than any screen, small enough that a terminal does not chew on it (REP, ICH, scrolling).
 _LARGEST_NUMBER = 9999
 
 # What stands in for ESC c, a full reset: all that it does to the picture, nothing that it does to keys.
-_CLEARED = "\x1b[0m\x1b(B\x0f\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b[?25h\x1b[H\x1b[2J"
+_CLEARED = "\x1b[0m\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b[?25h\x1b[H\x1b[2J"
 
-_CONTROLS = frozenset("\b\t\n\v\f\r\x0e\x0f")
+_CONTROLS = frozenset("\b\t\n\v\f\r")
+_ASCII = ("B", "B", 0)  # G0, G1, and which of them is shifted in
 
 
 class DisplayFilter:
@@ -42,6 +56,7 @@ class DisplayFilter:
         self._on: set[str] = set()  # private modes that differ from how a terminal starts
         self._margins = False
         self._insert = False
+        self._sets = self._saved_sets = _ASCII
 
     def feed(self, data: bytes) -> str:
         """What of `data` may be shown."""
@@ -52,8 +67,8 @@ class DisplayFilter:
         self._parser.restart()
 
     def undo(self) -> str:
-        """Brings the terminal back: colours, charset, margins, cursor, and the main screen if it was left."""
-        text = "\x1b[0m\x1b(B\x0f"
+        """Brings the terminal back: colours, margins, cursor, and the main screen if it was left."""
+        text = "\x1b[0m"
         if self._insert:
             text += "\x1b[4l"
         if self._margins or "6" in self._on:
@@ -68,18 +83,35 @@ class DisplayFilter:
     def _allowed(self, token: Token) -> str:
         kind, body = token
         if kind == "text":
-            return body
+            return in_order(self._drawn(body))
         if kind == "control":
-            return body if body in _CONTROLS else ""
+            return body if body in _CONTROLS else self._shift(body)
         if kind == "csi":
             return self._csi(body)
         if body == "c":
             self._on -= {"5", "6", "7", "25"}
             self._margins = self._insert = False
+            self._sets = self._saved_sets = _ASCII
             return _CLEARED
-        if body in _ESCAPES or _CHARSET.fullmatch(body):
-            return "\x1b" + body
+        if _CHARSET.fullmatch(body):
+            first, second, shift = self._sets
+            self._sets = (body[1], second, shift) if body[0] == "(" else (first, body[1], shift)
+        elif body == "7":
+            self._saved_sets = self._sets
+        elif body == "8":
+            self._sets = self._saved_sets
+        return "\x1b" + body if body in _ESCAPES else ""
+
+    def _shift(self, control: str) -> str:
+        """SO and SI choose between the two character sets; no other control is left that does anything."""
+        if control in "\x0e\x0f":
+            self._sets = (*self._sets[:2], int(control == "\x0e"))
         return ""
+
+    def _drawn(self, text: str) -> str:
+        """`text` in the character set that is shifted in."""
+        table = _SETS.get(str(self._sets[self._sets[2]]))
+        return text.translate(table) if table else text
 
     def _csi(self, body: str) -> str:
         match = _CSI.fullmatch(body)
@@ -159,6 +191,7 @@ class PlainText:
         return line
 
     def _write(self, text: str) -> None:
+        text = in_order(text)
         missing = self._column - len(self._line)
         if missing > 0:
             self._line.extend(" " * missing)

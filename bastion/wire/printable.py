@@ -12,6 +12,18 @@ import unicodedata
 # Cc controls, Cf format characters (bidi overrides, zero width), Cs surrogates, Co private use, Cn unassigned.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
+# What makes a line read otherwise than it is stored, or ends it where no newline stands: direction marks, embeddings,
+# overrides and isolates, line separators, annotations, tags. Joiners and variation selectors are parts of real text.
+_REORDERS = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\U000e0000-\U000e007f]")
+
+
+def in_order(text: str) -> str:
+    """`text`, without controls, with what would reorder it on a screen written as `\\uNNNN`: what was recorded stays
+    as it was, and a reader sees it in the order in which it was said.
+    """
+    return text if text.isascii() else _REORDERS.sub(lambda found: escaped(found[0]), text)
+
+
 # Our own lines begin so. In somebody else's text it never stands, at whatever place a terminal wraps the line.
 _OURS = re.compile(r"(bastion\s*):", re.IGNORECASE)
 
@@ -52,12 +64,13 @@ def printable(text: str, limit: int = 512, keep: str = "") -> str:
         if character in keep or unicodedata.category(character) not in _HIDDEN:
             shown.append(character)
         else:
-            number = ord(character)
-            shown.append(
-                f"\\x{number:02x}"
-                if number < 256
-                else f"\\u{number:04x}"
-                if number < 65536
-                else f"\\U{number:08x}"
-            )
+            shown.append(escaped(character))
     return "".join(shown) + ("..." if len(text) > limit else "")
+
+
+def escaped(character: str) -> str:
+    """One character as \\xNN, \\uNNNN or \\UNNNNNNNN."""
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

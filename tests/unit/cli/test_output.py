@@ -7,11 +7,20 @@ import json
 import pytest
 
 from bastion.cli import output
+from bastion.observe.audit import escape
+from bastion.wire.printable import printable as safe_printable
 
 
 def test_control_characters_c1_bidi_and_surrogates_are_escaped() -> None:
     text = "a\x1b[2Jb\x9bc\u202ed\udc80e\n"
     assert output.printable(text) == "a\\x1b[2Jb\\x9bc\\u202ed\\udc80e\\x0a"
+
+
+@pytest.mark.parametrize("char", "\u061c\u200e\u200f\u2028\u202a\u202e\u2066\u2069\ufeff\x0e\x0f\x85\x9b")
+def test_what_reorders_or_shifts_is_escaped_by_every_way_to_a_terminal(char: str) -> None:
+    written = f"a\\x{ord(char):02x}" if ord(char) < 256 else f"a\\u{ord(char):04x}"
+    assert output.printable(f"a{char}b") == safe_printable(f"a{char}b") == f"{written}b"
+    assert char not in escape(f"a{char}b") or char < " "  # the audit log; C0 is JSON's own to escape
 
 
 def test_plain_text_and_kept_characters_stay() -> None:

@@ -94,13 +94,44 @@ def test_nothing_that_answers_or_acts_is_let_through(name: str) -> None:
         b"\x1b[2J\x1b[H\x1b[10;20Hx\x1b[K",
         b"\x1b[?1049h\x1b[?25l\x1b[1;20r\x1b[?25h\x1b[?1049l",
         b"\x1b7\x1b8\x1b[s\x1b[u\x1bM\x1bD",
-        b"\x1b(0lqk\x1b(B\x0e\x0f",
         b"\x1b[4h\x1b[4l\x1b[3@\x1b[2P\x1b[5X\x1b[L\x1b[M",
         "naïve 東京 \U0001f600\r\n\t\b".encode(),
     ],
 )
 def test_drawing_is_let_through_unchanged(data: bytes) -> None:
     assert shown(data) == data.decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\x1b(0lqk\x1b(Blqk", "\u250c\u2500\u2510lqk"),  # xterm's smacs and rmacs
+        (b"\x1b)0a\x0eqx\x0fq", "a\u2500\u2502q"),  # those of screen, tmux, vt100
+        (b"\x0elqk", "lqk"),  # G1 is ASCII until something is put there
+        (b"\x1b(0\x1b7\x1b(Bq\x1b8q", "\x1b7q\x1b8\u2500"),  # the saved cursor has its set
+        (b"\x1b)0\x0eq\x1bcq", "\u2500" + "{clear}" + "q"),
+        (b"\x1b(A#", "\xa3"),
+        ("\x1b(0\u6771q".encode(), "\u6771\u2500"),
+    ],
+)
+def test_character_sets_are_drawn_and_never_changed(data: bytes, expected: str) -> None:
+    cleared = shown(b"\x1bc")
+    assert shown(data) == expected.replace("{clear}", cleared)
+
+
+BIDI = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\U000e0041"
+
+
+@pytest.mark.parametrize("char", BIDI)
+def test_what_would_reorder_a_line_is_written_out(char: str) -> None:
+    written = f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+    assert shown(f"rm {char}txt.exe".encode()) == f"rm {written}txt.exe"
+    assert text(f"rm {char}txt.exe".encode()) == f"rm {written}txt.exe\n"
+
+
+def test_real_text_of_any_script_stays() -> None:
+    real = "\u05e9\u05dc\u05d5\u05dd \u0633\u0644\u0627\u0645 \u0645\u06cc\u200c\u062e \U0001f468\u200d\U0001f4bb \u2764\ufe0f"
+    assert shown(real.encode()) == real and text(real.encode()) == real + "\n"
 
 
 def test_mixed_modes_keep_only_the_harmless_ones() -> None:
@@ -142,7 +173,7 @@ def test_after_a_gap_a_cut_sequence_is_not_continued() -> None:
 
 
 ALLOWED = re.compile(
-    "(?:[^\x00-\x1f\x7f-\x9f]|[\b\t\n\v\f\r\x0e\x0f]|\x1b[78DEM]|\x1b#8|\x1b[()][0AB]"
+    "(?:[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]|[\b\t\n\v\f\r]|\x1b[78DEM]|\x1b#8"
     "|\x1b\\[[0-9;:]*[@A-HI-MPSTXZ`abdefmrsu]|\x1b\\[\\?[0-9;:]*[JK]|\x1b\\[4[hl]|\x1b\\[\\?[0-9;]*[hl])*"
 )
 
@@ -151,6 +182,7 @@ fragments = st.lists(
         st.binary(max_size=6),
         st.sampled_from(
             [b"\x1b", b"\x1b[", b"\x1b]", b"\x1bP", b"\x1b\\", b"\xc2\x9b", b"\xc2\x9d", b"?", b"\x18"]
+            + [b"\x0e", b"\x0f", b"\x1b(0", b"\x1b)0", b"\x1b(A", "\u202e".encode(), "\u2066".encode()]
         ),
         st.sampled_from(list(DANGEROUS.values())),
         st.text(alphabet="0123456789;:hlmnctpJKT", max_size=5).map(str.encode),
