@@ -1,8 +1,10 @@
 """The hosts whose keys the gateway knows: OpenSSH's known_hosts, read strictly (sshd(8)). L2.
 
 Invariants: nothing is trusted on first use; a line that cannot be read is an error and never skipped, because
-it may be the one that revokes; @revoked counts for the key, for the key inside a certificate and for the CA
-that signed it (CVE-2026-42508). Only `pins.pin` writes, nothing here does.
+it may be the one that revokes, and all such lines of a file are told at once; a well-formed line about a type of
+key that is never negotiated (ssh-dss) is left out with a warning, as OpenSSH does; @revoked counts for the key, for
+the key inside a certificate and for the CA that signed it (CVE-2026-42508). Only `pins.pin` writes, nothing here
+does.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,15 +22,28 @@ from bastion.auth.certificates import check_host_certificate
 from bastion.auth.restrictions import wildcard_match
 from bastion.ca.keys import read_text_lines
 from bastion.errors import ConfigError, ProtocolError, Refused
+from bastion.options import ConfigErrors
 from bastion.wire.certificates import CERTIFICATE_TYPES, SIGNATURE_OF_CERTIFICATE, Certificate
 from bastion.wire.data import Reader
-from bastion.wire.keys import SIGNATURE_ALGORITHMS, PublicKey, decode_base64, parse_public_line, split_blanks
+from bastion.wire.keys import (
+    KEY_TYPES,
+    SIGNATURE_ALGORITHMS,
+    PublicKey,
+    decode_base64,
+    parse_public_line,
+    split_blanks,
+)
 
 HASH_MAGIC = "|1|"
 DEFAULT_PORT = 22
 MAX_LINE = 16 * 1024
 """Characters of one line: an RSA-16384 key is 2.8 KiB, the rest is names."""
 
+
+MAX_TYPE = 64
+"""Characters of a key type (RFC 4251 section 6)."""
+
+_CERTIFICATE_TYPE = re.compile(r"-cert-v[0-9]+@")
 
 MAX_REMEMBERED = 8192
 """Names whose lines are remembered: those of a large inventory, with and without port."""
@@ -160,6 +176,8 @@ class KnownHosts:
     """The lines of one or more known_hosts files; immutable, swapped whole at a reload."""
 
     lines: tuple[Line, ...] = ()
+    # What was left out and where, for the operator.
+    warnings: tuple[ConfigError, ...] = ()
     # Made at the first question: `with_keys` in a loop over an inventory asks none.
     _made: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -171,27 +189,42 @@ class KnownHosts:
 
     @classmethod
     def parse(cls, text: str, source: str = "known_hosts") -> Self:
-        """Read the text of a file. Raises ConfigError with `source` and the line."""
+        """Read the text of a file. Raises ConfigErrors with `source` and the line of every fault."""
         lines: list[Line] = []
+        faults: list[ConfigError] = []
+        warnings: list[ConfigError] = []
         for number, raw in enumerate(text.split("\n"), 1):
             line = raw.strip(" \t\r")
             if line and not line.startswith("#"):
-                lines.append(_read_line(line, number, source))
-        return cls(tuple(lines))
+                try:
+                    lines.append(_read_line(line, number, source))
+                except _Foreign as foreign:
+                    # A revoked key of such a type is never accepted anyway: nothing is lost, nothing to say.
+                    if not foreign.revoked:
+                        warnings.append(foreign.warning)
+                except ConfigError as fault:
+                    faults.append(fault)
+        if faults:
+            raise ConfigErrors(faults)
+        return cls(tuple(lines), tuple(warnings))
 
     @classmethod
     def load(cls, *paths: str | os.PathLike[str]) -> Self:
         """Read files. Unreadable or missing is a ConfigError: without the file, revocations would be lost."""
-        lines: list[Line] = []
-        for path in paths:
-            lines += cls.parse("\n".join(read_text_lines(path)), os.fspath(path)).lines
-        return cls(tuple(lines))
+        found = [cls.parse("\n".join(read_text_lines(path)), os.fspath(path)) for path in paths]
+        return cls(
+            tuple(line for one in found for line in one.lines),
+            tuple(warning for one in found for warning in one.warnings),
+        )
 
     def with_keys(self, host: str, port: int, key_lines: Iterable[str], source: str) -> Self:
         """These lines plus pins that an inventory holds itself, as public key lines. Raises ConfigError."""
         name = lookup_name(host, port)
-        added = [_read_line(f"{name} {line}", 0, source) for line in key_lines]
-        return type(self)((*self.lines, *added))
+        try:
+            added = [_read_line(f"{name} {line}", 0, source) for line in key_lines]
+        except _Foreign as foreign:
+            raise foreign.warning from None
+        return type(self)((*self.lines, *added), self.warnings)
 
     def check(self, names: Sequence[str], port: int, blob: bytes, now: float) -> HostKeyVerdict:
         """Judge the key or certificate `blob` of the host known by `names` (all meaning this one host).
@@ -276,6 +309,14 @@ class KnownHosts:
         return HostKeyVerdict(outcome, shown, listed, detail)
 
 
+class _Foreign(Exception):
+    """A well-formed line about a type of key that is never negotiated."""
+
+    def __init__(self, warning: ConfigError, revoked: bool) -> None:
+        super().__init__()
+        self.warning, self.revoked = warning, revoked
+
+
 def _shown(hosts: Sequence[str]) -> str:
     return hosts[0] if hosts else "nobody"
 
@@ -302,11 +343,28 @@ def _read_line(text: str, number: int, source: str) -> Line:
     problem = _names_problem(words[0])
     if problem:
         raise wrong(problem)
+    if _is_foreign(words[1]):
+        warning = wrong("is left out: keys of this type are never negotiated")
+        raise _Foreign(warning, marker is Marker.REVOKED)
     try:
         key, comment = parse_public_line(words[1])
     except ProtocolError as error:
         raise wrong(error.text) from None
     return Line(number, marker, words[0], key, comment)
+
+
+def _is_foreign(text: str) -> bool:
+    """Is `type base64 [comment]` well formed, of a type of plain key that is not one of ours?
+
+    A certificate is none: whoever wrote one here, after @revoked perhaps, meant something by it.
+    """
+    words = split_blanks(text, 2)
+    if len(words) < 2 or words[0] in KEY_TYPES or _CERTIFICATE_TYPE.search(words[0]):
+        return False
+    try:
+        return Reader(decode_base64(words[1])).text(MAX_TYPE) == words[0]
+    except ProtocolError:
+        return False
 
 
 def _names_problem(names: str) -> str:

@@ -23,7 +23,7 @@ from bastion.clock import SystemClock
 from bastion.config.load import Config, load_into, open_document
 from bastion.config.places import try_places
 from bastion.errors import ConfigError
-from bastion.options import KeyPath, Problems, Source, dotted
+from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
 from bastion.policy.review import review
 from bastion.policy.targets import Target, TargetPassword
 from bastion.wire.keys import PublicKey
@@ -196,9 +196,15 @@ class _Check:
             return
         try:
             known = KnownHosts.load(path)
+        except ConfigErrors as found:
+            for fault in found.errors:
+                self._wrong(("targets", "known_hosts"), str(fault))
+            return
         except ConfigError as error:
             self._wrong(("targets", "known_hosts"), str(error))
             return
+        for warning in known.warnings:
+            self._doubtful(("targets", "known_hosts"), str(warning))
         for line in known.lines:
             if line.marker is Marker.CERT_AUTHORITY:
                 self._add("target host CA", line.key, f"{path}:{line.number}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from twisted.logger import Logger
+
 from bastion import __version__
 from bastion.auth.directory import ChainDirectory, Directory
 from bastion.auth.embedded import EmbeddedDirectory, load_users
@@ -32,6 +34,8 @@ from bastion.ssh.dial import Dialler
 from bastion.ssh.settings import HostKey, TransportSettings
 from bastion.wire.kexinit import COMPAT, FRONT, TARGET
 from bastion.wire.keys import PrivateKey
+
+_log = Logger(namespace="bastion.session")
 
 # OpenSSH sends eow@openssh.com and no-more-sessions@openssh.com only to a peer whose software is "OpenSSH*"
 # (compat.c, SSH_NEW_OPENSSH), and both ends of a session may be OpenSSH. Without eow@ a client whose reader has
@@ -165,6 +169,8 @@ def load_known_hosts(config: Config) -> KnownHosts:
         problem = f"{file} does not exist; `touch {file}` creates an empty one"
         raise ConfigError(str(config.file), 0, "targets.known_hosts", problem)
     hosts = KnownHosts.parse("") if file is None else KnownHosts.load(file)
+    for warning in hosts.warnings:
+        _log.warn("{warning}", warning=str(warning))
     for target in config.inventory:
         if target.host_keys:
             hosts = hosts.with_keys(target.host, target.port, target.host_keys, f"target {target.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from bastion.ca.known_hosts import KnownHosts, Outcome, hash_name, lookup_name
 from bastion.errors import ConfigError, ProtocolError
+from bastion.options import ConfigErrors
 from bastion.wire.certificates import CertificateKind, issue
 from bastion.wire.data import mpint, string
 from bastion.wire.keys import PrivateKey, PublicKey
@@ -222,12 +224,16 @@ def test_a_revocation_for_a_port() -> None:
 
 # -- files and garbage ---------------------------------------------------------------------------------------
 
+CERTIFICATE_BLOB = base64.b64encode(string("ssh-ed25519-cert-v01@openssh.com") + string(b"x")).decode()
 BAD = {
     "no key": "web1",
     "no base64": "web1 ssh-ed25519",
     "bad base64": "web1 ssh-ed25519 AAAA*",
     "type differs": f"web1 {ONE.line().replace('ssh-ed25519', 'ssh-rsa')}",
-    "dsa": "web1 ssh-dss AAAAB3NzaC1kc3M=",
+    "dsa that is none": "web1 ssh-dss AAAAB3NzaC1kc3",
+    "dsa of another type": f"web1 ssh-dss {ONE.line().split()[1]}",
+    "revoked dsa that is none": "@revoked * ssh-dss",
+    "revoked certificate": f"@revoked * ssh-ed25519-cert-v01@openssh.com {CERTIFICATE_BLOB}",
     "unknown marker": f"@trusted web1 {ONE.line()}",
     "marker mistyped": f"@Revoked * {ONE.line()}",
     "marker alone": "@revoked",
@@ -248,6 +254,33 @@ def test_bad_lines_name_file_and_line(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         known("# comment", "", f"web1 {ONE.line()}", BAD[name])
     assert (error.value.file, error.value.line) == ("kh", 4)
+
+
+def blob(kind: str) -> str:
+    """A key of another type, as far as its name goes."""
+    return base64.b64encode(string(kind) + string(b"\1" * 64)).decode()
+
+
+@pytest.mark.parametrize("kind", ["ssh-dss", "ssh-xmss@openssh.com", "ecdsa-sha2-nistp224"])
+@pytest.mark.parametrize("marker", ["", "@cert-authority "])
+def test_a_line_of_a_type_that_is_never_negotiated_is_left_out_and_told(kind: str, marker: str) -> None:
+    hosts = known(f"web1 {ONE.line()}", f"{marker}web1 {kind} {blob(kind)} old", f"@revoked * {TWO.line()}")
+    (warning,) = hosts.warnings
+    assert str(warning).startswith("kh:2: is left out: keys of this type are never negotiated")
+    assert outcome(hosts, "web1", ONE) is Outcome.PINNED_OK
+    assert outcome(hosts, "web1", TWO) is Outcome.REVOKED
+    assert hosts.with_keys("web2", 22, [ONE.line()], "targets.toml").warnings == hosts.warnings
+
+
+def test_a_revoked_key_of_such_a_type_is_obeyed_in_silence() -> None:
+    assert known(f"@revoked * ssh-dss {blob('ssh-dss')}").warnings == ()
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        known(f"web1 ssh-dss {blob('ssh-dss')}", BAD["no key"], f"web1 {ONE.line()}", BAD["unknown marker"])
+    assert [error.line for error in caught.value.errors] == [2, 4]
+    assert str(caught.value).count("kh:") == 2
 
 
 @pytest.mark.parametrize("case", ["missing", "directory", "binary"])

@@ -65,6 +65,17 @@ def test_the_other_authorities_differ_too(site):
     assert "(front host CA) and known_hosts:1 (target host CA)" in only_error(site)
 
 
+def test_a_dsa_line_in_known_hosts_stops_nothing_and_hides_nothing(site):
+    dsa = "AAAAB3NzaC1kc3MAAABAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+    site.write("known_hosts", f"web1 ssh-dss {dsa}\nweb2 nonsense\n@trusted web3 ssh-dss {dsa}\n")
+    assert [line.partition("known_hosts: ")[2][:14] for line in errors(site)] == [
+        "known_hosts:2:",
+        "known_hosts:3:",
+    ]
+    site.write("known_hosts", f"web1 ssh-dss {dsa}\n")
+    assert any("known_hosts:1: is left out" in line for line in warnings(site))
+
+
 def test_known_hosts_must_be_there_and_be_right(site):
     (site.folder / "known_hosts").unlink()
     assert "known_hosts does not exist; `touch known_hosts`" in only_error(site)
