@@ -31,6 +31,8 @@ from bastion.options.kinds import (
 )
 from bastion.options.paths import FILE
 
+LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, three a second
+
 _STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
 
 
@@ -206,16 +208,29 @@ class Recording:
     )
     mode: str = option(
         choice("off", "default", "full"),
-        '"default" skips bulk beyond the rate below and notes how much; "full" keeps everything.',
+        '"default" skips bulk beyond the rate below and notes how much; "full" keeps everything.'
+        " Output of terminals is kept in full in both.",
         default="default",
     )
     input: bool = option(
         BOOLEAN, "Record what engineers send too, passwords they type included.", default=False
     )
     bulk_burst: int = option(
-        SIZE, "Bytes per channel and direction that are recorded at any speed.", default=64 << 20
+        SIZE,
+        "Bytes per channel and direction that are recorded at any speed; for terminals, per session.",
+        default=64 << 20,
     )
-    bulk_rate: int = option(SIZE, "Bytes per second recorded beyond that.", default=1 << 20)
+    bulk_rate: int = option(
+        SIZE,
+        "Bytes per second at which a channel without a terminal is recorded beyond that. One that stays faster"
+        " leaves only samples and counts.",
+        default=1 << 20,
+    )
+    terminal_rate: int = option(
+        SIZE,
+        "Bytes per second to which the terminals of a session together are slowed down beyond the burst.",
+        default=1 << 20,
+    )
     sftp_hash: bool = option(
         BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
     )
@@ -223,6 +238,10 @@ class Recording:
     fsync_interval: float = option(
         duration(0.05, 60), "Longest time after which data is on disk even through a power loss.", default=1.0
     )
+
+    def validate(self, at: At) -> None:
+        if self.terminal_rate < LEAST_TERMINAL_RATE:
+            at.child("terminal_rate").wrong("would make a terminal unusable", "64 KiB or more")
 
 
 @dataclass(frozen=True, slots=True)

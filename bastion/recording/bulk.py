@@ -2,8 +2,13 @@
 
 A flow is one channel in one direction. Its bucket holds `burst_bytes` and drains at `sustained_bytes` a
 second. A message that fits is kept and charged. One that does not fit is skipped, and the bucket then stands
-full: the skipped bytes are charged too. So a flow faster than the sustained rate leaves nothing but gap
-records (no useless fragments), and the first message after it has slowed down fits again at once.
+full: the skipped bytes are charged too. So a flow faster than the sustained rate leaves gap records, and the first
+message after it has slowed down fits again at once. That is a hiding place: whoever keeps a flow above the
+sustained rate, on average, leaves of it no more than samples, the first and the last SAMPLE_BYTES of every second.
+
+Therefore not where people work: what channels with a terminal carry is kept in full at any speed. All of a session
+in one direction are one flow, which drains at `terminal_bytes` a second; beyond the burst it is not what is kept that
+gives way but the speed, see `Recorder.owed`.
 
 The end of a burst often arrives in the same read as what follows it (`head -c 100M /dev/zero; exec bash -i`
 behind a slow client: the prompt stands right behind the zeros). Therefore the last TAIL_BYTES of what was
@@ -28,6 +33,9 @@ TAIL_BYTES = 16 << 10
 # A progress record at most this often while a gap lasts, so that a cut-off file still tells how much passed.
 PROGRESS_SECONDS = 1.0
 
+# Kept of the begin and of the end of every second of a gap, uncharged: 2 KiB a second and flow.
+SAMPLE_BYTES = 1 << 10
+
 # A flow silent for this long has ended its burst: its gap is closed without waiting for the next message.
 # At the sustained default this leaves room for far more than the tail.
 SETTLE_SECONDS = 0.2
@@ -46,20 +54,32 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordingPolicy:
-    """How much is recorded. `input`: also what the client sends. Sizes in bytes, and bytes a second."""
+    """How much is recorded. `input`: also what the client sends. Sizes in bytes, and bytes a second.
+
+    `terminal_bytes`: how fast a session's terminals go on beyond the burst. It is what one session may write to the
+    disk for ever: 1 MiB/s are 13,000 full lines a second and 42 GiB in 12 h.
+    """
 
     mode: Mode = Mode.DEFAULT
     input: bool = False
     burst_bytes: int = 64 << 20
     sustained_bytes: int = 1 << 20
+    terminal_bytes: int = 1 << 20
 
 
 class Flow:
-    """The bucket of one channel and direction, and its gap while one is open. Times are monotonic seconds."""
+    """The bucket of one channel and direction, and its gap while one is open. Times are monotonic seconds.
 
-    __slots__ = ("at", "channel", "direction", "gap", "level", "omitted")
+    `whole`: nothing is ever skipped; it is then the flow of all terminals of a session, and its level may pass the
+    burst.
+    """
 
-    def __init__(self, channel: int, direction: int, now: float) -> None:
+    __slots__ = ("at", "channel", "direction", "gap", "level", "omitted", "rate", "sampled", "whole")
+
+    def __init__(self, channel: int, direction: int, now: float, rate: float, whole: bool = False) -> None:
+        self.rate = rate  # bytes a second that drain
+        self.whole = whole
+        self.sampled = now - PROGRESS_SECONDS  # when the last sample was taken of what begins
         self.channel = channel
         self.direction = direction
         self.level = 0.0  # bytes charged and not yet drained

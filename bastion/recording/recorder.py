@@ -22,6 +22,7 @@ from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording.bulk import (
     PROGRESS_SECONDS,
+    SAMPLE_BYTES,
     SETTLE_SECONDS,
     Bytes,
     Flow,
@@ -91,11 +92,14 @@ class Recorder:
         "_start",
         "_started_at",
         "_sync",
+        "_terminal_rate",
+        "_terminals",
         "blocks",
         "channels",
         "events",
         "finished",
         "opaque",
+        "owed",
         "seen",
         "skipped",
     )
@@ -123,6 +127,11 @@ class Recorder:
         self._limited = policy.mode is Mode.DEFAULT
         self._burst = policy.burst_bytes
         self._rate = policy.sustained_bytes
+        self._terminal_rate = policy.terminal_bytes
+        self._terminals: tuple[Flow, Flow] | None = None  # by direction, once a channel has a terminal
+        self.owed: dict[int, float] | None = (
+            None  # seconds not to read that direction, for what terminals sent
+        )
         self._flows: dict[int, Flow] = {}
         self._gapped: dict[Flow, OpenGap] = {}
         self._parts: list[Bytes] = []
@@ -152,19 +161,22 @@ class Recorder:
         if self._limited:
             flow = self._flows.get(channel_id << 1 | direction)
             if flow is None:
-                flow = self._flows[channel_id << 1 | direction] = Flow(channel_id, direction, now)
+                flow = self._flows[channel_id << 1 | direction] = Flow(channel_id, direction, now, self._rate)
             if flow.omitted and not stream:
                 flow.at = now
                 self._skip(flow, stream, data, size, now)
                 return
-            level = flow.level - (now - flow.at) * self._rate
+            level = flow.level - (now - flow.at) * flow.rate
             if level < 0.0:
                 level = 0.0
             flow.at = now
             if level + size > self._burst:
-                flow.level = self._burst
-                self._skip(flow, stream, data, size, now)
-                return
+                if not flow.whole:
+                    flow.level = self._burst
+                    self._skip(flow, stream, data, size, now)
+                    return
+                self.owed = self.owed or {}
+                self.owed[direction] = (level + size - self._burst) / flow.rate
             flow.level = level + size
             if flow.gap:
                 self._end_gap(flow, flow.gap, int(self._burst - flow.level), now)
@@ -195,8 +207,25 @@ class Recorder:
             return
         for direction in (0, 1):
             key = channel_id << 1 | direction
-            flow = self._flows.setdefault(key, Flow(channel_id, direction, self._monotonic()))
-            flow.omitted = omitted
+            flow = self._flows.setdefault(key, Flow(channel_id, direction, self._monotonic(), self._rate))
+            flow.omitted = omitted and not flow.whole
+
+    def terminal(self, channel_id: int) -> None:
+        """The channel has a terminal, or asks for one: from here on all of it is kept, see `bulk`."""
+        if not self._limited:
+            return
+        now = self._alive()
+        if self._terminals is None:
+            client, target = (
+                Flow(0, direction, now, self._terminal_rate, whole=True) for direction in (0, 1)
+            )
+            self._terminals = client, target
+        for direction, whole in enumerate(self._terminals):
+            key = channel_id << 1 | direction
+            flow = self._flows.get(key)
+            if flow is not None and flow.gap:
+                self._end_gap(flow, flow.gap, flow.gap.tail_size, now)
+            self._flows[key] = whole
 
     # -- everything else that happens
 
@@ -260,12 +289,17 @@ class Recorder:
         """
         return bool(self._gapped)
 
+    def collect(self) -> dict[int, float] | None:
+        """How many seconds a direction is not to be read now, so that terminals stay at their rate; owed once."""
+        owed, self.owed = self.owed, None
+        return owed
+
     def settle(self) -> None:
         """Close the gaps of flows that have been silent for SETTLE_SECONDS."""
         now = self._monotonic()
         for flow, gap in list(self._gapped.items()):
             if now - flow.at >= SETTLE_SECONDS:
-                flow.level = max(0.0, flow.level - (now - flow.at) * self._rate)
+                flow.level = max(0.0, flow.level - (now - flow.at) * flow.rate)
                 flow.at = now
                 self._end_gap(flow, gap, int(self._burst - flow.level), now)
 
@@ -318,9 +352,26 @@ class Recorder:
         if gap is None:
             gap = flow.gap = self._gapped[flow] = OpenGap(now)
             self._append_gap(flow, gap, 0, True, now, now)
-        gap.skip(stream, data, size, now, hold=not flow.omitted)
+        if flow.omitted:
+            gap.skip(stream, data, size, now, hold=False)
+            if now - gap.reported >= PROGRESS_SECONDS:
+                self._report(flow, gap, True, now, now)
+            return
         if now - gap.reported >= PROGRESS_SECONDS:
-            self._report(flow, gap, True, now, now)
+            self._sample_end(flow, gap, now)
+        if now - flow.sampled >= PROGRESS_SECONDS:  # the first of a new second
+            flow.sampled = now
+            self._append(_DATA, flow.channel, flow.direction, stream, data[:SAMPLE_BYTES], now)
+            data, size = data[SAMPLE_BYTES:], max(size - SAMPLE_BYTES, 0)
+        if size:
+            gap.skip(stream, data, size, now, hold=True)
+
+    def _sample_end(self, flow: Flow, gap: OpenGap, now: float) -> None:
+        """A second of a gap is over: its count, then its last bytes, in the order in which they passed."""
+        kept = gap.release(SAMPLE_BYTES)
+        self._report(flow, gap, True, now, now)
+        for stream, data in kept:
+            self._append(_DATA, flow.channel, flow.direction, stream, data, now)
 
     def _end_gap(self, flow: Flow, gap: OpenGap, room: int, now: float) -> None:
         kept = gap.release(room)

@@ -163,6 +163,9 @@ def frames(reader: Reader, channel: int) -> Iterator[Frame]:
             continue
         if event.kind is Kind.DATA:
             shown = event.direction is Direction.TARGET
+            if gap and shown:  # within a gap, or behind it: what was left out came before these bytes
+                yield Frame(last, FrameKind.NOTICE, f"{gap} bytes of bulk output not kept".encode())
+                gap = 0
             yield Frame(last, FrameKind.OUTPUT if shown else FrameKind.INPUT, event.payload)
         elif event.kind is Kind.INJECTED:
             yield Frame(last, FrameKind.INJECTED, event.payload)

@@ -79,6 +79,7 @@ def build_services(
             input=config.recording.input,
             burst_bytes=config.recording.bulk_burst,
             sustained_bytes=config.recording.bulk_rate,
+            terminal_bytes=config.recording.terminal_rate,
         ),
         limits=Limits(
             keepalive_interval=limits.keepalive_interval or 0.0,

@@ -49,6 +49,10 @@ class Leg(Protocol):
 
     def resume_reading(self) -> None: ...
 
+    def rest(self, seconds: float) -> None:
+        """Do not read for so long, whatever else pauses or resumes it."""
+        ...
+
     def disconnect(self, code: int, text: str) -> None: ...
 
 
@@ -171,7 +175,7 @@ class Session:
     def _commit_and_forward(self, out: Actions) -> bool:
         """Write the block of this turn, then forward it. False when the recorder failed and all is over."""
         try:
-            unsettled = self._tap.commit()
+            due = self._tap.commit()
         except RecorderFailed as error:
             self._recorder_failed(error)
             return False
@@ -179,9 +183,18 @@ class Session:
             self._target.send_payloads(out.to_target)
         if out.to_client and self._client is not None:
             self._client.send_payloads(out.to_client)
-        if unsettled and self._settling is None and self._client is not None:  # sending may have ended it
-            self._settling = self._clock.callLater(SETTLE, self._settle)
+        if due and self._client is not None:  # sending may have ended it
+            self._heed_the_rate()
         return True
+
+    def _heed_the_rate(self) -> None:
+        """Bulk leaves gaps, whose ends are written soon; terminals are kept in full, and read no faster than that."""
+        for side, seconds in self._tap.owed().items():
+            leg = self._client if side == Side.CLIENT else self._target
+            if leg is not None:
+                leg.rest(seconds)
+        if self._tap.unsettled and self._settling is None:
+            self._settling = self._clock.callLater(SETTLE, self._settle)
 
     def _settle(self) -> None:
         """The end of a bulk transfer reaches the disk even when nothing follows it."""

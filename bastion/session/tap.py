@@ -212,6 +212,8 @@ class SessionTap:
 
     def _request_forwarded(self, event: RequestForwarded) -> None:
         self._meters.add(REQUESTS, event.name, PolicyReason.ALLOWED)
+        if event.name == "pty-req" and self._writer is not None:
+            self._recorder.terminal(event.channel_id)
         if event.name in ("shell", "exec", "subsystem", "pty-req"):
             # design.md section 8: ids and sizes here; command lines stand in the recording.
             moving = transfer_fields(event)
@@ -261,7 +263,7 @@ class SessionTap:
     def commit(self) -> bool:
         """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.
 
-        True while a gap of the rate rule is open: `commit` again shortly, even if nothing comes.
+        True when the rate rule wants something, which is rare: see `unsettled` and `owed`.
         """
         writer = self._writer
         if writer is None:
@@ -275,7 +277,16 @@ class SessionTap:
             if skipped != self._gap_seen:
                 self._gap[0] += skipped - self._gap_seen
                 self._gap_seen = skipped
-        return recorder.unsettled
+        return recorder.owed is not None or recorder.unsettled
+
+    @property
+    def unsettled(self) -> bool:
+        """A gap of the rate rule is open: `commit` again shortly, even if nothing comes."""
+        return self._writer is not None and self._recorder.unsettled
+
+    def owed(self) -> dict[int, float]:
+        """Seconds in which the leg of a side is not to be read, so that terminals write no more than they may."""
+        return self._recorder.collect() or {}
 
     def broken(self, error: RecorderFailed) -> None:
         """The recording failed: give the file up (it stays listed and plays to its last whole block)."""

@@ -96,6 +96,7 @@ class Connection(SSHTransportBase):
         "_reader",
         "_reading",
         "_rekey_timer",
+        "_resting",
         "_routes",
         "_timers",
         "_trusted",
@@ -149,6 +150,7 @@ class Connection(SSHTransportBase):
         self._exchange: Exchange | None = None
         self._held: list[bytes] | None = None  # messages behind a host key that is being checked
         self._paused_by_owner = False
+        self._resting = False
         self._reading = True
         self._paused_at = 0.0
         self._paused_seconds = 0.0  # since the key exchange that runs began
@@ -315,13 +317,24 @@ class Connection(SSHTransportBase):
         self._paused_by_owner = False
         self._apply_pause()
 
+    def rest(self, seconds: float) -> None:
+        """Do not read for so long, whatever the other leg wants: what is read is written to a disk."""
+        if seconds > 0 and not self.closed:
+            self._resting = True
+            self._start_timer("rest", seconds, self._rested)
+            self._apply_pause()
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._apply_pause()
+
     def _apply_pause(self) -> None:
         """Read unless the owner asked not to. A peer that has sent KEXINIT sends no data until its NEWKEYS,
         and two legs that wait for each other's exchange would wait for ever: then reading goes on."""
         if self.closed or self.transport is None:
             return
         exchange = self._exchange
-        paused = self._paused_by_owner and (exchange is None or not exchange.theirs)
+        paused = (self._paused_by_owner or self._resting) and (exchange is None or not exchange.theirs)
         paused = paused or self._held is not None
         if paused == self._reading:
             self._reading = not paused

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bastion.errors import PolicyReason, RecorderFailed
-from bastion.recording.bulk import TAIL_BYTES, Mode, RecordingPolicy
+from bastion.recording.bulk import SAMPLE_BYTES, TAIL_BYTES, Mode, RecordingPolicy
 from bastion.recording.format import Direction, Kind, Recorded
 from bastion.recording.recorder import CUT_BYTES, JOIN_OVER
 from bastion.relay import events as relay
@@ -157,7 +157,7 @@ def test_the_default_bucket_is_64_mib_and_then_a_gap() -> None:
     tape.burst()
     assert tape.recorder.seen[1] == 70 * MIB
     last = tape.recorder.finish("done")
-    assert tape.recorder.skipped == 6 * MIB - TAIL_BYTES
+    assert tape.recorder.skipped == 6 * MIB - TAIL_BYTES - SAMPLE_BYTES
     assert sum(map(len, last)) < 20 * KIB
 
 
@@ -191,13 +191,14 @@ def test_a_prompt_a_moment_after_bulk_is_kept_at_once_with_what_stood_before_it(
     assert not tape.recorder.unsettled
 
 
-def test_sustained_bulk_leaves_progress_records_and_no_fragments() -> None:
+def test_sustained_bulk_leaves_progress_records_and_a_sample_of_every_second() -> None:
     tape = Tape(SMALL)
     for _ in range(1000):  # 10 s at 3.2 MiB/s
         tape.clock.advance(0.01)
         tape.out(bytes(32 * KIB))
     events = tape.events()
-    assert len(joined(events, 1, TARGET, 0)) == 64 * KIB
+    samples = [event.payload for event in events if event.kind is Kind.DATA][2:]
+    assert {len(sample) for sample in samples} == {SAMPLE_BYTES} and 17 <= len(samples) <= 21
     records = [event.gap for event in events if event.kind is Kind.GAP]
     assert records[0].size == 0 and all(gap.open for gap in records)
     assert 9 <= len(records) <= 11
@@ -229,7 +230,7 @@ def test_stderr_beside_bulk_shares_the_bucket_and_is_counted_apart() -> None:
     tape.recorder.note("channel_closed", 1)
     tape.burst()
     events = tape.events()
-    assert gaps(events) == [(0, 40 * KIB - TAIL_BYTES, 1), (1, 40 * KIB, 1)]
+    assert gaps(events) == [(0, 40 * KIB - TAIL_BYTES, 1), (1, 40 * KIB - SAMPLE_BYTES, 1)]
     assert [event.gap.open for event in events if event.kind is Kind.GAP] == [True, True, False]
     assert joined(events, 1, TARGET, 0).endswith(b"o" * TAIL_BYTES)
 
@@ -260,11 +261,109 @@ def test_a_closed_channel_ends_its_gap_and_keeps_the_tail() -> None:
 
 def test_held_bytes_that_the_caller_may_overwrite_are_copied() -> None:
     tape = Tape(RecordingPolicy(burst_bytes=8))
-    shared = bytearray(b"seen by the client")
+    shared = bytearray(b"seen by the client" * 100)
     tape.recorder.data(1, TARGET, 0, memoryview(shared))
-    shared[:] = b"overwritten later!"
+    tape.burst()
+    shared[:] = b"overwritten later!" * 100
     tape.end()
-    assert joined(tape.events(), 1, TARGET, 0) == b"seen by the client"
+    assert joined(tape.events(), 1, TARGET, 0) == b"seen by the client" * 100
+
+
+# -- terminals -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_terminal_hides_behind_bulk() -> None:
+    """200 MB, then noise just above the sustained rate with a line in it now and then: all of it is kept."""
+    tape = Tape(RecordingPolicy(burst_bytes=MIB))
+    tape.recorder.terminal(1)
+    passed = []
+    for turn in range(300):
+        passed.append(b"%04d the line\r\n" % turn + bytes(32 * KIB))
+        tape.out(passed[-1])
+        tape.clock.advance(0.02)  # 1.6 MB/s
+    assert tape.recorder.skipped == 0 and not tape.recorder.unsettled
+    assert joined(tape.events(), 1, TARGET, 0) == b"".join(passed)
+
+
+def test_a_terminal_beyond_the_burst_is_to_be_read_at_its_rate() -> None:
+    tape = Tape(RecordingPolicy(burst_bytes=MIB, terminal_bytes=512 * KIB))
+    tape.recorder.terminal(1)
+    tape.out(bytes(MIB))
+    assert tape.recorder.collect() is None
+    tape.out(bytes(256 * KIB))
+    assert tape.recorder.collect() == {TARGET: pytest.approx(0.5)}
+    assert tape.recorder.collect() is None  # owed once
+    tape.clock.advance(0.5)
+    tape.out(bytes(64 * KIB))
+    assert tape.recorder.collect() == {TARGET: pytest.approx(0.125)}
+
+
+def test_all_terminals_of_a_session_share_one_rate_and_other_channels_have_theirs() -> None:
+    tape = Tape(RecordingPolicy(burst_bytes=MIB))
+    for channel in (1, 2):
+        tape.recorder.terminal(channel)
+        tape.out(bytes(MIB), channel)
+    assert tape.recorder.collect() == {TARGET: pytest.approx(1.0)}
+    tape.out(bytes(MIB), 3)
+    assert not tape.recorder.unsettled and tape.recorder.collect() is None
+    tape.out(bytes(MIB), 3)
+    assert tape.recorder.unsettled and tape.recorder.collect() is None
+    tape.recorder.note("channel_closed", 2)
+    tape.out(b"goes on", 1)
+    assert tape.recorder.skipped < MIB
+
+
+def test_a_terminal_that_is_asked_for_late_ends_the_gap_and_sftp_cannot_leave_it_out() -> None:
+    tape = Tape(SMALL)
+    tape.out(bytes(200 * KIB))
+    assert tape.recorder.unsettled
+    tape.recorder.terminal(1)
+    tape.recorder.omit(1)
+    assert not tape.recorder.unsettled
+    before = tape.recorder.skipped
+    tape.out(b"line" * MIB)
+    assert tape.recorder.skipped == before
+
+
+def test_a_full_recording_slows_nobody_down() -> None:
+    tape = Tape(RecordingPolicy(mode=Mode.FULL, burst_bytes=8))
+    tape.recorder.terminal(1)
+    tape.out(bytes(MIB))
+    assert tape.recorder.collect() is None and tape.recorder.skipped == 0
+
+
+# -- samples -------------------------------------------------------------------------------------------------------
+
+
+def test_of_each_second_of_a_gap_the_begin_and_the_end_are_kept_in_their_place() -> None:
+    tape = Tape(SMALL)
+    passed = b""
+    for turn in range(40):  # 4 s
+        piece = (b"%04d" % turn) * (16 * KIB)
+        passed += piece
+        tape.out(piece)
+        tape.clock.advance(0.1)
+    tape.end()
+    at, kept = 0, []
+    for event in tape.events():
+        if event.kind is Kind.GAP:
+            at += event.gap.size
+        elif event.kind is Kind.DATA:
+            assert passed[at : at + len(event.payload)] == event.payload, "bytes are where they passed"
+            at += len(event.payload)
+            kept.append(event.payload)
+    assert at == len(passed)
+    assert sum(len(sample) == SAMPLE_BYTES for sample in kept) >= 6
+
+
+def test_many_short_gaps_leave_no_more_samples_than_one() -> None:
+    tape = Tape(SMALL)
+    tape.out(bytes(64 * KIB))
+    for _ in range(1000):
+        tape.out(bytes(32 * KIB))
+        tape.clock.advance(0.0001)
+        tape.out(b"x", stream=1)
+    assert len(joined(tape.events(), 1, TARGET, 0)) < 64 * KIB + 2 * SAMPLE_BYTES
 
 
 def test_unknown_extended_data_types_are_kept_as_extended_data() -> None:

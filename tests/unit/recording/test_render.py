@@ -151,7 +151,7 @@ def test_gaps_damage_and_a_missing_end_are_told_in_place() -> None:
         frame for frame in frames(Reader(io.BytesIO(bytes(changed))), 1) if frame.kind is FrameKind.NOTICE
     ]
     assert [frame.data.decode() for frame in shown] == [
-        f"{50_000 - 16_384} bytes of bulk output not kept",
+        f"{50_000 - 16_384 - 1024} bytes of bulk output not kept",
         f"damaged at byte {start}: block 4 is damaged",
         "the recording ends here without an end mark",
     ]
