@@ -205,6 +205,16 @@ class TunnelReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+class HandshakeResult(StrEnum):
+    """How the first key exchange with a client ended: metric label and, where there is a line, audit word."""
+
+    OK = "ok"
+    SILENT = "silent"  # not a byte came
+    NO_VERSION = "no_version"  # what came was no SSH
+    NO_COMMON = "no_common"  # some list of algorithms has nothing in common
+    FAILED = "failed"  # left, too slow, or broke the protocol
+
+
 class HealthPart(StrEnum):
     """What /healthz speaks of, one line each. No reason: a part that works is named too."""
 

@@ -43,6 +43,21 @@ def _because(event: Event) -> str:
     return f"{_of(event, 'text', ': ')}{_of(event, 'reason', ' [', ']')}{_of(event, 'rule', ' by rule ')}"
 
 
+def _handshake_failed(event: Event) -> str:
+    """What the client was, how it went, and both offers where nothing was common."""
+    where = f" for {event['target']}" if event.get("target") else ""
+    told = f"{_of(event, 'software', after=' ')}from {event.get('source', '?')} did not finish the key exchange{where}"
+    lists = event.get("nothing_common")
+    for found in lists if isinstance(lists, list) else []:
+        if isinstance(found, dict):
+            offers = [found.get(side) for side in ("client", "gateway")]
+            client, gateway = (
+                ", ".join(map(str, names)) if isinstance(names, list) else "?" for names in offers
+            )
+            told += f"; no common {found.get('list', '?')}: it offers {client}; the gateway {gateway}"
+    return f"{told}{_because(event)}"
+
+
 def _auth(event: Event) -> str:
     who, method = event.get("user", "?"), event.get("method", "?")
     evidence = (
@@ -202,6 +217,7 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
         else f"{e.get('part', '?')} {e.get('state', '?')}{_of(e, 'text', ': ')}"
     ),
     "reload": lambda e: f"the configuration was reloaded{_of(e, 'result', ': ')}{_because(e)}",
+    "handshake_failed": _handshake_failed,
     "lines_summed": lambda e: (
         f"{e.get('lines', '?')} lines of {e.get('source') or e.get('identity') or '?'} were counted and not written,"
         f" as it had used up its share of the log{_of(e, 'counts', ': ')}"
@@ -241,6 +257,8 @@ ADVICE: Final[dict[str, str]] = {
     "`bastion target-config` prints what its sshd needs; " + TEST,
     "credential_failed": "the gateway could not make its own login: see [upstream_ca], the target's `key_file` and "
     "`password`; `bastion check` looks at them",
+    "no_common": "the client has no algorithm in common with the gateway: upgrade it, or, where that cannot be, set "
+    '[listen] algorithms = "compat"',
     "unknown_target": "the inventory has no such target: names and aliases stand in the targets file",
     "no_rule": WHY,
     "login_not_allowed": WHY,

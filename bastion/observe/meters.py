@@ -21,6 +21,7 @@ from typing import Final
 from bastion.errors import (
     AuthReason,
     EndReason,
+    HandshakeResult,
     HealthPart,
     LimitReason,
     PolicyReason,
@@ -111,6 +112,7 @@ def _reasons(name: str, reasons: Iterable[StrEnum], *more: str) -> Label:
 # Closed sets that are not reasons.
 
 DOORS: Final = ("direct", "jump")
+HANDSHAKES_AT: Final = ("front", "jump")
 METHODS: Final = ("none", "publickey", "certificate", "password", "keyboard-interactive", OTHER)
 CHANNEL_KINDS: Final = (
     "session",
@@ -186,7 +188,10 @@ BUDGET_REFUSALS: Final = _counter(
     Label("payer", PAYERS),
 )
 HANDSHAKES: Final = _counter(
-    "handshakes_total", "First key exchanges with engineers.", Label("result", ("ok", "failed"))
+    "handshakes_total",
+    "First key exchanges with clients, at the front door and inside jumps, by how they ended.",
+    Label("at", HANDSHAKES_AT),
+    _reasons("result", HandshakeResult),
 )
 HANDSHAKE_SECONDS: Final = _histogram(
     "handshake_seconds", "From accept to the first NEWKEYS of an engineer connection.", buckets=PHASE_BUCKETS

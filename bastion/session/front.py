@@ -7,12 +7,14 @@ one without leads to the outer endpoint at once (`session.outer_door`).
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.throttle import Startup
-from bastion.errors import LimitReason, Refused
+from bastion.errors import HandshakeResult, LimitReason, Refused
 from bastion.observe.meters import (
     CONNECTIONS_ACCEPTED,
     CONNECTIONS_CLOSED,
@@ -25,6 +27,7 @@ from bastion.recording.store import new_session_id
 from bastion.session.arrival import Arrival
 from bastion.session.authentication import Authentication
 from bastion.session.gateway import Gateway
+from bastion.session.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.session.opening import Opening
 from bastion.session.outer_door import OuterVisit
 from bastion.ssh.settings import CloseReason
@@ -64,7 +67,8 @@ class Front(ServerFactory):
         except Refused as refusal:
             gateway.meters.add(CONNECTIONS_REFUSED, refusal.reason)
             gateway.meters.add(CONNECTIONS_CLOSED)
-            gateway.audit.note("connection_refused", source=source, reason=refusal.reason)
+            purse = gateway.budget.source(source)
+            gateway.rationed.note(purse, source, "connection_refused", source=source, reason=refusal.reason)
             return None
         return FrontConnection(self, source, startup).transport
 
@@ -119,7 +123,7 @@ class FrontConnection:
 
     def _secured(self) -> None:
         self._secure = True
-        self._gateway.meters.add(HANDSHAKES, "ok")
+        self._gateway.meters.add(HANDSHAKES, "front", HandshakeResult.OK)
         self._gateway.meters.observe(HANDSHAKE_SECONDS, self._gateway.reactor.seconds() - self._began)
 
     def _authenticated(self, identity: Identity, destination: Destination) -> None:
@@ -156,14 +160,26 @@ class FrontConnection:
         visit, self._visit = self._visit, None
         if visit is not None:
             visit.closed(reason)
-        if not self._secure:
-            gateway.meters.add(HANDSHAKES, "failed")
         if isinstance(reason.reason, LimitReason):
             gateway.meters.add(CONNECTIONS_REFUSED, reason.reason)
-            gateway.audit.note(
-                "refused", connection=self.id, source=self._source, reason=reason.reason, text=reason.text
-            )
+        if not self._secure:
+            self._handshake_failed(reason)
+        elif isinstance(reason.reason, LimitReason):
+            self._write_down("refused", {"reason": reason.reason, "text": reason.text})
         gateway.meters.add(CONNECTIONS_LIVE, by=-1)
         gateway.meters.add(CONNECTIONS_CLOSED)
         self._front.ended(self)
         self.transport.on_secure = self.transport.on_closed = None
+
+    def _handshake_failed(self, reason: CloseReason) -> None:
+        """Who said nothing that is SSH is counted; who tried gets a line with what both sides offered."""
+        result = result_of(self.transport, reason)
+        self._gateway.meters.add(HANDSHAKES, "front", result)
+        if result not in COUNTED_ONLY:
+            self._write_down("handshake_failed", line_of(self.transport, result, reason))
+
+    def _write_down(self, event: str, fields: dict[str, Any]) -> None:
+        """A line that its source pays for: a stranger can cause as many as it opens connections."""
+        gateway, source = self._gateway, self._source
+        purse = gateway.budget.source(source)
+        gateway.rationed.note(purse, source, event, connection=self.id, source=source, **fields)

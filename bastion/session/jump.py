@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bastion.auth.identity import Destination, Identity
-from bastion.errors import PolicyReason, Refused
+from bastion.errors import HandshakeResult, PolicyReason, Refused
+from bastion.observe.meters import HANDSHAKES
 from bastion.policy.grant import Grant, authorise, matching_rules
 from bastion.policy.targets import Target
 from bastion.session.arrival import Arrival
 from bastion.session.authentication import Authentication
 from bastion.session.ending import End
 from bastion.session.gateway import Services
+from bastion.session.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.session.inner_authentication import InnerAuthentication
 from bastion.session.opening import Opening
 from bastion.ssh.outer import OuterChannel
@@ -132,10 +134,14 @@ class InnerConnection:
         proof.on_notice = userauth.banner
         self._arrival = Arrival(gateway, self.transport, userauth, inner)
         self.transport.service = userauth
+        self.transport.on_secure = self._secured
         self.transport.on_closed = self._closed
         channel.attach(self.transport)
         channel.confirm()
         self.transport.makeConnection(channel)  # type: ignore[no-untyped-call]
+
+    def _secured(self) -> None:
+        self._gateway.meters.add(HANDSHAKES, "jump", HandshakeResult.OK)
 
     # -- the identity ------------------------------------------------------------------------------------
 
@@ -201,7 +207,12 @@ class InnerConnection:
 
     def _closed(self, reason: CloseReason) -> None:
         self._arrival.stop()
-        self.transport.on_closed = None
+        self.transport.on_secure = self.transport.on_closed = None
+        result = result_of(self.transport, reason)
+        if result is not HandshakeResult.OK:
+            self._gateway.meters.add(HANDSHAKES, "jump", result)
+        if result not in COUNTED_ONLY:
+            self._visit.handshake_failed(self.id, self._target.name, line_of(self.transport, result, reason))
         on_ended, self._on_ended = self._on_ended, None
         if on_ended is not None:
             on_ended(self)

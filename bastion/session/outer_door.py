@@ -106,6 +106,10 @@ class Visit(Protocol):
         """One audit line with the connection, its user and source."""
         ...
 
+    def handshake_failed(self, session: str, target: str, fields: dict[str, Any]) -> None:
+        """One line about an inner connection that never got as far as a login; its identity pays for it."""
+        ...
+
     def emit(self, event: str, **fields: str | int) -> None:
         """The same about something that is to be allowed. Raises AuditFailed when it must be there and is not."""
         ...
@@ -213,6 +217,12 @@ class OuterVisit:
         self._refused += 1
         if self._refused == REFUSALS + 1:  # as in a session: a line each, so one peer fills no disk
             self._transport.disconnect(Disconnect.PROTOCOL_ERROR, "bastion: too many refused requests")
+
+    def handshake_failed(self, session: str, target: str, fields: dict[str, Any]) -> None:
+        gateway, who = self.gateway, self.identity.name
+        about: dict[str, Any] = self._about() | {"target": target} | fields
+        del about["ref"]  # the session's own, not the connection's
+        gateway.rationed.note(gateway.budget.identity(who), who, "handshake_failed", session=session, **about)
 
     def emit(self, event: str, **fields: str | int) -> None:
         self.gateway.audit.emit(event, **(self._about() | fields))

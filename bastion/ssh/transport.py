@@ -44,15 +44,22 @@ CheckHostKey = Callable[[bytes], "Deferred[None] | None"]
 class KeyedTransport(TransportBase):
     """A transport with keys: what both roles share of the key exchange."""
 
-    __slots__ = ("_client_has_ext_info", "_early_exchanges", "_skip_guess", "agreed")
+    __slots__ = ("_client_has_ext_info", "_early_exchanges", "_first_offer", "_skip_guess", "agreed")
 
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)
         self._skip_guess = False
         self._early_exchanges = 0
         self._client_has_ext_info = False
+        self._first_offer: KexInit | None = None  # the peer's, until something was agreed
         self.agreed: Negotiated | None = None
         """What the first key exchange agreed on, once it is done."""
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """Where the peer's first offer and ours have nothing in common."""
+        offer = self._first_offer
+        return () if offer is None else mismatches(self.settings.algorithms, offer)
 
     # -- what the roles differ in --------------------------------------------------------------------------
 
@@ -119,7 +126,10 @@ class KeyedTransport(TransportBase):
                 raise ProtocolError("too many key exchanges before authentication")
         self._stop_timer("hold")
         exchange = self._current_exchange()
-        self._peer_offered(exchange.answer(payload, self.peer_version))
+        theirs = exchange.answer(payload, self.peer_version)
+        if not self.kex_count:
+            self._first_offer = theirs
+        self._peer_offered(theirs)
         if not exchange.ours:
             exchange.by_peer = True
             self._send_kexinit()
@@ -299,6 +309,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         )
 
     def _method_done(self, exchange: Exchange) -> None:
+        self._first_offer = None
         self._send_newkeys(exchange)
 
     def _after_newkeys(self) -> list[bytes]:
@@ -321,7 +332,7 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
     exchanges the server must show the same blob.
     """
 
-    __slots__ = ("_check_host_key", "_first_offer", "host_key_blob")
+    __slots__ = ("_check_host_key", "host_key_blob")
 
     role = Role.CLIENT
     isClient = True
@@ -331,7 +342,6 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         super().__init__(settings, clock)
         self._check_host_key: CheckHostKey | None = check_host_key
         self.host_key_blob = b""
-        self._first_offer: KexInit | None = None  # the target's, until something was agreed
 
     def connectionMade(self) -> None:
         """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
@@ -339,12 +349,6 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         super().connectionMade()
         self._send_kexinit()
         self._output.uncork()
-
-    @property
-    def mismatches(self) -> tuple[Mismatch, ...]:
-        """Where the target's first offer and ours have nothing in common."""
-        offer = self._first_offer
-        return () if offer is None else mismatches(self.settings.algorithms, offer)
 
     def _make_exchange(self) -> Exchange:
         return ClientExchange(self.settings, self._admit_method)
@@ -354,10 +358,6 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         shown and counted then stays true."""
         ours = self.settings.algorithms
         return ours if self.agreed is None else ours.without_legacy(keep=self.agreed.legacy)
-
-    def _peer_offered(self, theirs: KexInit) -> None:
-        if not self.kex_count:
-            self._first_offer = theirs
 
     def _ext_info_received(self, payload: bytes) -> None:
         first = self._first_message

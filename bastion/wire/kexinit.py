@@ -320,10 +320,11 @@ HOST_KEY_LIST = "host key algorithm"
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A list of the negotiation in which nothing is common. `offered` is the peer's, its own words."""
+    """A list of the negotiation in which nothing is common. `offered` is the peer's, its own words; `ours` ours."""
 
     what: str
     offered: tuple[str, ...]
+    ours: tuple[str, ...] = ()
 
     @property
     def remedy(self) -> str:
@@ -332,7 +333,7 @@ class Mismatch:
 
 
 def mismatches(ours: Algorithms, theirs: KexInit) -> tuple[Mismatch, ...]:
-    """Every list in which a server that offers `theirs` has nothing of `ours`, for a text that tells all at once.
+    """Every list in which a peer that offers `theirs` has nothing of `ours`, for a text that tells all at once.
 
     MACs count where the cipher needs one, and where there is no common cipher: what helps there needs one too.
     """
@@ -349,7 +350,7 @@ def mismatches(ours: Algorithms, theirs: KexInit) -> tuple[Mismatch, ...]:
         ("MAC", ours.macs, macs),
     )
     return tuple(
-        Mismatch(what, tuple(dict.fromkeys(name for offered in lists for name in offered)))
+        Mismatch(what, tuple(dict.fromkeys(name for offered in lists for name in offered)), tuple(known))
         for what, known, lists in asked
         if not all(set(known) & set(offered) for offered in lists)
     )

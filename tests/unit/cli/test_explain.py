@@ -13,7 +13,14 @@ from click.testing import CliRunner
 from bastion.cli.explain import explain, log_files
 from bastion.cli.story import ADVICE, SENTENCES, advice, sentence
 from bastion.clock import FixedClock
-from bastion.errors import AuthReason, LimitReason, PolicyReason, RecorderReason, UpstreamReason
+from bastion.errors import (
+    AuthReason,
+    HandshakeResult,
+    LimitReason,
+    PolicyReason,
+    RecorderReason,
+    UpstreamReason,
+)
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import Meters
 
@@ -159,7 +166,7 @@ def test_every_sentence_survives_missing_fields(name):
 def test_advice_is_for_reasons_that_exist():
     reasons = {
         str(r)
-        for kind in (AuthReason, PolicyReason, UpstreamReason, RecorderReason, LimitReason)
+        for kind in (AuthReason, PolicyReason, UpstreamReason, RecorderReason, LimitReason, HandshakeResult)
         for r in kind
     }
     assert set(ADVICE) <= reasons
@@ -178,5 +185,9 @@ def written_events():
     for path in (ROOT / "bastion").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) else ""
-            if called in {"emit", "_emit"} and node.args and isinstance(node.args[0], ast.Constant):
+            if (
+                called in {"emit", "_emit", "_write_down"}
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 yield node.args[0].value
