@@ -12,6 +12,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from bastion import __version__
+from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.auth.directory import ChainDirectory, Directory
 from bastion.auth.embedded import EmbeddedDirectory, load_users
 from bastion.auth.ldap import LdapDirectory, Observer
@@ -97,8 +98,9 @@ def build_services(
 def build_directory(config: Config, reactor: Any, clock: Clock, observer: Observer | None) -> Directory:
     """The embedded accounts, LDAP, or the one before the other."""
     wanted = config.directory
-    # Whoever may be at the door may ask one question: so many may have to wait, and none is sent away.
-    queue = config.limits.startups.full
+    # Whoever may be at the door may ask one question, and so may second proofs inside: so many may have to wait, and
+    # none is sent away.
+    queue = config.limits.startups.full + LIMITS[Payer.IDENTITY, Work.DIRECTORY].everybody
     ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer, queue)
     if wanted.embedded is None:
         assert ldap is not None  # the configuration has checked that there is one
