@@ -15,7 +15,7 @@ from bastion.policy.verdict import Verdict
 from bastion.relay import crossing, events
 from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
-from bastion.relay.invitations import MAX_PLACES, Invitations, invite, place_of, withdraw
+from bastion.relay.invitations import ANY_PORT, MAX_PLACES, Invitations, invite, place_of, withdraw
 from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
 from bastion.relay.sftp import AuditedSftp
@@ -308,16 +308,16 @@ class Requests:
 def _reply(entry: Entry, message: RequestSuccess) -> tuple[RequestSuccess, int]:
     """What of a REQUEST_SUCCESS may cross, and the port in it.
 
-    RFC 4254 section 7.1: a body only for a `tcpip-forward` of port 0. Some servers (paramiko's, Go's) name the
-    port in every answer to that request: it is taken off. No other request has a body (section 4).
+    RFC 4254 section 7.1: a body only for a `tcpip-forward` of port 0. Some servers (paramiko's, Go's) put something
+    into every answer to that request: it is taken off. No other request has a body (section 4).
     """
     if not message.body:
         return message, 0
+    if entry.name in GLOBAL_REPLIES and entry.place != ANY_PORT:
+        return RequestSuccess(), 0
     reply = parse_body(GLOBAL_REPLIES, entry.name, message.body)
     if not isinstance(reply, ForwardedPort):
         raise ProtocolError(f"REQUEST_SUCCESS to {entry.name} has a body")
-    if entry.place != 0:
-        return RequestSuccess(), 0
     return RequestSuccess(reply.encode()), reply.port
 
 

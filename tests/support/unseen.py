@@ -134,7 +134,7 @@ CHANNEL_BODIES = {
     "x11-req": x11_request,
     "env": lambda script: string(script.text()) + string(script.mark()),
     "exec": lambda script: string(script.mark()),
-    "subsystem": lambda script: string(script.text()),
+    "subsystem": lambda script: string(script.text() if script.choice(3) else "sftp"),
     "window-change": lambda script: b"".join(script.number() for _ in range(4)),
     "signal": lambda script: string(script.text()),
     "break": lambda script: script.number(),

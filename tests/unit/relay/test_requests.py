@@ -360,12 +360,14 @@ def test_a_remote_forward_and_its_port(playbook: MakePlaybook) -> None:
 
 
 def test_a_port_that_was_not_asked_for_is_taken_off(playbook: MakePlaybook) -> None:
-    """paramiko's server and Go's name the port in every answer to tcpip-forward."""
+    """paramiko's server and Go's name the port in every answer to tcpip-forward; paramiko's may say 1 for yes."""
     book = playbook()
     forward = asks_all("tcpip-forward", r.TcpipForward("localhost", 8022))
-    book.client(forward).to_target(forward).untold()
-    book.target(m.RequestSuccess(b"\xde\xad\xbe\xef")).to_client(ALL_OK)
-    book.told(e.RequestAnswered(0, Side.TARGET, "tcpip-forward", True)).done()
+    for body in (b"\xde\xad\xbe\xef", b"\1", b"words" * 100):
+        book.client(forward).to_target(forward).untold()
+        book.target(m.RequestSuccess(body)).to_client(ALL_OK)
+        book.told(e.RequestAnswered(0, Side.TARGET, "tcpip-forward", True))
+    book.done()
 
 
 PLACE = r.TcpipForward("", 8022)
@@ -389,10 +391,9 @@ def test_no_other_answer_has_a_body(playbook: MakePlaybook, name: str, body: r.B
 
 
 @pytest.mark.parametrize("body", [b"\0", b"\0\0\0", b"\0\0\xa0\1" + b"more"])
-@pytest.mark.parametrize("port", [0, 8022])
-def test_the_body_of_an_answer_is_one_port(playbook: MakePlaybook, port: int, body: bytes) -> None:
+def test_the_body_of_an_answer_is_one_port(playbook: MakePlaybook, body: bytes) -> None:
     book = playbook()
-    forward = asks_all("tcpip-forward", r.TcpipForward("", port))
+    forward = asks_all("tcpip-forward", r.TcpipForward("", 0))
     book.client(forward).to_target(forward)
     book.target_breaks(m.RequestSuccess(body), "tcpip-forward").done()
 
