@@ -436,7 +436,7 @@ def long_walk(machine: Traffic, chance: Random, steps: int) -> None:
             ),
         ),
         (1, lambda: len(machine.global_to_answer[Side.TARGET]) > 20 or machine.gateway_asks(Side.TARGET)),
-        (4, lambda: machine.answer_globally(side(), chance.randbytes(number(4)))),
+        (4, lambda: machine.answer_globally(side())),
     ]
     weights = [weight for weight, _ in walks]
     for _ in range(steps):
