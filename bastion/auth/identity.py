@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bastion.auth.certificates import CertificateFacts
+from bastion.auth.names import SEPARATOR
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import AuthReason, PolicyReason, Refused
 from bastion.wire.keys import AuthorizedKey
@@ -95,14 +96,14 @@ class Destination:
 
 
 def parse_destination(user: str) -> Destination:
-    """Read `identity`, `identity+target` or `identity+login+target` (design.md section 2).
+    """Read `identity`, `identity+target` or `identity+login+target` (design.md section 2); a blank counts as a +.
 
     Identity and target are lower-cased (ASCII only, so that no other letter folds into one); a login is not.
     Raises `Refused` with BAD_USER_NAME for a bad identity and BAD_DESTINATION for anything else.
     """
     if len(user) > MAX_USER_NAME or not user.isascii():
         raise Refused(AuthReason.BAD_USER_NAME, "the user name is too long or not ASCII")
-    parts = user.split("+")
+    parts = SEPARATOR.split(user)
     identity = parts[0].lower()
     if not LOGIN_NAME.match(identity):
         raise Refused(AuthReason.BAD_USER_NAME, "the user name is not a valid identity")

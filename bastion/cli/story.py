@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from bastion.auth.names import account_part
+
 Event = Mapping[str, Any]
 
 FIXED: Final = {"ts", "event", "session", "ref", "connection"}
@@ -298,6 +300,6 @@ def advice(event: Event) -> str:
     """What helps against the refusal that the event tells of; "" when it tells of none, or nothing does."""
     hint = ADVICE.get(str(event.get("reason", "")), "")
     target = str(event.get("target") or "TARGET")
-    user = str(event.get("user") or "USER").partition("+")[0]
+    user = account_part(str(event.get("user") or "")) or "USER"
     login = str(event.get("login") or "LOGIN")
     return hint.replace("{target}", target).replace("{user}", user).replace("{login}", login)

@@ -17,6 +17,7 @@ from bastion.auth.budget import Purse
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE, Asker, Covered, Directory
 from bastion.auth.identity import Account, Destination, Identity, parse_destination
+from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
@@ -193,7 +194,7 @@ class Authentication:
             text = f"nobody can log in now: the audit log cannot be written{self._reference}"
             raise Refused(RecorderReason.AUDIT_FAILED, text) from None
         self._meters.add(AUTH_ATTEMPTS, label, reason)
-        name = user.partition("+")[0].lower()
+        name = account_part(user)
         if reason is AuthReason.OK:
             if method != "none":  # nothing was proved: an inner connection on the outer one's word
                 self._services.penalties.succeeded(self._source, name)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.auth.identity import LOGIN_NAME, Destination, parse_destination
+from bastion.auth.names import account_part
 from bastion.errors import AuthReason, PolicyReason, Refused
 
 
@@ -26,6 +27,12 @@ def test_the_three_forms(user: str, expected: Destination) -> None:
     assert parse_destination(str(expected)) == expected
 
 
+@pytest.mark.parametrize("user", ["alice deploy web1", "alice+deploy web1", "alice deploy+web1"])
+def test_a_blank_is_what_openssh_makes_of_a_plus_in_a_url(user: str) -> None:
+    assert parse_destination(user) == Destination("alice", "deploy", "web1")
+    assert account_part(user) == account_part("Alice+x") == account_part("alice") == "alice"
+
+
 @pytest.mark.parametrize(
     ("user", "reason"),
     [
@@ -34,7 +41,11 @@ def test_the_three_forms(user: str, expected: Destination) -> None:
         ("-oProxyCommand", AuthReason.BAD_USER_NAME),
         ("alice\n", AuthReason.BAD_USER_NAME),
         ("alice\0", AuthReason.BAD_USER_NAME),
-        ("al ice", AuthReason.BAD_USER_NAME),
+        (" alice", AuthReason.BAD_USER_NAME),
+        ("alice ", PolicyReason.BAD_DESTINATION),
+        ("alice  web1", PolicyReason.BAD_DESTINATION),
+        ("alice\tweb1", AuthReason.BAD_USER_NAME),
+        ("alice deploy+web1 x", PolicyReason.BAD_DESTINATION),
         ("a" * 33, AuthReason.BAD_USER_NAME),
         ("a" * 400, AuthReason.BAD_USER_NAME),
         ("\u212aate", AuthReason.BAD_USER_NAME),  # KELVIN SIGN lower-cases to k
@@ -65,3 +76,4 @@ def test_garbage_is_refused_or_gives_a_clean_identity(user: str) -> None:
         assert not user or user not in refusal.text or len(user) < 3
         return
     assert LOGIN_NAME.match(found.identity) and "+" not in found.identity
+    assert account_part(user) == found.identity  # what penalties and log go by is who asks
