@@ -113,6 +113,7 @@ class PolicyReason(StrEnum):
     GRANT_ENDED = "grant_ended"
     CHANNEL_LIMIT = "channel_limit"
     CHANNEL_RATE = "channel_rate"
+    RECORD_RATE = "record_rate"
 
 
 class UpstreamReason(StrEnum):

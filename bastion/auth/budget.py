@@ -104,8 +104,11 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
     # Bytes of audit log. A line is about 300: a source gets 200 lines and then 3 a second, all strangers together
     # 32 KiB a second, 2.6 GiB a day.
     (Payer.SOURCE, Work.LOG): Limit(64 * KIB, MIB, KIB, 32 * KIB),
-    (Payer.IDENTITY, Work.LOG): Limit(4 * MIB, 64 * MIB, 64 * KIB, 512 * KIB),
-    # Bytes of a recording that are no channel data.
+    # An engineer's channel is two lines, 700: 12,000 channels (a browser behind -D, a load test through -L) and then
+    # 190 a second.
+    (Payer.IDENTITY, Work.LOG): Limit(8 * MIB, 64 * MIB, 128 * KIB, 512 * KIB),
+    # Bytes of a recording that are no channel data. A session with a terminal, four variables and a command of 1 KiB
+    # has 4 KiB, a channel of -L or -D 800: 2,000 runs of Ansible and 60 a second, 10,000 channels and 320 a second.
     (Payer.IDENTITY, Work.NOTES): Limit(8 * MIB, 256 * MIB, 256 * KIB, 4 * MIB),
     # Bytes of memory.
     (Payer.IDENTITY, Work.BUFFERED): Limit(64 * MIB, 512 * MIB),

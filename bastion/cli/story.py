@@ -95,6 +95,8 @@ def _refused(event: Event) -> str:
             f"the sftp request {event.get('name', '?')}{paths} on channel {event.get('channel', '?')} was refused"
             + (_because(event))
         )
+    if what == "more":
+        return f"{event.get('count', '?')} more opens and requests were refused{_because(event)}"
     if what == "request":
         channel = _of(event, "channel", " on channel ")
         return f"the request {event.get('name', '?')}{channel} was refused{_because(event)}"

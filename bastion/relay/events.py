@@ -96,6 +96,15 @@ class RequestRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalsCounted:
+    """`count` more opens and requests of `by` were refused for `reason`; nothing else is known of them."""
+
+    by: Side
+    count: int
+    reason: PolicyReason
+
+
+@dataclass(frozen=True, slots=True)
 class RequestAnswered:
     """`by` answered a forwarded request; `port` is the one chosen for a `tcpip-forward` of port 0."""
 
@@ -243,6 +252,7 @@ Event = (
     | EofSent
     | RequestForwarded
     | RequestRefused
+    | RefusalsCounted
     | RequestAnswered
     | WindowChanged
     | ExitStatus

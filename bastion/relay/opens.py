@@ -14,6 +14,7 @@ from bastion.relay.channels import ChannelTable, Half
 from bastion.relay.crossing import OPENABLE, STREAMS
 from bastion.relay.decider import Decider
 from bastion.relay.limits import Actions, RelayLimits
+from bastion.relay.paying import UNPAID
 from bastion.relay.requests import Requests
 from bastion.relay.sides import Side
 from bastion.relay.stream import StreamContent
@@ -44,6 +45,9 @@ class Opens:
         if message.max_packet == 0:
             # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
             raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
+        if not self._requests.accounts.pay_open(side, message.body):
+            self._refuse_unpaid(side, message, out)
+            return
         if message.kind not in OPENABLE[side]:
             reason, code = PolicyReason.UNKNOWN_CHANNEL_TYPE, OpenFailure.UNKNOWN_CHANNEL_TYPE
             self._refuse(side, message, out, reason, "channel type is not known here", code=code)
@@ -117,6 +121,17 @@ class Opens:
         self._requests.count_refusal(side)
         self._tap.event(events.ChannelRefused(message.kind, side, reason, text, rule, detail or {}))
         out.back[side].append(ChannelOpenFailure(message.sender, code, text).encode())
+
+    def _refuse_unpaid(self, side: Side, message: ChannelOpen, out: Actions) -> None:
+        """Nobody pays for what would be written of it: the first is told, the others are counted."""
+        if self._requests.accounts.refuse(side):
+            code = OpenFailure.RESOURCE_SHORTAGE
+            self._refuse(side, message, out, UNPAID.reason, UNPAID.text, code=code)
+            return
+        self._requests.count_refusal(side)
+        out.back[side].append(
+            ChannelOpenFailure(message.sender, OpenFailure.RESOURCE_SHORTAGE, UNPAID.text).encode()
+        )
 
     def confirm(self, side: Side, payload: bytes, out: Actions) -> None:
         message = ChannelOpenConfirmation.parse(payload)

@@ -31,6 +31,7 @@ from bastion.relay.decider import Decider
 from bastion.relay.limits import Actions as Actions
 from bastion.relay.limits import RelayLimits as RelayLimits
 from bastion.relay.opens import Opens
+from bastion.relay.paying import Accounts, Free, Payer
 from bastion.relay.requests import Requests
 from bastion.relay.sides import Counts, counted
 from bastion.relay.sides import Side as Side
@@ -45,6 +46,8 @@ _TWO = Struct(">II").unpack_from
 _THREE = Struct(">III").unpack_from
 _VIEW_FROM = 4096
 """Data of at least this many bytes is shown to the tap as a view; below it a copy costs no more."""
+
+_FREE = Free()  # one for all relays that nobody pays for
 
 _Route = Callable[["Relay", Side, bytes, Actions], None]
 
@@ -70,10 +73,12 @@ class Relay:
 
     __slots__ = ("_channels", "_opens", "_requests", "_routes", "_sent_by", "_tap", "swallowed")
 
-    def __init__(self, policy: Decider, tap: Tap, limits: RelayLimits | None = None) -> None:
+    def __init__(
+        self, policy: Decider, tap: Tap, limits: RelayLimits | None = None, payer: Payer | None = None
+    ) -> None:
         limits = limits or RelayLimits()
         self._channels = ChannelTable()
-        self._requests = Requests(self._channels, policy, tap, limits)
+        self._requests = Requests(self._channels, policy, tap, limits, Accounts(payer or _FREE, tap))
         self._opens = Opens(self._channels, self._requests, policy, tap, limits)
         self._sent_by = self._channels.sent_by
         self._tap = tap
@@ -229,6 +234,7 @@ class Relay:
     def finish(self) -> None:
         """The connection is over: the tap learns that every channel is, and nothing crosses any more."""
         self._routes = _SILENT
+        self._requests.accounts.finish()
         for channel in list(self._channels.by_id.values()):
             self._drop(channel)
 

@@ -18,6 +18,7 @@ from bastion.relay.decider import Decider
 from bastion.relay.invitations import ANY_PORT, MAX_PLACES, Invitations, invite, place_of, withdraw
 from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
+from bastion.relay.paying import UNPAID, Accounts
 from bastion.relay.sftp import AuditedSftp
 from bastion.relay.sftp_control import ControlledSftp
 from bastion.relay.sides import Counts, Side, counted
@@ -79,13 +80,17 @@ class Requests:
         "_policy",
         "_refused",
         "_tap",
+        "accounts",
         "answered",
         "invitations",
         "no_more_sessions",
         "unsolicited",
     )
 
-    def __init__(self, channels: ChannelTable, policy: Decider, tap: Tap, limits: RelayLimits) -> None:
+    def __init__(
+        self, channels: ChannelTable, policy: Decider, tap: Tap, limits: RelayLimits, accounts: Accounts
+    ) -> None:
+        self.accounts = accounts
         self._channels = channels
         self._policy = policy
         self._refused: Counts = (0, 0)
@@ -109,6 +114,10 @@ class Requests:
         message = GlobalRequest.parse(payload)
         name = message.name
         if name in crossing.LEG_BOUND_REQUESTS:
+            self._refuse_global(side, message, out)
+            return
+        if not self._paid(side, name, message.body, name in crossing.PASSED_GLOBAL_REQUESTS[side]):
+            self._tell_unpaid(0, side, name)
             self._refuse_global(side, message, out)
             return
         body = parse_body(GLOBAL_REQUESTS, name, message.body)
@@ -139,6 +148,18 @@ class Requests:
             detail = body.detail() if body is not None else {}
             self._tap.event(events.RequestForwarded(0, side, name, detail, verdict.rule))
         out.onward[side].append(message.encode())
+
+    def _paid(self, side: Side, name: str, body: bytes, passed: bool) -> bool:
+        """Is there anybody who pays for what is written of this request? What goes through unasked is no line."""
+        return name in crossing.QUIET_REQUESTS or self.accounts.pay_request(side, body, lines=not passed)
+
+    def _tell_unpaid(self, channel_id: int, side: Side, name: str) -> None:
+        self.count_refusal(side)
+        if self.accounts.refuse(side):
+            verdict = UNPAID
+            self._tap.event(
+                events.RequestRefused(channel_id, side, name, verdict.reason, verdict.text, verdict.rule, {})
+            )
 
     def _refuse_global(self, side: Side, message: GlobalRequest, out: Actions) -> None:
         if message.want_reply and self._owed[side.other].add_refused():
@@ -188,6 +209,12 @@ class Requests:
         if half.state == CLOSED:
             raise half.error(numbers.MSG_CHANNEL_REQUEST)
         channel, name = half.channel, message.name
+        passed = name in crossing.PASSED_REQUESTS or name in crossing.PASSED_SESSION_REQUESTS[side]
+        if not self._paid(side, name, message.body, passed):
+            self._tell_unpaid(channel.id, side, name)
+            if message.want_reply:
+                self._refuse(half, out)
+            return
         body = parse_body(CHANNEL_REQUESTS, name, message.body)
         if body is not None:
             message = ChannelRequest(message.recipient, name, message.want_reply, body.encode())

@@ -41,6 +41,7 @@ from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import REF_LENGTH, Header
 from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.gateway import Gateway
+from bastion.session.paying import SessionPayer
 from bastion.session.session import Leg, Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.upstream import Ask
@@ -217,6 +218,7 @@ class Opening:
             GrantDecider(grant, gateway.clock),
             tap,
             one_of_equal(RelayLimits(channels=limits.channels, sftp_hash=limits.sftp_hash)),
+            SessionPayer(gateway.budget, self._identity.name, gateway.clock.monotonic),
         )
         target.charge_exchanges(gateway.pays_key_exchanges(self._identity.name))
         session = Session(

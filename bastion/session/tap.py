@@ -34,6 +34,7 @@ from bastion.relay.events import (
     ChannelOpened,
     ChannelRefused,
     Event,
+    RefusalsCounted,
     RequestForwarded,
     RequestRefused,
     StreamRefused,
@@ -240,6 +241,10 @@ class SessionTap:
             text=event.text,
         )
 
+    def _refusals_counted(self, event: RefusalsCounted) -> None:
+        self._meters.add(REQUESTS, "other", event.reason, by=event.count)
+        self._emit("refused", what="more", by=event.by.name.lower(), reason=event.reason, count=event.count)
+
     def _emit(self, event: str, **fields: Any) -> None:
         """One audit line about what is to be forwarded. Raises RecorderFailed when it must be there and is not."""
         try:
@@ -335,6 +340,7 @@ _LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {
     ChannelRefused: SessionTap._open_refused,
     RequestForwarded: SessionTap._request_forwarded,
     RequestRefused: SessionTap._request_refused,
+    RefusalsCounted: SessionTap._refusals_counted,
     **dict.fromkeys(SFTP_EVENTS, SessionTap._sftp),
     StreamRefused: SessionTap._stream_refused,
     StreamSsh: SessionTap._stream_ssh,
