@@ -266,7 +266,7 @@ ADVICE: Final[dict[str, str]] = {
     "unknown_target": "the inventory has no such target: names and aliases stand in the targets file",
     "no_rule": WHY,
     "record_rate": "somebody asked for more channels or requests than may be written down in a moment: see "
-    'bastion_budget_refusals_total{work="notes"} and {work="log"}; it works again by itself',
+    "bastion_budget_refusals_total for notes and log; it works again by itself",
     "login_not_allowed": WHY,
     "verb_not_allowed": WHY,
     "env_not_allowed": WHY,

@@ -28,7 +28,7 @@ OPEN_LINES: Final = 2
 """Lines of the audit log for a channel: opened and closed."""
 
 SUMMARY_NOTES: Final = 512
-"""Paid beside, with one line, by the first that is paid again: for the refusal that was told and the count of the others."""
+"""Paid beside, with one line, by the first that is paid again: for the refusal that was told, and for the count."""
 
 ESCAPED: Final = 6
 """Bytes of JSON that a byte can take which is no printable ASCII (`\\u0000`, `\\\\xff`)."""

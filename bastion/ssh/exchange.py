@@ -35,8 +35,9 @@ from bastion.wire.numbers import Disconnect
 class Exchange:
     """The part that both roles share.
 
-    `ours` and `theirs` are the KEXINIT payloads (empty until sent or come), `agreed` the negotiated names,
-    `by_peer`: the peer began it; `hash` the exchange hash H once the method is done, `checking` true while the owner looks at a host key.
+    `ours` and `theirs` are the KEXINIT payloads (empty until sent or come), `by_peer` says who began, `agreed` are the
+    negotiated names, `hash` is the exchange hash H once the method is done, `checking` is true while the owner looks
+    at a host key.
     """
 
     role: Role
