@@ -108,7 +108,7 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
     # 190 a second.
     (Payer.IDENTITY, Work.LOG): Limit(8 * MIB, 64 * MIB, 128 * KIB, 512 * KIB),
     # Bytes of a recording that are no channel data. A session with a terminal, four variables and a command of 1 KiB
-    # has 4.3 KiB, a channel of -L or -D 840: 1,900 runs of Ansible and 60 a second, 10,000 channels and 310 a second.
+    # has 4.3 KiB, a channel of -L or -D 840: 1,900 runs of Ansible and 60 a second, 9,900 channels and 310 a second.
     (Payer.IDENTITY, Work.NOTES): Limit(8 * MIB, 256 * MIB, 256 * KIB, 4 * MIB),
     # Bytes of memory.
     (Payer.IDENTITY, Work.BUFFERED): Limit(64 * MIB, 512 * MIB),

@@ -37,8 +37,8 @@ BYTES_A_MICROSECOND: Final = 1024
 has cost 3 ms or more. Whoever changes keys every MiB at 100 MB/s, both ways together, never owes anything."""
 
 SECONDS_PAY: Final = 100
-"""Microseconds that each second with the same keys pays: one every 10 s is free, and 256 sessions that do it are a fortieth
-of a core."""
+"""Microseconds that each second with the same keys pays: one every 10 s is free, and 256 sessions that do it are a
+fortieth of a core."""
 
 LEG_BURST: Final = 200_000
 """Microseconds that one connection may owe beside what its bytes and its time have paid: 250 exchanges by a curve, 6 in
