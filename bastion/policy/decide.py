@@ -71,6 +71,9 @@ _NEVER_ENV = (
     "PERL5*",
 )
 
+# Requests that start something: on a channel that stayed open, as much as a new channel does.
+_STARTING = frozenset(("shell", "exec", "subsystem", "x11-req", "auth-agent-req@openssh.com"))
+
 _PLAIN_VERBS = {"shell": "shell", "pty-req": "pty", "x11-req": "x11", "auth-agent-req@openssh.com": "agent"}
 
 
@@ -277,6 +280,9 @@ class GrantDecider:
 
     def request(self, side: Side, channel: Channel, name: str, body: bytes) -> Verdict:
         """May `side` make this request on this channel?"""
+        ended = self._ended() if name in _STARTING else None
+        if ended is not None:
+            return ended
         parsed = _body_of(CHANNEL_REQUESTS, name, body)
         verdict = decide_request(self.grant, side, channel.kind, name, parsed)
         if verdict.allowed and name in ("x11-req", "auth-agent-req@openssh.com"):
@@ -285,6 +291,9 @@ class GrantDecider:
 
     def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
         """May `side` make this request about the connection?"""
+        ended = None if name.startswith("cancel-") else self._ended()
+        if ended is not None:
+            return ended
         parsed = _body_of(GLOBAL_REQUESTS, name, body)
         verdict = decide_global(self.grant, side, name, parsed)
         if not verdict.allowed:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bastion.auth.identity import Identity
+from bastion.errors import Refused
 from bastion.policy.grant import Reachable, reachable
 from bastion.session import client_config
 from bastion.wire.data import uint32
@@ -247,6 +248,12 @@ class Lobby:
         if name == "window-change":
             return True
         if name in ("shell", "exec") and not self._answered and self._visit is not None:
+            try:
+                self._visit.check_fresh()
+            except Refused as refusal:
+                about = {"name": name, "reason": refusal.reason, "text": refusal.text}
+                self._visit.note("refused", what="request", **about)
+                return False
             self._answered = True
             # A command that is too long stays too long: four bytes are the longest character.
             cut = 4 * MAX_COMMAND + 1

@@ -291,10 +291,12 @@ class OuterVisit:
         if target is not None and target.kind == "ssh":
             self._jump(channel, place, target, first)
             return
-        if target is None and services.inventory.is_ssh_place(place.host, place.port):
-            raise self.unreachable(place.host, place.port)
+        # What is refused for another reason than its name is refused before anybody looks at the name: the answer
+        # would tell a target that is not this engineer's from what does not exist.
         self._count_others()
         self.check_fresh()
+        if target is None and services.inventory.is_ssh_place(place.host, place.port):
+            raise self.unreachable(place.host, place.port)
         if not 1 <= place.port <= 65535:
             raise self.unreachable(place.host, place.port)
         from bastion.session.tunnel import open_tunnel

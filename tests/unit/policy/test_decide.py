@@ -355,6 +355,21 @@ def test_nothing_new_is_opened_after_the_end_of_the_grant():
     assert (ended.allowed, ended.reason, ended.rule) == (False, PolicyReason.GRANT_ENDED, decide.GRANT_ENDED)
 
 
+def test_an_old_login_starts_nothing_on_a_channel_that_stayed_open():
+    """max_auth_age held for opens only: a channel kept open was good for a shell a day later."""
+    clock = FixedClock(NOW)
+    asked = GrantDecider(decider().grant, clock)
+    forward = TcpipForward("localhost", 80).encode()
+    assert asked.global_request(CLIENT, "tcpip-forward", forward).allowed
+    clock.advance(12 * 3600)
+    for name, body in REQUESTS.values():
+        verdict = ask(asked, name, body)
+        starts = name in ("shell", "exec", "subsystem", "x11-req", "auth-agent-req@openssh.com")
+        assert (verdict.reason is PolicyReason.GRANT_ENDED) == starts, name
+    assert asked.global_request(CLIENT, "tcpip-forward", forward).reason is PolicyReason.GRANT_ENDED
+    assert asked.global_request(CLIENT, "cancel-tcpip-forward", forward).allowed
+
+
 def test_everything_that_the_relay_asks_about_can_be_allowed():
     """The two tables, the relay's and this one, name the same kinds and requests."""
     assert {kind for kinds in OPENABLE.values() for kind in kinds} == set(CHANNEL_OPENS)

@@ -229,6 +229,26 @@ def test_when_nothing_new_may_be_opened(monkeypatch: pytest.MonkeyPatch, change:
         assert isinstance(refused, m.ChannelOpenFailure) and text in refused.text
 
 
+@pytest.mark.parametrize("state", ["full", "old", "draining"])
+def test_what_is_forbidden_reads_like_what_is_unknown_whatever_else_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """With all channels in use a target that is not alice's was refused in other words than a name that is none."""
+    outer = Outer(monkeypatch, channels=2)
+    if state == "full":
+        outer.hear(opens_session(0), opens_session(1))
+    elif state == "old":
+        outer.clock.advance(13 * 3600)
+    outer.gateway.draining = state == "draining"
+    for port in (22, 0, 99):
+        words = []
+        for number, host in ((7, "web2"), (8, "nope")):
+            (refused,) = outer.hear(opens_tcpip(number, host=host, port=port))
+            assert isinstance(refused, m.ChannelOpenFailure)
+            words.append((refused.code, refused.text.replace(host, "HOST")))
+        assert words[0] == words[1]
+
+
 def test_sessions_and_other_channels_have_limits_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     outer = Outer(monkeypatch, channels=2, sessions_per_connection=3)
     for number in range(3):
