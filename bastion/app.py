@@ -47,6 +47,7 @@ from bastion.observe.meters import (
     LDAP_QUEUE_WAITING,
     LDAP_SECONDS,
     MICROSECONDS,
+    NAME_LOOKUPS,
     RECORDER_UNSYNCED_SECONDS,
     RECORDING_STORE_FREE_BYTES,
     Meters,
@@ -63,7 +64,7 @@ from bastion.ssh import reactor as direct_reactor
 from bastion.ssh.memory import keep_freed_memory
 from bastion.ssh.own import OwnPlaces
 from bastion.ssh.pace import ask_for_short_slices
-from bastion.ssh.resolve import resolve
+from bastion.ssh.resolve import resolve, resolver_of
 from bastion.ssh.target_addresses import TargetAddresses
 
 Result = TypeVar("Result")
@@ -137,6 +138,7 @@ class Program:
         )
         self._observer = LdapMeters(self.meters)
         self._own = OwnPlaces()
+        resolver_of(reactor).make_room()
         self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
         audit = AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required)
         limits = config.limits
@@ -212,6 +214,10 @@ class Program:
 
     def _refresh(self) -> None:
         """Gauges that are read when somebody looks."""
+        resolver = resolver_of(self._reactor)
+        self.meters.set(NAME_LOOKUPS, resolver.running, "running")
+        self.meters.set(NAME_LOOKUPS, resolver.waiting, "waiting")
+        self.meters.set(NAME_LOOKUPS, resolver.stuck, "stuck")
         health = self.gateway.store.health()
         self.meters.set(RECORDING_STORE_FREE_BYTES, health.free_bytes)
         self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))

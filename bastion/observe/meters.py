@@ -187,6 +187,16 @@ BUDGET_REFUSALS: Final = _counter(
     Label("work", WORK),
     Label("payer", PAYERS),
 )
+NAME_LOOKUPS: Final = _gauge(
+    "name_lookups",
+    "Look-ups of target names: with a thread, waiting for one, or past their deadline and not back yet.",
+    Label("state", ("running", "waiting", "stuck")),
+)
+DESCRIPTORS_EXHAUSTED: Final = _counter(
+    "descriptors_exhausted_total",
+    "Times the process had no file descriptor left, by what needed it.",
+    Label("what", ("accept", "dial", "recording")),
+)
 HANDSHAKES: Final = _counter(
     "handshakes_total",
     "First key exchanges with clients, at the front door and inside jumps, by how they ended.",

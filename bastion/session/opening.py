@@ -95,7 +95,9 @@ class Opening:
             return fail(refusal)
         except RecorderFailed as error:
             return fail(self._unrecordable(error))
-        self._dial = self._services.dialler.dial(grant, self._make_login, self)
+        self._dial = self._services.dialler.dial(
+            grant, self._make_login, self, self._gateway.budget.identity(self._identity.name)
+        )
         return self._dial.addCallbacks(self._joined, self._not_reached)
 
     def cancel(self) -> None:

@@ -130,6 +130,7 @@ class Tunnel:
             build=self._build,
             fail=self._fail,
             timeout=visit.services.dialler.timeout,
+            payer=self._gateway.budget.identity(visit.identity.name),
         )
         meters = self._gateway.meters
         self._cells = meters.cell(BYTES, KIND, "to_target"), meters.cell(BYTES, KIND, "to_client")

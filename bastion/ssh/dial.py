@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import Purse
 from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome
 from bastion.clock import Clock
 from bastion.errors import Reason, Refused, UpstreamReason
@@ -83,18 +84,22 @@ class Dialler:
         self.own = own or OwnPlaces()
 
     def dial(
-        self, grant: Grant, login: Callable[[], UpstreamLogin], observer: DialObserver
+        self,
+        grant: Grant,
+        login: Callable[[], UpstreamLogin],
+        observer: DialObserver,
+        payer: Purse | None = None,
     ) -> Deferred[ClientTransport]:
         """An authenticated transport, its receiver not yet set, or `Refused(UpstreamReason, text)`.
 
         The Deferred fires in the turn in which the target's success is read, before any later message of that
         read is looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened.
         `login` is called after the host key was accepted, so no certificate is made for a host that is not the
-        target.
+        target. `payer` pays for looking up its name.
         """
         if not isinstance(grant, Grant):
             raise TypeError("dialling needs a Grant")
-        return _Dial(self, grant, login, observer).start()
+        return _Dial(self, grant, login, observer, payer).start()
 
     def settings_of(self, target: Target) -> TransportSettings:
         """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
@@ -143,7 +148,12 @@ class _Dial:
     """One attempt. `_finish` is reached exactly once."""
 
     def __init__(
-        self, dialler: Dialler, grant: Grant, login: Callable[[], UpstreamLogin], observer: DialObserver
+        self,
+        dialler: Dialler,
+        grant: Grant,
+        login: Callable[[], UpstreamLogin],
+        observer: DialObserver,
+        payer: Purse | None,
     ) -> None:
         self._dialler = dialler
         self._reactor = dialler.reactor
@@ -166,6 +176,7 @@ class _Dial:
             build=self._build_transport,
             fail=self._fail,
             timeout=dialler.timeout,
+            payer=payer,
             resolved=lambda: self._phase_done("connect"),
         )
         self._host_key_error: Refused | None = None

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import Purse
 from bastion.errors import Reason, Refused, UpstreamReason
 from bastion.ssh.io import connect
 from bastion.ssh.resolve import resolve
@@ -28,7 +30,7 @@ class Reach:
     """One try to connect to `host`. Ends in `build`, whose protocol gets the connection, or in `fail`; or in `stop`.
 
     `judge` raises Refused for an address that may not be connected to. `resolved` is told when there are
-    addresses to try. `timeout` in seconds is for the last address; the caller keeps the deadline of all.
+    addresses to try. `payer` pays for the look-up. `timeout` in seconds is for the last address; the caller keeps the deadline of all.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Reach:
         build: Callable[[str], Any],
         fail: Callable[[Reason, str], None],
         timeout: float,
+        payer: Purse | None = None,
         resolved: Callable[[], None] = lambda: None,
     ) -> None:
         self._reactor = reactor
@@ -50,21 +53,28 @@ class Reach:
         self._build: Callable[[str], Any] | None = build
         self._fail = fail
         self._timeout = timeout
+        self._payer = payer
+        self._lookup: Deferred[list[str]] | None = None
         self._when_resolved = resolved
         self._addresses: list[str] = []
         self._connector: Any = None
 
     def start(self) -> None:
-        resolve(self._reactor, self._host).addCallbacks(self._resolved, self._unresolved)
+        self._lookup = resolve(self._reactor, self._host, self._payer)
+        self._lookup.addCallbacks(self._resolved, self._unresolved)
 
     def stop(self) -> None:
         """Give up; a connection that `build` already got is closed too."""
         self._build = None
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.cancel()
         connector, self._connector = self._connector, None
         if connector is not None:
             connector.disconnect()
 
     def _resolved(self, addresses: list[str]) -> None:
+        self._lookup = None
         if self._build is None:
             return
         fault: Refused | None = None
@@ -82,6 +92,10 @@ class Reach:
         self._try_next()
 
     def _unresolved(self, failure: Failure) -> None:
+        self._lookup = None
+        if isinstance(failure.value, Refused):
+            self._over(failure.value.reason, failure.value.text)
+            return
         self._over(UpstreamReason.NAME_NOT_FOUND, f"the name {self._host} does not resolve")
 
     def _try_next(self) -> None:

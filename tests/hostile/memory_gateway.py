@@ -101,6 +101,9 @@ class Reactor(Clock):
     def callFromThread(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
         self.threads.put(lambda: call(*arguments, **named))
 
+    def suggestThreadPoolSize(self, size: int) -> None:
+        """There is no pool."""
+
     def join_threads(self) -> None:
         """Run what threads have to say, once there is a deadline for one."""
         while any("Workers" in str(call) for call in self.getDelayedCalls()):

@@ -9,6 +9,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRef
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.clock import FixedClock
@@ -118,7 +119,11 @@ class World:
             restrictions or Restrictions(), NOW,
         )  # fmt: skip
         self.gateway = SimpleNamespace(
-            reactor=self.reactor, clock=FixedClock(NOW), meters=Meters(), draining=False
+            reactor=self.reactor,
+            clock=FixedClock(NOW),
+            meters=Meters(),
+            draining=False,
+            budget=Budget(FixedClock(NOW)),
         )
         self.services = SimpleNamespace(
             policy=parse_policy(tomllib.loads(rules), Source("p")),

@@ -4,6 +4,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionRefusedError, NoRouteError, TimeoutError
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from bastion.errors import Refused, UpstreamReason
@@ -35,10 +36,11 @@ class Connector:
         self.closed = True
 
 
-class World:
+class World(Clock):
     """A reach to db1:5432 with everything around it played by the test."""
 
     def __init__(self, monkeypatch, barred=()):
+        super().__init__()
         self.nameResolver = Resolver()
         self.connectors, self.failed, self.built = [], [], []
         monkeypatch.setattr(module, "connect", self._connect)
