@@ -189,7 +189,7 @@ BUDGET_REFUSALS: Final = _counter(
 )
 NAME_LOOKUPS: Final = _gauge(
     "name_lookups",
-    "Look-ups of target names: with a thread, waiting for one, or past their deadline and not back yet.",
+    "Look-ups of target names: with a thread, waiting for one, or given up and not back yet.",
     Label("state", ("running", "waiting", "stuck")),
 )
 DESCRIPTORS_EXHAUSTED: Final = _counter(

@@ -33,9 +33,10 @@ uses it. A thread that waits costs some 100 KiB."""
 THREADS_EACH: Final = 4
 """... and of one payer: eight engineers with dead names only, all at once, are needed to make somebody wait."""
 
-DEADLINE: Final = 15.0
-"""Seconds after which a look-up has failed, from when it was asked for. A dial has 20 in all; resolv.conf's defaults are
-5 a server, twice. What still runs then is stuck: its thread counts until it is back."""
+DEADLINE: Final = 30.0
+"""Seconds after which a look-up has failed, for those who have no limit of their own (a dial has 20 in all). What runs
+and is wanted by nobody any more is stuck: its thread counts until it is back. resolv.conf's defaults are 5 a server,
+twice."""
 
 
 @implementer(IResolutionReceiver)
@@ -75,7 +76,7 @@ class _Lookup:
 
 
 class Resolver:
-    """All look-ups of one reactor. `running`, `stuck` (of those, past their deadline) and `waiting` are counts."""
+    """All look-ups of one reactor. `running`, `stuck` (of those, wanted by nobody) and `waiting` are counts."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -135,15 +136,20 @@ class Resolver:
             self._reactor.nameResolver.resolveHostName(lookup, lookup.host)
 
     def _next(self) -> _Lookup | None:
-        for payer, queue in list(self._queues.items()):
-            if self._threads.get(payer, 0) < THREADS_EACH:
-                lookup = queue.popleft()
-                if queue:
-                    self._queues.move_to_end(payer)
-                else:
-                    del self._queues[payer]
-                return lookup
-        return None
+        """Of those who wait, one of who has fewest threads; of equals the one who has waited for a turn longest."""
+        payer = min(self._queues, key=self._threads_of, default=None)
+        if payer not in self._queues or self._threads_of(payer) >= THREADS_EACH:
+            return None
+        queue = self._queues[payer]
+        lookup = queue.popleft()
+        if queue:
+            self._queues.move_to_end(payer)
+        else:
+            del self._queues[payer]
+        return lookup
+
+    def _threads_of(self, payer: Purse | None) -> int:
+        return self._threads.get(payer, 0)
 
     def _answered(self, lookup: _Lookup, found: list[str]) -> None:
         """The thread is back."""
@@ -171,8 +177,12 @@ class Resolver:
     def _let_go(self, lookup: _Lookup, hold: Hold | None) -> Hold | None:
         """Nobody waits for `lookup` any more. The place goes on being held while a thread works for nobody."""
         if lookup.running:
-            lookup.hold = hold
-            return None
+            if lookup.hold is None:
+                lookup.hold, hold = hold, None
+            if not lookup.stuck:
+                lookup.stuck = True
+                self.stuck += 1
+            return hold
         del self._lookups[lookup.host]
         self._unqueue(lookup)
         return hold
@@ -184,9 +194,6 @@ class Resolver:
             del self._queues[lookup.payer]
 
     def _late(self, lookup: _Lookup, asked: Deferred[list[str]]) -> None:
-        if lookup.running and not lookup.stuck:
-            lookup.stuck = True
-            self.stuck += 1
         self._cancelled(lookup, asked)
         asked.errback(DNSLookupError("no answer in time"))
 

@@ -149,6 +149,14 @@ def test_who_asks_for_a_stuck_name_waits_for_the_same_thread(world: World) -> No
     assert world.said["dead.test"][1] == ["10.0.0.5"] and world.held() == 0
 
 
+def test_who_gives_a_stuck_name_up_again_leaves_nothing_held(world: World) -> None:
+    for _ in range(3):
+        world.ask("alice", "dead.test").cancel()
+    assert (world.resolver.stuck, world.held()) == (1, 1)
+    world.answer("dead.test")
+    assert (world.resolver.stuck, world.held()) == (0, 0)
+
+
 def test_a_reactor_has_one(world: World) -> None:
     assert resolver_of(world) is resolver_of(world)
 
