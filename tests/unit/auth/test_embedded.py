@@ -132,6 +132,16 @@ def test_too_many_logins_at_once_are_refused(asked: Asked) -> None:
     assert {outcome(answer).reason for answer in answers} == {AuthReason.BAD_PASSWORD}
 
 
+def test_an_honest_burst_of_logins_waits_its_turn() -> None:
+    """With the queue that it has by itself: sixty right passwords at once are all let in."""
+    reactor = StillReactor()
+    directory = EmbeddedDirectory(parse_users(FILE, "users.toml"), reactor)
+    answers = [directory.check_password("alice", "correct horse") for _ in range(60)]
+    reactor.drain(len(answers))
+    assert {outcome(answer).name for answer in answers} == {"alice"}
+    directory.close()
+
+
 def test_without_a_reactor_no_password_is_right() -> None:
     directory = EmbeddedDirectory(parse_users(FILE, "users.toml"))
     refused = outcome(directory.check_password("alice", "correct horse"))
