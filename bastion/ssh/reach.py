@@ -30,7 +30,8 @@ class Reach:
     """One try to connect to `host`. Ends in `build`, whose protocol gets the connection, or in `fail`; or in `stop`.
 
     `judge` raises Refused for an address that may not be connected to. `resolved` is told when there are
-    addresses to try. `payer` pays for the look-up. `timeout` in seconds is for the last address; the caller keeps the deadline of all.
+    addresses to try. `payer` pays for the look-up. `timeout` in seconds is for the last address; the caller keeps the
+    deadline of all.
     """
 
     def __init__(
