@@ -89,6 +89,8 @@ class AuthReason(StrEnum):
     METHOD_NOT_OFFERED = "method_not_offered"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     THROTTLED = "throttled"
+    OVER_BUDGET = "over_budget"
+    ABANDONED = "abandoned"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -1,8 +1,10 @@
 """Judging OpenSSH certificates (L1, pure): engineers' at the front door, hosts' at the targets.
 
-`wire.certificates` has already proved that the signature is the one of the key inside; here it is decided
-whether that key may sign, for whom, when and from where. Invariants: no clock skew is allowed when checking;
-an unknown critical option refuses, an unknown extension is ignored; no CA configured refuses everybody.
+Here it is decided whether the signer may sign, for whom, when and from where; `wire.certificates` proves that the
+signature is the signer's. Either may come first, both must: a stranger's certificate is judged by what it says
+before a signature of his choosing is verified (`auth.credentials` has the order). Invariants: no clock skew is
+allowed when checking; an unknown critical option refuses, an unknown extension is ignored; no CA configured
+refuses everybody.
 Source: OpenSSH PROTOCOL.certkeys and `sshkey_cert_check_authority`.
 """
 
@@ -15,14 +17,18 @@ from bastion.auth.restrictions import AddressList, Restrictions, wildcard_match
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.wire.certificates import (
     CA_SIGNATURE_ALGORITHMS,
+    CERTIFICATE_TYPES,
     FOREVER,
-    CaAlgorithmRefused,
     Certificate,
     CertificateKind,
+    UnverifiedCertificate,
 )
 from bastion.wire.data import Reader
 from bastion.wire.key_options import ALL_PERMITS
-from bastion.wire.keys import PublicKey
+from bastion.wire.keys import SECURITY_KEY_TYPES, PublicKey, fingerprint_of
+
+Claims = Certificate | UnverifiedCertificate
+"""What is judged here: a certificate, or what one says that is still to be verified."""
 
 FORCE_COMMAND = "force-command"
 SOURCE_ADDRESS = "source-address"
@@ -56,18 +62,8 @@ class CertificateFacts:
         )
 
 
-def read_user_certificate(blob: bytes) -> Certificate:
-    """`Certificate.parse` with a login's reasons: Refused(CERT_CA_ALGORITHM or CERT_MALFORMED)."""
-    try:
-        return Certificate.parse(blob)
-    except CaAlgorithmRefused as error:
-        raise Refused(AuthReason.CERT_CA_ALGORITHM, error.text) from None
-    except ProtocolError:
-        raise Refused(AuthReason.CERT_MALFORMED, "the certificate cannot be read") from None
-
-
 def check_user_certificate(
-    certificate: Certificate,
+    certificate: Claims,
     trusted_cas: Collection[PublicKey],
     principals: Collection[str],
     now: float,
@@ -76,13 +72,14 @@ def check_user_certificate(
 ) -> CertificateFacts:
     """May the holder log in as one of `principals` (the identity's name, exactly), now, from this address?
 
-    The account is still the directory's to judge, and possession of the key is still to be proved.
+    The account is still the directory's to judge, and possession of the key is still to be proved; so is the CA's
+    signature when `certificate` is an unverified one.
     Raises Refused with one of the CERT_* reasons or SK_KEY_REFUSED.
     """
     if certificate.kind is not CertificateKind.USER:
         raise Refused(AuthReason.CERT_WRONG_TYPE, "the certificate is for hosts, not for users")
     _check_authority(certificate, trusted_cas, algorithms)
-    if certificate.key.is_security_key:
+    if _is_security_key(certificate):
         raise Refused(AuthReason.SK_KEY_REFUSED, "security keys are not accepted yet; use a plain key")
     _check_validity(certificate, now)
     if not certificate.principals:
@@ -96,8 +93,8 @@ def check_user_certificate(
     return CertificateFacts(
         key_id=certificate.key_id,
         serial=certificate.serial,
-        ca_fingerprint=certificate.signature_key.fingerprint(),
-        fingerprint=certificate.key.fingerprint(),
+        ca_fingerprint=fingerprint_of(certificate.signature_key_blob),
+        fingerprint=fingerprint_of(certificate.key_blob),
         valid_before=None if certificate.valid_before == FOREVER else certificate.valid_before,
         force_command=force_command,
         source_addresses=sources,
@@ -133,19 +130,23 @@ def check_host_certificate(
         raise Refused(AuthReason.CERT_CRITICAL_OPTION, "the host certificate has a critical option")
 
 
+def _is_security_key(certificate: Claims) -> bool:
+    return CERTIFICATE_TYPES[certificate.type] in SECURITY_KEY_TYPES
+
+
 def _check_authority(
-    certificate: Certificate, trusted_cas: Collection[PublicKey], algorithms: Collection[str]
+    certificate: Claims, trusted_cas: Collection[PublicKey], algorithms: Collection[str]
 ) -> None:
     """The signer is byte for byte a configured CA and signed with an accepted algorithm."""
     if not trusted_cas:
         raise Refused(AuthReason.CERT_UNTRUSTED_CA, "no certificate authority is configured")
-    if not any(ca.blob == certificate.signature_key.blob for ca in trusted_cas):
+    if not any(ca.blob == certificate.signature_key_blob for ca in trusted_cas):
         raise Refused(AuthReason.CERT_UNTRUSTED_CA, "the certificate's authority is not trusted here")
     if certificate.signature_algorithm not in algorithms:
         raise Refused(AuthReason.CERT_CA_ALGORITHM, "the certificate's signature algorithm is not accepted")
 
 
-def _check_validity(certificate: Certificate, now: float) -> None:
+def _check_validity(certificate: Claims, now: float) -> None:
     """valid_after <= now < valid_before (PROTOCOL.certkeys); no skew."""
     if now < certificate.valid_after:
         raise Refused(AuthReason.CERT_NOT_YET_VALID, "the certificate is not valid yet")
@@ -153,7 +154,7 @@ def _check_validity(certificate: Certificate, now: float) -> None:
         raise Refused(AuthReason.CERT_EXPIRED, "the certificate has expired")
 
 
-def _critical_options(certificate: Certificate) -> tuple[str | None, AddressList | None]:
+def _critical_options(certificate: Claims) -> tuple[str | None, AddressList | None]:
     """force-command and source-address; every other critical option refuses."""
     force_command: str | None = None
     sources: AddressList | None = None
@@ -191,7 +192,7 @@ def _source_addresses(data: bytes) -> AddressList:
         raise Refused(AuthReason.CERT_SOURCE_ADDRESS, "the certificate's address list is malformed") from None
 
 
-def _permits(certificate: Certificate) -> frozenset[str]:
+def _permits(certificate: Claims) -> frozenset[str]:
     """The permits among the extensions; they are flags, so data behind one means a broken issuer."""
     granted = [(name, data) for name, data in certificate.extensions.items() if name in ALL_PERMITS]
     if any(data for _name, data in granted):

@@ -26,8 +26,9 @@ TARGET_LOGIN = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 # RFC 1123 host name characters plus the underscore that inventories use; no port, no address in brackets.
 TARGET_NAME = re.compile(r"\A[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
 
-# identity + login + target and two separators: 32 + 32 + 253 + 2.
-MAX_USER_NAME = 319
+# identity + login + target and two separators in bytes. Names of targets that are used end far below what is left for
+# them (189 of the 253 that a host name may have), and a longer name is refused before anything of it is looked at.
+MAX_USER_NAME = 255
 
 
 def group_form(name: str) -> str:

@@ -2,8 +2,11 @@
 
 `StartupLimiter` bounds connections that have not logged in yet (sshd's MaxStartups). `Penalties` slows
 guessing per (source, account), so that one engineer's wrong passwords do not lock out the office behind the
-same address; a source alone is penalised only for many distinct failing accounts (design.md section 8).
-Invariant: memory is bounded whatever the peers do, and what is forgotten first is what did least harm.
+same address; a source alone is penalised only for many distinct failing accounts (design.md section 8), and an
+account alone only towards sources from which nobody has ever logged in to it.
+Invariants: a guess is charged before it is judged (`open`), so that attempts made at once are judged no more
+often than one after the other; memory is bounded whatever the peers do, and what is forgotten first is what did
+least harm.
 """
 
 from __future__ import annotations
@@ -108,12 +111,30 @@ class StartupLimiter:
             del self._sources[block]
 
 
+ACCOUNT_GUESSES = 20
+"""Wrong passwords for one account, from all the sources together that it has never been logged in to from. Three
+times what one source gets, so that an engineer on a new network with a new password meets the limit of the source
+first; 60 sources get 20 guesses together, where each of them had 6."""
+
+ACCOUNT_REFILL = 60.0
+"""Seconds until such sources get one guess more: 1,440 a day for one account, however many sources there are."""
+
+MAX_WAITING = 256
+"""Guesses of one source that wait for others of it to be settled; the next is refused. With as many accounts, looking
+whose turn it is takes 1.5 ms. More than the unfinished logins that one source may have by default."""
+
+REMEMBERED_LOGINS = 16_384
+"""Pairs of source and account that logged in well, the least recent forgotten first: about 150 bytes each, 2.5 MB."""
+
+
 @dataclass(frozen=True, slots=True)
 class PenaltyLimits:
     """Seconds and counts. After `free` failures of a pair each further one blocks the pair, doubling.
 
     `accounts` distinct failing accounts of one source within `window` block the source for `source_block`,
     doubling. A record is forgotten `forget` seconds after its last failure or the end of its block.
+    Sources that an account was never logged in to from share `strange_guesses` passwords for it, and get one more
+    every `strange_refill` seconds.
     """
 
     free: int = 5
@@ -124,6 +145,8 @@ class PenaltyLimits:
     source_block: float = 60.0
     longest_source_block: float = 3600.0
     forget: float = 1800.0
+    strange_guesses: int = ACCOUNT_GUESSES
+    strange_refill: float = ACCOUNT_REFILL
 
 
 # Offering a key that is not accepted is how every client with several keys begins, and keys are not guessed.
@@ -134,10 +157,12 @@ _FREE_WITH_KEYS = frozenset(AuthReason) - {
     AuthReason.CERT_MALFORMED,
     AuthReason.TOO_MANY_ATTEMPTS,
 }
-# Nobody's guess: our own trouble, an unfinished login, an attempt that was not judged.
+# Nobody's guess: our own trouble, an unfinished login, an attempt that was not judged. Not ABANDONED: whoever hangs
+# up while the directory thinks has guessed.
 _FREE_ALWAYS = frozenset(
     (
         AuthReason.OK,
+        AuthReason.OVER_BUDGET,
         AuthReason.PARTIAL,
         AuthReason.DIRECTORY_UNAVAILABLE,
         AuthReason.DIRECTORY_TIMEOUT,
@@ -212,6 +237,48 @@ def _harm(record: _Record, now: float, forget: float) -> tuple[bool, bool, int, 
     return current, record.until > now, record.count, record.bits.bit_count(), record.last
 
 
+class Guess:
+    """One password that is charged before it is judged. `begin` it once; `settle` it, more often is once."""
+
+    __slots__ = ("_penalties", "account", "begun", "go", "judged", "pair", "settled", "source", "strange")
+
+    def __init__(self, penalties: Penalties, source: str, account: str, pair: bytes) -> None:
+        self._penalties = penalties
+        self.source, self.account, self.pair = source, account, pair
+        self.go: Callable[[bool], None] = _nobody
+        self.begun = self.judged = self.settled = self.strange = False
+
+    def begin(self, turn: Callable[[bool], None]) -> None:
+        """`turn(True)` is called when it may be judged, at once or as soon as those before it are settled;
+        `turn(False)` when it may not, because they turned out to be guesses."""
+        if not self.begun and not self.settled:
+            self.begun, self.go = True, turn
+            self._penalties._begin(self)
+
+    def settle(self, reason: AuthReason) -> None:
+        """The outcome: what is nobody's guess is given back, a guess stays charged. Also for whoever has left."""
+        if not self.settled:
+            self.settled = True
+            self.go = _nobody
+            if self.begun:
+                self._penalties._settle(self, reason)
+
+
+def _nobody(allowed: bool) -> None:
+    """Nobody waits for a turn."""
+
+
+class _Queue:
+    """The guesses of one source that are under way: how many of each pair are judged, and who waits."""
+
+    __slots__ = ("advancing", "again", "judged", "waiting")
+
+    def __init__(self) -> None:
+        self.judged: dict[bytes, int] = {}
+        self.waiting: dict[Guess, None] = {}  # in the order in which they came
+        self.advancing = self.again = False
+
+
 class Penalties:
     """Who must wait. All times come from `clock.monotonic`; accounts are the typed names, kept as digests."""
 
@@ -228,10 +295,15 @@ class Penalties:
         self._limits = limits or PenaltyLimits()
         self._pairs = _Table(self._limits.forget, entries)
         self._sources = _Table(self._limits.forget, entries)
+        # ... and long enough that a slow stream of guesses never finds the account's count forgotten
+        refill = self._limits.strange_guesses * self._limits.strange_refill
+        self._accounts = _Table(max(self._limits.forget, refill), entries)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._queues: dict[str, _Queue] = {}
 
     def __len__(self) -> int:
         """Records held, for a gauge."""
-        return len(self._pairs) + len(self._sources)
+        return len(self._pairs) + len(self._sources) + len(self._accounts)
 
     def allows(self, source: str, account: str) -> bool:
         """May an attempt for this account from this source be judged now?"""
@@ -246,6 +318,10 @@ class Penalties:
         block = source_block(source)
         pair = self._left(self._pairs, self._digest(block, account))
         return max(pair, self._left(self._sources, self._digest(block)))
+
+    def open(self, source: str, account: str) -> Guess:
+        """One password for `account`, to be charged before it is judged: `begin` it, and `settle` it."""
+        return Guess(self, source, account, self._digest(source_block(source), account))
 
     def failed(self, source: str, account: str, reason: AuthReason, method: str = "password") -> None:
         """One attempt failed. Not every failure is a guess: see `_FREE_ALWAYS` and `_FREE_WITH_KEYS`."""
@@ -262,8 +338,110 @@ class Penalties:
         self._count_account(block, account, now)
 
     def succeeded(self, source: str, account: str) -> None:
-        """The pair's failures were typing errors. The source keeps its count: it clears nobody else."""
-        self._pairs.drop(self._digest(source_block(source), account))
+        """The pair's failures were typing errors. The source keeps its count: it clears nobody else.
+
+        From now on the account knows this source: guesses from elsewhere do not slow it down here.
+        """
+        key = self._digest(source_block(source), account)
+        self._pairs.drop(key)
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED_LOGINS:
+            self._known.popitem(last=False)
+
+    # -- guesses that are under way ----------------------------------------------------------------------
+
+    def _begin(self, guess: Guess) -> None:
+        block = source_block(guess.source)
+        queue = self._queues.get(block)
+        if queue is None:
+            queue = self._queues[block] = _Queue()
+        if len(queue.waiting) >= MAX_WAITING:
+            guess.settled = True
+            guess.go(False)
+            return
+        queue.waiting[guess] = None
+        self._advance(block)
+
+    def _settle(self, guess: Guess, reason: AuthReason) -> None:
+        block = source_block(guess.source)
+        queue = self._queues[block]
+        if guess.judged:
+            queue.judged[guess.pair] -= 1
+            if not queue.judged[guess.pair]:
+                del queue.judged[guess.pair]
+            if reason is AuthReason.OK:
+                self.succeeded(guess.source, guess.account)
+            else:
+                self.failed(guess.source, guess.account, reason)
+            if guess.strange and reason in _FREE_ALWAYS:
+                self._refund(guess.account)
+        else:
+            queue.waiting.pop(guess, None)
+        self._advance(block)
+
+    def _advance(self, block: str) -> None:
+        """Let those go whose turn has come, first come first served. Never within itself: who goes may settle at
+        once, and a queue of a hundred must not be a stack of a hundred."""
+        queue = self._queues[block]
+        if queue.advancing:
+            queue.again = True
+            return
+        queue.advancing = queue.again = True
+        while queue.again:
+            queue.again = False
+            not_yet: set[bytes] = set()  # pairs
+            for guess in list(queue.waiting):
+                if guess.pair in not_yet or guess not in queue.waiting:
+                    continue
+                allowed = self._may_go(queue, guess)
+                if allowed is None:
+                    not_yet.add(guess.pair)
+                    continue
+                del queue.waiting[guess]
+                guess.judged, guess.settled = allowed, not allowed
+                if allowed:
+                    queue.judged[guess.pair] = queue.judged.get(guess.pair, 0) + 1
+                guess.go(allowed)
+        queue.advancing = False
+        if not queue.waiting and not queue.judged:
+            del self._queues[block]
+
+    def _may_go(self, queue: _Queue, guess: Guess) -> bool | None:
+        """None: not yet. As many may be judged at once as could fail one after the other before a block."""
+        if self.wait(guess.source, guess.account):
+            return False
+        now, limits = self._clock.monotonic(), self._limits
+        pair = self._pairs.find(guess.pair, now)
+        failed = 0 if pair is None else pair.count
+        if queue.judged.get(guess.pair, 0) >= max(1, limits.free + 1 - failed):
+            return None
+        source = self._sources.find(self._digest(source_block(guess.source)), now)
+        bits = 0 if source is None or now >= source.since + limits.window else source.bits
+        for key in queue.judged:
+            bits |= 1 << key[0]
+        if queue.judged and guess.pair not in queue.judged and bits.bit_count() >= limits.accounts:
+            return None
+        guess.strange = guess.pair not in self._known
+        return not guess.strange or self._take_strange(guess.account)
+
+    def _take_strange(self, account: str) -> bool:
+        """One of the guesses that all strange sources have for this account together."""
+        now, limits = self._clock.monotonic(), self._limits
+        record = self._accounts.find_or_add(self._digest("", account), now)
+        back = int((now - record.since) / limits.strange_refill)
+        record.count = max(0, record.count - back)
+        record.since = record.since + back * limits.strange_refill if record.count else now
+        if record.count >= limits.strange_guesses:
+            return False
+        record.count += 1
+        record.last = now
+        return True
+
+    def _refund(self, account: str) -> None:
+        record = self._accounts.find(self._digest("", account), self._clock.monotonic())
+        if record is not None and record.count:
+            record.count -= 1
 
     def _count_account(self, block: str, account: str, now: float) -> None:
         """Many distinct accounts failing from one source is spraying, whoever they are."""

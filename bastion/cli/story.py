@@ -66,6 +66,7 @@ def _auth(event: Event) -> str:
         _of(event, "key", ", key ")
         + _of(event, "certificate_id", ", key id ")
         + _of(event, "certificate_serial", ", serial ")
+        + (" (as the certificate says; not verified)" if event.get("unverified") else "")
     )
     source = _of(event, "source", " from ")
     if event.get("result") == "ok" and method == "none":
@@ -286,6 +287,11 @@ ADVICE: Final[dict[str, str]] = {
     "password_must_change": "the password must be changed in the directory before it works here",
     "directory_unavailable": "the gateway could not reach the directory: see bastion_ldap_errors_total",
     "directory_timeout": "the directory did not answer in time: see bastion_ldap_operation_seconds",
+    "throttled": "too many wrong passwords for this account from this address, or from addresses that it was never "
+    "logged in to from; it passes by itself, and keys and certificates are not held up by the second",
+    "abandoned": "the client closed the connection before the directory had answered; its guess stays counted",
+    "over_budget": "this address had more keys checked than its share of the processor; it passes by itself",
+    "bad_user_name": "user names are identity, identity+target or identity+login+target, of 255 bytes at most",
     "key_not_authorised": "the account's entry in the directory does not list this key",
     "cert_expired": "the certificate has expired: get a new one",
     "cert_not_yet_valid": "the certificate is not valid yet: compare its signer's clock with the gateway's",

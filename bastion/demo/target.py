@@ -43,14 +43,15 @@ from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
+from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.ca.keys import load_certificate, load_private_key, load_public_keys
 from bastion.clock import SystemClock
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.ssh import io
 from bastion.ssh.settings import HostKey, TransportSettings
 from bastion.ssh.transport import ServerTransport
-from bastion.ssh.userauth import Credential, UserauthService
-from bastion.wire.certificates import Certificate
+from bastion.ssh.userauth import UserauthService
+from bastion.wire.certificates import UnverifiedCertificate
 from bastion.wire.data import Reader, byte
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PublicKey
@@ -240,49 +241,58 @@ class OnlyCertificates:
     """ssh.userauth.Authenticator: certificates of one CA for one login, and nothing else."""
 
     def __init__(self, connection: TargetConnection, cas: tuple[PublicKey, ...]) -> None:
-        self._connection, self._cas = connection, cas
-        self._facts: CertificateFacts | None = None
+        self.connection, self.cas = connection, cas
 
     def methods(self) -> tuple[str, ...]:
         return ("publickey",)
 
-    def attempted(self, user: str, method: str, reason: AuthReason) -> None:
-        if self._facts is not None and reason is AuthReason.OK:
-            print(f"accepted {user}: ID {self._facts.key_id} (serial {self._facts.serial})", file=sys.stderr)
-        elif method != "none":
-            print(f"refused {method}: {reason}", file=sys.stderr)
-
-    def none(self, user: str) -> Deferred[None]:
-        return self._no()
-
-    def key_known(self, user: str, credential: Credential) -> Deferred[None]:
-        try:
-            self._check(user, credential)
-        except Refused as refusal:
-            return fail(refusal)
-        return succeed(None)
-
-    def key_proved(self, user: str, credential: Credential) -> Deferred[None]:
-        try:
-            self._facts = self._check(user, credential)
-        except Refused as refusal:
-            return fail(refusal)
-        return succeed(None)
-
-    def password(self, user: str, password: str) -> Deferred[None]:
-        return self._no()
+    def open(self, user: str, method: str) -> CertificateAttempt:
+        return CertificateAttempt(self, user, method)
 
     def prompt(self, user: str) -> str:
         return ""
 
-    def succeeded(self, user: str, method: str) -> None:
-        assert self._facts is not None
-        self._connection.begin(self._facts)
 
-    def _check(self, user: str, credential: Credential) -> CertificateFacts:
-        if user != LOGIN or not isinstance(credential, Certificate):
+class CertificateAttempt:
+    """ssh.userauth.Attempt of the demo's target."""
+
+    def __init__(self, door: OnlyCertificates, user: str, method: str) -> None:
+        self._door, self._user, self._method = door, user, method
+        self._facts: CertificateFacts | None = None
+
+    def none(self) -> Deferred[None]:
+        return self._no()
+
+    def password(self, password: str) -> Deferred[None]:
+        return self._no()
+
+    def read_key(self, algorithm: str, blob: bytes) -> Credential:
+        return read_credential(algorithm, blob, self._judge, lambda microseconds: None)
+
+    def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
+        verify_possession(credential, algorithm, signature, data, lambda microseconds: None)
+
+    def key_known(self, credential: Credential) -> Deferred[None]:
+        return succeed(None) if self._facts is not None else self._no()
+
+    key_proved = key_known
+
+    def settle(self, reason: AuthReason) -> None:
+        if self._facts is not None and reason is AuthReason.OK:
+            facts = self._facts
+            print(f"accepted {self._user}: ID {facts.key_id} (serial {facts.serial})", file=sys.stderr)
+        elif self._method != "none":
+            print(f"refused {self._method}: {reason}", file=sys.stderr)
+
+    def succeed(self) -> None:
+        assert self._facts is not None
+        self._door.connection.begin(self._facts)
+
+    def _judge(self, claims: UnverifiedCertificate) -> None:
+        if self._user != LOGIN:
             raise Refused(AuthReason.KEY_NOT_AUTHORISED, "only the demo's certificates log in here")
-        return check_user_certificate(credential, self._cas, (LOGIN,), SystemClock().time(), LOOPBACK)
+        now = SystemClock().time()
+        self._facts = check_user_certificate(claims, self._door.cas, (LOGIN,), now, LOOPBACK)
 
     @staticmethod
     def _no() -> Deferred[None]:

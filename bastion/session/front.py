@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
 from bastion.auth.identity import Destination, Identity
-from bastion.auth.throttle import Startup
+from bastion.auth.throttle import Startup, source_block
 from bastion.errors import HandshakeResult, LimitReason, Refused
 from bastion.observe.meters import (
     CONNECTIONS_ACCEPTED,
@@ -25,6 +25,7 @@ from bastion.observe.meters import (
 )
 from bastion.recording.store import new_session_id
 from bastion.session.arrival import Arrival
+from bastion.session.attempt import Desk
 from bastion.session.authentication import Authentication
 from bastion.session.gateway import Gateway
 from bastion.session.handshakes import COUNTED_ONLY, line_of, result_of
@@ -100,16 +101,18 @@ class FrontConnection:
         self._startup: Startup | None = startup  # until its slot was given back
         services = gateway.services
         self.transport = ServerTransport(services.front_settings, gateway.reactor)
-        authentication = Authentication(
+        desk = Desk(
             services.auth,
             source,
+            gateway.budget.source(source),
+            source_block(source),
             gateway.clock,
             gateway.meters,
             gateway.audit,
+            gateway.rationed,
             self.id,
-            self._authenticated,
-            gateway.budget.source(source),
         )
+        authentication = Authentication(desk, self._authenticated)
         userauth = UserauthService(self.transport, authentication, gateway.reactor)
         authentication.on_notice = userauth.banner
         self._arrival = Arrival(gateway, self.transport, userauth, authentication)

@@ -15,12 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred, fail, succeed
-
 from bastion.auth.identity import TARGET_LOGIN, Destination, Identity
 from bastion.errors import AuthReason, Refused
+from bastion.session.attempt import Attempt
 from bastion.session.authentication import Authentication
-from bastion.ssh.userauth import Credential
 
 Success = Callable[[Identity, str], None]
 
@@ -28,8 +26,8 @@ Success = Callable[[Identity, str], None]
 class InnerAuthentication:
     """The `Authenticator` of one inner connection (see `ssh.userauth`).
 
-    `proof` checks credentials as at the front door, and calls back with what was proved. `needs_no_proof(login)`
-    says whether the channel may enter on the outer connection's word. `on_success` gets identity and login.
+    `proof` is the front door's way of checking credentials. `needs_no_proof(login)` says whether the channel may
+    enter on the outer connection's word. `on_success` gets identity and login.
     """
 
     def __init__(
@@ -45,8 +43,6 @@ class InnerAuthentication:
         self._proof = proof
         self._needs_no_proof: Callable[[str], bool] | None = needs_no_proof
         self._on_success: Success | None = on_success
-        proof.on_proved = self._check_same
-        self._proved: Identity | None = None
 
     def methods(self) -> tuple[str, ...]:
         offered = self._proof.methods()
@@ -65,30 +61,34 @@ class InnerAuthentication:
             else (f"Directory password of {name} (not of {login}): ")
         )
 
-    # -- the proofs ----------------------------------------------------------------------------------------
+    # -- the attempts --------------------------------------------------------------------------------------
 
-    def none(self, user: str) -> Deferred[None]:
-        """On the outer connection's word, where nobody else can be behind the channel."""
+    def open(self, user: str, method: str) -> Attempt:
+        """An attempt to prove the outer identity again; its audit line names identity, login and target."""
+        login = user if TARGET_LOGIN.match(user) else "?"
+        return Attempt(
+            self._proof.desk,
+            self._identity.name,
+            method,
+            shown=str(Destination(self._identity.name, login, self._target_name)),
+            on_proved=self._check_same,
+            on_succeeded=lambda attempt: self._succeeded(attempt, user),
+            on_told=self._proof.tell,
+            needs_no_proof=lambda: self._on_the_outer_word(user),
+        )
+
+    def _on_the_outer_word(self, user: str) -> Identity | None:
+        """The outer identity, where nobody else can be behind the channel."""
         if self._needs_no_proof is not None and self._needs_no_proof(user):
-            self._proved = self._identity
-            return succeed(None)
-        return fail(Refused(AuthReason.METHOD_NOT_OFFERED, "proof is needed"))
+            return self._identity
+        return None
 
-    def key_known(self, user: str, credential: Credential) -> Deferred[None]:
-        return self._proof.key_known(self._identity.name, credential)
-
-    def key_proved(self, user: str, credential: Credential) -> Deferred[None]:
-        return self._proof.key_proved(self._identity.name, credential)
-
-    def password(self, user: str, password: str) -> Deferred[None]:
-        return self._proof.password(self._identity.name, password)
-
-    def _check_same(self, proved: Identity) -> None:
+    def _check_same(self, proved: Identity) -> Identity:
         """The directory's entry must still be the one that logged in outside. Raises Refused."""
         outer = self._identity
         if (proved.name, proved.uid) != (outer.name, outer.uid):
             raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than at the outer login")
-        self._proved = replace(
+        return replace(
             outer,
             factors=tuple(dict.fromkeys((*outer.factors, *proved.factors))),
             restrictions=outer.restrictions.intersect(proved.restrictions),
@@ -96,23 +96,13 @@ class InnerAuthentication:
             key_fingerprint=outer.key_fingerprint or proved.key_fingerprint,
         )
 
-    # -- outcomes ------------------------------------------------------------------------------------------
-
-    def attempted(self, user: str, method: str, reason: AuthReason) -> None:
-        """As at the front door; the audit line names identity, login and target."""
-        login = user if TARGET_LOGIN.match(user) else "?"
-        name = str(Destination(self._identity.name, login, self._target_name))
-        self._proof.attempted(name, method, reason)
-
-    def succeeded(self, user: str, method: str) -> None:
+    def _succeeded(self, attempt: Attempt, user: str) -> None:
         """Proved. Second factors that the rules ask for would be asked here, before `on_success`, by further
         keyboard-interactive questions (design.md section 2)."""
-        identity, on_success = self._proved, self._on_success
-        assert identity is not None and on_success is not None
-        on_success(identity, user)
+        assert attempt.identity is not None and self._on_success is not None
+        self._on_success(attempt.identity, user)
 
     def stop(self) -> None:
         """Break the cycles with the connection."""
         self._needs_no_proof = self._on_success = None
-        self._proof.on_proved = None
         self._proof.stop()

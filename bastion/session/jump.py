@@ -21,6 +21,7 @@ from bastion.observe.meters import HANDSHAKES
 from bastion.policy.grant import Grant, authorise, matching_rules
 from bastion.policy.targets import Target
 from bastion.session.arrival import Arrival
+from bastion.session.attempt import Desk
 from bastion.session.authentication import Authentication
 from bastion.session.ending import End
 from bastion.session.gateway import Services
@@ -117,16 +118,18 @@ class InnerConnection:
         self.id = session_id
         self.proved = False  # somebody has shown to be the engineer of the outer connection
         self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
-        proof = Authentication(
+        desk = Desk(
             services.auth,
             visit.identity.source_address,
+            gateway.budget.identity(visit.identity.name),
+            visit.identity.name,
             gateway.clock,
             gateway.meters,
             gateway.audit,
+            gateway.rationed,
             self.id,
-            lambda *_: None,
-            gateway.budget.identity(visit.identity.name),
         )
+        proof = Authentication(desk, lambda *_: None)
         inner = InnerAuthentication(
             visit.identity, target.name, proof, self._needs_no_proof, self._authenticated
         )

@@ -265,7 +265,7 @@ def _with_ciphers(ours: Algorithms, ciphers: tuple[str, ...]) -> Algorithms:
 class ServerTransport(KeyedTransport, SSHServerTransport):
     """An engineer's connection: waits for the client's KEXINIT, proves a host key, tells what it accepts."""
 
-    __slots__ = ("_common_gcm",)
+    __slots__ = ("_common_gcm", "host_key_blob")
 
     role = Role.SERVER
     isClient = False
@@ -274,6 +274,8 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
         super().__init__(settings, clock)
         self._common_gcm: tuple[str, ...] = ()  # ciphers of ours that the client's last KEXINIT has too
+        self.host_key_blob = b""
+        """The host key or certificate that was proved in the first key exchange."""
 
     def _kexinit_awaited(self) -> None:
         # design.md 7: the client's list decides which ciphers are offered, so ours comes after it
@@ -310,6 +312,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
 
     def _method_done(self, exchange: Exchange) -> None:
         self._first_offer = None
+        self.host_key_blob = self.host_key_blob or exchange.host_key_blob
         self._send_newkeys(exchange)
 
     def _after_newkeys(self) -> list[bytes]:
@@ -319,6 +322,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         extensions = (
             ("server-sig-algs", ",".join(self.settings.signature_algorithms)),
             ("ping@openssh.com", "0"),
+            ("publickey-hostbound@openssh.com", "0"),
         )
         body = b"".join(string(name) + string(value) for name, value in extensions)
         return [byte(MSG_EXT_INFO) + uint32(len(extensions)) + body]

@@ -1,11 +1,12 @@
 """The server's half of ssh-userauth (RFC 4252), one request at a time.
 
-What it is for: to turn a peer's messages into calls of an `Authenticator`, and its outcomes into answers.
-Invariants: a factor is counted only inside the branch that verified the signature or had the password
-checked; the offered key of a query is never stored; a second request waits until the first is answered, so
-the name that succeeds is the name that was checked (failures.md C4, C5, CVE-2024-45337); every request counts
-against a limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1),
-but for the answers to what `ask` asks before USERAUTH_SUCCESS is sent (`ssh.questions`).
+What it is for: to turn a peer's messages into attempts of an `Authenticator`, and their outcomes into answers.
+Invariants: an attempt is settled as soon as its outcome is known, or the connection ends, whoever still listens;
+only the answer waits. A factor is counted only inside the branch that verified the signature or had the password
+checked; the offered key of a query is never stored; a second request waits until the first is answered, so the
+name that succeeds is the name that was checked (failures.md C4, C5, CVE-2024-45337); every request counts against a
+limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1), but for the
+answers to what `ask` asks before USERAUTH_SUCCESS is sent (`ssh.questions`).
 
 The Authenticator decides; it sees verified facts only and never a message.
 """
@@ -13,20 +14,22 @@ The Authenticator decides; it sees verified facts only and never a message.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bastion.auth.certificates import read_user_certificate
+from bastion.auth.credentials import Credential
+from bastion.auth.identity import MAX_USER_NAME
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
 from bastion.ssh.questions import Answers, Questions
-from bastion.wire.certificates import Certificate
 from bastion.wire.data import Reader, byte, string
-from bastion.wire.keys import BadSignature, PublicKey
 from bastion.wire.numbers import MSG_SERVICE_ACCEPT, MSG_SERVICE_REQUEST, Disconnect
 from bastion.wire.userauth import (
+    HOSTBOUND,
     InfoRequest,
     InfoResponse,
     KeyboardInteractiveBody,
@@ -47,66 +50,68 @@ MAX_FAILURES = 6
 # Requests that may wait behind the one being checked. Four of at most 64 KiB each is 256 KiB a connection.
 MAX_WAITING = 4
 MAX_PASSWORD = 1024
-MAX_USER = 255
-# A refused password is answered no sooner than this many seconds after it came, whatever the directory did.
-REFUSAL_FLOOR = 0.3
-
-# Signature algorithm -> the type its key blob must declare (RFC 8332 section 3, OpenSSH PROTOCOL.certkeys).
-KEY_TYPE_OF: dict[str, str] = {
-    "ssh-ed25519": "ssh-ed25519",
-    "ecdsa-sha2-nistp256": "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384": "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521": "ecdsa-sha2-nistp521",
-    "rsa-sha2-256": "ssh-rsa",
-    "rsa-sha2-512": "ssh-rsa",
-    "ssh-ed25519-cert-v01@openssh.com": "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com": "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com": "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com": "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "rsa-sha2-256-cert-v01@openssh.com": "ssh-rsa-cert-v01@openssh.com",
-    "rsa-sha2-512-cert-v01@openssh.com": "ssh-rsa-cert-v01@openssh.com",
-}
-CERT_SUFFIX = "-cert-v01@openssh.com"
-
-Credential = PublicKey | Certificate
+# A password is answered no sooner than this many seconds after it came, right or wrong, whatever the directory did:
+# who hangs up before knows nothing that he was not charged for. Keys and certificates are nobody's guess.
+ANSWER_FLOOR = 0.3
+# What counts as a failure in a query too: no client of good faith sends it.
+MALFORMED = frozenset((AuthReason.KEY_MALFORMED, AuthReason.CERT_MALFORMED))
 
 
-class Authenticator(Protocol):
-    """Decides who a connection is. One per connection; fails Deferreds with `Refused(AuthReason, ...)`."""
+class Attempt(Protocol):
+    """One request for authentication (`session.attempt`). `settle` it once; later calls do nothing.
 
-    def methods(self) -> tuple[str, ...]:
-        """The method names offered in USERAUTH_FAILURE, in order."""
+    The proofs fail, or raise, with `Refused(AuthReason, ...)`; cancelling a Deferred gives the work up.
+    """
+
+    def none(self) -> Deferred[None]:
+        """May this connection in without proof of its own?"""
         ...
 
-    def attempted(self, user: str, method: str, reason: AuthReason) -> None:
-        """One attempt ended. For the audit log, the meters and the penalties.
+    def read_key(self, algorithm: str, blob: bytes) -> Credential:
+        """The key or certificate that a request offers, if it may be looked at."""
+        ...
+
+    def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
+        """Was `data` signed with the private key of `credential`?"""
+        ...
+
+    def key_known(self, credential: Credential) -> Deferred[None]:
+        """Would a signature of this credential be accepted? Nothing may be remembered."""
+        ...
+
+    def key_proved(self, credential: Credential) -> Deferred[None]:
+        """`credential` signed this connection's session id."""
+        ...
+
+    def password(self, password: str) -> Deferred[None]:
+        """Check a directory password of 1 to 1024 bytes."""
+        ...
+
+    def settle(self, reason: AuthReason) -> None:
+        """The outcome, for the audit log, the meters and the penalties.
 
         Raises Refused when that cannot be written down and must be: the connection then ends with its text.
         """
         ...
 
-    def none(self, user: str) -> Deferred[None]:
-        """May this connection in as `user` without proof of its own?"""
+    def succeed(self) -> None:
+        """Every factor is there. Whoever implements this sends the success when the target is ready."""
         ...
 
-    def key_known(self, user: str, credential: Credential) -> Deferred[None]:
-        """Would a signature of this credential be accepted? Nothing may be remembered."""
+
+class Authenticator(Protocol):
+    """Decides who a connection is. One per connection."""
+
+    def methods(self) -> tuple[str, ...]:
+        """The method names offered in USERAUTH_FAILURE, in order."""
         ...
 
-    def key_proved(self, user: str, credential: Credential) -> Deferred[None]:
-        """`credential` signed this connection's session id."""
-        ...
-
-    def password(self, user: str, password: str) -> Deferred[None]:
-        """Check a directory password of 1 to 1024 bytes."""
+    def open(self, user: str, method: str) -> Attempt:
+        """Begin an attempt. Asks nobody and raises nothing yet."""
         ...
 
     def prompt(self, user: str) -> str:
         """What keyboard-interactive asks. Raises Refused for a name that nobody can have."""
-        ...
-
-    def succeeded(self, user: str, method: str) -> None:
-        """Every factor is there. Whoever implements this sends the success when the target is ready."""
         ...
 
 
@@ -114,6 +119,7 @@ class Transport(Protocol):
     """What this service needs of the transport below."""
 
     session_id: bytes
+    host_key_blob: bytes
 
     def send_payload(self, payload: bytes) -> None: ...
 
@@ -136,8 +142,11 @@ class UserauthService:
         self._requests = 0
         self._failures = 0
         self._user: str | None = None
+        self._attempt: Attempt | None = None  # the one that is being judged
+        self._work: Deferred[None] | None = None  # ... and who judges it
         self._asked: str | None = None  # the user a keyboard-interactive prompt is open for
         self._timer: DelayedCall | None = None
+        self._answering = False  # the attempt that is judged is the answer to a question
         self._questions: Questions | None = None  # once the proof stands, what may still be asked
 
     # -- messages in ---------------------------------------------------------------------------------
@@ -187,6 +196,7 @@ class UserauthService:
             if not self._accepted or self._count_request():
                 self._accept_service(Reader(payload))
             return
+        self._answering = False
         if number == 61:
             self._answer_received(InfoResponse.parse(b"\x3d" + payload))
             return
@@ -203,20 +213,25 @@ class UserauthService:
 
     def _dispatch(self, request: UserauthRequest) -> None:
         assert self._authenticator is not None
-        user, method = request.user, request.method
-        if method == "none":
-            self._run(user, "none", self._authenticator.none(user), counts=False)
-        elif method not in self._authenticator.methods():
-            self._refuse(user, "other", AuthReason.METHOD_NOT_OFFERED, counts=False)
-        elif method == "password":
-            self._password(user, PasswordBody.parse(request.body))
-        elif method == "publickey":
+        user, method, offered = request.user, request.method, self._authenticator.methods()
+        if len(user.encode()) > MAX_USER_NAME:
+            self._refuse(self._open("other"), AuthReason.BAD_USER_NAME, counts=True)
+        elif method == "none":
+            attempt = self._open("none")
+            self._run(attempt, attempt.none(), counts=False)
+        elif method == "password" and method in offered:
+            self._password(PasswordBody.parse(request.body))
+        elif method in ("publickey", HOSTBOUND) and "publickey" in offered:
             self._public_key(request)
-        elif method == "keyboard-interactive":
+        elif method == "keyboard-interactive" and method in offered:
             KeyboardInteractiveBody.parse(request.body)  # both fields are hints a server may ignore
             self._ask(user)
         else:
-            self._refuse(user, "other", AuthReason.METHOD_NOT_OFFERED, counts=False)
+            self._refuse(self._open("other"), AuthReason.METHOD_NOT_OFFERED, counts=False)
+
+    def _open(self, method: str) -> Attempt:
+        assert self._authenticator is not None and self._user is not None
+        return self._authenticator.open(self._user, method)
 
     # -- more, after the proof -------------------------------------------------------------------------
 
@@ -251,18 +266,18 @@ class UserauthService:
 
     # -- password and keyboard-interactive -------------------------------------------------------------
 
-    def _password(self, user: str, body: PasswordBody) -> None:
+    def _password(self, body: PasswordBody) -> None:
         if body.new is not None:  # RFC 4252 section 8: we never ask for a change, so none may come
-            self._refuse(user, "password", AuthReason.METHOD_NOT_OFFERED, counts=True)
+            self._refuse(self._open("password"), AuthReason.METHOD_NOT_OFFERED, counts=True)
             return
-        self._check_password(user, "password", body.password)
+        self._check_password("password", body.password)
 
     def _ask(self, user: str) -> None:
         assert self._authenticator is not None and self._transport is not None
         try:
             prompt = self._authenticator.prompt(user)
         except Refused as refusal:
-            self._refuse(user, "keyboard-interactive", self._reason_of(refusal), counts=True)
+            self._refuse(self._open("keyboard-interactive"), reason_of(refusal), counts=True)
             return
         self._asked = user
         self._transport.send_payload(InfoRequest(prompts=(Prompt(prompt),)).encode())
@@ -270,145 +285,125 @@ class UserauthService:
     def _answer_received(self, answer: InfoResponse) -> None:
         if self._asked is None:
             raise ProtocolError("an answer came to a question that was not asked")
-        user, self._asked = self._asked, None
+        self._asked = None
         if len(answer.responses) != 1:  # RFC 4256 section 3.4: the server must send a failure
             reason = AuthReason.BAD_PASSWORD if answer.responses else AuthReason.EMPTY_PASSWORD
-            self._refuse(user, "keyboard-interactive", reason, counts=True)
+            self._refuse(self._open("keyboard-interactive"), reason, counts=True)
             return
-        self._check_password(user, "keyboard-interactive", answer.responses[0])
+        self._check_password("keyboard-interactive", answer.responses[0])
 
-    def _check_password(self, user: str, method: str, secret: bytes) -> None:
-        assert self._authenticator is not None
+    def _check_password(self, method: str, secret: bytes) -> None:
+        attempt = self._open(method)
         if not secret:
-            self._refuse(user, method, AuthReason.EMPTY_PASSWORD, counts=True)
+            self._refuse(attempt, AuthReason.EMPTY_PASSWORD, counts=True)
             return
         if len(secret) > MAX_PASSWORD:
-            self._refuse(user, method, AuthReason.PASSWORD_TOO_LONG, counts=True)
+            self._refuse(attempt, AuthReason.PASSWORD_TOO_LONG, counts=True)
             return
         try:
             password = secret.decode("utf-8")
         except UnicodeDecodeError:
-            self._refuse(user, method, AuthReason.BAD_PASSWORD, counts=True)
+            self._refuse(attempt, AuthReason.BAD_PASSWORD, counts=True)
             return
-        self._run(user, method, self._authenticator.password(user, password), counts=True)
+        self._answering = method == "keyboard-interactive"
+        self._run(attempt, attempt.password(password), counts=True, floor=ANSWER_FLOOR)
 
     # -- public key ------------------------------------------------------------------------------------
 
     def _public_key(self, request: UserauthRequest) -> None:
-        user, body = request.user, PublicKeyBody.parse(request.body)
+        """Methods `publickey` and `publickey-hostbound-v00@openssh.com` (OpenSSH PROTOCOL 3.1)."""
+        assert self._transport is not None
+        hostbound = request.method == HOSTBOUND
+        body = PublicKeyBody.parse(request.body, hostbound)
         algorithm, blob, signature = body.algorithm, body.blob, body.signature
-        credential = self._read_credential(user, algorithm, blob, signed=signature is not None)
-        if credential is None:
-            return
-        assert self._authenticator is not None and self._transport is not None
-        if signature is None:
-            self._query(user, algorithm, blob, self._authenticator.key_known(user, credential))
-            return
-        key = credential.key if isinstance(credential, Certificate) else credential
-        assert isinstance(key, PublicKey)
-        data = signed_data(self._transport.session_id, user, request.service, algorithm, blob)
+        attempt = self._open("publickey")
         try:
-            key.verify(signature, data, algorithm.removesuffix(CERT_SUFFIX))
-        except BadSignature:
-            self._refuse(user, "publickey", AuthReason.BAD_SIGNATURE, counts=True)
-            return
-        self._run(user, "publickey", self._authenticator.key_proved(user, credential), counts=True)
-
-    def _read_credential(self, user: str, algorithm: str, blob: bytes, signed: bool) -> Credential | None:
-        """The parsed key or certificate, or None after refusing it."""
-        if algorithm.startswith("sk-"):
-            self._refuse(user, "publickey", AuthReason.SK_KEY_REFUSED, counts=signed)
-            return None
-        declared = KEY_TYPE_OF.get(algorithm)
-        if declared is None:
-            self._refuse(user, "publickey", AuthReason.KEY_UNSUPPORTED, counts=signed)
-            return None
-        malformed = AuthReason.CERT_MALFORMED if CERT_SUFFIX in algorithm else AuthReason.KEY_MALFORMED
-        try:
-            credential = read_user_certificate(blob) if CERT_SUFFIX in algorithm else PublicKey.parse(blob)
+            if hostbound and body.host_key != self._transport.host_key_blob:
+                raise Refused(AuthReason.BAD_SIGNATURE, "the request is bound to another host key")
+            credential = attempt.read_key(algorithm, blob)
+            if signature is not None:
+                session_id, host_key = self._transport.session_id, body.host_key
+                signed = signed_data(session_id, request.user, request.service, algorithm, blob, host_key)
+                attempt.verify(credential, algorithm, signature, signed)
         except Refused as refusal:
-            reason = refusal.reason if isinstance(refusal.reason, AuthReason) else malformed
-            self._refuse(user, "publickey", reason, counts=True)
-            return None
-        except ProtocolError:
-            self._refuse(user, "publickey", malformed, counts=True)
-            return None
-        # CVE-2026-16516 class: the blob must be of the type that the algorithm stands for.
-        if Reader(blob).text(64) != declared:
-            self._refuse(user, "publickey", malformed, counts=True)
-            return None
-        return credential
-
-    def _query(self, user: str, algorithm: str, blob: bytes, known: Deferred[None]) -> None:
-        self._busy = True
-
-        def acceptable(_: None) -> None:
-            if self._transport is not None:
-                # RFC 4252 section 7: PK_OK echoes what was asked; nothing of it is kept.
-                self._transport.send_payload(PkOk(algorithm, blob).encode())
-            self._next()
-
-        def refused(failure: Failure) -> None:
-            self._refuse(user, "publickey", self._reason_of(failure.value), counts=False)
-            self._next()
-
-        known.addCallbacks(acceptable, refused)
+            reason = reason_of(refusal)
+            self._refuse(attempt, reason, counts=signature is not None or reason in MALFORMED)
+            return
+        if signature is None:
+            # RFC 4252 section 7: PK_OK echoes what was asked; nothing of it is kept, and nothing is booked.
+            known = attempt.key_known(credential)
+            self._run(attempt, known, counts=False, yes=lambda: self._send(PkOk(algorithm, blob).encode()))
+        else:
+            self._run(attempt, attempt.key_proved(credential), counts=True)
 
     # -- outcomes --------------------------------------------------------------------------------------
 
-    def _run(self, user: str, method: str, outcome: Deferred[None], counts: bool) -> None:
+    def _run(
+        self,
+        attempt: Attempt,
+        work: Deferred[None],
+        counts: bool,
+        floor: float = 0.0,
+        yes: Callable[[], None] | None = None,
+    ) -> None:
+        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds from now.
+
+        `yes` is the whole answer to a query that was answered well; without it a good outcome is a login.
+        """
         self._busy = True
-        began = self._clock.seconds()
+        self._attempt, self._work = attempt, work
+        answer_at = self._clock.seconds() + floor
 
-        def proved(_: None) -> None:
-            if self._transport is None or self._authenticator is None:
-                return
-            self._done = True
-            self._waiting.clear()
-            if self._report(user, method, AuthReason.OK):
-                answered = method == "keyboard-interactive"
-                self._questions = Questions(self._transport.send_payload, self._clock, answered)
-                self._authenticator.succeeded(user, method)
-
-        def refused(failure: Failure) -> None:
-            reason = self._reason_of(failure.value)
-            wait = max(0.0, began + REFUSAL_FLOOR - self._clock.seconds()) if counts else 0.0
-            if wait:
-                self._timer = self._clock.callLater(wait, answer, reason)
-            else:
-                answer(reason)
+        def known(reason: AuthReason) -> None:
+            self._work = None
+            if self._transport is None:
+                return  # it was booked as abandoned when the connection ended
+            self._attempt = None
+            if yes is not None and reason is AuthReason.OK:
+                yes()
+                self._next()
+            elif self._settle(attempt, reason):
+                wait = answer_at - self._clock.seconds()
+                if wait > 0:
+                    self._timer = self._clock.callLater(wait, answer, reason)
+                else:
+                    answer(reason)
 
         def answer(reason: AuthReason) -> None:
             self._timer = None
-            self._refuse(user, method, reason, counts)
-            self._next()
+            if reason is AuthReason.OK:
+                self._succeed(attempt)
+            else:
+                self._fail(counts)
+                self._next()
 
-        outcome.addCallbacks(proved, refused)
+        work.addCallbacks(lambda _: known(AuthReason.OK), lambda failure: known(_reason_of_failure(failure)))
 
-    @staticmethod
-    def _reason_of(error: BaseException | None) -> AuthReason:
-        if isinstance(error, Refused) and isinstance(error.reason, AuthReason):
-            return error.reason
-        return AuthReason.INTERNAL_ERROR
+    def _succeed(self, attempt: Attempt) -> None:
+        self._done = True
+        self._waiting.clear()
+        self._questions = Questions(self._send, self._clock, self._answering)
+        attempt.succeed()
 
-    def _refuse(self, user: str, method: str, reason: AuthReason, counts: bool) -> None:
+    def _refuse(self, attempt: Attempt, reason: AuthReason, counts: bool) -> None:
+        """Book and answer what needs nobody's judgement."""
+        if self._settle(attempt, reason):
+            self._fail(counts)
+
+    def _fail(self, counts: bool) -> None:
         if self._transport is None or self._authenticator is None:
             return
-        if not self._report(user, method, reason):
-            return
-        if counts:
-            self._failures += 1
+        self._failures += counts
         if self._failures >= MAX_FAILURES:
             self._give_up("too many authentication failures", AuthReason.TOO_MANY_ATTEMPTS)
             return
-        methods = self._authenticator.methods()
-        self._transport.send_payload(UserauthFailure(methods, False).encode())
+        self._send(UserauthFailure(self._authenticator.methods(), False).encode())
 
-    def _report(self, user: str, method: str, reason: AuthReason) -> bool:
-        """Tell the authenticator of an outcome. False when it cannot be written down: all is over then."""
-        assert self._transport is not None and self._authenticator is not None
+    def _settle(self, attempt: Attempt, reason: AuthReason) -> bool:
+        """Book an outcome. False when it cannot be written down and must be: all is over then."""
+        assert self._transport is not None
         try:
-            self._authenticator.attempted(user, method, reason)
+            attempt.settle(reason)
         except Refused as refusal:
             self.banner(f"bastion: {refusal.text}\r\n")
             self._transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {refusal.text}")
@@ -418,12 +413,16 @@ class UserauthService:
 
     def _give_up(self, text: str, reason: AuthReason | LimitReason) -> None:
         assert self._transport is not None and self._authenticator is not None
-        if isinstance(reason, LimitReason) and not self._report(
-            self._user or "", "other", AuthReason.TOO_MANY_ATTEMPTS
-        ):
-            return
+        if isinstance(reason, LimitReason):
+            attempt = self._authenticator.open(self._user or "", "other")
+            if not self._settle(attempt, AuthReason.TOO_MANY_ATTEMPTS):
+                return
         self._transport.disconnect(Disconnect.NO_MORE_AUTH_METHODS_AVAILABLE, text)
         self.stop()
+
+    def _send(self, payload: bytes) -> None:
+        if self._transport is not None:
+            self._transport.send_payload(payload)
 
     def _next(self) -> None:
         self._busy = False
@@ -437,11 +436,15 @@ class UserauthService:
 
     def banner(self, text: str) -> None:
         """Show `text` to the engineer before success (RFC 4252 section 5.4); it must be sanitised already."""
-        if self._transport is not None:
-            self._transport.send_payload(UserauthBanner(text.encode()).encode())
+        self._send(UserauthBanner(text.encode()).encode())
 
     def stop(self) -> None:
-        """Break the cycles with the connection; late outcomes find nobody."""
+        """Break the cycles with the connection. What is being judged is booked as abandoned, and given up."""
+        attempt, self._attempt = self._attempt, None
+        work, self._work = self._work, None
+        if attempt is not None:
+            with suppress(Refused):  # nobody is left who could be told that it cannot be written down
+                attempt.settle(AuthReason.ABANDONED)
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
@@ -452,3 +455,13 @@ class UserauthService:
         self._waiting.clear()
         self._transport = None
         self._authenticator = None
+        if work is not None:
+            work.cancel()
+
+
+def reason_of(refusal: Refused) -> AuthReason:
+    return refusal.reason if isinstance(refusal.reason, AuthReason) else AuthReason.INTERNAL_ERROR
+
+
+def _reason_of_failure(failure: Failure) -> AuthReason:
+    return reason_of(failure.value) if isinstance(failure.value, Refused) else AuthReason.INTERNAL_ERROR

@@ -20,12 +20,14 @@ from bastion.wire.data import UINT64_MAX, Reader, string, uint32, uint64
 from bastion.wire.keys import (
     ED25519,
     KEY_TYPES,
+    MAX_KEY_BLOB,
     MAX_SIGNATURE_BLOB,
     RSA_SHA2_256,
     RSA_SHA2_512,
     PublicKey,
     Signer,
     signature_algorithm,
+    skip_fields,
 )
 
 CERT_SUFFIX: Final = "-cert-v01@openssh.com"
@@ -111,59 +113,13 @@ class Certificate:
     signature_algorithm: str = field(compare=False)
 
     @classmethod
-    def parse(cls, blob: bytes) -> Self:
+    def parse(cls, blob: bytes) -> Certificate:
         """Read a certificate to its last byte and check its signature.
 
         Raises ProtocolError; of it CaAlgorithmRefused when only the signature's algorithm is not accepted,
         and BadSignature when the signature is wrong.
         """
-        certificate, signature, signed = cls._read(blob)
-        certificate.signature_key.verify(signature, signed, certificate.signature_algorithm)
-        return certificate
-
-    @classmethod
-    def _read(cls, blob: bytes) -> tuple[Self, bytes, bytes]:
-        """What `blob` says, its signature, and what that has to sign."""
-        if len(blob) > MAX_CERTIFICATE:
-            raise ProtocolError("certificate is too long")
-        reader = Reader(blob)
-        cert_type = reader.name()
-        key_type = CERTIFICATE_TYPES.get(cert_type)
-        if key_type is None:
-            raise ProtocolError("certificate type is not supported")
-        reader.string(MAX_NONCE)
-        key = PublicKey.read_fields(reader, key_type)
-        serial = reader.uint64()
-        kind = _read_kind(reader.uint32())
-        key_id = _plain_text(reader.text(MAX_KEY_ID))
-        principals = _read_principals(reader.string(MAX_CERTIFICATE))
-        valid_after, valid_before = reader.uint64(), reader.uint64()
-        critical = _read_options(reader.string(MAX_CERTIFICATE))
-        extensions = _read_options(reader.string(MAX_CERTIFICATE))
-        reader.string(MAX_CERTIFICATE)  # reserved: "currently unused and is ignored", but it is signed
-        signature_key = _read_signature_key(reader.string())
-        signed = blob[: reader.position]
-        signature = reader.string(MAX_SIGNATURE_BLOB)
-        reader.end()
-        algorithm = signature_algorithm(signature)
-        if algorithm not in CA_SIGNATURE_ALGORITHMS:
-            raise CaAlgorithmRefused
-        certificate = cls(
-            type=cert_type,
-            blob=bytes(blob),
-            key=key,
-            serial=serial,
-            kind=kind,
-            key_id=key_id,
-            principals=principals,
-            valid_after=valid_after,
-            valid_before=valid_before,
-            critical_options=critical,
-            extensions=extensions,
-            signature_key=signature_key,
-            signature_algorithm=algorithm,
-        )
-        return certificate, signature, signed
+        return UnverifiedCertificate.read(blob).verify()
 
     def encode(self) -> bytes:
         """The blob, as it was read or made."""
@@ -177,6 +133,115 @@ class Certificate:
     def algorithms(self) -> tuple[str, ...]:
         """The algorithm names to use this certificate with (userauth, KEXINIT), best first."""
         return tuple(_certificate_type(name) for name in self.key.algorithms)
+
+    @property
+    def key_blob(self) -> bytes:
+        return self.key.blob
+
+    @property
+    def signature_key_blob(self) -> bytes:
+        return self.signature_key.blob
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedCertificate:
+    """What a certificate says of itself, before any of it is believed and before any key in it is made.
+
+    Reading it costs 30 us whoever wrote it, so that whoever judges it (`auth.certificates`) can say no before
+    the signature, which may cost 3 ms, is verified. Only `verify` leads from here to a `Certificate`.
+    """
+
+    type: str
+    blob: bytes
+    key_blob: bytes
+    key_bits: int
+    serial: int
+    kind: CertificateKind
+    key_id: str
+    principals: tuple[str, ...]
+    valid_after: int
+    valid_before: int
+    critical_options: Mapping[str, bytes]
+    extensions: Mapping[str, bytes]
+    signature_key_blob: bytes
+    signature_algorithm: str
+    _signature: bytes
+    _signed: bytes
+
+    @classmethod
+    def read(cls, blob: bytes) -> Self:
+        """Read a certificate to its last byte. Raises ProtocolError, of it CaAlgorithmRefused."""
+        if len(blob) > MAX_CERTIFICATE:
+            raise ProtocolError("certificate is too long")
+        reader = Reader(blob)
+        cert_type = reader.name()
+        key_type = CERTIFICATE_TYPES.get(cert_type)
+        if key_type is None:
+            raise ProtocolError("certificate type is not supported")
+        reader.string(MAX_NONCE)
+        key_begins = reader.position
+        key_bits = skip_fields(reader, key_type)
+        key_blob = string(key_type) + blob[key_begins : reader.position]
+        serial = reader.uint64()
+        kind = _read_kind(reader.uint32())
+        key_id = _plain_text(reader.text(MAX_KEY_ID))
+        principals = _read_principals(reader.string(MAX_CERTIFICATE))
+        valid_after, valid_before = reader.uint64(), reader.uint64()
+        critical = _read_options(reader.string(MAX_CERTIFICATE))
+        extensions = _read_options(reader.string(MAX_CERTIFICATE))
+        reader.string(MAX_CERTIFICATE)  # reserved: "currently unused and is ignored", but it is signed
+        signature_key = reader.string(MAX_KEY_BLOB)
+        # Its declared name decides before anything else of it is read (x/crypto 90f76b8).
+        if Reader(signature_key).name() not in KEY_TYPES:
+            raise ProtocolError("certificate is not signed by a plain key")
+        signed = blob[: reader.position]
+        signature = reader.string(MAX_SIGNATURE_BLOB)
+        reader.end()
+        algorithm = signature_algorithm(signature)
+        if algorithm not in CA_SIGNATURE_ALGORITHMS:
+            raise CaAlgorithmRefused
+        return cls(
+            type=cert_type,
+            blob=bytes(blob),
+            key_blob=key_blob,
+            key_bits=key_bits,
+            serial=serial,
+            kind=kind,
+            key_id=key_id,
+            principals=principals,
+            valid_after=valid_after,
+            valid_before=valid_before,
+            critical_options=critical,
+            extensions=extensions,
+            signature_key_blob=signature_key,
+            signature_algorithm=algorithm,
+            _signature=signature,
+            _signed=signed,
+        )
+
+    def verify(self) -> Certificate:
+        """The certificate, its keys made and its signature checked. Raises ProtocolError, of it BadSignature."""
+        certificate = self._believe()
+        certificate.signature_key.verify(self._signature, self._signed, self.signature_algorithm)
+        return certificate
+
+    def _believe(self) -> Certificate:
+        """The certificate without a look at its signature: for one that was made a moment ago."""
+        return Certificate(
+            type=self.type,
+            blob=self.blob,
+            key=PublicKey.parse(self.key_blob),
+            serial=self.serial,
+            kind=self.kind,
+            key_id=self.key_id,
+            principals=self.principals,
+            valid_after=self.valid_after,
+            valid_before=self.valid_before,
+            critical_options=self.critical_options,
+            extensions=self.extensions,
+            signature_key=PublicKey.parse(self.signature_key_blob),
+            signature_algorithm=self.signature_algorithm,
+        )
 
 
 def _read_kind(value: int) -> CertificateKind:
@@ -225,13 +290,6 @@ def _read_options(blob: bytes) -> Mapping[str, bytes]:
     return MappingProxyType(options)
 
 
-def _read_signature_key(blob: bytes) -> PublicKey:
-    """The CA's key. Its declared name decides before anything else of it is read (x/crypto 90f76b8)."""
-    if Reader(blob).name() not in KEY_TYPES:
-        raise ProtocolError("certificate is not signed by a plain key")
-    return PublicKey.parse(blob)
-
-
 def flag_options(names: Iterable[str]) -> dict[str, bytes]:
     """Options without data, such as `permit-pty`."""
     return dict.fromkeys(names, b"")
@@ -276,7 +334,8 @@ def issue(
         + string(b"")
         + string(ca.public.blob)
     )
-    return Certificate._read(body + string(ca.sign(body, ca.public.algorithms[0])))[0]
+    signature = ca.sign(body, ca.public.algorithms[0])
+    return UnverifiedCertificate.read(body + string(signature))._believe()
 
 
 def _write_options(options: Mapping[str, str | bytes]) -> bytes:

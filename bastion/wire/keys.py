@@ -74,6 +74,7 @@ SIGNATURE_ALGORITHMS: dict[str, tuple[str, ...]] = {
     SK_ECDSA: (SK_ECDSA,),
 }
 KEY_TYPES = frozenset(SIGNATURE_ALGORITHMS)
+SECURITY_KEY_TYPES = frozenset((SK_ED25519, SK_ECDSA))
 # What other programs write where a key may stand, and why it is none here. Words that are no key type at all are read
 # as options, and nobody who reads "unknown option" thinks of a key that has come of age.
 NOT_TAKEN = {
@@ -139,7 +140,7 @@ class PublicKey:
     @property
     def is_security_key(self) -> bool:
         """True for FIDO keys: their signatures carry flags and a counter that somebody must judge."""
-        return self.type in (SK_ED25519, SK_ECDSA)
+        return self.type in SECURITY_KEY_TYPES
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -153,7 +154,7 @@ class PublicKey:
 
     def fingerprint(self) -> str:
         """`SHA256:` and unpadded base64, as ssh-keygen -l prints it."""
-        return _fingerprint(self.blob)
+        return fingerprint_of(self.blob)
 
     def line(self, comment: str = "") -> str:
         """The one-line form of public key files, authorized_keys and known_hosts, without a newline."""
@@ -199,9 +200,44 @@ _read_known_key = lru_cache(maxsize=REMEMBERED_KEYS)(_read_key)
 
 
 @lru_cache(maxsize=REMEMBERED_KEYS)
-def _fingerprint(blob: bytes) -> str:
+def fingerprint_of(blob: bytes) -> str:
+    """The fingerprint of a key blob that need not be a key."""
     digest = hashlib.sha256(blob).digest()
     return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
+
+
+def skip_fields(reader: Reader, key_type: str) -> int:
+    """Pass over the fields after the type name, without making a key of them; its size in bits.
+
+    Lengths are checked and nothing is computed: `PublicKey` still has to say whether it is a key.
+    """
+    if key_type in (ED25519, SK_ED25519):
+        reader.string(32)
+        bits = 256
+    elif key_type in _CURVES or key_type == SK_ECDSA:
+        size = 32 if key_type == SK_ECDSA else _CURVES[key_type][2]
+        reader.string(16)
+        reader.string(1 + 2 * size)
+        bits = 521 if size == 66 else size * 8
+    else:
+        reader.mpint(8)
+        bits = reader.mpint(MAX_RSA_BITS // 8 + 1).bit_length()
+    if key_type in SECURITY_KEY_TYPES:
+        reader.text(MAX_APPLICATION)
+    return bits
+
+
+def key_size(blob: bytes) -> tuple[str, int]:
+    """Type and bits of a key blob, read to its last byte and nothing computed. Raises ProtocolError."""
+    if len(blob) > MAX_KEY_BLOB:
+        raise ProtocolError("key is longer than any supported key")
+    reader = Reader(blob)
+    key_type = reader.name()
+    if key_type not in KEY_TYPES:
+        raise ProtocolError("key type is not supported")
+    bits = skip_fields(reader, key_type)
+    reader.end()
+    return key_type, bits
 
 
 def signature_algorithm(signature_blob: bytes) -> str:

@@ -30,6 +30,9 @@ PROMPT_LIMIT = 32
 
 LANGUAGE_LIMIT = 256
 
+HOSTBOUND = "publickey-hostbound-v00@openssh.com"
+"""`publickey` with the server's host key among what is signed, so that an agent can tell for which host it signs."""
+
 
 def _reader(payload: bytes, number: int) -> Reader:
     reader = Reader(payload)
@@ -96,23 +99,30 @@ class UserauthRequest:
 
 @dataclass(frozen=True, slots=True)
 class PublicKeyBody:
-    """Body of method `publickey` (RFC 4252 section 7). `signature` None is a query and proves nothing."""
+    """Body of method `publickey` (RFC 4252 section 7). `signature` None is a query and proves nothing.
+
+    `host_key` is there in the method `HOSTBOUND` and nowhere else (OpenSSH PROTOCOL 3.1).
+    """
 
     algorithm: str
     blob: bytes
     signature: bytes | None = None
+    host_key: bytes | None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
+    def parse(cls, body: bytes, hostbound: bool = False) -> Self:
         reader = Reader(body)
         signed = reader.boolean()
         algorithm, blob = reader.name(), reader.string(BLOB_LIMIT)
+        host_key = reader.string(BLOB_LIMIT) if hostbound else None
         signature = reader.string(BLOB_LIMIT) if signed else None
         reader.end()
-        return cls(algorithm, blob, signature)
+        return cls(algorithm, blob, signature, host_key)
 
     def encode(self) -> bytes:
         head = boolean(self.signature is not None) + string(self.algorithm) + string(self.blob)
+        if self.host_key is not None:
+            head += string(self.host_key)
         return head if self.signature is None else head + string(self.signature)
 
 
@@ -286,8 +296,15 @@ class InfoResponse:
         return byte(self.NUMBER) + uint32(len(self.responses)) + answers
 
 
-def signed_data(session_id: bytes, user: str, service: str, algorithm: str, blob: bytes) -> bytes:
-    """What the signature of method `publickey` covers (RFC 4252 section 7).
+def signed_data(
+    session_id: bytes,
+    user: str,
+    service: str,
+    algorithm: str,
+    blob: bytes,
+    host_key: bytes | None = None,
+) -> bytes:
+    """What the signature of method `publickey` covers (RFC 4252 section 7), or with `host_key` that of `HOSTBOUND`.
 
     `session_id` is the exchange hash of the first key exchange; `user` exactly as it stood in the request.
     """
@@ -296,8 +313,9 @@ def signed_data(session_id: bytes, user: str, service: str, algorithm: str, blob
         + byte(numbers.MSG_USERAUTH_REQUEST)
         + string(user)
         + string(service)
-        + string("publickey")
+        + string("publickey" if host_key is None else HOSTBOUND)
         + boolean(True)
         + string(algorithm)
         + string(blob)
+        + (b"" if host_key is None else string(host_key))
     )

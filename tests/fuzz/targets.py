@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.identity import parse_destination
 from bastion.ca.known_hosts import KnownHosts
 from bastion.errors import AuthReason, ConfigError, PolicyReason, ProtocolError, Refused
@@ -358,34 +359,55 @@ class Judge:
     def __init__(self) -> None:
         self.proved = 0
         self.done = 0
+        self.opened = 0
 
     def methods(self) -> tuple[str, ...]:
         return ("publickey", "password", "keyboard-interactive")
 
-    def attempted(self, user: str, method: str, reason: AuthReason) -> None:
-        repr((user, method, reason))
-
-    def none(self, user: str) -> Deferred[None]:
-        return self._no()
-
-    def key_known(self, user: str, credential: object) -> Deferred[None]:
-        return succeed(None)
-
-    def key_proved(self, user: str, credential: object) -> Deferred[None]:
-        self.proved += 1
-        return succeed(None)
-
-    def password(self, user: str, password: str) -> Deferred[None]:
-        if password != "right":
-            return self._no()
-        self.proved += 1
-        return succeed(None)
+    def open(self, user: str, method: str) -> JudgedAttempt:
+        self.opened += 1
+        return JudgedAttempt(self)
 
     def prompt(self, user: str) -> str:
         return "Password: "
 
-    def succeeded(self, user: str, method: str) -> None:
-        self.done += 1
+
+class JudgedAttempt:
+    """One attempt. Settled at most once, and a success only after a proof."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._settled: AuthReason | None = None
+
+    def none(self) -> Deferred[None]:
+        return self._no()
+
+    def read_key(self, algorithm: str, blob: bytes) -> Credential:
+        return read_credential(algorithm, blob, lambda claims: None, lambda microseconds: None)
+
+    def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
+        verify_possession(credential, algorithm, signature, data, lambda microseconds: None)
+
+    def key_known(self, credential: object) -> Deferred[None]:
+        return succeed(None)
+
+    def key_proved(self, credential: object) -> Deferred[None]:
+        self._judge.proved += 1
+        return succeed(None)
+
+    def password(self, password: str) -> Deferred[None]:
+        if password != "right":
+            return self._no()
+        self._judge.proved += 1
+        return succeed(None)
+
+    def settle(self, reason: AuthReason) -> None:
+        assert self._settled is None
+        self._settled = reason
+
+    def succeed(self) -> None:
+        assert self._settled is AuthReason.OK
+        self._judge.done += 1
 
     @staticmethod
     def _no() -> Deferred[None]:
@@ -396,6 +418,7 @@ class Mute:
     """A transport below a service."""
 
     session_id = bytes(32)
+    host_key_blob = b"host key"
 
     def send_payload(self, payload: bytes) -> None:
         assert payload

@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bastion.auth.budget import LIMITS, Payer, Work
+from bastion.auth.identity import MAX_USER_NAME
 from bastion.ssh.settings import HEAVY_KEX_BURST, HEAVY_KEX_RATE
-from bastion.ssh.userauth import MAX_REQUESTS, MAX_USER
+from bastion.ssh.userauth import MAX_REQUESTS
 from bastion.wire.data import boolean, string
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PrivateKey
@@ -155,7 +156,10 @@ ATTEMPTS: dict[str, tuple[Callable[[World], RawSsh | None], str]] = {
         act(storm.big_authority),
         "refused before anything is verified",
     ),
-    "20 names of 1,024 control characters": (act(storm.long_names), f"{MAX_USER} bytes; {_rate(Work.LOG)}"),
+    "20 names of 1,024 control characters": (
+        act(storm.long_names),
+        f"{MAX_USER_NAME} bytes; {_rate(Work.LOG)}",
+    ),
     "one wrong password (argon2id at the lowest cost)": (wrong_password, "`penalties`"),
     "the same, hung up on after 0.2 s": (act(storm.guesses), "`penalties`, charged before it is tried"),
     "padding until it is refused": (act(storm.padding), "64 messages and one a second, 1 KiB each"),

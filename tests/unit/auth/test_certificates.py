@@ -11,8 +11,8 @@ from bastion.auth.certificates import (
     CertificateFacts,
     check_host_certificate,
     check_user_certificate,
-    read_user_certificate,
 )
+from bastion.auth.credentials import Credential, read_credential
 from bastion.errors import AuthReason, Refused
 from bastion.wire.certificates import FOREVER, Certificate, CertificateKind, flag_options, issue
 from bastion.wire.data import string
@@ -73,9 +73,9 @@ def test_a_certificate_of_ssh_keygen_is_accepted(tmp_path: Path) -> None:
     ca, key = make_key(tmp_path, "ca", "-t", "ed25519"), make_key(tmp_path, "key", "-t", "ed25519")
     blob = certify(ca, key, "-I", "id", "-n", "alice", "-V", "20270101:20280101", "-O", "verify-required")
     cas = (load(ca).public,)
-    assert refused(read_user_certificate(blob), cas=cas) is AuthReason.CERT_CRITICAL_OPTION
+    assert refused(Certificate.parse(blob), cas=cas) is AuthReason.CERT_CRITICAL_OPTION
     blob = certify(ca, key, "-I", "id", "-n", "alice", "-V", "20270101:20280101")
-    facts = check(read_user_certificate(blob), cas=cas)
+    facts = check(Certificate.parse(blob), cas=cas)
     assert len(facts.extensions) == 5 and facts.force_command is None and facts.source_addresses is None
 
 
@@ -116,16 +116,20 @@ def test_the_ca_algorithm_must_be_on_the_list(tmp_path: Path) -> None:
     ca = make_key(tmp_path, "ca", "-t", "rsa", "-b", "2048")
     key = make_key(tmp_path, "key", "-t", "ed25519")
     with pytest.raises(Refused) as refusal:
-        read_user_certificate(certify(ca, key, "-I", "x", "-n", "alice", "-t", "ssh-rsa"))
+        read(certify(ca, key, "-I", "x", "-n", "alice", "-t", "ssh-rsa"))
     assert refusal.value.reason is AuthReason.CERT_CA_ALGORITHM
     with pytest.raises(Refused) as refusal:
         check_user_certificate(make(), (CA.public,), ("alice",), NOW, "::1", algorithms=("rsa-sha2-512",))
     assert refusal.value.reason is AuthReason.CERT_CA_ALGORITHM
 
 
+def read(blob: bytes) -> Credential:
+    return read_credential("ssh-ed25519-cert-v01@openssh.com", blob, lambda claims: None, lambda cost: None)
+
+
 def test_garbage_is_malformed() -> None:
     with pytest.raises(Refused) as refusal:
-        read_user_certificate(b"garbage")
+        read(string("ssh-ed25519-cert-v01@openssh.com") + b"garbage")
     assert refusal.value.reason is AuthReason.CERT_MALFORMED
 
 

@@ -59,7 +59,7 @@ def test_a_blank_is_what_openssh_makes_of_a_plus_in_a_url(user: str) -> None:
         ("alice+deploy+web1\n", PolicyReason.BAD_DESTINATION),
         ("alice+deploy+web1:22", PolicyReason.BAD_DESTINATION),
         ("alice+deploy+web1+x", PolicyReason.BAD_DESTINATION),
-        ("alice+deploy+" + "w" * 254, PolicyReason.BAD_DESTINATION),
+        ("alice+deploy+" + "w" * 254, AuthReason.BAD_USER_NAME),  # too long as a whole
     ],
 )
 def test_everything_else_is_refused(user: str, reason: AuthReason | PolicyReason) -> None:

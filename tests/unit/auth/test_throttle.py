@@ -265,3 +265,191 @@ def test_lone_surrogates_are_accounts_too(clock: FixedClock) -> None:
     penalties = Penalties(clock)
     fail(penalties, 6, "\ud800")
     assert not penalties.allows(HERE, "\ud800")
+
+
+# -- charged before it is judged -----------------------------------------------------------------------------------
+
+
+class Judge:
+    """Guesses in the order in which they may be judged, and those that may not."""
+
+    def __init__(self, penalties: Penalties) -> None:
+        self.penalties = penalties
+        self.throttled = 0
+        self.opened: list[throttle.Guess] = []
+
+    def open(self, account: str = "alice", source: str = HERE) -> throttle.Guess:
+        def turn(allowed: bool) -> None:
+            self.throttled += not allowed
+
+        guess = self.penalties.open(source, account)
+        self.opened.append(guess)
+        guess.begin(turn)
+        return guess
+
+    @property
+    def under_way(self) -> list[throttle.Guess]:
+        return [guess for guess in self.opened if guess.judged and not guess.settled]
+
+
+def judge_all(judge: Judge, reason: AuthReason) -> int:
+    """Settle whatever is judged until nothing is; how many that were."""
+    count = 0
+    while judge.under_way:
+        judge.under_way[0].settle(reason)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("source", [HERE, "2001:db8::7"])
+@pytest.mark.parametrize("reason", [AuthReason.BAD_PASSWORD, AuthReason.ABANDONED])
+def test_guesses_at_once_are_judged_no_more_often_than_one_by_one(
+    clock: FixedClock, source: str, reason: AuthReason
+) -> None:
+    one_by_one = Judge(Penalties(clock))
+    for _ in range(80):
+        one_by_one.open(source=source)
+        judge_all(one_by_one, reason)
+    at_once = Judge(Penalties(clock))
+    for _ in range(80):
+        at_once.open(source=source)
+    assert len(at_once.under_way) == 6 and at_once.throttled == 0
+    judge_all(at_once, reason)
+    counts = [sum(guess.judged for guess in judge.opened) for judge in (one_by_one, at_once)]
+    assert counts == [6, 6] and one_by_one.throttled == at_once.throttled == 74
+    assert at_once.penalties.wait(source, "alice") == one_by_one.penalties.wait(source, "alice") == 5.0
+    assert not at_once.penalties._queues
+
+
+def test_right_passwords_at_once_all_get_their_turn(clock: FixedClock) -> None:
+    judge = Judge(Penalties(clock))
+    for _ in range(200):
+        judge.open()
+    assert len(judge.under_way) == 6
+    assert judge_all(judge, AuthReason.OK) == 200 and judge.throttled == 0
+    assert not judge.penalties._queues and judge.penalties.allows(HERE, "alice")
+
+
+def test_a_directory_that_is_ill_costs_nobody_a_guess(clock: FixedClock) -> None:
+    judge = Judge(Penalties(clock))
+    for _ in range(50):
+        judge.open()
+    assert judge_all(judge, AuthReason.DIRECTORY_TIMEOUT) == 50
+    assert judge.penalties.allows(HERE, "alice") and not judge.penalties._queues
+
+
+def test_after_a_block_one_guess_at_a_time(clock: FixedClock) -> None:
+    penalties = Penalties(clock)
+    fail(penalties, 6)
+    clock.advance(5)
+    judge = Judge(penalties)
+    for _ in range(10):
+        judge.open()
+    assert len(judge.under_way) == 1
+    assert judge_all(judge, AuthReason.BAD_PASSWORD) == 1 and judge.throttled == 9
+    assert penalties.wait(HERE, "alice") == 10.0
+
+
+def test_spraying_at_once_is_spraying(clock: FixedClock) -> None:
+    counts = []
+    for at_once in (False, True):
+        judge = Judge(Penalties(clock, secret=b"fixed"))
+        for number in range(100):
+            judge.open(f"user{number}")
+            if not at_once:
+                judge_all(judge, AuthReason.UNKNOWN_USER)
+        judge_all(judge, AuthReason.UNKNOWN_USER)
+        counts.append(sum(guess.judged for guess in judge.opened))
+    assert counts[0] == counts[1] < 25  # 20 accounts, some of which share a bit
+    assert not judge.penalties.allows_source(HERE) and not judge.penalties._queues
+
+
+def test_who_leaves_before_the_turn_has_not_guessed(clock: FixedClock) -> None:
+    judge = Judge(Penalties(clock))
+    for _ in range(10):
+        judge.open()
+    for guess in judge.opened[6:]:
+        guess.settle(AuthReason.ABANDONED)
+        guess.settle(AuthReason.BAD_PASSWORD)
+    assert judge_all(judge, AuthReason.OK) == 6
+    assert judge.penalties.allows(HERE, "alice") and not judge.penalties._queues
+
+
+def test_a_long_queue_that_settles_at_once_is_no_deep_stack(clock: FixedClock) -> None:
+    penalties = Penalties(clock)
+    first = [judged(penalties, HERE) for _ in range(6)]
+    for _ in range(throttle.MAX_WAITING):
+        guess = penalties.open(HERE, "alice")
+        guess.begin(lambda _, guess=guess: guess.settle(AuthReason.OK))  # type: ignore[misc]
+    refused: list[bool] = []
+    penalties.open(HERE, "alice").begin(refused.append)
+    assert refused == [False]
+    assert len(penalties._queues[HERE].waiting) == throttle.MAX_WAITING
+    first[0].settle(AuthReason.OK)
+    assert not penalties._queues[HERE].waiting
+    for guess in first:
+        guess.settle(AuthReason.OK)
+    assert not penalties._queues
+
+
+# -- one account, many sources -------------------------------------------------------------------------------------
+
+
+def judged(penalties: Penalties, source: str, account: str = "alice") -> throttle.Guess:
+    """A guess, judged if it may be at once."""
+    guess = penalties.open(source, account)
+    guess.begin(lambda _: None)
+    return guess
+
+
+def guesses(penalties: Penalties, sources: range, each: int = 2, account: str = "alice") -> int:
+    """How many of the wrong passwords of these sources are judged."""
+    count = 0
+    for number in sources:
+        for _ in range(each):
+            guess = judged(penalties, f"198.51.100.{number}", account)
+            count += guess.judged
+            guess.settle(AuthReason.BAD_PASSWORD)
+    return count
+
+
+def test_many_sources_share_the_guesses_of_one_account(clock: FixedClock) -> None:
+    penalties = Penalties(clock)
+    assert guesses(penalties, range(60)) == throttle.ACCOUNT_GUESSES
+    assert guesses(penalties, range(60), account="bob") == throttle.ACCOUNT_GUESSES
+    clock.advance(10 * throttle.ACCOUNT_REFILL)
+    assert guesses(penalties, range(60, 120)) == 10
+
+
+def test_the_owner_is_not_locked_out_where_he_logged_in_before(clock: FixedClock) -> None:
+    penalties = Penalties(clock)
+    penalties.succeeded(HERE, "alice")
+    guesses(penalties, range(60))
+    for _ in range(3):
+        mine = judged(penalties, HERE)
+        assert mine.judged
+        mine.settle(AuthReason.BAD_PASSWORD)
+    mine = judged(penalties, HERE)
+    assert mine.judged
+    mine.settle(AuthReason.OK)
+    elsewhere = judged(penalties, "192.0.2.99")
+    assert not elsewhere.judged and elsewhere.settled
+    assert penalties.allows("192.0.2.99", "alice"), "keys and certificates are not asked about guesses"
+
+
+def test_right_passwords_and_ill_directories_use_up_nothing(clock: FixedClock) -> None:
+    penalties = Penalties(clock)
+    for reason in (AuthReason.OK, AuthReason.DIRECTORY_UNAVAILABLE):
+        for number in range(60):
+            guess = judged(penalties, f"198.51.100.{number}")
+            assert guess.judged
+            guess.settle(reason)
+    assert guesses(penalties, range(100, 160)) == throttle.ACCOUNT_GUESSES
+
+
+def test_logins_remembered_are_bounded(clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "REMEMBERED_LOGINS", 8)
+    penalties = Penalties(clock)
+    for number in range(20):
+        penalties.succeeded(f"198.51.100.{number}", "alice")
+    assert len(penalties._known) == 8

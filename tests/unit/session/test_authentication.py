@@ -9,13 +9,16 @@ import pytest
 from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 
+from bastion.auth.budget import Budget
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.throttle import Penalties
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import AUTH_ATTEMPTS, Meters
-from bastion.session.authentication import Authentication, AuthServices
+from bastion.observe.rationed import RationedLog
+from bastion.session.attempt import AuthServices, Desk
+from bastion.session.authentication import Authentication
 from bastion.ssh.userauth import UserauthService
 from bastion.wire.certificates import Certificate, CertificateKind, issue
 from bastion.wire.data import string
@@ -38,6 +41,7 @@ class Wire:
     """The transport below: keeps what is sent."""
 
     session_id = b"H" * 32
+    host_key_blob = b"host key"
 
     def __init__(self):
         self.sent, self.disconnects = [], []
@@ -65,10 +69,16 @@ class Door:
         services = AuthServices(
             directory, (CA.public,), Penalties(self.clock), ("publickey", "password", "keyboard-interactive")
         )
-        self.authentication = Authentication(
-            services, "192.0.2.1", self.clock, self.meters, self.audit, CONNECTION,
-            lambda identity, destination: self.let_in.append(identity),
+        self.budget = Budget(self.clock)
+        self.rationed = RationedLog(self.audit, self.reactor, self.meters)
+        self.desk = Desk(
+            services, "192.0.2.1", self.budget.source("192.0.2.1"), "192.0.2.1", self.clock, self.meters, self.audit,
+            self.rationed, CONNECTION,
         )  # fmt: skip
+        self.penalties = services.penalties
+        self.authentication = Authentication(
+            self.desk, lambda identity, destination: self.let_in.append(identity)
+        )
         self.service = UserauthService(self.wire, self.authentication, self.reactor)
         self.authentication.on_notice = self.service.banner
         self.service.packetReceived(5, string(b"ssh-userauth"))
@@ -88,6 +98,10 @@ class Door:
 
     def query(self, credential, algorithm):
         self.ask("publickey", PublicKeyBody(algorithm, credential.blob, None).encode())
+
+    def settled(self, method, reason):
+        """Another connection of the same source is as good: the penalties are shared."""
+        self.authentication.open("alice", method).settle(reason)
 
     def break_log(self):
         os.close(self.audit._fd)
@@ -147,10 +161,10 @@ def test_who_must_wait_is_told(door):
     door.answer = Refused(AuthReason.BAD_PASSWORD, "x")
     for _ in range(5):
         door.password()
-    for _ in range(3):  # another connection of the same source is as good: the penalties are shared
-        door.authentication.attempted("alice", "password", AuthReason.BAD_PASSWORD)
-    assert door.authentication._services.penalties.wait("192.0.2.1", "alice") > 0
-    door.authentication.attempted("alice", "password", AuthReason.THROTTLED)
+    for _ in range(3):
+        door.settled("password", AuthReason.BAD_PASSWORD)
+    assert door.penalties.wait("192.0.2.1", "alice") > 0
+    door.settled("password", AuthReason.THROTTLED)
     assert len(door.wire.banners) == 1 and "try again later" in door.wire.banners[0]
 
 
@@ -165,7 +179,7 @@ def test_a_refused_certificate_query_is_counted_and_described_as_one(door):
 
 def test_a_query_that_was_answered_well_leaves_nothing_behind(door):
     door.query(certificate(valid_before=2**63), "ssh-ed25519-cert-v01@openssh.com")
-    door.authentication.attempted("alice", "publickey", AuthReason.BAD_SIGNATURE)
+    door.settled("publickey", AuthReason.BAD_SIGNATURE)
     assert "certificate_id" not in door.lines[0] and door.lines[0]["method"] == "publickey"
 
 

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.task import Clock
 
+from bastion.auth.budget import Budget
 from bastion.auth.directory import Asker
 from bastion.auth.identity import Account, AccountState, Identity
 from bastion.auth.restrictions import Restrictions
@@ -19,10 +21,12 @@ from bastion.clock import FixedClock
 from bastion.errors import AuthReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import AUTH_ATTEMPTS, Meters
-from bastion.session.authentication import Authentication, AuthServices
+from bastion.observe.rationed import RationedLog
+from bastion.session.attempt import Attempt, AuthServices, Desk
+from bastion.session.authentication import Authentication
 from bastion.session.inner_authentication import InnerAuthentication
-from bastion.wire.certificates import CertificateKind, issue
-from bastion.wire.keys import PrivateKey, parse_authorized_key
+from bastion.wire.certificates import Certificate, CertificateKind, issue
+from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
 
 CA, MINE, OTHERS = (PrivateKey.generate_ed25519() for _ in range(3))
 OUTER = Identity(
@@ -44,7 +48,18 @@ class Inner:
         self.penalties = Penalties(self.clock)
         services = AuthServices(directory, (CA.public,), self.penalties, methods)
         proof = Authentication(
-            services, "192.0.2.1", self.clock, self.meters, self.audit, "inner-id", lambda *_: None
+            Desk(
+                services,
+                "192.0.2.1",
+                Budget(self.clock).identity("alice"),
+                "alice",
+                self.clock,
+                self.meters,
+                self.audit,
+                RationedLog(self.audit, Clock(), self.meters),
+                "inner-id",
+            ),
+            lambda *_: None,
         )
         self.trusted: Callable[[str], bool] = lambda login: False
         self.let_in: list[tuple[Identity, str]] = []
@@ -61,6 +76,30 @@ class Inner:
         if password != "right":
             return fail(Refused(AuthReason.BAD_PASSWORD, "no"))
         return succeed(self.account)
+
+    def open(self, user: str, method: str = "publickey") -> Attempt:
+        self.attempt = self.door.open(user, method)
+        return self.attempt
+
+    def none(self, user: str) -> AuthReason:
+        return outcome(self.open(user, "none").none())
+
+    def password(self, user: str, password: str) -> AuthReason:
+        return outcome(self.open(user, "keyboard-interactive").password(password))
+
+    def key(self, user: str, key: PublicKey | Certificate, known: bool = False) -> AuthReason:
+        """A signed request, or with `known` a query."""
+        algorithm = key.algorithms[0]
+        attempt = self.open(user)
+
+        def prove() -> Deferred[None]:
+            credential = attempt.read_key(algorithm, key.blob)
+            return attempt.key_known(credential) if known else attempt.key_proved(credential)
+
+        return outcome(maybeDeferred(prove))
+
+    def settled(self, user: str, method: str, reason: AuthReason) -> None:
+        self.open(user, method).settle(reason)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in Path(self.audit.path).read_text().splitlines()]
@@ -105,32 +144,32 @@ def test_the_method_password_is_never_offered(
 
 
 def test_without_proof_only_who_needs_none(inner: Inner) -> None:
-    assert outcome(inner.door.none("deploy")) is AuthReason.METHOD_NOT_OFFERED
+    assert inner.none("deploy") is AuthReason.METHOD_NOT_OFFERED
     inner.trusted = lambda login: login == "deploy"
-    assert outcome(inner.door.none("root")) is AuthReason.METHOD_NOT_OFFERED
-    assert outcome(inner.door.none("deploy")) is AuthReason.OK
-    inner.door.succeeded("deploy", "none")
+    assert inner.none("root") is AuthReason.METHOD_NOT_OFFERED
+    assert inner.none("deploy") is AuthReason.OK
+    inner.attempt.succeed()
     assert inner.let_in == [(OUTER, "deploy")]
 
 
 def test_the_key_of_the_outer_identity_is_a_proof_under_any_user_name(inner: Inner) -> None:
-    assert outcome(inner.door.key_known("bob", MINE.public)) is AuthReason.OK
-    assert outcome(inner.door.key_proved("bob", MINE.public)) is AuthReason.OK
+    assert inner.key("bob", MINE.public, known=True) is AuthReason.OK
+    assert inner.key("bob", MINE.public) is AuthReason.OK
     assert inner.asked == ["alice", "alice"]
-    inner.door.succeeded("bob", "publickey")
+    inner.attempt.succeed()
     ((identity, login),) = inner.let_in
     assert (identity.name, login, identity.factors) == ("alice", "bob", ("password", "publickey"))
     assert identity.key_fingerprint == MINE.public.fingerprint()
 
 
 def test_a_query_proves_nothing(inner: Inner) -> None:
-    assert outcome(inner.door.key_known("deploy", MINE.public)) is AuthReason.OK
+    assert inner.key("deploy", MINE.public, known=True) is AuthReason.OK
     with pytest.raises(AssertionError):
-        inner.door.succeeded("deploy", "publickey")
+        inner.attempt.succeed()
 
 
 def test_another_key_is_none(inner: Inner) -> None:
-    assert outcome(inner.door.key_proved("alice", OTHERS.public)) is AuthReason.KEY_NOT_AUTHORISED
+    assert inner.key("alice", OTHERS.public) is AuthReason.KEY_NOT_AUTHORISED
 
 
 @pytest.mark.parametrize(
@@ -143,28 +182,28 @@ def test_a_certificate_counts_for_the_outer_identity_only(
         CA, OTHERS.public, kind=CertificateKind.USER, serial=1, key_id="laptop", principals=(principal,),
         valid_after=0, valid_before=1 << 40,
     )  # fmt: skip
-    assert outcome(inner.door.key_proved("bob", certificate)) is reason
+    assert inner.key("bob", certificate) is reason
 
 
 def test_the_password_is_the_outer_identitys(inner: Inner) -> None:
-    assert outcome(inner.door.password("bob", "wrong")) is AuthReason.BAD_PASSWORD
-    assert outcome(inner.door.password("bob", "right")) is AuthReason.OK
+    assert inner.password("bob", "wrong") is AuthReason.BAD_PASSWORD
+    assert inner.password("bob", "right") is AuthReason.OK
     assert inner.asked == ["alice", "alice"]
 
 
 def test_an_account_that_became_another_one_is_refused(inner: Inner) -> None:
     inner.account = Account("alice", "u-2", frozenset(), inner.account.keys, "test", AccountState.ACTIVE)
-    assert outcome(inner.door.password("deploy", "right")) is AuthReason.UNKNOWN_USER
-    assert outcome(inner.door.key_proved("deploy", MINE.public)) is AuthReason.UNKNOWN_USER
+    assert inner.password("deploy", "right") is AuthReason.UNKNOWN_USER
+    assert inner.key("deploy", MINE.public) is AuthReason.UNKNOWN_USER
     with pytest.raises(AssertionError):
-        inner.door.succeeded("deploy", "publickey")
+        inner.attempt.succeed()
 
 
 def test_a_second_proof_only_takes_away(inner: Inner) -> None:
     limited = parse_authorized_key(f"no-pty {MINE.public.line()}")
     inner.account = Account("alice", "u-1", frozenset(), (limited,), "test", AccountState.ACTIVE)
-    assert outcome(inner.door.key_proved("deploy", MINE.public)) is AuthReason.OK
-    inner.door.succeeded("deploy", "publickey")
+    assert inner.key("deploy", MINE.public) is AuthReason.OK
+    inner.attempt.succeed()
     ((identity, _),) = inner.let_in
     assert not identity.restrictions.permits("permit-pty")
     assert identity.restrictions.valid_before == 5000
@@ -185,9 +224,9 @@ def test_the_prompt_says_whose_password(inner: Inner, login: str, prompt: str) -
 
 
 def test_an_attempt_is_written_down_under_identity_login_and_target(inner: Inner) -> None:
-    outcome(inner.door.key_proved("deploy", OTHERS.public))
-    inner.door.attempted("deploy", "publickey", AuthReason.KEY_NOT_AUTHORISED)
-    inner.door.attempted("\x1b]0;x\x07", "publickey", AuthReason.KEY_NOT_AUTHORISED)
+    inner.key("deploy", OTHERS.public)
+    inner.settled("deploy", "publickey", AuthReason.KEY_NOT_AUTHORISED)
+    inner.settled("\x1b]0;x\x07", "publickey", AuthReason.KEY_NOT_AUTHORISED)
     first, second = inner.lines()
     assert (first["user"], first["connection"], first["source"]) == (
         "alice+deploy+web1",
@@ -200,14 +239,14 @@ def test_an_attempt_is_written_down_under_identity_login_and_target(inner: Inner
 
 def test_entering_on_the_outer_word_forgives_no_failures(inner: Inner) -> None:
     for _ in range(6):
-        inner.door.attempted("deploy", "publickey", AuthReason.BAD_SIGNATURE)
+        inner.settled("deploy", "publickey", AuthReason.BAD_SIGNATURE)
     assert not inner.penalties.allows("192.0.2.1", "alice")
-    inner.door.attempted("deploy", "none", AuthReason.OK)
+    inner.settled("deploy", "none", AuthReason.OK)
     assert not inner.penalties.allows("192.0.2.1", "alice")
-    assert outcome(inner.door.password("deploy", "right")) is AuthReason.THROTTLED
+    assert inner.password("deploy", "right") is AuthReason.THROTTLED
 
 
 def test_stop_leaves_nobody_to_call(inner: Inner) -> None:
     inner.trusted = lambda login: True
     inner.door.stop()
-    assert outcome(inner.door.none("deploy")) is AuthReason.METHOD_NOT_OFFERED
+    assert inner.none("deploy") is AuthReason.METHOD_NOT_OFFERED

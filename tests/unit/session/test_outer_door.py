@@ -83,6 +83,7 @@ class Outer:
             draining=False,
             audit=self,
             budget=Budget(self.clock),
+            rationed=self,
             pays_key_exchanges=lambda name: lambda microseconds: None,
         )
         self.identity = Identity(
