@@ -27,11 +27,9 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.auth.budget import Budget
-from bastion.auth.throttle import StartupLimiter
+from bastion.auth.throttle import Penalties, StartupLimiter
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
-from bastion.config import Config, load
-from bastion.config.places import refuse_unwritable
 from bastion.errors import ConfigError, EndReason
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -52,12 +50,14 @@ from bastion.observe.meters import (
     RECORDING_STORE_FREE_BYTES,
     Meters,
 )
+from bastion.options import ConfigErrors
 from bastion.recording.store import Store
-from bastion.session.building import build_services
+from bastion.session.applying import Parts, apply, prepare
 from bastion.session.ending import End
 from bastion.session.front import Front
 from bastion.session.gateway import Gateway
 from bastion.session.health import HealthWatch
+from bastion.session.reloading import Reloading
 from bastion.session.session import PARTING
 from bastion.ssh import io
 from bastion.ssh import reactor as direct_reactor
@@ -66,6 +66,7 @@ from bastion.ssh.own import OwnPlaces
 from bastion.ssh.pace import ask_for_short_slices
 from bastion.ssh.resolve import resolve, resolver_of
 from bastion.ssh.target_addresses import TargetAddresses
+from bastion.wire.printable import printable
 
 Result = TypeVar("Result")
 
@@ -122,12 +123,14 @@ class LdapMeters:
 
 
 class Program:
-    """One running gateway: its listening ports, its metrics page and what a signal does to it."""
+    """One running gateway: its listening ports, its metrics page and what a signal does to it.
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    Raises ConfigErrors for a configuration with errors, AuditFailed for a log that cannot be opened.
+    """
+
+    def __init__(self, config_file: Path, reactor: Any) -> None:
         self._reactor = reactor
         self._clock = SystemClock()
-        self.config = config
         self.meters = Meters(
             {
                 "version": __version__,
@@ -140,53 +143,40 @@ class Program:
         self._own = OwnPlaces()
         resolver_of(reactor).make_room()
         self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
-        audit = AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required)
-        limits = config.limits
-        startups = limits.startups
+        parts = Parts(reactor, self._clock, self._observer, Penalties(self._clock), self._own, self._resolved)
+        prepared = prepare(config_file, parts)
+        config = prepared.config
+        self.warnings = prepared.warnings
         self.gateway = Gateway(
             reactor=reactor,
             clock=self._clock,
             meters=self.meters,
-            audit=audit,
-            store=Store(
-                config.recording.directory,
-                disk_floor_bytes=config.recording.disk_floor,
-                sync_seconds=config.recording.fsync_interval,
-            ),
-            startups=StartupLimiter(
-                random.SystemRandom().random,
-                startups.begin,
-                startups.rate,
-                startups.full,
-                limits.startups_per_source,
-            ),
+            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required),
+            store=Store(config.recording.directory),
+            startups=StartupLimiter(random.SystemRandom().random),
             budget=Budget(
                 self._clock,
                 on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
             ),
-            services=build_services(
-                config, reactor, self._clock, self._observer, own=self._own, resolved=self._resolved
-            ),
+            services=prepared.services,
         )
+        apply(self.gateway, prepared)
+        self.reloading = Reloading(self.gateway, config, lambda: prepare(config_file, parts))
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
-        self._watch = HealthWatch(self.gateway, lambda: self.config.host_keys.files)
+        self._watch = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
         self._front = Front(self.gateway)
         self._ports: list[Any] = []
         self._metrics: Any = None
 
     def start(self) -> dict[str, Any]:
         """Listen everywhere; the addresses that came of it (port 0 means any)."""
-        for address in self.config.listen.addresses:
+        config = self.reloading.config
+        for address in config.listen.addresses:
             self._ports.append(io.listen(self._reactor, address.port, self._front, interface=address.host))
-        public = self.config.listen.public
-        self.gateway.public = (
-            (public.host, public.port)
-            if public is not None
-            else (socket.gethostname(), self._ports[0].getHost().port)
-        )
-        if self.config.metrics.listen is not None:
-            where = self.config.metrics.listen
+        self.gateway.listening = socket.gethostname(), self._ports[0].getHost().port
+        if config.metrics.listen is not None:
+            where = config.metrics.listen
             registry = exporter.build_registry(self.meters, refresh=self._refresh)
             self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._watch.page)
         for port in (*self._ports, self._metrics):
@@ -195,8 +185,9 @@ class Program:
         self._lag.start()
         self._steps.start()
         self._watch.start()
-        self._resolved.follow(target.host for target in self.config.inventory)
-        self.gateway.audit.emit("gateway_started", version=__version__, config=str(self.config.file))
+        self.reloading.on_applied = self._follow
+        self._follow()
+        self.gateway.audit.emit("gateway_started", version=__version__, config=str(config.file))
         return {
             "event": "ready",
             "ssh": [_address(port) for port in self._ports],
@@ -222,37 +213,15 @@ class Program:
         self.meters.set(RECORDING_STORE_FREE_BYTES, health.free_bytes)
         self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
 
-    def reload(self) -> None:
-        """Read all files again and swap the services whole; with a fault in any of them nothing changes."""
-        audit = self.gateway.audit
-        audit.reopen()
-        try:
-            config = load(self.config.file)
-            services = build_services(
-                config,
-                self._reactor,
-                self._clock,
-                self._observer,
-                self.gateway.services.auth.penalties,
-                self._own,
-                self._resolved,
-            )
-        except ConfigError as error:
-            self.gateway.log.error("reload refused: {error}", error=str(error))
-            audit.note("reload", result="refused", text=str(error))
-            return
-        old = self.gateway.services
-        self.config, self.gateway.services = config, services
-        self._resolved.follow(target.host for target in config.inventory)
-        # Logins that are under way may still wait for the old directory.
-        self._reactor.callLater(config.limits.login_grace, old.auth.directory.close)
-        self._reactor.callLater(config.limits.login_grace + config.limits.dial_timeout, old.upstream.close)
-        audit.note("reload", result="ok")
+    def _follow(self) -> None:
+        """Know where the names of the inventory in force lead."""
+        self._resolved.follow(target.host for target in self.reloading.config.inventory)
 
     async def stop(self, signal_name: str) -> None:
         """Stop accepting, end every session with a message, give the last words a moment, write all down."""
         gateway = self.gateway
         gateway.draining = True
+        self.reloading.stop()
         for port in self._ports:
             await _done(port.stopListening())
         for session in gateway.live:
@@ -311,13 +280,7 @@ def serve(config_file: Path) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     keep_freed_memory()
     ask_for_short_slices()
-    try:
-        config = load(config_file)
-        refuse_unwritable(config, SystemClock().time())
-        program = Program(config, reactor)
-    except (ConfigError, AuditFailed) as error:
-        click.echo(f"bastion: {error}", err=True)
-        raise SystemExit(2) from None
+    program = _program(config_file, reactor)
     stopping: list[str] = []
 
     def stop(name: str) -> None:
@@ -329,7 +292,7 @@ def serve(config_file: Path) -> None:
 
     def begin() -> None:
         for number, call in (
-            (signal.SIGHUP, program.reload),
+            (signal.SIGHUP, program.reloading.hup),
             (signal.SIGTERM, lambda: stop("TERM")),
             (signal.SIGINT, lambda: stop("INT")),
         ):
@@ -351,6 +314,23 @@ def serve(config_file: Path) -> None:
     reactor.run()
     if failed:
         raise SystemExit(3)
+
+
+def _program(config_file: Path, reactor: Any) -> Program:
+    """The gateway, or exit 2 with everything that is wrong. Warnings are told too, and are no hindrance."""
+    try:
+        program = Program(config_file, reactor)
+    except ConfigErrors as found:
+        for error in found.errors:
+            click.echo(f"bastion: error: {printable(str(error))}", err=True)
+        click.echo(f"bastion: not started: {len(found.errors)} faults in the configuration", err=True)
+        raise SystemExit(2) from None
+    except (ConfigError, AuditFailed) as error:
+        click.echo(f"bastion: {error}", err=True)
+        raise SystemExit(2) from None
+    for warning in program.warnings:
+        click.echo(f"bastion: warning: {printable(str(warning))}", err=True)
+    return program
 
 
 def _in_reactor(reactor: Any, call: Callable[[], None]) -> Callable[[int, object], None]:

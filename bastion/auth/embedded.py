@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -138,6 +139,8 @@ def load_users(path: str | os.PathLike[str]) -> Users:
             content = opened.read(MAX_FILE + 1)
         if len(content) > MAX_FILE:
             raise ConfigError(name, 0, "", f"is longer than {MAX_FILE} bytes")
+        if content.startswith(BOM_UTF8):
+            raise ConfigError(name, 1, "", "begins with a byte order mark", "UTF-8 without one")
         return parse_users(content.decode("utf-8"), name)
     except OSError as error:
         raise ConfigError(name, 0, "", f"cannot be read: {error.strerror}") from None

@@ -76,12 +76,16 @@ class StartupLimiter:
         full: int = 1000,
         per_source: int = 100,
     ) -> None:
-        if not (0 < begin <= full and 0 <= rate <= 100 and per_source > 0):
-            raise ValueError("startup limits need 0 < begin <= full, a rate in per cent and a source limit")
         self._random = random
-        self._begin, self._rate, self._full, self._per_source = begin, rate, full, per_source
+        self.set_limits(begin, rate, full, per_source)
         self._sources: dict[str, int] = {}
         self.waiting = 0
+
+    def set_limits(self, begin: int, rate: int, full: int, per_source: int) -> None:
+        """From now on these; who waits already is still counted."""
+        if not (0 < begin <= full and 0 <= rate <= 100 and per_source > 0):
+            raise ValueError("startup limits need 0 < begin <= full, a rate in per cent and a source limit")
+        self._begin, self._rate, self._full, self._per_source = begin, rate, full, per_source
 
     def admit(self, address: str) -> Startup:
         """Count one new connection, or raise Refused(STARTUPS or SOURCE_STARTUPS) and count nothing."""
@@ -193,7 +197,7 @@ class _Table:
     """At most MAX_ENTRIES records by key."""
 
     def __init__(self, forget: float, limit: int) -> None:
-        self._forget = forget
+        self.forget = forget
         self._limit = limit
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
@@ -202,7 +206,7 @@ class _Table:
 
     def find(self, key: bytes, now: float) -> _Record | None:
         record = self._records.get(key)
-        if record is not None and now >= max(record.last, record.until) + self._forget:
+        if record is not None and now >= max(record.last, record.until) + self.forget:
             del self._records[key]
             return None
         return record
@@ -225,7 +229,7 @@ class _Table:
         """
         records = self._records
         sample = [records.popitem(last=False) for _ in range(min(SAMPLE, len(records)))]
-        spared = min(range(len(sample)), key=lambda place: _harm(sample[place][1], now, self._forget))
+        spared = min(range(len(sample)), key=lambda place: _harm(sample[place][1], now, self.forget))
         for place, (key, record) in enumerate(sample):
             if place != spared:
                 records[key] = record
@@ -300,6 +304,11 @@ class Penalties:
         self._accounts = _Table(max(self._limits.forget, refill), entries)
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._queues: dict[str, _Queue] = {}
+
+    def set_limits(self, limits: PenaltyLimits) -> None:
+        """From now on these. Records stay, and a block that runs ends when it was to end: a reload is no amnesty."""
+        self._limits = limits
+        self._pairs.forget = self._sources.forget = limits.forget
 
     def __len__(self) -> int:
         """Records held, for a gauge."""

@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from bastion.ca.secrets import read_secret_file
 from bastion.errors import ConfigError, ProtocolError
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
 from bastion.wire.keys import (
@@ -17,6 +18,7 @@ from bastion.wire.keys import (
     PrivateKey,
     PublicKey,
     decode_base64,
+    looks_public,
     parse_public_line,
     split_blanks,
 )
@@ -25,8 +27,14 @@ MAX_PUBLIC_FILE = 1024 * 1024
 """Bytes of a file with public keys: 10 000 ed25519 keys with comments."""
 
 
-def load_private_key(path: str | os.PathLike[str], passphrase: bytes | None = None) -> PrivateKey:
-    """Load an OpenSSH or PEM private key. Raises ConfigError that names the file, its mode and the chmod."""
+def load_private_key(
+    path: str | os.PathLike[str], passphrase_file: str | os.PathLike[str] | None = None
+) -> PrivateKey:
+    """Load an OpenSSH or PEM private key. Raises ConfigError that names the file, its mode and the chmod.
+
+    The passphrase is the first line of `passphrase_file`, which is closed to others as every secret's file.
+    """
+    passphrase = None if passphrase_file is None else read_secret_file(passphrase_file, "passphrase")
     data = _read(path, MAX_PRIVATE_KEY_FILE, private=True)
     try:
         return PrivateKey.from_bytes(data, passphrase)
@@ -102,6 +110,8 @@ def _read(path: str | os.PathLike[str], limit: int, private: bool) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             problem = _problem(os.fstat(descriptor), name, private)
+            if problem and private and looks_public(os.pread(descriptor, 256, 0)):
+                problem = "this is a public key; the private one is usually the file without .pub"
             data = b"" if problem else _read_up_to(descriptor, limit + 1)
         finally:
             os.close(descriptor)

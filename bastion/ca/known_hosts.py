@@ -226,6 +226,14 @@ class KnownHosts:
             raise foreign.warning from None
         return type(self)((*self.lines, *added), self.warnings)
 
+    def joined(self, others: Iterable[Self]) -> Self:
+        """These lines and those of the others, in that order."""
+        parts = (self, *others)
+        return type(self)(
+            tuple(line for part in parts for line in part.lines),
+            tuple(warning for part in parts for warning in part.warnings),
+        )
+
     def check(self, names: Sequence[str], port: int, blob: bytes, now: float) -> HostKeyVerdict:
         """Judge the key or certificate `blob` of the host known by `names` (all meaning this one host).
 

@@ -25,7 +25,7 @@ MAX_OUTPUT = 64 * 1024
 """Bytes of a file or of a program's output that are looked at: `pass show` prints notes below the password."""
 
 
-def read_secret_file(path: str | os.PathLike[str]) -> bytes:
+def read_secret_file(path: str | os.PathLike[str], what: str = "password") -> bytes:
     """The first line of a file that only its owner and group can read. Raises ConfigError.
 
     Group may read it (0640), as with other secrets of the configuration: systemd and configuration management
@@ -39,17 +39,17 @@ def read_secret_file(path: str | os.PathLike[str]) -> bytes:
             status = os.fstat(descriptor)
             mode = stat.S_IMODE(status.st_mode)
             if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(name, 0, "", "the password's file is not a regular file")
+                raise ConfigError(name, 0, "", f"the {what}'s file is not a regular file")
             if mode & 0o027:
-                problem = f"the password's file lets others in (mode {mode:04o})"
+                problem = f"the {what}'s file lets others in (mode {mode:04o})"
                 raise ConfigError(name, 0, "", problem, f"chmod 600 {name}")
             data = os.read(descriptor, MAX_OUTPUT)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "bad path"
-        raise ConfigError(name, 0, "", f"the password's file cannot be read: {why}") from None
-    return _first_line(data, name, "the password's file")
+        raise ConfigError(name, 0, "", f"the {what}'s file cannot be read: {why}") from None
+    return _first_line(data, name, f"the {what}'s file", what)
 
 
 def check_program(program: str) -> None:
@@ -159,10 +159,10 @@ class SecretCommand:
         return ConfigError(self._arguments[0], 0, "", f"the password's command {problem}")
 
 
-def _first_line(data: bytes, name: str, what: str) -> bytes:
+def _first_line(data: bytes, name: str, what: str, secret: str = "password") -> bytes:
     line = data.partition(b"\n")[0].rstrip(b"\r")
     if not line:
-        raise ConfigError(name, 0, "", f"{what} holds no password in its first line")
+        raise ConfigError(name, 0, "", f"{what} holds no {secret} in its first line")
     if len(line) > MAX_SECRET:
         raise ConfigError(name, 0, "", f"the first line of {what} is longer than {MAX_SECRET} bytes")
     return line

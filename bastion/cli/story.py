@@ -175,6 +175,12 @@ def _tunnel_closed(event: Event) -> str:
     return f"{_tunnel(event)} ended{_because(event)}; {moved}{_of(event, 'seconds', ' in ', ' s')}"
 
 
+def _reload(event: Event) -> str:
+    if event.get("result") == "refused":
+        return f"a reload was refused, the configuration stayed as it was{_because(event)}"
+    return f"the configuration was reloaded{_of(event, 'restart', '; a restart is needed for ')}"
+
+
 SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
     "sftp_file": _sftp_file,
     "sftp_operation": _sftp_operation,
@@ -221,7 +227,7 @@ SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
         if e.get("state") == "ok"
         else f"{e.get('part', '?')} {e.get('state', '?')}{_of(e, 'text', ': ')}"
     ),
-    "reload": lambda e: f"the configuration was reloaded{_of(e, 'result', ': ')}{_because(e)}",
+    "reload": _reload,
     "handshake_failed": _handshake_failed,
     "lines_summed": lambda e: (
         f"{e.get('lines', '?')} lines of {e.get('source') or e.get('identity') or '?'} were counted and not written,"

@@ -116,7 +116,9 @@ def _lookup(config: Config, user: str, runtime: Any) -> Account:
 
 
 def _ask(config: Config, user: str, reactor: Any) -> Any:
-    directory = build_directory(config, reactor, SystemClock(), None)
+    directory = build_directory(
+        config, None, reactor, SystemClock(), None
+    )  # LDAP: the file was asked already
     answer = directory.lookup(user)
 
     def close(result: Any) -> Any:

@@ -1,32 +1,38 @@
-"""`bastion check`: everything that can be known about a configuration without starting (L2).
+"""Everything that can be known about a configuration without starting (L2).
 
-Beyond what `load` refuses: key files and their modes, who may write the files that decide, the four
-authorities that may never be equal, policy beside inventory, and a trial of what will be written, as the user who
-runs it (`bastion.config.places`). Nothing is changed and nobody is contacted.
+`bastion check`, the start and every reload call `inspect` and nothing else, so none of them can take what another
+refuses, and all faults are told at once. Beyond what `load` refuses: key files and their modes, who may write the
+files that decide, the four authorities that may never be equal, policy beside inventory, and a
+trial of what will be written, as the user who runs it (`bastion.config.places`). Nothing is changed and nobody is
+contacted.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, combinations
 from pathlib import Path
 
-from bastion.auth.embedded import load_users
+from bastion.auth.embedded import Users, load_users
 from bastion.auth.ldap_config import read_bind_password, tls_context
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.secrets import check_program, read_secret_file
 from bastion.clock import SystemClock
-from bastion.config.load import Config, load_into, open_document
+from bastion.config.load import Config, load_into
+from bastion.config.material import Material
 from bastion.config.places import try_places
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
+from bastion.options.kinds import Address
+from bastion.policy.patterns import canonical
 from bastion.policy.review import review
 from bastion.policy.targets import Target, TargetPassword
-from bastion.wire.keys import PublicKey
+from bastion.wire.kexinit import COMPAT, FRONT
+from bastion.wire.keys import PrivateKey, PublicKey
 
 # An RSA host key below this is rated a weakness by ssh-audit.
 RSA_HOST_KEY_BITS = 3072
@@ -37,39 +43,72 @@ class Report:
     """What a check found.
 
     `readable` is False when the file is missing or no TOML; `config` is None when its options are not all
-    valid, and then nothing beyond them was looked at.
+    valid, and then nothing beyond them was looked at. `material` is what the files hold, when there are no errors.
     """
 
     readable: bool
     config: Config | None
     errors: tuple[ConfigError, ...]
     warnings: tuple[ConfigError, ...]
+    material: Material | None = field(default=None, repr=False)
+
+    def accepted(self) -> tuple[Config, Material]:
+        """What may be used. Raises ConfigErrors with every error found."""
+        if self.errors:
+            raise ConfigErrors(self.errors)
+        assert self.config is not None and self.material is not None
+        return self.config, self.material
 
 
 def inspect(path: str | os.PathLike[str]) -> Report:
     """Check the configuration at `path` and all files it names. Never raises for what it finds."""
     problems = Problems()
-    opened = open_document(Path(path), Problems())
-    config = load_into(path, problems)
-    if config is None or opened is None:
-        return Report(opened is not None, None, tuple(problems.errors), ())
-    checked = _Check(config, opened[1])
+    sources: dict[Path, Source] = {}
+    config = load_into(path, problems, sources)
+    file = Path(path)
+    if config is None:
+        return Report(file in sources, None, tuple(problems.errors), ())
+    faulty = {error.file for error in problems.errors}
+    checked = _Check(config, {name: source for name, source in sources.items() if str(name) not in faulty})
     checked.run()
     errors = tuple(problems.errors) + tuple(checked.errors)
-    return Report(True, config, errors, tuple(checked.warnings))
+    return Report(True, config, errors, tuple(checked.warnings), None if errors else checked.material())
+
+
+Fault = tuple[bool, str, str, str]
 
 
 class _Check:
-    """One pass over one configuration."""
+    """One pass over one configuration: notes what is wrong, keeps what was read."""
 
-    def __init__(self, config: Config, source: Source) -> None:
+    def __init__(self, config: Config, sources: Mapping[Path, Source]) -> None:
+        """`sources` are the documents without a fault: what another one has, or has not, is not judged."""
         self.errors: list[ConfigError] = []
         self.warnings: list[ConfigError] = []
         self._config = config
-        self._source = source
+        self._sources = sources
+        self._source = sources.get(config.file, Source(str(config.file)))
         # role -> (key, where it is written): the authorities of which no two may be equal
         self._authorities: dict[str, list[tuple[PublicKey, str]]] = {}
         self._groups: set[str] | None = None  # all that anybody is in, where the file of users says it
+        self._host_private: list[PrivateKey] = []
+        self._cas: dict[str, PrivateKey] = {}
+        self._users: Users | None = None
+        self._known = KnownHosts()
+        self._pins: list[KnownHosts] = []
+        self._target_keys: dict[str, PrivateKey] = {}
+
+    def material(self) -> Material:
+        """What was read, once there are no errors."""
+        return Material(
+            host_keys=tuple(self._host_private),
+            login_cas=tuple(key for key, _ in self._authorities.get("login CA", ())),
+            upstream_ca=self._cas.get("upstream_ca"),
+            front_host_ca=self._cas.get("front_host_ca"),
+            known_hosts=self._known.joined(self._pins),
+            users=self._users,
+            target_keys=self._target_keys,
+        )
 
     def run(self) -> None:
         self._deciding_files()
@@ -82,6 +121,7 @@ class _Check:
         self._targets()
         self._places()
         self._policy()
+        self._ports()
 
     # -- noting ------------------------------------------------------------------------------------------
 
@@ -119,6 +159,22 @@ class _Check:
             if status.st_uid not in (0, os.geteuid()):
                 self._wrong(key, f"{path} belongs to uid {status.st_uid}", "root or the gateway's own user")
 
+    def _ports(self) -> None:
+        """Two listeners on one port: the second could not start."""
+        taken: dict[tuple[str, int], str] = {}
+        listen, metrics = self._config.listen, self._config.metrics
+        wanted: list[tuple[KeyPath, Address]] = [
+            (("listen", "addresses", index), address) for index, address in enumerate(listen.addresses)
+        ]
+        if metrics.listen is not None:
+            wanted.append((("metrics", "listen"), metrics.listen))
+        for key, address in wanted:
+            for (host, port), other in taken.items():
+                if port == address.port and port and _overlap(host, address.host):
+                    self._wrong(key, f"{address} is taken by {other}", "a port of its own for each")
+                    break
+            taken.setdefault((address.host, address.port), dotted(key))
+
     def _places(self) -> None:
         """Where the gateway writes to."""
         config = self._config
@@ -140,12 +196,16 @@ class _Check:
     # -- keys --------------------------------------------------------------------------------------------
 
     def _host_keys(self) -> None:
+        section = self._config.host_keys
+        offered = (COMPAT if self._config.listen.algorithms == "compat" else FRONT).host_keys
         kinds: dict[str, Path] = {}
-        for index, path in enumerate(self._config.host_keys.files):
+        for index, path in enumerate(section.files):
             key: KeyPath = ("host_keys", "files", index)
-            public = self._private(key, path)
-            if public is None:
+            private = self._private(key, path, section.passphrase_file)
+            if private is None:
                 continue
+            public = private.public
+            self._host_private.append(private)
             if public.type in kinds:
                 self._wrong(
                     key, f"{path} and {kinds[public.type]} are both {public.type}", "one key per type"
@@ -155,7 +215,15 @@ class _Check:
                 self._wrong(
                     key, f"{path} has {public.bits} bits", f"RSA with {RSA_HOST_KEY_BITS} bits or more"
                 )
+            elif not set(public.algorithms) & set(offered):
+                text = f"{path} is never used: {public.type} is not among the algorithms on offer"
+                self._doubtful(key, text, 'ed25519, rsa, or listen.algorithms = "compat"')
             self._add("host key of the gateway", public, str(path))
+        held = {name for private in self._host_private for name in private.public.algorithms}
+        if self._host_private and not held & set(offered):
+            self._wrong(
+                ("host_keys", "files"), "no host key fits the algorithms on offer", "ed25519, rsa >= 3072"
+            )
 
     def _login_ca(self) -> None:
         for index, path in enumerate(self._config.login_ca.files):
@@ -169,19 +237,23 @@ class _Check:
 
     def _signing_keys(self) -> None:
         config = self._config
-        for role, section, path in (
-            ("upstream CA", "upstream_ca", config.upstream_ca.key),
-            ("front host CA", "front_host_ca", config.front_host_ca.key),
+        for role, name, section in (
+            ("upstream CA", "upstream_ca", config.upstream_ca),
+            ("front host CA", "front_host_ca", config.front_host_ca),
         ):
-            if path is not None and (public := self._private((section, "key"), path)) is not None:
-                self._add(role, public, str(path))
+            if section.key is None:
+                continue
+            private = self._private((name, "key"), section.key, section.passphrase_file)
+            if private is not None:
+                self._cas[name] = private
+                self._add(role, private.public, str(section.key))
         if config.upstream_ca.key is not None and not config.upstream_ca.egress:
             text = "is empty: a stolen certificate would work from any address until it expires"
             self._doubtful(("upstream_ca", "egress"), text, "the gateways' own addresses")
 
-    def _private(self, key: KeyPath, path: Path) -> PublicKey | None:
+    def _private(self, key: KeyPath, path: Path, passphrase_file: Path | None) -> PrivateKey | None:
         try:
-            return load_private_key(path).public
+            return load_private_key(path, passphrase_file)
         except ConfigError as error:
             self._wrong(key, str(error))
             return None
@@ -195,7 +267,7 @@ class _Check:
             self._wrong(("targets", "known_hosts"), text)
             return
         try:
-            known = KnownHosts.load(path)
+            self._known = KnownHosts.load(path)
         except ConfigErrors as found:
             for fault in found.errors:
                 self._wrong(("targets", "known_hosts"), str(fault))
@@ -203,9 +275,9 @@ class _Check:
         except ConfigError as error:
             self._wrong(("targets", "known_hosts"), str(error))
             return
-        for warning in known.warnings:
+        for warning in self._known.warnings:
             self._doubtful(("targets", "known_hosts"), str(warning))
-        for line in known.lines:
+        for line in self._known.lines:
             if line.marker is Marker.CERT_AUTHORITY:
                 self._add("target host CA", line.key, f"{path}:{line.number}")
 
@@ -229,9 +301,11 @@ class _Check:
         directory = self._config.directory
         if directory.embedded is not None:
             try:
-                users = load_users(directory.embedded)
+                users = self._users = load_users(directory.embedded)
                 if directory.ldap is None:
                     self._groups = {group for user in users.values() for group in user.account().groups}
+            except ConfigErrors as faults:
+                self.errors += faults.errors
             except ConfigError as error:
                 self._wrong(("directory", "embedded"), str(error))
         ldap = directory.ldap
@@ -246,21 +320,26 @@ class _Check:
 
     def _targets(self) -> None:
         config = self._config
-        opened = open_document(config.targets.file, Problems())
-        source = opened[1] if opened is not None else Source(str(config.targets.file))
+        source = self._sources.get(config.targets.file)
+        if source is None:
+            return
+        dialled: dict[tuple[str | None, int], str] = {}
         for target in config.inventory:
-            for error, key, problem, allowed in self._target(target):
+            place = (canonical(target.host), target.port)
+            first = dialled.setdefault(place, target.name)
+            faults = chain(self._target(target), _same_place(target, first))
+            for error, key, problem, allowed in faults:
                 path: KeyPath = ("targets", target.name, key) if key else ("targets", target.name)
                 made = ConfigError(source.file, source.line(path), dotted(path), problem, allowed)
                 (self.errors if error else self.warnings).append(made)
 
-    def _target(self, target: Target) -> Iterator[tuple[bool, str, str, str]]:
+    def _target(self, target: Target) -> Iterator[Fault]:
         """(is an error, key, problem, what is allowed) for one target."""
         if target.kind == "gateway":
             return
         if target.key_file is not None:
             try:
-                load_private_key(target.key_file)
+                self._target_keys[target.name] = load_private_key(target.key_file, target.passphrase_file)
             except ConfigError as error:
                 yield True, "key_file", str(error), ""
         elif target.password is not None:
@@ -272,11 +351,13 @@ class _Check:
                 "there is no way to log in: no key_file, no password and no upstream CA",
                 "upstream_ca.key, key_file, password",
             )
-        try:
-            KnownHosts().with_keys(target.host, target.port, target.host_keys, str(self._config.targets.file))
-        except ConfigError as error:
-            yield True, "host_keys", str(error), "public key lines"
-        if self._config.targets.known_hosts is None and not target.host_keys:
+        if target.host_keys:
+            try:
+                where = f"target {target.name}"
+                self._pins.append(KnownHosts().with_keys(target.host, target.port, target.host_keys, where))
+            except ConfigError as error:
+                yield True, "host_keys", error.problem, "public key lines"
+        elif self._config.targets.known_hosts is None:
             text = "its host key can never be verified: no known_hosts and no host_keys"
             yield True, "", text, "targets.known_hosts, host_keys"
         if target.legacy:
@@ -287,8 +368,12 @@ class _Check:
 
     def _policy(self) -> None:
         rules = self._config.rules
+        if self._config.policy.file not in self._sources:
+            return  # it has a fault of its own: what could not be read is not called empty
         if not rules.rules:
             self._doubtful(("policy", "file"), "has no rules: nobody may reach anything")
+        if self._config.targets.file not in self._sources:
+            return  # no rule is called wrong for targets that could not be read
         for finding in review(rules, self._config.inventory, self._groups):
             file, _, line = finding.rule.origin.rpartition(":")
             key = f"rule {finding.rule.name}: {finding.key}"
@@ -296,7 +381,21 @@ class _Check:
             (self.errors if finding.error else self.warnings).append(made)
 
 
-def _password(password: TargetPassword) -> Iterator[tuple[bool, str, str, str]]:
+def _overlap(one: str, other: str) -> bool:
+    """Do listeners on these addresses take each other's port? "::" takes IPv4 too."""
+    if one == other or "::" in (one, other):
+        return True
+    return "0.0.0.0" in (one, other) and ":" not in one + other
+
+
+def _same_place(target: Target, first: str) -> Iterator[Fault]:
+    """Two targets at one place are one machine: rules for the one can be walked round by the other's name."""
+    if first != target.name:
+        text = f"{target.address} is where target {first} is already: rules and records see two machines"
+        yield False, "host", text, f"an alias of {first}"
+
+
+def _password(password: TargetPassword) -> Iterator[Fault]:
     """As `_Check._target`. The secret is read and dropped; a command is looked at and not run."""
     try:
         if password.file is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +42,21 @@ def load(path: str | os.PathLike[str]) -> Config:
     return config
 
 
-def load_into(path: str | os.PathLike[str], problems: Problems) -> Config | None:
+def load_into(
+    path: str | os.PathLike[str], problems: Problems, sources: dict[Path, Source] | None = None
+) -> Config | None:
     """As `load`, but faults are added to `problems`; None when there is nothing that could be used.
 
-    With faults in the inventory or the policy the value has what could be read of them.
+    With faults in the inventory or the policy the value has what could be read of them. `sources` gets the
+    documents that are TOML, by file.
     """
     file = Path(path)
+    found = {} if sources is None else sources
     opened = open_document(file, problems)
     if opened is None:
         return None
     document, source = opened
+    found[file] = source
     at = At(source, problems)
     try:
         sections = read(Sections, document, at)
@@ -59,9 +65,11 @@ def load_into(path: str | os.PathLike[str], problems: Problems) -> Config | None
     inventory, rules = Inventory(), Policy()
     targets_file = open_document(sections.targets.file, problems, at.child("targets").child("file"))
     if targets_file is not None:
+        found[sections.targets.file] = targets_file[1]
         inventory = parse_targets(*targets_file, problems)
     policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"))
     if policy_file is not None:
+        found[sections.policy.file] = policy_file[1]
         limits = sections.limits
         defaults = Defaults(
             max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age
@@ -91,9 +99,12 @@ def _read_text(path: Path, problems: Problems, named_at: At | None) -> str | Non
     try:
         with open(path, "rb") as file:
             data = file.read(FILE_MAX + 1)
-        if len(data) <= FILE_MAX:
+        if data.startswith(BOM_UTF8):
+            fault = "begins with a byte order mark: save it as UTF-8 without one"
+        elif len(data) <= FILE_MAX:
             return data.decode("utf-8").replace("\r\n", "\n")
-        fault = f"is larger than {FILE_MAX} bytes"
+        else:
+            fault = f"is larger than {FILE_MAX} bytes"
     except OSError as error:
         fault = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bastion.config.load import Config
-from bastion.errors import ConfigError
-from bastion.options import ConfigErrors, KeyPath, dotted
+from bastion.options import KeyPath
 
 # Faults of a disk that is full: space may come back without anybody changing the configuration.
 _PASSING: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -65,14 +64,6 @@ def try_places(config: Config, now: float) -> tuple[Finding, ...]:
     for place in written_places(config, now):
         findings += _try_folder(place) if place.folder else _try_log(place)
     return tuple(findings)
-
-
-def refuse_unwritable(config: Config, now: float) -> None:
-    """For a start or a reload: raises ConfigErrors with every error of `try_places`."""
-    faults = [finding for finding in try_places(config, now) if finding.error]
-    if faults:
-        file = str(config.file)
-        raise ConfigErrors(ConfigError(file, 0, dotted(f.key), f.problem, f.allowed) for f in faults)
 
 
 def tried_as() -> str:

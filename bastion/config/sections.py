@@ -97,6 +97,12 @@ class HostKeys:
         "Private host keys, one per type; readable by their owner only.",
         example='["keys/ssh_host_ed25519_key"]',
     )
+    passphrase_file: Path | None = option(
+        optional(FILE),
+        "File with the passphrase of these keys in its first line, closed to others. Not set: none is encrypted.",
+        default=None,
+        example='"/run/credentials/bastion.service/host_keys"',
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,12 @@ class UpstreamCA:
         default=None,
         example='"keys/upstream_ca"',
     )
+    passphrase_file: Path | None = option(
+        optional(FILE),
+        "File with the key's passphrase in its first line, closed to others. Not set: the key is not encrypted.",
+        default=None,
+        example='"/run/credentials/bastion.service/upstream_ca"',
+    )
     lifetime: float = option(
         duration(30, 3600), "How long a certificate is valid; it is used once, at once.", default=300.0
     )
@@ -149,6 +161,12 @@ class FrontHostCA:
 
     key: Path | None = option(
         optional(FILE), "Private key of the CA.", default=None, example='"keys/front_host_ca"'
+    )
+    passphrase_file: Path | None = option(
+        optional(FILE),
+        "File with the key's passphrase in its first line, closed to others. Not set: the key is not encrypted.",
+        default=None,
+        example='"/run/credentials/bastion.service/front_host_ca"',
     )
     lifetime: float = option(
         duration(3600, 30 * 86400),

@@ -174,12 +174,24 @@ class AuditLog:
         with suppress(AuditFailed):
             self.emit(event, session=session, ref=ref, **fields)
 
+    def move(self, path: str, required: bool) -> None:
+        """From the next line on: another file, another rule. Raises AuditFailed, and then all stays as it was.
+
+        The new file is open before the old one is closed.
+        """
+        if path != self.path:
+            try:
+                fresh = _open_log(path)
+            except OSError as error:
+                raise AuditFailed(f"audit log {path}: {error.strerror}") from None
+            self.close()
+            self._fd, self._torn, self.path = fresh, _ends_torn(fresh, path), path
+        self.required = required
+
     def reopen(self) -> None:
         """Open `path` again: at start, and on SIGHUP after a rotation. Keeps the old file if that fails."""
-        # O_NONBLOCK: the path may be a pipe, and a full one must lose a line (counted), not stop the gateway.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            fresh = os.open(self.path, flags, FILE_MODE)
+            fresh = _open_log(self.path)
         except OSError as error:
             self._meters.add(AUDIT_FAILED, "open_failed")
             self.fault = f"cannot be opened: {error.strerror}"
@@ -223,6 +235,12 @@ class AuditLog:
         self._lost += 1
         if self.required:
             raise AuditFailed(f"audit log {self.path} cannot be written")
+
+
+def _open_log(path: str) -> int:
+    """Open a log to append to, made when it is not there. Raises OSError."""
+    # O_NONBLOCK: the path may be a pipe, and a full one must lose a line (counted), not stop the gateway.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
 
 
 def _ends_torn(fd: int, path: str) -> bool:

@@ -362,6 +362,21 @@ AUDIT_SUMMED: Final = _counter(
     "Lines not written one by one because their payer had used up its share of the audit log; a line counts them.",
     Label("payer", PAYERS),
 )
+CONFIG_RELOADS: Final = _counter(
+    "config_reloads_total",
+    "Reloads of the configuration, by what came of them.",
+    Label("result", ("ok", "restart_needed", "refused")),
+)
+CONFIG_LAST_RELOAD: Final = _gauge(
+    "config_last_reload_seconds",
+    "When the configuration in force was taken, as seconds since 1970.",
+    merge=Merge.MAX,
+)
+CONFIG_RESTART_PENDING: Final = _gauge(
+    "config_restart_pending",
+    "Options of the configuration file that differ from those in force and need a restart.",
+    merge=Merge.MAX,
+)
 BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")
 
 

@@ -149,6 +149,12 @@ class Target:
         default=None,
         example='"keys/appliance"',
     )
+    passphrase_file: str | None = option(
+        optional(PATH),
+        "File with that key's passphrase in its first line, closed to others. Not set: it is not encrypted.",
+        default=None,
+        example='"secrets/appliance"',
+    )
     password: TargetPassword | None = option(  # noqa: RUF009 - a declaration, as the others are
         optional(section(TargetPassword)),
         "A password to log in with, for an appliance without keys.",
@@ -179,6 +185,8 @@ class Target:
             at.child("kind").wrong(
                 "a gateway is never logged in to: logins, key_file, password and legacy have no meaning here"
             )
+        if self.passphrase_file is not None and self.key_file is None:
+            at.child("passphrase_file").wrong("has no key_file beside it", "key_file")
         if self.key_file is not None and self.password is not None:
             at.child("password").wrong(
                 "stands beside key_file: a target is logged in to in one way", "one of them"

@@ -119,6 +119,11 @@ class Store(Recordings):
             return f"{self.directory} cannot be written to"
         return ""
 
+    def set_limits(self, disk_floor_bytes: int, sync_seconds: float) -> None:
+        """From now on these, for recordings that run too."""
+        self._space.set_floor(disk_floor_bytes)
+        self._syncer.set_interval(sync_seconds)
+
     def health(self) -> StoreHealth:
         """Plain numbers for the meters."""
         syncer = self._syncer

@@ -51,9 +51,13 @@ class Space:
 
     def __init__(self, directory: Path, floor: int) -> None:
         self.directory: Final = directory
-        self.floor: Final = floor
-        self.low: Final = floor // 2
+        self.set_floor(floor)
         self.free = floor
+
+    def set_floor(self, floor: int) -> None:
+        """Both marks, from the next look on."""
+        self.floor = floor
+        self.low = floor // 2
 
     def look(self) -> int:
         """Ask the file system; returns bytes free to us. Raises OSError."""
@@ -240,8 +244,7 @@ class Syncer:
         self.failures: Counter[RecorderReason] = Counter()
         self._clock = clock
         self._space = space
-        self._passes = max(1, math.ceil(interval / CLOSE_SECONDS))  # of which one syncs the open files too
-        self._pause = interval / self._passes
+        self.set_interval(interval)
         self._on_sync_failed = on_sync_failed
         self._writers: dict[Writer, None] = {}
         self._retired: list[Writer] = []
@@ -251,6 +254,11 @@ class Syncer:
         self._thread: threading.Thread | None = None
         self._idle_since = clock.monotonic()
         self._busy = False
+
+    def set_interval(self, interval: float) -> None:
+        """Seconds between two syncs of a file. A wait that has begun ends as it was to end (CLOSE_SECONDS)."""
+        self._passes = max(1, math.ceil(interval / CLOSE_SECONDS))  # of which one syncs the open files too
+        self._pause = interval / self._passes
 
     def add(self, writer: Writer) -> None:
         """Care for a new file; the first one starts the thread."""

@@ -1,11 +1,12 @@
 """From a checked configuration to `Services`: the value a reload swaps.
 
-Everything here may refuse with ConfigError and nothing here has an effect outside the value, so a reload that
-fails leaves the old services in use.
+Nothing here has an effect outside the value, so a reload that fails leaves the old services in use. The `load_*`
+functions are for commands that need one thing of a configuration, without the whole check.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +15,16 @@ from twisted.logger import Logger
 from bastion import __version__
 from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.auth.directory import ChainDirectory, Directory
-from bastion.auth.embedded import EmbeddedDirectory, load_users
+from bastion.auth.embedded import EmbeddedDirectory, Users
 from bastion.auth.ldap import LdapDirectory, Observer
 from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.ca.front_host import FrontHostCA
-from bastion.ca.keys import load_private_key, load_public_keys
+from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.upstream import UpstreamCA
 from bastion.clock import Clock
 from bastion.config import Config
+from bastion.config.material import Material
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
@@ -48,33 +50,36 @@ VERSION_LINE = f"SSH-2.0-OpenSSH.Bastion_{__version__}"
 
 def build_services(
     config: Config,
+    material: Material,
     reactor: Any,
     clock: Clock,
     observer: Observer | None,
-    penalties: Penalties | None = None,
+    penalties: Penalties,
     own: Own | None = None,
     resolved: Resolved | None = None,
 ) -> Services:
-    """Open every file that `config` names and make the services. Raises ConfigError.
+    """Make the services of a configuration and what was read for it. Raises ConfigError.
 
-    `penalties` are carried over a reload: a reload is no amnesty. `own` knows where the gateway itself is,
-    `resolved` where the names of targets lead.
+    `penalties` outlive them: a reload is no amnesty. `own` knows where the gateway itself is, `resolved` where the
+    names of targets lead. The reactor is kept and not called: this may run in a thread.
     """
     limits = config.limits
     return Services(
         auth=AuthServices(
-            directory=build_directory(config, reactor, clock, observer),
-            login_cas=tuple(key for file in config.login_ca.files for key in load_public_keys(file)),
-            penalties=penalties or Penalties(clock, penalty_limits(config)),
+            directory=build_directory(config, material.users, reactor, clock, observer),
+            login_cas=material.login_cas,
+            penalties=penalties,
             methods=config.login.methods,
         ),
-        front_settings=front_settings(config),
+        front_settings=front_settings(config, material.host_keys),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
         dialler=Dialler(
-            reactor, load_known_hosts(config), target_settings(config), clock, limits.dial_timeout, own
+            reactor, material.known_hosts, target_settings(config), clock, limits.dial_timeout, own
         ),
-        upstream=TargetCredentials(load_upstream_ca(config), target_keys(config.inventory), clock, reactor),
+        upstream=TargetCredentials(
+            upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor
+        ),
         recording=RecordingPolicy(
             mode=Mode(config.recording.mode),
             input=config.recording.input,
@@ -91,21 +96,23 @@ def build_services(
             channels=limits.channels_per_connection,
             sessions_per_connection=limits.sessions_per_connection,
         ),
-        stand_ins=build_stand_ins(config, clock),
+        stand_ins=build_stand_ins(config, material, clock),
     )
 
 
-def build_directory(config: Config, reactor: Any, clock: Clock, observer: Observer | None) -> Directory:
-    """The embedded accounts, LDAP, or the one before the other."""
+def build_directory(
+    config: Config, users: Users | None, reactor: Any, clock: Clock, observer: Observer | None
+) -> Directory:
+    """The embedded accounts, LDAP, or the one before the other. `users` are those of the file that is configured."""
     wanted = config.directory
     # Whoever may be at the door may ask one question, and so may second proofs inside: so many may have to wait, and
     # none is sent away.
     queue = config.limits.startups.full + LIMITS[Payer.IDENTITY, Work.DIRECTORY].everybody
     ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer, queue)
-    if wanted.embedded is None:
+    if users is None:
         assert ldap is not None  # the configuration has checked that there is one
         return ldap
-    return ChainDirectory(EmbeddedDirectory(load_users(str(wanted.embedded)), reactor, queue), ldap, reactor)
+    return ChainDirectory(EmbeddedDirectory(users, reactor, queue), ldap, reactor)
 
 
 def penalty_limits(config: Config) -> PenaltyLimits:
@@ -123,24 +130,23 @@ def penalty_limits(config: Config) -> PenaltyLimits:
     )
 
 
-def front_settings(config: Config) -> TransportSettings:
+def front_settings(config: Config, keys: Sequence[PrivateKey]) -> TransportSettings:
     """What engineers' connections are told: our host keys and the algorithms that go with them."""
-    host_keys = tuple(HostKey(load_private_key(file)) for file in config.host_keys.files)
+    host_keys = tuple(HostKey(key) for key in keys)
     algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
     held = {name for key in host_keys for name in key.algorithms}
     shown = tuple(name for name in algorithms.host_keys if name in held)
-    if not shown:
-        file = str(config.host_keys.files[0])
-        raise ConfigError(file, 0, "", "no host key fits the algorithms on offer", "ed25519, rsa >= 3072")
     return replace(
         _common_settings(config), algorithms=replace(algorithms, host_keys=shown), host_keys=host_keys
     )
 
 
-def build_stand_ins(config: Config, clock: Clock) -> StandIns:
+def build_stand_ins(config: Config, material: Material, clock: Clock) -> StandIns:
     """How the gateway stands in for targets on inner connections: with the same host keys."""
     algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
-    return StandIns(front_settings(config), algorithms, load_front_host_ca(config), clock)
+    key = material.front_host_ca
+    ca = None if key is None else FrontHostCA(key, int(config.front_host_ca.lifetime))
+    return StandIns(front_settings(config, material.host_keys), algorithms, ca, clock)
 
 
 def target_settings(config: Config) -> TransportSettings:
@@ -180,23 +186,25 @@ def load_known_hosts(config: Config) -> KnownHosts:
     return hosts
 
 
-def load_upstream_ca(config: Config) -> UpstreamCA | None:
-    """The CA towards targets, None when every target has a key of its own."""
-    wanted = config.upstream_ca
-    if wanted.key is None:
+def upstream_ca(config: Config, key: PrivateKey | None) -> UpstreamCA | None:
+    """The CA towards targets with that key, None when every target has a key of its own."""
+    if key is None:
         return None
-    egress = [str(network) for network in wanted.egress]
-    return UpstreamCA(load_private_key(wanted.key), egress, int(wanted.lifetime))
+    egress = [str(network) for network in config.upstream_ca.egress]
+    return UpstreamCA(key, egress, int(config.upstream_ca.lifetime))
 
 
-def load_front_host_ca(config: Config) -> FrontHostCA | None:
-    """The CA of the host certificates that inner connections show, None without one."""
-    wanted = config.front_host_ca
-    return None if wanted.key is None else FrontHostCA(load_private_key(wanted.key), int(wanted.lifetime))
+def load_upstream_ca(config: Config) -> UpstreamCA | None:
+    """The same, for a command that needs nothing else. Raises ConfigError."""
+    wanted = config.upstream_ca
+    key = None if wanted.key is None else load_private_key(wanted.key, wanted.passphrase_file)
+    return upstream_ca(config, key)
 
 
 def target_keys(inventory: Inventory) -> dict[str, PrivateKey]:
     """The configured keys of targets that cannot trust a CA, by target name. Raises ConfigError."""
     return {
-        target.name: load_private_key(target.key_file) for target in inventory if target.key_file is not None
+        target.name: load_private_key(target.key_file, target.passphrase_file)
+        for target in inventory
+        if target.key_file is not None
     }

@@ -95,12 +95,18 @@ class Gateway:
     services: Services
     live: LiveSessions = field(default_factory=LiveSessions)
     draining: bool = False
-    public: tuple[str, int] = ("bastion", 22)  # the host and port that engineers type
+    typed: tuple[str, int] | None = None  # the host and port that engineers type, as configured
+    listening: tuple[str, int] = ("bastion", 22)  # the host's own name and the port that it listens at
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
 
     def __post_init__(self) -> None:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
+
+    @property
+    def public(self) -> tuple[str, int]:
+        """The host and port that engineers type."""
+        return self.typed or self.listening
 
     def admit_connection(self, source: str) -> Startup:
         """Count a new connection from `source`, or raise Refused(LimitReason) before a byte is spent on it."""

@@ -341,10 +341,17 @@ class PrivateKey:
         load = serialization.load_pem_private_key
         if b"BEGIN OPENSSH PRIVATE KEY" in data:
             load = serialization.load_ssh_private_key
+        if passphrase is None and looks_public(data):
+            raise ProtocolError("this is a public key; the private one is usually the file without .pub")
         try:
             key = load(data, passphrase)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise ProtocolError("not a private key that can be read, or the passphrase is wrong") from None
+        except TypeError:
+            raise ProtocolError(_locked_text(passphrase)) from None
+        except (ValueError, UnsupportedAlgorithm):
+            text = "not a private key that can be read"
+            raise ProtocolError(
+                text if passphrase is None else text + ", or the passphrase is wrong"
+            ) from None
         if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             raise ProtocolError("private key type is not supported")
         return cls(key)
@@ -387,6 +394,22 @@ class PrivateKey:
             return string(algorithm) + string(key.sign(data))
         r, s = decode_dss_signature(key.sign(data, ec.ECDSA(_CURVES[algorithm][3]())))
         return string(algorithm) + string(mpint(r) + mpint(s))
+
+
+def looks_public(data: bytes) -> bool:
+    """Is this the public half, put where the private one belongs? As OpenSSH, PEM and RFC 4716 write them."""
+    words = data[:256].split(None, 1)
+    first = words[0].decode("ascii", "replace") if words else ""
+    if b"PUBLIC KEY--" in data[:256]:
+        return True
+    return first in SIGNATURE_ALGORITHMS or first.endswith("-cert-v01@openssh.com")
+
+
+def _locked_text(passphrase: bytes | None) -> str:
+    """Why `cryptography` raised TypeError: a passphrase is missing, or one was given that is not needed."""
+    if passphrase is None:
+        return "the private key is encrypted: set passphrase_file, or take the passphrase off with `ssh-keygen -p`"
+    return "the private key is not encrypted: take passphrase_file out"
 
 
 def _public_of(key: MathsPrivateKey) -> PublicKey:

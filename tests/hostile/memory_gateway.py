@@ -19,7 +19,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from bastion.app import Program
-from bastion.config import load
 from bastion.ssh import io
 from bastion.wire.data import boolean, string, uint32
 from bastion.wire.keys import PrivateKey
@@ -56,6 +55,7 @@ def write_config(folder: Path, limits: str = "") -> Path:
     (folder / "targets.toml").write_text('[targets.web1]\nhost = "10.1.2.7"\nport = 22\n')
     (folder / "policy.toml").write_text(POLICY)
     (folder / "known_hosts").write_text(f"10.1.2.7 {TARGET_KEY.public.line()}\n")
+    (folder / "recordings").mkdir(mode=0o700, exist_ok=True)
     config = folder / "bastion.toml"
     config.write_text(
         f"""
@@ -160,7 +160,7 @@ class MemoryGateway:
         monkeypatch.setattr(io.Connector, "connect", lambda made: self.links.append(Link(made.factory)))
         self.clock = Reactor()
         self.folder = folder
-        self.program = Program(load(write_config(folder, limits)), self.clock)
+        self.program = Program(write_config(folder, limits), self.clock)
         self.gateway = self.program.gateway
         self.front = self.program._front
         self.links: list[Link] = []

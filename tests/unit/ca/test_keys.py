@@ -33,10 +33,41 @@ def test_a_key_open_to_others_is_refused_with_the_repair(tmp_path: Path, mode: i
 def test_a_passphrase_is_needed_and_used(tmp_path: Path) -> None:
     path = tmp_path / "locked"
     keygen("-q", "-t", "ed25519", "-N", "secret words", "-f", path)
-    assert load_private_key(path, b"secret words").public.blob == public_blob(path)
-    with pytest.raises(ConfigError, match="passphrase") as error:
+    words = tmp_path / "words"
+    words.write_text("secret words\nmore\n")
+    words.chmod(0o600)
+    assert load_private_key(path, words).public.blob == public_blob(path)
+    with pytest.raises(ConfigError, match="is encrypted: set passphrase_file") as error:
         load_private_key(path)
     assert "secret" not in str(error.value)
+    words.write_text("other words\n")
+    with pytest.raises(ConfigError, match="the passphrase is wrong") as error:
+        load_private_key(path, words)
+    assert "other" not in str(error.value)
+    words.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"the passphrase's file lets others in \(mode 0644\)"):
+        load_private_key(path, words)
+
+
+def test_a_passphrase_that_nothing_needs_is_told(tmp_path: Path) -> None:
+    path, words = tmp_path / "plain", tmp_path / "words"
+    keygen("-q", "-t", "ed25519", "-N", "", "-f", path)
+    words.write_text("secret words\n")
+    words.chmod(0o600)
+    with pytest.raises(ConfigError, match="is not encrypted: take passphrase_file out"):
+        load_private_key(path, words)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_a_public_key_in_the_place_of_a_private_one_is_called_so(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key"
+    keygen("-q", "-t", "ed25519", "-N", "", "-f", path)
+    public = tmp_path / "key.pub"
+    public.chmod(mode)
+    with pytest.raises(
+        ConfigError, match="this is a public key; the private one is usually the file without"
+    ):
+        load_private_key(public)
 
 
 def test_what_is_no_key_file(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 import os
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bastion.config.check import inspect
+from bastion.wire.keys import PrivateKey
 
 
 def told(found, site):
@@ -260,3 +262,103 @@ def test_passwords_of_targets_are_looked_at_and_not_told(site):
     assert "the password's command does not exist" in only_error(site)
     site.write("targets.toml", text.replace('file = "secret"', "ask = true"))
     assert errors(site) == []
+
+
+def test_an_ecdsa_host_key_that_nobody_is_shown_is_told(site):
+    key = PrivateKey(ec.generate_private_key(ec.SECP256R1()))
+    site.write("ecdsa", key.openssh_bytes().decode(), 0o600)
+    site.edit('files = ["host_key"]', 'files = ["host_key", "ecdsa"]')
+    assert (
+        "ecdsa is never used: ecdsa-sha2-nistp256 is not among the algorithms on offer" in warnings(site)[0]
+    )
+    site.edit("[host_keys]", '[listen]\nalgorithms = "compat"\n[host_keys]')
+    assert warnings(site) == []
+    site.edit('algorithms = "compat"\n', "")
+    site.edit('files = ["host_key", "ecdsa"]', 'files = ["ecdsa"]')
+    assert "host_keys.files: no host key fits the algorithms on offer" in only_error(site)
+
+
+@pytest.mark.parametrize("section", ["host_key", "upstream_ca", "front_host_ca"])
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_a_public_key_in_the_place_of_a_private_one_is_called_so(site, section, mode):
+    (site.folder / f"{section}.pub").chmod(mode)
+    site.edit(f'"{section}"', f'"{section}.pub"')
+    assert "this is a public key; the private one is usually the file without .pub" in only_error(site)
+
+
+def test_an_encrypted_key_needs_the_file_of_its_passphrase(site):
+    site.write("upstream_ca", site.keys["upstream_ca"].openssh_bytes(b"open sesame").decode(), 0o600)
+    assert only_error(site).startswith(
+        "bastion.toml:7: upstream_ca.key: upstream_ca: the private key is encrypted"
+    )
+    site.edit('key = "upstream_ca"', 'key = "upstream_ca"\npassphrase_file = "words"')
+    site.write("words", "open sesame\n", 0o640)
+    assert errors(site) == []
+    assert inspect(site.config).material.upstream_ca.public == site.keys["upstream_ca"].public
+    site.write("words", "close sesame\n", 0o644)
+    assert "the passphrase's file lets others in (mode 0644)" in only_error(site)
+    site.write("words", "close sesame\n", 0o600)
+    assert "or the passphrase is wrong" in only_error(site) and "sesame" not in only_error(site)
+
+
+@pytest.mark.parametrize("name", ["bastion.toml", "targets.toml", "policy.toml", "users.toml"])
+def test_a_byte_order_mark_is_called_by_its_name(site, name):
+    path = site.folder / name
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert "begins with a byte order mark" in only_error(site)
+
+
+@pytest.mark.parametrize("name", ["targets.toml", "policy.toml", "users.toml"])
+def test_a_syntax_error_is_not_followed_by_what_it_only_causes(site, name):
+    site.write(name, "[[broken\n", 0o600)
+    report = inspect(site.config)
+    assert f"{name}:1: is not TOML" in str(only_error(site)) and report.warnings == ()
+
+
+def test_a_faulty_target_makes_no_rule_wrong(site):
+    site.write("targets.toml", '[targets.web1]\nhost = "x"\nport = 99999\n')
+    report = inspect(site.config)
+    assert "targets.web1.port" in only_error(site) and report.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "taken"),
+    [
+        ("127.0.0.1:2222", "127.0.0.1:2222", True),
+        ("0.0.0.0:2222", "127.0.0.1:2222", True),
+        ("[::]:2222", "127.0.0.1:2222", True),
+        ("[::]:2222", "0.0.0.0:2222", True),
+        ("0.0.0.0:2222", "[::1]:2222", False),
+        ("127.0.0.1:2222", "127.0.0.2:2222", False),
+        ("127.0.0.1:2222", "127.0.0.1:2223", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_one_port_is_listened_at_once(site, one, other, taken):
+    site.edit("[host_keys]", f'[listen]\naddresses = ["{one}"]\n[metrics]\nlisten = "{other}"\n[host_keys]')
+    found = errors(site)
+    assert [line.partition(" (")[0] for line in found] == (
+        [f"bastion.toml:5: metrics.listen: {other} is taken by listen.addresses[1]"] if taken else []
+    )
+    site.edit(f'"{one}"]\n[metrics]\nlisten = "{other}"', f'"{one}", "{other}"]')
+    assert bool(errors(site)) == taken
+
+
+def test_one_machine_under_two_names_is_doubtful(site):
+    site.write(
+        "targets.toml",
+        '[targets.web1]\nhost = "10.0.0.7"\n[targets.db1]\nhost = "10.0.0.7"\n'
+        '[targets.db2]\nhost = "10.0.0.7"\nport = 2222\n',
+    )
+    assert [line.partition(" (")[0] for line in warnings(site)] == [
+        "targets.toml:4: targets.db1.host: 10.0.0.7:22 is where target web1 is already: rules and records see two "
+        "machines"
+    ]
+
+
+def test_every_fault_of_the_users_file_is_told(site):
+    site.write("users.toml", "[users.alice]\nkey = 1\n[users.bob]\ngroup = 1\n", 0o600)
+    assert [line.partition(": unknown")[0] for line in errors(site)] == [
+        "users.toml:2: users.alice.key",
+        "users.toml:4: users.bob.group",
+    ]

@@ -29,8 +29,9 @@ def test_no_known_hosts_file_is_a_choice(tmp_path):
 
 def test_both_legs_look_like_openssh_to_openssh(tmp_path):
     """Its eow@openssh.com and no-more-sessions@openssh.com go to no other software (compat.c)."""
-    config = load(Site(tmp_path).config)
-    for settings in (front_settings(config), target_settings(config)):
+    site = Site(tmp_path)
+    config = load(site.config)
+    for settings in (front_settings(config, [site.keys["host_key"]]), target_settings(config)):
         assert settings.version.startswith("SSH-2.0-OpenSSH")
 
 

@@ -1,0 +1,30 @@
+"""What the files that a configuration names hold: keys, known hosts, users (L2).
+
+Read once, by the check, and used as it was read: nothing can change between what was checked and what is in
+force. Invariant: a `Material` belongs to a configuration without errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from bastion.auth.embedded import Users
+from bastion.ca.known_hosts import KnownHosts
+from bastion.wire.keys import PrivateKey, PublicKey
+
+_NO_KEYS: Mapping[str, PrivateKey] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """`known_hosts` has the pins of the inventory too; `target_keys` is target name -> the key to log in with."""
+
+    host_keys: tuple[PrivateKey, ...] = ()
+    login_cas: tuple[PublicKey, ...] = ()
+    upstream_ca: PrivateKey | None = None
+    front_host_ca: PrivateKey | None = None
+    known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
+    users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords
+    target_keys: Mapping[str, PrivateKey] = field(default_factory=lambda: _NO_KEYS)
