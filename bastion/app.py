@@ -61,6 +61,7 @@ from bastion.session.reloading import Reloading
 from bastion.session.session import PARTING
 from bastion.ssh import io
 from bastion.ssh import reactor as direct_reactor
+from bastion.ssh.descriptors import raise_limit
 from bastion.ssh.memory import keep_freed_memory
 from bastion.ssh.own import OwnPlaces
 from bastion.ssh.pace import ask_for_short_slices
@@ -280,6 +281,7 @@ def serve(config_file: Path) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     keep_freed_memory()
     ask_for_short_slices()
+    raise_limit()
     program = _program(config_file, reactor)
     stopping: list[str] = []
 

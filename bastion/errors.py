@@ -126,6 +126,7 @@ class UpstreamReason(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     CONNECTION_REFUSED = "connection_refused"
     UNREACHABLE = "unreachable"
+    NO_DESCRIPTOR = "no_descriptor"
     CONNECT_TIMEOUT = "connect_timeout"
     NOT_SSH = "not_ssh"
     KEX_FAILED = "kex_failed"
@@ -143,6 +144,7 @@ class RecorderReason(StrEnum):
     """Why a recording could not be made or kept."""
 
     OPEN_FAILED = "open_failed"
+    NO_DESCRIPTOR = "no_descriptor"
     WRITE_FAILED = "write_failed"
     SHORT_WRITE = "short_write"
     DISK_FULL = "disk_full"

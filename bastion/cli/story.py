@@ -252,6 +252,8 @@ ADVICE: Final[dict[str, str]] = {
     "connection_refused": "nothing listens on the target's port: is its sshd running? " + TEST,
     "unreachable": "the network has no way from the gateway to the target: check routes and firewalls, then "
     + TEST,
+    "no_descriptor": "the gateway has no file descriptor left: raise LimitNOFILE of its service; see "
+    "bastion_descriptors_exhausted_total",
     "connect_timeout": "the target does not answer: is it up, and may the gateway reach it? " + TEST,
     "timeout": "the target took too long: " + TEST,
     "not_ssh": "what answers on the target's port is no SSH server: check host and port in the inventory",

@@ -222,6 +222,8 @@ def _create_locked(path: Path) -> int:
 
 
 def _reason(error: OSError, otherwise: RecorderReason) -> RecorderReason:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return RecorderReason.NO_DESCRIPTOR
     return RecorderReason.DISK_FULL if error.errno in _FULL else otherwise
 
 

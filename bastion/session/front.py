@@ -59,6 +59,10 @@ class Front(ServerFactory):
         if self.gateway.draining:
             self._closing.append(connection.transport)
 
+    def out_of_descriptors(self) -> None:
+        """Somebody connects and there is no descriptor for it (`ssh.io.Port`)."""
+        self.gateway.out_of_descriptors("accept")
+
     def buildProtocol(self, addr: IAddress | None) -> ServerTransport | None:
         gateway = self.gateway
         gateway.meters.add(CONNECTIONS_ACCEPTED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,7 +19,7 @@ from bastion.auth.throttle import Startup, StartupLimiter
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
-from bastion.observe.meters import SESSIONS_ENDED, SESSIONS_LIVE, Meters
+from bastion.observe.meters import DESCRIPTORS_EXHAUSTED, SESSIONS_ENDED, SESSIONS_LIVE, Meters
 from bastion.observe.rationed import RationedLog
 from bastion.policy.grant import Grant
 from bastion.policy.rules import Policy
@@ -34,6 +34,9 @@ from bastion.session.stand_in import StandIns
 from bastion.session.upstream import Ask
 from bastion.ssh.dial import Dialler, UpstreamLogin
 from bastion.ssh.settings import TransportSettings
+
+DESCRIPTORS_EVERY: Final = 10.0
+"""Seconds between two lines of the operator's log that say so: every connection would be one."""
 
 
 class UpstreamKeys(Protocol):
@@ -100,6 +103,8 @@ class Gateway:
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
 
+    _descriptors_told: float = field(init=False, default=float("-inf"))
+
     def __post_init__(self) -> None:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
 
@@ -125,6 +130,14 @@ class Gateway:
         self.live.remove(session)
         self.meters.add(SESSIONS_LIVE, session.door, by=-1)
         self.meters.add(SESSIONS_ENDED, session.door, end.reason)
+
+    def out_of_descriptors(self, what: str) -> None:
+        """`what` (accept, dial, recording) found no file descriptor: counted, and told the operator now and then."""
+        self.meters.add(DESCRIPTORS_EXHAUSTED, what)
+        now = self.clock.monotonic()
+        if now - self._descriptors_told >= DESCRIPTORS_EVERY:
+            self._descriptors_told = now
+            self.log.error("out of file descriptors ({what}): raise the limit of open files", what=what)
 
     def log_failure(self, doing: str, failure: Failure) -> None:
         """A fault of ours: the operator's log has the traceback, nobody else sees it."""

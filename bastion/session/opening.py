@@ -196,6 +196,8 @@ class Opening:
         error = failure.value
         if isinstance(error, Refused):
             reason = error.reason
+            if reason is UpstreamReason.NO_DESCRIPTOR:
+                self._gateway.out_of_descriptors("dial")
             self._gateway.meters.add(
                 UPSTREAM_DIALS, reason if isinstance(reason, UpstreamReason) else UpstreamReason.CLOSED
             )
@@ -211,6 +213,8 @@ class Opening:
             tap = self._start_recording(grant)
         except RecorderFailed as error:
             target.disconnect(11, "no session can be recorded")
+            if error.reason is RecorderReason.NO_DESCRIPTOR:
+                gateway.out_of_descriptors("recording")
             gateway.meters.add(RECORDER_FAILURES, error.reason)
             refusal = Refused(error.reason, f"the session cannot be recorded: {error.text}")
             self._note_refusal(refusal)

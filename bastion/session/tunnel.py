@@ -20,7 +20,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bastion.clock import DelayedCall
-from bastion.errors import PolicyReason, Reason, RecorderReason, Refused, TunnelReason, UpstreamReason
+from bastion.errors import (
+    LimitReason,
+    PolicyReason,
+    Reason,
+    RecorderReason,
+    Refused,
+    TunnelReason,
+    UpstreamReason,
+)
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED
 from bastion.policy.patterns import canonical
@@ -170,10 +178,15 @@ class Tunnel:
         if isinstance(reason, UpstreamReason):
             meters.add(TUNNEL_DIALS, reason)
             text = f"{canonical(self._place.host)}:{self._place.port}: {text}"
-            if reason is not UpstreamReason.ADDRESS_REFUSED:
+            if reason is UpstreamReason.NO_DESCRIPTOR:
+                self._gateway.out_of_descriptors("dial")
+                code = OpenFailure.RESOURCE_SHORTAGE
+            elif reason is not UpstreamReason.ADDRESS_REFUSED:
                 code = OpenFailure.CONNECT_FAILED
         elif isinstance(reason, PolicyReason):
             meters.add(CHANNELS, KIND, reason)
+        elif isinstance(reason, LimitReason):
+            code = OpenFailure.RESOURCE_SHORTAGE
         self._visit.note("refused", what=KIND, reason=reason, text=text, **self._about())
         channel.refuse(code, f"{text} (ref {self._visit.ref})")
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from twisted.internet import main, tcp
 
+from bastion.ssh.descriptors import EXHAUSTED
 from bastion.ssh.pace import FIRST_READ, LONG_TURN, READ_SIZE, pace
 from bastion.wire.packets import BurstBuffer
 
@@ -173,11 +174,32 @@ class Client(_DirectConnection, tcp.Client):  # type: ignore[misc]
         super()._connectDone()  # type: ignore[no-untyped-call]
 
 
+class _Listening(socket.socket):
+    """A listening socket that says when there is no descriptor for who connects. Twisted then closes what waits."""
+
+    def __init__(self, made: socket.socket, told: Callable[[], None]) -> None:
+        super().__init__(made.family, made.type, made.proto, fileno=made.detach())
+        self._told = told
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                self._told()
+            raise
+
+
 class Port(tcp.Port):
     """A listening port whose connections are `Server`s."""
 
     direct = True  # ssh.reactor
     transport = Server
+
+    def createInternetSocket(self) -> socket.socket:
+        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
+        told = getattr(self.factory, "out_of_descriptors", None)
+        return made if told is None else _Listening(made, told)
 
 
 class Connector(tcp.Connector):

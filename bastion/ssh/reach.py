@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse
 from bastion.errors import Reason, Refused, UpstreamReason
+from bastion.ssh.descriptors import EXHAUSTED, WORDS, none_left
 from bastion.ssh.io import connect
 from bastion.ssh.resolve import resolve
 
@@ -97,6 +98,9 @@ class Reach:
         if isinstance(failure.value, Refused):
             self._over(failure.value.reason, failure.value.text)
             return
+        if self._build is not None and none_left():
+            self._over(UpstreamReason.NO_DESCRIPTOR, WORDS)
+            return
         self._over(UpstreamReason.NAME_NOT_FOUND, f"the name {self._host} does not resolve")
 
     def _try_next(self) -> None:
@@ -114,7 +118,9 @@ class Reach:
         """One address did not answer; the next one is tried, or the last one's reason told."""
         if self._build is None:
             return
-        if self._addresses:
+        if getattr(failure.value, "osError", None) in EXHAUSTED:  # no other address would do better
+            self._over(UpstreamReason.NO_DESCRIPTOR, WORDS)
+        elif self._addresses:
             self._try_next()
         elif isinstance(failure.value, ConnectionRefusedError):
             self._over(UpstreamReason.CONNECTION_REFUSED, "connection refused")
