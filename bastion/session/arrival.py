@@ -1,8 +1,8 @@
 """From the last factor to a running session, on one SSH connection of an engineer: outer or inner.
 
 While the target is being reached the engineer is shown signs of life; USERAUTH_SUCCESS goes out only when the
-session is ready, so that nothing has to wait for a target (design.md section 3). A failure is one line in the
-banner and in the DISCONNECT, with the reference that `bastion explain` takes.
+session is ready, so that nothing has to wait for a target (design.md section 3). A failure is one line that is read
+once, with the reference that `bastion explain` takes.
 """
 
 from __future__ import annotations
@@ -127,12 +127,13 @@ class Arrival:
         self.refuse(error, opening.session_id)
 
     def refuse(self, refusal: Refused, session_id: str) -> None:
-        """One line in the banner and in the DISCONNECT."""
+        """One line, which the engineer reads once."""
         self._stop_waiting()
         line = f"bastion: {self._wording(refusal)} (ref {session_id[:REF_LENGTH]})"
         if self._userauth is not None:
-            self._userauth.banner(line + "\r\n")
-        self._transport.disconnect(Disconnect.BY_APPLICATION, line)
+            self._userauth.turn_away(line)
+        else:
+            self._transport.disconnect(Disconnect.BY_APPLICATION, line)
 
     def _stop_waiting(self) -> None:
         life, self._life = self._life, None

@@ -56,6 +56,12 @@ ANSWER_FLOOR = 0.3
 # What counts as a failure in a query too: no client of good faith sends it.
 MALFORMED = frozenset((AuthReason.KEY_MALFORMED, AuthReason.CERT_MALFORMED))
 
+SHOWN_DISCONNECT = 400
+"""Bytes of a DISCONNECT's text that OpenSSH shows (packet.c: %.400s)."""
+
+SEE_ABOVE = "the line above says why"
+"""The text of a DISCONNECT whose reason is too long for it and stands in a banner."""
+
 
 class Attempt(Protocol):
     """One request for authentication (`session.attempt`). `settle` it once; later calls do nothing.
@@ -120,6 +126,7 @@ class Transport(Protocol):
 
     session_id: bytes
     host_key_blob: bytes
+    peer_version: bytes
 
     def send_payload(self, payload: bytes) -> None: ...
 
@@ -405,8 +412,7 @@ class UserauthService:
         try:
             attempt.settle(reason)
         except Refused as refusal:
-            self.banner(f"bastion: {refusal.text}\r\n")
-            self._transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {refusal.text}")
+            self.turn_away(f"bastion: {refusal.text}")
             self.stop()
             return False
         return True
@@ -437,6 +443,21 @@ class UserauthService:
     def banner(self, text: str) -> None:
         """Show `text` to the engineer before success (RFC 4252 section 5.4); it must be sanitised already."""
         self._send(UserauthBanner(text.encode()).encode())
+
+    def turn_away(self, line: str) -> None:
+        """End the connection with one line that its client shows exactly once; it must be sanitised already.
+
+        OpenSSH prints the text of a DISCONNECT whenever it prints errors, a banner only when it prints more, and of
+        what is long only the first 400 bytes (packet.c). Others show the banner (dbclient, JSch), or the DISCONNECT
+        (paramiko, asyncssh), or each in a place of its own (PuTTY).
+        """
+        if self._transport is None:
+            return
+        openssh = self._transport.peer_version.startswith(b"SSH-2.0-OpenSSH")
+        short = len(line.encode()) <= SHOWN_DISCONNECT
+        if not (openssh and short):
+            self.banner(line + "\r\n")
+        self._transport.disconnect(Disconnect.BY_APPLICATION, line if short or not openssh else SEE_ABOVE)
 
     def stop(self) -> None:
         """Break the cycles with the connection. What is being judged is booked as abandoned, and given up."""

@@ -462,13 +462,13 @@ group_base = "{GROUPS}"
         raise AssertionError("no VmRSS")
 
 
-REFUSAL = re.compile(rb"^bastion: (?P<text>.*) \(ref (?P<ref>[a-z2-7]{6})\)\r?$", re.MULTILINE)
+REFUSAL = re.compile(rb"(?:^|:\d+: )bastion: (?P<text>.*) \(ref (?P<ref>[a-z2-7]{6})\)\r?$", re.MULTILINE)
 
 
 def refusal(done: subprocess.CompletedProcess[bytes]) -> tuple[str, str]:
     """(text, reference) of the one line with which an ssh was turned away; exit code 255, nothing on stdout.
 
-    The line stands once as a banner; OpenSSH shows the DISCONNECT, with the same words, behind its own.
+    It stands there exactly once: behind OpenSSH's own words for a DISCONNECT, or, when it is long, as a banner.
     """
     assert done.returncode == 255 and done.stdout == b"", done
     lines = REFUSAL.findall(done.stderr)
