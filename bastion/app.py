@@ -27,7 +27,8 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.auth.budget import Budget
-from bastion.auth.throttle import Penalties, StartupLimiter
+from bastion.auth.startups import StartupLimiter
+from bastion.auth.throttle import Penalties
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.errors import ConfigError, EndReason

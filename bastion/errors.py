@@ -158,6 +158,7 @@ class LimitReason(StrEnum):
 
     STARTUPS = "startups"
     SOURCE_STARTUPS = "source_startups"
+    DISPLACED = "displaced"
     PENALTY = "penalty"
     LOGIN_GRACE = "login_grace"
     HANDSHAKE_FAILED = "handshake_failed"

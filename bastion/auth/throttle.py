@@ -1,9 +1,8 @@
-"""Turning away floods and guessing (L1, pure): the clock and the dice are arguments.
+"""Turning away guessing (L1, pure): the clock is an argument. Floods are the business of `auth.startups`.
 
-`StartupLimiter` bounds connections that have not logged in yet (sshd's MaxStartups). `Penalties` slows
-guessing per (source, account), so that one engineer's wrong passwords do not lock out the office behind the
-same address; a source alone is penalised only for many distinct failing accounts (design.md section 8), and an
-account alone only towards sources from which nobody has ever logged in to it.
+`Penalties` slows guessing per (source, account), so that one engineer's wrong passwords do not lock out the office
+behind the same address; a source alone is penalised only for many distinct failing accounts (design.md section 8),
+and an account alone only towards sources from which nobody has ever logged in to it.
 Invariants: a guess is charged before it is judged (`open`), so that attempts made at once are judged no more
 often than one after the other; memory is bounded whatever the peers do, and what is forgotten first is what did
 least harm.
@@ -21,7 +20,7 @@ from functools import lru_cache
 
 from bastion.auth.restrictions import normal_address
 from bastion.clock import Clock
-from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
+from bastion.errors import AuthReason, ProtocolError
 
 MAX_ENTRIES = 65_536
 """Records per table. A record is about 230 bytes with its key: both tables full measured 30 MB."""
@@ -44,75 +43,6 @@ def source_block(address: str) -> str:
     if isinstance(peer, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(peer) >> 64 << 64, 64)))
     return str(peer)
-
-
-class Startup:
-    """One admitted connection that has not logged in yet. `release` when it has or is gone; twice is once."""
-
-    __slots__ = ("_block", "_limiter")
-
-    def __init__(self, limiter: StartupLimiter, block: str) -> None:
-        self._limiter: StartupLimiter | None = limiter
-        self._block = block
-
-    def release(self) -> None:
-        limiter, self._limiter = self._limiter, None
-        if limiter is not None:
-            limiter._release(self._block)
-
-
-class StartupLimiter:
-    """Random early drop of unauthenticated connections: `begin:rate:full` of sshd_config(5) MaxStartups.
-
-    From `begin` waiting connections on, `rate` per cent of new ones are refused, rising to all at `full`.
-    `per_source` bounds one source block. `random` gives floats in [0, 1).
-    """
-
-    def __init__(
-        self,
-        random: Callable[[], float],
-        begin: int = 100,
-        rate: int = 30,
-        full: int = 1000,
-        per_source: int = 100,
-    ) -> None:
-        self._random = random
-        self.set_limits(begin, rate, full, per_source)
-        self._sources: dict[str, int] = {}
-        self.waiting = 0
-
-    def set_limits(self, begin: int, rate: int, full: int, per_source: int) -> None:
-        """From now on these; who waits already is still counted."""
-        if not (0 < begin <= full and 0 <= rate <= 100 and per_source > 0):
-            raise ValueError("startup limits need 0 < begin <= full, a rate in per cent and a source limit")
-        self._begin, self._rate, self._full, self._per_source = begin, rate, full, per_source
-
-    def admit(self, address: str) -> Startup:
-        """Count one new connection, or raise Refused(STARTUPS or SOURCE_STARTUPS) and count nothing."""
-        block = source_block(address)
-        if self._sources.get(block, 0) >= self._per_source:
-            raise Refused(LimitReason.SOURCE_STARTUPS, "too many unfinished logins from your address")
-        if self._random() * 100 < self._chance():
-            raise Refused(LimitReason.STARTUPS, "too many unfinished logins, try again in a moment")
-        self.waiting += 1
-        self._sources[block] = self._sources.get(block, 0) + 1
-        return Startup(self, block)
-
-    def _chance(self) -> float:
-        """Per cent of connections to refuse now: a straight line from rate at begin to 100 at full."""
-        if self.waiting < self._begin:
-            return 0.0
-        if self.waiting >= self._full:
-            return 100.0
-        return self._rate + (100 - self._rate) * (self.waiting - self._begin) / (self._full - self._begin)
-
-    def _release(self, block: str) -> None:
-        self.waiting -= 1
-        left = self._sources[block] - 1
-        if left:
-            self._sources[block] = left
-        else:
-            del self._sources[block]
 
 
 ACCOUNT_GUESSES = 20

@@ -38,7 +38,8 @@ _STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
 
 @dataclass(frozen=True, slots=True)
 class Startups:
-    """From `begin` unfinished logins on, `rate` per cent of new ones are dropped, rising to all at `full`."""
+    """From `begin` unfinished logins on, `rate` per cent of new ones from the sources that hold most are dropped,
+    rising to all at `full`, where a place is taken from the source that holds most (`auth.startups`)."""
 
     begin: int
     rate: int
@@ -59,7 +60,7 @@ def _read_startups(value: object, at: At) -> Startups:
 
 STARTUPS: Kind[Startups] = Kind(
     "begin:rate:full",
-    '"100:30:1000": from 100 on 30 per cent, all at 1000',
+    '"100:30:1000": from 100 on 30 per cent of those, all at 1000',
     _read_startups,
     lambda value: quoted(str(value)),
 )
@@ -358,7 +359,9 @@ class Limits:
     )
     startups: Startups = option(
         STARTUPS,
-        "Early drop of unfinished logins, as OpenSSH's MaxStartups.",
+        "Early drop of unfinished logins, after OpenSSH's MaxStartups: from the first number on, connections from the"
+        " sources that hold most are refused by chance; at the last a source that holds less takes a place from the"
+        " one that holds most.",
         default=Startups(100, 30, 1000),
     )
     startups_per_source: int = option(

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
 from bastion.auth.identity import Destination, Identity
-from bastion.auth.throttle import Startup, source_block
+from bastion.auth.startups import Startup
+from bastion.auth.throttle import source_block
 from bastion.errors import HandshakeResult, LimitReason, Refused
 from bastion.observe.meters import (
     CONNECTIONS_ACCEPTED,
@@ -103,6 +104,7 @@ class FrontConnection:
         self._visit: OuterVisit | None = None
         self._secure = False
         self._startup: Startup | None = startup  # until its slot was given back
+        startup.on_displaced = self._displaced
         services = gateway.services
         self.transport = ServerTransport(services.front_settings, gateway.reactor)
         desk = Desk(
@@ -149,7 +151,13 @@ class FrontConnection:
     def _release_startup(self) -> None:
         startup, self._startup = self._startup, None
         if startup is not None:
+            startup.on_displaced = None
             startup.release()
+
+    def _displaced(self) -> None:
+        """Its place is needed for a source that holds less."""
+        self._startup = None
+        self.transport.give_up("its place was needed for another source", LimitReason.DISPLACED)
 
     # -- the end ------------------------------------------------------------------------------------------
 

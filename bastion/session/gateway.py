@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity
-from bastion.auth.throttle import Startup, StartupLimiter
+from bastion.auth.startups import Startup, StartupLimiter
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
@@ -119,7 +119,7 @@ class Gateway:
             raise Refused(LimitReason.DRAINING, "the gateway is closing down")
         if not self.services.auth.penalties.allows_source(source):
             raise Refused(LimitReason.PENALTY, "too many failures from this address")
-        return self.startups.admit(source)
+        return self.startups.admit(source, self.reactor.seconds())
 
     def pays_key_exchanges(self, name: str) -> Callable[[int], None]:
         """What a connection of `name`, or to its target, calls with the microseconds of what its peer asks for."""

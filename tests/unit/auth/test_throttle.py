@@ -1,4 +1,4 @@
-"""Floods and guessing: who is turned away, who is not, and that memory stays bounded."""
+"""Guessing: who is turned away, who is not, and that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -9,80 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.auth import throttle
-from bastion.auth.throttle import Penalties, PenaltyLimits, StartupLimiter, source_block
+from bastion.auth.throttle import Penalties, PenaltyLimits, source_block
 from bastion.clock import FixedClock
-from bastion.errors import AuthReason, LimitReason, Refused
+from bastion.errors import AuthReason
 
 HERE = "192.0.2.1"
-
-
-def limiter(chance: float = 0.0, **limits: int) -> StartupLimiter:
-    return StartupLimiter(
-        lambda: chance, **{"begin": 10, "rate": 30, "full": 100, "per_source": 50, **limits}
-    )
-
-
-def fill(limits: StartupLimiter, count: int) -> None:
-    for number in range(count):
-        limits.admit(f"10.0.{number // 200}.{number % 200}")
-
-
-@pytest.mark.parametrize(
-    ("waiting", "chance", "admitted"),
-    [
-        (9, 0.0, True), (10, 0.29, False), (10, 0.30, True), (55, 0.64, False), (55, 0.66, True),
-        (99, 0.99, False), (99, 0.995, True), (100, 0.999999, False),
-    ],
-)  # fmt: skip
-def test_early_drop_rises_from_rate_to_all(waiting: int, chance: float, admitted: bool) -> None:
-    dice = [0.9999999]
-    limits = StartupLimiter(lambda: dice[0], begin=10, rate=30, full=100)
-    fill(limits, waiting)
-    dice[0] = chance
-    assert limits.waiting == waiting
-    if admitted:
-        limits.admit(HERE)
-    else:
-        with pytest.raises(Refused) as refusal:
-            limits.admit(HERE)
-        assert refusal.value.reason is LimitReason.STARTUPS
-    assert limits.waiting == waiting + admitted
-
-
-def test_begin_equal_to_full_is_a_plain_limit() -> None:
-    limits = limiter(begin=2, full=2, chance=0.99)
-    first = limits.admit(HERE)
-    limits.admit(HERE)
-    with pytest.raises(Refused):
-        limits.admit(HERE)
-    first.release()
-    first.release()
-    assert limits.waiting == 1
-    limits.admit(HERE)
-
-
-def test_one_source_cannot_take_all() -> None:
-    limits = limiter(per_source=3, chance=0.99)
-    held = [limits.admit("2001:db8::1"), limits.admit("2001:db8::2"), limits.admit("2001:db8::ffff")]
-    with pytest.raises(Refused) as refusal:
-        limits.admit("2001:db8:0:0:1::")
-    assert refusal.value.reason is LimitReason.SOURCE_STARTUPS
-    limits.admit("2001:db8:0:1::")
-    held[0].release()
-    limits.admit("2001:db8::9")
-
-
-def test_released_sources_leave_nothing() -> None:
-    limits = limiter()
-    for started in [limits.admit(HERE) for _ in range(5)]:
-        started.release()
-    assert limits.waiting == 0 and not limits._sources
-
-
-@pytest.mark.parametrize("bad", [{"begin": 0}, {"rate": 101}, {"begin": 200}, {"per_source": 0}])
-def test_limits_that_make_no_sense(bad: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="startup limits"):
-        limiter(**bad)
 
 
 @pytest.mark.parametrize(
