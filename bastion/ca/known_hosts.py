@@ -238,7 +238,8 @@ class KnownHosts:
         """Judge the key or certificate `blob` of the host known by `names` (all meaning this one host).
 
         A port other than 22 is looked up as `[name]:port`; when that knows nothing, the bare name may still
-        vouch, as in OpenSSH. Raises ProtocolError for a blob that cannot be read.
+        vouch, as in OpenSSH, and an authority of the bare name that has signed a certificate which is not good says
+        why it is not. Raises ProtocolError for a blob that cannot be read.
         """
         certificate: Certificate | None = None
         if Reader(blob).name() in CERTIFICATE_TYPES:
@@ -255,7 +256,7 @@ class KnownHosts:
         verdict = self._judge(full, bare, key, certificate, now)
         if verdict.outcome is Outcome.UNKNOWN and full != bare:
             without_port = self._judge(bare, bare, key, certificate, now)
-            if without_port.accepted:
+            if without_port.accepted or without_port.outcome is Outcome.CERT_INVALID:
                 return without_port
         return verdict
 

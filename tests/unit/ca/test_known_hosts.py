@@ -168,9 +168,18 @@ def test_a_host_certificate_of_a_known_authority() -> None:
         {"critical_options": {"force-command": "x"}},
     ],
 )
-def test_a_certificate_that_is_not_good_says_so(changes: dict[str, Any]) -> None:
-    verdict = known(AUTHORITY).check(("web1",), 22, certificate(**changes), NOW)
+@pytest.mark.parametrize("port", [22, 2222])
+@pytest.mark.parametrize("names", ["web*", "web1", "[web1]:2222,web1"])
+def test_a_certificate_that_is_not_good_says_so(changes: dict[str, Any], port: int, names: str) -> None:
+    """Also at another port, where the line that vouches is about the bare name."""
+    authority = f"@cert-authority {names} {CA.public.line()}"
+    verdict = known(authority).check(("web1",), port, certificate(**changes), NOW)
     assert verdict.outcome is Outcome.CERT_INVALID and verdict.text
+
+
+def test_an_authority_of_the_bare_name_does_not_hide_a_changed_key_of_the_port() -> None:
+    hosts = known(AUTHORITY, f"[web1]:2222 {TWO.line()}")
+    assert hosts.check(("web1",), 2222, certificate(valid_before=NOW), NOW).outcome is Outcome.CHANGED
 
 
 def test_an_authority_for_other_hosts_or_of_no_line_knows_nothing() -> None:
