@@ -7,7 +7,7 @@ import click
 from bastion.auth.identity import LOGIN_NAME
 from bastion.ca.keys import load_private_key
 from bastion.cli.output import fail
-from bastion.config import load
+from bastion.config.load import load
 from bastion.errors import ConfigError
 from bastion.session.client_config import FORMS, target_facts, text_for
 from bastion.session.client_facts import ClientFacts

@@ -20,8 +20,8 @@ import click
 
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.story import advice, sentence
-from bastion.config.load import load_into
-from bastion.options import Problems
+from bastion.config.outputs import Audit, read_section
+from bastion.errors import ConfigError
 from bastion.recording.strict_json import parse_object
 
 REFERENCE: Final = re.compile(r"[a-z2-7]{6,16}")
@@ -244,8 +244,7 @@ def configured_log(config_path: str | None) -> Path:
     """Where the configuration puts the audit log."""
     if config_path is None:
         fail("where is the audit log? Give --log FILE or --config FILE")
-    problems = Problems()
-    config = load_into(config_path, problems)
-    if config is None:  # faults elsewhere in the file are no reason to withhold the story
-        fail("\n".join(str(error) for error in problems.errors))
-    return config.audit.file
+    try:
+        return read_section(config_path, Audit).file
+    except ConfigError as error:
+        fail(str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from bastion.cli.output import fail, printable, time_text
+from bastion.config.outputs import Recording, read_section
 from bastion.errors import ConfigError
 from bastion.recording.listing import Recordings, SessionEntry
 
@@ -54,12 +54,9 @@ def _configured(config: Path | None) -> Path:
     if config is None:
         fail("where are the recordings? Give --recordings DIR or --config FILE")
     try:
-        loaded = importlib.import_module("bastion.config").load(config)
+        return read_section(config, Recording).directory
     except ConfigError as error:
         fail(str(error))
-    except OSError as error:
-        fail(f"{config}: {error.strerror}")
-    return Path(loaded.recording.directory)
 
 
 def tell_unreadable(path: Path, problem: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import click
 
 from bastion.cli.output import fail
-from bastion.config import Config, load
+from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.policy.targets import Target
 

@@ -19,7 +19,7 @@ from bastion.ca.known_hosts import KnownHosts
 from bastion.cli.output import colour, fail, printable, write_json, write_table
 from bastion.cli.runtime import Runtime, config_option, find_target, load_or_fail
 from bastion.clock import SystemClock
-from bastion.config import Config
+from bastion.config.load import Config
 from bastion.errors import ConfigError, Refused, UpstreamReason
 from bastion.policy.grant import probe_grant
 from bastion.policy.targets import Target

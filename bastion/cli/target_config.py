@@ -10,7 +10,7 @@ from bastion.ca.keys import load_private_key
 from bastion.ca.target_config import TargetFacts
 from bastion.ca.target_config import target_config as text_for
 from bastion.cli.output import fail
-from bastion.config import load
+from bastion.config.load import load
 from bastion.errors import ConfigError
 
 # "9.2", "OpenSSH_9.2p1 Debian-2+deb12u10", "10.0p2"

@@ -13,7 +13,7 @@ from bastion.auth.identity import LOGIN_NAME, Account, Identity, group_form
 from bastion.auth.restrictions import Restrictions
 from bastion.cli.output import colour, fail, printable, write_json
 from bastion.clock import SystemClock
-from bastion.config import Config, load
+from bastion.config.load import Config, load
 from bastion.errors import ConfigError, Refused
 from bastion.options.kinds import show_seconds
 from bastion.policy.explain import Explanation, explain, explain_tunnel

@@ -1,5 +1,1 @@
-"""What an operator has decided: declared once, read strictly, one value (L2)."""
-
-from bastion.config.load import Config, load
-
-__all__ = ["Config", "load"]
+"""What an operator has decided: declared once, read strictly, one value (L2). `load.load` reads all of it."""

@@ -7,21 +7,14 @@ No key file is opened here; `inspect` in `bastion.config.check` does that.
 from __future__ import annotations
 
 import os
-import tomllib
-from codecs import BOM_UTF8
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bastion.config.positions import key_lines
+from bastion.config.document import open_document
 from bastion.config.sections import Sections
-from bastion.errors import ConfigError
 from bastion.options import At, Problems, Source, Unreadable, read
 from bastion.policy.rules import Defaults, Policy, parse_policy
 from bastion.policy.targets import Inventory, parse_targets
-
-# A policy of 10 000 rules has about 4 MiB.
-FILE_MAX = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,45 +71,3 @@ def load_into(
     rules.selections(inventory)  # now, and not when the first engineer waits for it
     values = {name: getattr(sections, name) for name in Sections.__dataclass_fields__}
     return Config(**values, file=file, inventory=inventory, rules=rules)
-
-
-def open_document(
-    path: Path, problems: Problems, named_at: At | None = None
-) -> tuple[Mapping[str, object], Source] | None:
-    """Read one TOML file. A fault is noted at the file, or at the key that names it, and None returned."""
-    text = _read_text(path, problems, named_at)
-    if text is None:
-        return None
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        problems.errors.append(ConfigError(str(path), _line_of(error, text), "", f"is not TOML: {error}"))
-        return None
-    return document, Source(str(path), str(path.parent), key_lines(text))
-
-
-def _read_text(path: Path, problems: Problems, named_at: At | None) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(FILE_MAX + 1)
-        if data.startswith(BOM_UTF8):
-            fault = "begins with a byte order mark: save it as UTF-8 without one"
-        elif len(data) <= FILE_MAX:
-            return data.decode("utf-8").replace("\r\n", "\n")
-        else:
-            fault = f"is larger than {FILE_MAX} bytes"
-    except OSError as error:
-        fault = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        fault = f"is not UTF-8 at byte {error.start}"
-    if named_at is None:
-        problems.errors.append(ConfigError(str(path), 0, "", fault))
-    else:
-        named_at.wrong(f"{path} {fault}")
-    return None
-
-
-def _line_of(error: Exception, text: str) -> int:
-    """Where `tomllib` stopped; in 3.11 it says so only in words: "(at line 3, column 7)"."""
-    words = str(error).rpartition("(at line ")[2].partition(",")[0]
-    return int(words) if words.isdigit() else text.count("\n") + 1

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
+from bastion.config.outputs import Audit, Recording
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
-    BOOLEAN,
     NETWORK,
     SIZE,
     Address,
@@ -30,8 +30,6 @@ from bastion.options.kinds import (
     section,
 )
 from bastion.options.paths import FILE
-
-LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, three a second
 
 _STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
 
@@ -216,54 +214,6 @@ class PolicyFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """What is recorded and where. Without a working recorder there is no session."""
-
-    directory: Path = option(
-        FILE,
-        "Folder of the recordings, on a local filesystem.",
-        example='"../recordings"',
-        scope=Scope.RESTART,
-    )
-    mode: str = option(
-        choice("off", "default", "full"),
-        '"default" skips bulk beyond the rate below and notes how much; "full" keeps everything.'
-        " Output of terminals is kept in full in both.",
-        default="default",
-    )
-    input: bool = option(
-        BOOLEAN, "Record what engineers send too, passwords they type included.", default=False
-    )
-    bulk_burst: int = option(
-        SIZE,
-        "Bytes per channel and direction that are recorded at any speed; for terminals, per session.",
-        default=64 << 20,
-    )
-    bulk_rate: int = option(
-        SIZE,
-        "Bytes per second at which a channel without a terminal is recorded beyond that. One that stays faster"
-        " leaves only samples and counts.",
-        default=1 << 20,
-    )
-    terminal_rate: int = option(
-        SIZE,
-        "Bytes per second to which the terminals of a session together are slowed down beyond the burst.",
-        default=1 << 20,
-    )
-    sftp_hash: bool = option(
-        BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
-    )
-    disk_floor: int = option(SIZE, "With less free space than this no session begins.", default=1 << 30)
-    fsync_interval: float = option(
-        duration(0.05, 60), "Longest time after which data is on disk even through a power loss.", default=1.0
-    )
-
-    def validate(self, at: At) -> None:
-        if self.terminal_rate < LEAST_TERMINAL_RATE:
-            at.child("terminal_rate").wrong("would make a terminal unusable", "64 KiB or more")
-
-
-@dataclass(frozen=True, slots=True)
 class Metrics:
     """The page that Prometheus reads."""
 
@@ -273,23 +223,6 @@ class Metrics:
         default=Address("127.0.0.1", 9722),
         scope=Scope.RESTART,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """The audit log: one JSON line per event."""
-
-    file: Path = option(
-        FILE, "File that lines are appended to; reopened at a reload.", example='"audit.jsonl"'
-    )
-    required: bool = option(
-        BOOLEAN, "Refuse and end sessions when a line cannot be written, instead of only counting it.",
-        default=False,
-    )  # fmt: skip
-    detail: bool = option(
-        BOOLEAN, "Write the paths of sftp operations into the log too, not only into the recording.",
-        default=False,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from typing import Any
 from bastion.auth.ldap import Observer
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
-from bastion.config import Config
 from bastion.config.check import Report, inspect
+from bastion.config.load import Config
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved

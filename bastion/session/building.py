@@ -23,7 +23,7 @@ from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.upstream import UpstreamCA
 from bastion.clock import Clock
-from bastion.config import Config
+from bastion.config.load import Config
 from bastion.config.material import Material
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own

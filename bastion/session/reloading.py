@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 from twisted.python.failure import Failure
 
 from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
-from bastion.config import Config
 from bastion.config.changes import changed
+from bastion.config.load import Config
 from bastion.errors import ConfigError
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING

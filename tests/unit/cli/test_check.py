@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from bastion.cli.check import check
-from bastion.config import load
+from bastion.config.load import load
 from bastion.config.places import tried_as
 from tests.unit.config.site import Site
 

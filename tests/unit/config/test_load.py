@@ -2,8 +2,10 @@ import dataclasses
 
 import pytest
 
-from bastion.config import Config, load
+from bastion.config.load import Config, load
+from bastion.config.outputs import Audit, Recording, read_section
 from bastion.errors import ConfigError
+from bastion.options import ConfigErrors
 from bastion.options.kinds import Address
 
 
@@ -103,3 +105,21 @@ def test_ldap_is_a_section_of_its_own(site):
     )
     ldap = load(site.config).directory.ldap
     assert ldap is not None and str(ldap.servers[0]) == "ldaps://ldap.example.org:636"
+
+
+def test_one_section_is_read_though_another_is_wrong(site, tmp_path):
+    site.edit('file = "policy.toml"', "file = 7\nnonsense = true")
+    assert read_section(site.config, Recording).directory == tmp_path / "recordings"
+    assert read_section(site.config, Audit).file == tmp_path / "audit.jsonl"
+    site.edit('directory = "recordings"', 'directory = 7\nmode = "ful"')
+    with pytest.raises(ConfigErrors) as found:
+        read_section(site.config, Recording)
+    assert [error.key for error in found.value.errors] == ["recording.directory", "recording.mode"]
+    site.write("bastion.toml", "audit = 1\n")
+    with pytest.raises(ConfigError, match="audit: is no table"):
+        read_section(site.config, Audit)
+    with pytest.raises(ConfigError, match="recording: is missing"):
+        read_section(site.config, Recording)
+    site.config.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_section(site.config, Audit)

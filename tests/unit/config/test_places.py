@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from bastion.config import load
 from bastion.config.check import inspect
+from bastion.config.load import load
 from bastion.config.places import tried_as, try_places, written_places
 from tests.support.rights import without_rights
 

@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from bastion.config import load
+from bastion.config.load import load
 from bastion.config.render import render_reference, render_sample, render_values, with_tables
 from bastion.config.sections import Sections
 from bastion.options import declarations

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bastion.config import load
+from bastion.config.load import load
 from bastion.errors import ConfigError
 from bastion.session.building import VERSION_LINE, front_settings, load_known_hosts, target_settings
 from tests.unit.config.site import Site

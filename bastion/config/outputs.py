@@ -1,0 +1,109 @@
+# ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
+"""The two sections that say where the gateway writes (L2).
+
+They stand apart from the others because the commands that look at recordings and at the log need nothing else: they
+read one section of the file, begin at once, and a fault elsewhere in it is no reason to withhold what they show.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bastion.config.document import open_document
+from bastion.errors import ConfigError
+from bastion.options import At, Problems, Scope, Unreadable, option, read
+from bastion.options.kinds import BOOLEAN, SIZE, choice, duration
+from bastion.options.paths import FILE
+
+LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, three a second
+
+Section = TypeVar("Section", "Recording", "Audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is recorded and where. Without a working recorder there is no session."""
+
+    directory: Path = option(
+        FILE,
+        "Folder of the recordings, on a local filesystem.",
+        example='"../recordings"',
+        scope=Scope.RESTART,
+    )
+    mode: str = option(
+        choice("off", "default", "full"),
+        '"default" skips bulk beyond the rate below and notes how much; "full" keeps everything.'
+        " Output of terminals is kept in full in both.",
+        default="default",
+    )
+    input: bool = option(
+        BOOLEAN, "Record what engineers send too, passwords they type included.", default=False
+    )
+    bulk_burst: int = option(
+        SIZE,
+        "Bytes per channel and direction that are recorded at any speed; for terminals, per session.",
+        default=64 << 20,
+    )
+    bulk_rate: int = option(
+        SIZE,
+        "Bytes per second at which a channel without a terminal is recorded beyond that. One that stays faster"
+        " leaves only samples and counts.",
+        default=1 << 20,
+    )
+    terminal_rate: int = option(
+        SIZE,
+        "Bytes per second to which the terminals of a session together are slowed down beyond the burst.",
+        default=1 << 20,
+    )
+    sftp_hash: bool = option(
+        BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
+    )
+    disk_floor: int = option(SIZE, "With less free space than this no session begins.", default=1 << 30)
+    fsync_interval: float = option(
+        duration(0.05, 60), "Longest time after which data is on disk even through a power loss.", default=1.0
+    )
+
+    def validate(self, at: At) -> None:
+        if self.terminal_rate < LEAST_TERMINAL_RATE:
+            at.child("terminal_rate").wrong("would make a terminal unusable", "64 KiB or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit log: one JSON line per event."""
+
+    file: Path = option(
+        FILE, "File that lines are appended to; reopened at a reload.", example='"audit.jsonl"'
+    )
+    required: bool = option(
+        BOOLEAN, "Refuse and end sessions when a line cannot be written, instead of only counting it.",
+        default=False,
+    )  # fmt: skip
+    detail: bool = option(
+        BOOLEAN, "Write the paths of sftp operations into the log too, not only into the recording.",
+        default=False,
+    )  # fmt: skip
+
+
+def read_section(path: str | os.PathLike[str], kind: type[Section]) -> Section:
+    """The section of that kind in the configuration at `path`. Raises ConfigErrors with every fault in it."""
+    problems = Problems()
+    opened = open_document(Path(path), problems)
+    problems.raise_any()
+    assert opened is not None
+    document, source = opened
+    name = kind.__name__.lower()
+    at = At(source, problems).child(name)
+    table = document.get(name)
+    try:
+        if not isinstance(table, dict):
+            raise at.wrong("is missing" if table is None else "is no table", f"a table [{name}]")
+        section = read(kind, table, at)
+    except Unreadable:
+        problems.raise_any()
+        raise ConfigError(source.file, at.line, name, "cannot be read") from None
+    problems.raise_any()
+    return section
