@@ -93,8 +93,10 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
     # second for ever; all strangers together take a quarter of a core.
     (Payer.SOURCE, Work.PUBLIC_KEY): Limit(1_000_000, 2_000_000, 100_000, 250_000),
     (Payer.IDENTITY, Work.PUBLIC_KEY): Limit(1_000_000, 2_000_000, 100_000, 250_000),
-    # Microseconds. A key exchange by a curve costs about 1,000, the 8192-bit group 17,000.
-    (Payer.SOURCE, Work.KEY_EXCHANGE): Limit(2_000_000, 4_000_000, 200_000, 500_000),
+    # Microseconds: `ssh.rekeys.COSTS`. A source may begin 600 logins by a curve at once and 250 a second that fail
+    # (what one that succeeds has cost is given back), or 26 and 10 by the 8192-bit group; strangers take a quarter of a core
+    # together, where 30 of those a second would keep one busy (DHEat, CVE-2002-20001).
+    (Payer.SOURCE, Work.KEY_EXCHANGE): Limit(500_000, 1_000_000, 200_000, 250_000),
     (Payer.IDENTITY, Work.KEY_EXCHANGE): Limit(1_000_000, 2_000_000, 50_000, 250_000),
     # Places in the queue of the directory, held until the thread is back.
     (Payer.SOURCE, Work.DIRECTORY): Limit(100, 1_000),
@@ -171,6 +173,16 @@ class Purse:
         """Hold `amount` until it is released. Raises Refused(LimitReason.BUDGET_...) and takes nothing."""
         self._pour(work, amount)
         return Hold(self, work, amount)
+
+    def refund(self, work: Work, amount: int) -> None:
+        """Give back what was spent on work that turned out to be nobody's misuse. Never more than is in the bucket."""
+        bucket = self._buckets.get(work)
+        if bucket is None:
+            return
+        amount = min(amount, int(bucket.level))
+        bucket.level -= amount
+        total = self._budget.total(self.payer, work)
+        total.level = max(0.0, total.level - amount)
 
     @property
     def load(self) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
+from bastion.auth.budget import Work
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.startups import Startup
 from bastion.auth.throttle import source_block
@@ -85,6 +86,7 @@ class FrontConnection:
     __slots__ = (
         "_arrival",
         "_began",
+        "_exchanges",
         "_front",
         "_gateway",
         "_secure",
@@ -103,6 +105,7 @@ class FrontConnection:
         self._began = gateway.reactor.seconds()
         self._visit: OuterVisit | None = None
         self._secure = False
+        self._exchanges = 0  # microseconds of key exchanges that the source has paid
         self._startup: Startup | None = startup  # until its slot was given back
         startup.on_displaced = self._displaced
         services = gateway.services
@@ -125,10 +128,16 @@ class FrontConnection:
         self.transport.service = userauth
         self.transport.on_secure = self._secured
         self.transport.on_closed = self._closed
+        self.transport.charge_exchanges(self._pay_exchange)
         gateway.meters.add(CONNECTIONS_LIVE)
         front.connections.add(self)
 
     # -- before the last factor --------------------------------------------------------------------------
+
+    def _pay_exchange(self, microseconds: int) -> None:
+        """A stranger's source pays; it is given back once somebody has proved who they are."""
+        self._gateway.budget.source(self._source).spend(Work.KEY_EXCHANGE, microseconds)
+        self._exchanges += microseconds
 
     def _secured(self) -> None:
         self._secure = True
@@ -139,6 +148,7 @@ class FrontConnection:
         """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer."""
         self._release_startup()
         self.transport.end_login_grace()
+        self._gateway.budget.source(self._source).refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
         if destination.target is None:
             self._visit = visit = OuterVisit(self._gateway, self.transport, self.id, identity)

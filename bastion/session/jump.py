@@ -139,6 +139,7 @@ class InnerConnection:
         self.transport.service = userauth
         self.transport.on_secure = self._secured
         self.transport.on_closed = self._closed
+        self.transport.charge_exchanges(gateway.pays_key_exchanges(visit.identity.name))
         channel.attach(self.transport)
         channel.confirm()
         self.transport.makeConnection(channel)  # type: ignore[no-untyped-call]
@@ -180,7 +181,6 @@ class InnerConnection:
         """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
         self.proved = True
         self.transport.end_login_grace()
-        self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
         destination = Destination(identity.name, login, self._target.name)
         opening = Opening(self._gateway, "jump", self.id, identity, destination)
         self._arrival.begin(opening, self._closed, self._word)

@@ -47,12 +47,6 @@ REKEYS_BEFORE_AUTH = 1
 """Further key exchanges of a peer before authentication; OpenSSH starts none there. Each is one host key
 signature, so an unauthenticated connection costs two at most (failures.md C13)."""
 
-HEAVY_KEX_BURST = 20
-"""Finite-field key exchanges (group14 to group18) of strangers that may come at once; see `HeavyKex`."""
-
-HEAVY_KEX_RATE = 10.0
-"""... and per second after that. The dearest, group18, costs 17 ms: strangers get a sixth of one core by it, where
-30 connections a second would keep it busy (DHEat, CVE-2002-20001)."""
 
 KEX_QUEUE_PAUSE = 256 * 1024
 """Outgoing bytes queued behind a key exchange before `on_blocked` asks the source to stop (design.md 3)."""
@@ -146,26 +140,6 @@ class CloseReason:
     reason: Reason | None = None
 
 
-class HeavyKex:
-    """A token bucket for the finite-field exchanges of peers that have proved nothing, shared by a server's
-    connections. Who offers anything on a curve never comes near it."""
-
-    __slots__ = ("_at", "_left")
-
-    def __init__(self) -> None:
-        self._left = float(HEAVY_KEX_BURST)
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """May one more be computed at `now`, seconds of a monotonic clock?"""
-        self._left = min(HEAVY_KEX_BURST, self._left + max(0.0, now - self._at) * HEAVY_KEX_RATE)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
     """Settings of one role. `algorithms` is what is on offer, best first (`wire.kexinit.FRONT`, `.TARGET`).
@@ -196,7 +170,6 @@ class TransportSettings:
     rekey_bytes: int = 1 << 30
     rekey_packets: int = 1 << 31
     rekey_seconds: float = 3600.0
-    heavy_kex: HeavyKex = field(default_factory=HeavyKex, repr=False, compare=False)
     host_key_of: Mapping[str, HostKey] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ from bastion.errors import LimitReason, ProtocolError, Reason, UpstreamReason
 from bastion.ssh.base import TransportBase
 from bastion.ssh.exchange import ClientExchange, Exchange, ServerExchange
 from bastion.ssh.pace import PIECE
+from bastion.ssh.rekeys import COSTS
 from bastion.ssh.settings import (
     EXT_INFO_LIMIT,
     EXT_VALUE_LIMIT,
@@ -285,15 +286,11 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         return ServerExchange(self.settings, self._admit_method)
 
     def _admit_method(self, kex: str) -> None:
-        """One of many strangers who want the dearest method there is has to come again."""
+        """Before anybody is known the source pays the whole method, whoever began."""
         if self._trusted:
             super()._admit_method(kex)
-            return
-        if not kex.startswith("diffie-hellman-"):
-            return
-        if not self.settings.heavy_kex.take(self._clock.seconds()):
-            text = f"too many key exchanges by {kex} at once, try again in a moment"
-            raise ProtocolError(text, Disconnect.KEY_EXCHANGE_FAILED)
+        elif self.rekeys is not None:
+            self.rekeys.spend(COSTS[kex])
 
     def _offered_algorithms(self) -> Algorithms:
         # The client's order wins, and OpenSSH before 9.9 puts chacha20 and all of aes-ctr before AES-GCM:

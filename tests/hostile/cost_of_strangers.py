@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.auth.identity import MAX_USER_NAME
-from bastion.ssh.settings import HEAVY_KEX_BURST, HEAVY_KEX_RATE
+from bastion.ssh.rekeys import COSTS
 from bastion.ssh.userauth import MAX_REQUESTS
 from bastion.wire.data import boolean, string
 from bastion.wire.kexinit import FRONT
@@ -111,9 +111,6 @@ def _places(work: Work) -> str:
     return f"{limit.each} places a source, {limit.everybody} in all"
 
 
-BIG_GROUPS = f"{HEAVY_KEX_BURST} at once and {HEAVY_KEX_RATE:g} a second, all strangers together"
-
-
 def only_version(world: World) -> RawSsh:
     peer = connect(world)
     peer.send_version()
@@ -144,11 +141,11 @@ ATTEMPTS: dict[str, tuple[Callable[[World], RawSsh | None], str]] = {
         lambda w: shake(w, "curve25519-sha256", "rsa-sha2-512"),
         _rate(Work.KEY_EXCHANGE),
     ),
-    "key exchange, group16": (lambda w: shake(w, "diffie-hellman-group16-sha512"), BIG_GROUPS),
-    "key exchange, group18": (lambda w: shake(w, "diffie-hellman-group18-sha512"), BIG_GROUPS),
+    "key exchange, group16": (lambda w: shake(w, "diffie-hellman-group16-sha512"), _rate(Work.KEY_EXCHANGE)),
+    "key exchange, group18": (lambda w: shake(w, "diffie-hellman-group18-sha512"), _rate(Work.KEY_EXCHANGE)),
     "both exchanges a stranger gets, group18": (
         lambda w: exchange_twice(w, "diffie-hellman-group18-sha512"),
-        BIG_GROUPS,
+        _rate(Work.KEY_EXCHANGE),
     ),
     "20 key queries": (ask_20_times, f"{MAX_REQUESTS} requests a connection; {_places(Work.DIRECTORY)}"),
     "6 wrong signatures, ed25519": (act(storm.signatures), _rate(Work.PUBLIC_KEY)),
@@ -179,8 +176,9 @@ def cost_of_attempts(world: World, name: str, count: int) -> tuple[float, float]
     """CPU milliseconds and bytes of audit log for one attempt, `count` of them one after the other."""
     attempt, _ = ATTEMPTS[name]
     if "group" in name:
-        threading.Event().wait(HEAVY_KEX_BURST / HEAVY_KEX_RATE)  # more of these at once would be turned away
-        count = min(count, HEAVY_KEX_BURST // 2 - 1)
+        limit = LIMITS[Payer.SOURCE, Work.KEY_EXCHANGE]
+        threading.Event().wait(limit.each / limit.each_rate)  # more of these at once would be turned away
+        count = min(count, limit.each // COSTS["diffie-hellman-group18-sha512"] // 2 - 1)
     close(attempt(world))
     settle(world)
     audit = world.folder / "audit.jsonl"

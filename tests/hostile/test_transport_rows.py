@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import LIMITS, Budget, Payer, Work
+from bastion.clock import FixedClock
 from bastion.errors import LimitReason, ProtocolError
+from bastion.ssh.rekeys import COSTS
 from bastion.ssh.settings import (
-    HEAVY_KEX_BURST,
-    HEAVY_KEX_RATE,
     NOISE_BURST,
     NOISE_SIZE,
     OPENED_BEFORE_AUTH,
     OUTPUT_LIMIT_BEFORE_AUTH,
     PACKET_LIMIT_BEFORE_AUTH,
     ClosedBy,
-    HeavyKex,
     HostKey,
     TransportSettings,
 )
@@ -335,38 +337,35 @@ def test_c13_a_bad_public_value_costs_no_signature() -> None:
     assert key.count == 0 and bench.closed
 
 
-def group14(settings: TransportSettings) -> Bench:
-    """A stranger who asks for an exchange in a finite field."""
+def group14(settings: TransportSettings, pay: Callable[[int], None]) -> Bench:
+    """A stranger who asks for an exchange in a finite field, and whose source pays by `pay(microseconds)`."""
     offered = replace(FAST, kex=("diffie-hellman-group14-sha256",))
     bench, raw = server_and_raw(settings, algorithms=offered)
+    bench.transport.charge_exchanges(pay)
     with contextlib.suppress(Closed):
         raw.handshake()
     return bench
 
 
-def test_c13_strangers_get_few_of_the_dear_key_exchanges() -> None:
+def test_c13_a_stranger_pays_before_anything_is_computed() -> None:
     """DHEat, CVE-2002-20001: the exponentiations of the large groups are what costs most."""
-    settings = server_settings()
-    benches = [group14(settings) for _ in range(HEAVY_KEX_BURST + 3)]
-    assert [bench.secured for bench in benches] == [1] * HEAVY_KEX_BURST + [0] * 3
-    assert "try again in a moment" in benches[-1].reason.text and benches[-1].reason.code == 3
-    bench, raw = server_and_raw(settings)  # a curve is as good as before
-    shake(bench, raw)
-
-
-def test_c13_the_dear_ones_come_again_with_time() -> None:
-    bucket = HeavyKex()
-    assert [bucket.take(100.0) for _ in range(HEAVY_KEX_BURST + 1)] == [True] * HEAVY_KEX_BURST + [False]
-    assert sum(bucket.take(101.0) for _ in range(100)) == HEAVY_KEX_RATE
-    assert sum(bucket.take(1000.0) for _ in range(100)) == HEAVY_KEX_BURST
+    settings, purse = server_settings(), Budget(FixedClock()).source("192.0.2.1")
+    limit = LIMITS[Payer.SOURCE, Work.KEY_EXCHANGE]
+    many = limit.each // COSTS["diffie-hellman-group14-sha256"]
+    purse.spend(Work.KEY_EXCHANGE, COSTS["diffie-hellman-group14-sha256"] * (many - 3))
+    pay = partial(purse.spend, Work.KEY_EXCHANGE)
+    benches = [group14(settings, pay) for _ in range(5)]
+    assert [bench.secured for bench in benches] == [1, 1, 1, 0, 0]
+    assert "try again in a moment" in benches[-1].reason.text
+    assert benches[-1].reason.reason is LimitReason.BUDGET_KEY_EXCHANGE
 
 
 def test_c13_who_is_logged_in_may_use_any() -> None:
     bench, raw = server_and_raw(algorithms=replace(FAST, kex=("diffie-hellman-group14-sha256",)))
     log_in(bench, raw)
-    for _ in range(HEAVY_KEX_BURST + 3):
+    for _ in range(23):
         raw.exchange()
-    assert bench.transport.kex_count == HEAVY_KEX_BURST + 4
+    assert bench.transport.kex_count == 24
 
 
 # -- C15: timers ---------------------------------------------------------------------------------------------

@@ -68,6 +68,17 @@ def test_a_refusal_takes_nothing(budget):
     purse.spend(Work.LOG, 40)
 
 
+def test_what_was_nobodys_misuse_is_given_back(budget):
+    purse = budget.source("192.0.2.1")
+    purse.refund(Work.LOG, 10)
+    purse.spend(Work.LOG, 60)
+    purse.refund(Work.LOG, 50)
+    assert budget.held(Payer.SOURCE, Work.LOG) == 10
+    purse.spend(Work.LOG, 90)
+    purse.refund(Work.LOG, 1000)
+    assert budget.held(Payer.SOURCE, Work.LOG) == 0
+
+
 def test_kinds_of_work_and_payers_are_apart(budget):
     budget.source("192.0.2.1").spend(Work.LOG, 100)
     budget.source("192.0.2.1").spend(Work.PUBLIC_KEY, 100)
