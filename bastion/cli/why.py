@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from bastion.auth.directory import STATE_REASONS
 from bastion.auth.embedded import load_users
 from bastion.auth.identity import LOGIN_NAME, Account, Identity, group_form
 from bastion.auth.restrictions import Restrictions
 from bastion.cli.output import colour, fail, printable, write_json
 from bastion.clock import SystemClock
 from bastion.config.load import Config, load
-from bastion.errors import ConfigError, Refused
+from bastion.errors import AuthReason, ConfigError, Refused
 from bastion.options.kinds import show_seconds
 from bastion.policy.explain import Explanation, explain, explain_tunnel
 from bastion.policy.grant import Grant
@@ -22,6 +23,9 @@ from bastion.policy.tunnel import TunnelGrant
 from bastion.session.building import build_directory
 
 JSON = dict[str, Any]
+
+# Where the groups of an account come from that was only described.
+NOT_ASKED = "--groups; no directory was asked whether there is such a user"
 
 
 @click.command()
@@ -48,10 +52,11 @@ def why(
     TARGET may be HOST:PORT: then the question is whether USER may tunnel there.
 
     Groups come from the directory, or from --groups. A restriction that a certificate or key carries is not
-    known here and could still take something away.
+    known here and could still take something away. Without --source, a rule that has `sources` does not match, and
+    the answer says from where it would.
 
     \b
-    Exit codes: 0 allowed, 1 refused, 2 the call or a file is wrong, 3 the directory does not answer.
+    Exit codes: 0 allowed, 1 refused or no such user, 2 the call or a file is wrong, 3 the directory does not answer.
 
     Example: bastion why alice web1 deploy --config /etc/bastion/bastion.toml
     """
@@ -64,7 +69,7 @@ def why(
     now = time.time()
     if groups is not None:
         account = Account(
-            user, "", frozenset(filter(None, map(group_form, groups.split(",")))), source="--groups"
+            user, "", frozenset(filter(None, map(group_form, groups.split(",")))), source=NOT_ASKED
         )
     else:
         account = _lookup(config, user, context.obj)
@@ -103,14 +108,21 @@ def _lookup(config: Config, user: str, runtime: Any) -> Account:
         if user in users:
             return users[user].account()
         if config.directory.ldap is None:
-            fail(f"the embedded directory has no user {user!r}; use --groups to ask for others", 1)
+            fail(
+                f"unknown user: the embedded directory has no user {user!r}; use --groups to ask for others",
+                1,
+            )
         if runtime is None:
-            fail("no directory can be asked from here: use --groups", 3)
+            fail(f"the embedded directory has no user {user!r}, and LDAP was not asked: use --groups", 3)
         found = runtime.run(lambda reactor: _ask(config, user, reactor))
     except ConfigError as error:
         fail(str(error))
     except Refused as refused:
-        fail(f"the directory: {refused.text} ({refused.reason})", 3)
+        if refused.reason is AuthReason.UNKNOWN_USER:
+            fail(f"unknown user: neither the embedded directory nor LDAP has a user {user!r}", 1)
+        if refused.reason in STATE_REASONS.values():
+            fail(f"LDAP has the user {user!r}, who may not log in: {refused.reason}", 1)
+        fail(f"LDAP has not answered, so nothing is known of {user!r}: {refused.text} ({refused.reason})", 3)
     assert isinstance(found, Account)
     return found
 
@@ -154,6 +166,7 @@ def _as_json(identity: Identity, target: str, login: str | None, answer: Explana
         "reason": str(answer.reason),
         "text": answer.text,
         "note": answer.note,
+        "depends_on_source": list(answer.sources),
         "grant": None
         if grant is None
         else {
@@ -192,7 +205,16 @@ def _as_json(identity: Identity, target: str, login: str | None, answer: Explana
 
 def _print(identity: Identity, answer: Explanation, now: float) -> None:
     word = colour("allowed", "green", bold=True) if answer.allowed else colour("refused", "red", bold=True)
-    click.echo(f"{word}: {printable(answer.text)} ({answer.reason})")
+    if answer.sources and not answer.allowed:
+        word = colour("depends on the source", "yellow", bold=True)
+        click.echo(f"{word}: from {', '.join(answer.sources)} more rules match; from anywhere else refused:")
+        click.echo(f"  {printable(answer.text)} ({answer.reason})")
+    else:
+        click.echo(f"{word}: {printable(answer.text)} ({answer.reason})")
+        if answer.sources:
+            click.echo(f"  from {', '.join(answer.sources)} more rules match, which may allow more")
+    if answer.sources:
+        click.echo("  --source ADDRESS asks for one address")
     groups = ", ".join(sorted(identity.groups)) or "none"
     click.echo(f"  groups of {identity.name} ({identity.source}): {printable(groups)}")
     if answer.note:

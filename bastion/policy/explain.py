@@ -16,6 +16,8 @@ from bastion.policy.rules import TUNNEL, Policy, Rule
 from bastion.policy.targets import Inventory, Target
 from bastion.policy.tunnel import TunnelGrant, authorise_tunnel
 
+SOURCE = "source"
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -40,7 +42,8 @@ class Trace:
 class Explanation:
     """The answer to one question. `text` is what the engineer would read.
 
-    `grant` is the session's, `tunnel` the tunnel's, when the answer is yes.
+    `grant` is the session's, `tunnel` the tunnel's, when the answer is yes. `sources`: no source was given, and from
+    these networks further rules match.
     """
 
     allowed: bool
@@ -50,6 +53,7 @@ class Explanation:
     traces: tuple[Trace, ...]
     grant: Grant | None
     tunnel: TunnelGrant | None = None
+    sources: tuple[str, ...] = ()
 
 
 def explain(
@@ -69,13 +73,14 @@ def explain(
         else tuple(_trace(rule, identity, target, login, source) for rule in policy.rules)
     )
     note = _note(policy, inventory, target, target_name)
+    sources = _sources(policy, traces, source)
     try:
         grant = authorise(policy, inventory, identity, target_name, login, source, now)
     except Refused as refused:
         assert isinstance(refused.reason, PolicyReason)
-        return Explanation(False, refused.reason, refused.text, note, traces, None)
+        return Explanation(False, refused.reason, refused.text, note, traces, None, sources=sources)
     text = f"{identity.name} may log in to {grant.target.name} as {grant.login}"
-    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, grant)
+    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, grant, sources=sources)
 
 
 def explain_tunnel(
@@ -92,15 +97,16 @@ def explain_tunnel(
     others = [found.name for found in inventory.at(host, port) if found is not target]
     if others:
         note = f"that is the SSH server of {', '.join(others)}: ask about the target by its name"
+    sources = _sources(policy, traces, source)
     try:
         grant = authorise_tunnel(policy, inventory, identity, host, port, source, now, target)
     except Refused as refused:
         assert isinstance(refused.reason, PolicyReason)
-        return Explanation(False, refused.reason, refused.text, note, traces, None)
+        return Explanation(False, refused.reason, refused.text, note, traces, None, sources=sources)
     text = f"{identity.name} may tunnel to {grant.host}:{port}"
     if not grant.by_text:
         text += ", if its name leads to an address in these networks"
-    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, None, grant)
+    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, None, grant, sources)
 
 
 def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: str) -> Trace:
@@ -117,9 +123,22 @@ def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: 
     return Trace(rule.name, rule.origin, all(condition.holds for condition in conditions), tuple(conditions))
 
 
+def _sources(policy: Policy, traces: tuple[Trace, ...], source: str) -> tuple[str, ...]:
+    """The networks from which rules match that fail here for nothing but that no source was given."""
+    if source:
+        return ()
+    found = [
+        str(network)
+        for rule, trace in zip(policy.rules, traces, strict=False)
+        if [condition.what for condition in trace.conditions if not condition.holds] == [SOURCE]
+        for network in rule.sources
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 def _source_condition(rule: Rule, source: str) -> Condition:
     networks = ", ".join(str(network) for network in rule.sources)
-    return Condition("source", rule.matches_source(source), f"{source or 'unknown'} in {networks}")
+    return Condition(SOURCE, rule.matches_source(source), f"{source or 'not given'} in {networks}")
 
 
 def _note(policy: Policy, inventory: Inventory, target: Target | None, target_name: str) -> str:

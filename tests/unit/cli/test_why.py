@@ -68,7 +68,8 @@ def test_a_login_that_is_not_allowed_lists_those_that_are(site):
 
 
 def test_groups_may_be_given_instead_of_asking_anybody(site):
-    assert run(site, "zoe", "web1", "--groups", "staff,dev").exit_code == 0
+    result = run(site, "zoe", "web1", "--groups", "staff,dev")
+    assert result.exit_code == 0 and "no directory was asked whether there is such a user" in result.output
     assert run(site, "alice", "web1", "--groups", "").exit_code == 1
 
 
@@ -76,7 +77,23 @@ def test_the_source_counts(site):
     site.write("policy.toml", (site.folder / "policy.toml").read_text() + 'sources = ["10.0.0.0/8"]\n')
     assert run(site, "alice", "web1", "--source", "10.1.1.1").exit_code == 0
     assert run(site, "alice", "web1", "--source", "192.0.2.1").exit_code == 1
-    assert "- source: unknown in 10.0.0.0/8" in run(site, "alice", "web1").output
+    result = run(site, "alice", "web1")
+    assert result.exit_code == 1 and "- source: not given in 10.0.0.0/8" in result.output
+    assert result.output.startswith(
+        "depends on the source: from 10.0.0.0/8 more rules match; from anywhere else refused:\n"
+    )
+    assert json.loads(run(site, "alice", "web1", "--json").stdout)["depends_on_source"] == ["10.0.0.0/8"]
+    for elsewhere in (("bob", "web1"), ("alice", "db1"), ("alice", "web1", "root")):  # no source would help
+        assert "depends on the source" not in run(site, *elsewhere).output
+
+
+def test_a_source_may_add_to_what_everybody_gets(site):
+    rule = (site.folder / "policy.toml").read_text()
+    more = rule.replace('"staff"\n', '"more"\n', 1).replace("verbs =", 'sources = ["10.0.0.0/8"]\nverbs =')
+    site.write("policy.toml", rule + more)
+    result = run(site, "alice", "web1")
+    assert result.exit_code == 0 and result.output.startswith("allowed: ")
+    assert "from 10.0.0.0/8 more rules match, which may allow more" in result.output
 
 
 def test_json(site):
@@ -100,7 +117,7 @@ def test_bad_names_and_bad_files_exit_2(site):
 def test_an_unknown_user_of_the_embedded_directory_exits_1(site):
     result = run(site, "zoe", "web1")
     assert result.exit_code == 1
-    assert "no user 'zoe'; use --groups" in result.stderr
+    assert "unknown user: the embedded directory has no user 'zoe'; use --groups" in result.stderr
 
 
 def with_ldap(site, monkeypatch, answer):
@@ -123,12 +140,34 @@ def test_ldap_is_asked_for_whom_the_embedded_directory_does_not_have(site, monke
     assert "(embedded)" in run(site, "alice", "web1", runtime=Runtime()).output
 
 
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (AuthReason.UNKNOWN_USER, "unknown user: neither the embedded directory nor LDAP has a user 'zoe'"),
+        (AuthReason.ACCOUNT_LOCKED, "LDAP has the user 'zoe', who may not log in: account_locked"),
+    ],
+)
+def test_what_ldap_says_of_a_user_is_an_answer(site, monkeypatch, reason, text):
+    with_ldap(site, monkeypatch, fail(Refused(reason, "not admitted")))
+    result = run(site, "zoe", "web1", runtime=Runtime())
+    assert result.exit_code == 1 and text in result.stderr
+
+
+def test_ldap_that_was_not_asked_is_said_so(site, monkeypatch):
+    with_ldap(site, monkeypatch, succeed(None))
+    result = run(site, "zoe", "web1")
+    assert result.exit_code == 3 and "and LDAP was not asked" in result.stderr
+
+
 def test_a_directory_that_does_not_answer_exits_3(site, monkeypatch):
     refused = Refused(AuthReason.DIRECTORY_TIMEOUT, "did not answer in time")
     directory = with_ldap(site, monkeypatch, fail(refused))
     result = run(site, "zoe", "web1", runtime=Runtime())
     assert result.exit_code == 3
-    assert "the directory: did not answer in time (directory_timeout)" in result.stderr
+    assert (
+        "LDAP has not answered, so nothing is known of 'zoe': did not answer in time (directory_timeout)"
+        in result.stderr
+    )
     assert directory.closed
     assert run(site, "zoe", "web1").exit_code == 3
 
