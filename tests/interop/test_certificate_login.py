@@ -180,3 +180,30 @@ def test_authorised_and_then_refused_by_policy(world: World) -> None:
     world.certify("alice", ("alice",))
     text, _ = refusal(log_in(world, user="alice+nobody+web1"))
     assert "nobody" in text and "root" in text
+
+
+@pytest.mark.parametrize(
+    ("addresses", "taken"),
+    [
+        ("127.0.0.0/8", True),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:127.0.0.0/104", False),
+        ("::/0", False),
+        ("::ffff:127.0.0.1,127.0.0.1", True),
+    ],
+)
+def test_source_addresses_as_sshd_takes_them(world: World, addresses: str, taken: bool) -> None:
+    """From 127.0.0.1. An IPv4 address written as an IPv6 one matches no IPv4 peer (sshd: addr_match_cidr_list)."""
+    if not (world.keys / "mapped").exists():
+        make_key(world.keys / "mapped")
+    restriction = ("-O", f"source-address={addresses}")
+    world.certify("mapped", ("root",), *restriction, ca="upstream_ca")
+    options = world.ssh_options(
+        "mapped", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"
+    )
+    options = [word.replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no") for word in options]
+    to_sshd = ["ssh", *options, "-p", str(world.sshd.port), "root@127.0.0.1", "echo in"]
+    done = subprocess.run(to_sshd, capture_output=True, timeout=60, env=world.environment(), check=False)
+    assert (done.stdout == b"in\n") is taken, done.stderr
+    world.certify("mapped", ("alice",), *restriction)
+    assert (world.ssh("echo in", key="mapped").stdout == b"in\n") is taken

@@ -33,7 +33,8 @@ LINE = PublicKey.parse(string("ssh-ed25519") + string(b"\x07" * 32)).line()
         ("2001:db8::/32", "192.0.2.1", False),
         ("0.0.0.0/0", "::1", False),
         ("10.0.0.0/8", "::ffff:10.0.0.1", True),
-        ("::ffff:10.0.0.0/104", "10.0.0.1", True),
+        ("::ffff:10.0.0.0/104", "10.0.0.1", False),  # as sshd: an IPv6 entry, an IPv4 peer
+        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1", False),
         ("fe80::/10", "fe80::1%eth0", True),
         ("", "10.1.2.3", False),
         ("10.0.0.0/8", "", False),
