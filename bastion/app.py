@@ -47,6 +47,7 @@ from bastion.observe.meters import (
     LDAP_SECONDS,
     MICROSECONDS,
     NAME_LOOKUPS,
+    RECORDER_SLOW_WRITES,
     RECORDER_UNSYNCED_SECONDS,
     RECORDING_STORE_FREE_BYTES,
     Meters,
@@ -154,7 +155,7 @@ class Program:
             clock=self._clock,
             meters=self.meters,
             audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required),
-            store=Store(config.recording.directory),
+            store=Store(config.recording.directory, on_sync_failed=self._sync_failed),
             startups=StartupLimiter(random.SystemRandom().random),
             budget=Budget(
                 self._clock,
@@ -205,6 +206,14 @@ class Program:
         )
         self.gateway.audit.note("clock_stepped", seconds=round(seconds, 3))
 
+    def _sync_failed(self, _: object) -> None:
+        """In the syncing thread: the sessions whose data the disk has refused are to end, those that are silent too."""
+        self._reactor.callFromThread(self._end_refused)
+
+    def _end_refused(self) -> None:
+        for session in list(self.gateway.live):
+            session.recording_refused()
+
     def _refresh(self) -> None:
         """Gauges that are read when somebody looks."""
         resolver = resolver_of(self._reactor)
@@ -214,6 +223,7 @@ class Program:
         health = self.gateway.store.health()
         self.meters.set(RECORDING_STORE_FREE_BYTES, health.free_bytes)
         self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
+        self.meters.set(RECORDER_SLOW_WRITES, health.slow_writes)
 
     def _follow(self) -> None:
         """Know where the names of the inventory in force lead."""

@@ -149,6 +149,7 @@ class RecorderReason(StrEnum):
     SHORT_WRITE = "short_write"
     DISK_FULL = "disk_full"
     DISK_FLOOR = "disk_floor"
+    DISK_SLOW = "disk_slow"
     SYNC_FAILED = "sync_failed"
     AUDIT_FAILED = "audit_failed"
 

@@ -308,6 +308,8 @@ ADVICE: Final[dict[str, str]] = {
     "cert_source_address": "the certificate may only be used from other addresses",
     "penalty": "this address or account failed too often; the penalty runs out by itself",
     "disk_floor": "the file system of the recordings is (nearly) full: make room, sessions then work again",
+    "disk_slow": "a write of a recording took a second or more within the last 10 s, which stops every session: look "
+    "at the disk and at who else writes to it (bastion_recorder_slow_writes_total)",
     "disk_full": "the file system of the recordings is full: make room, sessions then work again",
     "audit_failed": "the audit log cannot be written and [audit] required is set: see bastion_audit_failures_total",
     "draining": "the gateway was closing down: try again",

@@ -307,6 +307,10 @@ RECORDER_UNSYNCED_SECONDS: Final = _gauge(
     merge=Merge.MAX,
     scale=MICROSECONDS,
 )
+RECORDER_SLOW_WRITES: Final = _counter(
+    "recorder_slow_writes_total",
+    "Writes of recordings that took a second or more; each stopped every session for as long.",
+)
 HEALTH: Final = _gauge(
     "health",
     "How a part of the gateway is: 0 ok, 1 degraded, 2 sessions are refused because of it.",

@@ -36,13 +36,15 @@ def new_session_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """For the meters: plain numbers, read without touching the disk."""
+    """For the meters: plain values, read without touching the disk. `trouble`: why no session begins, or ""."""
 
     free_bytes: int
     floor_bytes: int
     open_files: int
     sync_behind: float
     failures: Mapping[RecorderReason, int]
+    slow_writes: int = 0
+    trouble: str = ""
 
 
 class Store(Recordings):
@@ -77,6 +79,12 @@ class Store(Recordings):
             raise self._refuse(RecorderReason.DISK_FLOOR, "the recordings' disk is nearly full")
         if self._syncer.behind > SYNC_BEHIND_SECONDS:
             raise self._refuse(RecorderReason.SYNC_FAILED, "the recordings' disk does not answer")
+        if self._syncer.refused:
+            raise self._refuse(RecorderReason.SYNC_FAILED, "the recordings' disk has refused to sync")
+        if self._syncer.slow:
+            raise self._refuse(
+                RecorderReason.DISK_SLOW, "the recordings' disk is too slow, try again in a moment"
+            )
 
     def create(self, header: Header) -> Writer:
         """The empty, locked file of a session. Raises RecorderFailed."""
@@ -125,10 +133,19 @@ class Store(Recordings):
         self._syncer.set_interval(sync_seconds)
 
     def health(self) -> StoreHealth:
-        """Plain numbers for the meters."""
+        """Plain values for the meters and /healthz."""
         syncer = self._syncer
+        trouble = syncer.refused
+        if not trouble and syncer.slow:
+            trouble = f"a write of the recordings' disk took {syncer.slowest:.1f} s"
         return StoreHealth(
-            self._space.free, self._space.floor, syncer.open_files, syncer.behind, dict(syncer.failures)
+            free_bytes=self._space.free,
+            floor_bytes=self._space.floor,
+            open_files=syncer.open_files,
+            sync_behind=syncer.behind,
+            failures=dict(syncer.failures),
+            slow_writes=syncer.slow_writes,
+            trouble=trouble,
         )
 
     def close(self, timeout: float = 10.0) -> bool:

@@ -33,11 +33,23 @@ SYNC_SECONDS = 1.0
 # session has ended is closed by the next one. At 100 sessions a second that is 100 open files more.
 CLOSE_SECONDS = 1.0
 
+# A write that takes as long as this stops every session of the process: each keystroke waits for the write that runs
+# and for its own. New sessions, which would write too, are then refused for a while (`SLOW_FOR`).
+SLOW_WRITE = 1.0
+
+# Seconds without a slow write after which sessions begin again.
+SLOW_FOR = 10.0
+
 # Free space is asked for again after this many bytes by one writer: a statvfs (1 us) per 4 MiB is not seen.
 SPACE_CHECK_BYTES = 4 << 20
 
 # writev's limit on Linux (IOV_MAX).
 MOST_BUFFERS = 1024
+
+# The file that is written, synced and removed to see whether a disk that refused works again. No recording has that
+# name.
+PROBE_NAME = ".probe"
+PROBE_SIZE = 4096
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -73,6 +85,7 @@ class Writer:
         "_closing",
         "_fd",
         "_leftover",
+        "_now",
         "_path",
         "_space",
         "_syncer",
@@ -93,6 +106,7 @@ class Writer:
         self._closing = False
         self._space = space
         self._syncer = syncer
+        self._now = syncer.now
         self._until_look = SPACE_CHECK_BYTES
         self._leftover = False  # a failed write could not be cut back
         try:
@@ -127,6 +141,7 @@ class Writer:
         size = sum(map(len, buffers))
         if len(buffers) > MOST_BUFFERS:
             buffers = [b"".join(buffers)]
+        began = self._now()
         try:
             done = os.writev(self._fd, buffers)
         except OSError as error:
@@ -141,6 +156,9 @@ class Writer:
                 RecorderReason.DISK_FULL if full else RecorderReason.SHORT_WRITE,
                 "the recordings' disk is full" if full else "the recording was written only in part",
             )
+        took = self._now() - began
+        if took >= SLOW_WRITE:
+            self._syncer.was_slow(took)
         self.written += size
         self.dirty = True
         self._until_look -= size
@@ -244,6 +262,11 @@ class Syncer:
         on_sync_failed: Callable[[Writer], None] | None,
     ) -> None:
         self.failures: Counter[RecorderReason] = Counter()
+        self.now = clock.monotonic
+        self.slow_writes = 0
+        self.slowest = 0.0  # seconds of the last slow write
+        self._slow_until = 0.0
+        self.refused = ""  # what the disk said to the last fsync; "" once a probe has worked again
         self._clock = clock
         self._space = space
         self.set_interval(interval)
@@ -283,6 +306,17 @@ class Syncer:
         """One more failure for the meters."""
         with self._lock:
             self.failures[reason] += 1
+
+    def was_slow(self, seconds: float) -> None:
+        """One write took so long."""
+        self.slow_writes += 1
+        self.slowest = seconds
+        self._slow_until = self.now() + SLOW_FOR
+
+    @property
+    def slow(self) -> bool:
+        """A write was slow a moment ago."""
+        return self.now() < self._slow_until
 
     @property
     def open_files(self) -> int:
@@ -326,17 +360,41 @@ class Syncer:
             directories, self._new_directories = self._new_directories, set()
         for directory in directories:
             _sync_directory(directory)
+        if self.refused:
+            self.refused = _probe(self._space.directory)
         for writer in [*retired, *writers]:
             healthy = writer.failure is None
             writer.sync()
-            if healthy and writer.failure is not None and self._on_sync_failed is not None:
-                self._on_sync_failed(writer)
+            if healthy and writer.failure is not None:
+                self.refused = writer.failure.text
+                if self._on_sync_failed is not None:
+                    self._on_sync_failed(writer)
         for writer in retired:
             writer.release()
         try:
             self._space.look()
         except OSError:
             pass  # the next write or `Store.admit` meets it and says so
+
+
+def _probe(directory: Path) -> str:
+    """Write a file, sync it and remove it: what the disk says, "" when it takes all of that.
+
+    An fsync that failed once may succeed the next time although the data is lost (the kernel forgets what it could not
+    write), so only new data on a file of its own says that the disk works again.
+    """
+    path = directory / PROBE_NAME
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, bytes(PROBE_SIZE))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+            os.unlink(path)
+    except OSError as error:
+        return f"cannot sync the recording: {error.strerror}"
+    return ""
 
 
 def _sync_directory(directory: Path) -> None:

@@ -125,9 +125,11 @@ class HealthWatch:
         if self._disk.recordings:
             return Finding(HealthPart.RECORDINGS, State.REFUSING, self._disk.recordings)
         silent = 0.0 if self._asked_at is None else self._gateway.clock.monotonic() - self._asked_at
-        behind = self._gateway.store.health().sync_behind
-        if max(silent, behind) > DISK_SILENT:
+        store = self._gateway.store.health()
+        if max(silent, store.sync_behind) > DISK_SILENT:
             return Finding(HealthPart.RECORDINGS, State.REFUSING, "the recordings' disk does not answer")
+        if store.trouble:
+            return Finding(HealthPart.RECORDINGS, State.REFUSING, store.trouble)
         return Finding(HealthPart.RECORDINGS, State.OK)
 
     def _disk_floor(self) -> Finding:

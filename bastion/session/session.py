@@ -232,6 +232,12 @@ class Session:
 
     # -- endings -----------------------------------------------------------------------------------------
 
+    def recording_refused(self) -> None:
+        """The disk has refused to sync what was written: the session ends, although it says nothing now."""
+        failure = self._tap.failure
+        if failure is not None and self._client is not None:
+            self._recorder_failed(failure)
+
     def _recorder_failed(self, error: RecorderFailed) -> None:
         # Nothing of this burst was seen by anybody: it is dropped, and the legs learn why.
         self._tap.broken(error)

@@ -285,6 +285,11 @@ class SessionTap:
         return recorder.owed is not None or recorder.unsettled
 
     @property
+    def failure(self) -> RecorderFailed | None:
+        """What the disk has refused of this recording, as far as is known."""
+        return None if self._writer is None else self._writer.failure
+
+    @property
     def unsettled(self) -> bool:
         """A gap of the rate rule is open: `commit` again shortly, even if nothing comes."""
         return self._writer is not None and self._recorder.unsettled

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -19,7 +20,7 @@ from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import FormatError
 from bastion.recording.recorder import Recorder
 from bastion.recording.store import Store, new_session_id
-from bastion.recording.writer import Space, Syncer, Writer
+from bastion.recording.writer import SLOW_FOR, SLOW_WRITE, Space, Syncer, Writer
 from tests.support.world import poll
 from tests.unit.recording.samples import SESSION, TARGET, header, joined
 
@@ -220,6 +221,53 @@ def test_a_failed_sync_breaks_the_writer_and_is_told(tmp_path: Path) -> None:
     assert told == [writer]
     assert writer.failure is not None and writer.failure.reason is RecorderReason.SYNC_FAILED
     assert store.close()
+
+
+def test_after_a_failed_sync_nobody_is_admitted_until_a_probe_is_synced(tmp_path: Path) -> None:
+    store = Store(tmp_path, disk_floor_bytes=1)
+    syncer = store._syncer
+    _, writer = store.start(header())
+    syncer.stop()  # passes are made here
+    writer.dirty = True
+    syncer._writers[writer] = None
+    with mock.patch("os.fdatasync", side_effect=OSError(errno.EIO, "no")):
+        syncer._pass()
+    assert "cannot sync" in store.health().trouble
+    with mock.patch("os.fsync", side_effect=OSError(errno.EIO, "no")):
+        syncer._pass()
+        with pytest.raises(RecorderFailed) as caught:
+            store.admit()
+    assert caught.value.reason is RecorderReason.SYNC_FAILED
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []  # the probe is gone
+    syncer._pass()
+    store.admit()
+    assert store.health().trouble == ""
+
+
+def test_a_slow_write_is_told_and_keeps_new_sessions_away_for_a_while(tmp_path: Path) -> None:
+    clock = FixedClock()
+    store = Store(tmp_path, disk_floor_bytes=1, clock=clock)
+    recorder, writer = store.start(header())
+    written = os.writev
+
+    def slow(fd: int, buffers: Any) -> int:
+        clock.advance(SLOW_WRITE)
+        return written(fd, buffers)
+
+    recorder.note("said", 1)
+    with mock.patch("os.writev", slow):
+        writer.write(recorder.take())
+    assert store.health().slow_writes == 1 and "took 1.0 s" in store.health().trouble
+    with pytest.raises(RecorderFailed) as caught:
+        store.admit()
+    assert caught.value.reason is RecorderReason.DISK_SLOW
+    recorder.note("goes on", 1)
+    writer.write(recorder.take())  # those that run do
+    clock.advance(SLOW_FOR)
+    store.admit()
+    assert store.health().trouble == ""
+    writer.close()
+    store.close()
 
 
 def test_what_was_written_is_synced_within_the_interval(tmp_path: Path) -> None:
