@@ -112,8 +112,9 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
     # Bytes of a recording that are no channel data. A session with a terminal, four variables and a command of 1 KiB
     # has 4.3 KiB, a channel of -L or -D 840: 1,900 runs of Ansible and 60 a second, 9,900 channels and 310 a second.
     (Payer.IDENTITY, Work.NOTES): Limit(8 * MIB, 256 * MIB, 256 * KIB, 4 * MIB),
-    # Bytes of memory.
-    (Payer.IDENTITY, Work.BUFFERED): Limit(64 * MIB, 512 * MIB),
+    # Bytes of memory that wait in the channels of outer connections. 256 sessions over a client that stops leave 512
+    # KiB each, 128 MiB; 128 tunnels to places that read nothing 60 MiB.
+    (Payer.IDENTITY, Work.BUFFERED): Limit(192 * MIB, 512 * MIB),
 }
 
 

@@ -96,6 +96,8 @@ def _refused(event: Event) -> str:
             f"the sftp request {event.get('name', '?')}{paths} on channel {event.get('channel', '?')} was refused"
             + (_because(event))
         )
+    if what == "buffer":
+        return f"a channel was closed{_because(event)}"
     if what == "more":
         return f"{event.get('count', '?')} more opens and requests were refused{_because(event)}"
     if what == "request":

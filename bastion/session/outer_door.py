@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import Hold, Work
 from bastion.auth.identity import Identity
 from bastion.clock import DelayedCall
 from bastion.errors import EndReason, LimitReason, PolicyReason, RecorderReason, Refused
@@ -252,6 +253,13 @@ class OuterVisit:
     def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
         self._opened += 1
         self._serve(channel, place.detail(), lambda: self._lead(channel, place, first))
+
+    def hold(self, size: int) -> Hold | None:
+        try:
+            return self.gateway.budget.identity(self.identity.name).take(Work.BUFFERED, size)
+        except Refused as refusal:
+            self.note("refused", what="buffer", reason=refusal.reason, text=refusal.text)
+            return None
 
     def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
         family = CHANNELS if what == "channel" else REQUESTS

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bastion.auth.budget import Hold
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay.limits import MIN_PACKET
@@ -60,6 +61,10 @@ QUEUED_LIMIT: Final = 160 * 1024 * 1024
 that stops under the output of 256 sessions leaves a read (512 KiB, and 0.1 % to seal it) in each, 128 MiB; what is
 beyond are answers that it asked for and does not read: 4 MiB a session, 1 GiB of one connection without this."""
 
+HOLD_SIZE: Final = 1024 * 1024
+"""Bytes of what waits that are accounted for at once (`auth.budget`, Work.BUFFERED). The first of each connection are
+free, so that one that stalls now and then asks nobody."""
+
 PUMP: Final = 256 * 1024
 """Bytes that one channel sends of its queue before the next one has its turn."""
 
@@ -100,6 +105,10 @@ class OuterDoor(Protocol):
         """`first`: its open was the first message of all that the client said on this connection."""
         ...
 
+    def hold(self, size: int) -> Hold | None:
+        """Hold `size` bytes of memory for what waits; None, written down, when the engineer may not."""
+        ...
+
     def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
         """The endpoint itself said no: `what` is "channel" or "request". For audit log and meters."""
         ...
@@ -120,6 +129,7 @@ class OuterConnection:
         "_door",
         "_free",
         "_fresh",
+        "_holds",
         "_leg",
         "_next",
         "_peers",
@@ -129,6 +139,7 @@ class OuterConnection:
         "_waiting",
         "_wide",
         "heard",
+        "kept",
         "no_more_sessions",
         "queued",
     )
@@ -153,7 +164,9 @@ class OuterConnection:
         self._waiting: dict[OuterChannel, None] = {}  # with queued data that could go
         self._resuming: dict[OuterChannel, None] = {}
         self._turn: DelayedCall | None = None
-        self.queued = 0  # bytes that wait in all channels
+        self.queued = 0  # bytes that wait in all channels for the client's windows
+        self.kept = 0  # bytes of the client's that owners have not used
+        self._holds: list[Hold] = []  # what its engineer holds for the two, in pieces of HOLD_SIZE
         self.heard = 0  # reads with connection messages: what a keepalive timer looks at
 
     def start(self) -> None:
@@ -380,7 +393,21 @@ class OuterConnection:
 
     @property
     def overfull(self) -> bool:
-        return self.queued > QUEUED_LIMIT
+        return self.queued > QUEUED_LIMIT or not self._hold()
+
+    def _hold(self) -> bool:
+        """Account for what waits in all channels; False when its engineer may not hold so much."""
+        while self.queued + self.kept > (1 + len(self._holds)) * HOLD_SIZE:
+            hold = None if self._door is None else self._door.hold(HOLD_SIZE)
+            if hold is None:
+                return False
+            self._holds.append(hold)
+        return True
+
+    def ease(self) -> None:
+        """Give back what is not needed any more, except one piece: a channel that goes up and down costs nothing."""
+        while self._holds and self.queued + self.kept < (len(self._holds) - 1) * HOLD_SIZE:
+            self._holds.pop().release()
 
     def wait(self, channel: OuterChannel) -> None:
         self._waiting[channel] = None
@@ -439,6 +466,9 @@ class OuterConnection:
         for table in (self._channels, self._peers, self._waiting, self._resuming):
             table.clear()
         self._asked.clear()
+        for hold in self._holds:
+            hold.release()
+        self._holds.clear()
         for channel in channels:
             channel.lose(reason)
 

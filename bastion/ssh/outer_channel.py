@@ -73,6 +73,7 @@ class OuterChannel:
         "_eof_out",
         "_eof_told",
         "_eof_wanted",
+        "_handed",
         "_kept",
         "_link",
         "_owner",
@@ -114,6 +115,7 @@ class OuterChannel:
         self._used = 0  # handed up since credit was last given
         self._arrived: list[bytes | memoryview] = []  # of this read
         self._kept = bytearray()  # for an owner that does not read
+        self._handed = 0  # bytes handed up to it all the same, before it paused: it has them still
         self._paused = False
         self._eof_in = False
         self._eof_told = False
@@ -203,8 +205,27 @@ class OuterChannel:
         arrived.clear()
         if self._paused or self._kept:
             self._kept += data
+            self._keep(len(data))
         else:
             self._hand_up(data)
+
+    def _keep(self, size: int) -> None:
+        """Count what the client has sent and nobody has used; beyond what its engineer may hold the channel ends."""
+        link = self._link
+        if link is None:
+            return
+        link.kept += size
+        if size < 0:
+            link.ease()
+        elif link.overfull:
+            self.abortConnection()
+
+    def _drop_kept(self) -> None:
+        gone = len(self._kept) + self._handed
+        self._kept.clear()
+        self._handed = 0
+        if gone:
+            self._keep(-gone)
 
     def _hand_up(self, data: bytes) -> None:
         if self._owner is not None:
@@ -215,6 +236,9 @@ class OuterChannel:
                 return
         if self._paused:
             self._used += len(data)  # credit waits until the owner reads on
+            if self._link is not None and not self._close_out:
+                self._handed += len(data)
+                self._keep(len(data))
         else:
             self._credit(len(data))
 
@@ -234,6 +258,9 @@ class OuterChannel:
     def resumeProducing(self) -> None:
         """The owner reads again: what was kept comes first, then credit, then an end that has come meanwhile."""
         self._paused = False
+        if self._handed:
+            handed, self._handed = self._handed, 0
+            self._keep(-handed)
         if self._kept:
             if self._link is not None:
                 self._link.resume_soon(self)
@@ -246,6 +273,7 @@ class OuterChannel:
             return False
         data = bytes(self._kept[:HAND_UP])
         del self._kept[:HAND_UP]
+        self._keep(-len(data))
         if data:
             self._hand_up(data)
         self._look_for_end()
@@ -418,8 +446,11 @@ class OuterChannel:
 
     def _count_queued(self, more: int) -> None:
         self.queued += more
-        if self._link is not None:
-            self._link.queued += more
+        link = self._link
+        if link is not None:
+            link.queued += more
+            if more < 0:
+                link.ease()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """`producer` is paused while something waits here. Push producers only."""
@@ -479,7 +510,7 @@ class OuterChannel:
                 self._close_out = True
                 link.send([Close(self.peer).encode()])
             self._arrived.clear()
-            self._kept.clear()
+            self._drop_kept()
             self._drop_queue()
             if self._close_in:
                 self._end(link)

@@ -30,9 +30,11 @@ class Producer(Protocol):
 
 
 class Link(Protocol):
-    """The connection below (`ssh.outer.OuterConnection`). `queued`: bytes that wait in all its channels."""
+    """The connection below (`ssh.outer.OuterConnection`), and what its channels hold together: `queued` bytes for the
+    client, `kept` bytes of the client's for owners that do not read."""
 
     queued: int
+    kept: int
 
     @property
     def overfull(self) -> bool:
@@ -42,6 +44,10 @@ class Link(Protocol):
     @property
     def blocked(self) -> bool:
         """Nothing but control messages may be sent now."""
+        ...
+
+    def ease(self) -> None:
+        """Something that waited has gone."""
         ...
 
     def send(self, payloads: list[bytes]) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from bastion.errors import PolicyReason
+from bastion.auth.budget import Budget, Hold, Work
+from bastion.clock import FixedClock
+from bastion.errors import PolicyReason, Refused
 from bastion.ssh.outer import OuterChannel, OuterConnection
 from bastion.wire import messages as m
 from bastion.wire.forwards import Detail, TcpipOpen
@@ -98,6 +100,7 @@ class Door:
     answer: Callable[[OuterChannel], None] | None = None
     opened: list[OuterChannel] = field(default_factory=list)
     places: list[TcpipOpen] = field(default_factory=list)
+    budget: Budget = field(default_factory=lambda: Budget(FixedClock()))
     turned_away: list[tuple[str, str, PolicyReason]] = field(default_factory=list)
 
     def open_session(self, channel: OuterChannel) -> None:
@@ -108,6 +111,13 @@ class Door:
     def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
         self.places.append(place)
         self.open_session(channel)
+
+    def hold(self, size: int) -> Hold | None:
+        try:
+            hold = self.budget.identity("alice").take(Work.BUFFERED, size)
+        except Refused:
+            return None
+        return hold
 
     def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
         self.turned_away.append((what, name, reason))

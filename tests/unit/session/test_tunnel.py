@@ -42,7 +42,10 @@ class Link:
 
     def __init__(self):
         self.sent, self.blocked, self.gone = [], False, False
-        self.queued, self.overfull = 0, False
+        self.queued, self.kept, self.overfull = 0, 0, False
+
+    def ease(self):
+        pass
 
     def send(self, payloads):
         self.sent += [m.parse_message(payload) for payload in payloads]
