@@ -63,7 +63,9 @@ class RationedLog:
         self._since = 0.0
         self._timer: DelayedCall | None = None
 
-    def emit(self, purse: Purse, payer: str, event: str, *, session: str = "", **fields: Value) -> bool:
+    def emit(
+        self, purse: Purse, payer: str, event: str, *, session: str = "", ref: str = "", **fields: Value
+    ) -> bool:
         """Write the line if `purse` (of `payer`: a source address or an identity's name) can pay for it.
 
         False when it was counted instead. Raises AuditFailed as `AuditLog.emit` does.
@@ -73,13 +75,15 @@ class RationedLog:
         except Refused:
             self._count(purse.payer.value, payer, event, str(fields.get("reason", "")))
             return False
-        self._audit.emit(event, session=session, ref="", **fields)
+        self._audit.emit(event, session=session, ref=ref, **fields)
         return True
 
-    def note(self, purse: Purse, payer: str, event: str, *, session: str = "", **fields: Value) -> bool:
+    def note(
+        self, purse: Purse, payer: str, event: str, *, session: str = "", ref: str = "", **fields: Value
+    ) -> bool:
         """As `emit`, for what has happened already and cannot be refused: never raises."""
         with suppress(AuditFailed):
-            return self.emit(purse, payer, event, session=session, **fields)
+            return self.emit(purse, payer, event, session=session, ref=ref, **fields)
         return True
 
     def flush(self) -> None:

@@ -289,7 +289,7 @@ class Attempt:
         if reason is AuthReason.OK:
             desk.audit.emit("auth", session="", ref="", **fields)
         else:
-            desk.rationed.emit(desk.purse, desk.payer, "auth", session="", **fields)
+            desk.rationed.emit(desk.purse, desk.payer, "auth", session="", ref="", **fields)
 
     def _audit_failed(self) -> NoReturn:
         text = f"nobody can log in now: the audit log cannot be written{self._desk.reference}"

@@ -28,9 +28,11 @@ from bastion.policy.targets import Target
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.store import new_session_id
 from bastion.relay.limits import REFUSALS
+from bastion.relay.paying import OPEN_LINES
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.session.jump import InnerConnection, opened_as_stdio, reachable_at
+from bastion.session.paying import LINE_BYTES
 from bastion.session.tap import AUDIT_TEXT
 from bastion.ssh.outer import OuterChannel, OuterConnection
 from bastion.ssh.settings import ClosedBy, CloseReason
@@ -52,6 +54,10 @@ UNPROVED_RATE: Final = 1.0
 """... and per second after that. 1,000 cost 0.2 s of CPU when they are only opened, 1.5 s with a key exchange and a
 login that is refused; without a bound one connection writes 5,000 audit lines a second, 1.4 MB, and keeps a core
 busy. What is left may be a port that is looked at once a second."""
+
+
+SESSION_LINES: Final = 5
+"""Lines of a session beside those of its channels: jump, auth, authorise, session_started, session_ended."""
 
 
 class _Unproved:
@@ -101,6 +107,10 @@ class Visit(Protocol):
 
     def unreachable(self, host: str, port: int) -> Refused:
         """The one answer for what does not exist and for what is not this engineer's."""
+        ...
+
+    def pay_lines(self, count: int) -> None:
+        """Pay for `count` audit lines of what is about to happen. Raises Refused(BUDGET_LOG)."""
         ...
 
     def note(self, event: str, **fields: str | int) -> None:
@@ -211,10 +221,16 @@ class OuterVisit:
             f"{target.name} is reached at port {target.port}: ssh -J bastion -p {target.port} {target.name}"
         )
 
+    def pay_lines(self, count: int) -> None:
+        self.gateway.budget.identity(self.identity.name).spend(Work.LOG, count * LINE_BYTES)
+
     def note(self, event: str, **fields: str | int) -> None:
-        self.gateway.audit.note(event, **(self._about() | fields))
-        if event != "refused":
+        about = self._about() | fields
+        if event != "refused":  # what it tells of was paid when it was let happen
+            self.gateway.audit.note(event, **about)
             return
+        purse = self.gateway.budget.identity(self.identity.name)
+        self.gateway.rationed.note(purse, self.identity.name, event, **about)
         self._refused += 1
         if self._refused == REFUSALS + 1:  # as in a session: a line each, so one peer fills no disk
             self._transport.disconnect(Disconnect.PROTOCOL_ERROR, "bastion: too many refused requests")
@@ -246,6 +262,7 @@ class OuterVisit:
 
             self._count_others()
             self.check_fresh()
+            self.pay_lines(1)
             open_session(self, channel)
 
         self._serve(channel, {}, serve)
@@ -303,6 +320,7 @@ class OuterVisit:
         # would tell a target that is not this engineer's from what does not exist.
         self._count_others()
         self.check_fresh()
+        self.pay_lines(OPEN_LINES)
         if target is None and services.inventory.is_ssh_place(place.host, place.port):
             raise self.unreachable(place.host, place.port)
         if not 1 <= place.port <= 65535:
@@ -317,6 +335,7 @@ class OuterVisit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
         if self._unproved.full(self.gateway.reactor.seconds()):
             raise Refused(PolicyReason.CHANNEL_RATE, "too many unfinished logins, try again in a moment")
+        self.pay_lines(SESSION_LINES)
         stdio = opened_as_stdio(self._transport.peer_version, place, channel.peer, first)
         session = new_session_id()
         # Before anything is granted: without its line, where that is required, there is no session.

@@ -11,12 +11,13 @@ import pytest
 
 from bastion.auth.budget import KIB, LIMITS, MIB, Budget, Limit, Payer, Work
 from bastion.clock import FixedClock
+from bastion.observe.meters import BUDGET_REFUSALS
 from bastion.relay.paying import OPEN_LINES, OPEN_NOTES, REQUEST_NOTES
 from bastion.session.paying import LINE_BYTES, TARGET_BURST
 from bastion.ssh.rekeys import COSTS, LEG_BURST
 from bastion.wire.data import string, uint32
 from tests.hostile import memory_gateway as gate
-from tests.hostile.jump_peers import OPENSSH, Outer
+from tests.hostile.jump_peers import OPENSSH, Outer, Refused
 from tests.hostile.memory_gateway import MemoryGateway, Peer
 from tests.hostile.rawssh import Closed, RawSsh
 from tests.support.reactor import logged_failures
@@ -107,7 +108,8 @@ def test_an_exchange_that_bytes_have_paid_is_free(gateway: MemoryGateway) -> Non
 def small(gateway: MemoryGateway, work: Work, limit: Limit) -> FixedClock:
     """Let an engineer have little of one kind of work."""
     clock = FixedClock()
-    gateway.gateway.budget = Budget(clock, {**LIMITS, (Payer.IDENTITY, work): limit})
+    counted = gateway.gateway.budget.on_refused
+    gateway.gateway.budget = Budget(clock, {**LIMITS, (Payer.IDENTITY, work): limit}, counted)
     return clock
 
 
@@ -172,6 +174,23 @@ def test_audit_lines_of_channels_without_end_are_refused(gateway: MemoryGateway)
         target.read_until(97)
     assert 5 < opened < 20 and log.stat().st_size - before < 12 * KIB
     assert audit(gateway, "session_ended") == []
+
+
+def test_refused_channels_of_an_outer_connection_are_counted(gateway: MemoryGateway) -> None:
+    small(gateway, Work.LOG, Limit(8 * KIB, MIB, KIB, MIB))
+    outer = gateway.connect(kind=Outer, version=OPENSSH)
+    assert isinstance(outer, Outer)
+    outer.log_in()
+    log = gateway.folder / "audit.jsonl"
+    before = log.stat().st_size
+    for number in range(300):
+        with pytest.raises(Refused):
+            outer.dial(number, host=b"nobody.test", port=5432)
+    assert log.stat().st_size - before < 12 * KIB
+    gateway.clock.advance(60)
+    (summed,) = audit(gateway, "lines_summed")
+    assert summed["identity"] == "alice" and summed["lines"] + len(audit(gateway, "refused")) == 300
+    assert gateway.gateway.meters.value(BUDGET_REFUSALS, "log", "identity") >= 270
 
 
 def test_what_a_target_repeats_is_not_its_engineers_to_pay(gateway: MemoryGateway) -> None:

@@ -17,6 +17,7 @@ from bastion.clock import FixedClock
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import CHANNELS, Meters
+from bastion.observe.rationed import RationedLog
 from bastion.options import Source
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
@@ -83,7 +84,7 @@ class Outer:
             draining=False,
             audit=self,
             budget=Budget(self.clock),
-            rationed=self,
+            rationed=RationedLog(self, self.reactor, Meters()),  # type: ignore[arg-type]
             pays_key_exchanges=lambda name: lambda microseconds: None,
         )
         self.identity = Identity(
