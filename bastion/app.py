@@ -61,6 +61,7 @@ from bastion.session.gateway import Gateway
 from bastion.session.health import HealthWatch
 from bastion.session.reloading import Reloading
 from bastion.session.session import PARTING
+from bastion.session.standing import Rechecks
 from bastion.ssh import io
 from bastion.ssh import reactor as direct_reactor
 from bastion.ssh.descriptors import raise_limit
@@ -165,6 +166,7 @@ class Program:
         )
         apply(self.gateway, prepared)
         self.reloading = Reloading(self.gateway, config, lambda: prepare(config_file, parts))
+        self._rechecks = Rechecks(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self._watch = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
@@ -188,7 +190,8 @@ class Program:
         self._lag.start()
         self._steps.start()
         self._watch.start()
-        self.reloading.on_applied = self._follow
+        self.reloading.on_applied = self._applied
+        self._rechecks.start()
         self._follow()
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(config.file))
         return {
@@ -225,6 +228,11 @@ class Program:
         self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
         self.meters.set(RECORDER_SLOW_WRITES, health.slow_writes)
 
+    def _applied(self) -> None:
+        """A reload is in force: names, and the rights of those who are here."""
+        self._follow()
+        self._rechecks.now()
+
     def _follow(self) -> None:
         """Know where the names of the inventory in force lead."""
         self._resolved.follow(target.host for target in self.reloading.config.inventory)
@@ -234,6 +242,7 @@ class Program:
         gateway = self.gateway
         gateway.draining = True
         self.reloading.stop()
+        self._rechecks.stop()
         for port in self._ports:
             await _done(port.stopListening())
         for session in gateway.live:

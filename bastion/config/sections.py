@@ -184,6 +184,11 @@ class Directory:
         default=None,
         example='"users.toml"',
     )
+    recheck: float | None = option(
+        or_off(duration(1, 86400)),
+        "How often the account and the rules of running sessions are looked at again, for rules with `end_withdrawn`.",
+        default=300.0,
+    )
     ldap: LdapConfig | None = option(optional(section(LdapConfig)), "An LDAP directory.", default=None)
 
     def validate(self, at: At) -> None:

@@ -141,6 +141,11 @@ class Grant:
         return any(rule.trust_forwards for rule in self.matched)
 
     @property
+    def end_withdrawn(self) -> bool:
+        """Whether the session ends when its rights are withdrawn: one rule that wants it is enough."""
+        return any(rule.end_withdrawn for rule in self.matched)
+
+    @property
     def permits(self) -> frozenset[str]:
         """The extensions that an upstream certificate for this session may carry.
 

@@ -139,13 +139,14 @@ def _meet(one: Rule, other: Rule, inventory: Inventory) -> bool:
 def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
     """True when whatever `narrow` gives, to anybody on any target of the inventory, `wide` gives too.
 
-    Rules that limit (idle, max_duration, certificate_expiry, tunnel_bytes, tunnel_duration, opaque) are never
-    covered: their limits still count.
+    Rules that limit (idle, max_duration, certificate_expiry, end_withdrawn, tunnel_bytes, tunnel_duration, opaque)
+    are never covered: their limits still count.
     """
     everybody = EVERYBODY in wide.groups or EVERYBODY in wide.users
     people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
     limits = (narrow.idle, narrow.max_duration, narrow.tunnel_bytes, narrow.tunnel_duration)
-    limited = any(limit is not None for limit in limits) or narrow.certificate_expiry or not narrow.opaque
+    ends = narrow.certificate_expiry or narrow.end_withdrawn
+    limited = any(limit is not None for limit in limits) or ends or not narrow.opaque
     flags = ("trust_forwards", "allow_ssh", "tunnel_by_address", "sftp_content")
     more = any(getattr(narrow, flag) and not getattr(wide, flag) for flag in flags)
     if not (everybody or people) or limited or more:

@@ -251,6 +251,12 @@ class Rule:
     certificate_expiry: bool = option(
         BOOLEAN, "End the session when the certificate or key that opened it expires.", default=False
     )
+    end_withdrawn: bool = option(
+        BOOLEAN,
+        "End running sessions when the account is locked or removed, or no rule allows them any more; looked at after"
+        " a reload and every `directory.recheck`. Without it a session keeps the rights that it began with.",
+        default=False,
+    )
     max_duration: float | None = option(
         optional(duration(low=1)),
         "Longest session; the smallest of all matching rules counts. Left out: `limits.max_duration`.",

@@ -81,4 +81,5 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)
     gateway.services = prepared.services
+    gateway.reloads += 1
     return old

@@ -57,7 +57,8 @@ class UpstreamKeys(Protocol):
 class Limits:
     """Seconds and counts of `design.md` section 8 that the session layer keeps; 0 switches a timer off.
 
-    `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log.
+    `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log. `recheck`: how
+    often rights are asked for again (`session.standing`).
     """
 
     keepalive_interval: float = 60.0
@@ -67,6 +68,7 @@ class Limits:
     sessions_per_connection: int = 256
     sftp_hash: bool = True
     audit_detail: bool = False
+    recheck: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Gateway:
     services: Services
     live: LiveSessions = field(default_factory=LiveSessions)
     draining: bool = False
+    reloads: int = 0  # how often the services were swapped
     typed: tuple[str, int] | None = None  # the host and port that engineers type, as configured
     listening: tuple[str, int] = ("bastion", 22)  # the host's own name and the port that it listens at
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))

@@ -43,6 +43,7 @@ from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.gateway import Gateway
 from bastion.session.paying import SessionPayer
 from bastion.session.session import Leg, Session
+from bastion.session.standing import right_of
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.upstream import Ask
 from bastion.session.watch import WatchLimits
@@ -238,7 +239,7 @@ class Opening:
             self._watch_limits(grant),
             gateway.session_ended,
         )
-        gateway.live.add(session)
+        gateway.live.add(session, right_of(grant, self._identity))
         gateway.meters.add(SESSIONS_STARTED, self._door)
         gateway.meters.add(SESSIONS_LIVE, self._door)
         self._client = self.on_banner = self.on_ask = None

@@ -33,6 +33,7 @@ from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.session.jump import InnerConnection, opened_as_stdio, reachable_at
 from bastion.session.paying import LINE_BYTES
+from bastion.session.standing import Standing
 from bastion.session.tap import AUDIT_TEXT
 from bastion.ssh.outer import OuterChannel, OuterConnection
 from bastion.ssh.settings import ClosedBy, CloseReason
@@ -87,13 +88,17 @@ class Visit(Protocol):
     """One outer connection, for those who serve its channels."""
 
     gateway: Gateway
-    identity: Identity
     id: str
     ref: str
 
     @property
     def services(self) -> Services:
         """The services of now: a channel that opens later gets those of a reload."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """Who is there, with the groups that the directory said last."""
         ...
 
     @property
@@ -153,11 +158,11 @@ class OuterVisit:
         "_opened",
         "_outer",
         "_refused",
+        "_standing",
         "_transport",
         "_unproved",
         "gateway",
         "id",
-        "identity",
         "ref",
     )
 
@@ -165,7 +170,7 @@ class OuterVisit:
         self, gateway: Gateway, transport: ServerTransport, connection: str, identity: Identity
     ) -> None:
         self.gateway = gateway
-        self.identity = identity
+        self._standing = Standing(gateway, identity)
         self.id = connection
         self.ref = connection[:REF_LENGTH]
         self._transport = transport
@@ -189,6 +194,10 @@ class OuterVisit:
     @property
     def services(self) -> Services:
         return self.gateway.services
+
+    @property
+    def identity(self) -> Identity:
+        return self._standing.identity
 
     @property
     def no_more_sessions(self) -> bool:
@@ -286,7 +295,21 @@ class OuterVisit:
         self.note("refused", **(about | _plain(detail)))
 
     def _serve(self, channel: OuterChannel, detail: Detail, serve: Callable[[], None]) -> None:
-        """Run what answers the channel; what it refuses is answered and written down here."""
+        """Run what answers the channel, once the account is known to be one; refusals are written down here."""
+        waiting = _Waiting()
+        channel.attach(waiting)
+
+        def answered(refusal: Refused | None) -> None:
+            if waiting.over:
+                return
+            if refusal is None:
+                self._answer(channel, detail, serve)
+            else:
+                self._refuse(channel, refusal, detail)
+
+        self._standing.ask(answered)
+
+    def _answer(self, channel: OuterChannel, detail: Detail, serve: Callable[[], None]) -> None:
         try:
             serve()
         except Refused as refusal:
@@ -379,6 +402,7 @@ class OuterVisit:
     def closed(self, reason: CloseReason) -> None:
         """The connection is over, and all that was inside."""
         self._keepalive.stop()
+        self._standing.stop()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
@@ -386,6 +410,22 @@ class OuterVisit:
         self._outer.lost(Failure(ConnectionDone() if clean else ConnectionLost()))  # type: ignore[no-untyped-call]
         self._inner.clear()
         self.note("outer_ended", text=printable(reason.text), channels=self._opened)
+
+
+class _Waiting:
+    """Owns a channel between its open and the answer, in which the client can say nothing on it."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over = False
+
+    def dataReceived(self, data: bytes) -> None: ...
+
+    def readConnectionLost(self) -> None: ...
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.over = True
 
 
 class _Keepalive:

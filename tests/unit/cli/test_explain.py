@@ -15,6 +15,7 @@ from bastion.cli.story import ADVICE, SENTENCES, advice, sentence
 from bastion.clock import FixedClock
 from bastion.errors import (
     AuthReason,
+    EndReason,
     HandshakeResult,
     LimitReason,
     PolicyReason,
@@ -166,7 +167,15 @@ def test_every_sentence_survives_missing_fields(name):
 def test_advice_is_for_reasons_that_exist():
     reasons = {
         str(r)
-        for kind in (AuthReason, PolicyReason, UpstreamReason, RecorderReason, LimitReason, HandshakeResult)
+        for kind in (
+            AuthReason,
+            PolicyReason,
+            UpstreamReason,
+            RecorderReason,
+            LimitReason,
+            HandshakeResult,
+            EndReason,
+        )
         for r in kind
     }
     assert set(ADVICE) <= reasons

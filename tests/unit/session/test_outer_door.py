@@ -82,6 +82,7 @@ class Outer:
             meters=Meters(),
             services=self.services,
             draining=False,
+            reloads=0,
             audit=self,
             budget=Budget(self.clock),
             rationed=RationedLog(self, self.reactor, Meters()),  # type: ignore[arg-type]
