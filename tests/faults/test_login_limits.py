@@ -49,17 +49,25 @@ def graceful() -> Iterator[World]:
         yield made
 
 
-@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-Silent\r\n", b"SSH-2.0-Half"])
-def test_a_silent_connection_ends_with_the_login_grace(graceful: World, greeting: bytes) -> None:
-    began = time.monotonic()
-    with graceful.moves(REFUSED.format("login_grace")), connect(graceful) as silent:
+@pytest.mark.parametrize(
+    ("greeting", "result"),
+    [(b"", "silent"), (b"SSH-2.0-Silent\r\n", "failed"), (b"SSH-2.0-Half", "no_version")],
+)
+def test_a_silent_connection_ends_with_the_login_grace(graceful: World, greeting: bytes, result: str) -> None:
+    """Who said no version line is a number; who did has a line."""
+    began, lines = time.monotonic(), len(graceful.audit())
+    counted = f'bastion_handshakes_total{{at="front",result="{result}"}}'
+    with graceful.moves(REFUSED.format("login_grace"), counted), connect(graceful) as silent:
         silent.sendall(greeting)
         assert read_to_end(silent).startswith(b"SSH-2.0-")
         took = time.monotonic() - began
         poll(lambda: graceful.metric("bastion_connections_live") == 0)
     assert GRACE - 0.5 < took < GRACE + SLACK
-    line = graceful.audit("refused")[-1]
-    assert (line["reason"], line["source"]) == ("login_grace", LOOPBACK)
+    if result != "failed":
+        assert len(graceful.audit()) == lines
+        return
+    line = graceful.audit("handshake_failed")[-1]
+    assert (line["reason"], line["source"], line["software"]) == ("failed", LOOPBACK, "SSH-2.0-Silent")
     assert "the login took too long" in graceful.explain(line["connection"])
 
 
