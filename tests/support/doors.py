@@ -35,7 +35,7 @@ EVERYTHING = """
 [[rule]]
 name = "everything"
 groups = ["ops"]
-targets = ["web*", "node*", "eager"]
+targets = ["web*", "node*", "eager*"]
 logins = ["root"]
 verbs = ["shell", "pty", "exec", "sftp", "env", "forward-local", "forward-remote", "streamlocal"]
 sftp_content = true
