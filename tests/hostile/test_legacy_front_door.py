@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bastion.auth.credentials import KEY_TYPE_OF
 from bastion.errors import LimitReason, ProtocolError
 from bastion.ssh.settings import HostKey, TransportSettings
-from bastion.ssh.userauth import KEY_TYPE_OF
 from bastion.wire.kex import LEGACY_KEX
 from bastion.wire.kexinit import (
     COMPAT,
