@@ -171,8 +171,6 @@ class Outer(Peer):
         if number is None:
             number = max(self.pipes, default=-1) + 1
         self.send(open_tcpip(number, **place))
-        if not self.pipes:
-            self.send(NO_MORE_SESSIONS)
         return self.granted(number, place.get("window", 1 << 20))
 
     def granted(self, number: int, window: int = 1 << 20) -> Pipe:

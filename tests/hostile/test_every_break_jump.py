@@ -54,12 +54,12 @@ class NoisyInner(Inner, Noisy):
     pass
 
 
-def on_its_word(inner: RawSsh, login: bytes) -> None:
-    """The inner login of a client's own standard input: nothing is proved again."""
+def with_proof(inner: RawSsh, login: bytes) -> None:
+    """The inner login of a client that shares its connection: it opens sessions of the outer one later."""
     inner.handshake()
     inner.request_service()
     inner.read_until(6)
-    inner.request_login(login)
+    inner.send(gate.prove(inner, login))
 
 
 def whoami(gateway: MemoryGateway, outer: Outer) -> bytes:
@@ -128,7 +128,7 @@ class Play:
         assert isinstance(inner, NoisyInner)
         self.inner = inner
         self._join(inner)
-        conversation(inner, self._meet, self._rekey, b"root", on_its_word)
+        conversation(inner, self._meet, self._rekey, b"root", with_proof)
         inner.wire.close()
         assert b"alice" in whoami(self.gateway, outer)
         with pytest.raises(Refused):
