@@ -5,8 +5,10 @@ need (processor time, threads, log, disk, memory) is asked for here first, by th
 
 Invariants: nothing is done before it is paid for; a refusal costs the payer nothing and changes nothing; memory is
 bounded whatever the peers do. Every kind of work has two limits, one for each payer and one for everybody of its
-kind. When everybody's is used up, a payer that has hardly spent anything still gets through until twice that
-limit: so those who caused it wait, and somebody who comes now does not.
+kind. When everybody's is used up, a payer still gets through, up to twice that limit, the further the less of what is
+used is its own: so those who caused it wait, and somebody who comes now does not, also when many cause it together.
+What is a payer's own is remembered for as long as everybody's bucket takes to empty: its own empties sooner, and then
+two sources that never have anything in theirs keep everybody's full.
 
 Two ways to pay. A *rate* is a leaky bucket: `spend` pours in, it empties at so much a second. A *holding* is given
 back: `take` until `Hold.release`.
@@ -14,6 +16,7 @@ back: `take` until `Hold.release`.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +34,9 @@ SAMPLE: Final = 16
 """Purses looked at when a new one needs a place: the one that is emptiest goes."""
 
 NEWCOMER: Final = 4
-"""Somebody whose bucket is filled to less than this fraction (1/4) is no cause of what everybody waits for."""
+"""Whose own is this fraction (1/4) of what one payer may have gets nothing beyond everybody's limit; with half of that,
+one and a half times everybody's; with hardly anything, twice. The first exchange by a curve of a source gets through
+until 300 sources a second that have asked for nothing in the last seconds ask for one each."""
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -119,13 +124,21 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
 
 
 class _Bucket:
-    """How full one limit of one payer (or of everybody) is."""
+    """How full one limit of one payer (or of everybody) is, and `share`: what of everybody's is this payer's."""
 
-    __slots__ = ("at", "level")
+    __slots__ = ("at", "level", "share", "shared_at")
 
     def __init__(self, now: float) -> None:
-        self.level = 0.0
-        self.at = now
+        self.level = self.share = 0.0
+        self.at = self.shared_at = now
+
+    def settle_share(self, limit: Limit, now: float) -> float:
+        """The share now; it fades as everybody's bucket empties, so that a steady payer's is its part of that."""
+        if limit.everybody_rate:
+            passed = max(0.0, now - self.shared_at)
+            self.share *= math.exp(-passed * limit.everybody_rate / limit.everybody)
+            self.shared_at = now
+        return self.share
 
     def settle(self, rate: int, now: float) -> float:
         """The level now, after what has run out since."""
@@ -180,6 +193,7 @@ class Purse:
         bucket = self._buckets.get(work)
         if bucket is None:
             return
+        bucket.share = max(0.0, bucket.share - amount)
         amount = min(amount, int(bucket.level))
         bucket.level -= amount
         total = self._budget.total(self.payer, work)
@@ -208,6 +222,7 @@ class Purse:
         if bucket is None:
             bucket = self._buckets[work] = _Bucket(now)
         bucket.level += amount
+        bucket.share += amount
         budget.total(self.payer, work).level += amount
 
     def _fits(self, work: Work, limit: Limit, amount: int, now: float) -> bool:
@@ -218,10 +233,12 @@ class Purse:
         everybody = self._budget.total(self.payer, work).settle(limit.everybody_rate, now) + amount
         if everybody <= limit.everybody:
             return True
-        return (own + amount) * NEWCOMER <= limit.each and everybody <= 2 * limit.everybody
+        share = amount + (0.0 if bucket is None else bucket.settle_share(limit, now))
+        return everybody <= limit.everybody * (2 - min(1.0, NEWCOMER * share / limit.each))
 
     def _give_back(self, work: Work, amount: int) -> None:
         self._buckets[work].level -= amount
+        self._buckets[work].share -= amount
         self._budget.total(self.payer, work).level -= amount
 
 

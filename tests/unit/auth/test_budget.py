@@ -117,14 +117,43 @@ def test_when_everybodys_is_used_up_those_who_used_it_wait_and_a_newcomer_does_n
     greedy.spend(Work.LOG, 20)
     with pytest.raises(Refused):
         greedy.spend(Work.LOG, 20)
-    budget.source("192.0.2.101").spend(Work.LOG, 25)
+    budget.source("192.0.2.101").spend(Work.LOG, 10)
+
+
+@pytest.mark.parametrize("sources", [2, 20, 100])
+@pytest.mark.parametrize(
+    ("work", "dear", "honest"),
+    [(Work.KEY_EXCHANGE, 800, 800), (Work.KEY_EXCHANGE, 30_000, 1_000), (Work.PUBLIC_KEY, 3_000, 500)],
+)
+def test_sources_whose_own_buckets_never_fill_starve_nobody(clock, work, dear, honest, sources):
+    """Two sources that asked for 400 exchanges a second kept every newcomer out: neither was ever above its limit."""
+    budget = Budget(clock)
+    turned_away = 0
+    for step in range(1_500):
+        clock.advance(0.01)
+        for number in range(sources):
+            purse = budget.source(f"10.0.0.{number}")
+            for _ in range(4):
+                if purse.allows(work, dear):
+                    purse.spend(work, dear)
+        if step > 1_000 and not step % 50:
+            newcomer = budget.source(f"192.0.2.{step // 50}")
+            turned_away += not newcomer.allows(work, honest)
+            if newcomer.allows(work, honest):
+                newcomer.spend(work, honest)
+    assert not turned_away
 
 
 def test_even_newcomers_end_at_twice_the_limit(budget):
     for host in range(3):
         budget.source(f"192.0.2.{host}").spend(Work.LOG, 100)
-    for host in range(12):
-        budget.source(f"198.51.100.{host}").spend(Work.LOG, 25)
+    served = 0
+    for host in range(300):
+        purse = budget.source(f"198.51.{host // 100}.{host % 100}")
+        if purse.allows(Work.LOG, 1):
+            purse.spend(Work.LOG, 1)
+            served += 1
+    assert 270 < served < 300
     with pytest.raises(Refused):
         budget.source("203.0.113.1").spend(Work.LOG, 1)
 
