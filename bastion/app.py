@@ -345,7 +345,8 @@ def _program(config_file: Path, reactor: Any) -> Program:
     except ConfigErrors as found:
         for error in found.errors:
             click.echo(f"bastion: error: {printable(str(error))}", err=True)
-        click.echo(f"bastion: not started: {len(found.errors)} faults in the configuration", err=True)
+        count = f"{len(found.errors)} fault" + "s" * (len(found.errors) != 1)
+        click.echo(f"bastion: not started: {count} in the configuration", err=True)
         raise SystemExit(2) from None
     except (ConfigError, AuditFailed) as error:
         click.echo(f"bastion: {error}", err=True)

@@ -145,8 +145,7 @@ class _Check:
         ]
         if config.targets.known_hosts is not None:
             files.append((("targets", "known_hosts"), config.targets.known_hosts))
-        if config.directory.embedded is not None:
-            files.append((("directory", "embedded"), config.directory.embedded))
+        # Not the users file: whoever reads it looks at its owner and mode, and more strictly.
         files += [(("login_ca", "files", i), path) for i, path in enumerate(config.login_ca.files)]
         for key, path in files:
             try:

@@ -464,6 +464,8 @@ def parse_public_line(text: str) -> tuple[PublicKey, str]:
     """Read `type base64 [comment]`; the type and the blob's own type must agree. Raises ProtocolError."""
     words = split_blanks(text, 2)
     _check_taken(words)
+    if text.startswith("-----BEGIN") and "PRIVATE KEY" in text:
+        raise ProtocolError("this is a private key; the public one is usually the file with .pub")
     if len(words) < 2 or words[0] not in KEY_TYPES:
         raise ProtocolError("a supported key type and a base64 key were expected")
     key = PublicKey.parse(decode_base64(words[1]))

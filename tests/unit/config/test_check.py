@@ -106,6 +106,17 @@ def test_files_that_decide_must_not_be_writable_by_others(site, name):
     assert f"{name} can be written by others (mode 0664)" in only_error(site)
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o666])
+def test_an_open_users_file_is_one_fault(site, mode):
+    os.chmod(site.folder / "users.toml", mode)
+    assert f"users.toml: mode {mode:04o} lets others read or change it" in only_error(site)
+
+
+def test_a_private_key_in_the_place_of_an_authority_is_called_so(site):
+    site.write("login_ca.pub", site.keys["upstream_ca"].openssh_bytes().decode(), 0o600)
+    assert "this is a private key; the public one is usually the file with .pub" in only_error(site)
+
+
 def test_the_embedded_directory_is_read(site):
     site.write("users.toml", "[users.Alice]\n", 0o600)
     assert "users.Alice" in only_error(site)
