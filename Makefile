@@ -80,6 +80,7 @@ format: .venv/.test-installed
 bench: .venv/.test-installed packages
 	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 19'
 	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(BENCH_ARGS)
+	$(BIN)/python -m tests.bench.reload_lag $(if $(QUICK),1000)
 
 soak: .venv/.test-installed packages
 	@echo 'soak: running the tests marked soak (large or long), with durations'

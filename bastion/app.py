@@ -54,7 +54,7 @@ from bastion.observe.meters import (
 )
 from bastion.options import ConfigErrors
 from bastion.recording.store import Store
-from bastion.session.applying import Parts, apply, prepare
+from bastion.session.applying import Parts, Prepared, apply, prepare
 from bastion.session.ending import End
 from bastion.session.front import Front
 from bastion.session.gateway import Gateway
@@ -150,7 +150,7 @@ class Program:
         parts = Parts(reactor, self._clock, self._observer, Penalties(self._clock), self._own, self._resolved)
         prepared = prepare(config_file, parts)
         config = prepared.config
-        self.warnings = prepared.warnings
+        self.warnings, self._names = prepared.warnings, prepared.names
         self.gateway = Gateway(
             reactor=reactor,
             clock=self._clock,
@@ -192,7 +192,7 @@ class Program:
         self._watch.start()
         self.reloading.on_applied = self._applied
         self._rechecks.start()
-        self._follow()
+        self._resolved.follow_names(self._names)
         self.gateway.audit.emit("gateway_started", version=__version__, config=str(config.file))
         return {
             "event": "ready",
@@ -228,14 +228,10 @@ class Program:
         self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
         self.meters.set(RECORDER_SLOW_WRITES, health.slow_writes)
 
-    def _applied(self) -> None:
-        """A reload is in force: names, and the rights of those who are here."""
-        self._follow()
+    def _applied(self, prepared: Prepared) -> None:
+        """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
+        self._resolved.follow_names(prepared.names)
         self._rechecks.now()
-
-    def _follow(self) -> None:
-        """Know where the names of the inventory in force lead."""
-        self._resolved.follow(target.host for target in self.reloading.config.inventory)
 
     async def stop(self, signal_name: str) -> None:
         """Stop accepting, end every session with a message, give the last words a moment, write all down."""

@@ -28,10 +28,11 @@ def value_at(config: Sections, path: str) -> Any:
     return value
 
 
-def changed(old: Sections, new: Sections, scope: Scope) -> tuple[str, ...]:
-    """The dotted paths of the options of that scope that differ."""
-    return tuple(
-        path
-        for path, declared in each_option()
-        if declared.scope is scope and value_at(old, path) != value_at(new, path)
-    )
+def values_of(config: Sections, scope: Scope) -> dict[str, Any]:
+    """The options of that scope by dotted path, to be compared with those of another configuration."""
+    return {path: value_at(config, path) for path, declared in each_option() if declared.scope is scope}
+
+
+def changed(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, ...]:
+    """The dotted paths whose values differ, of two `values_of` the same scope."""
+    return tuple(path for path, value in old.items() if new[path] != value)

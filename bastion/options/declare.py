@@ -8,15 +8,18 @@ by `option(...)`; `read(Section, table, at)` fills it and notes every fault at i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, cast
 
 from bastion.options.source import At, Unreadable, did_you_mean
 
 T = TypeVar("T")
 _MARK = "bastion.option"
+# Section classes whose declarations are kept: there are some twenty, and an inventory asks once for each target.
+SECTIONS_MAX = 256
 
 
 class Scope(StrEnum):
@@ -88,9 +91,14 @@ def option(
 
 def declarations(section: type[Any]) -> tuple[Declared, ...]:
     """The options of a section class in the order in which they were declared."""
+    return _declared(cast(Hashable, section))
+
+
+@lru_cache(maxsize=SECTIONS_MAX)
+def _declared(section: Hashable) -> tuple[Declared, ...]:
     return tuple(
         Declared(field.name, *field.metadata[_MARK])
-        for field in dataclasses.fields(section)
+        for field in dataclasses.fields(cast(Any, section))
         if _MARK in field.metadata
     )
 

@@ -27,6 +27,9 @@ _HOST = re.compile(r"\A[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
 # One part of what inet_aton(3) takes: decimal, octal or hexadecimal.
 _ATON_PART = re.compile(r"\A(?:0[xX][0-9A-Fa-f]{1,8}|[0-9]{1,11})\Z")
 
+# A letter that no form of an address has: most hosts have one, and reading an inventory asks for all of them.
+_NAME_LETTER = re.compile(r"[g-wyzG-WYZ_-]")
+
 LOOPBACK_NAMES = frozenset(("localhost", "ip6-localhost", "ip6-loopback", "localhost.localdomain"))
 
 
@@ -76,6 +79,8 @@ def address_of(host: str) -> Address | None:
     `127.1`, `0x7f000001`, `017700000001` and `::ffff:127.0.0.1` are all 127.0.0.1 to inet_aton(3) and
     connect(2), so a check of the text alone could be walked round.
     """
+    if ":" not in host and "%" not in host and _NAME_LETTER.search(host):
+        return None
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         address: Address = ipaddress.ip_address(bare.partition("%")[0])
@@ -110,9 +115,15 @@ def _aton(host: str) -> int | None:
 
 def host_name(host: str) -> str | None:
     """A host name in the one form that is compared: lower case, no trailing dot. None when it is no name."""
+    name = _name_of(host)
+    return None if name is None or address_of(name) is not None else name
+
+
+def _name_of(host: str) -> str | None:
+    """What has the form of a host name, as one is compared; it may be an address too."""
     name = host.lower() if host.isascii() else ""
     name = name[:-1] if name.endswith(".") else name
-    return name if _HOST.match(name) and address_of(name) is None else None
+    return name if _HOST.match(name) else None
 
 
 def canonical(host: str) -> str | None:

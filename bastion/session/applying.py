@@ -25,6 +25,7 @@ from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
 from bastion.session.building import build_services, penalty_limits
 from bastion.session.gateway import Gateway, Services
+from bastion.ssh.target_addresses import names_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Prepared:
     config: Config
     services: Services
     warnings: tuple[ConfigError, ...]
+    names: tuple[str, ...]  # of the targets that are dialled by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def prepare(
         parts.own,
         parts.resolved,
     )
-    return Prepared(config, services, report.warnings)
+    names = names_among(target.host for target in config.inventory)
+    return Prepared(config, services, report.warnings, names)
 
 
 def apply(gateway: Gateway, prepared: Prepared) -> Services:

@@ -48,6 +48,7 @@ class TargetAddresses:
         self._led: dict[str, frozenset[Address]] = {}  # by name; empty: asked, and it leads nowhere
         self._names: dict[Address, set[str]] = {}
         self._followed: frozenset[str] = frozenset()
+        self._in_order: tuple[str, ...] = ()
         self._due: deque[str] = deque()
         self._under_way: set[str] = set()
         self._began = 0.0
@@ -68,7 +69,11 @@ class TargetAddresses:
 
     def follow(self, hosts: Iterable[str]) -> None:
         """From now on the names among `hosts` are asked for, new ones first; others are forgotten."""
-        self._followed = frozenset(host for host in hosts if address_of(host) is None)
+        self.follow_names(names_among(hosts))
+
+    def follow_names(self, names: tuple[str, ...]) -> None:
+        """The same for what `names_among` gave: with 10,000 hosts that takes 20 ms, and may be done in a thread."""
+        self._in_order, self._followed = names, frozenset(names)
         for name in self._led.keys() - self._followed:
             self._learn(name, frozenset())
             del self._led[name]
@@ -85,7 +90,8 @@ class TargetAddresses:
     def _begin_round(self) -> None:
         self._began = self._timers.seconds()
         known = self._led.keys()
-        self._due = deque(sorted(self._followed, key=lambda name: (name in known, name)))
+        self._due = deque(name for name in self._in_order if name not in known)
+        self._due.extend(name for name in self._in_order if name in known)
         self._again(0.0)
 
     def _again(self, wait: float) -> None:
@@ -139,3 +145,8 @@ class TargetAddresses:
         for address in found:
             self._names.setdefault(address, set()).add(name)
         self._led[name] = found
+
+
+def names_among(hosts: Iterable[str]) -> tuple[str, ...]:
+    """The hosts that are no addresses, each once and sorted."""
+    return tuple(sorted({host for host in hosts if address_of(host) is None}))

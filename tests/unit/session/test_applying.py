@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -519,3 +520,26 @@ def test_a_file_system_that_hangs_is_told(running: Running) -> None:
     release.set()
     running.reactor.drain()
     assert running.gateway.meters.value(CONFIG_RELOADS, "refused") == 2
+
+
+def test_what_a_refusal_lists_is_worked_out_by_the_thread_too(running: Running) -> None:
+    """Which rule selects which target takes long with many of both, and the first refusal would have to wait for it."""
+    running.reload()
+    services = running.gateway.services
+    ((targets, bits),) = services.policy._kept
+    assert targets is services.inventory.targets
+    assert services.policy.selections(services.inventory) is bits
+
+
+def test_what_was_in_force_is_let_go(running: Running) -> None:
+    """Piece by piece, and nothing of it is kept: the inventory and the known hosts of a large site are 50 MB."""
+    pinned = f"web1.example.com {running.files.keys['second'].public.line()}\n"
+    running.files.write("known_hosts", pinned)
+    running.reload()
+    hosts = running.gateway.services.dialler.known_hosts
+    (line,) = hosts.lines
+    assert sys.getrefcount(line) == 3  # the tuple, the name here, the call
+    del hosts
+    running.reload()
+    running.reactor.advance(3600)
+    assert sys.getrefcount(line) == 2
