@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from codecs import BOM_UTF8
 from pathlib import Path
 
 from bastion.ca.secrets import read_secret_file
@@ -95,9 +96,15 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def read_text_lines(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a UTF-8 file of at most MAX_PUBLIC_FILE bytes. Raises ConfigError."""
+    """The lines of a UTF-8 file of at most MAX_PUBLIC_FILE bytes. Raises ConfigError.
+
+    A byte order mark is refused: as a part of the first name in known_hosts it would silently lose that line's pin.
+    """
+    data = _read(path, MAX_PUBLIC_FILE, private=False)
+    if data.startswith(BOM_UTF8):
+        raise ConfigError(os.fspath(path), 1, "", "begins with a byte order mark", "UTF-8 without one")
     try:
-        return _read(path, MAX_PUBLIC_FILE, private=False).decode("utf-8").split("\n")
+        return data.decode("utf-8").split("\n")
     except UnicodeDecodeError:
         raise ConfigError(os.fspath(path), 0, "", "not a text file in UTF-8") from None
 

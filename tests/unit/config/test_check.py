@@ -112,6 +112,13 @@ def test_an_open_users_file_is_one_fault(site, mode):
     assert f"users.toml: mode {mode:04o} lets others read or change it" in only_error(site)
 
 
+@pytest.mark.parametrize("name", ["known_hosts", "login_ca.pub"])
+def test_a_byte_order_mark_before_keys_is_called_so(site, name):
+    file = site.folder / name
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert f"{name}:1: begins with a byte order mark" in only_error(site)
+
+
 def test_a_private_key_in_the_place_of_an_authority_is_called_so(site):
     site.write("login_ca.pub", site.keys["upstream_ca"].openssh_bytes().decode(), 0o600)
     assert "this is a private key; the public one is usually the file with .pub" in only_error(site)
