@@ -147,13 +147,18 @@ def world(login: str) -> Iterator[World]:
     add("command", LOOPBACK, sshd.port, "", f"password = {{ command = {command} }}")
     add("ask", LOOPBACK, sshd.port, "", "password = { ask = true }")
     add("wrong", LOOPBACK, sshd.port, "", f'password = {{ file = "{wrong}" }}')
-    add("missing", LOOPBACK, sshd.port, "", 'password = { file = "nowhere" }')
+    lost = made.folder / "lost"
+    lost.write_text("gone\n")
+    lost.chmod(0o600)
+    add("missing", LOOPBACK, sshd.port, "", f'password = {{ file = "{lost}" }}')
     add("slow", LOOPBACK, sshd.port, "", 'password = { command = ["/bin/sleep", "60"], timeout = "300ms" }')
     add("keysonly", LOOPBACK, made.sshd.port, "", by_file)
     for name, box in BOXES.items():
         add(f"box-{name}", LOOPBACK, boxes.listen(box), boxes.host_public, by_file)
     add("box-ask", LOOPBACK, boxes.listen(Box), boxes.host_public, "password = { ask = true }")
-    yield made.start()
+    made.start()
+    lost.unlink()  # a file that is missing at the start is a fault of the configuration
+    yield made
     made.close()
     sshd.stop()
     boxes.stop()

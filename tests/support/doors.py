@@ -42,7 +42,7 @@ sftp_content = true
 [[rule]]
 name = "little"
 groups = ["ops"]
-targets = ["strict"]
+targets = ["strict*"]
 logins = ["root"]
 verbs = ["exec"]
 """

@@ -197,8 +197,8 @@ def test_export_raw_says_when_bytes_are_missing(tmp_path: Path) -> None:
     writer.close([*(recorder.take() or []), *recorder.finish("client_closed")])
     assert store.close()
     result = run(export, tmp_path, FIRST, "--format", "raw")
-    assert result.exit_code == 1 and f"{50_000 - 16_384} bytes" in result.stderr
-    assert result.stdout_bytes == bytes(16_384)
+    assert result.exit_code == 1 and f"{50_000 - 16_384 - 1024} bytes" in result.stderr
+    assert result.stdout_bytes == bytes(16_384 + 1024)  # the beginning of the gap, and its end
 
 
 def test_export_raw_of_an_unfinished_recording_says_so_and_is_no_failure(recordings: Path) -> None:

@@ -42,6 +42,7 @@ class Wire:
 
     session_id = b"H" * 32
     host_key_blob = b"host key"
+    peer_version = b"SSH-2.0-test"
 
     def __init__(self):
         self.sent, self.disconnects = [], []
