@@ -40,23 +40,44 @@ def left(world: World, count: int) -> Iterator[None]:
         resource.prlimit(world.pid, resource.RLIMIT_NOFILE, before)
 
 
+TRIES = 10
+"""How often a descriptor that the gateway closed meanwhile (a page that was asked for, a probe) is taken away again."""
+
+
+def connect(world: World) -> socket.socket:
+    made = socket.create_connection((LOOPBACK, world.port), timeout=20)
+    made.settimeout(20)
+    return made
+
+
 def test_an_engineer_reads_what_it_is(world: World) -> None:
-    with world.moves(EXHAUSTED.format("dial")), left(world, 1):
-        said = world.ssh("true")
-    assert b"out of file descriptors" in said.stderr and b"no route" not in said.stderr
+    before = world.metric(EXHAUSTED.format("dial"))
+    with left(world, 1), contextlib.ExitStack() as held:
+        for _ in range(TRIES):
+            said = world.ssh("true")
+            if b"out of file descriptors" in said.stderr:
+                break
+            held.enter_context(connect(world))
+            assert b"no route" not in said.stderr
+    assert b"out of file descriptors" in said.stderr
     assert world.audit("refused")[-1]["reason"] == "no_descriptor"
+    assert world.metric(EXHAUSTED.format("dial")) == before + 1
     assert world.ssh("true").returncode == 0, "it works again"
 
 
 def test_who_connects_is_closed_and_counted(world: World) -> None:
     before = world.metric(EXHAUSTED.format("accept"))
-    with (
-        left(world, 0),
-        socket.create_connection((LOOPBACK, world.port), timeout=20) as refused,
-        contextlib.suppress(ConnectionResetError),
-    ):
-        refused.settimeout(20)
-        assert refused.recv(100) == b""
+    greeting = b"?"
+    with left(world, 0), contextlib.ExitStack() as held:
+        for _ in range(TRIES):
+            refused = held.enter_context(connect(world))
+            try:
+                greeting = refused.recv(100)
+            except ConnectionResetError:
+                greeting = b""
+            if not greeting:
+                break
+    assert greeting == b""
     assert world.metric(EXHAUSTED.format("accept")) > before
     poll(lambda: world.ssh("true").returncode == 0)
 
