@@ -12,7 +12,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help run test packages lint style layout types format unit bench soak fuzz devmode clean distclean
+.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
 	@echo 'make soak     tests marked soak: large or long'
+	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
@@ -82,10 +83,20 @@ bench: .venv/.test-installed packages
 	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.reload_lag $(if $(QUICK),1000)
 
-soak: .venv/.test-installed packages
+soak: soak-tests cost
+
+.PHONY: soak-tests
+soak-tests: .venv/.test-installed packages
 	@echo 'soak: running the tests marked soak (large or long), with durations'
 	@$(BIN)/python -m pytest -m soak --durations=0 $(PYTEST_ARGS); code=$$?; \
 		[ $$code -ne 5 ] || { echo 'soak: no test is marked soak yet'; exit 0; }; exit $$code
+
+# The tables "what strangers cost" of docs/security.md, and the storm beside engineers: a quiet machine, 6 minutes.
+cost: .venv/.test-installed packages
+	@echo 'cost: what strangers and engineers cost the gateway, and a storm of both'
+	$(BIN)/python -m tests.hostile.cost_of_strangers
+	$(BIN)/python -m tests.hostile.cost_of_engineers
+	$(BIN)/python -m tests.faults.storm
 
 # The suite with Python's development mode, in the tests and in every gateway that they start: every warning on,
 # unclosed resources and unawaited Deferreds are errors.
