@@ -239,7 +239,10 @@ def test_c06_a_zlib_bomb_stays_small(world: World) -> None:
     assert peer.read_kexinit().compression_c2s == ("none",)
     assert "compression" in refused(peer)
     before = world.memory()
-    small, bomb = zlib.compress(bytes(400 * 1024)), zlib.compress(bytes(60 * MIB))  # the login grace runs later
+    small, bomb = (
+        zlib.compress(bytes(400 * 1024)),
+        zlib.compress(bytes(60 * MIB)),
+    )  # the login grace runs later
     peer = connect(world).handshake()
     peer.send(b"\x02" + string(small))
     peer.send(b"\x02" + bomb)
