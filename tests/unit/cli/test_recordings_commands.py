@@ -367,6 +367,8 @@ def replayed(recordings: Path, *arguments: str) -> Iterator[tuple[subprocess.Pop
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        # A job in the background of a shell ignores SIGINT, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "TERM": "xterm", "PYTHONUTF8": "1"},
     )
     try:
