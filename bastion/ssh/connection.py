@@ -220,8 +220,11 @@ class Connection(SSHTransportBase):
         rekeys.spend = spend
 
     def end_login_grace(self) -> None:
-        """The last factor was given: dialling and approvals have timers of their own (design.md 3)."""
+        """The last factor was given: dialling has timers of its own, and nothing waits behind strangers any more."""
         self._stop_timer("login")
+        leave_background = getattr(self.transport, "leave_background", None)
+        if leave_background is not None:  # a connection of `ssh.io`; an inner leg runs in a channel
+            leave_background()
 
     # -- the key exchange (ssh.transport) ------------------------------------------------------------------
 

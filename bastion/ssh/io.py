@@ -27,6 +27,9 @@ from bastion.wire.packets import BurstBuffer
 SEND_SIZE = 1024 * 1024
 """Bytes of one send from the queue; the kernel takes what fits."""
 
+MAX_ACCEPTS = 8
+"""Connections accepted in one turn. Each costs about 0.1 ms, and Twisted takes a hundred and more."""
+
 QUICK_READS = 64
 """Reads after which an ACK is sent at once, unless an answer carries it. OpenSSH runs Nagle until its session is
 interactive, and a delayed ACK costs 40 ms for each of its messages; a login and the opening of a session are below
@@ -59,6 +62,7 @@ class _DirectConnection:
     startWriting: Callable[[], None]
 
     direct = True  # ssh.reactor
+    background = False  # ssh.reactor: its events wait behind others'
     burst_buffer = BurstBuffer()
     quick_reads = QUICK_READS
     read_most = FIRST_READ  # bytes of the next read
@@ -159,11 +163,17 @@ class _DirectConnection:
 
 
 class Server(_DirectConnection, tcp.Server):  # type: ignore[misc]
-    """An accepted connection."""
+    """An accepted connection; in the background until `leave_background`."""
+
+    background = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.setTcpNoDelay(True)
+
+    def leave_background(self) -> None:
+        """Its peer has proved who it is: what it sends is read before anything that a stranger sends."""
+        self.background = False
 
 
 class Client(_DirectConnection, tcp.Client):  # type: ignore[misc]
@@ -193,13 +203,18 @@ class _Listening(socket.socket):
 class Port(tcp.Port):
     """A listening port whose connections are `Server`s."""
 
-    direct = True  # ssh.reactor
+    direct = background = True  # ssh.reactor
     transport = Server
 
     def createInternetSocket(self) -> socket.socket:
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
         told = getattr(self.factory, "out_of_descriptors", None)
         return made if told is None else _Listening(made, told)
+
+    def doRead(self) -> None:
+        """Accept who waits, MAX_ACCEPTS at most: the others at the next turn."""
+        self.numberAccepts = min(self.numberAccepts, MAX_ACCEPTS)
+        super().doRead()  # type: ignore[no-untyped-call]
 
 
 class Connector(tcp.Connector):

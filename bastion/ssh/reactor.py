@@ -12,6 +12,11 @@ Twisted's way.
 Twisted also wakes up for every timer that was cancelled, at the moment it would have been due: a login cancels a
 dozen. Those are dropped before it is decided how long to sleep.
 
+Who has not logged in waits behind who has: events of `background` connections, and of the port that accepts them, are
+taken in the order they came for `BACKGROUND_TURN` of each turn; the others of that turn come first, and what is left
+stays for the next. So hundreds of strangers cost an engineer's keystroke that much and one piece of their work, and
+not hundreds of pieces.
+
 A timer of Twisted's carries two bound methods of the reactor and a dictionary of its own, 190 of its 480 bytes.
 An idle session has three timers, so here all timers have the same ones.
 """
@@ -33,6 +38,9 @@ LONGEST_SLEEP = 2147483.0
 MAX_EVENTS = 128
 """Events of one poll. More wait for the next: with more connections ready than this, none starves."""
 
+BACKGROUND_TURN = 0.002
+"""Seconds of one turn for connections that have not logged in. At least one event of theirs is taken in each turn, so
+they are never starved; when nobody else has anything, turns follow each other at once and all the time is theirs."""
 
 TIDY_ABOVE = 50
 """Cancelled timers that are left where they are; above this Twisted takes them out when they are the most."""
@@ -55,6 +63,7 @@ def install() -> None:
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
             self._cancel, self._move = self._cancelCallLater, self._moveCallLaterSooner
+            self._background: dict[Any, int] = {}  # events not yet taken, in the order they came
 
         def callLater(
             self, delay: float, callable: Callable[..., object], *args: object, **kw: object
@@ -67,7 +76,10 @@ def install() -> None:
             return call
 
         def doPoll(self, timeout: float | None) -> None:
-            """Wait for events and let each connection take its own."""
+            """Wait for events and let each connection take its own, those in the background last."""
+            background = self._background
+            if background:
+                timeout = 0.0
             try:
                 ready = self._poller.poll(-1 if timeout is None else timeout, MAX_EVENTS)
             except InterruptedError:
@@ -77,24 +89,48 @@ def install() -> None:
                 selectable: Any = selectables.get(descriptor)
                 if selectable is None:
                     continue  # an earlier event of this turn closed it
-                if not getattr(selectable, "direct", False):
-                    log.callWithLogger(  # type: ignore[no-untyped-call]
-                        selectable, self._doReadOrWrite, selectable, descriptor, event
-                    )
-                elif event == select.EPOLLIN:
-                    try:
-                        ended = selectable.doRead()
-                    except Exception as error:
-                        ended = error
-                        log.err()  # type: ignore[no-untyped-call]
-                    if ended is not None:
-                        self._disconnectSelectable(  # type: ignore[no-untyped-call]
-                            selectable, ended, True
-                        )
+                if getattr(selectable, "background", False):
+                    background[selectable] = event
                 else:
-                    self._doReadOrWrite(  # type: ignore[no-untyped-call]
-                        selectable, descriptor, event
+                    self._take(selectable, descriptor, event)
+            if background:
+                self._take_background()
+
+        def _take_background(self) -> None:
+            """As many of the waiting events as their time allows, the longest waiting first."""
+            background, until = self._background, self.seconds() + BACKGROUND_TURN
+            while background:
+                selectable = next(iter(background))
+                event = background.pop(selectable)
+                descriptor = selectable.fileno()
+                if self._selectables.get(descriptor) is selectable:
+                    if descriptor not in self._reads:
+                        event &= ~select.EPOLLIN  # it was paused meanwhile
+                    if event:
+                        self._take(selectable, descriptor, event)
+                if self.seconds() >= until:
+                    return
+
+        def _take(self, selectable: Any, descriptor: int, event: int) -> None:
+            """Let one connection take its event."""
+            if not getattr(selectable, "direct", False):
+                log.callWithLogger(  # type: ignore[no-untyped-call]
+                    selectable, self._doReadOrWrite, selectable, descriptor, event
+                )
+            elif event == select.EPOLLIN:
+                try:
+                    ended = selectable.doRead()
+                except Exception as error:
+                    ended = error
+                    log.err()  # type: ignore[no-untyped-call]
+                if ended is not None:
+                    self._disconnectSelectable(  # type: ignore[no-untyped-call]
+                        selectable, ended, True
                     )
+            else:
+                self._doReadOrWrite(  # type: ignore[no-untyped-call]
+                    selectable, descriptor, event
+                )
 
         doIteration = doPoll
 

@@ -95,3 +95,128 @@ WITHOUT_POLL = "del select.poll\n"
 )
 def test_every_reactor_counts_monotonic_seconds(before: str, name: str) -> None:
     assert run(before + INSTALL + WALL) == f"{name} ['due'] True"
+
+
+STRANGERS = """
+import socket, time
+from twisted.internet.protocol import Factory, Protocol
+from bastion.ssh import io
+
+class Slow(Protocol):
+    # A stranger's word costs 3 ms, more than strangers have in one turn; who says "hi" has logged in.
+    def dataReceived(self, data):
+        if bytes(data) == b"hi":
+            self.transport.leave_background()
+        elif not self.transport.background:
+            order.append("engineer")
+        else:
+            order.append("stranger")
+            until = time.thread_time() + 0.003
+            while time.thread_time() < until:
+                pass
+        if len(order) == WORDS:
+            r.stop()
+
+order, peers = [], []
+port = io.listen(r, 0, Factory.forProtocol(Slow), interface="127.0.0.1")
+
+def connect():
+    for _ in range(STRANGERS + 1):
+        peers.append(socket.create_connection(("127.0.0.1", port.getHost().port), 10))
+    peers[-1].sendall(b"hi")
+
+def speak():
+    # All of them are readable before the next poll, the engineer last of all.
+    for peer in peers:
+        peer.sendall(b"work")
+
+def connected():
+    if len(r.getReaders()) < STRANGERS + 3:  # with the port and the waker
+        r.callLater(0.01, connected)
+    else:
+        r.callLater(0, speak)
+
+WORDS = STRANGERS + 1
+r.callInThread(connect)
+r.callWhenRunning(connected)
+r.callLater(20, r.stop)
+r.run()
+"""
+
+
+def test_who_has_logged_in_waits_behind_no_stranger() -> None:
+    said = run(INSTALL + "STRANGERS = 40\n" + STRANGERS + "print(order.index('engineer') <= 1, len(order))")
+    assert said == "True 41"
+
+
+PAUSED = """
+from twisted.internet.protocol import Factory, Protocol
+from bastion.ssh import io
+import socket
+
+class Sends(Protocol):
+    # The first that is read pauses the second and ends the third, whose events have come in the same poll.
+    def connectionMade(self):
+        made.append(self)
+    def dataReceived(self, data):
+        read.append(made.index(self))
+        if len(read) == 1:
+            others = [one for one in made if one is not self]
+            others[0].transport.pauseProducing()
+            others[1].transport.abortConnection()
+            r.callLater(0.05, others[0].transport.resumeProducing)
+        else:
+            r.stop()
+
+made, read = [], []
+port = io.listen(r, 0, Factory.forProtocol(Sends), interface="127.0.0.1")
+peers = [socket.create_connection(("127.0.0.1", port.getHost().port), 10) for _ in range(3)]
+
+def begin():
+    if len(made) < 3:
+        r.callLater(0.01, begin)
+        return
+    for peer in peers:
+        peer.sendall(b"word")
+
+r.callWhenRunning(begin)
+r.callLater(20, r.stop)
+r.run()
+print(len(read), len(r._background))
+"""
+
+
+def test_an_event_that_waits_is_dropped_when_its_connection_is_paused_or_gone() -> None:
+    assert run(INSTALL + PAUSED) == "2 0"
+
+
+MANY = """
+from twisted.internet.protocol import Factory, Protocol
+from bastion.ssh import io
+import socket
+
+turns, made = [], []
+poll = r.doPoll
+
+def counted(timeout):
+    before = len(made)
+    poll(timeout)
+    turns.append(len(made) - before)
+
+class Comes(Protocol):
+    def connectionMade(self):
+        made.append(self)
+        if len(made) == 60:
+            r.stop()
+
+port = io.listen(r, 0, Factory.forProtocol(Comes), interface="127.0.0.1")
+peers = [socket.create_connection(("127.0.0.1", port.getHost().port), 10) for _ in range(60)]
+r.doPoll = r.doIteration = counted
+r.callLater(20, r.stop)
+r.run()
+print(max(turns) <= io.MAX_ACCEPTS, sum(turns))
+"""
+
+
+def test_a_turn_accepts_few() -> None:
+    assert run(INSTALL + MANY) == "True 60"
