@@ -26,12 +26,23 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from bastion import __version__
+from bastion.assembly.applying import Parts, Prepared, apply, prepare
+from bastion.assembly.health import HealthWatch
+from bastion.assembly.reloading import Reloading
 from bastion.auth.budget import Budget
 from bastion.auth.startups import StartupLimiter
 from bastion.auth.throttle import Penalties
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
+from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
+from bastion.net import reactor as direct_reactor
+from bastion.net import socket as io
+from bastion.net.descriptors import raise_limit
+from bastion.net.local_addresses import OwnPlaces
+from bastion.net.read_size import ask_for_short_slices
+from bastion.net.resolver import resolve, resolver_of
+from bastion.net.tuning import keep_freed_memory
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.clock_steps import ClockSteps
@@ -54,22 +65,11 @@ from bastion.observe.meters import (
 )
 from bastion.options import ConfigErrors
 from bastion.recording.store import Store
-from bastion.session.applying import Parts, Prepared, apply, prepare
 from bastion.session.ending import End
-from bastion.session.front import Front
 from bastion.session.gateway import Gateway
-from bastion.session.health import HealthWatch
-from bastion.session.reloading import Reloading
 from bastion.session.session import PARTING
 from bastion.session.standing import Rechecks
-from bastion.ssh import io
-from bastion.ssh import reactor as direct_reactor
-from bastion.ssh.descriptors import raise_limit
-from bastion.ssh.memory import keep_freed_memory
-from bastion.ssh.own import OwnPlaces
-from bastion.ssh.pace import ask_for_short_slices
-from bastion.ssh.resolve import resolve, resolver_of
-from bastion.ssh.target_addresses import TargetAddresses
+from bastion.upstream.target_addresses import TargetAddresses
 from bastion.wire.printable import printable
 
 Result = TypeVar("Result")

@@ -98,9 +98,9 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
     # second for ever; all strangers together take a quarter of a core.
     (Payer.SOURCE, Work.PUBLIC_KEY): Limit(1_000_000, 2_000_000, 100_000, 250_000),
     (Payer.IDENTITY, Work.PUBLIC_KEY): Limit(1_000_000, 2_000_000, 100_000, 250_000),
-    # Microseconds: `ssh.rekeys.COSTS`. A source may begin 600 logins by a curve at once and 250 a second that fail
-    # (what one that succeeds has cost is given back), or 26 and 10 by the 8192-bit group; strangers take a quarter
-    # of a core together, where 30 of those a second would keep one busy (DHEat, CVE-2002-20001).
+    # Microseconds: `transport.rekeys.COSTS`. A source may begin 600 logins by a curve at once and 250 a second that
+    # fail (what one that succeeds has cost is given back), or 26 and 10 by the 8192-bit group; strangers take a
+    # quarter of a core together, where 30 of those a second would keep one busy (DHEat, CVE-2002-20001).
     (Payer.SOURCE, Work.KEY_EXCHANGE): Limit(500_000, 1_000_000, 200_000, 250_000),
     (Payer.IDENTITY, Work.KEY_EXCHANGE): Limit(1_000_000, 2_000_000, 50_000, 250_000),
     # Places in the queue of the directory, held until the thread is back.

@@ -4,7 +4,7 @@ Whoever asks has proved nothing, and what he sends may be made to cost: the CA o
 choice, and one signature of an RSA-16384 key takes 3 ms to verify. So nothing is computed before everything that
 can be said without computing has been said. The order, from the request to the directory:
 
-1. the length of the user name (`ssh.userauth`), its grammar and the penalties (`session.attempt`);
+1. the length of the user name (`userauth.server`), its grammar and the penalties (`auth.attempt`);
 2. the name of the algorithm, which also refuses security keys;
 3. the length of the key or certificate, and the type that it declares, which must be the algorithm's;
 4. of a certificate, what it says (`auth.certificates`): that its signer is, byte for byte, a login CA that is

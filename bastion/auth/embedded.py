@@ -37,10 +37,10 @@ from bastion.auth.directory import (
 )
 from bastion.auth.identity import LOGIN_NAME, Account, AccountState, group_form
 from bastion.auth.workers import DeadlinePassed, QueueFull, ThreadReactor, Workers, WorkersClosed
-from bastion.config.positions import key_lines
 from bastion.errors import AuthReason, BastionError, ConfigError, ProtocolError, Refused
 from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean, option, read, shown
 from bastion.options.kinds import BOOLEAN, list_of, optional, quoted, text
+from bastion.options.positions import key_lines
 from bastion.wire.keys import AuthorizedKey, parse_authorized_key
 
 # 4 MiB is about 10,000 users with two keys each; read at start and reload, never per login.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from bastion.errors import AuthReason, ProtocolError, Refused
-from bastion.wire.equal import one_of_equal
+from bastion.wire.interning import one_of_equal
 from bastion.wire.key_options import (
     ALL_PERMITS,
     PERMIT_PORT_FORWARDING,

@@ -9,8 +9,8 @@ from bastion.ca.keys import load_private_key
 from bastion.cli.output import fail
 from bastion.config.load import load
 from bastion.errors import ConfigError
-from bastion.session.client_config import FORMS, target_facts, text_for
-from bastion.session.client_facts import ClientFacts
+from bastion.setup_texts.client import FORMS, target_facts, text_for
+from bastion.setup_texts.facts import ClientFacts
 
 
 @click.command("client-config")

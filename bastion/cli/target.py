@@ -14,6 +14,7 @@ import click
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import fail as fail_with
 
+from bastion.assembly.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
 from bastion.ca import pins
 from bastion.ca.known_hosts import KnownHosts
 from bastion.cli.output import colour, fail, printable, write_json, write_table
@@ -24,11 +25,10 @@ from bastion.errors import ConfigError, Refused, UpstreamReason
 from bastion.policy.grant import probe_grant
 from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
-from bastion.session.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
-from bastion.session.upstream import TargetCredentials
-from bastion.ssh.connected import UpstreamConnected
-from bastion.ssh.dial import Dialler, target_names
-from bastion.ssh.scan import scan_host_keys
+from bastion.upstream.credentials import TargetCredentials
+from bastion.upstream.dial import Dialler, target_names
+from bastion.upstream.facts import UpstreamConnected
+from bastion.upstream.keyscan import scan_host_keys
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
 from bastion.wire.data import Reader
 from bastion.wire.keys import PublicKey
@@ -157,7 +157,7 @@ def _ask(prompt: str, instruction: str) -> Deferred[bytes]:
 
 
 class _Walk:
-    """Shows the steps of a dial as they are taken; implements `ssh.dial.DialObserver`."""
+    """Shows the steps of a dial as they are taken; implements `upstream.dial.DialObserver`."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json

@@ -7,11 +7,11 @@ import re
 import click
 
 from bastion.ca.keys import load_private_key
-from bastion.ca.target_config import TargetFacts
-from bastion.ca.target_config import target_config as text_for
 from bastion.cli.output import fail
 from bastion.config.load import load
 from bastion.errors import ConfigError
+from bastion.setup_texts.target import TargetFacts
+from bastion.setup_texts.target import target_config as text_for
 
 # "9.2", "OpenSSH_9.2p1 Debian-2+deb12u10", "10.0p2"
 _VERSION = re.compile(r"(?:OpenSSH_)?([0-9]{1,3})\.([0-9]{1,3})(?:p[0-9]+)?(?:[ ,].*)?", re.ASCII)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bastion.assembly.building import build_directory
 from bastion.auth.directory import STATE_REASONS
 from bastion.auth.embedded import load_users
 from bastion.auth.identity import LOGIN_NAME, Account, Identity, group_form
@@ -20,7 +21,6 @@ from bastion.options.kinds import show_seconds
 from bastion.policy.explain import Explanation, explain, explain_tunnel
 from bastion.policy.grant import Grant
 from bastion.policy.tunnel import TunnelGrant
-from bastion.session.building import build_directory
 
 JSON = dict[str, Any]
 

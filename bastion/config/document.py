@@ -7,9 +7,9 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 
-from bastion.config.positions import key_lines
 from bastion.errors import ConfigError
 from bastion.options import At, Problems, Source
+from bastion.options.positions import key_lines
 
 # A policy of 10 000 rules has about 4 MiB.
 FILE_MAX = 16 << 20

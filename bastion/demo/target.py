@@ -47,10 +47,10 @@ from bastion.auth.credentials import Credential, read_credential, verify_possess
 from bastion.ca.keys import load_certificate, load_private_key, load_public_keys
 from bastion.clock import SystemClock
 from bastion.errors import AuthReason, ProtocolError, Refused
-from bastion.ssh import io
-from bastion.ssh.settings import HostKey, TransportSettings
-from bastion.ssh.transport import ServerTransport
-from bastion.ssh.userauth import UserauthService
+from bastion.net import socket as io
+from bastion.transport.settings import HostKey, TransportSettings
+from bastion.transport.transport import ServerTransport
+from bastion.userauth.server import UserauthService
 from bastion.wire.certificates import UnverifiedCertificate
 from bastion.wire.data import Reader, byte
 from bastion.wire.kexinit import FRONT
@@ -238,7 +238,7 @@ registerAdapter(TargetFiles, TargetUser, ISFTPServer)  # type: ignore[no-untyped
 
 
 class OnlyCertificates:
-    """ssh.userauth.Authenticator: certificates of one CA for one login, and nothing else."""
+    """userauth.server.Authenticator: certificates of one CA for one login, and nothing else."""
 
     def __init__(self, connection: TargetConnection, cas: tuple[PublicKey, ...]) -> None:
         self.connection, self.cas = connection, cas
@@ -254,7 +254,7 @@ class OnlyCertificates:
 
 
 class CertificateAttempt:
-    """ssh.userauth.Attempt of the demo's target."""
+    """userauth.server.Attempt of the demo's target."""
 
     def __init__(self, door: OnlyCertificates, user: str, method: str) -> None:
         self._door, self._user, self._method = door, user, method

@@ -37,7 +37,7 @@ class Barred(StrEnum):
 
 
 class Own(Protocol):
-    """What the machine knows of itself (`ssh.own.OwnPlaces`)."""
+    """What the machine knows of itself (`net.local_addresses.OwnPlaces`)."""
 
     def has(self, address: Address) -> bool:
         """Is this an address of one of our interfaces?"""

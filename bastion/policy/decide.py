@@ -19,7 +19,7 @@ from bastion.policy.patterns import address_of, is_loopback, matches_any
 from bastion.policy.rules import Rule
 from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire.messages import ChannelOpen
 from bastion.wire.requests import (
     CHANNEL_OPENS,

@@ -202,7 +202,7 @@ class Target:
 
 
 class Resolved(Protocol):
-    """Where the names of targets lead (`ssh.target_addresses`)."""
+    """Where the names of targets lead (`upstream.target_addresses`)."""
 
     @property
     def complete(self) -> bool:

@@ -22,7 +22,7 @@ from typing import Protocol
 from bastion.errors import ProtocolError
 from bastion.relay.ledger import Ledger
 from bastion.relay.limits import Actions
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import numbers
 
 AWAITING, OPEN, EOF, CLOSED, CUT = 0, 1, 2, 3, 4

@@ -12,7 +12,7 @@ from typing import Protocol
 from bastion.policy.sftp import SftpRights
 from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire.messages import ChannelOpen
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bastion.errors import PolicyReason
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire.requests import Detail
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from bastion.relay.sides import Side
+from bastion.sides import Side
 
 BANNER = b"SSH-"
 

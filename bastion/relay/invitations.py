@@ -16,7 +16,7 @@ from typing import Final
 
 from bastion.relay.channels import CLOSED, Channel
 from bastion.relay.ledger import Place
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire.requests import (
     Body,
     ForwardedStreamlocal,

@@ -11,14 +11,14 @@ from dataclasses import replace
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay import events
 from bastion.relay.channels import ChannelTable, Half
-from bastion.relay.crossing import OPENABLE, STREAMS
 from bastion.relay.decider import Decider
 from bastion.relay.limits import Actions, RelayLimits
+from bastion.relay.passlist import OPENABLE, STREAMS
 from bastion.relay.paying import UNPAID
 from bastion.relay.requests import Requests
-from bastion.relay.sides import Side
 from bastion.relay.stream import StreamContent
 from bastion.relay.tap import Tap
+from bastion.sides import Side
 from bastion.wire.messages import DESCRIPTION_LIMIT, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure
 from bastion.wire.numbers import OpenFailure
 from bastion.wire.printable import said_by

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from bastion.errors import PolicyReason
 from bastion.policy.verdict import Verdict
 from bastion.relay import events
-from bastion.relay.sides import Counts, Side, counted
 from bastion.relay.tap import Tap
+from bastion.sides import Counts, Side, counted
 
 REQUEST_NOTES: Final = 320
 """Bytes of the recording for a request and its answer, without the request's text."""

@@ -33,9 +33,9 @@ from bastion.relay.limits import RelayLimits as RelayLimits
 from bastion.relay.opens import Opens
 from bastion.relay.paying import Accounts, Free, Payer
 from bastion.relay.requests import Requests
-from bastion.relay.sides import Counts, counted
-from bastion.relay.sides import Side as Side
 from bastion.relay.tap import Tap
+from bastion.sides import Counts, counted
+from bastion.sides import Side as Side
 from bastion.wire import numbers
 from bastion.wire.data import UINT32_MAX
 from bastion.wire.messages import Close, Data, Eof, ExtendedData, WindowAdjust

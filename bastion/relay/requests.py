@@ -12,17 +12,18 @@ from dataclasses import replace
 
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.verdict import Verdict
-from bastion.relay import crossing, events
+from bastion.relay import events
+from bastion.relay import passlist as crossing
 from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
 from bastion.relay.invitations import ANY_PORT, MAX_PLACES, Invitations, invite, place_of, withdraw
 from bastion.relay.ledger import Entry, Ledger
 from bastion.relay.limits import Actions, RelayLimits
 from bastion.relay.paying import UNPAID, Accounts
-from bastion.relay.sftp import AuditedSftp
-from bastion.relay.sftp_control import ControlledSftp
-from bastion.relay.sides import Counts, Side, counted
+from bastion.relay.sftp.channel import AuditedSftp
+from bastion.relay.sftp.control import ControlledSftp
 from bastion.relay.tap import Tap
+from bastion.sides import Counts, Side, counted
 from bastion.wire import numbers
 from bastion.wire.messages import (
     ChannelFailure,

@@ -15,8 +15,8 @@ from bastion.relay import events
 from bastion.relay.channels import Channel, Half
 from bastion.relay.first_bytes import FirstBytes, Look
 from bastion.relay.limits import Actions
-from bastion.relay.sides import Side
 from bastion.relay.tap import Tap
+from bastion.sides import Side
 from bastion.wire.messages import Data, Eof
 
 REFUSAL = "SSH inside a forward is a session that nobody records: reach the host through the gateway"

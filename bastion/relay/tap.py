@@ -6,7 +6,7 @@ from typing import Protocol
 
 from bastion.relay.channels import Channel
 from bastion.relay.events import Event
-from bastion.relay.sides import Side
+from bastion.sides import Side
 
 
 class Tap(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bastion.errors import EndReason
-from bastion.ssh.settings import ClosedBy, CloseReason
+from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable, quoted
 

@@ -13,9 +13,11 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity
 from bastion.auth.startups import Startup, StartupLimiter
+from bastion.ca.host_certificates import StandIns
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
@@ -26,14 +28,12 @@ from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
-from bastion.session.authentication import AuthServices
 from bastion.session.ending import End
 from bastion.session.live import LiveSessions
 from bastion.session.session import Session
-from bastion.session.stand_in import StandIns
-from bastion.session.upstream import Ask
-from bastion.ssh.dial import Dialler, UpstreamLogin
-from bastion.ssh.settings import TransportSettings
+from bastion.transport.settings import TransportSettings
+from bastion.upstream.credentials import Ask
+from bastion.upstream.dial import Dialler, UpstreamLogin
 
 DESCRIPTORS_EVERY: Final = 10.0
 """Seconds between two lines of the operator's log that say so: every connection would be one."""

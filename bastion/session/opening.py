@@ -45,12 +45,12 @@ from bastion.session.paying import SessionPayer
 from bastion.session.session import Leg, Session
 from bastion.session.standing import right_of
 from bastion.session.tap import AUDIT_TEXT, SessionTap
-from bastion.session.upstream import Ask
 from bastion.session.watch import WatchLimits
-from bastion.ssh.connected import TargetBanner, UpstreamConnected
-from bastion.ssh.dial import UpstreamLogin
-from bastion.ssh.transport import ClientTransport
-from bastion.wire.equal import one_of_equal
+from bastion.transport.transport import ClientTransport
+from bastion.upstream.credentials import Ask
+from bastion.upstream.dial import UpstreamLogin
+from bastion.upstream.facts import TargetBanner, UpstreamConnected
+from bastion.wire.interning import one_of_equal
 from bastion.wire.printable import banner_lines
 
 # Characters of a target's banner that stand in the audit log; the recording has all that was shown.
@@ -162,7 +162,7 @@ class Opening:
         assert self._grant is not None
         return self._services.upstream.login_for(self._grant, self._identity, self.session_id, self.on_ask)
 
-    # -- ssh.dial.DialObserver ---------------------------------------------------------------------------
+    # -- upstream.dial.DialObserver ---------------------------------------------------------------------------
 
     def phase(self, name: str, seconds: float) -> None:
         self._gateway.meters.observe(UPSTREAM_PHASE_SECONDS, seconds, name)

@@ -11,7 +11,7 @@ from typing import Final
 
 from bastion.auth.budget import Budget, Work
 from bastion.errors import Refused
-from bastion.relay.sides import Side
+from bastion.sides import Side
 
 LINE_BYTES: Final = 350
 """Bytes of one line about a channel or a request, with the longest host of the field; at most 1.8 KiB."""

@@ -14,14 +14,14 @@ from typing import Protocol
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason, ProtocolError, RecorderFailed
+from bastion.net.read_size import KEYSTROKE, pace
 from bastion.relay.relay import Actions, Relay
-from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
-from bastion.ssh.connection import OtherLeg, Receiver
-from bastion.ssh.pace import KEYSTROKE, pace
-from bastion.ssh.settings import CloseReason
+from bastion.sides import Side
+from bastion.transport.connection import OtherLeg, Receiver
+from bastion.transport.settings import CloseReason
 from bastion.wire.numbers import MSG_CHANNEL_DATA, Disconnect
 
 # Seconds after a burst that left a gap open, until its tail is written (recording.bulk.SETTLE_SECONDS is 0.2).
@@ -31,7 +31,7 @@ PARTING = 0.25
 
 
 class Leg(Protocol):
-    """One authenticated SSH connection, engineer's or target's (`ssh.base.TransportBase`)."""
+    """One authenticated SSH connection, engineer's or target's (`transport.base.TransportBase`)."""
 
     receiver: Receiver | None
     other: OtherLeg | None

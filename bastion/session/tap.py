@@ -40,9 +40,9 @@ from bastion.relay.events import (
     StreamRefused,
     StreamSsh,
 )
-from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_fields
+from bastion.sides import Side
 
 # Channel types of the wire -> the closed set of the meters.
 KINDS = {

@@ -3,7 +3,7 @@
 Every ending is announced on ptys before it comes, and its reason stands in the DISCONNECT for everybody else.
 One timer is pending at any time whatever is watched, so thousands of idle sessions cost one timer each.
 Invariant: a leg that we do not read, because the other takes nothing, is never called silent: the write stall
-timer of the other leg is the one that judges that (`ssh.output`).
+timer of the other leg is the one that judges that (`transport.output`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason
-from bastion.relay.sides import Side
 from bastion.session.ending import End
+from bastion.sides import Side
 
 # Seconds before the end of the longest duration at which ptys are told.
 DURATION_WARNINGS = (15 * 60.0, 5 * 60.0, 60.0)

@@ -20,7 +20,9 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bastion.errors import ProtocolError
-from bastion.wire.agreements import (
+from bastion.wire.ciphers import DirectionKeys, key_sizes
+from bastion.wire.data import Reader, byte, mpint, string, uint32
+from bastion.wire.key_agreement import (
     MODP_GROUPS,
     X25519,
     Agreement,
@@ -31,8 +33,6 @@ from bastion.wire.agreements import (
     modp_group,
     modp_prime,
 )
-from bastion.wire.ciphers import DirectionKeys, key_sizes
-from bastion.wire.data import Reader, byte, mpint, string, uint32
 from bastion.wire.numbers import (
     MSG_KEX_DH_GEX_GROUP,
     MSG_KEX_DH_GEX_INIT,

@@ -2,7 +2,7 @@
 
 Numbers, one parser for requests, the few answers that are looked into, and one that is written: a refusal.
 Parsers take one packet without its length field and raise `ProtocolError` and nothing else. Data of READ and
-WRITE is never touched here; `relay.sftp_stream` lets it pass.
+WRITE is never touched here; `relay.sftp.stream` lets it pass.
 """
 
 from __future__ import annotations

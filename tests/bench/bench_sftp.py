@@ -12,7 +12,7 @@ from typing import Any
 
 from bastion.policy.sftp import SftpRights, parse_pattern
 from bastion.relay.relay import Actions, Relay, RelayLimits
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import sftp
 from bastion.wire.requests import Exec, Subsystem

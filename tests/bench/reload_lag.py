@@ -21,7 +21,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from bastion.app import Program
-from bastion.session import reloading
+from bastion.assembly import reloading
 from tests.support.client import Client
 from tests.support.world import World, running
 from tests.unit.auth.threads import StillReactor

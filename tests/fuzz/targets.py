@@ -22,10 +22,10 @@ from bastion.policy.verdict import Verdict
 from bastion.recording import reader as recording
 from bastion.recording.format import FormatError
 from bastion.relay.relay import Actions, LegError, Relay, RelayLimits, Unimplemented
-from bastion.relay.sides import Side
-from bastion.ssh.settings import HostKey, TransportSettings
-from bastion.ssh.transport import ClientTransport, ServerTransport
-from bastion.ssh.userauth import UserauthService
+from bastion.sides import Side
+from bastion.transport.settings import HostKey, TransportSettings
+from bastion.transport.transport import ClientTransport, ServerTransport
+from bastion.userauth.server import UserauthService
 from bastion.wire import messages, requests, userauth
 from bastion.wire.certificates import Certificate
 from bastion.wire.ciphers import DirectionKeys, key_sizes

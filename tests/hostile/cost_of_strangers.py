@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.auth.identity import MAX_USER_NAME
-from bastion.ssh.rekeys import COSTS
-from bastion.ssh.userauth import MAX_REQUESTS
+from bastion.transport.rekeys import COSTS
+from bastion.userauth.server import MAX_REQUESTS
 from bastion.wire.data import boolean, string
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PrivateKey

@@ -21,11 +21,11 @@ from bastion.wire.numbers import (
 from tests.hostile import memory_gateway as gate
 from tests.hostile.memory_gateway import MemoryGateway, Peer
 from tests.hostile.rawssh import Closed
-from tests.unit.ssh.parts import FAST
+from tests.unit.transport.parts import FAST
 
 ENGINEER = b"alice"
 STDIO = (b"127.0.0.1", 65535)
-"""What OpenSSH says of a channel that is its own standard input (`session.jump.STDIO_MARKS`)."""
+"""What OpenSSH says of a channel that is its own standard input (`doors.jump.STDIO_MARKS`)."""
 OPENSSH = b"SSH-2.0-OpenSSH_9.2"
 NO_MORE_SESSIONS = b"\x50" + string(b"no-more-sessions@openssh.com") + b"\0"
 """What OpenSSH says after the open of its standard input, when it is no ControlMaster."""

@@ -20,13 +20,13 @@ from twisted.python.failure import Failure
 
 from bastion.app import Program
 from bastion.auth.budget import LIMITS, Limit
-from bastion.ssh import io
+from bastion.net import socket as io
 from bastion.wire.data import boolean, string, uint32
 from bastion.wire.keys import PrivateKey
 from bastion.wire.userauth import signed_data
 from tests.hostile.rawssh import Closed, MemoryWire, PipeEnd, RawSsh
 from tests.support.reactor import logged_failures
-from tests.unit.ssh.parts import FAST
+from tests.unit.transport.parts import FAST
 
 ALICE = PrivateKey.generate_ed25519()
 TARGET_KEY = PrivateKey.generate_ed25519()

@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.python.failure import Failure
 
 from bastion.observe.meters import SESSIONS_STARTED
-from bastion.ssh.states import State
+from bastion.transport.states import State
 from bastion.wire.data import string
 from tests.hostile import memory_gateway as gate
 from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bastion.session.outer_door import UNPROVED_BURST
-from bastion.ssh.outer import MIN_PACKET
+from bastion.doors.visit import UNPROVED_BURST
+from bastion.endpoint.connection import MIN_PACKET
 from bastion.wire.data import string, uint32
 from bastion.wire.kexinit import FRONT
 from tests.hostile import memory_gateway as gate

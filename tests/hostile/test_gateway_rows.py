@@ -19,8 +19,8 @@ from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bastion.relay.limits import MAX_CHANNELS
-from bastion.ssh.settings import LINGER
-from bastion.ssh.userauth import MAX_REQUESTS
+from bastion.transport.settings import LINGER
+from bastion.userauth.server import MAX_REQUESTS
 from bastion.wire.ciphers import GCM_CIPHERS
 from bastion.wire.data import boolean, string, uint32
 from bastion.wire.kexinit import FRONT, STRICT_SERVER, KexInit

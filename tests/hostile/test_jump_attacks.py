@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bastion.doors.visit import UNPROVED_BURST, UNPROVED_RATE
+from bastion.endpoint.channel import QUEUE_LIMIT
 from bastion.errors import EndReason, PolicyReason
 from bastion.observe.meters import CHANNELS, SESSIONS_ENDED
-from bastion.session.outer_door import UNPROVED_BURST, UNPROVED_RATE
-from bastion.ssh.outer_channel import QUEUE_LIMIT
 from bastion.wire.data import string, uint32
 from tests.hostile import memory_gateway as gate
 from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump
@@ -213,7 +213,9 @@ def test_answers_that_nobody_reads(
     gateway: MemoryGateway, outer: Outer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Questions in many sessions whose windows are shut: each is bounded, and all of them together."""
-    monkeypatch.setattr("bastion.ssh.outer.QUEUED_LIMIT", 8 * MIB)  # an eighth of the sessions is enough
+    monkeypatch.setattr(
+        "bastion.endpoint.connection.QUEUED_LIMIT", 8 * MIB
+    )  # an eighth of the sessions is enough
     reading = session(gateway, outer)
     asking = [session(gateway, outer, window=SMALL) for _ in range(16)]
     highest = 0

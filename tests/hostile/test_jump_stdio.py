@@ -15,7 +15,7 @@ import pytest
 from bastion.wire.data import string, uint32
 from tests.hostile.jump_peers import NO_MORE_SESSIONS, OPENSSH, Inner, Outer, open_tcpip
 from tests.hostile.memory_gateway import MemoryGateway
-from tests.unit.ssh.parts import FAST
+from tests.unit.transport.parts import FAST
 
 KEEPALIVE = b"\x50" + string(b"keepalive@openssh.com") + b"\0"
 FORWARD = b"\x50" + string(b"tcpip-forward") + b"\0" + string(b"localhost") + uint32(0)

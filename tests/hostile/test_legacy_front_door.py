@@ -10,7 +10,7 @@ import pytest
 
 from bastion.auth.credentials import KEY_TYPE_OF
 from bastion.errors import LimitReason, ProtocolError
-from bastion.ssh.settings import HostKey, TransportSettings
+from bastion.transport.settings import HostKey, TransportSettings
 from bastion.wire.kex import LEGACY_KEX
 from bastion.wire.kexinit import (
     COMPAT,
@@ -21,7 +21,7 @@ from bastion.wire.kexinit import (
     KexInit,
     negotiate,
 )
-from tests.unit.ssh.parts import HOST_KEY, server_and_raw, server_settings
+from tests.unit.transport.parts import HOST_KEY, server_and_raw, server_settings
 from tests.unit.wire.keygen import load, make_key
 
 CODE = Path(__file__).resolve().parents[2] / "bastion"

@@ -14,7 +14,7 @@ from bastion.clock import FixedClock
 from bastion.observe.meters import BUDGET_REFUSALS
 from bastion.relay.paying import OPEN_LINES, OPEN_NOTES, REQUEST_NOTES
 from bastion.session.paying import LINE_BYTES, TARGET_BURST
-from bastion.ssh.rekeys import COSTS, LEG_BURST
+from bastion.transport.rekeys import COSTS, LEG_BURST
 from bastion.wire.data import string, uint32
 from tests.hostile import memory_gateway as gate
 from tests.hostile.jump_peers import OPENSSH, Outer, Refused

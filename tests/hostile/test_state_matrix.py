@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bastion.ssh.settings import ClosedBy
+from bastion.transport.settings import ClosedBy
 from bastion.wire.data import string, uint32
 from bastion.wire.kex import Agreed
 from bastion.wire.numbers import Disconnect

@@ -18,13 +18,13 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from bastion.errors import LimitReason
-from bastion.ssh.settings import LINGER, HostKey, TransportSettings
-from bastion.ssh.states import State
+from bastion.transport.settings import LINGER, HostKey, TransportSettings
+from bastion.transport.states import State
 from bastion.wire.kexinit import FRONT
 from tests.hostile.rawssh import RawSsh, SocketWire, debug, ignore
 from tests.interop.transport_peers import serving
 from tests.support.reactor import run
-from tests.unit.ssh.parts import (
+from tests.unit.transport.parts import (
     FAST,
     HOST_KEY,
     Bench,

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from bastion.errors import LimitReason, UpstreamReason
-from bastion.ssh.settings import TransportSettings
-from bastion.ssh.states import State
+from bastion.transport.settings import TransportSettings
+from bastion.transport.states import State
 from bastion.wire.data import string
 from bastion.wire.kexinit import FRONT, LEGACY_NAMES, TARGET
 from tests.hostile.rawssh import RawSsh
-from tests.unit.ssh.parts import FAST, client_and_raw, raw_side, server_and_raw, server_settings, shake
+from tests.unit.transport.parts import FAST, client_and_raw, raw_side, server_and_raw, server_settings, shake
 
 BOTH = pytest.mark.parametrize("server", [True, False], ids=["server", "client"])
 

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from bastion.auth.budget import LIMITS, Budget, Payer, Work
 from bastion.clock import FixedClock
 from bastion.errors import LimitReason, ProtocolError
-from bastion.ssh.rekeys import COSTS
-from bastion.ssh.settings import (
+from bastion.transport.rekeys import COSTS
+from bastion.transport.settings import (
     NOISE_BURST,
     NOISE_SIZE,
     OPENED_BEFORE_AUTH,
@@ -35,7 +35,7 @@ from bastion.wire.kexinit import STRICT_CLIENT, STRICT_SERVER
 from bastion.wire.keys import PrivateKey
 from bastion.wire.numbers import MSG_SERVICE_REQUEST, MSG_USERAUTH_REQUEST
 from tests.hostile.rawssh import Closed, RawSsh, debug, ext_info, ignore
-from tests.unit.ssh.parts import (
+from tests.unit.transport.parts import (
     FAST,
     HOST_KEY,
     Bench,
@@ -203,7 +203,7 @@ def test_c6_a_zlib_bomb_is_just_bytes() -> None:
     assert not bench.closed
 
 
-# -- C11, C12: queues (the limits themselves: tests/unit/ssh) ----------------------------------------------
+# -- C11, C12: queues (the limits themselves: tests/unit/transport) ----------------------------------------------
 
 
 def test_c11_a_peer_in_a_rekey_cannot_ask_for_answers() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bastion.ssh.connected import mismatch_text
-from bastion.ssh.settings import TransportSettings
+from bastion.transport.settings import TransportSettings
+from bastion.upstream.facts import mismatch_text
 from bastion.wire.data import byte, string
 from bastion.wire.kexinit import LEGACY_NAMES, TARGET, Algorithms
 from tests.interop.transport_peers import Client

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from bastion.ssh.settings import HostKey, TransportSettings
+from bastion.transport.settings import HostKey, TransportSettings
 from bastion.wire.certificates import CertificateKind, issue
 from bastion.wire.kexinit import COMPAT, FRONT
 from bastion.wire.keys import PrivateKey

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bastion.errors import Refused, UpstreamReason
-from bastion.ssh.settings import ClosedBy, TransportSettings
+from bastion.transport.settings import ClosedBy, TransportSettings
 from bastion.wire.certificates import Certificate
 from bastion.wire.data import Reader, boolean, byte, string, uint32
 from bastion.wire.kexinit import TARGET

@@ -16,7 +16,7 @@ import asyncssh
 import paramiko
 import pytest
 
-from bastion.ssh.settings import HostKey, TransportSettings
+from bastion.transport.settings import HostKey, TransportSettings
 from bastion.wire.data import byte, string
 from bastion.wire.kexinit import COMPAT, FRONT, TARGET
 from bastion.wire.keys import PrivateKey

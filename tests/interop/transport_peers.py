@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Factory
 from twisted.python.failure import Failure
 
-from bastion.ssh import io
-from bastion.ssh.settings import CloseReason, TransportSettings
-from bastion.ssh.transport import ClientTransport, ServerTransport
+from bastion.net import socket as io
+from bastion.transport.settings import CloseReason, TransportSettings
+from bastion.transport.transport import ClientTransport, ServerTransport
 from bastion.wire.data import Reader, byte, string
 from tests.support.reactor import run, start
 

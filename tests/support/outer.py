@@ -10,8 +10,8 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Budget, Hold, Work
 from bastion.clock import FixedClock
+from bastion.endpoint.connection import OuterChannel, OuterConnection
 from bastion.errors import PolicyReason, Refused
-from bastion.ssh.outer import OuterChannel, OuterConnection
 from bastion.wire import messages as m
 from bastion.wire.forwards import Detail, TcpipOpen
 from bastion.wire.requests import Empty

@@ -27,7 +27,7 @@ from bastion.policy.verdict import Verdict
 from bastion.relay.channels import Channel
 from bastion.relay.events import Event
 from bastion.relay.relay import Actions, Relay, RelayLimits
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from bastion.wire.numbers import name_of

@@ -22,7 +22,7 @@ from bastion.recording.format import Direction, Header, Kind
 from bastion.recording.reader import Reader
 from bastion.recording.recorder import Recorder
 from bastion.relay.relay import Actions, Relay, RelayLimits, Unimplemented
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages, requests
 from bastion.wire.data import string, uint32
 from bastion.wire.numbers import OpenFailure

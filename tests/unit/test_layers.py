@@ -160,9 +160,9 @@ def test_every_sideways_pair_is_used():
         ("bastion.wire.data", "from bastion.relay import relay", "upward"),
         ("bastion.wire.data", "import bastion.session", "upward"),
         ("bastion.wire.data", "from .. import session", "upward"),
-        ("bastion.wire.data", "def f():\n    from bastion.ssh import transport", "upward"),
+        ("bastion.wire.data", "def f():\n    from bastion.transport import output", "upward"),
         ("bastion.observe.meters", "from bastion.observe import exporter", "upward"),
-        ("bastion.ssh.transport", "from bastion.ca import upstream", "sideways"),
+        ("bastion.transport.transport", "from bastion.ca import keys", "sideways"),
         ("bastion.wire.data", "import os", "pure"),
         ("bastion.policy.rules", "from time import sleep", "pure"),
         ("bastion.policy.rules", "from twisted.internet.defer import Deferred", "pure"),
@@ -176,7 +176,7 @@ def test_every_sideways_pair_is_used():
 )
 def test_the_walk_sees_a_fault(monkeypatch, module, source, fault):
     monkeypatch.setattr(f"{__name__}.SIDEWAYS", set())
-    known = set(MODULES) | {"bastion.ca.upstream", "bastion.relay.relay", "bastion.ssh.transport"}
+    known = set(MODULES) | {"bastion.ca.keys"}
     assert any(fault in line for line in faults(module, source, False, known))
 
 
@@ -187,7 +187,7 @@ def test_the_walk_sees_a_fault(monkeypatch, module, source, fault):
         ("bastion.clock", "import time"),
         ("bastion.session.session", "from bastion.wire import data"),
         ("bastion.wire.data", "from bastion.wire import numbers"),
-        ("bastion.ssh.transport", "from twisted.internet import defer"),
+        ("bastion.transport.transport", "from twisted.internet import defer"),
     ],
 )
 def test_the_walk_lets_the_rest_pass(module, source):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bastion.auth.certificates import check_user_certificate
-from bastion.ca.target_config import TargetFacts, target_config
 from bastion.ca.upstream import CertificateRequest, UpstreamCA
 from bastion.errors import AuthReason, ConfigError, Refused
+from bastion.setup_texts.target import TargetFacts, target_config
 from bastion.wire.certificates import Certificate
 from bastion.wire.key_options import ALL_PERMITS
 from bastion.wire.keys import PrivateKey

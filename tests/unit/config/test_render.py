@@ -60,8 +60,8 @@ def test_every_option_of_the_sample_is_valid_when_switched_on():
     text = re.sub(r"(?m)^[a-z_]+ = \.\.\.\n", "", text)
     folder = ROOT / "etc"
     path = folder / "bastion.toml"
-    from bastion.config.positions import key_lines
     from bastion.options import At, Problems, Source, read
+    from bastion.options.positions import key_lines
 
     problems = Problems()
     read(Sections, tomllib.loads(text), At(Source(str(path), str(folder), key_lines(text)), problems))

@@ -7,8 +7,8 @@ from bastion.clock import FixedClock
 from bastion.errors import PolicyReason
 from bastion.policy import decide
 from bastion.policy.decide import FORWARDS_MAX, GrantDecider
-from bastion.relay.crossing import JUDGED_GLOBAL_REQUESTS, JUDGED_REQUESTS, OPENABLE
-from bastion.relay.sides import Side
+from bastion.relay.passlist import JUDGED_GLOBAL_REQUESTS, JUDGED_REQUESTS, OPENABLE
+from bastion.sides import Side
 from bastion.wire.messages import ChannelOpen
 from bastion.wire.requests import (
     CHANNEL_OPENS,

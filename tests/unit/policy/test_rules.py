@@ -2,9 +2,9 @@ import tomllib
 
 import pytest
 
-from bastion.config.positions import key_lines
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, Source
+from bastion.options.positions import key_lines
 from bastion.policy.rules import VERBS, parse_policy
 from bastion.policy.targets import Inventory, Target, parse_targets
 

@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 
-from bastion.config.positions import key_lines
 from bastion.options import Source
+from bastion.options.positions import key_lines
 from bastion.options.source import ConfigErrors
 from bastion.policy.targets import Target, parse_targets
 from bastion.wire.kexinit import LEGACY_NAMES

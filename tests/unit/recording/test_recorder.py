@@ -13,7 +13,7 @@ from bastion.recording.bulk import SAMPLE_BYTES, TAIL_BYTES, Mode, RecordingPoli
 from bastion.recording.format import Direction, Kind, Recorded
 from bastion.recording.recorder import CUT_BYTES, JOIN_OVER
 from bastion.relay import events as relay
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from tests.unit.recording.samples import CLIENT, TARGET, Tape, full, joined
 
 KIB, MIB = 1 << 10, 1 << 20

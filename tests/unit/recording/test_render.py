@@ -26,7 +26,7 @@ from bastion.recording.render import (
     survey,
 )
 from bastion.relay import events as relay
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from tests.unit.recording.samples import CLIENT, TARGET, Tape
 
 

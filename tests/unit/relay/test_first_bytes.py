@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.relay.first_bytes import BANNER, FirstBytes, Look
-from bastion.relay.sides import Side
+from bastion.sides import Side
 
 CLIENT, TARGET = Side.CLIENT, Side.TARGET
 

@@ -7,7 +7,7 @@ import pytest
 from bastion.errors import PolicyReason
 from bastion.relay import events as e
 from bastion.relay.invitations import MAX_PLACES
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from tests.support.playbook import Playbook, asks, asks_all, confirms, no, opens

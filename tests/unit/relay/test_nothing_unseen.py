@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire.data import string, uint32
 from tests.support.unseen import Play, Script, examine, play
 

@@ -6,7 +6,7 @@ import pytest
 
 from bastion.relay import events as e
 from bastion.relay.limits import RelayLimits
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from tests.support.playbook import Recorded, adjusts, asks, opens, sends, sends_stderr

@@ -6,8 +6,8 @@ from bastion.errors import PolicyReason
 from bastion.policy.verdict import Verdict
 from bastion.relay import events
 from bastion.relay.channels import Channel
-from bastion.relay.sides import Side
 from bastion.relay.stream import REFUSAL
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from tests.support.playbook import Playbook, Recorded, adjusts, asks, asks_all, confirms, opens, sends

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bastion.errors import ProtocolError, RecorderFailed, RecorderReason
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from tests.support.playbook import Playbook, asks, asks_all, confirms, no, opens, raw, sends, sends_stderr

@@ -7,7 +7,7 @@ import pytest
 from bastion.errors import PolicyReason
 from bastion.relay.events import ChannelRefused
 from bastion.relay.limits import MAX_PACKET, MIN_PACKET
-from bastion.relay.sides import Side
+from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from tests.support.playbook import Playbook, Recorded, adjusts, confirms, opens, sends, sends_stderr

@@ -14,12 +14,12 @@ from bastion.policy.verdict import Verdict
 from bastion.recording.format import Header
 from bastion.recording.store import Store
 from bastion.relay.relay import Actions, Relay, RelayLimits
-from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.session import PARTING, Session
 from bastion.session.tap import SessionTap
 from bastion.session.watch import WatchLimits
-from bastion.ssh.settings import ClosedBy, CloseReason
+from bastion.sides import Side
+from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.wire.messages import ChannelOpen
 
 SESSION = "k3v2m5q7p2r4t6wa"

@@ -16,9 +16,9 @@ from bastion.recording.format import Header, Kind
 from bastion.recording.store import Store
 from bastion.relay import events as e
 from bastion.relay.channels import Channel
-from bastion.relay.sides import Side
 from bastion.session.tap import SessionTap
 from bastion.session.transfers import transfer_fields
+from bastion.sides import Side
 
 SESSION = "abcdefghijklmnop"
 CLOSED = e.SftpFile(3, 1, "/srv/x", "write,create", "ok", 0, 5, "ab" * 32, "")

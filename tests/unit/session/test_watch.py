@@ -6,9 +6,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from bastion.errors import EndReason
-from bastion.relay.sides import Side
 from bastion.session.ending import End
 from bastion.session.watch import CALENDAR_LOOK, Watch, WatchLimits, in_words
+from bastion.sides import Side
 
 
 class FakeSession:

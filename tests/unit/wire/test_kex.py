@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
 from bastion.wire import kex
-from bastion.wire.agreements import MODP_GROUPS, NamedModP, modp_group, modp_prime
 from bastion.wire.data import byte, mpint, string, uint32
 from bastion.wire.kex import (
     COMPAT_KEX,
@@ -28,6 +27,7 @@ from bastion.wire.kex import (
     kex_method,
     server_kex,
 )
+from bastion.wire.key_agreement import MODP_GROUPS, NamedModP, modp_group, modp_prime
 
 METHODS = COMPAT_KEX + LEGACY_KEX
 ECDH_LIKE = [name for name in METHODS if not name.startswith("diffie")]

@@ -1,0 +1,88 @@
+"""From a checked configuration to the one in force: the same steps at the start and at every reload.
+
+`prepare` reads, checks and builds, has no effect outside its value, and may run in a thread. `apply` swaps the value
+in, in one turn of the reactor, and either all of it or nothing. Every option that a reload can change is set in
+`apply` or stands in `Services`, and nowhere else, so that a start and a reload cannot differ.
+
+What goes on is carried over: penalties keep their records, unfinished logins stay counted, sessions keep what they
+began with.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bastion.assembly.building import build_services, penalty_limits
+from bastion.auth.ldap import Observer
+from bastion.auth.throttle import Penalties
+from bastion.clock import Clock
+from bastion.config.check import Report, inspect
+from bastion.config.load import Config
+from bastion.errors import ConfigError
+from bastion.policy.addresses import Own
+from bastion.policy.targets import Resolved
+from bastion.session.gateway import Gateway, Services
+from bastion.upstream.target_addresses import names_among
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration without errors, and all that is made of it."""
+
+    config: Config
+    services: Services
+    warnings: tuple[ConfigError, ...]
+    names: tuple[str, ...]  # of the targets that are dialled by name
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What services are built with and what outlives them."""
+
+    reactor: Any
+    clock: Clock
+    observer: Observer | None
+    penalties: Penalties
+    own: Own
+    resolved: Resolved
+
+
+def prepare(
+    file: str | os.PathLike[str],
+    parts: Parts,
+    look: Callable[[str | os.PathLike[str]], Report] = inspect,
+) -> Prepared:
+    """Read and check everything, and build the services. Raises ConfigErrors with every error found."""
+    report = look(file)
+    config, material = report.accepted()
+    services = build_services(
+        config,
+        material,
+        parts.reactor,
+        parts.clock,
+        parts.observer,
+        parts.penalties,
+        parts.own,
+        parts.resolved,
+    )
+    names = names_among(target.host for target in config.inventory)
+    return Prepared(config, services, report.warnings, names)
+
+
+def apply(gateway: Gateway, prepared: Prepared) -> Services:
+    """Put `prepared` in force and return the services that were. Raises AuditFailed, and then nothing has changed."""
+    config, old = prepared.config, gateway.services
+    gateway.audit.move(str(config.audit.file), config.audit.required)
+    # From here on nothing can fail.
+    limits, startups = config.limits, config.limits.startups
+    gateway.startups.set_limits(startups.begin, startups.rate, startups.full, limits.startups_per_source)
+    prepared.services.auth.penalties.set_limits(penalty_limits(config))
+    gateway.store.set_limits(config.recording.disk_floor, config.recording.fsync_interval)
+    public = config.listen.public
+    gateway.typed = None if public is None else (public.host, public.port)
+    gateway.services = prepared.services
+    gateway.reloads += 1
+    return old

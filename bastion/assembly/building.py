@@ -1,0 +1,211 @@
+"""From a checked configuration to `Services`: the value a reload swaps.
+
+Nothing here has an effect outside the value, so a reload that fails leaves the old services in use. The `load_*`
+functions are for commands that need one thing of a configuration, without the whole check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.logger import Logger
+
+from bastion import __version__
+from bastion.auth.attempt import AuthServices
+from bastion.auth.budget import LIMITS, Payer, Work
+from bastion.auth.directory import ChainDirectory, Directory
+from bastion.auth.embedded import EmbeddedDirectory, Users
+from bastion.auth.ldap import LdapDirectory, Observer
+from bastion.auth.throttle import Penalties, PenaltyLimits
+from bastion.ca.front_host import FrontHostCA
+from bastion.ca.host_certificates import StandIns
+from bastion.ca.keys import load_private_key
+from bastion.ca.known_hosts import KnownHosts
+from bastion.ca.upstream import UpstreamCA
+from bastion.clock import Clock
+from bastion.config.load import Config
+from bastion.config.material import Material
+from bastion.errors import ConfigError
+from bastion.policy.addresses import Own
+from bastion.policy.targets import Inventory, Resolved
+from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.session.gateway import Limits, Services
+from bastion.transport.settings import HostKey, TransportSettings
+from bastion.upstream.credentials import TargetCredentials
+from bastion.upstream.dial import Dialler
+from bastion.wire.kexinit import COMPAT, FRONT, TARGET
+from bastion.wire.keys import PrivateKey
+
+_log = Logger(namespace="bastion.session")
+
+# OpenSSH sends eow@openssh.com and no-more-sessions@openssh.com only to a peer whose software is "OpenSSH*"
+# (compat.c, SSH_NEW_OPENSSH), and both ends of a session may be OpenSSH. Without eow@ a client whose reader has
+# gone (`ssh web1 yes | head -1`) reads and drops output for ever. No "OpenSSH_": what follows that is read as
+# OpenSSH's own version (golang.org/x/crypto takes a word for 0, which "is broken before 6.0", and guesses ports;
+# libssh2, paramiko and PuTTY look for it too). RFC 4253 section 4.2: no blank and no minus sign.
+VERSION_LINE = f"SSH-2.0-OpenSSH.Bastion_{__version__}"
+
+
+def build_services(
+    config: Config,
+    material: Material,
+    reactor: Any,
+    clock: Clock,
+    observer: Observer | None,
+    penalties: Penalties,
+    own: Own | None = None,
+    resolved: Resolved | None = None,
+) -> Services:
+    """Make the services of a configuration and what was read for it. Raises ConfigError.
+
+    `penalties` outlive them: a reload is no amnesty. `own` knows where the gateway itself is, `resolved` where the
+    names of targets lead. The reactor is kept and not called: this may run in a thread.
+    """
+    limits = config.limits
+    return Services(
+        auth=AuthServices(
+            directory=build_directory(config, material.users, reactor, clock, observer),
+            login_cas=material.login_cas,
+            penalties=penalties,
+            methods=config.login.methods,
+        ),
+        front_settings=front_settings(config, material.host_keys),
+        policy=config.rules,
+        inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
+        dialler=Dialler(
+            reactor, material.known_hosts, target_settings(config), clock, limits.dial_timeout, own
+        ),
+        upstream=TargetCredentials(
+            upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor
+        ),
+        recording=RecordingPolicy(
+            mode=Mode(config.recording.mode),
+            input=config.recording.input,
+            burst_bytes=config.recording.bulk_burst,
+            sustained_bytes=config.recording.bulk_rate,
+            terminal_bytes=config.recording.terminal_rate,
+        ),
+        limits=Limits(
+            keepalive_interval=limits.keepalive_interval or 0.0,
+            keepalive_count=limits.keepalive_count,
+            sessions=limits.sessions,
+            sftp_hash=config.recording.sftp_hash,
+            audit_detail=config.audit.detail,
+            recheck=config.directory.recheck or 0.0,
+            channels=limits.channels_per_connection,
+            sessions_per_connection=limits.sessions_per_connection,
+        ),
+        stand_ins=build_stand_ins(config, material, clock),
+    )
+
+
+def build_directory(
+    config: Config, users: Users | None, reactor: Any, clock: Clock, observer: Observer | None
+) -> Directory:
+    """The embedded accounts, LDAP, or the one before the other. `users` are those of the file that is configured."""
+    wanted = config.directory
+    # Whoever may be at the door may ask one question, and so may second proofs inside: so many may have to wait, and
+    # none is sent away.
+    queue = config.limits.startups.full + LIMITS[Payer.IDENTITY, Work.DIRECTORY].everybody
+    ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer, queue)
+    if users is None:
+        assert ldap is not None  # the configuration has checked that there is one
+        return ldap
+    return ChainDirectory(EmbeddedDirectory(users, reactor, queue), ldap, reactor)
+
+
+def penalty_limits(config: Config) -> PenaltyLimits:
+    """The configured penalties under the names of `auth.throttle`."""
+    wanted = config.limits.penalties
+    return PenaltyLimits(
+        free=wanted.free,
+        first_block=wanted.first_block,
+        longest_block=wanted.longest_block,
+        accounts=wanted.accounts,
+        window=wanted.window,
+        source_block=wanted.source_block,
+        longest_source_block=wanted.longest_source_block,
+        forget=wanted.forget,
+    )
+
+
+def front_settings(config: Config, keys: Sequence[PrivateKey]) -> TransportSettings:
+    """What engineers' connections are told: our host keys and the algorithms that go with them."""
+    host_keys = tuple(HostKey(key) for key in keys)
+    algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
+    held = {name for key in host_keys for name in key.algorithms}
+    shown = tuple(name for name in algorithms.host_keys if name in held)
+    return replace(
+        _common_settings(config), algorithms=replace(algorithms, host_keys=shown), host_keys=host_keys
+    )
+
+
+def build_stand_ins(config: Config, material: Material, clock: Clock) -> StandIns:
+    """How the gateway stands in for targets on inner connections: with the same host keys."""
+    algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
+    key = material.front_host_ca
+    ca = None if key is None else FrontHostCA(key, int(config.front_host_ca.lifetime))
+    return StandIns(front_settings(config, material.host_keys), algorithms, ca, clock)
+
+
+def target_settings(config: Config) -> TransportSettings:
+    """What connections to targets are told; the dialler sorts the host key algorithms for each target."""
+    # The dial has one timer for all its steps, so the transport's own are switched off.
+    return replace(_common_settings(config), algorithms=TARGET, handshake_timeout=0.0, login_grace=0.0)
+
+
+def _common_settings(config: Config) -> TransportSettings:
+    limits = config.limits
+    return TransportSettings(
+        algorithms=FRONT,
+        version=VERSION_LINE,
+        login_grace=limits.login_grace,
+        kex_timeout=limits.kex_timeout,
+        write_stall=limits.write_stall,
+        rekey_bytes=limits.rekey_bytes,
+        rekey_seconds=limits.rekey_interval,
+    )
+
+
+def load_known_hosts(config: Config) -> KnownHosts:
+    """The file and the pins of the inventory. Raises ConfigError for a file that is configured and missing.
+
+    An empty file is a beginning; a missing one may have held @revoked lines.
+    """
+    file = config.targets.known_hosts
+    if file is not None and not file.exists():
+        problem = f"{file} does not exist; `touch {file}` creates an empty one"
+        raise ConfigError(str(config.file), 0, "targets.known_hosts", problem)
+    hosts = KnownHosts.parse("") if file is None else KnownHosts.load(file)
+    for warning in hosts.warnings:
+        _log.warn("{warning}", warning=str(warning))
+    for target in config.inventory:
+        if target.host_keys:
+            hosts = hosts.with_keys(target.host, target.port, target.host_keys, f"target {target.name}")
+    return hosts
+
+
+def upstream_ca(config: Config, key: PrivateKey | None) -> UpstreamCA | None:
+    """The CA towards targets with that key, None when every target has a key of its own."""
+    if key is None:
+        return None
+    egress = [str(network) for network in config.upstream_ca.egress]
+    return UpstreamCA(key, egress, int(config.upstream_ca.lifetime))
+
+
+def load_upstream_ca(config: Config) -> UpstreamCA | None:
+    """The same, for a command that needs nothing else. Raises ConfigError."""
+    wanted = config.upstream_ca
+    key = None if wanted.key is None else load_private_key(wanted.key, wanted.passphrase_file)
+    return upstream_ca(config, key)
+
+
+def target_keys(inventory: Inventory) -> dict[str, PrivateKey]:
+    """The configured keys of targets that cannot trust a CA, by target name. Raises ConfigError."""
+    return {
+        target.name: load_private_key(target.key_file, target.passphrase_file)
+        for target in inventory
+        if target.key_file is not None
+    }

@@ -1,0 +1,184 @@
+"""SIGHUP: the files are read and checked in a thread, and what comes of it is swapped in in one turn.
+
+The reactor goes on serving meanwhile. Threads of Python take turns, so the thread asks for short ones (SWITCH), and
+keeps the garbage collector from walking what it makes. A fault in any file changes nothing and is told on standard
+error, in the audit log and as a metric; so is what only a restart can change.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from twisted.python.failure import Failure
+
+from bastion.assembly.applying import Prepared, apply
+from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
+from bastion.config.changes import changed, values_of
+from bastion.config.load import Config
+from bastion.errors import ConfigError
+from bastion.observe.audit import AuditFailed
+from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
+from bastion.options import ConfigErrors, Scope
+from bastion.session.gateway import Gateway, Services
+from bastion.wire.printable import printable
+
+Result = TypeVar("Result")
+
+TIMEOUT: Final = 300.0
+"""Seconds that reading may take. 10,000 targets and 10,000 pinned keys take some seconds on a busy machine; a network
+file system that hangs takes for ever, and then the operator hears of it."""
+
+SWITCH: Final = 0.0005
+"""Seconds after which the reading thread lets the reactor's run, when that has something to do. Python's own choice is
+5 ms, and each of the four or five calls of a keystroke that wait for the kernel would wait as long."""
+
+RELEASED: Final = 512
+"""Pieces of the old inventory and known hosts that are let go in one turn: 0.5 ms. With 10,000 of each there are some
+80,000, which take 20 ms together."""
+
+WARNINGS: Final = 20
+"""Warnings that a reload writes to standard error, 40 us each; `bastion check` has all of them."""
+
+
+class Reloading:
+    """Reloads of one process. `started` is the configuration that it was started with."""
+
+    def __init__(self, gateway: Gateway, started: Config, prepare: Callable[[], Prepared]) -> None:
+        self.config = started
+        self._gateway = gateway
+        self._started = values_of(started, Scope.RESTART)
+        self._prepare = prepare
+        self._workers = Workers(gateway.reactor, "reload", 1, 0)
+        self._running = self._again = False
+        self.on_applied: Callable[[Prepared], None] = lambda prepared: None
+        self.taken()
+
+    def hup(self) -> None:
+        """Read everything again. Signals that come while that goes on are one more reload after it."""
+        self._gateway.audit.reopen()  # whatever the files say: a rotated log is not written to any more
+        if self._running:
+            self._again = True
+            return
+        self._running = True
+        self._workers.run(lambda: unhurried(self._prepare), TIMEOUT).addCallbacks(self._swap, self._failed)
+
+    def stop(self) -> None:
+        """The process ends; what is being read is forgotten."""
+        self._again = False
+        self._running = True
+        self._workers.close()
+
+    def taken(self) -> None:
+        """A configuration is in force: the first one, or one that was reloaded."""
+        meters = self._gateway.meters
+        meters.set(CONFIG_LAST_RELOAD, round(self._gateway.clock.time()))
+        meters.set(CONFIG_RESTART_PENDING, len(self._waiting(self.config)))
+
+    def _waiting(self, config: Config) -> tuple[str, ...]:
+        return changed(self._started, values_of(config, Scope.RESTART))
+
+    # -- how it ended ------------------------------------------------------------------------------------
+
+    def _swap(self, prepared: Prepared) -> None:
+        try:
+            old = apply(self._gateway, prepared)
+        except AuditFailed as failed:
+            _close(prepared.services)
+            self._refuse([ConfigError(str(prepared.config.file), 0, "audit.file", str(failed))])
+            return
+        waiting = self._waiting(prepared.config)
+        self._retire(old, self.config)
+        self.config = prepared.config
+        self.taken()
+        self._gateway.reactor.callLater(0, self._tell_terminal, prepared.warnings, waiting)
+        self._told("restart_needed" if waiting else "ok", restart=", ".join(waiting))
+        self.on_applied(prepared)
+        self._next()
+
+    def _tell_terminal(self, warnings: tuple[ConfigError, ...], waiting: tuple[str, ...]) -> None:
+        log = self._gateway.log
+        for warning in warnings[:WARNINGS]:
+            log.warn("reload: warning: {text}", text=printable(str(warning)))
+        if len(warnings) > WARNINGS:
+            log.warn("reload: {more} more warnings: see bastion check", more=len(warnings) - WARNINGS)
+        for option in waiting:
+            log.warn("reload: {option} has changed and needs a restart", option=option)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, WorkersClosed):
+            return
+        file = str(self.config.file)
+        if isinstance(error, ConfigErrors):
+            self._refuse(error.errors)
+        elif isinstance(error, ConfigError):
+            self._refuse([error])
+        elif isinstance(error, DeadlinePassed | QueueFull):
+            self._refuse([ConfigError(file, 0, "", f"the files could not be read within {TIMEOUT:g} s")])
+        else:
+            self._gateway.log_failure("reloading", failure)
+            self._refuse([ConfigError(file, 0, "", "the gateway failed, the lines above say how")])
+
+    def _refuse(self, errors: Iterable[ConfigError]) -> None:
+        lines = [printable(str(error)) for error in errors]
+        for line in lines:
+            self._gateway.log.error("reload refused: {line}", line=line)
+        self._told("refused", text="\n".join(lines))
+        self._next()
+
+    def _told(self, result: str, **fields: str) -> None:
+        self._gateway.meters.add(CONFIG_RELOADS, result)
+        self._gateway.audit.note("reload", result=result, **fields)
+
+    def _next(self) -> None:
+        self._running = False
+        if self._again:
+            self._again = False
+            self.hup()
+
+    # -- what was in force -------------------------------------------------------------------------------
+
+    def _retire(self, old: Services, config: Config) -> None:
+        """Close what was in force once nobody waits for it, and let go of its inventory little by little."""
+        limits, later = config.limits, self._gateway.reactor.callLater
+        later(limits.login_grace, old.auth.directory.close)
+        later(limits.login_grace + limits.dial_timeout, old.upstream.close)
+        later(limits.login_grace + limits.dial_timeout, self._let_go, [old, config])
+
+    def _let_go(self, whole: list[Any]) -> None:
+        """First the tables of what was in force, whose entries live on in the pieces; then those."""
+        old = whole[0]
+        pieces = [*old.inventory.pieces(), *old.dialler.known_hosts.lines]
+        later = self._gateway.reactor.callLater
+        later(0, whole.clear)
+        later(0, self._release, pieces)
+
+    def _release(self, pieces: list[object]) -> None:
+        del pieces[-RELEASED:]
+        if pieces:
+            self._gateway.reactor.callLater(0, self._release, pieces)
+
+
+def _close(services: Services) -> None:
+    services.auth.directory.close()
+    services.upstream.close()
+
+
+def unhurried(job: Callable[[], Result]) -> Result:
+    """Run `job`, which computes for seconds, in this thread, so that other threads hardly notice.
+
+    What it leaves behind is kept out of the garbage collector's sight (performance.md rule 7): it lives as long as
+    the configuration does. Cycles that are garbage at this moment stay with it: some KiB for each reload.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    gc.disable()
+    try:
+        return job()
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(interval)

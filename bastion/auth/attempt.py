@@ -1,0 +1,313 @@
+"""One login attempt: a value that is opened before anything is judged and settled exactly once.
+
+Opened, it has been checked against the penalties, a password is charged (`auth.throttle.Guess`), and it knows all
+that its audit line will say. Settled, that line is written, the counter moved and the charge booked or given back.
+Neither waits for anybody: a client that hangs up while the directory thinks is booked as `abandoned`, its charge
+stays, and the directory is told to give up; only the *answer* to a client that stays is delayed (`userauth.server`).
+
+Invariants: an attempt carries its own name, facts and outcome, and nothing of it is kept on the connection, so that
+nothing can be carried from one to the next; a query is never a proof (CVE-2024-45337): only `key_proved`, `password`
+and `none` set `identity`, and `succeed` needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
+
+from bastion.auth.budget import Purse, Work
+from bastion.auth.certificates import CertificateFacts, check_user_certificate
+from bastion.auth.credentials import Credential, read_credential, verify_possession
+from bastion.auth.directory import Asker, Covered, Directory
+from bastion.auth.identity import Account, Destination, Identity, parse_destination
+from bastion.auth.names import account_part
+from bastion.auth.restrictions import Restrictions, check_authorized_key
+from bastion.auth.throttle import Guess, Penalties
+from bastion.clock import Clock
+from bastion.errors import AuthReason, RecorderReason, Refused
+from bastion.observe.audit import CUT, AuditFailed, AuditLog
+from bastion.observe.meters import AUTH_ATTEMPTS, Meters
+from bastion.observe.rationed import RationedLog
+from bastion.recording.format import REF_LENGTH
+from bastion.wire.certificates import Certificate, UnverifiedCertificate
+from bastion.wire.keys import PublicKey, fingerprint_of
+
+# Characters of a user name that is no valid one in the audit log: enough to see what was tried, at most 768 bytes.
+MAX_LOGGED_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AuthServices:
+    """What authentication needs; one value, swapped whole at a reload."""
+
+    directory: Directory
+    login_cas: tuple[PublicKey, ...]
+    penalties: Penalties
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all attempts of one connection need. `purse` pays for their work and their refused lines, in the name of
+    `payer`: the source block before a login, the identity after it. `connection` is the id in the audit log."""
+
+    services: AuthServices
+    source: str
+    purse: Purse
+    payer: str
+    clock: Clock
+    meters: Meters
+    audit: AuditLog
+    rationed: RationedLog
+    connection: str
+
+    @property
+    def reference(self) -> str:
+        """What the engineer is shown of the connection's id."""
+        return f" (ref {self.connection[:REF_LENGTH]})"
+
+    def pay_for_keys(self, microseconds: int) -> None:
+        """Public key operations. Raises Refused(OVER_BUDGET)."""
+        try:
+            self.purse.spend(Work.PUBLIC_KEY, microseconds)
+        except Refused as refusal:
+            raise Refused(AuthReason.OVER_BUDGET, refusal.text) from None
+
+
+class Attempt:
+    """One request for authentication as `user`, shown as `shown` in the audit log. See the module."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        user: str,
+        method: str,
+        shown: str = "",
+        on_proved: Callable[[Identity], Identity] | None = None,
+        on_succeeded: Callable[[Attempt], None] | None = None,
+        on_told: Callable[[AuthReason], None] | None = None,
+        needs_no_proof: Callable[[], Identity | None] | None = None,
+    ) -> None:
+        """`on_proved` may change the identity that was proved, or raise Refused. `on_told` hears of a refusal as the
+        engineer is told it. `needs_no_proof`: who may enter with `none`."""
+        self._desk = desk
+        self._user = user
+        self._method = method
+        self._shown_user = shown or shown_name(user)
+        self._on_proved, self._on_succeeded, self._on_told = on_proved, on_succeeded, on_told
+        self._needs_no_proof = needs_no_proof
+        self._guess: Guess | None = None
+        self._settled = False
+        self._told: AuthReason | None = None  # what a refusal is told as, when not as it is booked
+        self._facts: dict[str, str | int] = {}
+        self._certificate: CertificateFacts | None = None
+        self.identity: Identity | None = None
+
+    @property
+    def destination(self) -> Destination:
+        """Where the user name leads. Raises Refused(BAD_USER_NAME)."""
+        return destination_of(self._user)
+
+    # -- the proofs ----------------------------------------------------------------------------------------
+
+    def none(self) -> Deferred[None]:
+        """On nobody's word but that of whoever answers for this connection already."""
+
+        def judge() -> None:
+            self.identity = self._needs_no_proof() if self._needs_no_proof is not None else None
+            if self.identity is None:
+                raise Refused(AuthReason.METHOD_NOT_OFFERED, "proof is needed")
+
+        return maybeDeferred(judge)
+
+    def read_key(self, algorithm: str, blob: bytes) -> Credential:
+        """The key or certificate that is offered, after everything that can be asked without computing.
+
+        Raises Refused: the name, the penalties, what a certificate says, the purse, the key itself.
+        """
+        name = self._admit()
+
+        def judge(claims: UnverifiedCertificate) -> None:
+            self._facts = {
+                "key": fingerprint_of(claims.key_blob),
+                "certificate_id": claims.key_id,
+                "certificate_serial": claims.serial,
+                "ca": fingerprint_of(claims.signature_key_blob),
+                "unverified": 1,
+            }
+            self._certificate = check_user_certificate(
+                claims,
+                self._desk.services.login_cas,
+                principals=(name,),
+                now=self._desk.clock.time(),
+                source_address=self._desk.source,
+            )
+
+        credential = read_credential(algorithm, blob, judge, self._desk.pay_for_keys)
+        if isinstance(credential, Certificate):
+            del self._facts["unverified"]
+        else:
+            self._facts = {"key": credential.fingerprint()}
+        return credential
+
+    def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
+        """Does `signature` prove possession? Raises Refused."""
+        verify_possession(credential, algorithm, signature, data, self._desk.pay_for_keys)
+
+    def key_known(self, credential: Credential) -> Deferred[None]:
+        """Would a signature of this credential be accepted? Leaves nothing behind."""
+        found = maybeDeferred(self._find_by_key, credential, Asker(self._desk.purse, query=True))
+        return found.addCallback(lambda _: None)
+
+    def key_proved(self, credential: Credential) -> Deferred[None]:
+        """`verify` has found the signature right: whose is it?"""
+        factor = "certificate" if isinstance(credential, Certificate) else "publickey"
+        found = maybeDeferred(self._find_by_key, credential, Asker(self._desk.purse))
+        return found.addCallback(lambda proof: self._remember(factor, *proof))
+
+    def password(self, password: str) -> Deferred[None]:
+        """Ask the directory, as soon as it is this guess's turn."""
+        return maybeDeferred(self._check_password, password).addErrback(self._cover)
+
+    def _check_password(self, password: str) -> Deferred[None]:
+        name = self._admit()
+        services = self._desk.services
+        turn: Deferred[None] = Deferred()
+
+        def go(allowed: bool) -> None:
+            if allowed:
+                turn.callback(None)
+            else:
+                turn.errback(Refused(AuthReason.THROTTLED, "too many failures, try again later"))
+
+        checked = turn.addCallback(
+            lambda _: services.directory.check_password(name, password, Asker(self._desk.purse))
+        )
+        proved = checked.addCallback(lambda account: self._remember("password", account, Restrictions()))
+        self._guess = services.penalties.open(self._desk.source, name)
+        self._guess.begin(go)
+        return proved
+
+    def _find_by_key(self, credential: Credential, asker: Asker) -> Deferred[tuple[Account, Restrictions]]:
+        name = self._admit()
+
+        def judge(account: Account) -> tuple[Account, Restrictions]:
+            if isinstance(credential, Certificate):
+                assert self._certificate is not None
+                return account, self._certificate.restrictions
+            return account, self._restrictions_of_key(account, credential)
+
+        return self._desk.services.directory.check_key(name, judge, asker).addErrback(self._cover)
+
+    def _cover(self, failure: Failure) -> Failure:
+        """Remember what the engineer is told of a refusal that must read like another one."""
+        if isinstance(failure.value, Covered):
+            self._told = failure.value.shown
+        return failure
+
+    def _restrictions_of_key(self, account: Account, key: PublicKey) -> Restrictions:
+        for known in account.keys:
+            if known.key.blob == key.blob:
+                return check_authorized_key(known, self._desk.clock.time(), self._desk.source)
+        raise Refused(AuthReason.KEY_NOT_AUTHORISED, "the key is not one of the account's")
+
+    def _admit(self) -> str:
+        """The identity in the user name, after its grammar and its penalties."""
+        name = self.destination.identity
+        if not self._desk.services.penalties.allows(self._desk.source, name):
+            raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
+        return name
+
+    def _remember(self, factor: str, account: Account, restrictions: Restrictions) -> None:
+        identity = Identity(
+            name=account.name,
+            uid=account.uid,
+            groups=account.groups,
+            source=account.source,
+            factors=(factor,),
+            certificate=self._certificate,
+            source_address=self._desk.source,
+            restrictions=restrictions,
+            authenticated_at=self._desk.clock.time(),
+            key_fingerprint=str(self._facts.get("key", "")),
+        )
+        self.identity = identity if self._on_proved is None else self._on_proved(identity)
+
+    # -- the outcome ---------------------------------------------------------------------------------------
+
+    def settle(self, reason: AuthReason) -> None:
+        """The charge, one line, one counter; the first time only. Raises Refused(AUDIT_FAILED)."""
+        if self._settled:
+            return
+        self._settled = True
+        label = (
+            "certificate" if "certificate_id" in self._facts and self._method == "publickey" else self._method
+        )
+        self._book(reason, label)
+        try:
+            self._write_down(label, reason)
+        except AuditFailed:
+            self._desk.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
+            self._audit_failed()
+        self._desk.meters.add(AUTH_ATTEMPTS, label, reason)
+        if reason is not AuthReason.OK and self._on_told is not None:
+            self._on_told(self._told or reason)
+
+    def succeed(self) -> None:
+        """Every factor is there, and the client hears of it now."""
+        assert self.identity is not None and self._on_succeeded is not None
+        self._on_succeeded(self)
+
+    def _book(self, reason: AuthReason, label: str) -> None:
+        penalties, source = self._desk.services.penalties, self._desk.source
+        if self._guess is not None:
+            self._guess.settle(reason)
+            return
+        name = account_part(self._user)
+        if reason is not AuthReason.OK:
+            penalties.failed(source, name, reason, label)
+        elif self._method != "none":  # with it nothing was proved
+            penalties.succeeded(source, name)
+
+    def _write_down(self, label: str, reason: AuthReason) -> None:
+        if self._method == "none" and reason is AuthReason.METHOD_NOT_OFFERED:
+            return  # every OpenSSH client begins with it; the counter is enough
+        desk = self._desk
+        fields: dict[str, str | int] = {
+            "connection": desk.connection,
+            "user": self._shown_user,
+            "method": label,
+            "result": "ok" if reason is AuthReason.OK else "refused",
+            "reason": reason,
+            "source": desk.source,
+            **self._facts,
+        }
+        if reason is AuthReason.OK:
+            desk.audit.emit("auth", session="", ref="", **fields)
+        else:
+            desk.rationed.emit(desk.purse, desk.payer, "auth", session="", ref="", **fields)
+
+    def _audit_failed(self) -> NoReturn:
+        text = f"nobody can log in now: the audit log cannot be written{self._desk.reference}"
+        raise Refused(RecorderReason.AUDIT_FAILED, text) from None
+
+
+def destination_of(user: str) -> Destination:
+    """`parse_destination` before anybody is known: whatever is wrong with the name is Refused(BAD_USER_NAME)."""
+    try:
+        return parse_destination(user)
+    except Refused as refusal:
+        raise Refused(AuthReason.BAD_USER_NAME, refusal.text) from None
+
+
+def shown_name(user: str) -> str:
+    """The user name for the log: whole when it may be one, else its first characters."""
+    try:
+        parse_destination(user)
+    except Refused:
+        return user if len(user) <= MAX_LOGGED_NAME else user[:MAX_LOGGED_NAME] + CUT
+    return user

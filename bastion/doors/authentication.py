@@ -1,0 +1,60 @@
+"""Who is at the door: joins the userauth service with the directory, the trusted CAs and the penalties.
+
+One `Authentication` belongs to one connection and keeps nothing of an attempt. A certificate proves the person and
+the directory still has to know the account; a key must stand in the account; a password is checked by the
+directory alone. Every attempt (`auth.attempt`) is one audit line and one counter, with a reason from a closed
+set, whether or not the connection lives to hear of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bastion.auth.attempt import Attempt, Desk, destination_of
+from bastion.auth.attempt import AuthServices as AuthServices
+from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
+from bastion.auth.identity import Destination, Identity
+from bastion.errors import AuthReason
+
+# Refusals that say nothing about who asks: the engineer reads why, since the method list alone cannot say it.
+TOLD = {
+    AuthReason.DIRECTORY_UNAVAILABLE: UNAVAILABLE,
+    AuthReason.DIRECTORY_TIMEOUT: TIMED_OUT,
+    AuthReason.BAD_USER_NAME: "the user name must be identity+login+target or identity+target",
+    AuthReason.THROTTLED: "too many failed logins for this name from here, please try again later",
+    AuthReason.OVER_BUDGET: "too many keys to check for your address, please try again in a moment",
+}
+
+
+class Authentication:
+    """The `Authenticator` of one front connection (see `userauth.server`)."""
+
+    def __init__(self, desk: Desk, on_success: Callable[[Identity, Destination], None]) -> None:
+        self.desk = desk
+        self._on_success: Callable[[Identity, Destination], None] | None = on_success
+        self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
+
+    def methods(self) -> tuple[str, ...]:
+        return self.desk.services.methods
+
+    def prompt(self, user: str) -> str:
+        """RFC 4256 prompt. Names whose password is asked, since the login on the target is another account."""
+        return f"Directory password of {destination_of(user).identity}: "
+
+    def open(self, user: str, method: str) -> Attempt:
+        return Attempt(self.desk, user, method, on_succeeded=self._succeeded, on_told=self.tell)
+
+    def tell(self, reason: AuthReason) -> None:
+        """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
+        text = TOLD.get(reason)
+        if text is not None and self.on_notice is not None:
+            on_notice, self.on_notice = self.on_notice, None
+            on_notice(f"bastion: {text}{self.desk.reference}\r\n")
+
+    def _succeeded(self, attempt: Attempt) -> None:
+        assert attempt.identity is not None and self._on_success is not None
+        self._on_success(attempt.identity, attempt.destination)
+
+    def stop(self) -> None:
+        """Break the cycle with the connection."""
+        self._on_success = self.on_notice = None

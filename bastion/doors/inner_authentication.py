@@ -1,0 +1,108 @@
+"""Who is behind an inner connection: the engineer of the outer one, who may have to prove it again.
+
+The user name of an inner connection is the login on the target and nothing else; the identity is the outer one.
+A channel that carries the engineer's own `ssh -J` has nobody else behind it and needs no second proof. A channel
+that came from a listening socket may be anybody's on the engineer's machine: it must prove the same identity by
+key, certificate or keyboard-interactive, unless the rules trust forwards.
+
+Invariants: what is proved here is proved for the outer identity and no other, whatever user name was sent; a
+second proof only takes away (restrictions are intersected) and never makes a login younger; the method
+`password` is not offered, because its prompt on the client would name the login.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from bastion.auth.attempt import Attempt
+from bastion.auth.identity import TARGET_LOGIN, Destination, Identity
+from bastion.doors.authentication import Authentication
+from bastion.errors import AuthReason, Refused
+
+Success = Callable[[Identity, str], None]
+
+
+class InnerAuthentication:
+    """The `Authenticator` of one inner connection (see `userauth.server`).
+
+    `proof` is the front door's way of checking credentials. `needs_no_proof(login)` says whether the channel may
+    enter on the outer connection's word. `on_success` gets identity and login.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        target_name: str,
+        proof: Authentication,
+        needs_no_proof: Callable[[str], bool],
+        on_success: Success,
+    ) -> None:
+        self._identity = identity
+        self._target_name = target_name
+        self._proof = proof
+        self._needs_no_proof: Callable[[str], bool] | None = needs_no_proof
+        self._on_success: Success | None = on_success
+
+    def methods(self) -> tuple[str, ...]:
+        offered = self._proof.methods()
+        kept = ["publickey"] if "publickey" in offered else []
+        if "password" in offered or "keyboard-interactive" in offered:
+            kept.append("keyboard-interactive")
+        return tuple(kept)
+
+    def prompt(self, user: str) -> str:
+        """RFC 4256 prompt: whose password is asked, and whose it is not."""
+        name = self._identity.name
+        login = user if TARGET_LOGIN.match(user) else "the target's account"
+        return (
+            f"Directory password of {name}: "
+            if login == name
+            else (f"Directory password of {name} (not of {login}): ")
+        )
+
+    # -- the attempts --------------------------------------------------------------------------------------
+
+    def open(self, user: str, method: str) -> Attempt:
+        """An attempt to prove the outer identity again; its audit line names identity, login and target."""
+        login = user if TARGET_LOGIN.match(user) else "?"
+        return Attempt(
+            self._proof.desk,
+            self._identity.name,
+            method,
+            shown=str(Destination(self._identity.name, login, self._target_name)),
+            on_proved=self._check_same,
+            on_succeeded=lambda attempt: self._succeeded(attempt, user),
+            on_told=self._proof.tell,
+            needs_no_proof=lambda: self._on_the_outer_word(user),
+        )
+
+    def _on_the_outer_word(self, user: str) -> Identity | None:
+        """The outer identity, where nobody else can be behind the channel."""
+        if self._needs_no_proof is not None and self._needs_no_proof(user):
+            return self._identity
+        return None
+
+    def _check_same(self, proved: Identity) -> Identity:
+        """The directory's entry must still be the one that logged in outside. Raises Refused."""
+        outer = self._identity
+        if (proved.name, proved.uid) != (outer.name, outer.uid):
+            raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than at the outer login")
+        return replace(
+            outer,
+            factors=tuple(dict.fromkeys((*outer.factors, *proved.factors))),
+            restrictions=outer.restrictions.intersect(proved.restrictions),
+            certificate=outer.certificate or proved.certificate,
+            key_fingerprint=outer.key_fingerprint or proved.key_fingerprint,
+        )
+
+    def _succeeded(self, attempt: Attempt, user: str) -> None:
+        """Proved. Second factors that the rules ask for would be asked here, before `on_success`, by further
+        keyboard-interactive questions (design.md section 2)."""
+        assert attempt.identity is not None and self._on_success is not None
+        self._on_success(attempt.identity, user)
+
+    def stop(self) -> None:
+        """Break the cycles with the connection."""
+        self._needs_no_proof = self._on_success = None
+        self._proof.stop()

@@ -1,0 +1,221 @@
+"""The jump door: an SSH connection inside a channel of the outer one, ended here and joined to its target.
+
+`ssh -J bastion deploy@web1` opens `direct-tcpip web1:22` on the outer connection and speaks SSH inside. For a
+target of the inventory the gateway is the server of that inner SSH: it shows a host certificate for the target,
+takes the inner user name as the login there, and the rest is a session as through any other door. There is no
+socket in between: the inner transport runs on the outer connection's channel.
+
+Invariants: the identity of the session is the outer one; a target that is ended here is one that some rule lets
+this identity reach, so that the words of a refusal reveal nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bastion.auth.attempt import Desk
+from bastion.auth.identity import Destination, Identity
+from bastion.doors.arrival import Arrival
+from bastion.doors.authentication import Authentication
+from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
+from bastion.doors.inner_authentication import InnerAuthentication
+from bastion.endpoint.connection import OuterChannel
+from bastion.errors import HandshakeResult, PolicyReason, Refused
+from bastion.observe.meters import HANDSHAKES
+from bastion.policy.grant import Grant, authorise, matching_rules
+from bastion.policy.targets import Target
+from bastion.session.ending import End
+from bastion.session.gateway import Services
+from bastion.session.opening import Opening
+from bastion.transport.settings import CloseReason
+from bastion.transport.transport import ServerTransport
+from bastion.userauth.server import UserauthService
+from bastion.wire.forwards import TcpipOpen
+
+if TYPE_CHECKING:
+    from bastion.doors.visit import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class StdioMark:
+    """What one client says as the originator of a channel that is its own standard input and output."""
+
+    version: bytes
+    originator: str
+    port: int
+
+
+STDIO_MARKS: Final = (
+    # -J and -W: "fake addr/port to appease peers that validate it", because a pipe has no address.
+    StdioMark(b"SSH-2.0-OpenSSH_", "127.0.0.1", 65535),
+)
+"""Clients that tell stdio forwarding from a forwarded socket. Measured for others: dbclient -B and -J say 127.0.0.1
+port 22, which wherever low ports are free to all (containers, macOS) a local process can have too; PuTTY says
+0.0.0.0 port 0 for both; asyncssh and paramiko say whatever their caller does. They prove the identity again, which
+a key does without a word."""
+
+
+def opened_as_stdio(version: bytes, place: TcpipOpen, peer_number: int, first: bool) -> bool:
+    """True when the channel was opened as the client's own standard input is, which is half of the proof.
+
+    The mark alone says nothing: a local process that connects to an `-L` port from 127.0.0.1 port 65535 looks the
+    same, and gets number 0 when a listener before it was taken back. But OpenSSH opens the channel of `-W` before it
+    says anything else (`first`), and only then says `no-more-sessions@openssh.com`, which is the other half: a client
+    with listening sockets takes connections from its main loop, after it has said that, and one that shares its
+    connection (ControlMaster), where all this can be imitated, never says it (OpenSSH ssh.c, ssh_session2; the
+    same in 5.4 to 10). So who opened first, and says it after that, has nobody else behind this channel.
+    """
+    if not first or peer_number != 0:
+        return False
+    return any(
+        version.startswith(mark.version)
+        and (place.originator, place.originator_port) == (mark.originator, mark.port)
+        for mark in STDIO_MARKS
+    )
+
+
+def reachable_at(services: Services, identity: Identity, place: TcpipOpen) -> Target | None:
+    """The target at `place` that some rule lets `identity` reach, whoever as. None when there is none."""
+    for target in services.inventory.at(place.host, place.port):
+        if matching_rules(services.policy, identity, target, identity.source_address):
+            return target
+    return None
+
+
+class InnerConnection:
+    """One inner SSH connection, from the open of its channel to its end. `on_ended` is called once."""
+
+    __slots__ = (
+        "_arrival",
+        "_gateway",
+        "_on_ended",
+        "_services",
+        "_stdio",
+        "_target",
+        "_visit",
+        "id",
+        "proved",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        visit: Visit,
+        channel: OuterChannel,
+        target: Target,
+        session_id: str,
+        stdio: bool,
+        on_ended: Callable[[InnerConnection], None],
+    ) -> None:
+        self._visit = visit
+        self._gateway = gateway = visit.gateway
+        self._services = services = visit.services
+        self._target = target
+        self._stdio = stdio
+        self._on_ended: Callable[[InnerConnection], None] | None = on_ended
+        self.id = session_id
+        self.proved = False  # somebody has shown to be the engineer of the outer connection
+        self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
+        desk = Desk(
+            services.auth,
+            visit.identity.source_address,
+            gateway.budget.identity(visit.identity.name),
+            visit.identity.name,
+            gateway.clock,
+            gateway.meters,
+            gateway.audit,
+            gateway.rationed,
+            self.id,
+        )
+        proof = Authentication(desk, lambda *_: None)
+        inner = InnerAuthentication(
+            visit.identity, target.name, proof, self._needs_no_proof, self._authenticated
+        )
+        userauth = UserauthService(self.transport, inner, gateway.reactor)
+        proof.on_notice = userauth.banner
+        self._arrival = Arrival(gateway, self.transport, userauth, inner)
+        self.transport.service = userauth
+        self.transport.on_secure = self._secured
+        self.transport.on_closed = self._closed
+        self.transport.charge_exchanges(gateway.pays_key_exchanges(visit.identity.name))
+        channel.attach(self.transport)
+        channel.confirm()
+        self.transport.makeConnection(channel)  # type: ignore[no-untyped-call]
+
+    def _secured(self) -> None:
+        self._gateway.meters.add(HANDSHAKES, "jump", HandshakeResult.OK)
+
+    # -- the identity ------------------------------------------------------------------------------------
+
+    def _needs_no_proof(self, login: str) -> bool:
+        """On the outer connection's word: the engineer's own client, or a rule that trusts forwards.
+
+        Whatever answers our words inside was sent after the client had heard that its channel is open, so what it
+        said of itself in one flight with the open has been read by now.
+        """
+        if self._stdio and self._visit.no_more_sessions:
+            return True
+        try:
+            return self._authorise(login).trust_forwards
+        except Refused:
+            return False
+
+    def _authorise(self, login: str) -> Grant:
+        identity, services = self._visit.identity, self._services
+        now = self._gateway.clock.time()
+        return authorise(
+            services.policy,
+            services.inventory,
+            identity,
+            self._target.name,
+            login,
+            identity.source_address,
+            now,
+        )
+
+    # -- the session -------------------------------------------------------------------------------------
+
+    def _authenticated(self, identity: Identity, login: str) -> None:
+        """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
+        self.proved = True
+        self.transport.end_login_grace()
+        destination = Destination(identity.name, login, self._target.name)
+        opening = Opening(self._gateway, "jump", self.id, identity, destination)
+        self._arrival.begin(opening, self._closed, self._word)
+
+    def _word(self, refusal: Refused) -> str:
+        """A refused login, with the command that works instead."""
+        if refusal.reason is not PolicyReason.LOGIN_NOT_ALLOWED:
+            return refusal.text
+        rules = matching_rules(
+            self._services.policy, self._visit.identity, self._target, self._visit.identity.source_address
+        )
+        logins = [login for rule in rules for login in rule.logins_for(self._visit.identity, self._target)]
+        if not logins:
+            return refusal.text
+        what = refusal.text.partition(";")[0]
+        return f"{what}; use: ssh -J bastion {logins[0]}@{self._target.name}"
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def end(self, end: End) -> None:
+        """The outer connection is to end, or to end this."""
+        session = self._arrival.session
+        if session is not None:
+            session.end(end)
+        else:
+            self.transport.disconnect(end.code, end.told)
+
+    def _closed(self, reason: CloseReason) -> None:
+        self._arrival.stop()
+        self.transport.on_secure = self.transport.on_closed = None
+        result = result_of(self.transport, reason)
+        if result is not HandshakeResult.OK:
+            self._gateway.meters.add(HANDSHAKES, "jump", result)
+        if result not in COUNTED_ONLY:
+            self._visit.handshake_failed(self.id, self._target.name, line_of(self.transport, result, reason))
+        on_ended, self._on_ended = self._on_ended, None
+        if on_ended is not None:
+            on_ended(self)

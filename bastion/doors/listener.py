@@ -1,0 +1,210 @@
+"""The front door: accepts connections, runs each through authentication, and hands it to its door.
+
+`Front` is the factory behind the listening port. One `FrontConnection` is one TCP connection of an engineer: it
+releases the startup slot at the last factor. A user name with a target is the direct door (`doors.arrival`);
+one without leads to the outer endpoint at once (`doors.visit`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory
+
+from bastion.auth.attempt import Desk
+from bastion.auth.budget import Work
+from bastion.auth.identity import Destination, Identity
+from bastion.auth.startups import Startup
+from bastion.auth.throttle import source_block
+from bastion.doors.arrival import Arrival
+from bastion.doors.authentication import Authentication
+from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
+from bastion.doors.visit import OuterVisit
+from bastion.errors import HandshakeResult, LimitReason, Refused
+from bastion.observe.meters import (
+    CONNECTIONS_ACCEPTED,
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_LIVE,
+    CONNECTIONS_REFUSED,
+    HANDSHAKE_SECONDS,
+    HANDSHAKES,
+)
+from bastion.recording.store import new_session_id
+from bastion.session.gateway import Gateway
+from bastion.session.opening import Opening
+from bastion.transport.settings import CloseReason
+from bastion.transport.transport import ServerTransport
+from bastion.userauth.server import UserauthService
+from bastion.wire.numbers import Disconnect
+
+
+class Front(ServerFactory):
+    """Builds the transport of every accepted connection, or refuses it before a byte is spent on it."""
+
+    noisy = False
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.connections: set[FrontConnection] = set()
+        self._closing: list[ServerTransport] = []
+
+    @property
+    def lingering(self) -> bool:
+        """While the gateway stops: some connection has not taken its last words yet."""
+        self._closing = [transport for transport in self._closing if transport.transport is not None]
+        return bool(self._closing or self.connections)
+
+    def ended(self, connection: FrontConnection) -> None:
+        """A connection has closed; its socket may still be sending."""
+        self.connections.discard(connection)
+        if self.gateway.draining:
+            self._closing.append(connection.transport)
+
+    def out_of_descriptors(self) -> None:
+        """Somebody connects and there is no descriptor for it (`net.socket.Port`)."""
+        self.gateway.out_of_descriptors("accept")
+
+    def buildProtocol(self, addr: IAddress | None) -> ServerTransport | None:
+        gateway = self.gateway
+        gateway.meters.add(CONNECTIONS_ACCEPTED)
+        source = str(getattr(addr, "host", ""))
+        try:
+            startup = gateway.admit_connection(source)
+        except Refused as refusal:
+            gateway.meters.add(CONNECTIONS_REFUSED, refusal.reason)
+            gateway.meters.add(CONNECTIONS_CLOSED)
+            purse = gateway.budget.source(source)
+            gateway.rationed.note(purse, source, "connection_refused", source=source, reason=refusal.reason)
+            return None
+        return FrontConnection(self, source, startup).transport
+
+
+class FrontConnection:
+    """One engineer's TCP connection, from accept to close."""
+
+    __slots__ = (
+        "_arrival",
+        "_began",
+        "_exchanges",
+        "_front",
+        "_gateway",
+        "_secure",
+        "_source",
+        "_startup",
+        "_visit",
+        "id",
+        "transport",
+    )
+
+    def __init__(self, front: Front, source: str, startup: Startup) -> None:
+        self._front = front
+        self._gateway = gateway = front.gateway
+        self._source = source
+        self.id = new_session_id()
+        self._began = gateway.reactor.seconds()
+        self._visit: OuterVisit | None = None
+        self._secure = False
+        self._exchanges = 0  # microseconds of key exchanges that the source has paid
+        self._startup: Startup | None = startup  # until its slot was given back
+        startup.on_displaced = self._displaced
+        services = gateway.services
+        self.transport = ServerTransport(services.front_settings, gateway.reactor)
+        desk = Desk(
+            services.auth,
+            source,
+            gateway.budget.source(source),
+            source_block(source),
+            gateway.clock,
+            gateway.meters,
+            gateway.audit,
+            gateway.rationed,
+            self.id,
+        )
+        authentication = Authentication(desk, self._authenticated)
+        userauth = UserauthService(self.transport, authentication, gateway.reactor)
+        authentication.on_notice = userauth.banner
+        self._arrival = Arrival(gateway, self.transport, userauth, authentication)
+        self.transport.service = userauth
+        self.transport.on_secure = self._secured
+        self.transport.on_closed = self._closed
+        self.transport.charge_exchanges(self._pay_exchange)
+        gateway.meters.add(CONNECTIONS_LIVE)
+        front.connections.add(self)
+
+    # -- before the last factor --------------------------------------------------------------------------
+
+    def _pay_exchange(self, microseconds: int) -> None:
+        """A stranger's source pays; it is given back once somebody has proved who they are."""
+        self._gateway.budget.source(self._source).spend(Work.KEY_EXCHANGE, microseconds)
+        self._exchanges += microseconds
+
+    def _secured(self) -> None:
+        self._secure = True
+        self._gateway.meters.add(HANDSHAKES, "front", HandshakeResult.OK)
+        self._gateway.meters.observe(HANDSHAKE_SECONDS, self._gateway.reactor.seconds() - self._began)
+
+    def _authenticated(self, identity: Identity, destination: Destination) -> None:
+        """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer."""
+        self._release_startup()
+        self.transport.end_login_grace()
+        self._gateway.budget.source(self._source).refund(Work.KEY_EXCHANGE, self._exchanges)
+        self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
+        if destination.target is None:
+            self._visit = visit = OuterVisit(self._gateway, self.transport, self.id, identity)
+            self._arrival.succeed()
+            visit.start()
+            return
+        opening = Opening(self._gateway, "direct", self.id, identity, destination)
+        self._arrival.begin(opening, self._closed)
+
+    def _release_startup(self) -> None:
+        startup, self._startup = self._startup, None
+        if startup is not None:
+            startup.on_displaced = None
+            startup.release()
+
+    def _displaced(self) -> None:
+        """Its place is needed for a source that holds less."""
+        self._startup = None
+        self.transport.give_up("its place was needed for another source", LimitReason.DISPLACED)
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def shut_down(self, text: str) -> None:
+        """The gateway stops: last words, then the end."""
+        if self._visit is not None:
+            self._visit.shut_down(text)
+        else:
+            self.transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
+
+    def _closed(self, reason: CloseReason) -> None:
+        gateway = self._gateway
+        self._release_startup()
+        self._arrival.stop()
+        visit, self._visit = self._visit, None
+        if visit is not None:
+            visit.closed(reason)
+        if isinstance(reason.reason, LimitReason):
+            gateway.meters.add(CONNECTIONS_REFUSED, reason.reason)
+        if not self._secure:
+            self._handshake_failed(reason)
+        elif isinstance(reason.reason, LimitReason):
+            self._write_down("refused", {"reason": reason.reason, "text": reason.text})
+        gateway.meters.add(CONNECTIONS_LIVE, by=-1)
+        gateway.meters.add(CONNECTIONS_CLOSED)
+        self._front.ended(self)
+        self.transport.on_secure = self.transport.on_closed = None
+
+    def _handshake_failed(self, reason: CloseReason) -> None:
+        """Who said nothing that is SSH is counted; who tried gets a line with what both sides offered."""
+        result = result_of(self.transport, reason)
+        self._gateway.meters.add(HANDSHAKES, "front", result)
+        if result not in COUNTED_ONLY:
+            self._write_down("handshake_failed", line_of(self.transport, result, reason))
+
+    def _write_down(self, event: str, fields: dict[str, Any]) -> None:
+        """A line that its source pays for: a stranger can cause as many as it opens connections."""
+        gateway, source = self._gateway, self._source
+        purse = gateway.budget.source(source)
+        gateway.rationed.note(purse, source, event, connection=self.id, source=source, **fields)

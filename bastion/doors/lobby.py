@@ -1,0 +1,294 @@
+"""The lobby: what `ssh alice@bastion` shows, and the few commands that are answered here.
+
+It starts no process and reads no file: every answer is text made from the policy in force. The gateway has no
+shell, exec, sftp, environment or listener of its own for anybody; a command that is not in `COMMANDS` is
+answered with the list of those that are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bastion.auth.identity import Identity
+from bastion.errors import Refused
+from bastion.policy.grant import Reachable, reachable
+from bastion.setup_texts import client as client_config
+from bastion.wire.data import uint32
+from bastion.wire.printable import printable
+from bastion.wire.requests import CHANNEL_REQUESTS, Exec, PtyRequest, parse_body
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from bastion.doors.visit import Visit
+    from bastion.endpoint.connection import OuterChannel
+
+# Words of a command that are looked at, and characters of one: `targets --json` is the longest there is.
+MAX_WORDS = 8
+MAX_COMMAND = 256
+# Columns when the client has no terminal, and the narrowest that is laid out for.
+PLAIN_COLUMNS = 100
+NARROW = 60
+
+_SETUP_USAGE = f"usage: setup [{'|'.join(client_config.FORMS)}]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class LobbyFacts:
+    """What the answers are made of. `gateway` is what engineers type: a host name, and the port when not 22."""
+
+    identity: Identity
+    targets: tuple[Reachable, ...]
+    gateway: str
+    port: int
+    columns: int = PLAIN_COLUMNS
+    setup: Callable[[str], str] | None = (
+        None  # the form -> lines for a client; raises KeyError for a form unknown
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text with LF line ends, and the exit status."""
+
+    text: str
+    status: int = 0
+
+
+def answer(command: str | None, facts: LobbyFacts) -> Answer:
+    """The answer to `ssh alice@bastion [command]`; None is the shell that an engineer without a command gets."""
+    if command is None:
+        return Answer(_welcome(facts))
+    words = command.split()[: MAX_WORDS + 1] if len(command) <= MAX_COMMAND else []
+    call = COMMANDS.get(words[0]) if words else None
+    if call is None or len(words) > MAX_WORDS:
+        shown = printable(words[0], 40) if words else ""
+        return Answer(f'"{shown}" is no command of this gateway.\n\n{_help()}', 127)
+    return call[0](facts, words[1:])
+
+
+def _welcome(facts: LobbyFacts) -> str:
+    name = facts.identity.name
+    if not facts.targets:
+        return f"Hello {name}. No rule lets you reach any target yet: ask whoever keeps this gateway.\n"
+    lines = [f"Hello {name}. You may reach:", ""]
+    wide = max(len(found.target.name) for found in facts.targets)
+    for found in facts.targets:
+        login = found.logins[0]
+        lines.append(f"  {found.target.name:{wide}}  as {', '.join(found.logins)}")
+        lines.append(f"  {'':{wide}}  {jump_command(facts, login, found.target.name)}")
+    example = facts.targets[0]
+    lines += [
+        "",
+        "A client without -J reaches them too:",
+        f"  {direct_command(facts, example.logins[0], example.target.name)}",
+        "",
+        f"Every session is recorded. More: {_gateway_command(facts)} help",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def jump_command(facts: LobbyFacts, login: str, target: str) -> str:
+    """The command of the jump door, ready to paste."""
+    port = f":{facts.port}" if facts.port != 22 else ""
+    return f"ssh -J {facts.identity.name}@{facts.gateway}{port} {login}@{target}"
+
+
+def direct_command(facts: LobbyFacts, login: str, target: str) -> str:
+    """The command of the direct door, ready to paste."""
+    port = f"-p {facts.port} " if facts.port != 22 else ""
+    return f"ssh {port}{facts.identity.name}+{login}+{target}@{facts.gateway}"
+
+
+def _gateway_command(facts: LobbyFacts) -> str:
+    port = f"-p {facts.port} " if facts.port != 22 else ""
+    return f"ssh {port}{facts.identity.name}@{facts.gateway}"
+
+
+def _targets(facts: LobbyFacts, words: list[str]) -> Answer:
+    if words not in ([], ["--json"]):
+        return Answer("usage: targets [--json]\n", 2)
+    if words:
+        document = [
+            {
+                "name": found.target.name,
+                "aliases": list(found.target.aliases),
+                "labels": dict(found.target.labels),
+                "logins": list(found.logins),
+                "verbs": sorted(found.verbs),
+                "jump": jump_command(facts, found.logins[0], found.target.name),
+                "direct": direct_command(facts, found.logins[0], found.target.name),
+            }
+            for found in facts.targets
+        ]
+        return Answer(json.dumps(document, ensure_ascii=True) + "\n")
+    return Answer(_table(facts))
+
+
+def _table(facts: LobbyFacts) -> str:
+    rows = [("TARGET", "LOGINS", "LABELS")]
+    rows += [
+        (
+            found.target.name,
+            ",".join(found.logins),
+            ",".join(f"{key}={value}" for key, value in sorted(found.target.labels.items())),
+        )
+        for found in facts.targets
+    ]
+    wide = [max(len(row[column]) for row in rows) for column in range(2)]
+    lines = [f"{name:{wide[0]}}  {logins:{wide[1]}}  {labels}".rstrip() for name, logins, labels in rows]
+    columns = max(facts.columns, NARROW)
+    return "\n".join(line if len(line) <= columns else line[: columns - 1] + "…" for line in lines) + "\n"
+
+
+def _whoami(facts: LobbyFacts, words: list[str]) -> Answer:
+    if words not in ([], ["--json"]):
+        return Answer("usage: whoami [--json]\n", 2)
+    identity = facts.identity
+    certificate = identity.certificate
+    ends = identity.restrictions.valid_before
+    known: dict[str, object] = {
+        "name": identity.name,
+        "groups": sorted(identity.groups),
+        "directory": identity.source,
+        "factors": list(identity.factors),
+        "source": identity.source_address,
+        "key": certificate.fingerprint if certificate else identity.key_fingerprint,
+        "certificate": certificate.key_id if certificate else "",
+        "valid_until": ""
+        if ends is None
+        else datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%d %H:%M:%SZ"),
+    }
+    known = {key: value for key, value in known.items() if value}
+    if words:
+        return Answer(json.dumps(known, ensure_ascii=True) + "\n")
+    lines = [
+        f"{key.replace('_', ' ') + ':':13} {printable(', '.join(value) if isinstance(value, list) else str(value))}"
+        for key, value in known.items()
+    ]
+    return Answer("\n".join(lines) + "\n")
+
+
+def _help_command(facts: LobbyFacts, words: list[str]) -> Answer:
+    return Answer(_help())
+
+
+def _help() -> str:
+    wide = max(len(name) for name in COMMANDS)
+    lines = ["Commands, as in `ssh bastion targets --json`:"]
+    lines += [f"  {name:{wide}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _setup(facts: LobbyFacts, words: list[str]) -> Answer:
+    if len(words) > 1:
+        return Answer(_SETUP_USAGE, 2)
+    if facts.setup is None:
+        return Answer("this gateway has no host certificates to set a client up for\n", 1)
+    try:
+        return Answer(facts.setup(words[0] if words else "openssh"))
+    except KeyError:
+        return Answer(_SETUP_USAGE, 2)
+
+
+COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
+    "targets": (_targets, "what you may reach; --json for programs"),
+    "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
+    "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
+    "help": (_help_command, "this list"),
+}
+
+
+def open_session(visit: Visit, channel: OuterChannel) -> None:
+    """Serve one session channel of an outer connection (`doors.visit.OpenSession`)."""
+    visit.check_fresh()
+    Lobby(visit, channel).open()
+
+
+class Lobby:
+    """One session channel: takes one shell or exec, answers it with text, and closes."""
+
+    def __init__(self, visit: Visit, channel: OuterChannel) -> None:
+        self._visit: Visit | None = visit
+        self._channel: OuterChannel | None = channel
+        self._columns = PLAIN_COLUMNS
+        self._terminal = False
+        self._answered = False
+
+    def open(self) -> None:
+        """Confirm the channel and wait for what is asked."""
+        assert self._channel is not None
+        self._channel.attach(self)
+        self._channel.on_request = self._requested
+        self._channel.confirm()
+
+    # -- owner of the channel ----------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """What is typed here has nobody to go to."""
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more; its question may still be answered."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The channel is over."""
+        self._visit = self._channel = None
+
+    # -- requests ----------------------------------------------------------------------------------------
+
+    def _requested(self, name: str, body: bytes) -> bool:
+        parsed = parse_body(CHANNEL_REQUESTS, name, body)
+        if name == "pty-req" and isinstance(parsed, PtyRequest):
+            self._terminal, self._columns = True, parsed.cols or PLAIN_COLUMNS
+            return True
+        if name == "window-change":
+            return True
+        if name in ("shell", "exec") and not self._answered and self._visit is not None:
+            try:
+                self._visit.check_fresh()
+            except Refused as refusal:
+                about = {"name": name, "reason": refusal.reason, "text": refusal.text}
+                self._visit.note("refused", what="request", **about)
+                return False
+            self._answered = True
+            # A command that is too long stays too long: four bytes are the longest character.
+            cut = 4 * MAX_COMMAND + 1
+            command = parsed.command[:cut].decode("utf-8", "replace") if isinstance(parsed, Exec) else None
+            # The reply to the request goes out first (RFC 4254 section 5.4), then the text.
+            self._visit.gateway.reactor.callLater(0, self._answer, command)
+            return True
+        if self._visit is not None:
+            self._visit.note("refused", what="request", name=printable(name, 64), reason="unknown_request")
+        return False
+
+    def _answer(self, command: str | None) -> None:
+        visit, channel = self._visit, self._channel
+        if visit is None or channel is None:
+            return
+        given = answer(command, self._facts(visit))
+        words = (command or "").split()
+        visit.note("lobby", command=words[0] if words and words[0] in COMMANDS else "", status=given.status)
+        text = given.text.replace("\n", "\r\n") if self._terminal else given.text
+        channel.write(text.encode())
+        channel.send_request("exit-status", uint32(given.status))
+        channel.loseConnection()
+
+    def _facts(self, visit: Visit) -> LobbyFacts:
+        services, identity = visit.services, visit.identity
+        host, port = visit.gateway.public
+        found = reachable(services.policy, services.inventory, identity, identity.source_address)
+        mine = [(one.target, one.logins[0]) for one in found]
+        return LobbyFacts(
+            identity,
+            tuple(found),
+            host,
+            port,
+            self._columns,
+            lambda form: client_config.text_for(
+                client_config.facts_for(services.stand_ins, (host, port), identity.name, mine), form
+            ),
+        )

@@ -1,0 +1,399 @@
+"""A tunnel: the bytes of one channel of an outer connection, to and from a place that is no SSH target.
+
+`ssh -L`, `-D` and `-W` without a session. Policy decides about the name and then about the address (`policy.tunnel`),
+the gateway connects to that very address, and pumps. Nothing is recorded, for nobody could replay it; it is counted,
+and the audit log has a line when it opens and one when it ends.
+
+Invariants: the client hears of success when the far side is connected and the audit line is written; SSH does not
+pass unless a rule says so; a tunnel ends with its channel, its far side, its limits and its grant, once. Back-pressure
+is the sockets': whoever takes nothing pauses the other, and nothing is queued here but the first three bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from bastion.clock import DelayedCall
+from bastion.doors.visit import Visit
+from bastion.endpoint.channel import OuterChannel
+from bastion.errors import (
+    LimitReason,
+    PolicyReason,
+    Reason,
+    RecorderReason,
+    Refused,
+    TunnelReason,
+    UpstreamReason,
+)
+from bastion.net.connect import Reach
+from bastion.observe.audit import AuditFailed
+from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED
+from bastion.policy.patterns import canonical
+from bastion.policy.targets import Target
+from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
+from bastion.relay.first_bytes import FirstBytes, Look
+from bastion.session.tap import AUDIT_TEXT
+from bastion.session.watch import CALENDAR_LOOK
+from bastion.sides import Side
+from bastion.wire.forwards import TcpipOpen
+from bastion.wire.numbers import OpenFailure
+
+LINGER = 10.0
+"""Seconds that a far side gets to take what was sent to it after the client closed the channel."""
+
+KIND = "tunnel"
+
+
+def open_tunnel(visit: Visit, channel: OuterChannel, place: TcpipOpen, target: Target | None) -> None:
+    """Serve `doors.visit.OpenTunnel`. Raises Refused before anything is resolved or dialled."""
+    services = visit.services
+    try:
+        grant = authorise_tunnel(
+            services.policy,
+            services.inventory,
+            visit.identity,
+            place.host,
+            place.port,
+            visit.identity.source_address,
+            visit.gateway.clock.time(),
+            target,
+        )
+    except Refused as refusal:
+        raise _in_the_doors_words(visit, place, refusal) from None
+    Tunnel(visit, channel, place, grant).start()
+
+
+def _in_the_doors_words(visit: Visit, place: TcpipOpen, refusal: Refused) -> Refused:
+    """What no rule allows, and what is a target under another name, read like what does not exist."""
+    if refusal.reason in (PolicyReason.DESTINATION_NOT_ALLOWED, PolicyReason.NESTED_SSH):
+        return Refused(refusal.reason, visit.unreachable(place.host, place.port).text)
+    return refusal
+
+
+class Far(Protocol):
+    """The TCP connection to the far side (`net.socket.Client`)."""
+
+    @property
+    def queued(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def loseConnection(self) -> None: ...
+
+    def loseWriteConnection(self) -> None: ...
+
+    def abortConnection(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Timers:
+    """What is running; each is cancelled when the tunnel ends."""
+
+    dial: DelayedCall | None = None
+    end: DelayedCall | None = None
+
+    def stop(self) -> None:
+        for timer in (self.dial, self.end):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self.dial = self.end = None
+
+
+class Tunnel:
+    """One tunnel, from the decision to its end. The owner of its channel (`endpoint.channel.ChannelOwner`)."""
+
+    def __init__(self, visit: Visit, channel: OuterChannel, place: TcpipOpen, grant: TunnelGrant) -> None:
+        self._visit = visit
+        self._gateway = visit.gateway
+        self._channel: OuterChannel | None = channel
+        self._place = place
+        self._grant = grant
+        self._number = channel.number
+        self._own = visit.services.dialler.own
+        self._routes: dict[str, TunnelRoute] = {}
+        self._route: TunnelRoute | None = None
+        self._far: Far | None = None
+        self._first: FirstBytes | None = FirstBytes()
+        self._ssh = False
+        self._moved = [0, 0]
+        self._ended = [False, False]  # EOF, by the side that sent it
+        self._timers = _Timers()
+        self._began: float | None = None
+        self._ends_at = 0.0
+        self._reach: Reach | None = Reach(
+            self._gateway.reactor,
+            grant.host,
+            grant.port,
+            judge=self._judge,
+            build=self._build,
+            fail=self._fail,
+            timeout=visit.services.dialler.timeout,
+            payer=self._gateway.budget.identity(visit.identity.name),
+        )
+        meters = self._gateway.meters
+        self._cells = meters.cell(BYTES, KIND, "to_target"), meters.cell(BYTES, KIND, "to_client")
+
+    def start(self) -> None:
+        """Resolve and dial; the channel is answered when that has ended."""
+        channel, reach = self._channel, self._reach
+        assert channel is not None and reach is not None
+        channel.attach(self)
+        timeout = self._visit.services.dialler.timeout
+        self._timers.dial = self._gateway.reactor.callLater(timeout, self._late)
+        reach.start()
+
+    # -- reaching the far side ---------------------------------------------------------------------------
+
+    def _judge(self, address: str) -> None:
+        try:
+            self._routes[address] = self._grant.route(address, self._own)
+        except Refused as refusal:
+            raise _in_the_doors_words(self._visit, self._place, refusal) from None
+
+    def _build(self, address: str) -> _FarProtocol:
+        self._route = self._routes[address]
+        return _FarProtocol(self)
+
+    def _late(self) -> None:
+        self._fail(UpstreamReason.CONNECT_TIMEOUT, "no answer to the connection attempt")
+
+    def _fail(self, reason: Reason, text: str) -> None:
+        """The far side cannot be had: the channel is refused."""
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        self._stop()
+        meters = self._gateway.meters
+        code = OpenFailure.ADMINISTRATIVELY_PROHIBITED
+        if isinstance(reason, UpstreamReason):
+            meters.add(TUNNEL_DIALS, reason)
+            text = f"{canonical(self._place.host)}:{self._place.port}: {text}"
+            if reason is UpstreamReason.NO_DESCRIPTOR:
+                self._gateway.out_of_descriptors("dial")
+                code = OpenFailure.RESOURCE_SHORTAGE
+            elif reason is not UpstreamReason.ADDRESS_REFUSED:
+                code = OpenFailure.CONNECT_FAILED
+        elif isinstance(reason, PolicyReason):
+            meters.add(CHANNELS, KIND, reason)
+        elif isinstance(reason, LimitReason):
+            code = OpenFailure.RESOURCE_SHORTAGE
+        self._visit.note("refused", what=KIND, reason=reason, text=text, **self._about())
+        channel.refuse(code, f"{text} (ref {self._visit.ref})")
+
+    def connected(self, far: Far) -> None:
+        """The far side is there: write it down, then let the client know, then pump."""
+        channel, route = self._channel, self._route
+        if channel is None or route is None:
+            far.abortConnection()
+            return
+        try:
+            self._visit.emit("tunnel_opened", **self._about())
+        except AuditFailed:
+            self._fail(RecorderReason.AUDIT_FAILED, AUDIT_TEXT)
+            far.abortConnection()
+            return
+        self._far, self._reach = far, None
+        self._timers.stop()
+        self._began = self._gateway.reactor.seconds()
+        if self._grant.ends_at is not None:
+            self._ends_at = self._began + self._grant.ends_at - self._gateway.clock.time()
+            self._look_at_end()
+        meters = self._gateway.meters
+        meters.add(TUNNEL_DIALS, UpstreamReason.OK)
+        meters.add(CHANNELS, KIND, PolicyReason.ALLOWED)
+        meters.add(CHANNELS_LIVE, KIND)
+        channel.confirm()
+        channel.registerProducer(far, True)
+        far.registerProducer(channel, True)
+
+    # -- pumping -----------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """From the client."""
+        if self._far is not None and self._look(Side.CLIENT, data):
+            self._pass(Side.CLIENT, data)
+
+    def far_data(self, data: bytes | memoryview) -> None:
+        """From the far side; a view is only good until this returns."""
+        if self._channel is not None and self._look(Side.TARGET, data):
+            self._pass(Side.TARGET, bytes(data))
+
+    def _pass(self, side: Side, data: bytes) -> None:
+        """Send bytes on, as far as the limit goes."""
+        route = self._route
+        if not data or route is None:
+            return
+        if route.bytes_max is not None and sum(self._moved) + len(data) > route.bytes_max:
+            self._end(TunnelReason.BYTES)
+            return
+        self._moved[side] += len(data)
+        self._cells[side][0] += len(data)
+        if side is Side.CLIENT and self._far is not None:
+            self._far.write(data)
+        elif side is Side.TARGET and self._channel is not None:
+            self._channel.write(data)
+
+    def _look(self, side: Side, data: bytes | memoryview) -> bool:
+        """Is it SSH? False when `data` does not go on."""
+        first, route = self._first, self._route
+        if first is None or route is None:
+            return True
+        look = first.look(side, data)
+        if look is Look.SSH:
+            if not route.allow_ssh:
+                self._end(TunnelReason.NESTED_SSH)
+                return False
+            self._ssh = True
+            self._first = None
+            self._visit.note("tunnel_ssh", **self._about())
+            self._set_free(first.end)
+        else:
+            self._set_free(first.release)
+            if first.over:
+                self._first = None
+        return look is not Look.HOLD and self._route is not None
+
+    def _set_free(self, release: Callable[[Side], bytes]) -> None:
+        for side in (Side.CLIENT, Side.TARGET):
+            self._pass(side, release(side))
+
+    # -- endings -----------------------------------------------------------------------------------------
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        self._eof(Side.CLIENT)
+
+    def far_eof(self) -> None:
+        """The far side sends no more."""
+        self._eof(Side.TARGET)
+
+    def _eof(self, side: Side) -> None:
+        if self._first is not None:
+            self._pass(side, self._first.end(side))
+        channel, far = self._channel, self._far
+        if channel is None or far is None:
+            return
+        self._ended[side] = True
+        if all(self._ended):
+            self._end(TunnelReason.CLIENT_CLOSED if side is Side.CLIENT else TunnelReason.FAR_CLOSED)
+        elif side is Side.CLIENT:
+            far.unregisterProducer()
+            far.loseWriteConnection()
+        else:
+            channel.unregisterProducer()
+            channel.loseWriteConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client closed the channel, or the connection is gone."""
+        self._channel = None
+        shutdown = self._gateway.draining
+        self._end(TunnelReason.SHUTDOWN if shutdown else TunnelReason.CLIENT_CLOSED)
+
+    def far_lost(self, reason: Failure) -> None:
+        """The far side's connection is gone."""
+        self._far = None
+        self._end(TunnelReason.FAR_CLOSED)
+
+    def _look_at_end(self) -> None:
+        """The longest duration passes as time does; a credential also ends by the calendar, which may be set."""
+        reactor, by_calendar = self._gateway.reactor, self._grant.ends_at
+        assert by_calendar is not None
+        left = self._ends_at - reactor.seconds()
+        by_credential = by_calendar == self._visit.identity.restrictions.valid_before
+        if by_credential:
+            left = min(left, by_calendar - self._gateway.clock.time())
+        if left <= 0.0:
+            self._end(TunnelReason.GRANT_ENDED if by_credential else TunnelReason.DURATION)
+            return
+        wait = min(left, CALENDAR_LOOK) if by_credential else left
+        self._timers.end = reactor.callLater(wait, self._look_at_end)
+
+    def _end(self, reason: TunnelReason) -> None:
+        """Close both sides, once. What was already sent on still arrives, unless a limit or SSH ended it."""
+        route, self._route = self._route, None
+        channel, self._channel = self._channel, None
+        far, self._far = self._far, None
+        self._stop()
+        self._first = None
+        gentle = reason in (TunnelReason.CLIENT_CLOSED, TunnelReason.FAR_CLOSED)
+        if far is not None:
+            far.unregisterProducer()
+            if gentle:
+                far.loseConnection()
+                if far.queued:
+                    self._gateway.reactor.callLater(LINGER, far.abortConnection)
+            else:
+                far.abortConnection()
+        if channel is not None:
+            channel.unregisterProducer()
+            (channel.loseConnection if gentle else channel.abortConnection)()
+        if route is None or self._began is None:
+            return
+        meters = self._gateway.meters
+        meters.add(CHANNELS_LIVE, KIND, by=-1)
+        meters.add(TUNNELS_ENDED, reason)
+        about = self._about() | {"address": route.address, "rules": ",".join(route.rules)}
+        self._visit.note(
+            "tunnel_closed",
+            reason=reason,
+            bytes_in=self._moved[Side.CLIENT],
+            bytes_out=self._moved[Side.TARGET],
+            seconds=round(self._gateway.reactor.seconds() - self._began, 3),
+            ssh=self._ssh,
+            **about,
+        )
+
+    def _stop(self) -> None:
+        """No timers, no dialling."""
+        self._timers.stop()
+        reach, self._reach = self._reach, None
+        if reach is not None:
+            reach.stop()
+
+    def _about(self) -> dict[str, str | int]:
+        fields: dict[str, str | int] = {
+            "tunnel": self._number,
+            "host": self._grant.host,
+            "port": self._grant.port,
+        }
+        if self._route is not None:
+            fields |= {"address": self._route.address, "rules": ",".join(self._route.rules)}
+        return fields
+
+
+@implementer(IHalfCloseableProtocol)
+class _FarProtocol:
+    """The far side's TCP connection, as Twisted calls it."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel: Tunnel | None = tunnel
+
+    def makeConnection(self, transport: Far) -> None:
+        if self._tunnel is not None:
+            self._tunnel.connected(transport)
+
+    def dataReceived(self, data: bytes | memoryview) -> None:
+        if self._tunnel is not None:
+            self._tunnel.far_data(data)
+
+    def readConnectionLost(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.far_eof()
+
+    def writeConnectionLost(self) -> None:
+        """Our own doing."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.far_lost(reason)

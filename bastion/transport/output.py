@@ -1,0 +1,233 @@
+"""The outgoing half of a connection: seals bursts, holds them back during a key exchange, counts what stays.
+
+Invariants: between our KEXINIT and our NEWKEYS only messages 1-4 and 20-49 leave (RFC 4253 section 7.1), what
+else is sent waits in order and is never dropped; every byte that waits, here or in the transport below, is
+under a named limit; `blocked` is true exactly while something waits that the source should not add to.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bastion.clock import DelayedCall, Timers
+from bastion.errors import LimitReason
+from bastion.transport.byte_stream import ByteTransport
+from bastion.transport.settings import (
+    KEX_QUEUE_LIMIT,
+    KEX_QUEUE_PAUSE,
+    OUTPUT_LIMIT,
+    OUTPUT_LIMIT_BEFORE_AUTH,
+    QUEUED_OVERHEAD,
+    TransportSettings,
+)
+from bastion.wire.ciphers import DirectionKeys
+from bastion.wire.packets import BurstBuffer, PacketWriter
+
+
+class Owner(Protocol):
+    """Who is told (`transport.base.TransportBase`)."""
+
+    def output_blocked(self) -> None:
+        """The first byte waits: the source should stop."""
+        ...
+
+    def output_drained(self) -> None:
+        """Nothing waits any more."""
+        ...
+
+    def give_up(self, text: str, reason: LimitReason) -> None:
+        """A limit was passed: the connection must end now, without waiting for the peer to read."""
+        ...
+
+
+class Output:
+    """One per connection. `write` order is the order on the wire."""
+
+    __slots__ = (
+        "_below",
+        "_buffer",
+        "_clock",
+        "_corked",
+        "_full",
+        "_limit",
+        "_owner",
+        "_pad_to",
+        "_queue",
+        "_queued",
+        "_settings",
+        "_stall_mark",
+        "_stall_timer",
+        "_stalled",
+        "_stalled_at",
+        "_unread",
+        "bytes_sent",
+        "writer",
+    )
+
+    def __init__(self, owner: Owner, settings: TransportSettings, clock: Timers) -> None:
+        self.writer = PacketWriter()
+        self.bytes_sent = 0
+        self._owner: Owner | None = owner
+        self._settings = settings
+        self._clock = clock
+        self._below: ByteTransport | None = None
+        self._buffer: BurstBuffer | None = None  # where the transport below lets large bursts be sealed
+        self._limit = OUTPUT_LIMIT_BEFORE_AUTH
+        self._corked: list[bytes] | None = None  # None: what is written leaves at once
+        self._queue: list[bytes] | None = None  # None: no key exchange holds messages back
+        self._queued = 0
+        self._pad_to = 0  # what the queue must be padded to when it leaves: a secret waits in it
+        self._full = False  # the queue asked the source to stop
+        self._stalled = False  # the transport below did
+        self._unread = 0  # bytes written since then
+        self._stall_timer: DelayedCall | None = None
+        self._stall_mark = 0  # what the transport below had got rid of at `_stalled_at`
+        self._stalled_at = 0.0
+
+    def attach(self, below: ByteTransport) -> None:
+        """Begin: `below` is connected."""
+        self._below = below
+        self._buffer = getattr(below, "burst_buffer", None)
+        below.registerProducer(self, True)
+
+    def detach(self) -> None:
+        """End: nothing is written after this, nobody is told anything."""
+        self.uncork()
+        below, self._below = self._below, None
+        self._owner = None
+        self._queue = None
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        if below is not None:
+            below.unregisterProducer()
+
+    @property
+    def blocked(self) -> bool:
+        """Something waits that the source should not add to."""
+        return self._stalled or self._full
+
+    @property
+    def holding(self) -> bool:
+        """Our KEXINIT is out and our NEWKEYS is not."""
+        return self._queue is not None
+
+    def trust(self) -> None:
+        """The peer is authenticated: the larger limit holds from now on."""
+        self._limit = OUTPUT_LIMIT
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def send(self, payloads: list[bytes], pad_to: int = 0) -> None:
+        """Send messages in order, one write; while a key exchange holds them back they wait.
+
+        `pad_to` hides how long they are (`PacketWriter.seal`).
+        """
+        if self._queue is None:
+            if pad_to:
+                self.write(self.writer.seal(payloads, pad_to))
+            else:
+                self.write(self.writer.seal_burst(payloads, self._buffer))
+            return
+        self._pad_to = self._pad_to or pad_to
+        self._queue += payloads
+        self._queued += sum(map(len, payloads)) + len(payloads) * QUEUED_OVERHEAD
+        if self._queued > KEX_QUEUE_LIMIT:
+            if self._owner is not None:
+                self._owner.give_up("too much waits for the key exchange", LimitReason.KEX_QUEUE)
+        elif self._queued > KEX_QUEUE_PAUSE and not self._full:
+            self._full = True
+            if not self._stalled and self._owner is not None:
+                self._owner.output_blocked()
+
+    def send_now(self, payload: bytes) -> None:
+        """Send one message that a key exchange does not hold back (1-4, 20-49)."""
+        self.write(self.writer.seal((payload,)))
+
+    def cork(self) -> None:
+        """Collect what is written until `uncork`, which writes it at once: in the handshake one read makes up
+        to three messages, and each write of its own wakes the peer."""
+        if self._corked is None:
+            self._corked = []
+
+    def uncork(self) -> None:
+        """Write what was collected."""
+        collected, self._corked = self._corked, None
+        if collected:
+            self.write(b"".join(collected))
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Put bytes on the wire. A view is not kept."""
+        below = self._below
+        if below is None:
+            return
+        if self._corked is not None:
+            self._corked.append(bytes(data))
+            return
+        size = len(data)
+        if self._stalled and self._unread + size + QUEUED_OVERHEAD > self._limit:
+            if self._owner is not None:
+                self._owner.give_up("the peer does not read its answers", LimitReason.WRITE_STALL)
+            return
+        self.bytes_sent += size
+        below.write(data)
+        if self._stalled:
+            self._unread += size + QUEUED_OVERHEAD
+
+    def hold(self) -> None:
+        """Our KEXINIT went out: hold back what may not follow it (RFC 4253 section 7.1)."""
+        if self._queue is None:
+            self._queue = []
+
+    def release(self, keys: DirectionKeys, reset_sequence: bool, first: list[bytes]) -> None:
+        """Our NEWKEYS went out: use `keys`, send `first`, then all that waited."""
+        self.writer.switch(keys, reset_sequence)
+        payloads, self._queue = first + (self._queue or []), None
+        pad_to, self._pad_to = self._pad_to, 0
+        self._queued = 0
+        if payloads:
+            self.write(self.writer.seal(payloads, pad_to))
+        was_full, self._full = self._full, False
+        if was_full and not self._stalled and self._owner is not None:
+            self._owner.output_drained()
+
+    # -- the transport's push producer: what the kernel does not take ------------------------------------
+
+    def pauseProducing(self) -> None:
+        """The transport below queues."""
+        if self._stalled:
+            return
+        self._stalled = True
+        self._unread = 0
+        self._stalled_at = self._clock.seconds()
+        self._stall_mark = getattr(self._below, "bytes_taken", 0)
+        if self._stall_timer is None and self._settings.write_stall:
+            # One timer at most: it looks when it fires, it is not moved at each burst of a bulk transfer.
+            self._stall_timer = self._clock.callLater(self._settings.write_stall, self._stall_due)
+        if not self._full and self._owner is not None:
+            self._owner.output_blocked()
+
+    def resumeProducing(self) -> None:
+        """The transport below has written all it had."""
+        if not self._stalled:
+            return
+        self._stalled = False
+        self._unread = 0
+        if not self._full and self._owner is not None:
+            self._owner.output_drained()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost says so too."""
+
+    def _stall_due(self) -> None:
+        self._stall_timer = None
+        if not self._stalled or self._owner is None:
+            return
+        taken, now = getattr(self._below, "bytes_taken", 0), self._clock.seconds()
+        if taken != self._stall_mark:
+            self._stall_mark, self._stalled_at = taken, now
+        wait = self._stalled_at + self._settings.write_stall - now
+        if wait > 0:
+            self._stall_timer = self._clock.callLater(wait, self._stall_due)
+        else:
+            self._owner.give_up("the peer reads nothing", LimitReason.WRITE_STALL)

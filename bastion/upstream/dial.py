@@ -1,0 +1,355 @@
+"""Reaching a target: resolve, connect, key exchange, host key, login, each step timed and each with its own words.
+
+Possession proves permission: `Dialler.dial` takes a `Grant`, and only the policy package can make one. One timer
+covers the whole way (20 s by default); whichever step it finds running is named. The addresses that were
+resolved and judged (`policy.addresses`) are the addresses that are tried, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from bastion.auth.budget import Purse
+from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome
+from bastion.clock import Clock
+from bastion.errors import Reason, Refused, UpstreamReason
+from bastion.net.connect import Reach
+from bastion.net.local_addresses import OwnPlaces
+from bastion.policy.addresses import Barred, Own, barred, literal_network
+from bastion.policy.grant import Grant
+from bastion.policy.targets import Target
+from bastion.transport.settings import ClosedBy, CloseReason, TransportSettings
+from bastion.transport.transport import ClientTransport
+from bastion.upstream.facts import UpstreamConnected, connected, mismatch_text
+from bastion.userauth.client import KeyCredential, Login, PublicKeyLogin
+from bastion.userauth.password import PasswordCredential, PasswordLogin
+from bastion.wire.kexinit import LEGACY_HOST_KEYS
+from bastion.wire.numbers import Disconnect
+from bastion.wire.printable import printable, quoted
+
+
+class DialObserver(Protocol):
+    """Hears how a dial goes. All calls come from the reactor."""
+
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase ended well: resolve, connect, kex, host_key or login."""
+        ...
+
+    def host_key(self, outcome: str, fingerprint: str) -> None:
+        """A host key was judged."""
+        ...
+
+    def banner(self, text: str, missing: int) -> None:
+        """The target's login banner, as it came, less `missing` bytes: sanitise before showing."""
+        ...
+
+    def connected(self, facts: UpstreamConnected) -> None:
+        """The target let us in: the last call, before the Deferred of the dial fires."""
+        ...
+
+
+UpstreamLogin = KeyCredential | PasswordCredential
+"""What to log in with."""
+
+MAX_REMEMBERED = 8192
+"""Targets whose settings are looked up instead of made: a large inventory. They share a few values, so an entry is a
+key and a reference, 300 bytes."""
+
+
+class Dialler:
+    """Opens authenticated connections to targets. Shared by all sessions; holds no state of any."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        known_hosts: KnownHosts,
+        settings: TransportSettings,
+        clock: Clock,
+        timeout: float,
+        own: Own | None = None,
+    ) -> None:
+        """`own` tells where the gateway itself is; without it no port is known to be the gateway's."""
+        self.reactor = reactor
+        self.known_hosts = known_hosts
+        self.settings = settings
+        self.clock = clock
+        self.timeout = timeout
+        self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], TransportSettings] = {}
+        self._made_for: dict[tuple[tuple[str, ...], int, tuple[str, ...]], TransportSettings] = {}
+        self.own = own or OwnPlaces()
+
+    def dial(
+        self,
+        grant: Grant,
+        login: Callable[[], UpstreamLogin],
+        observer: DialObserver,
+        payer: Purse | None = None,
+    ) -> Deferred[ClientTransport]:
+        """An authenticated transport, its receiver not yet set, or `Refused(UpstreamReason, text)`.
+
+        The Deferred fires in the turn in which the target's success is read, before any later message of that
+        read is looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened.
+        `login` is called after the host key was accepted, so no certificate is made for a host that is not the
+        target. `payer` pays for looking up its name.
+        """
+        if not isinstance(grant, Grant):
+            raise TypeError("dialling needs a Grant")
+        return _Dial(self, grant, login, observer, payer).start()
+
+    def settings_of(self, target: Target) -> TransportSettings:
+        """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
+        where = (target_names(target), target.port, target.legacy)
+        found = self._made_for.get(where)
+        if found is None:
+            if len(self._made_for) >= MAX_REMEMBERED:
+                self._made_for.clear()
+            found = self._made_for[where] = self._make_settings(target)
+        return found
+
+    def _make_settings(self, target: Target) -> TransportSettings:
+        """The same, made; equal ones are one value for all targets that share it."""
+        names = self.known_hosts.algorithms_for(target_names(target), target.port)
+        usable = [name for name in names if name in self.settings.algorithms.host_keys]
+        for name in LEGACY_HOST_KEYS:
+            if name in target.legacy:
+                # SHA-1 with the pinned RSA key is worth more than a better signature with a key nobody knows.
+                usable.insert(usable.index("rsa-sha2-256") + 1, name)
+        key = (tuple(usable), target.legacy)
+        made = self._made.get(key)
+        if made is None:
+            algorithms = self.settings.algorithms.with_legacy(target.legacy)
+            made = replace(self.settings, algorithms=replace(algorithms, host_keys=key[0]))
+            self._made[key] = made
+        return made
+
+
+def check_address(target: Target, address: str, own: Own) -> None:
+    """Refuse an address that the target's name led to and nobody allowed. Raises Refused(ADDRESS_REFUSED).
+
+    A target whose `host` is an address is the operator's own word for that address.
+    """
+    why = barred(address, target.port, own, (*literal_network(target.host), *target.allow_addresses))
+    if why is not None:
+        hint = "" if why == Barred.LISTENER else "; if that is right, say so in its allow_addresses"
+        raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{target.host} is {address}, {why}{hint}")
+
+
+def target_names(target: Target) -> tuple[str, ...]:
+    """The names under which a target's host key may be known: where it is dialled, and what it is called."""
+    return tuple(dict.fromkeys((target.host, *target.names)))
+
+
+class _Dial:
+    """One attempt. `_finish` is reached exactly once."""
+
+    def __init__(
+        self,
+        dialler: Dialler,
+        grant: Grant,
+        login: Callable[[], UpstreamLogin],
+        observer: DialObserver,
+        payer: Purse | None,
+    ) -> None:
+        self._dialler = dialler
+        self._reactor = dialler.reactor
+        self._target = grant.target
+        self._login_name = grant.login
+        self._make_login = login
+        self._observer = observer
+        self._step = "resolve"
+        self._began = self._reactor.seconds()
+        self._deadline = self._reactor.callLater(dialler.timeout, self._late)
+        self._transport: ClientTransport | None = None
+        self._login: Login | None = None
+        self._credential = ""
+        self._left = self._asked_at = 0.0  # the deadline's rest and the moment, while a person is asked
+        self._reach: Reach | None = Reach(
+            dialler.reactor,
+            self._target.host,
+            self._target.port,
+            judge=lambda address: check_address(self._target, address, dialler.own),
+            build=self._build_transport,
+            fail=self._fail,
+            timeout=dialler.timeout,
+            payer=payer,
+            resolved=lambda: self._phase_done("connect"),
+        )
+        self._host_key_error: Refused | None = None
+        self._result: Deferred[ClientTransport] | None = Deferred(lambda _: self._cancelled())
+
+    def start(self) -> Deferred[ClientTransport]:
+        result, reach = self._result, self._reach
+        assert result is not None and reach is not None
+        reach.start()
+        return result
+
+    def _build_transport(self, address: str) -> ClientTransport:
+        """The protocol for a connection just made."""
+        self._phase_done("kex")
+        transport = ClientTransport(
+            self._dialler.settings_of(self._target), self._reactor, check_host_key=self._check_host_key
+        )
+        transport.on_secure = self._secure
+        transport.on_closed = self._closed
+        self._transport = transport
+        return transport
+
+    # -- host key and login ------------------------------------------------------------------------------
+
+    def _check_host_key(self, blob: bytes) -> None:
+        """Judge the host key before any key made with it is used. Raises Refused(HOST_KEY_*)."""
+        self._phase_done("host_key")
+        target = self._target
+        verdict = self._dialler.known_hosts.check(
+            target_names(target), target.port, blob, self._dialler.clock.time()
+        )
+        self._observer.host_key(verdict.outcome, verdict.fingerprint)
+        refusal = host_key_refusal(target.name, verdict)
+        if refusal is not None:
+            self._host_key_error = refusal
+            raise refusal
+        self._phase_done("login")
+
+    def _secure(self) -> None:
+        assert self._transport is not None
+        transport = self._transport
+        try:
+            credential = self._make_login()
+        except Refused as refusal:
+            self._fail(refusal.reason, refusal.text)
+            return
+        self._credential = credential.source
+        login: Login
+        if isinstance(credential, PasswordCredential):
+            login = PasswordLogin(
+                transport, self._login_name, credential, self._observer.banner, self._person_asked
+            )
+        else:
+            login = PublicKeyLogin(transport, self._login_name, credential, self._observer.banner)
+        self._login = transport.service = login
+        login.done.addCallbacks(self._logged_in, self._login_refused)
+        login.start()
+
+    def _person_asked(self, waiting: bool) -> None:
+        """While a person thinks, the dial's timer stands still; whoever asks has a timer for that."""
+        now = self._reactor.seconds()
+        if waiting:
+            self._left, self._asked_at = self._deadline.getTime() - now, now
+            self._deadline.cancel()
+        else:
+            self._deadline = self._reactor.callLater(max(self._left, 0.0), self._late)
+            self._began += now - self._asked_at
+
+    def _logged_in(self, method: str) -> None:
+        transport, login = self._transport, self._login
+        if self._result is None or transport is None or login is None:
+            return
+        assert transport.agreed is not None
+        self._phase_done("done")
+        facts = connected(transport.peer_version, transport.agreed, method, self._credential, login.legacy)
+        self._observer.connected(facts)
+        self._finish(transport)
+
+    def _login_refused(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, Refused):
+            self._fail(error.reason, error.text)
+        else:
+            self._fail(UpstreamReason.CLOSED, "the login broke")
+
+    # -- endings -----------------------------------------------------------------------------------------
+
+    def _closed(self, reason: CloseReason) -> None:
+        """The connection ended before the login was done."""
+        if self._host_key_error is not None:
+            self._fail(self._host_key_error.reason, self._host_key_error.text)
+        elif self._transport is not None and (missing := self._transport.mismatches):
+            self._fail(UpstreamReason.KEX_FAILED, mismatch_text(missing))
+        elif isinstance(reason.reason, UpstreamReason):
+            self._fail(reason.reason, reason.text)
+        elif self._step == "kex" and self._transport is not None and not self._transport.peer_version:
+            self._fail(UpstreamReason.NOT_SSH, "it does not speak SSH")
+        elif self._step == "login" and self._login is not None:
+            detail = _words_of(reason)
+            what = "it broke" if reason.by is ClosedBy.US else "it closed the connection at"
+            self._fail(UpstreamReason.LOGIN_REFUSED, f"{what} the login{detail}")
+        else:
+            detail = _words_of(reason)
+            self._fail(UpstreamReason.KEX_FAILED, f"the key exchange failed{detail}")
+
+    def _late(self) -> None:
+        seconds = f"{self._dialler.timeout:g} s"
+        if self._step in ("resolve", "connect"):
+            self._fail(UpstreamReason.CONNECT_TIMEOUT, f"no answer within {seconds} (step: {self._step})")
+        else:
+            self._fail(UpstreamReason.TIMEOUT, f"not ready within {seconds} (step: {self._step})")
+
+    def _cancelled(self) -> None:
+        self._finish(None)
+
+    def _phase_done(self, next_step: str) -> None:
+        now = self._reactor.seconds()
+        self._observer.phase(self._step, now - self._began)
+        self._step, self._began = next_step, now
+
+    def _fail(self, reason: Reason, text: str) -> None:
+        prefix = f"{self._target.name}: "
+        self._finish(Refused(reason, prefix + text.removeprefix(prefix)))
+
+    def _finish(self, outcome: ClientTransport | Refused | None) -> None:
+        result, self._result = self._result, None
+        if result is None:
+            return
+        if self._deadline.active():
+            self._deadline.cancel()
+        transport, self._transport = self._transport, None
+        reach, self._reach = self._reach, None
+        if transport is not None:
+            transport.on_secure = transport.on_closed = transport.service = None
+        if self._login is not None:
+            self._login.stop()
+        if isinstance(outcome, ClientTransport):
+            result.callback(outcome)
+            return
+        if transport is not None:
+            transport.disconnect(Disconnect.BY_APPLICATION, "not going on")
+        elif reach is not None:
+            reach.stop()
+        if outcome is not None:
+            result.errback(outcome)
+
+
+def _words_of(reason: CloseReason) -> str:
+    """`: text` of a closed connection, the target's own in quotation marks."""
+    if not reason.text:
+        return ""
+    return f": {printable(reason.text) if reason.by is ClosedBy.US else quoted(reason.text)}"
+
+
+def host_key_refusal(name: str, verdict: HostKeyVerdict) -> Refused | None:
+    """The refusal that goes with a verdict on a host key, or None when the key is good."""
+    shown = verdict.fingerprint
+    if verdict.accepted:
+        return None
+    if verdict.outcome is Outcome.CHANGED:
+        old = ", ".join(verdict.known_fingerprints)
+        reason, text = (
+            UpstreamReason.HOST_KEY_CHANGED,
+            f"the host key has changed: known {old}, shown {shown}; "
+            f"if that is right: bastion target pin {name} {shown}",
+        )
+    elif verdict.outcome is Outcome.REVOKED:
+        reason, text = UpstreamReason.HOST_KEY_REVOKED, f"the host key {shown} is revoked"
+    elif verdict.outcome is Outcome.CERT_INVALID:
+        reason, text = UpstreamReason.HOST_CERT_INVALID, f"its host certificate is not good: {verdict.text}"
+    else:
+        reason, text = (
+            UpstreamReason.HOST_KEY_UNKNOWN,
+            f"the host key {shown} is not known; if it is right: bastion target pin {name} {shown}",
+        )
+    return Refused(reason, f"{name}: {text}")

@@ -1,0 +1,488 @@
+"""The server's half of ssh-userauth (RFC 4252), one request at a time.
+
+What it is for: to turn a peer's messages into attempts of an `Authenticator`, and their outcomes into answers.
+Invariants: an attempt is settled as soon as its outcome is known, or the connection ends, whoever still listens;
+only the answer waits. A factor is counted only inside the branch that verified the signature or had the password
+checked; the offered key of a query is never stored; a second request waits until the first is answered, so the
+name that succeeds is the name that was checked (failures.md C4, C5, CVE-2024-45337); every request counts against a
+limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1), but for the
+answers to what `ask` asks before USERAUTH_SUCCESS is sent (`userauth.keyboard_interactive`).
+
+The Authenticator decides; it sees verified facts only and never a message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from bastion.auth.credentials import Credential
+from bastion.auth.identity import MAX_USER_NAME
+from bastion.clock import DelayedCall, Timers
+from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
+from bastion.userauth.keyboard_interactive import Answers, Questions
+from bastion.wire.data import Reader, byte, string
+from bastion.wire.numbers import MSG_SERVICE_ACCEPT, MSG_SERVICE_REQUEST, Disconnect
+from bastion.wire.userauth import (
+    HOSTBOUND,
+    InfoRequest,
+    InfoResponse,
+    KeyboardInteractiveBody,
+    PasswordBody,
+    PkOk,
+    Prompt,
+    PublicKeyBody,
+    UserauthBanner,
+    UserauthFailure,
+    UserauthRequest,
+    signed_data,
+)
+
+# RFC 4252 section 4 asks for a limit; 20 lets an agent with many keys ask, and stops a dictionary of names.
+MAX_REQUESTS = 20
+# Failures of a verified kind (a wrong password, a key that signed but may not enter): OpenSSH's MaxAuthTries.
+MAX_FAILURES = 6
+# Requests that may wait behind the one being checked. Four of at most 64 KiB each is 256 KiB a connection.
+MAX_WAITING = 4
+MAX_PASSWORD = 1024
+# A password is answered no sooner than this many seconds after it came, right or wrong, whatever the directory did:
+# who hangs up before knows nothing that he was not charged for. Keys and certificates are nobody's guess.
+ANSWER_FLOOR = 0.3
+# What counts as a failure in a query too: no client of good faith sends it.
+MALFORMED = frozenset((AuthReason.KEY_MALFORMED, AuthReason.CERT_MALFORMED))
+
+SHOWN_DISCONNECT = 400
+"""Bytes of a DISCONNECT's text that OpenSSH shows (packet.c: %.400s)."""
+
+SEE_ABOVE = "the line above says why"
+"""The text of a DISCONNECT whose reason is too long for it and stands in a banner."""
+
+
+class Attempt(Protocol):
+    """One request for authentication (`auth.attempt`). `settle` it once; later calls do nothing.
+
+    The proofs fail, or raise, with `Refused(AuthReason, ...)`; cancelling a Deferred gives the work up.
+    """
+
+    def none(self) -> Deferred[None]:
+        """May this connection in without proof of its own?"""
+        ...
+
+    def read_key(self, algorithm: str, blob: bytes) -> Credential:
+        """The key or certificate that a request offers, if it may be looked at."""
+        ...
+
+    def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
+        """Was `data` signed with the private key of `credential`?"""
+        ...
+
+    def key_known(self, credential: Credential) -> Deferred[None]:
+        """Would a signature of this credential be accepted? Nothing may be remembered."""
+        ...
+
+    def key_proved(self, credential: Credential) -> Deferred[None]:
+        """`credential` signed this connection's session id."""
+        ...
+
+    def password(self, password: str) -> Deferred[None]:
+        """Check a directory password of 1 to 1024 bytes."""
+        ...
+
+    def settle(self, reason: AuthReason) -> None:
+        """The outcome, for the audit log, the meters and the penalties.
+
+        Raises Refused when that cannot be written down and must be: the connection then ends with its text.
+        """
+        ...
+
+    def succeed(self) -> None:
+        """Every factor is there. Whoever implements this sends the success when the target is ready."""
+        ...
+
+
+class Authenticator(Protocol):
+    """Decides who a connection is. One per connection."""
+
+    def methods(self) -> tuple[str, ...]:
+        """The method names offered in USERAUTH_FAILURE, in order."""
+        ...
+
+    def open(self, user: str, method: str) -> Attempt:
+        """Begin an attempt. Asks nobody and raises nothing yet."""
+        ...
+
+    def prompt(self, user: str) -> str:
+        """What keyboard-interactive asks. Raises Refused for a name that nobody can have."""
+        ...
+
+
+class Transport(Protocol):
+    """What this service needs of the transport below."""
+
+    session_id: bytes
+    host_key_blob: bytes
+    peer_version: bytes
+
+    def send_payload(self, payload: bytes) -> None: ...
+
+    def disconnect(self, code: int, text: str) -> None: ...
+
+
+class UserauthService:
+    """The service object behind message numbers 50 to 79 on a server connection."""
+
+    name = b"ssh-userauth"
+
+    def __init__(self, transport: Transport, authenticator: Authenticator, clock: Timers) -> None:
+        self._transport: Transport | None = transport
+        self._authenticator: Authenticator | None = authenticator
+        self._clock = clock
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._accepted = False
+        self._busy = False
+        self._done = False
+        self._requests = 0
+        self._failures = 0
+        self._user: str | None = None
+        self._attempt: Attempt | None = None  # the one that is being judged
+        self._work: Deferred[None] | None = None  # ... and who judges it
+        self._asked: str | None = None  # the user a keyboard-interactive prompt is open for
+        self._timer: DelayedCall | None = None
+        self._answering = False  # the attempt that is judged is the answer to a question
+        self._questions: Questions | None = None  # once the proof stands, what may still be asked
+
+    # -- messages in ---------------------------------------------------------------------------------
+
+    def packetReceived(self, number: int, payload: bytes) -> None:
+        """Take one message 5 or 50..79 without its number byte. Raises ProtocolError for garbage."""
+        if self._transport is None:
+            return
+        if self._done:
+            # RFC 4252 section 5.1: requests after success are ignored silently
+            if self._questions is not None and self._questions.waiting:
+                self._take_more(self._questions, number, payload)
+            return
+        if not self._accepted and number != MSG_SERVICE_REQUEST:
+            raise ProtocolError("authentication was tried before its service was asked for")
+        if number not in (MSG_SERVICE_REQUEST, 50, 61):
+            raise ProtocolError(f"message {number} is not for a server")
+        if self._busy:
+            if len(self._waiting) >= MAX_WAITING:
+                raise ProtocolError("too many authentication requests waiting")
+            self._waiting.append((number, payload))
+            return
+        self._take(number, payload)
+
+    def _accept_service(self, body: Reader) -> None:
+        """RFC 4253 section 10. Whoever asks again (paramiko before each method, as sshd lets it) gets the same
+        answer; it begins nothing and ends nothing, and counts as a request."""
+        assert self._transport is not None
+        service = body.string(64)
+        body.end()
+        if service != self.name:
+            text = "only ssh-userauth can be asked for here"
+            raise ProtocolError(text, Disconnect.SERVICE_NOT_AVAILABLE)
+        self._accepted = True
+        self._transport.send_payload(byte(MSG_SERVICE_ACCEPT) + string(service))
+
+    def _count_request(self) -> bool:
+        """One request more; False when it was one too many, and all is over."""
+        self._requests += 1
+        if self._requests > MAX_REQUESTS:
+            self._give_up("too many authentication requests", LimitReason.AUTH_REQUESTS)
+            return False
+        return True
+
+    def _take(self, number: int, payload: bytes) -> None:
+        if number == MSG_SERVICE_REQUEST:
+            if not self._accepted or self._count_request():
+                self._accept_service(Reader(payload))
+            return
+        self._answering = False
+        if number == 61:
+            self._answer_received(InfoResponse.parse(b"\x3d" + payload))
+            return
+        self._asked = None
+        request = UserauthRequest.parse(b"\x32" + payload)
+        if not self._count_request():
+            return
+        if request.service != "ssh-connection":
+            raise ProtocolError("only ssh-connection can follow ssh-userauth")
+        # RFC 4252 section 5: the name may change. There is nothing to flush for it: until the success every
+        # request is an attempt of its own, and an open question was withdrawn above.
+        self._user = request.user
+        self._dispatch(request)
+
+    def _dispatch(self, request: UserauthRequest) -> None:
+        assert self._authenticator is not None
+        user, method, offered = request.user, request.method, self._authenticator.methods()
+        if len(user.encode()) > MAX_USER_NAME:
+            self._refuse(self._open("other"), AuthReason.BAD_USER_NAME, counts=True)
+        elif method == "none":
+            attempt = self._open("none")
+            self._run(attempt, attempt.none(), counts=False)
+        elif method == "password" and method in offered:
+            self._password(PasswordBody.parse(request.body))
+        elif method in ("publickey", HOSTBOUND) and "publickey" in offered:
+            self._public_key(request)
+        elif method == "keyboard-interactive" and method in offered:
+            KeyboardInteractiveBody.parse(request.body)  # both fields are hints a server may ignore
+            self._ask(user)
+        else:
+            self._refuse(self._open("other"), AuthReason.METHOD_NOT_OFFERED, counts=False)
+
+    def _open(self, method: str) -> Attempt:
+        assert self._authenticator is not None and self._user is not None
+        return self._authenticator.open(self._user, method)
+
+    # -- more, after the proof -------------------------------------------------------------------------
+
+    def ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
+        """Ask somebody whose proof stands something more, before the success is sent (`userauth.keyboard_interactive`).
+
+        The texts are ours. Fires with one answer for each prompt, in bytes; fails with Refused.
+        """
+        if self._questions is None or self._transport is None:
+            raise ValueError("nobody has proved anything yet")
+        return self._questions.ask(prompts, instruction, timeout)
+
+    def _take_more(self, questions: Questions, number: int, payload: bytes) -> None:
+        if number == 61:
+            questions.take_answer(InfoResponse.parse(b"\x3d" + payload))
+            return
+        if number not in (MSG_SERVICE_REQUEST, 50):
+            raise ProtocolError(f"message {number} is not for a server here")
+        self._requests += 1
+        if self._requests > MAX_REQUESTS:
+            raise ProtocolError("too many authentication requests")
+        if number == MSG_SERVICE_REQUEST:
+            self._accept_service(Reader(payload))
+            return
+        request = UserauthRequest.parse(b"\x32" + payload)
+        if request.user != self._user or request.service != "ssh-connection":
+            # RFC 4252 section 5: somebody is proved by now, and that cannot be undone
+            raise ProtocolError("user and service may not change within a connection")
+        if request.method == "keyboard-interactive":
+            KeyboardInteractiveBody.parse(request.body)
+        questions.take_request(request.method)
+
+    # -- password and keyboard-interactive -------------------------------------------------------------
+
+    def _password(self, body: PasswordBody) -> None:
+        if body.new is not None:  # RFC 4252 section 8: we never ask for a change, so none may come
+            self._refuse(self._open("password"), AuthReason.METHOD_NOT_OFFERED, counts=True)
+            return
+        self._check_password("password", body.password)
+
+    def _ask(self, user: str) -> None:
+        assert self._authenticator is not None and self._transport is not None
+        try:
+            prompt = self._authenticator.prompt(user)
+        except Refused as refusal:
+            self._refuse(self._open("keyboard-interactive"), reason_of(refusal), counts=True)
+            return
+        self._asked = user
+        self._transport.send_payload(InfoRequest(prompts=(Prompt(prompt),)).encode())
+
+    def _answer_received(self, answer: InfoResponse) -> None:
+        if self._asked is None:
+            raise ProtocolError("an answer came to a question that was not asked")
+        self._asked = None
+        if len(answer.responses) != 1:  # RFC 4256 section 3.4: the server must send a failure
+            reason = AuthReason.BAD_PASSWORD if answer.responses else AuthReason.EMPTY_PASSWORD
+            self._refuse(self._open("keyboard-interactive"), reason, counts=True)
+            return
+        self._check_password("keyboard-interactive", answer.responses[0])
+
+    def _check_password(self, method: str, secret: bytes) -> None:
+        attempt = self._open(method)
+        if not secret:
+            self._refuse(attempt, AuthReason.EMPTY_PASSWORD, counts=True)
+            return
+        if len(secret) > MAX_PASSWORD:
+            self._refuse(attempt, AuthReason.PASSWORD_TOO_LONG, counts=True)
+            return
+        try:
+            password = secret.decode("utf-8")
+        except UnicodeDecodeError:
+            self._refuse(attempt, AuthReason.BAD_PASSWORD, counts=True)
+            return
+        self._answering = method == "keyboard-interactive"
+        self._run(attempt, attempt.password(password), counts=True, floor=ANSWER_FLOOR)
+
+    # -- public key ------------------------------------------------------------------------------------
+
+    def _public_key(self, request: UserauthRequest) -> None:
+        """Methods `publickey` and `publickey-hostbound-v00@openssh.com` (OpenSSH PROTOCOL 3.1)."""
+        assert self._transport is not None
+        hostbound = request.method == HOSTBOUND
+        body = PublicKeyBody.parse(request.body, hostbound)
+        algorithm, blob, signature = body.algorithm, body.blob, body.signature
+        attempt = self._open("publickey")
+        try:
+            if hostbound and body.host_key != self._transport.host_key_blob:
+                raise Refused(AuthReason.BAD_SIGNATURE, "the request is bound to another host key")
+            credential = attempt.read_key(algorithm, blob)
+            if signature is not None:
+                session_id, host_key = self._transport.session_id, body.host_key
+                signed = signed_data(session_id, request.user, request.service, algorithm, blob, host_key)
+                attempt.verify(credential, algorithm, signature, signed)
+        except Refused as refusal:
+            reason = reason_of(refusal)
+            self._refuse(attempt, reason, counts=signature is not None or reason in MALFORMED)
+            return
+        if signature is None:
+            # RFC 4252 section 7: PK_OK echoes what was asked; nothing of it is kept, and nothing is booked.
+            known = attempt.key_known(credential)
+            self._run(attempt, known, counts=False, yes=lambda: self._send(PkOk(algorithm, blob).encode()))
+        else:
+            self._run(attempt, attempt.key_proved(credential), counts=True)
+
+    # -- outcomes --------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        attempt: Attempt,
+        work: Deferred[None],
+        counts: bool,
+        floor: float = 0.0,
+        yes: Callable[[], None] | None = None,
+    ) -> None:
+        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds from now.
+
+        `yes` is the whole answer to a query that was answered well; without it a good outcome is a login.
+        """
+        self._busy = True
+        self._attempt, self._work = attempt, work
+        answer_at = self._clock.seconds() + floor
+
+        def known(reason: AuthReason) -> None:
+            self._work = None
+            if self._transport is None:
+                return  # it was booked as abandoned when the connection ended
+            self._attempt = None
+            if yes is not None and reason is AuthReason.OK:
+                yes()
+                self._next()
+            elif self._settle(attempt, reason):
+                wait = answer_at - self._clock.seconds()
+                if wait > 0:
+                    self._timer = self._clock.callLater(wait, answer, reason)
+                else:
+                    answer(reason)
+
+        def answer(reason: AuthReason) -> None:
+            self._timer = None
+            if reason is AuthReason.OK:
+                self._succeed(attempt)
+            else:
+                self._fail(counts)
+                self._next()
+
+        work.addCallbacks(lambda _: known(AuthReason.OK), lambda failure: known(_reason_of_failure(failure)))
+
+    def _succeed(self, attempt: Attempt) -> None:
+        self._done = True
+        self._waiting.clear()
+        self._questions = Questions(self._send, self._clock, self._answering)
+        attempt.succeed()
+
+    def _refuse(self, attempt: Attempt, reason: AuthReason, counts: bool) -> None:
+        """Book and answer what needs nobody's judgement."""
+        if self._settle(attempt, reason):
+            self._fail(counts)
+
+    def _fail(self, counts: bool) -> None:
+        if self._transport is None or self._authenticator is None:
+            return
+        self._failures += counts
+        if self._failures >= MAX_FAILURES:
+            self._give_up("too many authentication failures", AuthReason.TOO_MANY_ATTEMPTS)
+            return
+        self._send(UserauthFailure(self._authenticator.methods(), False).encode())
+
+    def _settle(self, attempt: Attempt, reason: AuthReason) -> bool:
+        """Book an outcome. False when it cannot be written down and must be: all is over then."""
+        assert self._transport is not None
+        try:
+            attempt.settle(reason)
+        except Refused as refusal:
+            self.turn_away(f"bastion: {refusal.text}")
+            self.stop()
+            return False
+        return True
+
+    def _give_up(self, text: str, reason: AuthReason | LimitReason) -> None:
+        assert self._transport is not None and self._authenticator is not None
+        if isinstance(reason, LimitReason):
+            attempt = self._authenticator.open(self._user or "", "other")
+            if not self._settle(attempt, AuthReason.TOO_MANY_ATTEMPTS):
+                return
+        self._transport.disconnect(Disconnect.NO_MORE_AUTH_METHODS_AVAILABLE, text)
+        self.stop()
+
+    def _send(self, payload: bytes) -> None:
+        if self._transport is not None:
+            self._transport.send_payload(payload)
+
+    def _next(self) -> None:
+        self._busy = False
+        while self._waiting and not self._busy and not self._done and self._transport is not None:
+            number, payload = self._waiting.popleft()
+            try:
+                self._take(number, payload)
+            except ProtocolError as error:
+                self._transport.disconnect(error.code, error.text)
+                self.stop()
+
+    def banner(self, text: str) -> None:
+        """Show `text` to the engineer before success (RFC 4252 section 5.4); it must be sanitised already."""
+        self._send(UserauthBanner(text.encode()).encode())
+
+    def turn_away(self, line: str) -> None:
+        """End the connection with one line that its client shows exactly once; it must be sanitised already.
+
+        OpenSSH prints the text of a DISCONNECT whenever it prints errors, a banner only when it prints more, and of
+        what is long only the first 400 bytes (packet.c). Others show the banner (dbclient, JSch), or the DISCONNECT
+        (paramiko, asyncssh), or each in a place of its own (PuTTY).
+        """
+        if self._transport is None:
+            return
+        openssh = self._transport.peer_version.startswith(b"SSH-2.0-OpenSSH")
+        short = len(line.encode()) <= SHOWN_DISCONNECT
+        if not (openssh and short):
+            self.banner(line + "\r\n")
+        self._transport.disconnect(Disconnect.BY_APPLICATION, line if short or not openssh else SEE_ABOVE)
+
+    def stop(self) -> None:
+        """Break the cycles with the connection. What is being judged is booked as abandoned, and given up."""
+        attempt, self._attempt = self._attempt, None
+        work, self._work = self._work, None
+        if attempt is not None:
+            with suppress(Refused):  # nobody is left who could be told that it cannot be written down
+                attempt.settle(AuthReason.ABANDONED)
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._done = True
+        questions, self._questions = self._questions, None
+        if questions is not None:
+            questions.stop()
+        self._waiting.clear()
+        self._transport = None
+        self._authenticator = None
+        if work is not None:
+            work.cancel()
+
+
+def reason_of(refusal: Refused) -> AuthReason:
+    return refusal.reason if isinstance(refusal.reason, AuthReason) else AuthReason.INTERNAL_ERROR
+
+
+def _reason_of_failure(failure: Failure) -> AuthReason:
+    return reason_of(failure.value) if isinstance(failure.value, Refused) else AuthReason.INTERNAL_ERROR

@@ -1,0 +1,214 @@
+"""/healthz, the operator's log and the metric say the same of every part, once per change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, HealthWatch
+from bastion.auth.directory import Servers
+from bastion.clock import FixedClock
+from bastion.errors import HealthPart
+from bastion.observe.audit import AuditLog
+from bastion.observe.meters import HEALTH, Meters
+from bastion.recording.store import Store
+
+
+class Directory:
+    """As many servers as it is told, and a question that is answered when the test wants it."""
+
+    def __init__(self) -> None:
+        self.state = Servers(0, 0, local=True)
+        self.asked: list[Deferred[None]] = []
+
+    def servers(self) -> Servers:
+        return self.state
+
+    def ask_again(self) -> Deferred[None]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+class Log:
+    """The operator's log."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, form: str, **values: str) -> None:
+        self.lines.append(form.format(**values))
+
+    error = info
+
+
+class Bench:
+    """A watch over a real audit log and a real store, with a clock that is turned by hand."""
+
+    def __init__(self, folder: Path, required: bool) -> None:
+        self.folder = folder
+        self.recordings = folder / "recordings"
+        self.recordings.mkdir()
+        self.key = folder / "host_key"
+        self.key.touch()
+        self.reactor = Clock()
+        self.clock = FixedClock()
+        self.meters = Meters()
+        self.directory = Directory()
+        self.log = Log()
+        self.audit = AuditLog(str(folder / "audit.jsonl"), self.clock, self.meters, required)
+        self.store = Store(self.recordings, disk_floor_bytes=1, clock=self.clock)
+        self.store.look()
+        self.gateway: Any = SimpleNamespace(
+            reactor=self.reactor,
+            clock=self.clock,
+            meters=self.meters,
+            audit=self.audit,
+            store=self.store,
+            log=self.log,
+            draining=False,
+            services=SimpleNamespace(auth=SimpleNamespace(directory=self.directory)),
+        )
+        self.hung: list[Callable[[], None]] | None = None  # a list: the thread does not come back
+        self.watch = HealthWatch(self.gateway, lambda: [self.key], self._in_thread)
+        self.watch.start()
+
+    def _in_thread(self, see: Callable[[], DiskView], seen: Callable[[DiskView], None]) -> None:
+        if self.hung is None:
+            seen(see())
+        else:
+            self.hung.append(lambda: seen(see()))
+
+    def turn(self, seconds: float = INTERVAL) -> None:
+        for _ in range(round(seconds / INTERVAL)):
+            self.clock.advance(INTERVAL)
+            self.reactor.advance(INTERVAL)
+
+    def page(self) -> tuple[bool, dict[str, str]]:
+        well, text = self.watch.page()
+        first, *rest = text.splitlines()
+        return well, {"": first} | dict(line.split(" ", 1) for line in rest)
+
+    def break_audit(self) -> None:
+        (self.folder / "audit.jsonl").rename(self.folder / "kept")
+        (self.folder / "audit.jsonl").mkdir()
+        self.audit.close()
+        self.audit.note("session_started")
+
+    def mend_audit(self) -> None:
+        (self.folder / "audit.jsonl").rmdir()
+        (self.folder / "kept").rename(self.folder / "audit.jsonl")
+
+
+@pytest.fixture(params=[False, True], ids=["lenient", "required"])
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
+    return Bench(tmp_path, request.param)
+
+
+def test_all_is_well_and_every_part_is_named(bench: Bench) -> None:
+    well, lines = bench.page()
+    assert well and lines == {"": "ok"} | {str(part): "ok" for part in HealthPart}
+    bench.turn(60)
+    assert bench.log.lines == []
+    bench.watch.stop()
+    assert bench.reactor.getDelayedCalls() == []
+
+
+def test_a_log_that_loses_lines_is_said_once_and_again_when_it_is_back(bench: Bench) -> None:
+    bench.break_audit()
+    well, lines = bench.page()
+    word = "refusing" if bench.audit.required else "degraded"
+    assert well is not bench.audit.required and lines[""] == word
+    assert lines["audit"].startswith(f"{word}: lines are being lost: ") and "Is a directory" in lines["audit"]
+    bench.turn(30)
+    assert len(bench.log.lines) == 1 and "audit.jsonl" in bench.log.lines[0]
+    assert bench.meters.value(HEALTH, "audit") == (2 if bench.audit.required else 1)
+    bench.mend_audit()
+    bench.turn()  # nobody logs in, and it recovers all the same
+    assert bench.page()[0] and bench.page()[1]["audit"] == "ok"
+    assert bench.log.lines[1:] == ["health: audit works again"]
+    assert '"audit_resumed","lines_lost":1' in (bench.folder / "audit.jsonl").read_text()
+    bench.turn(30)
+    assert len(bench.log.lines) == 2
+
+
+def test_recordings_that_cannot_be_made(bench: Bench) -> None:
+    bench.recordings.rmdir()
+    bench.recordings.touch()
+    bench.turn(ASK_EVERY * INTERVAL)
+    well, lines = bench.page()
+    assert not well and lines["recordings"].startswith("refusing: no recordings folder at ")
+    bench.recordings.unlink()
+    bench.turn(ASK_EVERY * INTERVAL)  # the store makes its folder, as for a session
+    assert bench.page()[0]
+    assert [line.split(":")[1].split()[0] for line in bench.log.lines] == ["recordings", "recordings"]
+    assert (
+        '"health_changed","part":"recordings","state":"refusing"'
+        in (bench.folder / "audit.jsonl").read_text()
+    )
+
+
+def test_a_disk_that_hangs_holds_one_thread_and_shows(bench: Bench) -> None:
+    bench.hung = []
+    bench.turn(DISK_SILENT - INTERVAL)
+    assert bench.page()[0] and len(bench.hung) == 1
+    bench.turn(ASK_EVERY * INTERVAL * 2)
+    assert not bench.page()[0] and len(bench.hung) == 1
+    assert bench.page()[1]["recordings"] == "refusing: the recordings' disk does not answer"
+    bench.hung.pop()()
+    assert bench.page()[0]
+
+
+def test_a_disk_below_its_floor(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, False)
+    bench.store._space.floor = 1 << 60  # type: ignore[misc]
+    well, lines = bench.page()
+    assert not well and lines["disk_floor"].startswith("refusing: ") and "MiB are free" in lines["disk_floor"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "word"),
+    [
+        (Servers(2, 2, local=False), "ok"),
+        (Servers(2, 1, local=False), "degraded"),
+        (Servers(2, 0, local=True), "degraded"),
+        (Servers(2, 0, local=False), "refusing"),
+    ],
+)
+def test_the_directory(tmp_path: Path, servers: Servers, word: str) -> None:
+    bench = Bench(tmp_path, False)
+    bench.directory.state = servers
+    well, lines = bench.page()
+    assert lines["directory"].split(":")[0] == word and well is (word != "refusing")
+
+
+def test_a_directory_that_failed_is_asked_again_though_nobody_logs_in(bench: Bench) -> None:
+    """A balancer that obeys /healthz sends nobody, so nobody's login would show that it works again."""
+    bench.turn(30)
+    assert bench.directory.asked == []
+    bench.directory.state = Servers(1, 0, local=False)
+    bench.turn(ASK_EVERY * INTERVAL * 3)
+    assert len(bench.directory.asked) == 1  # one question at a time
+    bench.directory.asked[0].callback(None)
+    bench.turn(ASK_EVERY * INTERVAL)
+    assert len(bench.directory.asked) == 2
+    bench.directory.state = Servers(1, 1, local=False)
+    bench.turn(ASK_EVERY * INTERVAL)
+    assert bench.log.lines[-1] == "health: directory works again"
+
+
+def test_host_keys_that_the_next_start_could_not_read(bench: Bench) -> None:
+    bench.key.unlink()
+    bench.turn(ASK_EVERY * INTERVAL)
+    well, lines = bench.page()
+    assert well and lines["host_keys"].startswith("degraded: ") and "host_key" in lines["host_keys"]
+
+
+def test_a_gateway_that_closes_down_refuses(bench: Bench) -> None:
+    bench.gateway.draining = True
+    assert bench.page() == (False, bench.page()[1]) and bench.page()[1]["gateway"].startswith("refusing: ")

@@ -1,0 +1,75 @@
+"""The face of inner connections: certificates for the inventory's names, made once and renewed in time."""
+
+from __future__ import annotations
+
+import pytest
+
+from bastion.ca.front_host import BACKDATED, FrontHostCA
+from bastion.ca.host_certificates import StandIns, names_of
+from bastion.clock import FixedClock
+from bastion.errors import ConfigError
+from bastion.policy.targets import Target
+from bastion.transport.settings import HostKey, TransportSettings
+from bastion.wire.certificates import Certificate, CertificateKind
+from bastion.wire.kexinit import FRONT
+from bastion.wire.keys import PrivateKey
+
+CA, HOST = PrivateKey.generate_ed25519(), PrivateKey.generate_ed25519()
+WEB1 = Target("web1", host="10.0.0.5", aliases=("www",))
+WEB2 = Target("web2", host="web2", port=2201)
+DAY = 86400
+
+
+def stand_ins(clock: FixedClock, ca: FrontHostCA | None) -> StandIns:
+    base = TransportSettings(FRONT, (HostKey(HOST),), signature_algorithms=())
+    return StandIns(base, FRONT, ca, clock)
+
+
+def shown(settings: TransportSettings) -> Certificate:
+    host_key = settings.host_key_of["ssh-ed25519-cert-v01@openssh.com"]
+    return Certificate.parse(host_key.blob)
+
+
+def test_a_certificate_has_the_names_of_the_inventory() -> None:
+    clock = FixedClock()
+    certificate = shown(stand_ins(clock, FrontHostCA(CA, DAY)).settings_for(WEB1))
+    assert certificate.kind is CertificateKind.HOST
+    assert certificate.principals == ("web1", "www", "10.0.0.5") == names_of(WEB1)
+    assert certificate.signature_key == CA.public
+    assert certificate.key.blob == HOST.public.blob
+    now = int(clock.time())
+    assert (certificate.valid_after, certificate.valid_before) == (max(0, now - BACKDATED), now + DAY)
+    assert certificate.critical_options == {}
+    assert names_of(WEB2) == ("web2",)
+
+
+def test_the_same_key_is_offered_plain_behind_its_certificate() -> None:
+    settings = stand_ins(FixedClock(), FrontHostCA(CA, DAY)).settings_for(WEB1)
+    assert settings.algorithms.host_keys == ("ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519")
+    assert settings.host_key_of["ssh-ed25519"].blob == HOST.public.blob
+
+
+def test_without_an_authority_there_is_the_plain_key() -> None:
+    made = stand_ins(FixedClock(), None)
+    assert made.settings_for(WEB1).algorithms.host_keys == ("ssh-ed25519",)
+    assert [key.blob for key in made.host_keys] == [HOST.public.blob]
+
+
+def test_certificates_are_kept_and_renewed_before_they_end() -> None:
+    clock = FixedClock()
+    made = stand_ins(clock, FrontHostCA(CA, DAY))
+    first = made.settings_for(WEB1)
+    assert made.settings_for(WEB1) is first
+    assert made.settings_for(WEB2) is not first
+    clock.advance(DAY / 2 - 1)
+    assert made.settings_for(WEB1) is first
+    clock.advance(2)
+    second = made.settings_for(WEB1)
+    assert shown(second).valid_before > shown(first).valid_before
+    assert shown(second).serial != shown(first).serial
+
+
+@pytest.mark.parametrize("lifetime", [0, 60, 31 * DAY])
+def test_lifetimes_out_of_range_are_refused(lifetime: int) -> None:
+    with pytest.raises(ConfigError, match="lifetime"):
+        FrontHostCA(CA, lifetime)

@@ -1,0 +1,222 @@
+"""The direct reactor, in a process of its own: it can be installed only once."""
+
+import subprocess
+import sys
+
+import pytest
+
+INSTALL = "from bastion.net import reactor; reactor.install(); from twisted.internet import reactor as r\n"
+
+ECHO = """
+import socket
+from twisted.internet.protocol import Factory, Protocol
+from bastion.net import socket as io
+
+class Echo(Protocol):
+    def dataReceived(self, data):
+        if bytes(data) == b"break":
+            raise ValueError("broken")
+        self.transport.write(bytes(data))
+    def connectionLost(self, reason):
+        ends.append(reason.type.__name__)
+        if len(ends) == 2:
+            r.stop()
+
+def talk():
+    for word, answer in ((b"hello", b"hello"), (b"break", b"")):
+        with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as peer:
+            peer.sendall(word)
+            assert peer.recv(100) == answer
+
+ends = []
+port = io.listen(r, 0, Factory.forProtocol(Echo), interface="127.0.0.1")
+r.callInThread(talk)
+r.callLater(20, r.stop)
+r.run()
+print(type(r).__name__, ends)
+"""
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_reads_and_a_connection_that_raises_is_closed_alone() -> None:
+    assert run(INSTALL + ECHO) == "DirectReactor ['ConnectionDone', 'ValueError']"
+
+
+TIMERS = """
+polls, fired = [], []
+poll = r.doPoll
+r.doPoll = lambda timeout: (polls.append(timeout), poll(timeout))
+gone = [r.callLater(0.01 * n, fired.append, "cancelled") for n in range(1, 11)]
+r.callLater(0.05, fired.append, "due")
+moved = r.callLater(0.02, fired.append, "moved")
+moved.reset(0.1)
+for timer in gone:
+    timer.cancel()
+r.callLater(0.2, r.stop)
+r.run()
+print(len(polls) < 10, fired, r._cancellations, len(r.getDelayedCalls()))
+"""
+
+
+def test_no_cancelled_timer_wakes_it_up() -> None:
+    assert run(INSTALL + TIMERS) == "True ['due', 'moved'] 0 0"
+
+
+def test_the_program_runs_on_it() -> None:
+    assert run("from bastion import app; print(type(app._reactor()).__name__)") == "DirectReactor"
+
+
+WALL = """
+import time
+wall, fired = time.time, []
+r.callLater(0.05, fired.append, "due")
+time.time = lambda: wall() - 3600
+r.callLater(0.1, r.stop)
+r.run()
+print(type(r).__name__, fired, r.seconds is time.monotonic)
+"""
+WITHOUT_EPOLL = "import select; del select.epoll\n"
+WITHOUT_POLL = "del select.poll\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("", "DirectReactor"),
+        (WITHOUT_EPOLL, "MonotonicReactor"),
+        (WITHOUT_EPOLL + WITHOUT_POLL, "MonotonicReactor"),
+    ],
+    ids=["epoll", "poll", "select"],
+)
+def test_every_reactor_counts_monotonic_seconds(before: str, name: str) -> None:
+    assert run(before + INSTALL + WALL) == f"{name} ['due'] True"
+
+
+STRANGERS = """
+import socket, time
+from twisted.internet.protocol import Factory, Protocol
+from bastion.net import socket as io
+
+class Slow(Protocol):
+    # A stranger's word costs 3 ms, more than strangers have in one turn; who says "hi" has logged in.
+    def dataReceived(self, data):
+        if bytes(data) == b"hi":
+            self.transport.leave_background()
+        elif not self.transport.background:
+            order.append("engineer")
+        else:
+            order.append("stranger")
+            until = time.thread_time() + 0.003
+            while time.thread_time() < until:
+                pass
+        if len(order) == WORDS:
+            r.stop()
+
+order, peers = [], []
+port = io.listen(r, 0, Factory.forProtocol(Slow), interface="127.0.0.1")
+
+def connect():
+    for _ in range(STRANGERS + 1):
+        peers.append(socket.create_connection(("127.0.0.1", port.getHost().port), 10))
+    peers[-1].sendall(b"hi")
+
+def speak():
+    # All of them are readable before the next poll, the engineer last of all.
+    for peer in peers:
+        peer.sendall(b"work")
+
+def connected():
+    if len(r.getReaders()) < STRANGERS + 3:  # with the port and the waker
+        r.callLater(0.01, connected)
+    else:
+        r.callLater(0, speak)
+
+WORDS = STRANGERS + 1
+r.callInThread(connect)
+r.callWhenRunning(connected)
+r.callLater(20, r.stop)
+r.run()
+"""
+
+
+def test_who_has_logged_in_waits_behind_no_stranger() -> None:
+    said = run(INSTALL + "STRANGERS = 40\n" + STRANGERS + "print(order.index('engineer') <= 1, len(order))")
+    assert said == "True 41"
+
+
+PAUSED = """
+from twisted.internet.protocol import Factory, Protocol
+from bastion.net import socket as io
+import socket
+
+class Sends(Protocol):
+    # The first that is read pauses the second and ends the third, whose events have come in the same poll.
+    def connectionMade(self):
+        made.append(self)
+    def dataReceived(self, data):
+        read.append(made.index(self))
+        if len(read) == 1:
+            others = [one for one in made if one is not self]
+            others[0].transport.pauseProducing()
+            others[1].transport.abortConnection()
+            r.callLater(0.05, others[0].transport.resumeProducing)
+        else:
+            r.stop()
+
+made, read = [], []
+port = io.listen(r, 0, Factory.forProtocol(Sends), interface="127.0.0.1")
+peers = [socket.create_connection(("127.0.0.1", port.getHost().port), 10) for _ in range(3)]
+
+def begin():
+    if len(made) < 3:
+        r.callLater(0.01, begin)
+        return
+    for peer in peers:
+        peer.sendall(b"word")
+
+r.callWhenRunning(begin)
+r.callLater(20, r.stop)
+r.run()
+print(len(read), len(r._background))
+"""
+
+
+def test_an_event_that_waits_is_dropped_when_its_connection_is_paused_or_gone() -> None:
+    assert run(INSTALL + PAUSED) == "2 0"
+
+
+MANY = """
+from twisted.internet.protocol import Factory, Protocol
+from bastion.net import socket as io
+import socket
+
+turns, made = [], []
+poll = r.doPoll
+
+def counted(timeout):
+    before = len(made)
+    poll(timeout)
+    turns.append(len(made) - before)
+
+class Comes(Protocol):
+    def connectionMade(self):
+        made.append(self)
+        if len(made) == 60:
+            r.stop()
+
+port = io.listen(r, 0, Factory.forProtocol(Comes), interface="127.0.0.1")
+peers = [socket.create_connection(("127.0.0.1", port.getHost().port), 10) for _ in range(60)]
+r.doPoll = r.doIteration = counted
+r.callLater(20, r.stop)
+r.run()
+print(max(turns) <= io.MAX_ACCEPTS, sum(turns))
+"""
+
+
+def test_a_turn_accepts_few() -> None:
+    assert run(INSTALL + MANY) == "True 60"
