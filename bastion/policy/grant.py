@@ -156,6 +156,21 @@ class Grant:
         )
 
 
+class LoginRefused(Refused):
+    """The target may be reached, but not as that account. `logins` are those that may be used, preferred first."""
+
+    def __init__(self, text: str, logins: tuple[str, ...]) -> None:
+        super().__init__(PolicyReason.LOGIN_NOT_ALLOWED, text)
+        self.logins = logins
+
+
+class Giving(NamedTuple):
+    """A rule that lets somebody reach a target, and the accounts that it gives there: one at least."""
+
+    rule: Rule
+    logins: tuple[str, ...]
+
+
 class Reachable(NamedTuple):
     """One target that somebody may reach: the accounts, preferred first, and the verbs of any of them."""
 
@@ -168,16 +183,26 @@ def _once(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def matching_rules(policy: Policy, identity: Identity, target: Target, source: str | None) -> list[Rule]:
+def giving_rules(policy: Policy, identity: Identity, target: Target, source: str | None) -> list[Giving]:
     """Rules that let `identity` reach `target` as anybody at all. `source` None: wherever from."""
     return [
-        rule
+        Giving(rule, logins)
         for rule in policy.rules
         if rule.matches_identity(identity)
         and rule.matches_target(target)
         and (source is None or rule.matches_source(source))
-        and rule.logins_for(identity, target)
+        and (logins := rule.logins_for(identity, target))
     ]
+
+
+def matching_rules(policy: Policy, identity: Identity, target: Target, source: str | None) -> list[Rule]:
+    """The same without the accounts."""
+    return [giving.rule for giving in giving_rules(policy, identity, target, source)]
+
+
+def _logins(given: Iterable[Giving]) -> tuple[str, ...]:
+    """The accounts of all of them, preferred first."""
+    return _once(login for giving in given for login in giving.logins)
 
 
 def tunnel_rules(policy: Policy, identity: Identity, source: str) -> tuple[Rule, ...]:
@@ -212,11 +237,14 @@ def each_reachable(
         index = (left & -left).bit_length() - 1
         left &= left - 1
         target = inventory.targets[index]
-        rules = [rule for rule, bits in mine if bits >> index & 1 and rule.logins_for(identity, target)]
-        if rules:
-            logins = _once(login for rule in rules for login in rule.logins_for(identity, target))
-            verbs = frozenset(verb for rule in rules for verb in rule.verbs)
-            yield Reachable(target, logins, verbs)
+        given = [
+            Giving(rule, logins)
+            for rule, bits in mine
+            if bits >> index & 1 and (logins := rule.logins_for(identity, target))
+        ]
+        if given:
+            verbs = frozenset(verb for giving in given for verb in giving.rule.verbs)
+            yield Reachable(target, _logins(given), verbs)
 
 
 def authorise(
@@ -236,20 +264,20 @@ def authorise(
     """
     check_credential(policy, identity, source, now)
     target = inventory.find(target_name)
-    rules = [] if target is None else matching_rules(policy, identity, target, source)
-    if target is None or not rules:
+    given = [] if target is None else giving_rules(policy, identity, target, source)
+    if target is None or not given:
         reason = PolicyReason.UNKNOWN_TARGET if target is None else PolicyReason.NO_RULE
         raise Refused(reason, not_reachable(policy, inventory, identity, target_name, source))
     if target.kind == "gateway":
         text = f"{target.name} is a gateway of its own: reach it with ssh -J"
         raise Refused(PolicyReason.BAD_DESTINATION, text)
-    logins = _once(name for rule in rules for name in rule.logins_for(identity, target))
+    logins = _logins(given)
     chosen = logins[0] if login is None else login
     if chosen not in logins:
         shown = f'login "{chosen}"' if TARGET_LOGIN.match(chosen) else "that login"
         text = f"{shown} is not yours on {target.name}; yours: {listing(logins)}"
-        raise Refused(PolicyReason.LOGIN_NOT_ALLOWED, text)
-    giving = tuple(rule for rule in rules if chosen in rule.logins_for(identity, target))
+        raise LoginRefused(text, logins)
+    matched = tuple(giving.rule for giving in given if chosen in giving.logins)
     age = policy.defaults.max_auth_age
     return Grant(
         _MAKER,
@@ -257,11 +285,11 @@ def authorise(
         identity_name=identity.name,
         target=target,
         login=chosen,
-        matched=giving,
+        matched=matched,
         made_at=now,
-        ends_at=_ends_at(policy, giving, identity.restrictions, now),
+        ends_at=_ends_at(policy, matched, identity.restrictions, now),
         opens_until=None if age is None else identity.authenticated_at + age,
-        idle=_smallest((rule.idle for rule in giving), policy.defaults.idle),
+        idle=_smallest((rule.idle for rule in matched), policy.defaults.idle),
         restrictions=identity.restrictions,
         inventory=inventory,
     )

@@ -8,7 +8,7 @@ from bastion.auth.embedded import parse_users
 from bastion.auth.ldap_entry import group_names
 from bastion.auth.restrictions import AddressList, Restrictions
 from bastion.errors import PolicyReason, Refused
-from bastion.policy.grant import LISTED_MAX, Grant, authorise, reachable
+from bastion.policy.grant import LISTED_MAX, Grant, LoginRefused, authorise, reachable
 from bastion.policy.rules import Defaults, Policy
 from bastion.wire.key_options import PERMIT_PTY
 
@@ -64,6 +64,7 @@ def test_an_unknown_login_lists_the_allowed_ones():
     refused = refusal(policy_of(), person("alice", "staff"), "web1", "root")
     assert refused.reason is PolicyReason.LOGIN_NOT_ALLOWED
     assert refused.text == 'login "root" is not yours on web1; yours: deploy, alice, postgres'
+    assert isinstance(refused, LoginRefused) and refused.logins == ("deploy", "alice", "postgres")
 
 
 def test_a_login_that_is_no_account_name_is_not_repeated():
