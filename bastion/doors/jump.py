@@ -13,19 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bastion.auth.attempt import Desk
 from bastion.auth.identity import Destination, Identity
+from bastion.clock import Timers
 from bastion.doors.arrival import Arrival
 from bastion.doors.authentication import Authentication
+from bastion.doors.door import Asked, Visit
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.inner_authentication import InnerAuthentication
-from bastion.endpoint.connection import OuterChannel
+from bastion.endpoint.channel import OuterChannel
 from bastion.errors import HandshakeResult, PolicyReason, Refused
 from bastion.observe.meters import HANDSHAKES
 from bastion.policy.grant import Grant, authorise, matching_rules
 from bastion.policy.targets import Target
+from bastion.recording.store import new_session_id
 from bastion.session.ending import End
 from bastion.session.gateway import Services
 from bastion.session.opening import Opening
@@ -34,8 +37,18 @@ from bastion.transport.transport import ServerTransport
 from bastion.userauth.server import UserauthService
 from bastion.wire.forwards import TcpipOpen
 
-if TYPE_CHECKING:
-    from bastion.doors.visit import Visit
+UNPROVED_BURST: Final = 100
+"""Inner connections of one outer connection that may end at once without a login, as unfinished logins of one
+source at the front door (`limits.startups_per_source`). Any process of the engineer's machine can open them behind
+`-L`, and the front door does not see them."""
+
+UNPROVED_RATE: Final = 1.0
+"""... and per second after that. 1,000 cost 0.2 s of CPU when they are only opened, 1.5 s with a key exchange and a
+login that is refused; without a bound one connection writes 5,000 audit lines a second, 1.4 MB, and keeps a core
+busy. What is left may be a port that is looked at once a second."""
+
+SESSION_LINES: Final = 5
+"""Lines of a session beside those of its channels: jump, auth, authorise, session_started, session_ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,72 @@ def reachable_at(services: Services, identity: Identity, place: TcpipOpen) -> Ta
         if matching_rules(services.policy, identity, target, identity.source_address):
             return target
     return None
+
+
+class _Unproved:
+    """A leaky bucket of inner connections that ended before anybody had proved who is there."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level = self._at = 0.0
+
+    def full(self, now: float) -> bool:
+        """May none be opened at `now`, seconds of a monotonic clock?"""
+        self._drain(now)
+        return self._level > UNPROVED_BURST - 1
+
+    def add(self, now: float) -> None:
+        """One has ended at `now`."""
+        self._drain(now)
+        self._level += 1
+
+    def _drain(self, now: float) -> None:
+        self._level = max(0.0, self._level - max(0.0, now - self._at) * UNPROVED_RATE)
+        self._at = now
+
+
+class JumpDoor:
+    """The `Door` to targets whose sessions are recorded: keeps the inner connections of one outer connection."""
+
+    __slots__ = ("_inner", "_timers", "_unproved")
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._inner: set[InnerConnection] = set()
+        self._unproved = _Unproved()
+
+    def __len__(self) -> int:
+        """Inner connections that are open."""
+        return len(self._inner)
+
+    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+        """Speak SSH inside `channel` as the server of `asked.target`."""
+        assert asked is not None and asked.target is not None
+        target = asked.target
+        limit = visit.services.limits.sessions_per_connection
+        if len(self._inner) >= limit:
+            raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
+        if self._unproved.full(self._timers.seconds()):
+            raise Refused(PolicyReason.CHANNEL_RATE, "too many unfinished logins, try again in a moment")
+        visit.pay_lines(SESSION_LINES)
+        stdio = opened_as_stdio(visit.peer_version, asked.place, channel.peer, asked.first)
+        session = new_session_id()
+        # Before anything is granted: without its line, where that is required, there is no session.
+        visit.emit("jump", session=session, target=target.name, stdio=int(stdio), **asked.about)
+        self._inner.add(InnerConnection(visit, channel, target, session, stdio, self._ended))
+
+    def _ended(self, inner: InnerConnection) -> None:
+        self._inner.discard(inner)
+        if not inner.proved:
+            self._unproved.add(self._timers.seconds())
+
+    def shut_down(self, end: End) -> None:
+        for inner in list(self._inner):
+            inner.end(end)
+
+    def closed(self) -> None:
+        self._inner.clear()
 
 
 class InnerConnection:

@@ -11,21 +11,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
+from bastion.doors.door import Asked, Visit
+from bastion.endpoint.channel import OuterChannel
 from bastion.errors import Refused
 from bastion.policy.grant import Reachable, reachable
+from bastion.session.ending import End
 from bastion.setup_texts import client as client_config
 from bastion.wire.data import uint32
 from bastion.wire.printable import printable
 from bastion.wire.requests import CHANNEL_REQUESTS, Exec, PtyRequest, parse_body
-
-if TYPE_CHECKING:
-    from twisted.python.failure import Failure
-
-    from bastion.doors.visit import Visit
-    from bastion.endpoint.connection import OuterChannel
 
 # Words of a command that are looked at, and characters of one: `targets --json` is the longest there is.
 MAX_WORDS = 8
@@ -203,10 +201,20 @@ COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
 }
 
 
-def open_session(visit: Visit, channel: OuterChannel) -> None:
-    """Serve one session channel of an outer connection (`doors.visit.OpenSession`)."""
-    visit.check_fresh()
-    Lobby(visit, channel).open()
+class LobbyDoor:
+    """The `Door` that session channels lead through. Keeps nothing of them: they end with the connection."""
+
+    __slots__ = ()
+
+    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+        """Wait on `channel` for what is asked."""
+        Lobby(visit, channel).open()
+
+    def shut_down(self, end: End) -> None:
+        """Nobody is in the middle of an answer: each is written in one turn."""
+
+    def closed(self) -> None:
+        """Each channel has heard of it."""
 
 
 class Lobby:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bastion.clock import DelayedCall
-from bastion.doors.visit import Visit
+from bastion.doors.door import Asked, Visit
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import (
     LimitReason,
@@ -35,9 +35,9 @@ from bastion.net.connect import Reach
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED
 from bastion.policy.patterns import canonical
-from bastion.policy.targets import Target
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
 from bastion.relay.first_bytes import FirstBytes, Look
+from bastion.session.ending import End
 from bastion.session.tap import AUDIT_TEXT
 from bastion.session.watch import CALENDAR_LOOK
 from bastion.sides import Side
@@ -50,23 +50,35 @@ LINGER = 10.0
 KIND = "tunnel"
 
 
-def open_tunnel(visit: Visit, channel: OuterChannel, place: TcpipOpen, target: Target | None) -> None:
-    """Serve `doors.visit.OpenTunnel`. Raises Refused before anything is resolved or dialled."""
-    services = visit.services
-    try:
-        grant = authorise_tunnel(
-            services.policy,
-            services.inventory,
-            visit.identity,
-            place.host,
-            place.port,
-            visit.identity.source_address,
-            visit.gateway.clock.time(),
-            target,
-        )
-    except Refused as refusal:
-        raise _in_the_doors_words(visit, place, refusal) from None
-    Tunnel(visit, channel, place, grant).start()
+class TunnelDoor:
+    """The `Door` to what is no target, or a gateway of the inventory. Keeps nothing of what goes through."""
+
+    __slots__ = ()
+
+    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+        """Carry `channel` to `asked.place`. Raises Refused before anything is resolved or dialled."""
+        assert asked is not None
+        services, place = visit.services, asked.place
+        try:
+            grant = authorise_tunnel(
+                services.policy,
+                services.inventory,
+                visit.identity,
+                place.host,
+                place.port,
+                visit.identity.source_address,
+                visit.gateway.clock.time(),
+                asked.target,
+            )
+        except Refused as refusal:
+            raise _in_the_doors_words(visit, place, refusal) from None
+        Tunnel(visit, channel, place, grant).start()
+
+    def shut_down(self, end: End) -> None:
+        """A tunnel has nobody to speak to: it ends with the connection."""
+
+    def closed(self) -> None:
+        """Each tunnel has heard of it as the owner of its channel."""
 
 
 def _in_the_doors_words(visit: Visit, place: TcpipOpen, refusal: Refused) -> Refused:

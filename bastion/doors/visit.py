@@ -2,8 +2,8 @@
 
 An outer connection (`ssh alice@bastion`, `ssh -J bastion web1`) belongs to an authenticated engineer and leads
 to no target by itself. `session` channels go to the lobby; `direct-tcpip` to the SSH port of a target becomes a
-session of its own (`doors.jump`); everything else that rules allow is a tunnel. What each of them needs to
-know of the connection is a `Visit`.
+session of its own (`doors.jump`); everything else that rules allow is a tunnel. Each of the three is a `Door`, and
+sees the connection as a `Visit` (`doors.door`).
 
 Invariants: the SSH port of a target that could be recorded is never tunnelled, however it is spelt; a target that
 this engineer may not reach is refused in the words that refuse what does not exist.
@@ -11,8 +11,8 @@ this engineer may not reach is refused in the words that refuse what does not ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
@@ -20,15 +20,17 @@ from twisted.python.failure import Failure
 from bastion.auth.budget import Hold, Work
 from bastion.auth.identity import Identity
 from bastion.clock import DelayedCall
-from bastion.doors.jump import InnerConnection, opened_as_stdio, reachable_at
-from bastion.endpoint.connection import OuterChannel, OuterConnection
+from bastion.doors.door import Asked, Door
+from bastion.doors.jump import JumpDoor, reachable_at
+from bastion.doors.lobby import LobbyDoor
+from bastion.doors.tunnel import TunnelDoor
+from bastion.endpoint.channel import OuterChannel
+from bastion.endpoint.connection import OuterConnection
 from bastion.errors import EndReason, LimitReason, PolicyReason, RecorderReason, Refused
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import CHANNELS, REQUESTS
 from bastion.policy.grant import check_credential, not_reachable
-from bastion.policy.targets import Target
 from bastion.recording.format import REF_LENGTH
-from bastion.recording.store import new_session_id
 from bastion.relay.limits import REFUSALS
 from bastion.relay.paying import OPEN_LINES
 from bastion.session.ending import End
@@ -46,121 +48,21 @@ LAST_WORDS = 1.0
 """Seconds between the end of the inner sessions and that of the outer connection. OpenSSH forgets what it has not
 written yet when it reads a DISCONNECT, and with it the reason that stands inside."""
 
-UNPROVED_BURST: Final = 100
-"""Inner connections of one outer connection that may end at once without a login, as unfinished logins of one
-source at the front door (`limits.startups_per_source`). Any process of the engineer's machine can open them behind
-`-L`, and the front door does not see them."""
-
-UNPROVED_RATE: Final = 1.0
-"""... and per second after that. 1,000 cost 0.2 s of CPU when they are only opened, 1.5 s with a key exchange and a
-login that is refused; without a bound one connection writes 5,000 audit lines a second, 1.4 MB, and keeps a core
-busy. What is left may be a port that is looked at once a second."""
-
-
-SESSION_LINES: Final = 5
-"""Lines of a session beside those of its channels: jump, auth, authorise, session_started, session_ended."""
-
-
-class _Unproved:
-    """A leaky bucket of inner connections that ended before anybody had proved who is there."""
-
-    __slots__ = ("_at", "_level")
-
-    def __init__(self) -> None:
-        self._level = self._at = 0.0
-
-    def full(self, now: float) -> bool:
-        """May none be opened at `now`, seconds of a monotonic clock?"""
-        self._drain(now)
-        return self._level > UNPROVED_BURST - 1
-
-    def add(self, now: float) -> None:
-        """One has ended at `now`."""
-        self._drain(now)
-        self._level += 1
-
-    def _drain(self, now: float) -> None:
-        self._level = max(0.0, self._level - max(0.0, now - self._at) * UNPROVED_RATE)
-        self._at = now
-
-
-class Visit(Protocol):
-    """One outer connection, for those who serve its channels."""
-
-    gateway: Gateway
-    id: str
-    ref: str
-
-    @property
-    def services(self) -> Services:
-        """The services of now: a channel that opens later gets those of a reload."""
-        ...
-
-    @property
-    def identity(self) -> Identity:
-        """Who is there, with the groups that the directory said last."""
-        ...
-
-    @property
-    def no_more_sessions(self) -> bool:
-        """The client has said so, as OpenSSH does when it shares its connection with nobody."""
-        ...
-
-    def check_fresh(self) -> None:
-        """Raises Refused when this login may open nothing new (age, expiry, source)."""
-        ...
-
-    def unreachable(self, host: str, port: int) -> Refused:
-        """The one answer for what does not exist and for what is not this engineer's."""
-        ...
-
-    def pay_lines(self, count: int) -> None:
-        """Pay for `count` audit lines of what is about to happen. Raises Refused(BUDGET_LOG)."""
-        ...
-
-    def note(self, event: str, **fields: str | int) -> None:
-        """One audit line with the connection, its user and source."""
-        ...
-
-    def handshake_failed(self, session: str, target: str, fields: dict[str, Any]) -> None:
-        """One line about an inner connection that never got as far as a login; its identity pays for it."""
-        ...
-
-    def emit(self, event: str, **fields: str | int) -> None:
-        """The same about something that is to be allowed. Raises AuditFailed when it must be there and is not."""
-        ...
-
-
-class OpenSession(Protocol):
-    """`doors.lobby.open_session`: serve a session channel. May raise Refused before confirming it."""
-
-    def __call__(self, visit: Visit, channel: OuterChannel) -> None: ...
-
-
-class OpenTunnel(Protocol):
-    """`doors.tunnel.open_tunnel`: carry `place`, which is no SSH target that could be recorded.
-
-    `target` is the gateway (`kind = "gateway"`) that it is, when it is one. May raise Refused before confirming.
-    """
-
-    def __call__(
-        self, visit: Visit, channel: OuterChannel, place: TcpipOpen, target: Target | None
-    ) -> None: ...
-
 
 class OuterVisit:
     """One outer connection from its USERAUTH_SUCCESS to its end: `endpoint.connection.OuterDoor` and `Visit`."""
 
     __slots__ = (
         "_closing",
-        "_inner",
+        "_jump",
         "_keepalive",
+        "_lobby",
         "_opened",
         "_outer",
         "_refused",
         "_standing",
         "_transport",
-        "_unproved",
+        "_tunnel",
         "gateway",
         "id",
         "ref",
@@ -175,8 +77,7 @@ class OuterVisit:
         self.ref = connection[:REF_LENGTH]
         self._transport = transport
         self._outer = OuterConnection(transport, self, gateway.reactor)
-        self._inner: set[InnerConnection] = set()
-        self._unproved = _Unproved()
+        self._lobby, self._jump, self._tunnel = LobbyDoor(), JumpDoor(gateway.reactor), TunnelDoor()
         self._opened = 0
         self._refused = 0
         self._keepalive = _Keepalive(self._outer, gateway, self._silent)
@@ -198,6 +99,10 @@ class OuterVisit:
     @property
     def identity(self) -> Identity:
         return self._standing.identity
+
+    @property
+    def peer_version(self) -> bytes:
+        return self._transport.peer_version
 
     @property
     def no_more_sessions(self) -> bool:
@@ -261,24 +166,23 @@ class OuterVisit:
             "source": self.identity.source_address,
         }
 
-    # -- endpoint.connection.OuterDoor -------------------------------------------------------------------------------
+    # -- endpoint.connection.OuterDoor -------------------------------------------------------------------
 
     def open_session(self, channel: OuterChannel) -> None:
         self._opened += 1
 
         def serve() -> None:
-            from bastion.doors.lobby import open_session
-
             self._count_others()
             self.check_fresh()
             self.pay_lines(1)
-            open_session(self, channel)
+            self._lobby.open(self, channel, None)
 
         self._serve(channel, {}, serve)
 
     def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
         self._opened += 1
-        self._serve(channel, place.detail(), lambda: self._lead(channel, place, first))
+        about = _plain(place.detail())
+        self._serve(channel, about, lambda: self._lead(channel, place, first, about))
 
     def hold(self, size: int) -> Hold | None:
         try:
@@ -294,7 +198,7 @@ class OuterVisit:
         about = {"what": what, key: printable(name, 64), "reason": reason, "text": text}
         self.note("refused", **(about | _plain(detail)))
 
-    def _serve(self, channel: OuterChannel, detail: Detail, serve: Callable[[], None]) -> None:
+    def _serve(self, channel: OuterChannel, about: About, serve: Callable[[], None]) -> None:
         """Run what answers the channel, once the account is known to be one; refusals are written down here."""
         waiting = _Waiting()
         channel.attach(waiting)
@@ -303,27 +207,25 @@ class OuterVisit:
             if waiting.over:
                 return
             if refusal is None:
-                self._answer(channel, detail, serve)
+                self._answer(channel, about, serve)
             else:
-                self._refuse(channel, refusal, detail)
+                self._refuse(channel, refusal, about)
 
         self._standing.ask(answered)
 
-    def _answer(self, channel: OuterChannel, detail: Detail, serve: Callable[[], None]) -> None:
+    def _answer(self, channel: OuterChannel, about: About, serve: Callable[[], None]) -> None:
         try:
             serve()
         except Refused as refusal:
-            self._refuse(channel, refusal, detail)
+            self._refuse(channel, refusal, about)
         except AuditFailed:
-            self._refuse(channel, Refused(RecorderReason.AUDIT_FAILED, AUDIT_TEXT), detail)
+            self._refuse(channel, Refused(RecorderReason.AUDIT_FAILED, AUDIT_TEXT), about)
 
-    def _refuse(self, channel: OuterChannel, refusal: Refused, detail: Detail) -> None:
+    def _refuse(self, channel: OuterChannel, refusal: Refused, about: About) -> None:
         reason = refusal.reason
         if isinstance(reason, PolicyReason):
             self.gateway.meters.add(CHANNELS, channel.kind, reason)
-        self.note(
-            "refused", what="channel", kind=channel.kind, reason=reason, text=refusal.text, **_plain(detail)
-        )
+        self.note("refused", what="channel", kind=channel.kind, reason=reason, text=refusal.text, **about)
         shortage = reason in (PolicyReason.CHANNEL_LIMIT, PolicyReason.CHANNEL_RATE) or isinstance(
             reason, LimitReason
         )
@@ -332,12 +234,13 @@ class OuterVisit:
 
     # -- direct-tcpip --------------------------------------------------------------------------------------
 
-    def _lead(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
+    def _lead(self, channel: OuterChannel, place: TcpipOpen, first: bool, about: About) -> None:
         """A session, a tunnel, or the one answer for what is not there and what is not this engineer's."""
         services = self.services
         target = reachable_at(services, self.identity, place)
+        asked = Asked(place, target, first, about)
         if target is not None and target.kind == "ssh":
-            self._jump(channel, place, target, first)
+            self._jump.open(self, channel, asked)
             return
         # What is refused for another reason than its name is refused before anybody looks at the name: the answer
         # would tell a target that is not this engineer's from what does not exist.
@@ -348,49 +251,33 @@ class OuterVisit:
             raise self.unreachable(place.host, place.port)
         if not 1 <= place.port <= 65535:
             raise self.unreachable(place.host, place.port)
-        from bastion.doors.tunnel import open_tunnel
-
-        open_tunnel(self, channel, place, target)
-
-    def _jump(self, channel: OuterChannel, place: TcpipOpen, target: Target, first: bool) -> None:
-        limit = self.services.limits.sessions_per_connection
-        if len(self._inner) >= limit:
-            raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
-        if self._unproved.full(self.gateway.reactor.seconds()):
-            raise Refused(PolicyReason.CHANNEL_RATE, "too many unfinished logins, try again in a moment")
-        self.pay_lines(SESSION_LINES)
-        stdio = opened_as_stdio(self._transport.peer_version, place, channel.peer, first)
-        session = new_session_id()
-        # Before anything is granted: without its line, where that is required, there is no session.
-        self.emit("jump", session=session, target=target.name, stdio=int(stdio), **_plain(place.detail()))
-        self._inner.add(InnerConnection(self, channel, target, session, stdio, self._inner_ended))
-
-    def _inner_ended(self, inner: InnerConnection) -> None:
-        self._inner.discard(inner)
-        if not inner.proved:
-            self._unproved.add(self.gateway.reactor.seconds())
+        self._tunnel.open(self, channel, asked)
 
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""
         limit = self.services.limits.channels
-        if len(self._outer) - len(self._inner) > limit:
+        if len(self._outer) - len(self._jump) > limit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} channels per connection")
 
     # -- endings -------------------------------------------------------------------------------------------
 
     def _silent(self) -> None:
         end = End(EndReason.KEEPALIVE, "the client does not answer any more", ref=self.ref)
-        self._end_inner(end)
+        self._shut_doors(end)
         self._transport.disconnect(end.code, end.told)
 
-    def _end_inner(self, end: End) -> None:
-        for inner in list(self._inner):
-            inner.end(end)
+    @property
+    def _doors(self) -> tuple[Door, ...]:
+        return self._lobby, self._jump, self._tunnel
+
+    def _shut_doors(self, end: End) -> None:
+        for door in self._doors:
+            door.shut_down(end)
 
     def shut_down(self, text: str) -> None:
         """End all that is inside, then the connection: as soon as its channels are gone, or a moment later."""
         self._keepalive.stop()
-        self._end_inner(End(EndReason.SHUTDOWN, text, ref=self.ref))
+        self._shut_doors(End(EndReason.SHUTDOWN, text, ref=self.ref))
         if self._closing is None:
             wait = LAST_WORDS if len(self._outer) else 0.0
             self._closing = self.gateway.reactor.callLater(wait, self._disconnect, text)
@@ -408,7 +295,8 @@ class OuterVisit:
             self._closing = None
         clean = reason.by is not ClosedBy.NETWORK
         self._outer.lost(Failure(ConnectionDone() if clean else ConnectionLost()))  # type: ignore[no-untyped-call]
-        self._inner.clear()
+        for door in self._doors:
+            door.closed()
         self.note("outer_ended", text=printable(reason.text), channels=self._opened)
 
 
@@ -470,6 +358,10 @@ def _alive() -> None:
     """The answer counts as something heard; there is nothing more in it."""
 
 
-def _plain(detail: Mapping[str, str | int]) -> dict[str, str | int]:
+About = dict[str, str | int]
+"""A channel's facts as an audit line has them."""
+
+
+def _plain(detail: Detail) -> About:
     """A channel's facts for the audit log: the client's text, cut and with nothing hidden in it."""
     return {key: printable(value, 255) if isinstance(value, str) else value for key, value in detail.items()}

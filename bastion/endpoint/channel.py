@@ -263,7 +263,7 @@ class OuterChannel:
             self._keep(-handed)
         if self._kept:
             if self._link is not None:
-                self._link.resume_soon(self)
+                self._link.resume_soon(self.number)
         else:
             self._credit(0)
 
@@ -294,7 +294,7 @@ class OuterChannel:
             raise ProtocolError("CHANNEL_WINDOW_ADJUST overflows the window")
         self._peer_window += size
         if self._queue and self._link is not None:
-            self._link.wait(self)
+            self._link.wait(self.number)
 
     def take_eof(self) -> None:
         if self._eof_in or self._close_in:
@@ -378,7 +378,7 @@ class OuterChannel:
             self.abortConnection()
             return
         if self._peer_window:
-            link.wait(self)
+            link.wait(self.number)
         if self._producer is not None and not self._producer_paused:
             self._producer_paused = True
             self._producer.pauseProducing()
@@ -518,7 +518,7 @@ class OuterChannel:
 
     def _end(self, link: Link) -> None:
         self._link = None
-        link.forget(self)
+        link.forget(self.number)
 
     def _tell(self, reason: Failure) -> None:
         owner, self._owner = self._owner, None

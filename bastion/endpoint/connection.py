@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Hold
 from bastion.clock import DelayedCall, Timers
-from bastion.endpoint.channel import MAX_PACKET, OuterChannel
+from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay.limits import MIN_PACKET
 from bastion.wire import numbers
@@ -37,8 +37,6 @@ from bastion.wire.messages import (
 )
 from bastion.wire.numbers import OpenFailure
 from bastion.wire.requests import CHANNEL_OPENS, GLOBAL_REQUESTS, Body, Detail, parse_body
-
-__all__ = ["MAX_PACKET", "OuterChannel", "OuterConnection", "OuterDoor", "OuterLeg"]
 
 MAX_CHANNELS: Final = 384
 """Channels of one outer connection: 256 inner sessions and 128 others (design.md section 8), those half open or
@@ -161,8 +159,8 @@ class OuterConnection:
         self._corked: list[bytes] | None = None
         self._corked_size = 0
         self._fresh: list[OuterChannel] = []  # with data of this read
-        self._waiting: dict[OuterChannel, None] = {}  # with queued data that could go
-        self._resuming: dict[OuterChannel, None] = {}
+        self._waiting: dict[int, None] = {}  # channels with queued data that could go, in their turn
+        self._resuming: dict[int, None] = {}
         self._turn: DelayedCall | None = None
         self.queued = 0  # bytes that wait in all channels for the client's windows
         self.kept = 0  # bytes of the client's that owners have not used
@@ -272,10 +270,9 @@ class OuterConnection:
             # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
             raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
         body = parse_body(CHANNEL_OPENS, message.kind, message.body)
-        detail = body.detail() if body is not None else {}
         reason, code, text = self._objection(message)
         if text:
-            self._refuse(message, reason, code, text, detail)
+            self._refuse(message, reason, code, text, body.detail() if body is not None else {})
             return
         channel = self._make_channel(message)
         assert self._door is not None
@@ -409,46 +406,48 @@ class OuterConnection:
         while self._holds and self.queued + self.kept < (len(self._holds) - 1) * HOLD_SIZE:
             self._holds.pop().release()
 
-    def wait(self, channel: OuterChannel) -> None:
-        self._waiting[channel] = None
+    def wait(self, number: int) -> None:
+        self._waiting[number] = None
 
     def _pump_waiting(self) -> None:
         """Channels with queued data take turns until the connection blocks again."""
         waiting = self._waiting
         while waiting and not self.blocked:
-            channel = next(iter(waiting))
-            del waiting[channel]
-            if channel.pump(PUMP):
-                waiting[channel] = None
+            number = next(iter(waiting))
+            del waiting[number]
+            if self._channels[number].pump(PUMP):
+                waiting[number] = None
 
-    def resume_soon(self, channel: OuterChannel) -> None:
-        self._resuming[channel] = None
+    def resume_soon(self, number: int) -> None:
+        self._resuming[number] = None
         if self._turn is None:
             self._turn = self._clock.callLater(0, self._resume)
 
     def _resume(self) -> None:
         """Owners that read again get some of what was kept for them, in one burst."""
         self._turn = None
-        channels, self._resuming = self._resuming, {}
+        resuming, self._resuming = self._resuming, {}
         self._corked = []
         try:
-            for channel in channels:
-                if self._leg is not None and channel.hand_up_kept():
-                    self.resume_soon(channel)
+            for number in resuming:
+                channel = self._channels.get(number)  # one may have ended another
+                if self._leg is not None and channel is not None and channel.hand_up_kept():
+                    self.resume_soon(number)
         finally:
             self._uncork()
         if self._waiting:
             self._pump_waiting()
 
-    def forget(self, channel: OuterChannel) -> None:
+    def forget(self, number: int) -> None:
         """Free both numbers."""
-        if self._channels.pop(channel.number, None) is None:
+        channel = self._channels.pop(number, None)
+        if channel is None:
             return
         del self._peers[channel.peer]
-        self._free.append(channel.number)
+        self._free.append(number)
         self._wide -= channel.window_size == WIDE_WINDOW
-        self._waiting.pop(channel, None)
-        self._resuming.pop(channel, None)
+        self._waiting.pop(number, None)
+        self._resuming.pop(number, None)
 
     def failed(self, doing: str) -> None:
         _log.failure("{doing} failed", doing=doing)

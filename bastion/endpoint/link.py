@@ -1,13 +1,13 @@
-"""What a channel of an outer connection needs on its two sides: who uses it, and the connection that carries it."""
+"""What a channel of an outer connection needs on its two sides: who uses it, and the connection that carries it.
+
+A channel is known to its connection by our number of it, so that neither has to know the other's class.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twisted.python.failure import Failure
-
-if TYPE_CHECKING:
-    from bastion.endpoint.channel import OuterChannel
 
 
 class ChannelOwner(Protocol):
@@ -54,16 +54,16 @@ class Link(Protocol):
         """Send messages, in order with all others."""
         ...
 
-    def wait(self, channel: OuterChannel) -> None:
-        """`channel.pump` is to be called when the connection takes data again."""
+    def wait(self, number: int) -> None:
+        """The channel's `pump` is to be called when the connection takes data again."""
         ...
 
-    def resume_soon(self, channel: OuterChannel) -> None:
-        """`channel.hand_up_kept` is to be called in a turn of its own, as a socket would be read."""
+    def resume_soon(self, number: int) -> None:
+        """The channel's `hand_up_kept` is to be called in a turn of its own, as a socket would be read."""
         ...
 
-    def forget(self, channel: OuterChannel) -> None:
-        """The channel is over on both sides, or was never granted."""
+    def forget(self, number: int) -> None:
+        """The channel is over on both sides, or was never granted: its numbers are free."""
         ...
 
     def failed(self, doing: str) -> None:

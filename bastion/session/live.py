@@ -1,11 +1,26 @@
-"""The sessions that are open now, by id."""
+"""The sessions that are open now, by id, and what each was opened with where that may be withdrawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from bastion.auth.identity import Identity
+from bastion.policy.grant import Grant
 from bastion.session.session import Session
-from bastion.session.standing import Right
+
+
+class Right(NamedTuple):
+    """What one session was opened with; kept for sessions that a rule wants to end when it is withdrawn."""
+
+    identity: Identity
+    target: str
+    login: str
+
+
+def right_of(grant: Grant, identity: Identity) -> Right | None:
+    """What is to be asked again about a session of this grant, None when no rule asks for it."""
+    return Right(identity, grant.target.name, grant.login) if grant.end_withdrawn else None
 
 
 class LiveSessions:

@@ -41,9 +41,9 @@ from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import REF_LENGTH, Header
 from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.gateway import Gateway
+from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
 from bastion.session.session import Leg, Session
-from bastion.session.standing import right_of
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
 from bastion.transport.transport import ClientTransport

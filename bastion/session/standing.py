@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -23,13 +23,12 @@ from bastion.auth.directory import Asker
 from bastion.auth.identity import Account, Identity
 from bastion.clock import DelayedCall
 from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, Refused
-from bastion.policy.grant import Grant, matching_rules
+from bastion.policy.grant import matching_rules
 from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
-
-if TYPE_CHECKING:
-    from bastion.session.gateway import Gateway, Services
-    from bastion.session.session import Session
+from bastion.session.gateway import Gateway, Services
+from bastion.session.live import Right
+from bastion.session.session import Session
 
 FRESH: Final = 60.0
 """Seconds for which an answer about an account counts: the longest that somebody who was removed can still open
@@ -49,19 +48,6 @@ _SILENT: Final = frozenset((AuthReason.DIRECTORY_UNAVAILABLE, AuthReason.DIRECTO
 
 GONE_TEXT: Final = "your account has been locked or removed"
 NO_RULE_TEXT: Final = "no rule lets you do this any more"
-
-
-class Right(NamedTuple):
-    """What one session was opened with; kept for sessions that a rule wants to end when it is withdrawn."""
-
-    identity: Identity
-    target: str
-    login: str
-
-
-def right_of(grant: Grant, identity: Identity) -> Right | None:
-    """What is to be asked again about a session of this grant, None when no rule asks for it."""
-    return Right(identity, grant.target.name, grant.login) if grant.end_withdrawn else None
 
 
 def is_silent(refusal: Refused) -> bool:

@@ -219,6 +219,6 @@ def inner_transport(gateway: MemoryGateway, outer: Outer, number: int) -> Any:
     """The gateway's side of what runs inside channel `number`."""
     (visit,) = [one._visit for one in gateway.front.connections if one.transport is outer.transport]
     assert visit is not None
-    inside: list[Any] = [one.transport for one in visit._inner]
+    inside: list[Any] = [one.transport for one in visit._jump._inner]
     (found,) = [transport for transport in inside if transport.transport.peer == number]
     return found

@@ -217,7 +217,7 @@ def leave(gateway: MemoryGateway, outer: Outer, inner: Inner, targets: list[Peer
     gateway.wind_down(3)
     assert not outer.gone and inner.transport.transport is None
     (visit,) = [connection._visit for connection in gateway.front.connections]
-    assert visit is not None and len(visit._outer) == len(visit._inner) == len(gateway.gateway.live) == 0
+    assert visit is not None and len(visit._outer) == len(visit._jump) == len(gateway.gateway.live) == 0
     del outer.pipes[inner.wire.number]
 
 

@@ -10,7 +10,8 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Budget, Hold, Work
 from bastion.clock import FixedClock
-from bastion.endpoint.connection import OuterChannel, OuterConnection
+from bastion.endpoint.channel import OuterChannel
+from bastion.endpoint.connection import OuterConnection
 from bastion.errors import PolicyReason, Refused
 from bastion.wire import messages as m
 from bastion.wire.forwards import Detail, TcpipOpen

@@ -13,7 +13,8 @@ from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.clock import FixedClock
-from bastion.doors.tunnel import LINGER, open_tunnel
+from bastion.doors.door import Asked
+from bastion.doors.tunnel import LINGER, TunnelDoor
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused, TunnelReason, UpstreamReason
 from bastion.net import connect as reach
@@ -50,14 +51,14 @@ class Link:
     def send(self, payloads):
         self.sent += [m.parse_message(payload) for payload in payloads]
 
-    def wait(self, channel):
+    def wait(self, number):
         pass
 
-    def resume_soon(self, channel):
-        while channel.hand_up_kept():
+    def resume_soon(self, number):
+        while self.channel.hand_up_kept():
             pass
 
-    def forget(self, channel):
+    def forget(self, number):
         self.gone = True
 
     def failed(self, doing):
@@ -139,6 +140,7 @@ class World:
         self.ref, self.id = "abcdef", "abcdefghijklmnop"
         self.link = Link()
         self.channel = OuterChannel(self.link, "direct-tcpip", 3, 7, window, 32768, WINDOW)
+        self.link.channel = self.channel
         self.place = TcpipOpen(*place, "127.0.0.1", 50000)
         self.far = Far()
         self.protocol = None
@@ -164,7 +166,7 @@ class World:
 
     # the conversation
     def open(self, target=None):
-        open_tunnel(self, self.channel, self.place, target)
+        TunnelDoor().open(self, self.channel, Asked(self.place, target, False, {}))
         return self
 
     def resolve(self, *addresses):

@@ -15,10 +15,10 @@ from bastion.auth.identity import Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.ca.host_certificates import StandIns
 from bastion.clock import FixedClock
-from bastion.doors import lobby, tunnel
 from bastion.doors import visit as outer_door
-from bastion.doors.jump import opened_as_stdio
-from bastion.doors.visit import LAST_WORDS, UNPROVED_BURST, OuterVisit
+from bastion.doors.door import Asked
+from bastion.doors.jump import UNPROVED_BURST, opened_as_stdio
+from bastion.doors.visit import LAST_WORDS, OuterVisit
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import CHANNELS, Meters
@@ -57,16 +57,35 @@ host = "10.0.0.1"
 """
 
 
+class Door:
+    """A door that grants every channel and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked | None] = []
+        self.visits: list[Any] = []
+        self.ends: list[Any] = []
+        self.gone = 0
+
+    def open(self, visit: Any, channel: Any, asked: Asked | None) -> None:
+        self.visits.append(visit)
+        self.asked.append(asked)
+        channel.confirm()
+
+    def shut_down(self, end: Any) -> None:
+        self.ends.append(end)
+
+    def closed(self) -> None:
+        self.gone += 1
+
+
 class Outer:
     """One outer connection of alice; tunnels and the lobby only note that they were called."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.reactor = Clock()
         self.clock = FixedClock(NOW)
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.audit_is_full = False
-        self.tunnels: list[tuple[str, int, str | None]] = []
-        self.visits: list[Any] = []
         policy = parse_policy(tomllib.loads(RULES), Source("p"))
         self.services = SimpleNamespace(
             policy=policy,
@@ -96,16 +115,21 @@ class Outer:
         self.leg.peer_version = b"SSH-2.0-OpenSSH_9.2p1 Debian-2"
         self.visit = OuterVisit(self.gateway, self.leg, "abcdefghijklmnop", self.identity)
         self.visit.start()
-        monkeypatch.setattr(tunnel, "open_tunnel", self._tunnel)
-        monkeypatch.setattr(lobby, "open_session", self._lobby)
+        self.lobby, self.tunnel = Door(), Door()
+        changed: Any = self.visit
+        changed._lobby, changed._tunnel = self.lobby, self.tunnel
 
-    def _tunnel(self, visit: Any, channel: Any, place: TcpipOpen, target: Any) -> None:
-        self.tunnels.append((place.host, place.port, target and target.name))
-        channel.confirm()
+    @property
+    def visits(self) -> list[Any]:
+        return self.lobby.visits
 
-    def _lobby(self, visit: Any, channel: Any) -> None:
-        self.visits.append(visit)
-        channel.confirm()
+    @property
+    def tunnels(self) -> list[tuple[str, int, str | None]]:
+        return [
+            (one.place.host, one.place.port, one.target and one.target.name)
+            for one in self.tunnel.asked
+            if one is not None
+        ]
 
     # the audit log
     def note(self, event: str, **fields: Any) -> None:
@@ -125,8 +149,8 @@ class Outer:
 
 
 @pytest.fixture
-def outer(monkeypatch: pytest.MonkeyPatch) -> Outer:
-    return Outer(monkeypatch)
+def outer() -> Outer:
+    return Outer()
 
 
 def is_session(said: list[m.Message]) -> bool:
@@ -218,8 +242,8 @@ def test_hidden_letters_of_a_client_are_written_out(outer: Outer) -> None:
         ("log", "audit log cannot be written"),
     ],
 )
-def test_when_nothing_new_may_be_opened(monkeypatch: pytest.MonkeyPatch, change: str, text: str) -> None:
-    outer = Outer(monkeypatch)
+def test_when_nothing_new_may_be_opened(change: str, text: str) -> None:
+    outer = Outer()
     outer.gateway.draining = change == "draining"
     outer.audit_is_full = change == "log"
     if change == "old":
@@ -234,11 +258,9 @@ def test_when_nothing_new_may_be_opened(monkeypatch: pytest.MonkeyPatch, change:
 
 
 @pytest.mark.parametrize("state", ["full", "old", "draining"])
-def test_what_is_forbidden_reads_like_what_is_unknown_whatever_else_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
+def test_what_is_forbidden_reads_like_what_is_unknown_whatever_else_is_wrong(state: str) -> None:
     """With all channels in use a target that is not alice's was refused in other words than a name that is none."""
-    outer = Outer(monkeypatch, channels=2)
+    outer = Outer(channels=2)
     if state == "full":
         outer.hear(opens_session(0), opens_session(1))
     elif state == "old":
@@ -253,8 +275,8 @@ def test_what_is_forbidden_reads_like_what_is_unknown_whatever_else_is_wrong(
         assert words[0] == words[1]
 
 
-def test_sessions_and_other_channels_have_limits_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    outer = Outer(monkeypatch, channels=2, sessions_per_connection=3)
+def test_sessions_and_other_channels_have_limits_of_their_own() -> None:
+    outer = Outer(channels=2, sessions_per_connection=3)
     for number in range(3):
         assert is_session(outer.hear(opens_tcpip(number)))
     (full,) = outer.hear(opens_tcpip(3))
@@ -266,8 +288,8 @@ def test_sessions_and_other_channels_have_limits_of_their_own(monkeypatch: pytes
     assert isinstance(refused, m.ChannelOpenFailure) and "no more than 2 channels" in refused.text
 
 
-def test_the_place_of_a_session_is_free_when_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    outer = Outer(monkeypatch, sessions_per_connection=1)
+def test_the_place_of_a_session_is_free_when_it_ended() -> None:
+    outer = Outer(sessions_per_connection=1)
     said = outer.hear(opens_tcpip(0))
     assert isinstance(said[0], m.ChannelOpenConfirmation)
     outer.hear(m.Eof(said[0].sender), m.Close(said[0].sender))
@@ -277,8 +299,8 @@ def test_the_place_of_a_session_is_free_when_it_ended(monkeypatch: pytest.Monkey
 # -- endings ----------------------------------------------------------------------------------------------------
 
 
-def test_a_silent_client_is_asked_and_then_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    outer = Outer(monkeypatch, keepalive_interval=10.0, keepalive_count=2)
+def test_a_silent_client_is_asked_and_then_ended() -> None:
+    outer = Outer(keepalive_interval=10.0, keepalive_count=2)
     outer.hear(opens_session(0))
     outer.reactor.advance(10)  # something was heard
     assert outer.leg.said() == []
@@ -290,8 +312,8 @@ def test_a_silent_client_is_asked_and_then_ended(monkeypatch: pytest.MonkeyPatch
     assert "does not answer" in outer.leg.disconnected[1]
 
 
-def test_an_answer_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    outer = Outer(monkeypatch, keepalive_interval=10.0, keepalive_count=1)
+def test_an_answer_is_a_sign_of_life() -> None:
+    outer = Outer(keepalive_interval=10.0, keepalive_count=1)
     for _ in range(20):
         outer.reactor.advance(10)
         if outer.leg.said():
@@ -299,8 +321,8 @@ def test_an_answer_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outer.leg.disconnected is None
 
 
-def test_no_interval_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    outer = Outer(monkeypatch, keepalive_interval=0.0)
+def test_no_interval_no_question() -> None:
+    outer = Outer(keepalive_interval=0.0)
     assert outer.reactor.getDelayedCalls() == []
 
 
@@ -309,11 +331,13 @@ def test_the_end_of_the_connection_stops_every_timer(outer: Outer) -> None:
     outer.visit.closed(CloseReason(ClosedBy.NETWORK))
     assert outer.reactor.getDelayedCalls() == []
     assert outer.said("outer_ended")[-1]["channels"] == 1
+    assert outer.lobby.gone == outer.tunnel.gone == 1
 
 
 def test_a_stop_lets_the_last_words_inside_arrive_first(outer: Outer) -> None:
     outer.hear(opens_tcpip(0))
     outer.visit.shut_down("the gateway is closing down")
+    assert [end.text for end in outer.tunnel.ends] == ["the gateway is closing down"]
     inside = b"".join(one.data for one in outer.leg.said() if isinstance(one, m.Data))
     assert b"bastion: the gateway is closing down" in inside  # still in plain text: no keys were made
     assert outer.leg.disconnected is None

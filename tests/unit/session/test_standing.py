@@ -18,8 +18,8 @@ from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, Ref
 from bastion.options import Source
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
-from bastion.session.live import LiveSessions
-from bastion.session.standing import FRESH, GAP, UNANSWERED, Rechecks, Right, Standing
+from bastion.session.live import LiveSessions, Right
+from bastion.session.standing import FRESH, GAP, UNANSWERED, Rechecks, Standing
 
 RULES = '[[rule]]\nname = "ops"\ngroups = ["ops"]\ntargets = ["web1"]\nlogins = ["root"]\nverbs = ["shell"]\n'
 TARGETS = '[targets.web1]\nhost = "10.0.0.1"\n'
