@@ -55,7 +55,7 @@ from bastion.wire.certificates import UnverifiedCertificate
 from bastion.wire.data import Reader, byte
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PublicKey
-from bastion.wire.numbers import MSG_USERAUTH_SUCCESS
+from bastion.wire.numbers import MSG_USERAUTH_SUCCESS, Disconnect
 
 LOGIN: Final = "demo"
 LOOPBACK: Final = "127.0.0.1"
@@ -299,6 +299,17 @@ class CertificateAttempt:
         return fail(Refused(AuthReason.METHOD_NOT_OFFERED, "only certificates log in here"))
 
 
+class ConchsTransport:
+    """What Conch's connection service has below it: who is logged in, and a way to send."""
+
+    def __init__(self, transport: ServerTransport, avatar: TargetUser) -> None:
+        self.avatar = avatar
+        self._transport = transport
+
+    def sendPacket(self, number: int, body: bytes) -> None:
+        self._transport.send_payload(byte(number) + body)
+
+
 class TargetConnection:
     """One connection of the gateway: transport, login, and Conch's connection service on top."""
 
@@ -312,14 +323,13 @@ class TargetConnection:
 
     def begin(self, facts: CertificateFacts) -> None:
         """Logged in: the connection protocol begins."""
-        transport: Any = self.transport
-        transport.avatar = TargetUser(facts, self._server.home, self._server.reactor)
+        user = TargetUser(facts, self._server.home, self._server.reactor)
         self._channels = SSHConnection()  # type: ignore[no-untyped-call]
-        self._channels.transport = transport
+        self._channels.transport = ConchsTransport(self.transport, user)
         self._channels.serviceStarted()
-        transport.receiver = self
-        transport.authenticated()
-        transport.send_payload(byte(MSG_USERAUTH_SUCCESS))
+        self.transport.receiver = self
+        self.transport.authenticated()
+        self.transport.send_payload(byte(MSG_USERAUTH_SUCCESS))
 
     def burst(self, payloads: list[bytes]) -> None:
         """Connection messages of one read: each to Conch."""
@@ -336,7 +346,7 @@ class TargetConnection:
             self._channels.serviceStopped()
 
 
-class Server(ServerFactory):
+class Server(ServerFactory[Any]):
     """What all connections share."""
 
     noisy = False
@@ -368,7 +378,7 @@ def serve(reactor: Any, folder: str, port: str) -> Deferred[None]:
 
     def close_all() -> None:
         for connection in list(server.connections):
-            connection.transport.loseConnection()
+            connection.transport.disconnect(Disconnect.BY_APPLICATION, "")
 
     reactor.addSystemEventTrigger("before", "shutdown", close_all)
     port_in_use: Any = listening

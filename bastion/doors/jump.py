@@ -221,7 +221,7 @@ class InnerConnection:
         self.transport.charge_exchanges(gateway.pays_key_exchanges(visit.identity.name))
         channel.attach(self.transport)
         channel.confirm()
-        self.transport.makeConnection(channel)  # type: ignore[no-untyped-call]
+        self.transport.makeConnection(channel)
 
     def _secured(self) -> None:
         self._gateway.meters.add(HANDSHAKES, "jump", HandshakeResult.OK)

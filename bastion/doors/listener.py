@@ -39,7 +39,7 @@ from bastion.userauth.server import UserauthService
 from bastion.wire.numbers import Disconnect
 
 
-class Front(ServerFactory):
+class Front(ServerFactory[Any]):
     """Builds the transport of every accepted connection, or refuses it before a byte is spent on it."""
 
     noisy = False

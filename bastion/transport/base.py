@@ -1,8 +1,5 @@
 """What both roles of the SSH transport read: identification line, packets, control messages.
 
-Conch's classes are bases for what they do well (services, addresses, small senders); version exchange,
-packets, key exchange, dispatch and closing are ours (failures.md section 0).
-
 Invariants: a message is looked at only when `states.TABLE` has it for the present state; connection messages
 of one read reach the receiver in one call, in order with all others.
 """

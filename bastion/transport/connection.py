@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.conch.ssh.transport import SSHTransportBase
 from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall, Timers
@@ -40,6 +40,8 @@ from bastion.wire.packets import PacketReader
 
 _NEVER_HELD = frozenset(range(1, 50)) - {5, 6, 7}
 """What may leave while a key exchange of ours runs (RFC 4253 section 7.1; RFC 8308 section 2.4)."""
+
+_log = Logger(namespace="bastion.transport")
 
 
 class Receiver(Protocol):
@@ -68,8 +70,10 @@ class OtherLeg(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class Connection(SSHTransportBase):
-    """One connection. `settings` and `clock` are shared, everything else is its own.
+class Connection:
+    """One connection, for Twisted an IProtocol (`makeConnection`, `dataReceived`, `connectionLost`).
+
+    `settings` and `clock` are shared, everything else is its own.
 
     Set by the owner: `service` (5, 6, 50-79), `receiver` (connection messages, after `authenticated`),
     `on_secure`, `on_closed`, and `other` or `on_blocked` and `on_drained`. All are dropped when it closes.
@@ -77,6 +81,7 @@ class Connection(SSHTransportBase):
     """
 
     __slots__ = (
+        "__weakref__",
         "_began",
         "_clock",
         "_discarded",
@@ -104,7 +109,6 @@ class Connection(SSHTransportBase):
         "bytes_received",
         "close_reason",
         "closed",
-        "connected",
         "kex_count",
         "on_blocked",
         "on_closed",
@@ -123,13 +127,11 @@ class Connection(SSHTransportBase):
     )
 
     role: Role
-    transport: ByteTransport | None  # type: ignore[assignment]
 
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
-        self.connected = 0  # Twisted's, as `transport` is: set by makeConnection
-        self.transport = None
+        self.transport: ByteTransport | None = None
         self.settings = settings
-        self.service: Service | None = None  # type: ignore[assignment]
+        self.service: Service | None = None
         self.receiver: Receiver | None = None
         self.on_secure: Callable[[], None] | None = None
         self.on_closed: Callable[[CloseReason], None] | None = None
@@ -184,11 +186,11 @@ class Connection(SSHTransportBase):
         """Bytes written to the connection below."""
         return self._output.bytes_sent
 
-    def connectionMade(self) -> None:
+    def makeConnection(self, below: ByteTransport) -> None:
         """Say our version; a client says its KEXINIT with it, a server waits for the client's."""
+        self.transport = below
         self._began = self._clock.seconds()
-        assert self.transport is not None
-        self._output.attach(self.transport)
+        self._output.attach(below)
         self._output.hold()  # nothing of a service leaves before the first NEWKEYS (failures.md C3)
         self._start_timer("handshake", self.settings.handshake_timeout, self._handshake_due)
         self._start_timer("login", self.settings.login_grace, self._login_due)
@@ -285,10 +287,6 @@ class Connection(SSHTransportBase):
         if not self.closed:
             self._output.send([payload], pad_to=SECRET_PADDING)
 
-    def sendPacket(self, messageType: int, payload: bytes) -> None:
-        """Conch's way of sending, for Conch's senders above."""
-        self.send_payload(byte(messageType) + payload)
-
     def output_blocked(self) -> None:
         """Output: the source should stop."""
         if self.other is not None:
@@ -356,14 +354,6 @@ class Connection(SSHTransportBase):
         `text` is one line of ours. `on_closed` is called before this returns.
         """
         self._end(code, text, None)
-
-    def loseConnection(self) -> None:
-        """Conch's way of closing."""
-        self._end(Disconnect.BY_APPLICATION, "", None)
-
-    def sendDisconnect(self, reason: int, desc: bytes) -> None:
-        """Conch's way of failing."""
-        self._end(reason, desc.decode("utf-8", "replace"), None)
 
     def give_up(self, text: str, reason: LimitReason) -> None:
         """End without a word: the peer would not read it."""
@@ -496,7 +486,7 @@ class Connection(SSHTransportBase):
             code = Disconnect.BY_APPLICATION if limit else Disconnect.HOST_KEY_NOT_VERIFIABLE
             self._end(code, error.text, error.reason)
         else:
-            self._log.failure("a connection failed by a fault of ours")
+            _log.failure("a connection failed by a fault of ours")
             self._end(Disconnect.BY_APPLICATION, "internal error", None)
 
     def _failure_reason(self) -> Reason:

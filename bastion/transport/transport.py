@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
-from twisted.conch.ssh.transport import SSHClientTransport, SSHServerTransport
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -22,6 +21,7 @@ from bastion.clock import Timers
 from bastion.errors import LimitReason, ProtocolError, Reason, UpstreamReason
 from bastion.net.read_size import PIECE
 from bastion.transport.base import TransportBase
+from bastion.transport.byte_stream import ByteTransport
 from bastion.transport.exchange import ClientExchange, Exchange, ServerExchange
 from bastion.transport.rekeys import COSTS
 from bastion.transport.settings import (
@@ -115,10 +115,6 @@ class KeyedTransport(TransportBase):
         payload = exchange.offer(self._offered_algorithms(), initial=self.kex_count == 0)
         self._output.send_now(payload)
         self._output.hold()
-
-    def sendKexInit(self) -> None:
-        """Conch's way of asking for new keys."""
-        self.rekey()
 
     def _kexinit_received(self, payload: bytes) -> None:
         if self.kex_count and not self._trusted:
@@ -263,13 +259,12 @@ def _with_ciphers(ours: Algorithms, ciphers: tuple[str, ...]) -> Algorithms:
     return replace(ours, ciphers=ciphers)
 
 
-class ServerTransport(KeyedTransport, SSHServerTransport):
+class ServerTransport(KeyedTransport):
     """An engineer's connection: waits for the client's KEXINIT, proves a host key, tells what it accepts."""
 
     __slots__ = ("_common_gcm", "host_key_blob")
 
     role = Role.SERVER
-    isClient = False
     piece = PIECE
 
     def __init__(self, settings: TransportSettings, clock: Timers) -> None:
@@ -325,7 +320,7 @@ class ServerTransport(KeyedTransport, SSHServerTransport):
         return [byte(MSG_EXT_INFO) + uint32(len(extensions)) + body]
 
 
-class ClientTransport(KeyedTransport, SSHClientTransport):
+class ClientTransport(KeyedTransport):
     """A connection to a target.
 
     `check_host_key(blob)` is asked in the first exchange, after the signature was verified and before any key
@@ -336,7 +331,6 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
     __slots__ = ("_check_host_key", "host_key_blob")
 
     role = Role.CLIENT
-    isClient = True
     limit_before_auth = PACKET_LIMIT_OF_TARGET
 
     def __init__(self, settings: TransportSettings, clock: Timers, check_host_key: CheckHostKey) -> None:
@@ -344,10 +338,10 @@ class ClientTransport(KeyedTransport, SSHClientTransport):
         self._check_host_key: CheckHostKey | None = check_host_key
         self.host_key_blob = b""
 
-    def connectionMade(self) -> None:
+    def makeConnection(self, below: ByteTransport) -> None:
         """Say version and KEXINIT at once: RFC 4253 section 7.1 lets us, and it saves a round trip."""
         self._output.cork()
-        super().connectionMade()
+        super().makeConnection(below)
         self._send_kexinit()
         self._output.uncork()
 

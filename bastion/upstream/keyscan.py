@@ -63,7 +63,7 @@ def ask_host_key(
     return result
 
 
-class _ScanFactory(ClientFactory):
+class _ScanFactory(ClientFactory[Any]):
     """One connection of a scan; `result` fires once."""
 
     noisy = False
