@@ -322,7 +322,7 @@ def serve(config_file: Path) -> None:
             failed.append(True)
             reactor.stop()
             return
-        # performance.md rule 7: what start-up made is never garbage.
+        # What start-up made is never garbage: no collection walks it again.
         gc.collect()
         gc.freeze()
         print(json.dumps(ready), flush=True)

@@ -170,8 +170,8 @@ def _close(services: Services) -> None:
 def unhurried(job: Callable[[], Result]) -> Result:
     """Run `job`, which computes for seconds, in this thread, so that other threads hardly notice.
 
-    What it leaves behind is kept out of the garbage collector's sight (performance.md rule 7): it lives as long as
-    the configuration does. Cycles that are garbage at this moment stay with it: some KiB for each reload.
+    What it leaves behind is kept out of the garbage collector's sight, which would walk all of it in one turn: it lives
+    as long as the configuration does. Cycles that are garbage at this moment stay with it: some KiB for each reload.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)

@@ -97,7 +97,7 @@ class Destination:
 
 
 def parse_destination(user: str) -> Destination:
-    """Read `identity`, `identity+target` or `identity+login+target` (design.md section 2); a blank counts as a +.
+    """Read `identity`, `identity+target` or `identity+login+target` (docs/doors.md); a blank counts as a +.
 
     Identity and target are lower-cased (ASCII only, so that no other letter folds into one); a login is not.
     Raises `Refused` with BAD_USER_NAME for a bad identity and BAD_DESTINATION for anything else.

@@ -1,7 +1,7 @@
 """Turning away guessing (L1, pure): the clock is an argument. Floods are the business of `auth.startups`.
 
 `Penalties` slows guessing per (source, account), so that one engineer's wrong passwords do not lock out the office
-behind the same address; a source alone is penalised only for many distinct failing accounts (design.md section 8),
+behind the same address; a source alone is penalised only for many distinct failing accounts (`limits.penalties`),
 and an account alone only towards sources from which nobody has ever logged in to it.
 Invariants: a guess is charged before it is judged (`open`), so that attempts made at once are judged no more
 often than one after the other; memory is bounded whatever the peers do, and what is forgotten first is what did

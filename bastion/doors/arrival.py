@@ -1,7 +1,7 @@
 """From the last factor to a running session, on one SSH connection of an engineer: outer or inner.
 
 While the target is being reached the engineer is shown signs of life; USERAUTH_SUCCESS goes out only when the
-session is ready, so that nothing has to wait for a target (design.md section 3). A failure is one line that is read
+session is ready, so that no message of the engineer has to wait for a target. A failure is one line that is read
 once, with the reference that `bastion explain` takes.
 """
 
@@ -27,7 +27,7 @@ from bastion.wire.numbers import MSG_IGNORE, MSG_USERAUTH_SUCCESS, Disconnect
 from bastion.wire.userauth import Prompt
 
 # While the engineer waits for the target an IGNORE goes out this often: a client with ServerAliveInterval
-# drops a silent leg (design.md section 3).
+# drops a silent leg.
 SIGN_OF_LIFE = 5.0
 # Seconds to answer a question when the login grace, which is the limit otherwise, is switched off.
 ANSWER_TIME = 60.0

@@ -98,7 +98,7 @@ class InnerAuthentication:
 
     def _succeeded(self, attempt: Attempt, user: str) -> None:
         """Proved. Second factors that the rules ask for would be asked here, before `on_success`, by further
-        keyboard-interactive questions (design.md section 2)."""
+        keyboard-interactive questions."""
         assert attempt.identity is not None and self._on_success is not None
         self._on_success(attempt.identity, user)
 

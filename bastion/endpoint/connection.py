@@ -2,7 +2,7 @@
 
 It is the receiver of an authenticated front transport whose user named no target. It has channels of its own,
 with bounded windows; a channel whose far side is slow gets no credit, and the socket is read on, so that one slow
-inner session does not stall the others (design.md section 3). What a channel leads to is the `OuterDoor`'s.
+inner session does not stall the others. What a channel leads to is the `OuterDoor`'s.
 
 Invariants: a message about a channel that was not granted, data beyond a window or after EOF, and an answer to
 what was not asked, end the connection; everything that waits is bounded, per channel and in number of channels;
@@ -39,7 +39,7 @@ from bastion.wire.numbers import OpenFailure
 from bastion.wire.requests import CHANNEL_OPENS, GLOBAL_REQUESTS, Body, Detail, parse_body
 
 MAX_CHANNELS: Final = 384
-"""Channels of one outer connection: 256 inner sessions and 128 others (design.md section 8), those half open or
+"""Channels of one outer connection: 256 inner sessions and 128 others, those half open or
 half closed included. The door keeps the two limits; this one is for whatever it grants."""
 
 WIDE_WINDOW: Final = 2 * 1024 * 1024
@@ -267,7 +267,7 @@ class OuterConnection:
         if message.sender in self._peers:
             raise ProtocolError("channel number is taken")
         if message.max_packet == 0:
-            # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
+            # Nothing can be sent in packets of no bytes; stock Conch loops for ever (docs/security.md, C7).
             raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
         body = parse_body(CHANNEL_OPENS, message.kind, message.body)
         reason, code, text = self._objection(message)

@@ -1,4 +1,4 @@
-"""TCP connections that read much, write at once and copy little (performance.md rules 1, 2 and 5).
+"""TCP connections that read much, write at once and copy little (docs/performance.md, where the time goes).
 
 One buffer is shared by all connections of the process: a read fills it, as far as `pace` lets one turn go, the
 protocol above consumes it completely in the same turn (it gets a memoryview that is reused at the next read) and

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bastion.relay.ledger import CHANNEL_REPLIES, CONNECTION_REPLIES
 
 MAX_CHANNELS = 128
-"""Channels per connection, those half open or half closed included (design.md section 8). About 1 KiB each.
+"""Channels per connection, those half open or half closed included. About 1 KiB each.
 """
 
 MAX_PACKET = 128 * 1024

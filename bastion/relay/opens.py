@@ -43,7 +43,7 @@ class Opens:
         message = ChannelOpen.parse(payload)
         self._channels.check_free(side, message.sender)
         if message.max_packet == 0:
-            # Nothing can be sent in packets of no bytes; stock Conch loops for ever (failures.md C7).
+            # Nothing can be sent in packets of no bytes; stock Conch loops for ever (docs/security.md, C7).
             raise ProtocolError("CHANNEL_OPEN with a maximum packet size of 0")
         if not self._requests.accounts.pay_open(side, message.body):
             self._refuse_unpaid(side, message, out)

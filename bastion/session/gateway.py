@@ -55,7 +55,7 @@ class UpstreamKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and counts of `design.md` section 8 that the session layer keeps; 0 switches a timer off.
+    """Seconds and counts (docs/configuration.md) that the session layer keeps; 0 switches a timer off.
 
     `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log. `recheck`: how
     often rights are asked for again (`session.standing`).

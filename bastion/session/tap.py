@@ -216,7 +216,7 @@ class SessionTap:
         if event.name == "pty-req" and self._writer is not None:
             self._recorder.terminal(event.channel_id)
         if event.name in ("shell", "exec", "subsystem", "pty-req"):
-            # design.md section 8: ids and sizes here; command lines stand in the recording.
+            # Ids and sizes here (docs/audit.md); command lines stand in the recording.
             moving = transfer_fields(event)
             self._emit("request", channel=event.channel_id, name=event.name, rule=event.rule, **moving)
 

@@ -12,7 +12,7 @@ PENALTIES_SINCE = (9, 8)
 """sshd versions below do not know PerSourcePenaltyExemptList and refuse to start with it."""
 
 MAX_SESSIONS = 128
-"""Channels per connection that the gateway lets through (design.md section 8)."""
+"""Channels per connection that the gateway lets through (`relay.limits.MAX_CHANNELS`)."""
 
 MAX_STARTUPS = "100:30:1000"
 """sshd's default of 10:30:100 counts per daemon, and all engineers come from the gateway at once."""

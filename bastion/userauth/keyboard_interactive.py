@@ -7,7 +7,7 @@ with one attempt (NumberOfPasswordPrompts) is not out of attempts.
 
 Invariants: one question at a time, each with a timer; an answer goes to whoever asked, once, and is kept
 nowhere; nothing but an answer to an open question is taken, and every request still counts against the limit
-of the connection (failures.md C14).
+of the connection (docs/security.md, C14).
 """
 
 from __future__ import annotations

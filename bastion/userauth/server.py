@@ -4,8 +4,8 @@ What it is for: to turn a peer's messages into attempts of an `Authenticator`, a
 Invariants: an attempt is settled as soon as its outcome is known, or the connection ends, whoever still listens;
 only the answer waits. A factor is counted only inside the branch that verified the signature or had the password
 checked; the offered key of a query is never stored; a second request waits until the first is answered, so the
-name that succeeds is the name that was checked (failures.md C4, C5, CVE-2024-45337); every request counts against a
-limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1), but for the
+name that succeeds is the name that was checked (docs/security.md, C4 and C5; CVE-2024-45337); every request counts
+against a limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1), but for the
 answers to what `ask` asks before USERAUTH_SUCCESS is sent (`userauth.keyboard_interactive`).
 
 The Authenticator decides; it sees verified facts only and never a message.

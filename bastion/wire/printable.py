@@ -1,6 +1,6 @@
 """Peer text made safe to show (L0): terminals, logs and DISCONNECT lines never see a peer's control bytes.
 
-failures.md section 7: C0 and C1 controls, bidirectional overrides and lone surrogates let a hostile peer write
+C0 and C1 controls, bidirectional overrides and lone surrogates let a hostile peer write
 into somebody's terminal or forge log lines.
 """
 

@@ -1,6 +1,6 @@
-"""The list of known failures, row by row (C1 to C24), against the gateway process as an operator starts it.
+"""The known failures of docs/security.md, row by row (C1 to C24), against the process as an operator starts it.
 
-By hand-made packets over TCP; each test is named by its row. docs/security.md lists which test closes which row.
+By hand-made packets over TCP; each test is named by its row, and that table lists which test closes which row.
 After all of them the gateway still serves, holds nothing, and its log has no traceback.
 """
 

@@ -1,4 +1,4 @@
-"""Rows of the list of known failures (section 0) about version lines, frames and what is offered.
+"""Rows of the known failures in docs/security.md about version lines, frames and what is offered.
 
 Each test is named by its row; the other rows of the transport are in `test_transport_rows.py`.
 """

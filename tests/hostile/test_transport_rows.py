@@ -1,4 +1,4 @@
-"""Rows of the list of known failures (section 0) that the transport closes, by hand-made packets.
+"""Rows of the known failures in docs/security.md that the transport closes, by hand-made packets.
 
 Each test is named by its row. Rows about authentication and channels are tested where those live.
 """

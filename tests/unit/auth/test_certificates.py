@@ -1,4 +1,4 @@
-"""Each row of failures.md section 3 that a login or host certificate can show."""
+"""Login and host certificates that servers with published faults took: each is refused here by a test of its own."""
 
 from __future__ import annotations
 

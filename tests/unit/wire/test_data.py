@@ -110,7 +110,7 @@ def test_garbage_gives_protocol_errors_only(raw: bytes, reads: list[Callable[[Re
 @pytest.mark.parametrize("read", [Reader.string, Reader.text, Reader.name, Reader.namelist, Reader.mpint])
 @pytest.mark.parametrize("raw", ["ffffffff616263", "00000004616263", "000000", ""])
 def test_truncated_strings_are_refused(read: Callable[[Reader], object], raw: str) -> None:
-    """Conch's getNS returns b"abc" for the first (failures.md C19)."""
+    """Conch's getNS returns b"abc" for the first (docs/security.md, C19)."""
     with pytest.raises(ProtocolError):
         read(Reader(bytes.fromhex(raw)))
 

@@ -177,7 +177,7 @@ def test_primes_are_those_of_rfc_3526(bits: int) -> None:
 
 @methods
 def test_a_server_answers_one_exchange_only(name: str) -> None:
-    """failures.md C13: no second agreement, hence no second signature, for one KEXINIT."""
+    """docs/security.md, C13: no second agreement, hence no second signature, for one KEXINIT."""
     client, server = client_kex(name), server_kex(name)
     message = client.start()
     while isinstance(outcome := server.receive(message), bytes):
@@ -206,7 +206,7 @@ def test_a_client_reads_one_reply_only(name: str) -> None:
 @methods
 @pytest.mark.parametrize("number", [0, 20, 21, 30, 31, 32, 33, 34, 40, 49, 255])
 def test_messages_of_the_wrong_number_end_the_exchange(name: str, number: int) -> None:
-    """failures.md section 1: the other role's messages too (a server that takes GROUP, wolfSSH)."""
+    """The other role's messages too: wolfSSH's server took GROUP and computed in its client's group."""
     good = client_kex(name).start()
     if number != good[0]:
         server = server_kex(name)

@@ -61,7 +61,7 @@ def read_version(client_role: bool, data: bytes, piece: int = 0) -> tuple[bytes 
 def test_a_version_line_is_read_and_what_follows_is_left(
     client_role: bool, piece: int, line: bytes, version: bytes
 ) -> None:
-    """failures.md C21: version and a 6.8 kB KEXINIT in one segment."""
+    """docs/security.md, C21: version and a 6.8 kB KEXINIT in one segment."""
     kexinit = bytes(6800)
     assert read_version(client_role, line + kexinit, piece) == (version, kexinit)
 
@@ -101,7 +101,7 @@ def test_a_memoryview_is_taken_and_not_kept() -> None:
 )
 @pytest.mark.parametrize("piece", [0, 1])
 def test_bad_version_lines_are_refused(client_role: bool, line: bytes, piece: int) -> None:
-    """failures.md C20."""
+    """docs/security.md, C20."""
     with pytest.raises(ProtocolError) as caught:
         read_version(client_role, line, piece)
     assert caught.value.code == 8

@@ -1,4 +1,4 @@
-"""Keys and signatures against ssh-keygen, garbage, and each row of failures.md that names them."""
+"""Keys and signatures against ssh-keygen, garbage, and the rows of docs/security.md that name them."""
 
 from __future__ import annotations
 

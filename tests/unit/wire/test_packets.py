@@ -222,7 +222,7 @@ def test_pad_to_hides_how_long_a_password_is(cipher: str, mac: str) -> None:
     ],
 )
 def test_malformed_plain_packets_are_refused_at_once(wire: bytes) -> None:
-    """failures.md C16: never swallowed, never waited for."""
+    """docs/security.md, C16: never swallowed, never waited for."""
     reader = PacketReader()
     reader.feed(wire)
     with pytest.raises(ProtocolError) as caught:
