@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -31,7 +31,7 @@ from bastion.wire.messages import (
     Eof,
     WindowAdjust,
 )
-from bastion.wire.numbers import EXTENDED_DATA_STDERR, MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
+from bastion.wire.numbers import MSG_CHANNEL_DATA
 from bastion.wire.packets import BurstBuffer
 
 MAX_PACKET: Final = 32 * 1024
@@ -56,9 +56,8 @@ JOIN_BELOW: Final = 4 * 1024
 bytes would hold nine times what the limits count."""
 
 _UINT32_MAX: Final = 0xFFFFFFFF
-# message number, recipient, (data type,) length of the data: RFC 4254 section 5.2
+# message number, recipient, length of the data: RFC 4254 section 5.2
 _HEAD = struct.Struct(">BII").pack
-_EXTENDED_HEAD = struct.Struct(">BIII").pack
 
 
 class OuterChannel:
@@ -123,8 +122,8 @@ class OuterChannel:
         # outwards
         self._peer_window = peer_window
         self._peer_packet = min(peer_packet, SEND_PACKET)
-        # (stream, bytes), stream 1 is stderr; None while nothing waits, because an empty deque is 0.7 KiB
-        self._queue: deque[tuple[int, memoryview]] | None = None
+        # None while nothing waits, because an empty deque is 0.7 KiB
+        self._queue: deque[memoryview] | None = None
         self._producer: Producer | None = None
         self._producer_paused = False
         self.queued = 0
@@ -353,27 +352,17 @@ class OuterChannel:
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, or queue a copy of what the client does not take yet."""
-        self._write(0, data)
-
-    def write_stderr(self, data: bytes) -> None:
-        """The same on the other stream of a session channel; order between the two is kept."""
-        self._write(1, data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        self._write(0, b"".join(data))
-
-    def _write(self, stream: int, data: bytes | memoryview) -> None:
         link = self._link
         if link is None or not data or not self.confirmed or self._eof_wanted or self._close_in:
             return
         view = memoryview(data)
         # In pieces, because the connection may block in between; behind a queue nothing may overtake.
         while view and not self._queue and self._peer_window and not link.blocked:
-            view = view[self._send(link, stream, view, HAND_UP) :]
+            view = view[self._send(link, view, HAND_UP) :]
         if not view:
             return
         self._count_queued(len(view))
-        self._put(stream, view)
+        self._put(view)
         if self.queued > QUEUE_LIMIT or link.overfull:
             self.abortConnection()
             return
@@ -383,17 +372,17 @@ class OuterChannel:
             self._producer_paused = True
             self._producer.pauseProducing()
 
-    def _put(self, stream: int, view: memoryview) -> None:
+    def _put(self, view: memoryview) -> None:
         """Queue a copy of `view`. The first piece is left as it is: `pump` may be sending it."""
         queue = self._queue
         if queue is None:
             queue = self._queue = deque()
-        if len(queue) > 1 and queue[-1][0] == stream and len(queue[-1][1]) + len(view) <= JOIN_BELOW:
-            queue[-1] = (stream, memoryview(b"".join((queue[-1][1], view))))
+        if len(queue) > 1 and len(queue[-1]) + len(view) <= JOIN_BELOW:
+            queue[-1] = memoryview(b"".join((queue[-1], view)))
         else:
-            queue.append((stream, memoryview(bytes(view))))
+            queue.append(memoryview(bytes(view)))
 
-    def _send(self, link: Link, stream: int, view: memoryview, limit: int) -> int:
+    def _send(self, link: Link, view: memoryview, limit: int) -> int:
         """Send as much of `view` as the client's window takes; how much that was."""
         size = min(len(view), self._peer_window, limit)
         if not size:
@@ -402,11 +391,7 @@ class OuterChannel:
         payloads = []
         for at in range(0, size, step):
             length = min(step, size - at)
-            if stream:
-                head = _EXTENDED_HEAD(MSG_CHANNEL_EXTENDED_DATA, peer, EXTENDED_DATA_STDERR, length)
-            else:
-                head = _HEAD(MSG_CHANNEL_DATA, peer, length)
-            payloads.append(b"".join((head, view[at : at + length])))
+            payloads.append(b"".join((_HEAD(MSG_CHANNEL_DATA, peer, length), view[at : at + length])))
         self._peer_window -= size
         self.bytes_taken += size
         link.send(payloads)
@@ -416,14 +401,14 @@ class OuterChannel:
         """Send up to `limit` queued bytes. True when there is more that the client's window would take."""
         queue = self._queue
         while queue and limit > 0 and self._peer_window and self._link is not None and not self._link.blocked:
-            stream, view = queue[0]
-            sent = self._send(self._link, stream, view, limit)
+            view = queue[0]
+            sent = self._send(self._link, view, limit)
             limit -= sent
             self._count_queued(-sent)
             if sent == len(view):
                 queue.popleft()
             else:
-                queue[0] = (stream, view[sent:])
+                queue[0] = view[sent:]
         if queue:
             return bool(self._peer_window)
         self._queue = None

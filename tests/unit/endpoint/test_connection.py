@@ -273,13 +273,12 @@ def test_a_large_write_stops_where_the_connection_blocks() -> None:
     assert (channel.queued, owner.paused) == (2_000_000 - sent, 1)
 
 
-def test_order_is_kept_between_the_two_streams() -> None:
+def test_what_waited_leaves_in_its_order() -> None:
     outer = Outer()
     channel, _ = outer.channel(window=0)
-    channel.write(b"a")
-    channel.write_stderr(b"b")
-    channel.writeSequence([b"c", b"d"])
-    assert outer.hear(m.WindowAdjust(0, 9)) == [m.Data(0, b"a"), m.ExtendedData(0, 1, b"b"), m.Data(0, b"cd")]
+    for piece in (b"a", b"b", b"cd"):
+        channel.write(piece)
+    assert outer.hear(m.WindowAdjust(0, 9)) == [m.Data(0, b"a"), m.Data(0, b"bcd")]
 
 
 def test_a_queue_past_its_limit_aborts_the_channel_only() -> None:
@@ -338,22 +337,21 @@ def test_small_pieces_that_wait_take_little_more_memory_than_is_counted() -> Non
 
 
 @pytest.mark.parametrize("sizes", [(1, 60, 3, 5000, 7, 7, 4096, 1), (5,) * 3000], ids=["mixed", "small"])
-def test_pieces_that_were_joined_leave_in_their_order_on_their_stream(sizes: tuple[int, ...]) -> None:
+def test_pieces_that_were_joined_leave_in_their_order(sizes: tuple[int, ...]) -> None:
     outer = Outer()
     channel, owner = outer.channel(0, window=0)
-    streams: tuple[bytearray, bytearray] = bytearray(), bytearray()
+    written = b"".join(bytes([number % 251]) * size for number, size in enumerate(sizes))
     for number, size in enumerate(sizes):
-        piece, stream = bytes([number % 251]) * size, number % 7 == 3
-        (channel.write_stderr if stream else channel.write)(piece)
-        streams[stream].extend(piece)
+        channel.write(bytes([number % 251]) * size)
     assert channel.queued == outer.connection.queued == sum(sizes)
-    got: tuple[bytearray, bytearray] = bytearray(), bytearray()
+    got = bytearray()
     for _ in range(sum(sizes)):
         for said in outer.hear(m.WindowAdjust(channel.number, 700)):
-            got[isinstance(said, m.ExtendedData)].extend(said.data)  # type: ignore[union-attr]
+            assert isinstance(said, m.Data)
+            got += said.data
         if not channel.queued:
             break
-    assert got == streams and outer.connection.queued == 0
+    assert got == written and outer.connection.queued == 0
     assert owner.paused == owner.resumed == 1
 
 
