@@ -180,11 +180,6 @@ class LdapDirectory:
     def ask_again(self) -> Deferred[None]:
         return self.lookup(PROBE_NAME).addBoth(lambda _: None)
 
-    @property
-    def healthy_servers(self) -> int:
-        """Servers that are not known to fail."""
-        return self._order.healthy()
-
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
             name = normal_name(name)

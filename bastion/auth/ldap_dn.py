@@ -18,7 +18,7 @@ _ESCAPABLE = ' "#+,;<>=\\'
 
 
 def parse_dn(text: str) -> Dn:
-    """Read a DN. Values keep their case; compare with `same_dn` or `is_within`. "" is the empty DN."""
+    """Read a DN. Values keep their case; compare with `is_within`. "" is the empty DN."""
     if len(text) > MAX_DN or "\0" in text:
         raise ValueError("the DN is too long or has a NUL character")
     rdns: list[frozenset[Pair]] = []
@@ -73,14 +73,6 @@ def _value(text: str, at: int) -> tuple[str, int]:
 def _folded(dn: Dn) -> Dn:
     """As caseIgnoreMatch compares (RFC 4517 section 4.2.11): case and repeated blanks do not count."""
     return tuple(frozenset((kind, " ".join(value.split()).lower()) for kind, value in rdn) for rdn in dn)
-
-
-def same_dn(one: str, other: str) -> bool:
-    """Whether two texts name the same entry."""
-    try:
-        return _folded(parse_dn(one)) == _folded(parse_dn(other))
-    except ValueError:
-        return False
 
 
 def is_within(dn: str, base: str) -> bool:

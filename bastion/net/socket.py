@@ -233,15 +233,6 @@ def listen(reactor: Any, port: int, factory: Any, backlog: int = 128, interface:
     return listening
 
 
-def adopt(reactor: Any, sock: socket.socket, factory: Any) -> Port:
-    """Take over a listening TCP socket (socket activation, a handed-over port); the caller's stays open."""
-    port: Port = Port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
-        reactor, sock.fileno(), sock.family, factory
-    )
-    port.startListening()
-    return port
-
-
 def connect(
     reactor: Any,
     host: str,

@@ -107,11 +107,6 @@ class Output:
         """Something waits that the source should not add to."""
         return self._stalled or self._full
 
-    @property
-    def holding(self) -> bool:
-        """Our KEXINIT is out and our NEWKEYS is not."""
-        return self._queue is not None
-
     def trust(self) -> None:
         """The peer is authenticated: the larger limit holds from now on."""
         self._limit = OUTPUT_LIMIT

@@ -40,7 +40,7 @@ Resolve = Callable[[str], "Deferred[list[str]]"]
 
 
 class TargetAddresses:
-    """Implements `policy.targets.Resolved`. `follow` names the names; `stop` ends it."""
+    """Implements `policy.targets.Resolved`. `follow_names` names the names; `stop` ends it."""
 
     def __init__(self, timers: Timers, resolve: Resolve) -> None:
         self._timers = timers
@@ -67,12 +67,9 @@ class TargetAddresses:
 
     # -- the rounds ----------------------------------------------------------------------------------------
 
-    def follow(self, hosts: Iterable[str]) -> None:
-        """From now on the names among `hosts` are asked for, new ones first; others are forgotten."""
-        self.follow_names(names_among(hosts))
-
     def follow_names(self, names: tuple[str, ...]) -> None:
-        """The same for what `names_among` gave: with 10,000 hosts that takes 20 ms, and may be done in a thread."""
+        """From now on these names are asked for, new ones first; others are forgotten. What `names_among` gave: with
+        10,000 hosts that takes 20 ms, and may be done in a thread."""
         self._in_order, self._followed = names, frozenset(names)
         for name in self._led.keys() - self._followed:
             self._learn(name, frozenset())

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
 from bastion.errors import ProtocolError
 from bastion.wire.ciphers import (
-    CHACHA20,
     COMPAT_CIPHERS,
     COMPAT_MACS,
     FRONT_CIPHERS,
     FRONT_MACS,
-    GCM_CIPHERS,
     LEGACY_CIPHERS,
     LEGACY_MACS,
     authenticates,
@@ -179,14 +177,6 @@ TARGET = COMPAT
 """Towards targets we are the client and our order wins: GCM first."""
 LEGACY_NAMES = (*LEGACY_KEX, *LEGACY_HOST_KEYS, *LEGACY_CIPHERS, *LEGACY_MACS)
 """What a target may list by name. Closed: it is also a label of the meters."""
-
-
-def prefer_gcm(ours: Algorithms, client_ciphers: Iterable[str]) -> Algorithms:
-    """Our offer without chacha20 when the client has a GCM cipher of ours: the client's order wins, and
-    OpenSSH puts the slower chacha20 first. Without a common GCM cipher the whole offer."""
-    if any(name in GCM_CIPHERS and name in ours.ciphers for name in client_ciphers):
-        return replace(ours, ciphers=tuple(name for name in ours.ciphers if name != CHACHA20))
-    return ours
 
 
 @dataclass(frozen=True, slots=True)

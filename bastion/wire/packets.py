@@ -194,14 +194,9 @@ class PacketReader:
         self._kept_at = 0
         self._size = 0  # bytes of the packet that comes next, 0 while unknown
         self._stopped = False
-        self._awaiting_keys = False
+        self._awaiting_keys = False  # NEWKEYS was taken: `packets` gives nothing until `switch`
         self._drowning = 0  # bytes to take and throw away before a corrupt packet is answered
         self._failed = False
-
-    @property
-    def awaiting_keys(self) -> bool:
-        """NEWKEYS was taken and `switch` has not been called: `packets` gives nothing until then."""
-        return self._awaiting_keys
 
     @property
     def buffered(self) -> int:

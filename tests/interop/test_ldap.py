@@ -805,11 +805,11 @@ def test_stopped_means_refused_at_once_and_back_means_back_at_once(make: Maker, 
             assert isinstance(refused, Refused)
             assert refused.reason is AuthReason.DIRECTORY_UNAVAILABLE
             assert "not available" in refused.text and server.url not in refused.text
-        assert directory.healthy_servers == 0
+        assert directory.servers().healthy == 0
     finally:
         server.start()
     assert reason(directory, "alice", PASSWORD) is AuthReason.OK
-    assert directory.healthy_servers == 1
+    assert directory.servers().healthy == 1
     assert watch.failures == [("connect", "unavailable")] * 3
 
 
@@ -918,7 +918,7 @@ def test_the_next_server_is_asked_and_the_dead_one_left_alone(make: Maker, serve
         with within(PROMPT):
             assert reason(directory, "alice", PASSWORD) is AuthReason.OK
     assert watch.failures == [("connect", "unavailable")]  # asked once
-    assert directory.healthy_servers == 1
+    assert directory.servers().healthy == 1
 
 
 def test_a_hanging_server_costs_one_login_its_timeout(make: Maker, server: Slapd, proxy: FaultyProxy) -> None:

@@ -124,10 +124,6 @@ class Conversation:
         if file is not None:
             file.writing(offset, size)
 
-    def oversized(self, kind: int, number: int) -> None:
-        """A request with a head longer than anybody keeps: its paths are not known."""
-        self.request(Request(kind, number, sftp.REQUEST_NAMES.get(kind, f"request-{kind}")))
-
     def request(self, request: Request) -> None:
         """Any other request goes to the target."""
         file = self.files.get(request.handles[0]) if request.handles else None

@@ -130,5 +130,5 @@ def test_a_directory_shows_no_secret(tmp_path: Path) -> None:
     path.chmod(0o600)
     directory = LdapDirectory(made(bind_password_file=str(path)), StillReactor(), FixedClock())
     assert "top secret" not in repr(directory) + repr(directory.__dict__.get("_config"))
-    assert (directory.in_use, directory.stuck, directory.waiting, directory.healthy_servers) == (0, 0, 0, 2)
+    assert (directory.in_use, directory.stuck, directory.waiting, directory.servers().healthy) == (0, 0, 0, 2)
     directory.close()

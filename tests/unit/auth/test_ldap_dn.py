@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth.ldap_dn import first_value, is_within, parse_dn, same_dn
+from bastion.auth.ldap_dn import first_value, is_within, parse_dn
 
 BASE = "ou=people,dc=example,dc=org"
 
@@ -61,7 +61,7 @@ def test_an_escaped_value_comes_back(value: str) -> None:
     dn = f"cn={escaped(value)},{BASE}"
     assert first_value(dn, "CN") == value
     assert is_within(dn, BASE)
-    assert same_dn(dn, dn.replace("dc=example", "DC = Example"))
+    assert is_within(dn.replace("dc=example", "DC = Example"), dn)
 
 
 def test_a_value_that_looks_like_a_base_is_not_below_it() -> None:

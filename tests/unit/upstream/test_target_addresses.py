@@ -15,6 +15,7 @@ from bastion.upstream.target_addresses import (
     PARALLEL,
     REFRESH,
     TargetAddresses,
+    names_among,
 )
 
 
@@ -44,6 +45,9 @@ class Names:
             else:
                 answer.errback(DNSLookupError())
 
+    def follow(self, hosts: list[str]) -> None:
+        self.known.follow_names(names_among(hosts))
+
     def at(self, address: str) -> set[str]:
         found = address_of(address)
         assert found is not None
@@ -56,7 +60,7 @@ def names() -> Names:
 
 
 def test_a_name_is_known_by_each_of_its_addresses(names: Names) -> None:
-    names.known.follow(["web1", "web2", "10.0.0.9", "::1"])
+    names.follow(["web1", "web2", "10.0.0.9", "::1"])
     assert not names.known.complete
     names.turn(1)
     assert [name for name, _ in names.asked] == ["web1", "web2"]
@@ -70,7 +74,7 @@ def test_a_name_is_known_by_each_of_its_addresses(names: Names) -> None:
 
 
 def test_each_round_asks_again_and_the_new_answer_counts(names: Names) -> None:
-    names.known.follow(["web1"])
+    names.follow(["web1"])
     names.turn(1)
     names.answer(web1=["10.0.0.1"])
     names.turn(REFRESH - 2)
@@ -81,7 +85,7 @@ def test_each_round_asks_again_and_the_new_answer_counts(names: Names) -> None:
 
 
 def test_a_name_that_does_not_answer_keeps_what_it_had(names: Names) -> None:
-    names.known.follow(["web1", "never"])
+    names.follow(["web1", "never"])
     names.turn(1)
     names.answer(web1=["10.0.0.1"])
     assert names.known.complete  # asked once, and it leads nowhere
@@ -91,7 +95,7 @@ def test_a_name_that_does_not_answer_keeps_what_it_had(names: Names) -> None:
 
 
 def test_few_are_asked_at_once_and_a_stuck_one_keeps_its_place(names: Names) -> None:
-    names.known.follow([f"web{number}" for number in range(PARALLEL * 3)])
+    names.follow([f"web{number}" for number in range(PARALLEL * 3)])
     names.turn(LOOKUP_TIMEOUT + 1)
     assert len(names.asked) == PARALLEL and not names.known.complete
     names.answer()
@@ -100,7 +104,7 @@ def test_few_are_asked_at_once_and_a_stuck_one_keeps_its_place(names: Names) -> 
 
 
 def test_a_stuck_look_up_counts_as_asked_after_a_while(names: Names) -> None:
-    names.known.follow(["stuck"])
+    names.follow(["stuck"])
     names.turn(LOOKUP_TIMEOUT - 1)
     assert not names.known.complete
     names.turn(2)
@@ -110,10 +114,10 @@ def test_a_stuck_look_up_counts_as_asked_after_a_while(names: Names) -> None:
 
 
 def test_a_reload_asks_for_new_names_first_and_forgets_the_others(names: Names) -> None:
-    names.known.follow(["a", "b"])
+    names.follow(["a", "b"])
     names.turn(1)
     names.answer(a=["10.0.0.1"], b=["10.0.0.2"])
-    names.known.follow(["b", "new"])
+    names.follow(["b", "new"])
     assert not names.known.complete and names.at("10.0.0.1") == set()
     names.turn(GAP)
     assert [name for name, _ in names.asked] == ["new"]
@@ -122,22 +126,22 @@ def test_a_reload_asks_for_new_names_first_and_forgets_the_others(names: Names) 
 
 
 def test_a_late_answer_for_a_name_that_is_gone_is_dropped(names: Names) -> None:
-    names.known.follow(["a"])
+    names.follow(["a"])
     names.turn(1)
-    names.known.follow([])
+    names.follow([])
     names.answer(a=["10.0.0.1"])
     assert names.at("10.0.0.1") == set() and names.known.complete
 
 
 def test_no_name_fills_the_memory(names: Names) -> None:
-    names.known.follow(["many"])
+    names.follow(["many"])
     names.turn(1)
     names.answer(many=[f"10.1.{number // 250}.{number % 250}" for number in range(1000)])
     assert len(names.known._names) == MAX_ADDRESSES
 
 
 def test_nothing_runs_after_the_end(names: Names) -> None:
-    names.known.follow(["a"])
+    names.follow(["a"])
     names.turn(1)
     names.answer(a=["10.0.0.1"])
     names.known.stop()

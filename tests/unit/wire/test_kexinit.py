@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
 from bastion.wire import kexinit
-from bastion.wire.ciphers import CHACHA20
 from bastion.wire.data import boolean, byte, namelist, string, uint32
 from bastion.wire.kex import LEGACY_KEX
 from bastion.wire.kexinit import (
@@ -27,11 +26,9 @@ from bastion.wire.kexinit import (
     VersionReader,
     mismatches,
     negotiate,
-    prefer_gcm,
 )
 
 COOKIE = bytes(range(16))
-OPENSSH_CIPHERS = (CHACHA20, "aes128-ctr", "aes192-ctr", "aes256-ctr", "aes128-gcm@openssh.com")
 
 
 def read_version(client_role: bool, data: bytes, piece: int = 0) -> tuple[bytes | None, bytes]:
@@ -336,17 +333,6 @@ def test_a_guess_is_right_only_when_both_put_the_same_first() -> None:
         guessing_server = replace(server, first_kex_follows=True)
         assert negotiate(replace(wrong, first_kex_follows=False), guessing_server).ignore_server_guess
     assert not negotiate(client, replace(server, first_kex_follows=True)).ignore_server_guess
-
-
-def test_chacha20_is_left_out_for_a_client_that_has_gcm() -> None:
-    ours = prefer_gcm(FRONT, OPENSSH_CIPHERS)
-    assert CHACHA20 not in ours.ciphers
-    assert replace(ours, ciphers=FRONT.ciphers) == FRONT
-    client = replace(client_offer(), ciphers_c2s=OPENSSH_CIPHERS, ciphers_s2c=OPENSSH_CIPHERS)
-    assert negotiate(client, server_offer(ours)).cipher_s2c == "aes128-ctr", "the client's order still wins"
-    assert prefer_gcm(FRONT, (CHACHA20, "aes256-ctr")) == FRONT
-    only_chacha = replace(FRONT, ciphers=(CHACHA20,))
-    assert prefer_gcm(only_chacha, OPENSSH_CIPHERS) == only_chacha, "never an empty offer"
 
 
 def test_legacy_names_are_added_by_name_and_last() -> None:
