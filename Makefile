@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION = ignore
 help:
 	@echo 'make run      a small world on loopback: directory, CAs, a target, the gateway; Ctrl-C ends it'
 	@echo 'make test     install what the tests need, then lint, types and all tests (what CI runs)'
-	@echo 'make unit     the unit tests only, in seconds'
+	@echo 'make unit     the unit tests only, two to three minutes of one core'
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
 	@echo 'make soak     tests marked soak: large or long'

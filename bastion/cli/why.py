@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 import click
@@ -66,7 +65,7 @@ def why(
         fail(str(error))
     if not LOGIN_NAME.match(user):
         fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
-    now = time.time()
+    now = SystemClock().time()
     if groups is not None:
         account = Account(
             user, "", frozenset(filter(None, map(group_form, groups.split(",")))), source=NOT_ASKED

@@ -1,4 +1,4 @@
-"""Logins against a real slapd: what it answers, what it must never be asked, and what happens when it is ill."""
+"""Logins against a real slapd: what it answers, what it must never be asked, and what happens when it fails."""
 
 from __future__ import annotations
 
@@ -394,7 +394,7 @@ def test_a_changed_password_is_wrong_at_once(make: Maker, server: Slapd) -> None
 
 
 def test_groups_of_a_lookup_are_a_minute_old_at_most(make: Maker, server: Slapd) -> None:
-    clock = FixedClock(time.time())
+    clock = FixedClock(SystemClock().time())
     directory = make(clock=clock, lookup_ttl=0.0)
 
     def groups(password: str | None = None) -> frozenset[str]:
@@ -419,7 +419,7 @@ def test_groups_of_a_lookup_are_a_minute_old_at_most(make: Maker, server: Slapd)
 @pytest.mark.parametrize("ttl", [0.0, 5.0])
 def test_what_a_lookup_said_counts_as_long_as_it_is_stated(make: Maker, server: Slapd, ttl: float) -> None:
     """A "no" like a "yes": for 5 s what was said, then what is."""
-    clock, name = FixedClock(time.time()), f"newcomer{ttl:.0f}"
+    clock, name = FixedClock(SystemClock().time()), f"newcomer{ttl:.0f}"
     directory = make(clock=clock, lookup_ttl=ttl)
     dn = f"dn: uid={name},{PEOPLE}\nchangetype: modify\n"
     steps = [
@@ -452,7 +452,7 @@ def test_a_password_is_asked_every_time(make: Maker, server: Slapd) -> None:
 
 
 def test_a_dead_directory_is_not_remembered(make: Maker, server: Slapd) -> None:
-    directory = make(clock=FixedClock(time.time()), rest=0.0)
+    directory = make(clock=FixedClock(SystemClock().time()), rest=0.0)
     server.stop()
     try:
         assert reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
@@ -610,7 +610,7 @@ def test_a_connection_that_ends_at_the_next_question_is_replaced_once(
 
 
 def test_idle_and_old_connections_are_closed(make: Maker, server: Slapd) -> None:
-    clock, watch = FixedClock(time.time()), Watch()
+    clock, watch = FixedClock(SystemClock().time()), Watch()
     directory = make(clock=clock, watch=watch, lookup_ttl=0.0)
     for wait, expected in ((0, 1), (MAX_IDLE - 1, 1), (MAX_IDLE, 2), (MAX_IDLE - 1, 2)):
         clock.advance(wait)
@@ -791,7 +791,7 @@ def test_a_lying_server_is_given_up(
         liar.close()
 
 
-# -- when it is ill --------------------------------------------------------------------------------------------
+# -- when it fails ---------------------------------------------------------------------------------------------
 
 
 def test_stopped_means_refused_at_once_and_back_means_back_at_once(make: Maker, server: Slapd) -> None:
