@@ -60,7 +60,7 @@ RSA_COST_SHARE: Final = 90_000
 (2^32; 65537 takes 40 % of it): 47 with 2,048 bits, 186 with 4,096, 750 with 8,192, 2,980 with 16,384."""
 
 READ_COST: Final = 50
-"""Microseconds of making a key of a blob: the dearest is a point of P-521."""
+"""Microseconds of making a key of a blob: the costliest is a point of P-521."""
 
 
 def verify_cost(key_type: str, bits: int) -> int:

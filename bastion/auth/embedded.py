@@ -294,7 +294,7 @@ class _HashFailed(BastionError):
 
 
 def _verify(stored: str, password: str) -> bool:
-    """Whether the hash is the password's. Takes 50 ms and 64 MiB by default, hence the threads."""
+    """Whether the hash is the password's. Takes 50 ms and 64 MiB by default: that is why there are threads."""
     try:
         return argon2.PasswordHasher().verify(stored, password)
     except VerifyMismatchError:
@@ -304,7 +304,7 @@ def _verify(stored: str, password: str) -> bool:
 
 
 def _decoy_hash(users: Users) -> str:
-    """A hash that no password has (its digest is random), as dear as the dearest one of the file."""
+    """A hash that no password has (its digest is random), as costly as the costliest of the file."""
     defaults = argon2.PasswordHasher()
     costs = [(defaults.memory_cost, defaults.time_cost, defaults.parallelism)]
     stored = [argon2.extract_parameters(user.password) for user in users.values() if user.password]

@@ -31,7 +31,7 @@ from bastion.auth.ldap_config import LdapConfig, ServerAddress
 from bastion.auth.ldap_entry import Entry
 from bastion.errors import BastionError
 
-# Bytes that one conversation may receive in all; on a connection that waited for it, it begins anew. The largest
+# Bytes that one conversation may receive in all; on a connection that waited for it, it starts again. The largest
 # honest one: 1,024 groups of 200 bytes and 64 keys of 8 KiB is about 0.7 MiB. Times the threads (8) this is 32 MiB
 # at worst.
 MAX_ANSWERS = 4 << 20
@@ -114,7 +114,7 @@ class _CountedSocket:
 
     def recv(self, size: int) -> bytes:
         self._check()
-        # ldap3 asks for 4 KiB and joins the pieces anew each time: a long answer would cost seconds of CPU.
+        # ldap3 asks for 4 KiB and joins all pieces each time: a long answer would cost seconds of CPU.
         data = self.inner.recv(max(size, RECEIVE_SIZE))
         self.left -= len(data)
         if self.left < 0:

@@ -76,7 +76,7 @@ def tried_as() -> str:
 
 
 def _try_log(place: Place) -> Iterator[Finding]:
-    """A log is appended to, and made anew in its folder after a rotation."""
+    """A log is appended to, and made again in its folder after a rotation."""
     path, key = place.path, place.key
     folder = path.parent
     if not folder.is_dir():

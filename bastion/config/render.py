@@ -164,7 +164,7 @@ def render_verb_table(verbs: Mapping[str, str] = VERBS) -> str:
 _REFERENCE_HEAD = """# Configuration
 
 This page is made from the declarations in `bastion/config/sections.py`, and a test keeps it true. Write it
-anew with `python -m bastion.config.render .` in the checkout.
+again with `python -m bastion.config.render .` in the checkout.
 
 `bastion check --config FILE` reads the file and everything it names and reports every fault with file, line
 and key. `bastion check --config FILE --show` prints the values in effect, defaults included. An unknown key
@@ -185,7 +185,7 @@ _BEGIN, _END = "<!-- {name}: generated -->", "<!-- end -->"
 
 
 def with_tables(page: str) -> str:
-    """`docs/policy.md` with the tables between its markers written anew."""
+    """`docs/policy.md` with the tables between its markers written again."""
     for name, table in (("rule", render_rule_table()), ("verbs", render_verb_table())):
         before, begin, rest = page.partition(_BEGIN.format(name=name))
         _, end, after = rest.partition(_END)

@@ -1,6 +1,6 @@
 """The files of a demo world: keys, certificates, directory, inventory, policy, configuration (L4).
 
-Everything is made anew each time and lies in one folder. Nothing here is a secret of anybody: the folder is
+Everything is made new each time and lies in one folder. Nothing here is a secret of anybody: the folder is
 readable by its owner only and goes away with the demo.
 """
 

@@ -1,6 +1,6 @@
 """`bastion demo`: a small world on loopback - people, keys, a target, the gateway - to try everything on (L4).
 
-It lives in one folder that is made anew and goes away at the end; Ctrl-C, a closed terminal or a kill of this
+It lives in one folder that is made new and goes away at the end; Ctrl-C, a closed terminal or a kill of this
 process leave no process behind. Nothing listens anywhere but on 127.0.0.1.
 """
 

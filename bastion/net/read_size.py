@@ -3,7 +3,7 @@
 Two things decide how long it waits: what the turn in progress still has to do, and, on a machine with more work
 than processors, how long the kernel lets others run first. A turn is one read: `read_size` is large while nobody
 types, because a turn costs the same whatever it moves, and small while somebody does; a connection whose reads are
-dear reads less (`net.socket`). `ask_for_short_slices` tells the kernel that this process would rather run often than
+costly reads less (`net.socket`). `ask_for_short_slices` tells the kernel that this process would rather run often than
 long.
 """
 

@@ -38,7 +38,7 @@ METHODS = ("password", "keyboard-interactive")
 
 @dataclass(frozen=True, slots=True)
 class PasswordCredential:
-    """Where a password comes from. `fetch(attempt)` is called with 0, 1, ... below `tries`, each time anew.
+    """Where a password comes from. `fetch(attempt)` is called with 0, 1, ... below `tries`, asking again each time.
 
     Its Deferred fires with the password in bytes or fails with `Refused`; cancelling it withdraws the
     question. `by_person`: somebody is asked, so the dial's timer stands still meanwhile. `source` is a word

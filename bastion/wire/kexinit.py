@@ -44,7 +44,7 @@ NAMES_LIMIT = 256
 
 REMEMBERED_OFFERS = 32
 """What peers offer, apart from the cookie, is the same for every client and server of one version: so many are
-kept as they were read. Whoever sends others makes nobody's exchange dearer than a first one."""
+kept as they were read. Whoever sends others makes nobody's exchange costlier than a first one."""
 
 REMEMBERED_SIZE = 4 * 1024
 """Bytes of an offer that is remembered; OpenSSH's are below 1.7 KiB. As many names as fit take 110 KiB in memory,

@@ -41,7 +41,7 @@ MAX_RSA_EXPONENT = 1 << 32
 # The largest legal key blob is an RSA-16384 one, about 2.1 KiB.
 MAX_KEY_BLOB = 4096
 # Keys that are kept as they were read: a login reads the engineer's, the host's and the CA's, two of them twice.
-# Whoever offers others makes nobody's login dearer than a first one.
+# Whoever offers others makes nobody's login costlier than a first one.
 REMEMBERED_KEYS = 256
 # Bytes of such a key; RSA with 4096 bits has 535. With its parsed form 4 KiB at most, so 1 MiB in all.
 REMEMBERED_KEY_SIZE = 1024

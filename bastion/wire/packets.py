@@ -5,7 +5,7 @@ are kept; after NEWKEYS nothing is opened until `switch`; after one corrupt pack
 way. Nothing here does I/O or takes time.
 
 Padding is the least the block size allows, and zeros. RFC 4253 section 6 says padding SHOULD be random. It is
-not secret, every suite we speak hides or authenticates it, and a getrandom per packet is the dearest step of
+not secret, every suite we speak hides or authenticates it, and a getrandom per packet is the costliest step of
 a keystroke. It is never taken from the other leg: that would be a channel that no recorder sees.
 """
 

@@ -1,7 +1,7 @@
 """The things that are measured against each other. All lead to an sshd of the same configuration.
 
 A contender can be reached with `command` (OpenSSH's client, the same options for all) and says what it has cost
-so far. `fresh` starts it anew, so that memory is measured on a process that has done nothing else.
+so far. `fresh` starts it again, so that memory is measured on a process that has done nothing else.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Arena:
 
     @contextmanager
     def running(self, name: str) -> Iterator[Contender]:
-        """A contender, started anew."""
+        """A contender, started again."""
         contender = self.start(name)
         try:
             yield contender

@@ -31,7 +31,7 @@ ALICE = "alice+root+web1"
 
 
 class Site:
-    """alice in slapd, reached through a proxy that can be ill; anna embedded, with a key, certificate, password."""
+    """alice in slapd, reached through a proxy that can fail; anna embedded, with a key, certificate, password."""
 
     def __init__(self) -> None:
         self.slapd = Slapd([person("alice"), person("bob"), group("ops", "alice", "bob")], tls=False)

@@ -554,7 +554,7 @@ def test_c22_another_service(world: World) -> None:
 
 
 def test_c22_the_same_service_again(world: World) -> None:
-    """As paramiko asks, and as sshd answers: accepted again, counted, and nothing begins anew."""
+    """As paramiko asks, and as sshd answers: accepted again, counted, and nothing begins again."""
     peer = at_userauth(world)
     for _ in range(3):
         peer.request_service()

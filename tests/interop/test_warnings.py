@@ -1,7 +1,7 @@
 """A thousand warnings on terminals, and then a GiB each way on one of them: the gateway's own words take no window
 that is the target's or the client's, so nothing hangs, nothing is overrun and every byte arrives.
 
-A session that is silent is warned on every terminal it has; a keystroke starts its silence anew.
+A session that is silent is warned on every terminal it has; a keystroke starts its silence again.
 """
 
 from __future__ import annotations

@@ -122,10 +122,10 @@ def test_when_everybodys_is_used_up_those_who_used_it_wait_and_a_newcomer_does_n
 
 @pytest.mark.parametrize("sources", [2, 20, 100])
 @pytest.mark.parametrize(
-    ("work", "dear", "honest"),
+    ("work", "costly", "honest"),
     [(Work.KEY_EXCHANGE, 800, 800), (Work.KEY_EXCHANGE, 30_000, 1_000), (Work.PUBLIC_KEY, 3_000, 500)],
 )
-def test_sources_whose_own_buckets_never_fill_starve_nobody(clock, work, dear, honest, sources):
+def test_sources_whose_own_buckets_never_fill_starve_nobody(clock, work, costly, honest, sources):
     """Two sources that asked for 400 exchanges a second kept every newcomer out: neither was ever above its limit."""
     budget = Budget(clock)
     turned_away = 0
@@ -134,8 +134,8 @@ def test_sources_whose_own_buckets_never_fill_starve_nobody(clock, work, dear, h
         for number in range(sources):
             purse = budget.source(f"10.0.0.{number}")
             for _ in range(4):
-                if purse.allows(work, dear):
-                    purse.spend(work, dear)
+                if purse.allows(work, costly):
+                    purse.spend(work, costly)
         if step > 1_000 and not step % 50:
             newcomer = budget.source(f"192.0.2.{step // 50}")
             turned_away += not newcomer.allows(work, honest)

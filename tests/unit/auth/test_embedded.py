@@ -149,9 +149,9 @@ def test_without_a_reactor_no_password_is_right() -> None:
     assert outcome(directory.lookup("alice")).name == "alice"
 
 
-def test_the_decoy_is_as_dear_as_the_dearest_hash() -> None:
-    dear = argon2.PasswordHasher(time_cost=2, memory_cost=64, parallelism=1).hash("x")
-    users = parse_users(f'{FILE}\n[users.carol]\npassword = "{dear}"\n', "users.toml")
+def test_the_decoy_is_as_costly_as_the_costliest_hash() -> None:
+    costly = argon2.PasswordHasher(time_cost=2, memory_cost=64, parallelism=1).hash("x")
+    users = parse_users(f'{FILE}\n[users.carol]\npassword = "{costly}"\n', "users.toml")
     decoy = argon2.extract_parameters(_decoy_hash(users))
     assert (decoy.memory_cost, decoy.time_cost) == (64, 2)
     assert argon2.extract_parameters(_decoy_hash({})) == argon2.extract_parameters(

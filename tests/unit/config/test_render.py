@@ -12,7 +12,7 @@ from bastion.policy.review import review
 from bastion.policy.rules import DEFAULT_ENV
 
 ROOT = Path(__file__).resolve().parents[3]
-ANEW = "write it anew: python -m bastion.config.render ."
+AGAIN = "write it again: python -m bastion.config.render ."
 
 
 def options(section, path=""):
@@ -25,10 +25,10 @@ def options(section, path=""):
 
 
 def test_the_generated_files_are_up_to_date():
-    assert (ROOT / "etc" / "bastion.toml").read_text() == render_sample(), ANEW
-    assert (ROOT / "docs" / "configuration.md").read_text() == render_reference(), ANEW
+    assert (ROOT / "etc" / "bastion.toml").read_text() == render_sample(), AGAIN
+    assert (ROOT / "docs" / "configuration.md").read_text() == render_reference(), AGAIN
     page = (ROOT / "docs" / "policy.md").read_text()
-    assert page == with_tables(page), ANEW
+    assert page == with_tables(page), AGAIN
 
 
 def test_the_sample_loads_and_its_policy_fits_its_inventory():

@@ -109,21 +109,21 @@ class Full:
     def setsockopt(self, *_: Any) -> None: ...
 
 
-def test_reads_grow_while_they_are_quick_and_are_small_after_a_dear_one(
+def test_reads_grow_while_they_are_quick_and_are_small_after_a_costly_one(
     joint: Joint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, sink, _, _ = joint
-    spent, dear = [0.0], [False]
+    spent, costly = [0.0], [False]
     monkeypatch.setattr(io, "thread_time", lambda: spent[0])
     monkeypatch.setattr(server, "socket", Full())
     take = sink.dataReceived
 
     def spend(data: memoryview) -> None:
-        spent[0] += 2 * LONG_TURN if dear[0] else LONG_TURN / 20
+        spent[0] += 2 * LONG_TURN if costly[0] else LONG_TURN / 20
         take(data)
 
     monkeypatch.setattr(sink, "dataReceived", spend)
-    for dear[0] in (False, True, False):
+    for costly[0] in (False, True, False):
         for _ in range(7):
             assert server.doRead() is None
     growing = [16384, 32768, 65536, 131072, 262144, 524288, 524288]

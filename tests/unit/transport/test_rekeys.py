@@ -43,7 +43,7 @@ def test_new_keys_every_few_megabytes_are_paid_by_the_bytes(kex: str) -> None:
     assert exchanges(kex, MIB, 0.001) == exchanges(kex, 5 * MIB, 0.01) == 2000
 
 
-def test_what_is_dear_needs_more_bytes() -> None:
+def test_what_costs_much_needs_more_bytes() -> None:
     assert exchanges(GROUP, 5 * MIB, 0.01) < 20
     assert exchanges(GROUP, COSTS[GROUP] * BYTES_A_MICROSECOND, 0.01) == 2000
 

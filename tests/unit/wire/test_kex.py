@@ -177,7 +177,7 @@ def test_primes_are_those_of_rfc_3526(bits: int) -> None:
 
 @methods
 def test_a_server_answers_one_exchange_only(name: str) -> None:
-    """docs/security.md, C13: no second agreement, hence no second signature, for one KEXINIT."""
+    """docs/security.md, C13: no second agreement and so no second signature, for one KEXINIT."""
     client, server = client_kex(name), server_kex(name)
     message = client.start()
     while isinstance(outcome := server.receive(message), bytes):
