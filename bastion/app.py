@@ -32,6 +32,7 @@ from bastion.assembly.reloading import Reloading
 from bastion.auth.budget import Budget
 from bastion.auth.startups import StartupLimiter
 from bastion.auth.throttle import Penalties
+from bastion.cli.output import fail
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.doors.listener import Front
@@ -43,6 +44,7 @@ from bastion.net.local_addresses import OwnPlaces
 from bastion.net.read_size import ask_for_short_slices
 from bastion.net.resolver import resolve, resolver_of
 from bastion.net.tuning import keep_freed_memory
+from bastion.net.twisted_names import UnknownTwisted
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.clock_steps import ClockSteps
@@ -266,7 +268,10 @@ class Program:
 def _reactor() -> Any:
     """The process's reactor: installed and imported here, once a command needs it, and passed on."""
     if "twisted.internet.reactor" not in sys.modules:
-        direct_reactor.install()
+        try:
+            direct_reactor.install()
+        except UnknownTwisted as error:
+            fail(str(error), 3)
     from twisted.internet import reactor
 
     return reactor

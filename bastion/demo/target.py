@@ -221,7 +221,8 @@ class TargetFiles(SFTPServerForUnixConchUser):
     """Conch's SFTP server, whose open files take attributes: scp sets mode and times before it closes one."""
 
     def openFile(self, filename: bytes, flags: int, attrs: dict[str, Any]) -> TargetFile:
-        return TargetFile(self, self._absPath(filename), flags, attrs)  # type: ignore[no-untyped-call]
+        path = os.path.join(self.avatar.getHomeDir().path, os.fsdecode(filename))
+        return TargetFile(self, path, flags, attrs)  # type: ignore[no-untyped-call]
 
 
 class TargetFile(UnixSFTPFile):
@@ -230,7 +231,12 @@ class TargetFile(UnixSFTPFile):
     def setAttrs(self, attrs: dict[str, Any]) -> None:
         if "size" in attrs:
             os.ftruncate(self.fd, attrs["size"])
-        self.server._setAttrs(self.fd, attrs)
+        if "uid" in attrs and "gid" in attrs:
+            os.chown(self.fd, attrs["uid"], attrs["gid"])
+        if "permissions" in attrs:
+            os.chmod(self.fd, attrs["permissions"])
+        if "atime" in attrs and "mtime" in attrs:
+            os.utime(self.fd, (attrs["atime"], attrs["mtime"]))
 
 
 registerAdapter(TargetShell, TargetUser, ISession)  # type: ignore[no-untyped-call]

@@ -32,6 +32,8 @@ from typing import Any
 from twisted.internet.main import installReactor
 from twisted.python import log
 
+from bastion.net.twisted_names import check
+
 LONGEST_SLEEP = 2147483.0
 """Seconds that one poll may take: epoll_wait(2) counts milliseconds in 31 bits."""
 
@@ -49,11 +51,17 @@ _NO_NAMES: dict[str, object] = {}
 
 
 def install() -> None:
-    """Make it the process's reactor, before anybody imports that; without epoll one of Twisted's with our clock."""
+    """Make it the process's reactor, before anybody imports that; without epoll one of Twisted's with our clock.
+
+    Raises UnknownTwisted.
+    """
     if not hasattr(select, "epoll"):
+        check()
         _install_another()
         return
     from twisted.internet.epollreactor import EPollReactor
+
+    check(EPollReactor)
 
     class DirectReactor(EPollReactor):
         """One per process."""
