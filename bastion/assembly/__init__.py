@@ -1,0 +1,16 @@
+"""From a checked configuration to the services in force (L4), at the start and at every reload.
+
+What it is for: building what the doors and sessions are given (directory, policy, host keys, upstream credentials), and
+swapping all of it while people work. `app` calls it once, SIGHUP every time.
+
+Invariants: what is in force was checked as a whole, with the very files that were read (`config.check`); a reload is
+swapped in one turn of the reactor or not at all; sessions keep the grant they began with; reading a large inventory
+happens in a thread and lets others run.
+
+May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor is an argument.
+
+- `building`: from configuration and material to `Services`
+- `applying`: the steps from a checked configuration to the one in force, the same at start and reload
+- `reloading`: SIGHUP: reads and checks in a thread, one at a time, and swaps
+- `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
+"""

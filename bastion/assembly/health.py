@@ -1,4 +1,4 @@
-"""What works and what does not, said on /healthz, on the operator's log and as a metric (L3).
+"""What works and what does not, said on /healthz, on the operator's log and as a metric (L4).
 
 Every part is read from state that the gateway has anyway; what only the disk can tell is asked for in a thread of
 its own, one question at a time, so a disk that hangs stops nothing here and shows as such. Invariants: REFUSING

@@ -1,0 +1,22 @@
+"""Who somebody is, and what a proof is worth (L1 and L2): everything between a name and an `Identity`.
+
+What it is for: an attempt to log in is opened, charged, judged and settled here; the directories answer whether there
+is an account; restrictions of a certificate or key come out as one value. What an identity may do is policy's.
+
+Invariants: possession and account are separate questions, and both must be answered; an attempt is charged before
+it is judged and settled exactly once; the cheapest question is asked first; whatever a peer can cause has a payer and
+a limit; every outcome is a word of `errors.AuthReason`.
+
+May import: L0 and `recording.strict_json`; the L2 half also `observe` (an attempt is a line and a counter), Twisted
+and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
+
+- `names`, `identity`, `restrictions`: user names, identities, what a credential forbids
+- `credentials`, `certificates`: keys and certificates, verified; `attempt`: one login attempt
+- `throttle`, `startups`: penalties for guessing, places for unfinished logins
+- `budget`, `turns`: what one payer may cost, and whose turn it is
+- `directory`: the Protocol of a directory and the chain of both; `answers`: what it said a moment ago
+- `embedded`: accounts in a TOML file
+- `ldap`, `ldap_attempt`, `ldap_link`, `ldap_pool`, `ldap_servers`: LDAP from the reactor down to one conversation
+- `ldap_config`, `ldap_dn`, `ldap_entry`: its options, its names, what an entry says of an account
+- `workers`: threads for calls that block, with deadlines kept by the reactor
+"""

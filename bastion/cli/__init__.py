@@ -1,0 +1,19 @@
+"""The commands (L4): what operators and the security team type.
+
+What it is for: each command is one module, named in `main.COMMANDS` and imported when it is called, so that
+`bastion --help` and the commands on recordings start quickly. `bastion serve` is `app`'s, `bastion demo` is `demo`'s.
+
+Invariants: text from a peer, a recording or a log never acts on the terminal it is shown on (`output.printable`,
+`recording.screen`); exit codes mean the same everywhere: 0 done, 1 the answer is no, 2 the call or a file is wrong,
+3 what was asked of is not there; what a command says of policy is what the gateway would decide (the same functions).
+
+May import: every layer below; of this one `assembly` (`target` and `why` build what `serve` builds). No command
+imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
+
+- `main`: the table of commands; `runtime`, `output`, `recordings`: what commands share
+- `check`, `why`: configuration and policy
+- `sessions`, `replay`, `export`: recordings
+- `explain`: the story behind a reference; `story`: its sentences
+- `target`, `target_config`, `client_config`: hosts, and what both sides need
+- `hash_password`: a hash for the embedded directory
+"""

@@ -1,1 +1,19 @@
-"""What an operator has decided: declared once, read strictly, one value (L2). `load.load` reads all of it."""
+"""What an operator has decided: declared once, read strictly, one value (L2).
+
+What it is for: `bastion.toml` and the files it names become a `Config` and a `Material`, or a list of everything that
+is wrong with them. The sample file, the reference in docs/ and `bastion check` come from the same declarations.
+
+Invariants: a fault names file, line, key and what may stand there; `check.inspect` is the one reader of a
+configuration and its files, for `bastion check`, start and reload alike, so that what was checked is what is used;
+nothing is changed and nobody is contacted by reading.
+
+May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the file of users) and `ca` (keys, known
+hosts). It builds nothing that runs: that is `assembly`.
+
+- `sections`, `outputs`: every section of `bastion.toml`, each option on one line
+- `document`: one TOML file with the lines of its keys; `load`: `bastion.toml` and the files it names as one value
+- `check`: everything that can be known without starting; `places`: a trial of all that will be written
+- `material`: what the files hold: keys, known hosts, users
+- `changes`: what differs between two configurations, and whether that needs a restart
+- `render`: the sample file, the dump and the reference
+"""

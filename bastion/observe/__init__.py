@@ -1,0 +1,19 @@
+"""What can be seen of the gateway while it runs (L0 and L2): counters, `/metrics`, `/healthz`, the audit log.
+
+What it is for: every question of an operator has a metric, every question of the security team an audit line. Which
+session wrote what to its recording is the recording's own.
+
+Invariants: labels are closed sets, created at 0, and never text from a peer; a counter is a plain integer, so that
+a keystroke adds to a list cell and nothing is rendered before somebody asks; an audit line is whole or counted as
+lost, never torn, and holds no secret, command or path; what a peer can repeat is paid for.
+
+May import: L0, `auth.budget`, and beside it nothing; Twisted and prometheus_client in `exporter` only. `meters`
+is pure: the rooms below L2 add to it too.
+
+- `meters`: all families of metrics, as integers
+- `exporter`: the two pages on a port of their own
+- `audit`: one JSON line per event, one write(2) per line
+- `rationed`: audit lines that somebody pays for, and one with the counts when he cannot
+- `lag`: how late the event loop is
+- `clock_steps`: notices that the machine's clock was set
+"""

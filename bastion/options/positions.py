@@ -1,4 +1,4 @@
-"""At which line each key of a TOML text stands (L2).
+"""At which line each key of a TOML text stands (L0, pure).
 
 `tomllib` reads values and forgets where they stood. This walks a text that `tomllib` has accepted and notes
 the line of every table, key, list element and inline key. It judges nothing: on a valid text it finds every
