@@ -12,7 +12,8 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode clean distclean
+.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode constraints \
+	clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +26,7 @@ help:
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make constraints  constraints.txt again: the newest versions that setup.cfg allows'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
 
 # The environment, made once and brought up to date when the metadata changes.
@@ -32,14 +34,16 @@ help:
 	@.ci/venv
 	@touch $@
 
-.venv/.run-installed: .venv/.made setup.cfg pyproject.toml
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.venv/.run-installed: .venv/.made setup.cfg pyproject.toml constraints.txt
 	@echo 'installing bastion into .venv'
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(INSTALL) .
 	@touch $@
 
-.venv/.test-installed: .venv/.made setup.cfg pyproject.toml
+.venv/.test-installed: .venv/.made setup.cfg pyproject.toml constraints.txt
 	@echo 'installing bastion and the test tools into .venv'
-	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@$(INSTALL) '.[test]'
 	@touch $@ .venv/.run-installed
 
 run: .venv/.run-installed
@@ -110,7 +114,7 @@ devmode: .venv/.test-installed packages
 
 .venv/.fuzz-installed: .venv/.test-installed
 	@echo 'installing atheris into .venv'
-	@$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	@$(INSTALL) '.[fuzz]'
 	@touch $@
 
 fuzz: .venv/.fuzz-installed
@@ -119,6 +123,10 @@ fuzz: .venv/.fuzz-installed
 		[ -e "$$file" ] || continue; found=yes; \
 		echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" --seconds $(FUZZ_SECONDS) || exit 1; \
 	done; [ -n "$$found" ] || echo 'fuzz: tests/fuzz holds no fuzzer yet'
+
+# Commit what comes of it only when `make test` has passed with it.
+constraints: .venv/.made
+	@$(BIN)/python .ci/constraints
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results $(DEMO)
