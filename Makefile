@@ -12,7 +12,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode constraints \
+.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode changelog constraints \
 	clean distclean
 .DEFAULT_GOAL := help
 
@@ -26,6 +26,7 @@ help:
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make changelog  CHANGELOG.md from changelog.d (VERSION=0.2.0: a release; the fragments are used up)'
 	@echo 'make constraints  constraints.txt again: the newest versions that setup.cfg allows'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
 
@@ -123,6 +124,10 @@ fuzz: .venv/.fuzz-installed
 		[ -e "$$file" ] || continue; found=yes; \
 		echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" --seconds $(FUZZ_SECONDS) || exit 1; \
 	done; [ -n "$$found" ] || echo 'fuzz: tests/fuzz holds no fuzzer yet'
+
+# What has changed for users: the section Unreleased of CHANGELOG.md, or with VERSION= that of a release.
+changelog: .venv/.test-installed
+	@$(BIN)/python .ci/changelog $(VERSION)
 
 # Commit what comes of it only when `make test` has passed with it.
 constraints: .venv/.made

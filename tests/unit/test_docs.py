@@ -131,9 +131,3 @@ def test_commands_in_the_documents_exist(path):
 
 # Words that follow the name of the product in a sentence.
 NOT_COMMANDS = {"is"}
-
-
-def test_a_changelog_fragment_has_a_kind():
-    for path in (ROOT / "changelog.d").glob("*.md"):
-        assert re.fullmatch(r"[a-z0-9-]+\.(added|changed|fixed|security)\.md", path.name)
-        assert path.read_text(encoding="utf-8").strip()
