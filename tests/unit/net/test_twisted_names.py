@@ -20,7 +20,6 @@ CODE = {
 USERS = {ROOT / "bastion" / "net" / "socket.py", ROOT / "bastion" / "net" / "reactor.py"}
 ALLOWED = {
     "bastion/demo/target.py": {"_runAsUser": "Conch's SFTP server calls it; the demo's target only"},
-    "bastion/transport/connection.py": {"_log": "Conch's transport has one"},
 }
 
 
