@@ -13,7 +13,7 @@ import click
 
 from bastion.cli.output import fail, is_terminal, leave_quietly, printable
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
-from bastion.recording.format import Direction, FormatError
+from bastion.recording.format import FormatError
 from bastion.recording.reader import Reader
 from bastion.recording.render import (
     ChannelNotChosen,
@@ -24,11 +24,12 @@ from bastion.recording.render import (
     raw,
     survey,
 )
+from bastion.sides import Side
 
 _STREAMS = {
-    "stdout": (Direction.TARGET, 0),
-    "stderr": (Direction.TARGET, 1),
-    "stdin": (Direction.CLIENT, 0),
+    "stdout": (Side.TARGET, 0),
+    "stderr": (Side.TARGET, 1),
+    "stdin": (Side.CLIENT, 0),
 }
 
 

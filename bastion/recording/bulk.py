@@ -26,6 +26,8 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bastion.sides import Side
+
 # Held per flow in a gap. A screen of prompt, menu or error text is a few KiB; at most one SSH message more
 # than this stays referenced (the reader's maximum packet, 256 KiB), and only while the gap lasts.
 TAIL_BYTES = 16 << 10
@@ -68,20 +70,20 @@ class RecordingPolicy:
 
 
 class Flow:
-    """The bucket of one channel and direction, and its gap while one is open. Times are monotonic seconds.
+    """The bucket of what one side sends on one channel, and its gap while one is open. Times are monotonic seconds.
 
     `whole`: nothing is ever skipped; it is then the flow of all terminals of a session, and its level may pass the
     burst.
     """
 
-    __slots__ = ("at", "channel", "direction", "gap", "level", "omitted", "rate", "sampled", "whole")
+    __slots__ = ("at", "channel", "gap", "level", "omitted", "rate", "sampled", "side", "whole")
 
-    def __init__(self, channel: int, direction: int, now: float, rate: float, whole: bool = False) -> None:
+    def __init__(self, channel: int, side: Side, now: float, rate: float, whole: bool = False) -> None:
         self.rate = rate  # bytes a second that drain
         self.whole = whole
         self.sampled = now - PROGRESS_SECONDS  # when the last sample was taken of what begins
         self.channel = channel
-        self.direction = direction
+        self.side = side
         self.level = 0.0  # bytes charged and not yet drained
         self.at = now  # when `level` was true
         self.omitted = False

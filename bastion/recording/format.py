@@ -24,6 +24,7 @@ import orjson
 
 from bastion.errors import BastionError
 from bastion.recording.strict_json import parse_object
+from bastion.sides import Side
 
 MAGIC = b"\x89BREC\r\n\x1a"  # high bit, line ends and ^Z: a text-mode copy or a 7-bit path breaks it visibly
 VERSION = 1
@@ -92,13 +93,6 @@ class Kind(IntEnum):
     GAP = 2  # payload: `Gap`, bytes that passed and were not kept
     INJECTED = 3  # payload: the gateway's own text, shown to the client and never sent by the target
     NOTE = 4  # payload: JSON object with "event", what happened on the channel or the connection
-
-
-class Direction(IntEnum):
-    """Which side a payload came from; the same numbers as the relay's sides."""
-
-    CLIENT = 0
-    TARGET = 1
 
 
 _BLOCK_TYPES = frozenset(int(kind) for kind in BlockType)
@@ -252,7 +246,7 @@ class Recorded:
     kind: Kind
     time_us: int
     channel: int
-    direction: Direction
+    side: Side
     stream: int
     payload: bytes
 
@@ -344,7 +338,7 @@ def split_events(payload: bytes, block_time_us: int) -> Iterator[Recorded]:
             raise FormatError("an event is of no known form")
         body = payload[at : at + length]
         at += length
-        yield Recorded(Kind(kind), block_time_us + delta, channel, Direction(side), stream, body)
+        yield Recorded(Kind(kind), block_time_us + delta, channel, Side(side), stream, body)
 
 
 def encode_block(

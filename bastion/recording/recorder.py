@@ -35,7 +35,6 @@ from bastion.recording.format import (
     EVENT_HEAD_SIZE,
     SYNC_SIZE,
     BlockType,
-    Direction,
     Gap,
     Header,
     Kind,
@@ -44,6 +43,7 @@ from bastion.recording.format import (
     encode_json,
     encode_preamble,
 )
+from bastion.sides import Side
 from bastion.wire.requests import printable
 
 # A block is closed at this size even when the burst goes on. A burst is one read (at most 512 KiB), so only a
@@ -60,7 +60,7 @@ MAX_DELTA_US = 0xFFFFFFFF  # what the event's time field holds: 71 minutes withi
 _DATA: Final = int(Kind.DATA)
 _EVENTS: Final = int(BlockType.EVENTS)
 _HEAD = EVENT_HEAD.pack
-_KEY_SIZE = 8  # bytes of an event's head that say whose it is: kind, direction, stream, channel
+_KEY_SIZE = 8  # bytes of an event's head that say whose it is: kind, side, stream, channel
 _KEY = struct.Struct(">BBBxI").unpack
 
 # What is kept of [the client's, the target's] bytes: the same few pairs for all recorders.
@@ -112,7 +112,7 @@ class Recorder:
         sync: bytes | None = None,
     ) -> None:
         policy = policy or RecordingPolicy()
-        self.seen = [0, 0]  # channel bytes by direction, kept or not
+        self.seen = [0, 0]  # channel bytes by Side, kept or not
         self.skipped = 0  # bytes in gap records so far
         self.events = 0
         self.blocks = 0
@@ -128,10 +128,8 @@ class Recorder:
         self._burst = policy.burst_bytes
         self._rate = policy.sustained_bytes
         self._terminal_rate = policy.terminal_bytes
-        self._terminals: tuple[Flow, Flow] | None = None  # by direction, once a channel has a terminal
-        self.owed: dict[int, float] | None = (
-            None  # seconds not to read that direction, for what terminals sent
-        )
+        self._terminals: tuple[Flow, Flow] | None = None  # by Side, once a channel has a terminal
+        self.owed: dict[Side, float] | None = None  # seconds not to read that side, for what terminals sent
         self._flows: dict[int, Flow] = {}
         self._gapped: dict[Flow, OpenGap] = {}
         self._parts: list[Bytes] = []
@@ -144,24 +142,24 @@ class Recorder:
 
     # -- the hot path
 
-    def data(self, channel_id: int, direction: int, stream: int, data: Bytes) -> None:
+    def data(self, channel_id: int, side: Side, stream: int, data: Bytes) -> None:
         """Channel bytes that are about to be forwarded. Raises RecorderFailed after `finish`.
 
-        `direction` 0 came from the client, 1 from the target; `stream` 0 is data, 1 extended data.
+        `side` sent them; `stream` 0 is data, 1 extended data.
         """
         if self.finished:
             raise RecorderFailed(RecorderReason.WRITE_FAILED, "the recording has already ended")
         size = len(data)
         if stream > 1:  # RFC 4254 section 5.2 names type 1 (stderr) only; others are kept beside it
             stream = 1
-        self.seen[direction] += size
-        if not self._keeps[direction]:
+        self.seen[side] += size
+        if not self._keeps[side]:
             return
         now = self._monotonic()
         if self._limited:
-            flow = self._flows.get(channel_id << 1 | direction)
+            flow = self._flows.get(channel_id << 1 | side)
             if flow is None:
-                flow = self._flows[channel_id << 1 | direction] = Flow(channel_id, direction, now, self._rate)
+                flow = self._flows[channel_id << 1 | side] = Flow(channel_id, side, now, self._rate)
             if flow.omitted and not stream:
                 flow.at = now
                 self._skip(flow, stream, data, size, now)
@@ -176,15 +174,13 @@ class Recorder:
                     self._skip(flow, stream, data, size, now)
                     return
                 self.owed = self.owed or {}
-                self.owed[direction] = (level + size - self._burst) / flow.rate
+                self.owed[side] = (level + size - self._burst) / flow.rate
             flow.level = level + size
             if flow.gap:
                 self._end_gap(flow, flow.gap, int(self._burst - flow.level), now)
-        self._append(_DATA, channel_id, direction, stream, data, now)
+        self._append(_DATA, channel_id, side, stream, data, now)
 
-    def _append(
-        self, kind: int, channel_id: int, direction: int, stream: int, payload: Bytes, now: float
-    ) -> None:
+    def _append(self, kind: int, channel_id: int, side: int, stream: int, payload: Bytes, now: float) -> None:
         offset = int((now - self._start) * 1e6)
         if not self._parts:
             self._base_us = offset
@@ -192,7 +188,7 @@ class Recorder:
             self._cut()
             self._base_us = offset
         size = len(payload)
-        self._parts += (_HEAD(kind, direction, stream, channel_id, offset - self._base_us, size), payload)
+        self._parts += (_HEAD(kind, side, stream, channel_id, offset - self._base_us, size), payload)
         self._size += EVENT_HEAD_SIZE + size
         self.events += 1
         if self._size > CUT_BYTES:
@@ -205,9 +201,9 @@ class Recorder:
         """
         if not self._limited:
             return
-        for direction in (0, 1):
-            key = channel_id << 1 | direction
-            flow = self._flows.setdefault(key, Flow(channel_id, direction, self._monotonic(), self._rate))
+        for side in Side:
+            key = channel_id << 1 | side
+            flow = self._flows.setdefault(key, Flow(channel_id, side, self._monotonic(), self._rate))
             flow.omitted = omitted and not flow.whole
 
     def terminal(self, channel_id: int) -> None:
@@ -216,12 +212,10 @@ class Recorder:
             return
         now = self._alive()
         if self._terminals is None:
-            client, target = (
-                Flow(0, direction, now, self._terminal_rate, whole=True) for direction in (0, 1)
-            )
+            client, target = (Flow(0, side, now, self._terminal_rate, whole=True) for side in Side)
             self._terminals = client, target
-        for direction, whole in enumerate(self._terminals):
-            key = channel_id << 1 | direction
+        for side, whole in enumerate(self._terminals):
+            key = channel_id << 1 | side
             flow = self._flows.get(key)
             if flow is not None and flow.gap:
                 self._end_gap(flow, flow.gap, flow.gap.tail_size, now)
@@ -251,16 +245,16 @@ class Recorder:
         elif name == "channel_closed":
             self._close_channel(channel_id)
         document: dict[str, Any] = {"event": name}
-        direction: int = Direction.TARGET
+        side: int = Side.TARGET
         for key, value in detail.items() if detail else ():
             if key == "by" and value in (0, 1):
-                direction = value
+                side = value
             document[key] = value if type(value) in _AS_IT_IS else _plain(value)
-        self._append(Kind.NOTE, channel_id, direction, 0, encode_json(document), self._alive())
+        self._append(Kind.NOTE, channel_id, side, 0, encode_json(document), self._alive())
 
     def injected(self, channel_id: int, text: bytes, stream: int = 0) -> None:
         """The gateway's own bytes to the client on a channel."""
-        self._append(Kind.INJECTED, channel_id, Direction.TARGET, stream, text, self._alive())
+        self._append(Kind.INJECTED, channel_id, Side.TARGET, stream, text, self._alive())
 
     def _alive(self) -> float:
         if self.finished:
@@ -289,8 +283,8 @@ class Recorder:
         """
         return bool(self._gapped)
 
-    def collect(self) -> dict[int, float] | None:
-        """How many seconds a direction is not to be read now, so that terminals stay at their rate; owed once."""
+    def collect(self) -> dict[Side, float] | None:
+        """How many seconds a side is not to be read now, so that terminals stay at their rate; owed once."""
         owed, self.owed = self.owed, None
         return owed
 
@@ -361,7 +355,7 @@ class Recorder:
             self._sample_end(flow, gap, now)
         if now - flow.sampled >= PROGRESS_SECONDS:  # the first of a new second
             flow.sampled = now
-            self._append(_DATA, flow.channel, flow.direction, stream, data[:SAMPLE_BYTES], now)
+            self._append(_DATA, flow.channel, flow.side, stream, data[:SAMPLE_BYTES], now)
             data, size = data[SAMPLE_BYTES:], max(size - SAMPLE_BYTES, 0)
         if size:
             gap.skip(stream, data, size, now, hold=True)
@@ -371,7 +365,7 @@ class Recorder:
         kept = gap.release(SAMPLE_BYTES)
         self._report(flow, gap, True, now, now)
         for stream, data in kept:
-            self._append(_DATA, flow.channel, flow.direction, stream, data, now)
+            self._append(_DATA, flow.channel, flow.side, stream, data, now)
 
     def _end_gap(self, flow: Flow, gap: OpenGap, room: int, now: float) -> None:
         kept = gap.release(room)
@@ -380,7 +374,7 @@ class Recorder:
         self._gapped.pop(flow, None)
         for stream, data in kept:
             flow.level += len(data)
-            self._append(Kind.DATA, flow.channel, flow.direction, stream, data, now)
+            self._append(Kind.DATA, flow.channel, flow.side, stream, data, now)
 
     def _report(self, flow: Flow, gap: OpenGap, goes_on: bool, until: float, now: float) -> None:
         """Gap records for what was lost since the last: one for each stream, only the last one closing."""
@@ -401,12 +395,12 @@ class Recorder:
         )
         self.skipped += record.size
         gap.lost[stream] = gap.lost_messages[stream] = 0
-        self._append(Kind.GAP, flow.channel, flow.direction, stream, record.encode(), now)
+        self._append(Kind.GAP, flow.channel, flow.side, stream, record.encode(), now)
 
     def _close_channel(self, channel_id: int) -> None:
         now = self._monotonic()
-        for direction in (0, 1):
-            flow = self._flows.pop(channel_id << 1 | direction, None)
+        for side in Side:
+            flow = self._flows.pop(channel_id << 1 | side, None)
             if flow is not None and flow.gap:
                 self._end_gap(flow, flow.gap, flow.gap.tail_size, now)
 
@@ -438,8 +432,8 @@ def _merged(parts: list[Bytes]) -> tuple[bytes, int]:
 
 def _end_run(merged: list[Bytes], key: bytes, delta: int, run: list[Bytes]) -> None:
     if run:
-        kind, direction, stream, channel_id = _KEY(key)
-        merged += (_HEAD(kind, direction, stream, channel_id, delta, sum(map(len, run))), *run)
+        kind, side, stream, channel_id = _KEY(key)
+        merged += (_HEAD(kind, side, stream, channel_id, delta, sum(map(len, run))), *run)
 
 
 _SHAPES: dict[type, tuple[str, tuple[str, ...]]] = {}  # as many as there are kinds of events

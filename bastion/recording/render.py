@@ -15,9 +15,10 @@ from enum import Enum
 from typing import Any
 
 from bastion.errors import BastionError
-from bastion.recording.format import Direction, Kind, Recorded
+from bastion.recording.format import Kind, Recorded
 from bastion.recording.reader import Reader
 from bastion.recording.screen import DisplayFilter, PlainText
+from bastion.sides import Side
 from bastion.wire.printable import banner_lines
 
 DEFAULT_SIZE = (80, 24)
@@ -26,10 +27,10 @@ DEFAULT_SIZE = (80, 24)
 LARGEST_SIZE = (1000, 500)
 
 STREAM_NAMES = {
-    (Direction.TARGET, 0): "stdout",
-    (Direction.TARGET, 1): "stderr",
-    (Direction.CLIENT, 0): "stdin",
-    (Direction.CLIENT, 1): "stdin-extended",
+    (Side.TARGET, 0): "stdout",
+    (Side.TARGET, 1): "stderr",
+    (Side.CLIENT, 0): "stdin",
+    (Side.CLIENT, 1): "stdin-extended",
 }
 
 
@@ -73,7 +74,7 @@ def survey(events: Iterable[Recorded]) -> dict[int, ChannelSummary]:
             _learn(channel, event.note)
         elif event.kind is Kind.GAP:
             channel.skipped += event.gap.size
-        elif event.direction is Direction.TARGET:
+        elif event.side is Side.TARGET:
             channel.bytes_out += len(event.payload)
         else:
             channel.bytes_in += len(event.payload)
@@ -162,14 +163,14 @@ def frames(reader: Reader, channel: int) -> Iterator[Frame]:
                 yield from _banner(last, event.note, reader.header.target)
             continue
         if event.kind is Kind.DATA:
-            shown = event.direction is Direction.TARGET
+            shown = event.side is Side.TARGET
             if gap and shown:  # within a gap, or behind it: what was left out came before these bytes
                 yield Frame(last, FrameKind.NOTICE, f"{gap} bytes of bulk output not kept".encode())
                 gap = 0
             yield Frame(last, FrameKind.OUTPUT if shown else FrameKind.INPUT, event.payload)
         elif event.kind is Kind.INJECTED:
             yield Frame(last, FrameKind.INJECTED, event.payload)
-        elif event.kind is Kind.GAP and event.direction is Direction.TARGET:
+        elif event.kind is Kind.GAP and event.side is Side.TARGET:
             gap, gap_open = gap + event.gap.size, event.gap.open
             if gap and not gap_open:
                 yield Frame(last, FrameKind.NOTICE, f"{gap} bytes of bulk output not kept".encode())
@@ -256,12 +257,10 @@ def plain_text(reader: Reader, channel: int) -> Iterator[str]:
     yield lines.feed(b"", final=True)
 
 
-def raw(
-    reader: Reader, channel: int, direction: Direction, stream: int, injected: bool = True
-) -> Iterator[bytes]:
+def raw(reader: Reader, channel: int, side: Side, stream: int, injected: bool = True) -> Iterator[bytes]:
     """The bytes of one stream as they passed, for the target's streams with the gateway's own unless told."""
     for event in reader:
-        if event.channel != channel or event.direction is not direction or event.stream != stream:
+        if event.channel != channel or event.side is not side or event.stream != stream:
             continue
         if event.kind is Kind.DATA or (event.kind is Kind.INJECTED and injected):
             yield event.payload
@@ -286,8 +285,8 @@ def _event(event: Recorded) -> dict[str, Any]:
     document["channel"] = event.channel
     if event.kind is Kind.NOTE:
         return {**document, "note": event.note}
-    document["from"] = "gateway" if event.kind is Kind.INJECTED else event.direction.name.lower()
-    document["stream"] = STREAM_NAMES[event.direction, event.stream]
+    document["from"] = "gateway" if event.kind is Kind.INJECTED else event.side.name.lower()
+    document["stream"] = STREAM_NAMES[event.side, event.stream]
     if event.kind is Kind.GAP:
         gap = event.gap
         times = {"from_time": gap.from_us / 1e6, "until_time": gap.until_us / 1e6}

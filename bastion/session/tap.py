@@ -294,7 +294,7 @@ class SessionTap:
         """A gap of the rate rule is open: `commit` again shortly, even if nothing comes."""
         return self._writer is not None and self._recorder.unsettled
 
-    def owed(self) -> dict[int, float]:
+    def owed(self) -> dict[Side, float]:
         """Seconds in which the leg of a side is not to be read, so that terminals write no more than they may."""
         return self._recorder.collect() or {}
 

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bastion.recording.format import Direction, Header, Kind
+from bastion.recording.format import Header, Kind
 from bastion.recording.reader import Reader
 from bastion.recording.render import ChannelSummary, raw, survey
 from bastion.recording.store import Store
+from bastion.sides import Side
 from tests.support.world import World, poll
 
 _STREAMS = {
-    "stdout": (Direction.TARGET, 0),
-    "stderr": (Direction.TARGET, 1),
-    "stdin": (Direction.CLIENT, 0),
+    "stdout": (Side.TARGET, 0),
+    "stderr": (Side.TARGET, 1),
+    "stdin": (Side.CLIENT, 0),
 }
 
 

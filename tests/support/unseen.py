@@ -18,7 +18,7 @@ from bastion.clock import SystemClock
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.verdict import Verdict
 from bastion.recording.bulk import Mode, RecordingPolicy
-from bastion.recording.format import Direction, Header, Kind
+from bastion.recording.format import Header, Kind
 from bastion.recording.reader import Reader
 from bastion.recording.recorder import Recorder
 from bastion.relay.relay import Actions, Relay, RelayLimits, Unimplemented
@@ -296,10 +296,10 @@ class Found:
         reader = Reader(io.BytesIO(b"".join(bytes(buffer) for buffer in buffers)))
         self.texts: list[str] = []
         self.numbers: set[int] = set()
-        self.data: dict[tuple[Direction, int], bytes] = {}
+        self.data: dict[tuple[Side, int], bytes] = {}
         for event in reader:
             if event.kind is Kind.DATA:
-                key = event.direction, event.stream
+                key = event.side, event.stream
                 self.data[key] = self.data.get(key, b"") + event.payload
             elif event.kind is Kind.NOTE:
                 self._learn(event.note)
@@ -390,12 +390,12 @@ def play(data: bytes) -> int:
 def examine(game: Play) -> None:
     """Look in the recording of a conversation for everything that crossed in it."""
     found = Found(game.seen)
-    passed: dict[tuple[Direction, int], bytes] = {}
+    passed: dict[tuple[Side, int], bytes] = {}
     for side, payload in game.crossed:
         check(payload, found)
         message = messages.parse_message(payload)
         if isinstance(message, messages.Data | messages.ExtendedData):
             stream = message.kind if isinstance(message, messages.ExtendedData) else 0
-            key = Direction(side), stream
+            key = Side(side), stream
             passed[key] = passed.get(key, b"") + message.data
     assert passed == found.data, "data crossed that is not in the recording"

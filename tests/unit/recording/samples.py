@@ -11,10 +11,11 @@ from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import Header, Recorded
 from bastion.recording.reader import Reader
 from bastion.recording.recorder import Recorder
+from bastion.sides import Side
 
 SESSION = "abcdefghijklmnop"
 SYNC = b"\xf0sync\x00\x01\x02"
-CLIENT, TARGET = 0, 1
+CLIENT, TARGET = Side.CLIENT, Side.TARGET
 
 
 def header(session_id: str = SESSION, **changes: object) -> Header:
@@ -70,10 +71,10 @@ def full(**changes: object) -> RecordingPolicy:
     return RecordingPolicy(mode=Mode.FULL, **changes)  # type: ignore[arg-type]
 
 
-def joined(events: Iterable[Recorded], channel: int, direction: int, stream: int) -> bytes:
+def joined(events: Iterable[Recorded], channel: int, side: Side, stream: int) -> bytes:
     """The kept bytes of one stream."""
     return b"".join(
         event.payload
         for event in events
-        if (event.channel, event.direction, event.stream) == (channel, direction, stream) and event.kind == 1
+        if (event.channel, event.side, event.stream) == (channel, side, stream) and event.kind == 1
     )

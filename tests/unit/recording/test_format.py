@@ -43,14 +43,14 @@ steps = st.lists(
 def play(
     script: list[tuple[object, ...]], policy: RecordingPolicy | None = None
 ) -> tuple[Tape, list[tuple[object, ...]]]:
-    """Run the steps; returns the tape and what a reader must give back: (kind, channel, direction, stream, payload)."""
+    """Run the steps; returns the tape and what a reader must give back: (kind, channel, side, stream, payload)."""
     tape = Tape(policy or full(input=True))
     expected: list[tuple[object, ...]] = []
     for step in script:
         match step:
-            case ("data", int(channel), int(direction), int(stream), bytes(data)):
-                tape.recorder.data(channel, direction, stream, data)
-                expected.append((Kind.DATA, channel, direction, stream, data))
+            case ("data", int(channel), int(side), int(stream), bytes(data)):
+                tape.recorder.data(channel, side, stream, data)
+                expected.append((Kind.DATA, channel, side, stream, data))
             case ("note", int(channel), str(text)):
                 tape.recorder.note("said", channel, {"text": text})
                 expected.append((Kind.NOTE, channel, 1, 0, {"event": "said", "text": text}))
@@ -66,7 +66,7 @@ def play(
 
 def seen(event: Recorded) -> tuple[object, ...]:
     payload = event.note if event.kind is Kind.NOTE else event.payload
-    return (event.kind, event.channel, event.direction, event.stream, payload)
+    return (event.kind, event.channel, event.side, event.stream, payload)
 
 
 @given(steps)

@@ -10,8 +10,8 @@ from bastion.recording.format import Kind
 from tests.unit.recording.samples import CLIENT, TARGET, Tape, full, joined
 
 
-def counted(tape: Tape, direction: int = TARGET) -> int:
-    return sum(e.gap.size for e in tape.events() if e.kind is Kind.GAP and e.direction == direction)
+def counted(tape: Tape, side: int = TARGET) -> int:
+    return sum(e.gap.size for e in tape.events() if e.kind is Kind.GAP and e.side == side)
 
 
 def test_nothing_of_the_main_stream_is_kept_and_all_of_it_is_counted() -> None:

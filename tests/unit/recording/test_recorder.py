@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bastion.errors import PolicyReason, RecorderFailed
 from bastion.recording.bulk import SAMPLE_BYTES, TAIL_BYTES, Mode, RecordingPolicy
-from bastion.recording.format import Direction, Kind, Recorded
+from bastion.recording.format import Kind, Recorded
 from bastion.recording.recorder import CUT_BYTES, JOIN_OVER
 from bastion.relay import events as relay
 from bastion.sides import Side
@@ -215,8 +215,8 @@ def test_a_rate_below_the_sustained_one_is_never_skipped() -> None:
 
 def test_each_channel_and_direction_has_a_bucket_of_its_own() -> None:
     tape = Tape(RecordingPolicy(burst_bytes=64 * KIB, sustained_bytes=KIB, input=True))
-    for channel, direction in ((1, TARGET), (1, CLIENT), (2, TARGET)):
-        tape.recorder.data(channel, direction, 0, bytes(60 * KIB))
+    for channel, side in ((1, TARGET), (1, CLIENT), (2, TARGET)):
+        tape.recorder.data(channel, side, 0, bytes(60 * KIB))
     assert not tape.recorder.unsettled
     tape.recorder.data(1, TARGET, 0, bytes(60 * KIB))
     assert tape.recorder.unsettled
@@ -390,10 +390,10 @@ traffic = st.lists(
 def test_kept_and_skipped_bytes_always_add_up(script: list[tuple[int, int, int, int, float, bool]]) -> None:
     tape = Tape(RecordingPolicy(burst_bytes=48 * KIB, sustained_bytes=16 * KIB, input=True))
     passed: dict[tuple[int, int, int], bytes] = {}
-    for number, (channel, direction, stream, size, wait, take) in enumerate(script):
+    for number, (channel, side, stream, size, wait, take) in enumerate(script):
         data = bytes([number]) * size
-        tape.recorder.data(channel, direction, stream, data)
-        key = (channel, direction, stream)
+        tape.recorder.data(channel, side, stream, data)
+        key = (channel, side, stream)
         passed[key] = passed.get(key, b"") + data
         tape.clock.advance(wait)
         if take:
@@ -401,9 +401,7 @@ def test_kept_and_skipped_bytes_always_add_up(script: list[tuple[int, int, int, 
     events = tape.end().events()
     for key, data in passed.items():
         kept = joined(events, *key)
-        lost = sum(
-            e.gap.size for e in events if e.kind is Kind.GAP and (e.channel, e.direction, e.stream) == key
-        )
+        lost = sum(e.gap.size for e in events if e.kind is Kind.GAP and (e.channel, e.side, e.stream) == key)
         assert len(kept) + lost == len(data)
         rest = iter(data)
         assert all(byte in rest for byte in kept)  # in order, nothing twice
@@ -434,7 +432,7 @@ def test_relay_events_are_notes_with_readable_values() -> None:
     tape.recorder.event(relay.Injected(3, 1, b"warned"))
     tape.burst()
     opened, confirmed, refused, window, injected = tape.events()
-    assert opened.channel == 3 and opened.direction is Direction.CLIENT
+    assert opened.channel == 3 and opened.side is Side.CLIENT
     assert opened.note == {
         "event": "channel_opened",
         "kind": "session",

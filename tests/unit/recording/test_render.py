@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bastion.recording.bulk import RecordingPolicy
-from bastion.recording.format import Direction
 from bastion.recording.reader import Reader
 from bastion.recording.render import (
     LARGEST_SIZE,
@@ -102,10 +101,10 @@ def test_raw_is_what_the_client_received_stream_by_stream() -> None:
     tape.out(b"warning\n", stream=1)
     reader = tape.end().reader()
     out = b"$ ls\r\n\x1b[31mfi\xc3\xa9le\x1b[0m\x1b[6n\r\n%s$ exit\r\n"
-    assert b"".join(raw(reader, 1, Direction.TARGET, 0)) == out % b"bastion: 5 minutes left\r\n"
-    assert b"".join(raw(reader, 1, Direction.TARGET, 0, injected=False)) == out % b""
-    assert b"".join(raw(reader, 1, Direction.TARGET, 1)) == b"warning\n"
-    assert b"".join(raw(reader, 1, Direction.CLIENT, 0)) == b"ls\r"
+    assert b"".join(raw(reader, 1, Side.TARGET, 0)) == out % b"bastion: 5 minutes left\r\n"
+    assert b"".join(raw(reader, 1, Side.TARGET, 0, injected=False)) == out % b""
+    assert b"".join(raw(reader, 1, Side.TARGET, 1)) == b"warning\n"
+    assert b"".join(raw(reader, 1, Side.CLIENT, 0)) == b"ls\r"
 
 
 def test_json_lines_hold_everything_and_the_exact_bytes() -> None:
