@@ -7,17 +7,24 @@ rule with every target while all sessions wait. One integer per rule: bit n is s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from bastion.policy.patterns import expression_of, is_glob, matches_any
 from bastion.policy.targets import Inventory
 
-if TYPE_CHECKING:
-    from bastion.policy.rules import Rule
+
+class Selecting(Protocol):
+    """What a rule selects targets by: patterns of names, one of which must match, and labels, all of which must."""
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]: ...
 
 
-def selections(rules: Sequence[Rule], inventory: Inventory) -> tuple[int, ...]:
+def selections(rules: Sequence[Selecting], inventory: Inventory) -> tuple[int, ...]:
     """For each rule the bits of the targets for which `rule.matches_target` holds."""
     selector = _Selector(inventory)
     return tuple(selector.bits_of(rule) for rule in rules)
@@ -34,7 +41,7 @@ class _Selector:
         self._labels: dict[tuple[str, tuple[str, ...]], int] = {}
         self._values: dict[str, dict[str, int]] = {}  # key -> value -> the targets that have it
 
-    def bits_of(self, rule: Rule) -> int:
+    def bits_of(self, rule: Selecting) -> int:
         bits = 0 if rule.targets else self._all
         for pattern in rule.targets:
             if pattern not in self._patterns:
