@@ -1,30 +1,26 @@
 """What a `Grant` says to each channel open and request (L1, pure).
 
-Three functions of a Grant and one message, each giving a `Verdict` with the name of the rule that decided,
-and `GrantDecider`, which remembers for one session what the engineer asked the target to open. Invariants:
-what is not named here is refused; nothing raises; a channel opened by the target was asked for first.
+Three functions of a Grant and one message as it was read (`bastion.wire.requests`), each giving a `Verdict` with the
+name of the rule that decided, and `GrantDecider`, which remembers for one session what the engineer asked the target
+to open. Invariants: what is not named here is refused; nothing raises; a channel opened by the target was asked for
+first.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from bastion.clock import Clock
-from bastion.errors import PolicyReason, ProtocolError
+from bastion.errors import PolicyReason
 from bastion.policy.grant import Grant
 from bastion.policy.patterns import address_of, is_loopback, matches_any
 from bastion.policy.rules import Rule
 from bastion.policy.verdict import Verdict
-from bastion.relay.channels import Channel
 from bastion.sides import Side
-from bastion.wire.messages import ChannelOpen
 from bastion.wire.requests import (
-    CHANNEL_OPENS,
-    CHANNEL_REQUESTS,
-    GLOBAL_REQUESTS,
     Body,
     DirectStreamlocal,
     Env,
@@ -34,7 +30,6 @@ from bastion.wire.requests import (
     Subsystem,
     TcpipForward,
     TcpipOpen,
-    parse_body,
 )
 
 # Names of decisions that no rule of the operator made; a rule's name has no colon.
@@ -77,10 +72,10 @@ _STARTING = frozenset(("shell", "exec", "subsystem", "x11-req", "auth-agent-req@
 _PLAIN_VERBS = {"shell": "shell", "pty-req": "pty", "x11-req": "x11", "auth-agent-req@openssh.com": "agent"}
 
 
-def decide_open(grant: Grant, side: Side, kind: str, body: Body | None) -> Verdict:
+def decide_open(grant: Grant, side: Side, kind: str, body: Body) -> Verdict:
     """May `side` open a channel of `kind`? For the target's channels: as far as the verbs say."""
     if side is Side.CLIENT:
-        if kind == SESSION and body is not None:
+        if kind == SESSION:
             for verb in _SESSION_VERBS:
                 if verb in grant.granted_by:
                     return Verdict(True, PolicyReason.ALLOWED, grant.granted_by[verb])
@@ -93,18 +88,18 @@ def decide_open(grant: Grant, side: Side, kind: str, body: Body | None) -> Verdi
         return _decide_stream(grant, "forward-remote", "a remote forward")
     elif kind == "forwarded-streamlocal@openssh.com" and isinstance(body, ForwardedStreamlocal):
         return _decide_stream(grant, "streamlocal", "a Unix socket")
-    elif kind == "x11" and body is not None:
+    elif kind == "x11":
         return _decide_verb(grant, "x11", "X11")
-    elif kind == "auth-agent@openssh.com" and body is not None:
+    elif kind == "auth-agent@openssh.com":
         return _decide_verb(grant, "agent", "agent forwarding")
     return Verdict(False, PolicyReason.UNKNOWN_CHANNEL_TYPE, DEFAULT_REFUSE, "unknown channel type")
 
 
-def decide_request(grant: Grant, side: Side, channel_kind: str, name: str, body: Body | None) -> Verdict:
+def decide_request(grant: Grant, side: Side, channel_kind: str, name: str, body: Body) -> Verdict:
     """May `side` make the request `name` on a channel of `channel_kind`?"""
     if side is not Side.CLIENT or channel_kind != SESSION:
         return _unknown_request()
-    if name in _PLAIN_VERBS and body is not None:
+    if name in _PLAIN_VERBS:
         if name == "shell" and grant.force_command is not None:
             return _forced(grant)
         return _decide_verb(grant, _PLAIN_VERBS[name], name)
@@ -117,7 +112,7 @@ def decide_request(grant: Grant, side: Side, channel_kind: str, name: str, body:
     return _unknown_request()
 
 
-def decide_global(grant: Grant, side: Side, name: str, body: Body | None) -> Verdict:
+def decide_global(grant: Grant, side: Side, name: str, body: Body) -> Verdict:
     """May `side` make the global request `name`?"""
     if side is Side.CLIENT:
         if name in ("tcpip-forward", "cancel-tcpip-forward") and isinstance(body, TcpipForward):
@@ -250,7 +245,7 @@ def _unknown_request() -> Verdict:
 
 
 class GrantDecider:
-    """Answers for one session (`relay.decider.Decider`). Remembers what the engineer asked the target for.
+    """Answers the relay of one session (its `Decider`). Remembers what the engineer asked the target for.
 
     `clock` is what the end of the grant is compared with; without one the grant is taken to be alive, and
     whoever owns the session ends it. All state is bounded by `FORWARDS_MAX`.
@@ -267,58 +262,55 @@ class GrantDecider:
         self._sockets: frozenset[str] = _NOTHING
         self._asked: frozenset[str] = _NOTHING
 
-    def open(self, side: Side, message: ChannelOpen) -> Verdict:
+    def open(self, side: Side, kind: str, body: Body) -> Verdict:
         """May `side` open this channel now?"""
         ended = self._ended()
         if ended is not None:
             return ended
-        kind, body = message.kind, _body_of(CHANNEL_OPENS, message.kind, message.body)
         verdict = decide_open(self.grant, side, kind, body)
         if verdict.allowed and side is Side.TARGET and not self._was_asked(kind, body):
             return Verdict(False, PolicyReason.VERB_NOT_ALLOWED, NOT_ASKED, "nobody asked for it")
         return verdict
 
-    def request(self, side: Side, channel: Channel, name: str, body: bytes) -> Verdict:
-        """May `side` make this request on this channel?"""
+    def request(self, side: Side, channel_kind: str, name: str, body: Body) -> Verdict:
+        """May `side` make this request on a channel of this kind?"""
         ended = self._ended() if name in _STARTING else None
         if ended is not None:
             return ended
-        parsed = _body_of(CHANNEL_REQUESTS, name, body)
-        verdict = decide_request(self.grant, side, channel.kind, name, parsed)
+        verdict = decide_request(self.grant, side, channel_kind, name, body)
         if verdict.allowed and name in ("x11-req", "auth-agent-req@openssh.com"):
             self._asked |= {name}
         return verdict
 
-    def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
+    def global_request(self, side: Side, name: str, body: Body) -> Verdict:
         """May `side` make this request about the connection?"""
         ended = None if name.startswith("cancel-") else self._ended()
         if ended is not None:
             return ended
-        parsed = _body_of(GLOBAL_REQUESTS, name, body)
-        verdict = decide_global(self.grant, side, name, parsed)
+        verdict = decide_global(self.grant, side, name, body)
         if not verdict.allowed:
             return verdict
-        if isinstance(parsed, TcpipForward):
-            place = (parsed.host, parsed.port)
+        if isinstance(body, TcpipForward):
+            place = (body.host, body.port)
             if name.startswith("cancel-"):
                 self._forwards -= {place}
             elif self._is_full():
                 return _too_many()
             else:
                 self._forwards |= {place}
-        elif isinstance(parsed, StreamlocalForward):
+        elif isinstance(body, StreamlocalForward):
             if name.startswith("cancel-"):
-                self._sockets -= {parsed.path}
+                self._sockets -= {body.path}
             elif self._is_full():
                 return _too_many()
             else:
-                self._sockets |= {parsed.path}
+                self._sockets |= {body.path}
         return verdict
 
     def _is_full(self) -> bool:
         return len(self._forwards) + len(self._sockets) >= FORWARDS_MAX
 
-    def _was_asked(self, kind: str, body: Body | None) -> bool:
+    def _was_asked(self, kind: str, body: Body) -> bool:
         if kind == "x11":
             return "x11-req" in self._asked
         if kind == "auth-agent@openssh.com":
@@ -336,14 +328,6 @@ class GrantDecider:
         if ends and now >= min(ends):
             text = "this login is too old to open anything new: log in again"
             return Verdict(False, PolicyReason.GRANT_ENDED, GRANT_ENDED, text)
-        return None
-
-
-def _body_of(table: Mapping[str, type[Body]], name: str, body: bytes) -> Body | None:
-    """The typed body, or None for what is unknown or malformed; the relay has refused both before."""
-    try:
-        return parse_body(table, name, body)
-    except ProtocolError:
         return None
 
 

@@ -1,6 +1,6 @@
 """Opening channels: what is asked, clamped, refused and confirmed (RFC 4254 section 5.1).
 
-Invariant: an open reaches the other side only when a table in `crossing`, the channel limit and policy have
+Invariant: an open reaches the other side only when a table in `passlist`, the channel limit and policy have
 all said yes, and the window it carries towards the target is the client's less the reserve.
 """
 
@@ -70,7 +70,7 @@ class Opens:
         if forbidden:
             self._refuse(side, message, out, PolicyReason.VERB_NOT_ALLOWED, forbidden, detail=detail)
             return
-        verdict = self._policy.open(side, message)
+        verdict = self._policy.open(side, message.kind, body)
         if not verdict.allowed:
             self._refuse(side, message, out, verdict.reason, verdict.text, verdict.rule, detail)
             return

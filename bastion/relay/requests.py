@@ -12,8 +12,7 @@ from dataclasses import replace
 
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.policy.verdict import Verdict
-from bastion.relay import events
-from bastion.relay import passlist as crossing
+from bastion.relay import events, passlist
 from bastion.relay.channels import CLOSED, Channel, ChannelTable, Half
 from bastion.relay.decider import Decider
 from bastion.relay.invitations import ANY_PORT, MAX_PLACES, Invitations, invite, place_of, withdraw
@@ -114,21 +113,21 @@ class Requests:
     def global_request(self, side: Side, payload: bytes, out: Actions) -> None:
         message = GlobalRequest.parse(payload)
         name = message.name
-        if name in crossing.LEG_BOUND_REQUESTS:
+        if name in passlist.LEG_BOUND_REQUESTS:
             self._refuse_global(side, message, out)
             return
-        if not self._paid(side, name, message.body, name in crossing.PASSED_GLOBAL_REQUESTS[side]):
+        if not self._paid(side, name, message.body, name in passlist.PASSED_GLOBAL_REQUESTS[side]):
             self._tell_unpaid(0, side, name)
             self._refuse_global(side, message, out)
             return
         body = parse_body(GLOBAL_REQUESTS, name, message.body)
         if body is not None:
             message = GlobalRequest(name, message.want_reply, body.encode())
-        if name in crossing.PASSED_GLOBAL_REQUESTS[side]:
+        if name in passlist.PASSED_GLOBAL_REQUESTS[side]:
             verdict = _PASSED
-        elif side is Side.CLIENT and name in crossing.JUDGED_GLOBAL_REQUESTS:
+        elif body is not None and side is Side.CLIENT and name in passlist.JUDGED_GLOBAL_REQUESTS:
             full = self.invitations.full(name, place_of(body))
-            verdict = _TOO_MANY_PLACES if full else self._policy.global_request(side, name, message.body)
+            verdict = _TOO_MANY_PLACES if full else self._policy.global_request(side, name, body)
         else:
             verdict = _UNKNOWN
         if not verdict.allowed:
@@ -143,16 +142,16 @@ class Requests:
         if message.want_reply:
             self._owed[side.other].add_forwarded(name, place)
         self.invitations.asked(name, place, answered=message.want_reply)
-        if name == crossing.NO_MORE_SESSIONS:
+        if name == passlist.NO_MORE_SESSIONS:
             self.no_more_sessions = True
-        if name not in crossing.QUIET_REQUESTS:
+        if name not in passlist.QUIET_REQUESTS:
             detail = body.detail() if body is not None else {}
             self._tap.event(events.RequestForwarded(0, side, name, detail, verdict.rule))
         out.onward[side].append(message.encode())
 
     def _paid(self, side: Side, name: str, body: bytes, passed: bool) -> bool:
         """Is there anybody who pays for what is written of this request? What goes through unasked is no line."""
-        return name in crossing.QUIET_REQUESTS or self.accounts.pay_request(side, body, lines=not passed)
+        return name in passlist.QUIET_REQUESTS or self.accounts.pay_request(side, body, lines=not passed)
 
     def _tell_unpaid(self, channel_id: int, side: Side, name: str) -> None:
         self.count_refusal(side)
@@ -184,7 +183,7 @@ class Requests:
         if isinstance(message, RequestSuccess):
             message, port = _reply(entry, message)
         self.invitations.settled(entry.name, entry.place, ok, port)
-        if entry.name not in crossing.QUIET_REQUESTS:
+        if entry.name not in passlist.QUIET_REQUESTS:
             self._tap.event(events.RequestAnswered(0, side, entry.name, ok, port))
         onward = out.onward[side]
         onward.append(message.encode())
@@ -210,7 +209,7 @@ class Requests:
         if half.state == CLOSED:
             raise half.error(numbers.MSG_CHANNEL_REQUEST)
         channel, name = half.channel, message.name
-        passed = name in crossing.PASSED_REQUESTS or name in crossing.PASSED_SESSION_REQUESTS[side]
+        passed = name in passlist.PASSED_REQUESTS or name in passlist.PASSED_SESSION_REQUESTS[side]
         if not self._paid(side, name, message.body, passed):
             self._tell_unpaid(channel.id, side, name)
             if message.want_reply:
@@ -219,7 +218,7 @@ class Requests:
         body = parse_body(CHANNEL_REQUESTS, name, message.body)
         if body is not None:
             message = ChannelRequest(message.recipient, name, message.want_reply, body.encode())
-        verdict = self._judge(side, channel, message, body)
+        verdict = self._judge(side, channel, name, body)
         if not verdict.allowed:
             self.count_refusal(side)
             detail = refused_detail(body)  # the verdict comes before the text
@@ -233,18 +232,18 @@ class Requests:
             return
         if message.want_reply:
             channel.ledger(side.other, self._limits.channel_replies).add_forwarded(name)
-        if name in crossing.PROGRAM_REQUESTS:
+        if name in passlist.PROGRAM_REQUESTS:
             channel.program = name
         elif name == "pty-req":
             channel.pty_asked = True
             channel.has_pty = channel.has_pty or not message.want_reply
         invite(channel, name)
-        if name not in crossing.QUIET_REQUESTS:
+        if name not in passlist.QUIET_REQUESTS:
             self._tap.event(_forwarded(channel.id, side, name, body, verdict.rule))
         if _is_sftp(body):
             self._follow_sftp(channel, out)
         out.onward[side].append(message.encode())
-        if not _is_sftp(body) and name in crossing.PROGRAM_REQUESTS and not message.want_reply:
+        if not _is_sftp(body) and name in passlist.PROGRAM_REQUESTS and not message.want_reply:
             _release_spare(channel, out)
 
     def _follow_sftp(self, channel: Channel, out: Actions) -> None:
@@ -256,21 +255,20 @@ class Requests:
         else:
             ControlledSftp(channel, self._tap, rights, self.count_refusal, hashing=hashing).start()
 
-    def _judge(self, side: Side, channel: Channel, message: ChannelRequest, body: Body | None) -> Verdict:
-        name = message.name
-        if name in crossing.PASSED_REQUESTS:
+    def _judge(self, side: Side, channel: Channel, name: str, body: Body | None) -> Verdict:
+        if name in passlist.PASSED_REQUESTS:
             return _PASSED
         if channel.kind != "session":
             return _UNKNOWN
-        if name in crossing.PASSED_SESSION_REQUESTS[side]:
+        if name in passlist.PASSED_SESSION_REQUESTS[side]:
             return _PASSED
-        if side is Side.TARGET or name not in crossing.JUDGED_REQUESTS:
+        if body is None or side is Side.TARGET or name not in passlist.JUDGED_REQUESTS:
             return _UNKNOWN
-        if name in crossing.PROGRAM_REQUESTS and channel.program:
+        if name in passlist.PROGRAM_REQUESTS and channel.program:
             return _SECOND_PROGRAM
         if name == "x11-req" and "x11" in channel.invites:
             return _SECOND_X11
-        verdict = self._policy.request(side, channel, name, message.body)
+        verdict = self._policy.request(side, channel.kind, name, body)
         if verdict.allowed and self._policy.sftp is not None:
             if self._mixes(channel, name, body):
                 return replace(_SFTP_ON_PTY, rule=verdict.rule)
@@ -313,9 +311,9 @@ class Requests:
             withdraw(channel, entry.name)
         if entry.name == "pty-req" and ok:
             channel.has_pty = True
-        elif entry.name in crossing.PROGRAM_REQUESTS:
+        elif entry.name in passlist.PROGRAM_REQUESTS:
             self._program_answered(channel, ok, out)
-        if entry.name not in crossing.QUIET_REQUESTS:
+        if entry.name not in passlist.QUIET_REQUESTS:
             self._tap.event(events.RequestAnswered(channel.id, side, entry.name, ok))
         onward = out.onward[side]
         onward.append(payload)

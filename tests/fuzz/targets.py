@@ -254,13 +254,13 @@ class Anything:
 
     sftp: Any = None
 
-    def open(self, side: Side, message: Any) -> Verdict:
-        return NO if message.kind == "x11" else YES
+    def open(self, side: Side, kind: str, body: requests.Body) -> Verdict:
+        return NO if kind == "x11" else YES
 
-    def request(self, side: Side, channel: Any, name: str, body: bytes) -> Verdict:
+    def request(self, side: Side, channel_kind: str, name: str, body: requests.Body) -> Verdict:
         return NO if name == "env" else YES
 
-    def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
+    def global_request(self, side: Side, name: str, body: requests.Body) -> Verdict:
         return YES
 
     def data(self, channel: Any, side: Side, stream: int, data: Any) -> None:

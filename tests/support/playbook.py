@@ -53,13 +53,13 @@ class TableDecider:
         self.asked.append((side, name))
         return self.refused.get(name, YES)
 
-    def open(self, side: Side, message: m.ChannelOpen) -> Verdict:
-        return self._verdict(side, message.kind)
+    def open(self, side: Side, kind: str, body: r.Body) -> Verdict:
+        return self._verdict(side, kind)
 
-    def request(self, side: Side, channel: Channel, name: str, body: bytes) -> Verdict:
+    def request(self, side: Side, channel_kind: str, name: str, body: r.Body) -> Verdict:
         return self._verdict(side, name)
 
-    def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
+    def global_request(self, side: Side, name: str, body: r.Body) -> Verdict:
         return self._verdict(side, name)
 
 

@@ -55,14 +55,14 @@ class Seen:
     def event(self, event: Any) -> None:
         self.recorder.event(event)
 
-    def open(self, side: Side, message: Any) -> Verdict:
+    def open(self, side: Side, kind: str, body: requests.Body) -> Verdict:
         return YES
 
-    def request(self, side: Side, channel: Any, name: str, body: bytes) -> Verdict:
-        return NO if b"forbidden" in body else YES
+    def request(self, side: Side, channel_kind: str, name: str, body: requests.Body) -> Verdict:
+        return NO if b"forbidden" in body.encode() else YES
 
-    def global_request(self, side: Side, name: str, body: bytes) -> Verdict:
-        return NO if b"forbidden" in body else YES
+    def global_request(self, side: Side, name: str, body: requests.Body) -> Verdict:
+        return NO if b"forbidden" in body.encode() else YES
 
 
 class Script:
