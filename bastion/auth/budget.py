@@ -178,6 +178,10 @@ class Purse:
         """Pay `amount` of a rate. Raises Refused(LimitReason.BUDGET_...) and takes nothing."""
         self._pour(work, amount)
 
+    def pay_line(self, size: int) -> None:
+        """`spend` for a line of the audit log: `observe.rationed.Purse`."""
+        self.spend(Work.LOG, size)
+
     def allows(self, work: Work, amount: int) -> bool:
         """Would `spend` or `take` be possible now? Counts nothing."""
         limit = self._budget.limits[self.payer, work]

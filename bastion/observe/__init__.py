@@ -7,7 +7,7 @@ Invariants: labels are closed sets, created at 0, and never text from a peer; a 
 a keystroke adds to a list cell and nothing is rendered before somebody asks; an audit line is whole or counted as
 lost, never torn, and holds no secret, command or path; what a peer can repeat is paid for.
 
-May import: L0, `auth.budget`, and beside it nothing; Twisted and prometheus_client in `exporter` only. `meters`
+May import: L0, and beside it nothing; Twisted and prometheus_client in `exporter` only. `meters`
 is pure: the rooms below L2 add to it too.
 
 - `meters`: all families of metrics, as integers

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
-from bastion.auth.budget import Purse, Work
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import Refused
 from bastion.observe.audit import AuditFailed, AuditLog, Value
@@ -36,6 +35,17 @@ LINE_OVERHEAD: Final = 120
 
 ESCAPED: Final = 12
 """Bytes that one character can take: a pair of surrogates as `\\uXXXX\\uXXXX`."""
+
+
+class Purse(Protocol):
+    """Whoever pays for a line (`auth.budget.Purse`). `payer` is the kind of payer, a word of a closed set."""
+
+    @property
+    def payer(self) -> str: ...
+
+    def pay_line(self, size: int) -> None:
+        """Pay for a line of `size` bytes. Raises Refused and takes nothing."""
+        ...
 
 
 def line_size(fields: dict[str, Value]) -> int:
@@ -71,9 +81,9 @@ class RationedLog:
         False when it was counted instead. Raises AuditFailed as `AuditLog.emit` does.
         """
         try:
-            purse.spend(Work.LOG, line_size(fields))
+            purse.pay_line(line_size(fields))
         except Refused:
-            self._count(purse.payer.value, payer, event, str(fields.get("reason", "")))
+            self._count(str(purse.payer), payer, event, str(fields.get("reason", "")))
             return False
         self._audit.emit(event, session=session, ref=ref, **fields)
         return True
