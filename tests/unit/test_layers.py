@@ -1,8 +1,8 @@
-"""Imports point down only: the code, walked against the room plan in docs/architecture.md."""
+"""Imports point down only and never in a circle: the code, walked against the room plan in docs/architecture.md."""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,51 @@ def impure_calls(module: str, tree: ast.AST) -> Iterator[str]:
                 yield f"{module}:{node.lineno}: pure code calls {ast.unparse(called)}()"
 
 
+def circles(graph: Mapping[str, set[str]]) -> set[tuple[str, ...]]:
+    """Nodes that lead back to themselves, those of one circle together (Tarjan's strongly connected components)."""
+    found: set[tuple[str, ...]] = set()
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+
+    def visit(node: str) -> None:
+        number[node] = lowest[node] = len(number)
+        path.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in number:
+                visit(other)
+            if other in path:
+                lowest[node] = min(lowest[node], lowest[other])
+        if lowest[node] == number[node]:
+            together = path[path.index(node) :]
+            del path[path.index(node) :]
+            if len(together) > 1 or node in graph.get(node, ()):
+                found.add(tuple(sorted(together)))
+
+    for node in sorted(graph):
+        if node not in number:
+            visit(node)
+    return found
+
+
+def file_imports(sources: Mapping[str, tuple[str, bool]]) -> dict[str, set[str]]:
+    """Module -> what it imports of the others, in functions and under TYPE_CHECKING too; from (text, is a package)."""
+    known = set(sources)
+    return {
+        module: {name for _, name in imported(ast.parse(text), module, is_package, known) if name in known}
+        for module, (text, is_package) in sources.items()
+    }
+
+
+def room_imports(files: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same between rooms. Modules that lie in no room do not count."""
+    rooms: dict[str, set[str]] = {}
+    for module, names in files.items():
+        rooms.setdefault(room_of(module), set()).update(room_of(name) for name in names)
+    rooms.pop("", None)
+    return {room: others - {room, ""} for room, others in rooms.items()}
+
+
 def modules() -> dict[str, Path]:
     found = {}
     for path in sorted((ROOT / "bastion").rglob("*.py")):
@@ -137,6 +182,48 @@ def test_imports_point_down_only():
         source = path.read_text(encoding="utf-8")
         found += faults(module, source, path.name == "__init__.py", set(MODULES))
     assert found == [], "\n" + "\n".join(found)
+
+
+def test_no_file_and_no_room_imports_itself_in_a_circle():
+    files = file_imports(
+        {
+            module: (path.read_text(encoding="utf-8"), path.name == "__init__.py")
+            for module, path in MODULES.items()
+        }
+    )
+    assert circles(files) == set()
+    assert circles(room_imports(files)) == set()
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from bastion.one import a",
+        "import bastion.one.a",
+        "from ..one.a import thing",
+        "def f():\n    from bastion.one import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bastion.one.a import A",
+    ],
+)
+def test_the_walk_sees_a_circle(back):
+    made = {
+        "bastion.one.a": ("from bastion.two import b", False),
+        "bastion.two.b": ("import bastion.two.c", False),
+        "bastion.two.c": (back, False),
+        "bastion.two.d": ("from bastion.one import a\nfrom bastion.two import b", False),
+    }
+    files = file_imports(made)
+    assert circles(files) == {("bastion.one.a", "bastion.two.b", "bastion.two.c")}
+    assert circles(room_imports(files)) == {("one", "two")}
+    made["bastion.two.c"] = ("import os", False)
+    assert circles(file_imports(made)) == set()
+
+
+def test_a_circle_of_rooms_needs_no_circle_of_files():
+    files = {"bastion.one.a": {"bastion.two.b"}, "bastion.two.c": {"bastion.one.d"}}
+    assert circles(files) == set()
+    assert circles(room_imports(files)) == {("one", "two")}
+    assert circles({"x": {"y"}, "y": {"z"}, "z": {"z"}}) == {("z",)}
 
 
 def test_every_planned_room_exists():
