@@ -48,6 +48,7 @@ from bastion.net.twisted_names import UnknownTwisted
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.clock_steps import ClockSteps
+from bastion.observe.events.process import ClockStepped, GatewayStarted, GatewayStopped
 from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     BUDGET_REFUSALS,
@@ -195,7 +196,7 @@ class Program:
         self.reloading.on_applied = self._applied
         self._rechecks.start()
         self._resolved.follow_names(self._names)
-        self.gateway.audit.emit("gateway_started", version=__version__, config=str(config.file))
+        self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         return {
             "event": "ready",
             "ssh": [_address(port) for port in self._ports],
@@ -209,7 +210,7 @@ class Program:
             seconds=abs(seconds),
             way=way,
         )
-        self.gateway.audit.note("clock_stepped", seconds=round(seconds, 3))
+        self.gateway.audit.note(ClockStepped(round(seconds, 3)))
 
     def _sync_failed(self, _: object) -> None:
         """In the syncing thread: the sessions whose data the disk has refused are to end, those that are silent too."""
@@ -261,7 +262,7 @@ class Program:
         gateway.services.upstream.close()
         gateway.store.close()
         gateway.rationed.flush()
-        gateway.audit.note("gateway_stopped", signal=signal_name)
+        gateway.audit.note(GatewayStopped(signal_name))
         gateway.audit.close()
 
 

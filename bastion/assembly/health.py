@@ -19,6 +19,7 @@ from typing import Final
 
 from bastion.clock import DelayedCall
 from bastion.errors import HealthPart
+from bastion.observe.events.process import HealthChanged
 from bastion.observe.meters import HEALTH
 from bastion.recording.store import SYNC_BEHIND_SECONDS
 from bastion.session.gateway import Gateway
@@ -174,9 +175,7 @@ class HealthWatch:
             word = finding.state.name.lower()
             gateway.log.error("health: {part} {word}: {text}", part=part, word=word, text=finding.text)
         if finding.part is not HealthPart.AUDIT:  # which says itself that lines were lost
-            gateway.audit.note(
-                "health_changed", part=part, state=finding.state.name.lower(), text=finding.text
-            )
+            gateway.audit.note(HealthChanged(part, finding.state.name.lower(), finding.text))
 
     def _ask_disk(self) -> None:
         """A thread that has not come back is waited for: a disk that hangs holds one."""

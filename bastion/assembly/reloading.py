@@ -20,6 +20,7 @@ from bastion.config.changes import changed, values_of
 from bastion.config.load import Config
 from bastion.errors import ConfigError
 from bastion.observe.audit import AuditFailed
+from bastion.observe.events.process import Reload
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
 from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway, Services
@@ -129,9 +130,9 @@ class Reloading:
         self._told("refused", text="\n".join(lines))
         self._next()
 
-    def _told(self, result: str, **fields: str) -> None:
+    def _told(self, result: str, restart: str = "", text: str = "") -> None:
         self._gateway.meters.add(CONFIG_RELOADS, result)
-        self._gateway.audit.note("reload", result=result, **fields)
+        self._gateway.audit.note(Reload(result, restart, text))
 
     def _next(self) -> None:
         self._running = False

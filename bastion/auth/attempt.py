@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -30,6 +30,7 @@ from bastion.auth.throttle import Guess, Penalties
 from bastion.clock import Clock
 from bastion.errors import AuthReason, RecorderReason, Refused
 from bastion.observe.audit import CUT, AuditFailed, AuditLog
+from bastion.observe.events.logins import Auth
 from bastion.observe.meters import AUTH_ATTEMPTS, Meters
 from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
@@ -103,7 +104,7 @@ class Attempt:
         self._guess: Guess | None = None
         self._settled = False
         self._told: AuthReason | None = None  # what a refusal is told as, when not as it is booked
-        self._facts: dict[str, str | int] = {}
+        self._evidence = _NONE
         self._certificate: CertificateFacts | None = None
         self.identity: Identity | None = None
 
@@ -132,13 +133,13 @@ class Attempt:
         name = self._admit()
 
         def judge(claims: UnverifiedCertificate) -> None:
-            self._facts = {
-                "key": fingerprint_of(claims.key_blob),
-                "certificate_id": claims.key_id,
-                "certificate_serial": claims.serial,
-                "ca": fingerprint_of(claims.signature_key_blob),
-                "unverified": 1,
-            }
+            self._evidence = Evidence(
+                fingerprint_of(claims.key_blob),
+                claims.key_id,
+                claims.serial,
+                fingerprint_of(claims.signature_key_blob),
+                unverified=1,
+            )
             self._certificate = check_user_certificate(
                 claims,
                 self._desk.services.login_cas,
@@ -149,9 +150,9 @@ class Attempt:
 
         credential = read_credential(algorithm, blob, judge, self._desk.pay_for_keys)
         if isinstance(credential, Certificate):
-            del self._facts["unverified"]
+            self._evidence = self._evidence._replace(unverified=None)
         else:
-            self._facts = {"key": credential.fingerprint()}
+            self._evidence = Evidence(credential.fingerprint())
         return credential
 
     def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
@@ -233,7 +234,7 @@ class Attempt:
             source_address=self._desk.source,
             restrictions=restrictions,
             authenticated_at=self._desk.clock.time(),
-            key_fingerprint=str(self._facts.get("key", "")),
+            key_fingerprint=self._evidence.key,
         )
         self.identity = identity if self._on_proved is None else self._on_proved(identity)
 
@@ -244,9 +245,8 @@ class Attempt:
         if self._settled:
             return
         self._settled = True
-        label = (
-            "certificate" if "certificate_id" in self._facts and self._method == "publickey" else self._method
-        )
+        certified = self._evidence.certificate_serial is not None and self._method == "publickey"
+        label = "certificate" if certified else self._method
         self._book(reason, label)
         try:
             self._write_down(label, reason)
@@ -277,23 +277,36 @@ class Attempt:
         if self._method == "none" and reason is AuthReason.METHOD_NOT_OFFERED:
             return  # every OpenSSH client begins with it; the counter is enough
         desk = self._desk
-        fields: dict[str, str | int] = {
-            "connection": desk.connection,
-            "user": self._shown_user,
-            "method": label,
-            "result": "ok" if reason is AuthReason.OK else "refused",
-            "reason": reason,
-            "source": desk.source,
-            **self._facts,
-        }
+        line = Auth(
+            connection=desk.connection,
+            user=self._shown_user,
+            method=label,
+            result="ok" if reason is AuthReason.OK else "refused",
+            reason=reason,
+            source=desk.source,
+            **self._evidence._asdict(),
+        )
         if reason is AuthReason.OK:
-            desk.audit.emit("auth", session="", ref="", **fields)
+            desk.audit.emit(line)
         else:
-            desk.rationed.emit(desk.purse, desk.payer, "auth", session="", ref="", **fields)
+            desk.rationed.emit(desk.purse, desk.payer, line)
 
     def _audit_failed(self) -> NoReturn:
         text = f"nobody can log in now: the audit log cannot be written{self._desk.reference}"
         raise Refused(RecorderReason.AUDIT_FAILED, text) from None
+
+
+class Evidence(NamedTuple):
+    """What was shown in proof, as the audit log tells of it."""
+
+    key: str = ""
+    certificate_id: str = ""
+    certificate_serial: int | None = None
+    ca: str = ""
+    unverified: int | None = None
+
+
+_NONE = Evidence()
 
 
 def destination_of(user: str) -> Destination:

@@ -13,7 +13,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `main`: the table of commands; `runtime`, `output`, `recordings`: what commands share
 - `check`, `why`: configuration and policy
 - `sessions`, `replay`, `export`: recordings
-- `explain`: the story behind a reference; `story`: its sentences
+- `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need
 - `hash_password`: a hash for the embedded directory
 """

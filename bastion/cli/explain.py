@@ -18,10 +18,11 @@ from typing import IO, Any, Final, cast
 
 import click
 
+from bastion.cli.advice import advice
 from bastion.cli.output import fail, printable, write_json
-from bastion.cli.story import advice, sentence
 from bastion.config.outputs import Audit, read_section
 from bastion.errors import ConfigError
+from bastion.observe.events import sentence
 from bastion.recording.strict_json import parse_object
 
 REFERENCE: Final = re.compile(r"[a-z2-7]{6,16}")

@@ -6,13 +6,14 @@ A door sees the connection as a `Visit`; neither imports the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from bastion.auth.identity import Identity
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import Refused
+from bastion.observe.events import AuditEvent, Facts
+from bastion.observe.events.logins import HandshakeFailed
 from bastion.policy.targets import Target
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
@@ -24,13 +25,13 @@ class Asked:
     """What a direct-tcpip channel was opened for, once it is known what is there.
 
     `target` is the target of the inventory at `place` that this engineer may reach, None when it is none. `first`:
-    the open was the first message of all on the connection. `about` are the facts of the open for the audit log.
+    the open was the first message of all on the connection. `facts` are those of the open, for the audit log.
     """
 
     place: TcpipOpen
     target: Target | None
     first: bool
-    about: Mapping[str, str | int]
+    facts: Facts
 
 
 class Door(Protocol):
@@ -91,14 +92,14 @@ class Visit(Protocol):
         """Pay for `count` audit lines of what is about to happen. Raises Refused(BUDGET_LOG)."""
         ...
 
-    def note(self, event: str, **fields: str | int) -> None:
+    def note(self, event: AuditEvent) -> None:
         """One audit line with the connection, its user and source."""
         ...
 
-    def handshake_failed(self, session: str, target: str, fields: dict[str, Any]) -> None:
+    def handshake_failed(self, session: str, event: HandshakeFailed) -> None:
         """One line about an inner connection that never got as far as a login; its identity pays for it."""
         ...
 
-    def emit(self, event: str, **fields: str | int) -> None:
+    def emit(self, event: AuditEvent, session: str = "") -> None:
         """The same about something that is to be allowed. Raises AuditFailed when it must be there and is not."""
         ...

@@ -8,9 +8,10 @@ this far, at most MOST_NAMES of a list; a line has 10 KiB at most and is paid fo
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from bastion.errors import HandshakeResult
+from bastion.observe.events.logins import HandshakeFailed, Offers
 from bastion.transport.settings import CloseReason
 from bastion.transport.transport import ServerTransport
 from bastion.wire.kexinit import Mismatch
@@ -37,20 +38,24 @@ def result_of(transport: ServerTransport, reason: CloseReason) -> HandshakeResul
     return HandshakeResult.FAILED
 
 
-def line_of(transport: ServerTransport, result: HandshakeResult, reason: CloseReason) -> dict[str, Any]:
-    """Fields of `handshake_failed`: the client's software, what happened, and where nothing is common both offers."""
-    fields: dict[str, Any] = {
-        "reason": result,
-        "software": printable(transport.peer_version.decode("ascii", "replace"), 255),
-        "by": reason.by,
-        "text": printable(reason.text),
-    }
+def line_of(
+    transport: ServerTransport, result: HandshakeResult, reason: CloseReason, target: str = ""
+) -> HandshakeFailed:
+    """The client's software, what happened, and where nothing is common both offers; `target` of an inner one."""
+    nothing_common = None
     if result is HandshakeResult.NO_COMMON:
-        fields["nothing_common"] = [_offers(found) for found in transport.mismatches]
-    return fields
+        nothing_common = tuple(_offers(found) for found in transport.mismatches)
+    return HandshakeFailed(
+        target=target,
+        reason=result,
+        software=printable(transport.peer_version.decode("ascii", "replace"), 255),
+        by=reason.by,
+        text=printable(reason.text),
+        nothing_common=nothing_common,
+    )
 
 
-def _offers(found: Mismatch) -> dict[str, Any]:
+def _offers(found: Mismatch) -> Offers:
     return {"list": found.what, "client": _cut(found.offered), "gateway": _cut(found.ours)}
 
 

@@ -25,6 +25,7 @@ from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.inner_authentication import InnerAuthentication
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import HandshakeResult, PolicyReason, Refused
+from bastion.observe.events.logins import Jump
 from bastion.observe.meters import HANDSHAKES
 from bastion.policy.grant import Grant, authorise, matching_rules
 from bastion.policy.targets import Target
@@ -147,7 +148,7 @@ class JumpDoor:
         stdio = opened_as_stdio(visit.peer_version, asked.place, channel.peer, asked.first)
         session = new_session_id()
         # Before anything is granted: without its line, where that is required, there is no session.
-        visit.emit("jump", session=session, target=target.name, stdio=int(stdio), **asked.about)
+        visit.emit(Jump(target=target.name, stdio=int(stdio), facts=asked.facts), session)
         self._inner.add(InnerConnection(visit, channel, target, session, stdio, self._ended))
 
     def _ended(self, inner: InnerConnection) -> None:
@@ -294,7 +295,7 @@ class InnerConnection:
         if result is not HandshakeResult.OK:
             self._gateway.meters.add(HANDSHAKES, "jump", result)
         if result not in COUNTED_ONLY:
-            self._visit.handshake_failed(self.id, self._target.name, line_of(self.transport, result, reason))
+            self._visit.handshake_failed(self.id, line_of(self.transport, result, reason, self._target.name))
         on_ended, self._on_ended = self._on_ended, None
         if on_ended is not None:
             on_ended(self)

@@ -22,6 +22,9 @@ from bastion.doors.authentication import Authentication
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.visit import OuterVisit
 from bastion.errors import HandshakeResult, LimitReason, Refused
+from bastion.observe.events import About, AuditEvent
+from bastion.observe.events.logins import ConnectionRefused
+from bastion.observe.events.refusals import ConnectionCutOff
 from bastion.observe.meters import (
     CONNECTIONS_ACCEPTED,
     CONNECTIONS_CLOSED,
@@ -75,7 +78,8 @@ class Front(ServerFactory[Any]):
             gateway.meters.add(CONNECTIONS_REFUSED, refusal.reason)
             gateway.meters.add(CONNECTIONS_CLOSED)
             purse = gateway.budget.source(source)
-            gateway.rationed.note(purse, source, "connection_refused", source=source, reason=refusal.reason)
+            assert isinstance(refusal.reason, LimitReason)
+            gateway.rationed.note(purse, source, ConnectionRefused(source, refusal.reason))
             return None
         return FrontConnection(self, source, startup).transport
 
@@ -190,7 +194,7 @@ class FrontConnection:
         if not self._secure:
             self._handshake_failed(reason)
         elif isinstance(reason.reason, LimitReason):
-            self._write_down("refused", {"reason": reason.reason, "text": reason.text})
+            self._write_down(ConnectionCutOff(reason.reason, reason.text))
         gateway.meters.add(CONNECTIONS_LIVE, by=-1)
         gateway.meters.add(CONNECTIONS_CLOSED)
         self._front.ended(self)
@@ -201,10 +205,10 @@ class FrontConnection:
         result = result_of(self.transport, reason)
         self._gateway.meters.add(HANDSHAKES, "front", result)
         if result not in COUNTED_ONLY:
-            self._write_down("handshake_failed", line_of(self.transport, result, reason))
+            self._write_down(line_of(self.transport, result, reason))
 
-    def _write_down(self, event: str, fields: dict[str, Any]) -> None:
+    def _write_down(self, event: AuditEvent) -> None:
         """A line that its source pays for: a stranger can cause as many as it opens connections."""
         gateway, source = self._gateway, self._source
         purse = gateway.budget.source(source)
-        gateway.rationed.note(purse, source, event, connection=self.id, source=source, **fields)
+        gateway.rationed.note(purse, source, event, About(connection=self.id, source=source))

@@ -17,7 +17,10 @@ from twisted.python.failure import Failure
 from bastion.auth.identity import Identity
 from bastion.doors.door import Asked, Visit
 from bastion.endpoint.channel import OuterChannel
-from bastion.errors import Refused
+from bastion.errors import PolicyReason, Refused
+from bastion.observe.events.logins import Lobby as LobbyLine
+from bastion.observe.events.refusals import RequestRefused
+from bastion.observe.meters import REQUESTS
 from bastion.policy.grant import Reachable, reachable
 from bastion.session.ending import End
 from bastion.setup_texts import client as client_config
@@ -259,8 +262,7 @@ class Lobby:
             try:
                 self._visit.check_fresh()
             except Refused as refusal:
-                about = {"name": name, "reason": refusal.reason, "text": refusal.text}
-                self._visit.note("refused", what="request", **about)
+                self._visit.note(RequestRefused(name=name, reason=refusal.reason, text=refusal.text))
                 return False
             self._answered = True
             # A command that is too long stays too long: four bytes are the longest character.
@@ -270,7 +272,8 @@ class Lobby:
             self._visit.gateway.reactor.callLater(0, self._answer, command)
             return True
         if self._visit is not None:
-            self._visit.note("refused", what="request", name=printable(name, 64), reason="unknown_request")
+            self._visit.gateway.meters.add(REQUESTS, name, PolicyReason.UNKNOWN_REQUEST)
+            self._visit.note(RequestRefused(name=printable(name, 64), reason=PolicyReason.UNKNOWN_REQUEST))
         return False
 
     def _answer(self, command: str | None) -> None:
@@ -279,7 +282,7 @@ class Lobby:
             return
         given = answer(command, self._facts(visit))
         words = (command or "").split()
-        visit.note("lobby", command=words[0] if words and words[0] in COMMANDS else "", status=given.status)
+        visit.note(LobbyLine(words[0] if words and words[0] in COMMANDS else "", given.status))
         text = given.text.replace("\n", "\r\n") if self._terminal else given.text
         channel.write(text.encode())
         channel.send_request("exit-status", uint32(given.status))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
@@ -33,6 +33,8 @@ from bastion.errors import (
 )
 from bastion.net.connect import Reach
 from bastion.observe.audit import AuditFailed
+from bastion.observe.events.refusals import TunnelRefused
+from bastion.observe.events.tunnels import TunnelClosed, TunnelOpened, TunnelSsh
 from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED
 from bastion.policy.patterns import canonical
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
@@ -199,7 +201,7 @@ class Tunnel:
             meters.add(CHANNELS, KIND, reason)
         elif isinstance(reason, LimitReason):
             code = OpenFailure.RESOURCE_SHORTAGE
-        self._visit.note("refused", what=KIND, reason=reason, text=text, **self._about())
+        self._visit.note(TunnelRefused(reason=reason, text=text, **self._about()._asdict()))
         channel.refuse(code, f"{text} (ref {self._visit.ref})")
 
     def connected(self, far: Far) -> None:
@@ -209,7 +211,7 @@ class Tunnel:
             far.abortConnection()
             return
         try:
-            self._visit.emit("tunnel_opened", **self._about())
+            self._visit.emit(TunnelOpened(**self._about()._asdict()))
         except AuditFailed:
             self._fail(RecorderReason.AUDIT_FAILED, AUDIT_TEXT)
             far.abortConnection()
@@ -267,7 +269,7 @@ class Tunnel:
                 return False
             self._ssh = True
             self._first = None
-            self._visit.note("tunnel_ssh", **self._about())
+            self._visit.note(TunnelSsh(**self._about()._asdict()))
             self._set_free(first.end)
         else:
             self._set_free(first.release)
@@ -354,15 +356,16 @@ class Tunnel:
         meters = self._gateway.meters
         meters.add(CHANNELS_LIVE, KIND, by=-1)
         meters.add(TUNNELS_ENDED, reason)
-        about = self._about() | {"address": route.address, "rules": ",".join(route.rules)}
+        about = self._about()._replace(address=route.address, rules=",".join(route.rules))
         self._visit.note(
-            "tunnel_closed",
-            reason=reason,
-            bytes_in=self._moved[Side.CLIENT],
-            bytes_out=self._moved[Side.TARGET],
-            seconds=round(self._gateway.reactor.seconds() - self._began, 3),
-            ssh=self._ssh,
-            **about,
+            TunnelClosed(
+                reason=reason,
+                bytes_in=self._moved[Side.CLIENT],
+                bytes_out=self._moved[Side.TARGET],
+                seconds=round(self._gateway.reactor.seconds() - self._began, 3),
+                ssh=self._ssh,
+                **about._asdict(),
+            )
         )
 
     def _stop(self) -> None:
@@ -372,15 +375,19 @@ class Tunnel:
         if reach is not None:
             reach.stop()
 
-    def _about(self) -> dict[str, str | int]:
-        fields: dict[str, str | int] = {
-            "tunnel": self._number,
-            "host": self._grant.host,
-            "port": self._grant.port,
-        }
-        if self._route is not None:
-            fields |= {"address": self._route.address, "rules": ",".join(self._route.rules)}
-        return fields
+    def _about(self) -> _About:
+        about, route = _About(self._number, self._grant.host, self._grant.port), self._route
+        return about if route is None else about._replace(address=route.address, rules=",".join(route.rules))
+
+
+class _About(NamedTuple):
+    """What every line of one tunnel says of it."""
+
+    tunnel: int
+    host: str
+    port: int
+    address: str = ""
+    rules: str = ""
 
 
 @implementer(IHalfCloseableProtocol)

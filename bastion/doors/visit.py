@@ -12,7 +12,7 @@ this engineer may not reach is refused in the words that refuse what does not ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
@@ -28,6 +28,9 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.endpoint.connection import OuterConnection
 from bastion.errors import EndReason, LimitReason, PolicyReason, RecorderReason, Refused
 from bastion.observe.audit import AuditFailed
+from bastion.observe.events import NOWHERE, About, AuditEvent, Facts
+from bastion.observe.events.logins import HandshakeFailed, OuterEnded, OuterStarted
+from bastion.observe.events.refusals import BufferRefused, ChannelRefused, Refusal, RequestRefused
 from bastion.observe.meters import CHANNELS, REQUESTS
 from bastion.policy.grant import check_credential, not_reachable
 from bastion.recording.format import REF_LENGTH
@@ -85,7 +88,7 @@ class OuterVisit:
 
     def start(self) -> None:
         """From now on the connection's messages come here. Call it in the turn of USERAUTH_SUCCESS."""
-        self.note("outer_started", uid=self.identity.uid)
+        self.note(OuterStarted(self.identity.uid))
         self._outer.start()
         self._transport.receiver = self._outer
         self._keepalive.start()
@@ -138,33 +141,27 @@ class OuterVisit:
     def pay_lines(self, count: int) -> None:
         self.gateway.budget.identity(self.identity.name).spend(Work.LOG, count * LINE_BYTES)
 
-    def note(self, event: str, **fields: str | int) -> None:
-        about = self._about() | fields
-        if event != "refused":  # what it tells of was paid when it was let happen
-            self.gateway.audit.note(event, **about)
+    def note(self, event: AuditEvent) -> None:
+        if not isinstance(event, Refusal):  # what it tells of was paid when it was let happen
+            self.gateway.audit.note(event, self._about())
             return
         purse = self.gateway.budget.identity(self.identity.name)
-        self.gateway.rationed.note(purse, self.identity.name, event, **about)
+        self.gateway.rationed.note(purse, self.identity.name, event, self._about())
         self._refused += 1
         if self._refused == REFUSALS + 1:  # as in a session: a line each, so one peer fills no disk
             self._transport.disconnect(Disconnect.PROTOCOL_ERROR, "bastion: too many refused requests")
 
-    def handshake_failed(self, session: str, target: str, fields: dict[str, Any]) -> None:
+    def handshake_failed(self, session: str, event: HandshakeFailed) -> None:
         gateway, who = self.gateway, self.identity.name
-        about: dict[str, Any] = self._about() | {"target": target} | fields
-        del about["ref"]  # the session's own, not the connection's
-        gateway.rationed.note(gateway.budget.identity(who), who, "handshake_failed", session=session, **about)
+        about = replace(self._about(), session=session, ref="")  # the session's own, not the connection's
+        gateway.rationed.note(gateway.budget.identity(who), who, event, about)
 
-    def emit(self, event: str, **fields: str | int) -> None:
-        self.gateway.audit.emit(event, **(self._about() | fields))
+    def emit(self, event: AuditEvent, session: str = "") -> None:
+        self.gateway.audit.emit(event, self._about(session))
 
-    def _about(self) -> dict[str, Any]:
-        return {
-            "connection": self.id,
-            "ref": self.ref,
-            "user": self.identity.name,
-            "source": self.identity.source_address,
-        }
+    def _about(self, session: str = "") -> About:
+        identity = self.identity
+        return About(session, self.ref, self.id, identity.name, identity.source_address)
 
     # -- endpoint.connection.OuterDoor -------------------------------------------------------------------
 
@@ -177,28 +174,30 @@ class OuterVisit:
             self.pay_lines(1)
             self._lobby.open(self, channel, None)
 
-        self._serve(channel, {}, serve)
+        self._serve(channel, NOWHERE, serve)
 
     def open_direct_tcpip(self, channel: OuterChannel, place: TcpipOpen, first: bool) -> None:
         self._opened += 1
-        about = _plain(place.detail())
-        self._serve(channel, about, lambda: self._lead(channel, place, first, about))
+        facts = facts_of(place.detail())
+        self._serve(channel, facts, lambda: self._lead(channel, place, first, facts))
 
     def hold(self, size: int) -> Hold | None:
         try:
             return self.gateway.budget.identity(self.identity.name).take(Work.BUFFERED, size)
         except Refused as refusal:
-            self.note("refused", what="buffer", reason=refusal.reason, text=refusal.text)
+            self.note(BufferRefused(refusal.reason, refusal.text))
             return None
 
     def refused(self, what: str, name: str, reason: PolicyReason, text: str, detail: Detail) -> None:
-        family = CHANNELS if what == "channel" else REQUESTS
-        self.gateway.meters.add(family, name, reason)
-        key = "kind" if what == "channel" else "name"
-        about = {"what": what, key: printable(name, 64), "reason": reason, "text": text}
-        self.note("refused", **(about | _plain(detail)))
+        shown, facts = printable(name, 64), facts_of(detail)
+        if what == "channel":
+            self.gateway.meters.add(CHANNELS, name, reason)
+            self.note(ChannelRefused(kind=shown, reason=reason, text=text, facts=facts))
+        else:
+            self.gateway.meters.add(REQUESTS, name, reason)
+            self.note(RequestRefused(name=shown, reason=reason, text=text, facts=facts))
 
-    def _serve(self, channel: OuterChannel, about: About, serve: Callable[[], None]) -> None:
+    def _serve(self, channel: OuterChannel, facts: Facts, serve: Callable[[], None]) -> None:
         """Run what answers the channel, once the account is known to be one; refusals are written down here."""
         waiting = _Waiting()
         channel.attach(waiting)
@@ -207,25 +206,25 @@ class OuterVisit:
             if waiting.over:
                 return
             if refusal is None:
-                self._answer(channel, about, serve)
+                self._answer(channel, facts, serve)
             else:
-                self._refuse(channel, refusal, about)
+                self._refuse(channel, refusal, facts)
 
         self._standing.ask(answered)
 
-    def _answer(self, channel: OuterChannel, about: About, serve: Callable[[], None]) -> None:
+    def _answer(self, channel: OuterChannel, facts: Facts, serve: Callable[[], None]) -> None:
         try:
             serve()
         except Refused as refusal:
-            self._refuse(channel, refusal, about)
+            self._refuse(channel, refusal, facts)
         except AuditFailed:
-            self._refuse(channel, Refused(RecorderReason.AUDIT_FAILED, AUDIT_TEXT), about)
+            self._refuse(channel, Refused(RecorderReason.AUDIT_FAILED, AUDIT_TEXT), facts)
 
-    def _refuse(self, channel: OuterChannel, refusal: Refused, about: About) -> None:
+    def _refuse(self, channel: OuterChannel, refusal: Refused, facts: Facts) -> None:
         reason = refusal.reason
         if isinstance(reason, PolicyReason):
             self.gateway.meters.add(CHANNELS, channel.kind, reason)
-        self.note("refused", what="channel", kind=channel.kind, reason=reason, text=refusal.text, **about)
+        self.note(ChannelRefused(kind=channel.kind, reason=reason, text=refusal.text, facts=facts))
         shortage = reason in (PolicyReason.CHANNEL_LIMIT, PolicyReason.CHANNEL_RATE) or isinstance(
             reason, LimitReason
         )
@@ -234,11 +233,11 @@ class OuterVisit:
 
     # -- direct-tcpip --------------------------------------------------------------------------------------
 
-    def _lead(self, channel: OuterChannel, place: TcpipOpen, first: bool, about: About) -> None:
+    def _lead(self, channel: OuterChannel, place: TcpipOpen, first: bool, facts: Facts) -> None:
         """A session, a tunnel, or the one answer for what is not there and what is not this engineer's."""
         services = self.services
         target = reachable_at(services, self.identity, place)
-        asked = Asked(place, target, first, about)
+        asked = Asked(place, target, first, facts)
         if target is not None and target.kind == "ssh":
             self._jump.open(self, channel, asked)
             return
@@ -297,7 +296,7 @@ class OuterVisit:
         self._outer.lost(Failure(ConnectionDone() if clean else ConnectionLost()))  # type: ignore[no-untyped-call]
         for door in self._doors:
             door.closed()
-        self.note("outer_ended", text=printable(reason.text), channels=self._opened)
+        self.note(OuterEnded(printable(reason.text), self._opened))
 
 
 class _Waiting:
@@ -358,10 +357,14 @@ def _alive() -> None:
     """The answer counts as something heard; there is nothing more in it."""
 
 
-About = dict[str, str | int]
-"""A channel's facts as an audit line has them."""
-
-
-def _plain(detail: Detail) -> About:
+def facts_of(detail: Detail) -> Facts:
     """A channel's facts for the audit log: the client's text, cut and with nothing hidden in it."""
-    return {key: printable(value, 255) if isinstance(value, str) else value for key, value in detail.items()}
+    shown = {key: printable(value, 255) for key, value in detail.items() if isinstance(value, str)}
+    numbers = {key: value for key, value in detail.items() if isinstance(value, int)}
+    return Facts(
+        host=shown.get("host", ""),
+        port=numbers.get("port"),
+        path=shown.get("path", ""),
+        originator=shown.get("originator", ""),
+        originator_port=numbers.get("originator_port"),
+    )

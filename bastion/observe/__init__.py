@@ -8,10 +8,11 @@ a keystroke adds to a list cell and nothing is rendered before somebody asks; an
 lost, never torn, and holds no secret, command or path; what a peer can repeat is paid for.
 
 May import: L0, and beside it nothing; Twisted and prometheus_client in `exporter` only. `meters`
-is pure: the rooms below L2 add to it too.
+and `events` are pure: the rooms below L2 use them too.
 
 - `meters`: all families of metrics, as integers
 - `exporter`: the two pages on a port of their own
+- `events`: what a line of the audit log can say, a type for each
 - `audit`: one JSON line per event, one write(2) per line
 - `rationed`: audit lines that somebody pays for, and one with the counts when he cannot
 - `lag`: how late the event loop is

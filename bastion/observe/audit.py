@@ -4,8 +4,8 @@ Invariant: a line is whole or it is counted as a failure, and no byte of a line 
 a line: C0, C1, DEL, bidirectional and other invisible format characters and lone surrogates stand as
 `\\uXXXX`. Several processes may append to one file (O_APPEND). Nothing secret is ever passed in.
 
-Every line has `ts` (RFC 3339, UTC, milliseconds) and `event` (a past participle), and `session` and `ref`
-where they are known; `docs/audit.md` lists the events.
+Every line has `ts` (RFC 3339, UTC, milliseconds) and `event`, and `session` and `ref` where they are known; the events
+are those of `observe.events`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import orjson
 
 from bastion.clock import Clock
 from bastion.errors import BastionError
+from bastion.observe.events.base import NOBODY, About, AuditEvent, Value
+from bastion.observe.events.process import AuditResumed
 from bastion.observe.meters import AUDIT_FAILED, AUDIT_LINES, Meters
 
 # One string of an event. Long enough for a public key's fingerprint list or a path, short enough that a peer
@@ -37,8 +39,6 @@ MAX_DEPTH: Final = 4
 CUT: Final = "[cut]"
 
 FILE_MODE: Final = 0o640  # a log shipper in the file's group may read; `umask` may narrow it
-
-Value = str | int | float | bool | bytes | None | list["Value"] | tuple["Value", ...] | Mapping[str, "Value"]
 
 # What JSON leaves as it is and must not reach a terminal or a line-based tool: DEL and C1, invisible and
 # bidirectional format characters, line separators, surrogates, tags. C0 is escaped by JSON itself.
@@ -82,13 +82,13 @@ def _whole_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
 
 
-def encode_line(seconds: float, event: str, session: str, ref: str, fields: Mapping[str, Value]) -> bytes:
+def encode_line(seconds: float, event: str, about: About, fields: Mapping[str, Value]) -> bytes:
     """One line with its newline. A field named like one of the four fixed ones does not replace it."""
     line: dict[str, object] = {"ts": timestamp(seconds), "event": event}
-    if session:
-        line["session"] = session
-    if ref:
-        line["ref"] = ref
+    if about.session:
+        line["session"] = about.session
+    if about.ref:
+        line["ref"] = about.ref
     for name, value in fields.items():
         if value == "" or value == b"" or name in line:  # what is not known is left out
             continue
@@ -145,9 +145,13 @@ class AuditLog:
         """Are lines being lost now?"""
         return self._lost > 0 or self._fd < 0
 
-    def emit(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
+    def emit(self, event: AuditEvent, about: About = NOBODY) -> None:
         """Append one event. Raises AuditFailed only when the log is `required`."""
-        line = encode_line(self._clock.time(), event, session, ref, fields)
+        self.append(event.event, about, about.fields() | event.fields())
+
+    def append(self, event: str, about: About, fields: Mapping[str, Value]) -> None:
+        """As `emit`, for whoever has looked at the fields already (`observe.rationed`)."""
+        line = encode_line(self._clock.time(), event, about, fields)
         if not self._resume() or not self._write(line):
             self._give_up()
 
@@ -162,17 +166,16 @@ class AuditLog:
         """Say how many lines were lost before the next one. False when that cannot be written either."""
         if not self._lost:
             return True
-        if not self._write(
-            encode_line(self._clock.time(), "audit_resumed", "", "", {"lines_lost": self._lost})
-        ):
+        resumed = AuditResumed(self._lost)
+        if not self._write(encode_line(self._clock.time(), resumed.event, NOBODY, resumed.fields())):
             return False
         self._lost = 0
         return True
 
-    def note(self, event: str, *, session: str = "", ref: str = "", **fields: Value) -> None:
+    def note(self, event: AuditEvent, about: About = NOBODY) -> None:
         """As `emit`, for what has happened already and cannot be refused: never raises, a loss is counted."""
         with suppress(AuditFailed):
-            self.emit(event, session=session, ref=ref, **fields)
+            self.emit(event, about)
 
     def move(self, path: str, required: bool) -> None:
         """From the next line on: another file, another rule. Raises AuditFailed, and then all stays as it was.

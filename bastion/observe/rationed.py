@@ -16,7 +16,9 @@ from typing import Final, Protocol
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import Refused
-from bastion.observe.audit import AuditFailed, AuditLog, Value
+from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.events.base import NOBODY, About, AuditEvent, Value
+from bastion.observe.events.process import LinesSummed
 from bastion.observe.meters import AUDIT_SUMMED, Meters
 
 SUMMARY_INTERVAL: Final = 60.0
@@ -73,27 +75,24 @@ class RationedLog:
         self._since = 0.0
         self._timer: DelayedCall | None = None
 
-    def emit(
-        self, purse: Purse, payer: str, event: str, *, session: str = "", ref: str = "", **fields: Value
-    ) -> bool:
+    def emit(self, purse: Purse, payer: str, event: AuditEvent, about: About = NOBODY) -> bool:
         """Write the line if `purse` (of `payer`: a source address or an identity's name) can pay for it.
 
         False when it was counted instead. Raises AuditFailed as `AuditLog.emit` does.
         """
+        fields = about.fields() | event.fields()
         try:
             purse.pay_line(line_size(fields))
         except Refused:
-            self._count(str(purse.payer), payer, event, str(fields.get("reason", "")))
+            self._count(str(purse.payer), payer, event.event, str(fields.get("reason", "")))
             return False
-        self._audit.emit(event, session=session, ref=ref, **fields)
+        self._audit.append(event.event, about, fields)
         return True
 
-    def note(
-        self, purse: Purse, payer: str, event: str, *, session: str = "", ref: str = "", **fields: Value
-    ) -> bool:
+    def note(self, purse: Purse, payer: str, event: AuditEvent, about: About = NOBODY) -> bool:
         """As `emit`, for what has happened already and cannot be refused: never raises."""
         with suppress(AuditFailed):
-            return self.emit(purse, payer, event, session=session, ref=ref, **fields)
+            return self.emit(purse, payer, event, about)
         return True
 
     def flush(self) -> None:
@@ -104,16 +103,8 @@ class RationedLog:
         unwritten, self._unwritten = self._unwritten, {}
         seconds = round(self._timers.seconds() - self._since)
         for (kind, payer), counts in unwritten.items():
-            named: dict[str, Value] = {kind: payer}
-            self._audit.note(
-                "lines_summed",
-                session="",
-                ref="",
-                lines=counts.total(),
-                counts=dict(counts),
-                seconds=seconds,
-                **named,
-            )
+            source, identity = (payer, "") if kind == "source" else ("", payer)
+            self._audit.note(LinesSummed(counts.total(), dict(counts), seconds, source, identity))
 
     def _count(self, kind: str, payer: str, event: str, reason: str) -> None:
         self._meters.add(AUDIT_SUMMED, kind)

@@ -24,6 +24,11 @@ from bastion.errors import (
     UpstreamReason,
 )
 from bastion.observe.audit import AuditFailed
+from bastion.observe.events import About, AuditEvent
+from bastion.observe.events.logins import Authorise
+from bastion.observe.events.refusals import SessionRefused
+from bastion.observe.events.sessions import SessionStarted
+from bastion.observe.events.sessions import TargetBanner as TargetBannerLine
 from bastion.observe.meters import (
     AUTHORISATIONS,
     HOST_KEY_CHECKS,
@@ -131,13 +136,14 @@ class Opening:
         finally:
             self._gateway.meters.add(AUTHORISATIONS, reason)
             self._emit(
-                "authorise",
-                result="refused" if grant is None else "ok",
-                reason=reason,
-                user=identity.name,
-                target=destination.target or "",
-                login=(destination.login or "") if grant is None else grant.login,
-                rules="" if grant is None else ",".join(grant.rules),
+                Authorise(
+                    result="refused" if grant is None else "ok",
+                    reason=reason,
+                    user=identity.name,
+                    target=destination.target or "",
+                    login=(destination.login or "") if grant is None else grant.login,
+                    rules="" if grant is None else ",".join(grant.rules),
+                )
             )
         return grant
 
@@ -179,7 +185,7 @@ class Opening:
         if self.on_banner is None or self._grant is None:
             return
         target = self._grant.target.name
-        self._note("target_banner", target=target, missing=missing, text=text[:AUDIT_BANNER])
+        self._note(TargetBannerLine(target, missing, text[:AUDIT_BANNER]))
         self._banners.append(TargetBanner(text, missing))
         lines = banner_lines(target, text, missing)
         for at in range(0, len(lines), LINES_AT_ONCE):
@@ -289,18 +295,19 @@ class Opening:
             recorder.event(banner)
         try:
             self._emit(
-                "session_started",
-                user=identity.name,
-                uid=identity.uid,
-                target=grant.target.name,
-                login=grant.login,
-                door=self._door,
-                source=identity.source_address,
-                host_key=self._host_key,
-                rules=",".join(grant.rules),
-                login_method=upstream.login_method,
-                credential=upstream.credential,
-                legacy=",".join(upstream.legacy),
+                SessionStarted(
+                    user=identity.name,
+                    uid=identity.uid,
+                    target=grant.target.name,
+                    login=grant.login,
+                    door=self._door,
+                    source=identity.source_address,
+                    host_key=self._host_key,
+                    rules=",".join(grant.rules),
+                    login_method=upstream.login_method,
+                    credential=upstream.credential,
+                    legacy=",".join(upstream.legacy),
+                )
             )
         except RecorderFailed as error:
             tap.broken(error)
@@ -331,21 +338,21 @@ class Opening:
 
     def _note_refusal(self, refusal: Refused) -> None:
         self._note(
-            "refused",
-            what="session",
-            user=self._identity.name,
-            target=self._destination.target or "",
-            reason=refusal.reason,
-            text=refusal.text,
+            SessionRefused(
+                user=self._identity.name,
+                target=self._destination.target or "",
+                reason=refusal.reason,
+                text=refusal.text,
+            )
         )
 
-    def _emit(self, event: str, **fields: str | int) -> None:
+    def _emit(self, event: AuditEvent) -> None:
         """One audit line about what is to be allowed. Raises RecorderFailed when it must be there and is not."""
         try:
-            self._gateway.audit.emit(event, session=self.session_id, ref=self._ref, **fields)
+            self._gateway.audit.emit(event, About(self.session_id, self._ref))
         except AuditFailed:
             raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
 
-    def _note(self, event: str, **fields: str | int) -> None:
+    def _note(self, event: AuditEvent) -> None:
         """One audit line about a refusal, which nothing can refuse."""
-        self._gateway.audit.note(event, session=self.session_id, ref=self._ref, **fields)
+        self._gateway.audit.note(event, About(self.session_id, self._ref))

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.events import About, AuditEvent, Facts, refusals
+from bastion.observe.events import sessions as lines
 from bastion.observe.meters import (
     BYTES,
     CHANNELS,
@@ -41,7 +43,7 @@ from bastion.relay.events import (
     StreamSsh,
 )
 from bastion.session.ending import End
-from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_fields
+from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_of
 from bastion.sides import Side
 
 # Channel types of the wire -> the closed set of the meters.
@@ -136,12 +138,15 @@ class SessionTap:
         self._meters.add(CHANNELS, kind, PolicyReason.ALLOWED)
         self._meters.add(CHANNELS_LIVE, kind)
         self._emit(
-            "channel_opened",
-            channel=event.channel_id,
-            kind=event.kind,
-            by=event.by.name.lower(),
-            rule=event.rule,
-            **_destination(event.detail),
+            lines.ChannelOpened(
+                channel=event.channel_id,
+                kind=event.kind,
+                by=event.by.name.lower(),
+                rule=event.rule,
+                host=_text(event.detail, "host"),
+                port=_number(event.detail, "port"),
+                path=_text(event.detail, "path"),
+            )
         )
 
     def _confirmed(self, event: ChannelConfirmed) -> None:
@@ -152,7 +157,7 @@ class SessionTap:
         self._recorder.opaque += 1
         if self._recorder.opaque == 1 and self._writer is not None:
             self._recorder.note("session_opaque", event.channel_id, {"kind": kind})
-            self._emit("session_opaque", channel=event.channel_id, kind=kind)
+            self._emit(lines.SessionOpaque(event.channel_id, kind))
 
     def _counted(self, kind: str) -> _Kind:
         name, cell = KINDS.get(kind, "other"), self._meters.cell
@@ -169,47 +174,43 @@ class SessionTap:
 
     def _failed(self, event: ChannelFailed) -> None:
         self._gone(event.channel_id)
-        self._emit("channel_failed", channel=event.channel_id, code=event.code)
+        self._emit(lines.ChannelFailed(event.channel_id, event.code))
 
     def _closed(self, event: ChannelClosed) -> None:
         self._gone(event.channel_id)
-        self._emit(
-            "channel_closed",
-            channel=event.channel_id,
-            kind=event.kind,
-            bytes_in=event.bytes_in,
-            bytes_out=event.bytes_out,
-        )
+        self._emit(lines.ChannelClosed(event.channel_id, event.kind, event.bytes_in, event.bytes_out))
 
     def _open_refused(self, event: ChannelRefused) -> None:
         self._meters.add(CHANNELS, KINDS.get(event.kind, "other"), event.reason)
         self._emit(
-            "refused",
-            what="channel",
-            kind=event.kind,
-            by=event.by.name.lower(),
-            reason=event.reason,
-            rule=event.rule,
-            text=event.text,
-            **_destination(event.detail),
+            refusals.ChannelRefused(
+                kind=event.kind,
+                by=event.by.name.lower(),
+                reason=event.reason,
+                rule=event.rule,
+                text=event.text,
+                facts=Facts(
+                    _text(event.detail, "host"), _number(event.detail, "port"), _text(event.detail, "path")
+                ),
+            )
         )
 
     def _stream_refused(self, event: StreamRefused) -> None:
         kind = self._kind_of(event.channel_id)
         self._meters.add(CHANNELS, kind, event.reason)
         self._emit(
-            "refused",
-            what="stream",
-            channel=event.channel_id,
-            kind=kind,
-            by=event.by.name.lower(),
-            reason=event.reason,
-            rule=event.rule,
-            text=event.text,
+            refusals.StreamRefused(
+                channel=event.channel_id,
+                kind=kind,
+                by=event.by.name.lower(),
+                reason=event.reason,
+                rule=event.rule,
+                text=event.text,
+            )
         )
 
     def _stream_ssh(self, event: StreamSsh) -> None:
-        self._emit("stream_ssh", channel=event.channel_id, by=event.by.name.lower(), rule=event.rule)
+        self._emit(lines.StreamSsh(event.channel_id, event.by.name.lower(), event.rule))
 
     def _request_forwarded(self, event: RequestForwarded) -> None:
         self._meters.add(REQUESTS, event.name, PolicyReason.ALLOWED)
@@ -217,8 +218,8 @@ class SessionTap:
             self._recorder.terminal(event.channel_id)
         if event.name in ("shell", "exec", "subsystem", "pty-req"):
             # Ids and sizes here (docs/audit.md); command lines stand in the recording.
-            moving = transfer_fields(event)
-            self._emit("request", channel=event.channel_id, name=event.name, rule=event.rule, **moving)
+            kind, direction = transfer_of(event)
+            self._emit(lines.Request(event.channel_id, event.name, event.rule, kind, direction))
 
     def _sftp(self, event: Event) -> None:
         transfers = self._transfers
@@ -231,32 +232,33 @@ class SessionTap:
     def _request_refused(self, event: RequestRefused) -> None:
         self._meters.add(REQUESTS, event.name, event.reason)
         self._emit(
-            "refused",
-            what="request",
-            channel=event.channel_id,
-            name=event.name,
-            by=event.by.name.lower(),
-            reason=event.reason,
-            rule=event.rule,
-            text=event.text,
+            refusals.RequestRefused(
+                channel=event.channel_id,
+                name=event.name,
+                by=event.by.name.lower(),
+                reason=event.reason,
+                rule=event.rule,
+                text=event.text,
+            )
         )
 
     def _refusals_counted(self, event: RefusalsCounted) -> None:
         self._meters.add(REQUESTS, "other", event.reason, by=event.count)
-        self._emit("refused", what="more", by=event.by.name.lower(), reason=event.reason, count=event.count)
+        self._emit(refusals.MoreRefused(event.by.name.lower(), event.reason, event.count))
 
-    def _emit(self, event: str, **fields: Any) -> None:
+    def _emit(self, event: AuditEvent) -> None:
         """One audit line about what is to be forwarded. Raises RecorderFailed when it must be there and is not."""
         try:
-            session_id = self._session_id
-            self._audit.emit(event, session=session_id, ref=session_id[:REF_LENGTH], **fields)
+            self._audit.emit(event, self._about())
         except AuditFailed:
             raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
 
-    def _note(self, event: str, **fields: Any) -> None:
+    def _note(self, event: AuditEvent) -> None:
         """One audit line about an ending, which nothing can refuse."""
-        session_id = self._session_id
-        self._audit.note(event, session=session_id, ref=session_id[:REF_LENGTH], **fields)
+        self._audit.note(event, self._about())
+
+    def _about(self) -> About:
+        return About(self._session_id, self._session_id[:REF_LENGTH])
 
     # -- blocks ------------------------------------------------------------------------------------------
 
@@ -303,7 +305,7 @@ class SessionTap:
         writer, self._writer = self._writer, None
         self._meters.add(RECORDER_FAILURES, error.reason)
         self._meters.add(RECORDINGS_LIVE, by=-1)
-        self._note("recorder_failed", reason=error.reason, text=error.text)
+        self._note(lines.RecorderFailed(error.reason, error.text))
         if writer is not None:
             writer.close(self._recorder.finish(EndReason.RECORDER_FAILED))
 
@@ -320,21 +322,28 @@ class SessionTap:
             writer.close(self._recorder.finish(end.reason))
         bytes_in, bytes_out = self._recorder.seen
         self._note(
-            "session_ended",
-            reason=end.reason,
-            text=end.text,
-            bytes_in=bytes_in,
-            bytes_out=bytes_out,
-            channels=self._recorder.channels,
-            bytes_not_kept=self._recorder.skipped,
-            opaque=self._recorder.opaque,
+            lines.SessionEnded(
+                reason=end.reason,
+                text=end.text,
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
+                channels=self._recorder.channels,
+                bytes_not_kept=self._recorder.skipped,
+                opaque=self._recorder.opaque,
+            )
         )
 
 
-def _destination(detail: dict[str, str | int]) -> dict[str, str | int]:
-    """What of a channel's detail belongs into the audit log: where it goes, never content. Text is cut."""
-    found = ((key, detail[key]) for key in ("host", "port", "path") if key in detail)
-    return {key: value[:AUDIT_LENGTH] if isinstance(value, str) else value for key, value in found}
+# What of a channel's detail belongs into the audit log: where it goes, never content.
+
+
+def _text(detail: dict[str, str | int], key: str) -> str:
+    return str(detail.get(key, ""))[:AUDIT_LENGTH]
+
+
+def _number(detail: dict[str, str | int], key: str) -> int | None:
+    value = detail.get(key)
+    return value if isinstance(value, int) else None
 
 
 _LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {

@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bastion.observe.events import AuditEvent
+from bastion.observe.events import sessions as lines
+from bastion.observe.events.refusals import SftpRefused as SftpRefusedLine
 from bastion.observe.meters import SFTP_FILES, SFTP_REFUSALS, SFTP_UNPARSED, Meters
 from bastion.recording.recorder import Recorder
 from bastion.relay.events import (
@@ -26,7 +29,7 @@ from bastion.relay.events import (
 )
 from bastion.wire import sftp
 
-Emit = Callable[..., None]
+Emit = Callable[[AuditEvent], None]
 
 # Operations that change nothing: in the recording, not in the audit log.
 _LOOKS = frozenset(
@@ -81,54 +84,55 @@ class TransferLog:
         self._recorder.omit(event.channel_id, omitted=False)
         by = event.by.name.lower()
         self._meters.add(SFTP_UNPARSED, by)
-        self._emit("sftp_unparsed", channel=event.channel_id, by=by, text=event.why)
+        self._emit(lines.SftpUnparsed(event.channel_id, by, event.why))
 
     def _operation(self, event: SftpOperation) -> None:
         if event.name in _LOOKS or (event.name == "open" and event.outcome == "ok"):
             return
-        fields: dict[str, Any] = {"file": event.file} if event.file else {}
         self._emit(
-            "sftp_operation",
-            channel=event.channel_id,
-            name=event.name,
-            outcome=event.outcome,
-            **fields,
-            **self._paths(event.path, event.to),
+            lines.SftpOperation(
+                channel=event.channel_id,
+                name=event.name,
+                outcome=event.outcome,
+                file=event.file or None,
+                path=self._shown(event.path),
+                to=self._shown(event.to),
+            )
         )
 
     def _file(self, event: SftpFile) -> None:
         self._meters.add(SFTP_FILES, _transfer(event))
-        hashed = {"sha256": event.sha256} if event.sha256 else {"unhashed": event.unhashed}
         self._emit(
-            "sftp_file",
-            channel=event.channel_id,
-            file=event.file,
-            flags=event.flags,
-            outcome=event.outcome,
-            bytes_read=event.bytes_read,
-            bytes_written=event.bytes_written,
-            **hashed,
-            **self._paths(event.path),
+            lines.SftpFile(
+                channel=event.channel_id,
+                file=event.file,
+                flags=event.flags,
+                outcome=event.outcome,
+                bytes_read=event.bytes_read,
+                bytes_written=event.bytes_written,
+                sha256=event.sha256,
+                unhashed="" if event.sha256 else event.unhashed,
+                path=self._shown(event.path),
+            )
         )
 
     def _refused(self, event: SftpRefused) -> None:
         self._meters.add(SFTP_REFUSALS, event.verb)
         self._emit(
-            "refused",
-            what="sftp",
-            channel=event.channel_id,
-            name=event.name,
-            verb=event.verb,
-            reason=event.reason,
-            rule=event.rule,
-            text=event.text,
-            **self._paths(event.path, event.to),
+            SftpRefusedLine(
+                channel=event.channel_id,
+                name=event.name,
+                verb=event.verb,
+                reason=event.reason,
+                rule=event.rule,
+                text=event.text,
+                path=self._shown(event.path),
+                to=self._shown(event.to),
+            )
         )
 
-    def _paths(self, path: str, to: str = "") -> dict[str, str]:
-        if not self._detail:
-            return {}
-        return {key: value for key, value in (("path", path), ("to", to)) if value}
+    def _shown(self, path: str) -> str:
+        return path if self._detail else ""
 
 
 def _transfer(event: SftpFile) -> str:
@@ -148,24 +152,24 @@ _LISTENERS: dict[type, Callable[[TransferLog, Any], None]] = {
 SFTP_EVENTS = tuple(_LISTENERS)
 
 
-def transfer_fields(event: RequestForwarded) -> dict[str, str]:
-    """`kind` and `direction` for the audit line of an exec that is scp or rsync; nothing for any other.
+def transfer_of(event: RequestForwarded) -> tuple[str, str]:
+    """(kind, direction) for the audit line of an exec that is scp or rsync; empty for any other.
 
     OpenSSH's scp -O starts `scp -t` (it will send) or `scp -f` on the target, rsync `rsync --server`, with
     `--sender` where the target is the one who sends. A program under another name, behind a shell or sudo's
     options, or that only calls itself so is not seen.
     """
     if event.name != "exec":
-        return {}
+        return "", ""
     words = str(event.detail.get("command", ""))[:4096].split()
     if words[:1] == ["sudo"]:
         words = words[1:]
     program = words[0].rpartition("/")[2] if words else ""
     flags = [word for word in words[1:] if word.startswith("-") and word != "--"]
     if program == "rsync" and "--server" in flags:
-        return {"kind": "rsync", "direction": "download" if "--sender" in flags else "upload"}
+        return "rsync", "download" if "--sender" in flags else "upload"
     if program == "scp":
         letters = {letter for flag in flags if not flag.startswith("--") for letter in flag[1:]}
         if "t" in letters or "f" in letters:
-            return {"kind": "scp", "direction": "download" if "f" in letters else "upload"}
-    return {}
+            return "scp", "download" if "f" in letters else "upload"
+    return "", ""

@@ -18,6 +18,7 @@ from bastion.errors import HealthPart
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import HEALTH, Meters
 from bastion.recording.store import Store
+from tests.support.audit_lines import Told
 
 
 class Directory:
@@ -98,7 +99,7 @@ class Bench:
         (self.folder / "audit.jsonl").rename(self.folder / "kept")
         (self.folder / "audit.jsonl").mkdir()
         self.audit.close()
-        self.audit.note("session_started")
+        self.audit.note(Told("session_started"))
 
     def mend_audit(self) -> None:
         (self.folder / "audit.jsonl").rmdir()

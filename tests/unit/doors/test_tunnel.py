@@ -19,6 +19,7 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused, TunnelReason, UpstreamReason
 from bastion.net import connect as reach
 from bastion.observe.audit import AuditFailed
+from bastion.observe.events import Facts
 from bastion.observe.meters import BYTES, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED, Meters
 from bastion.options import Source
 from bastion.policy.rules import parse_policy
@@ -156,17 +157,17 @@ class World:
     def unreachable(self, host, port):
         return Refused(PolicyReason.UNKNOWN_TARGET, "no such target for you")
 
-    def note(self, event, **fields):
-        self.lines.append((event, fields))
+    def note(self, event):
+        self.lines.append((event.event, {key: value for key, value in event.fields().items() if value != ""}))
 
-    def emit(self, event, **fields):
+    def emit(self, event):
         if self.fail_audit:
             raise AuditFailed("the log is full")
-        self.note(event, **fields)
+        self.note(event)
 
     # the conversation
     def open(self, target=None):
-        TunnelDoor().open(self, self.channel, Asked(self.place, target, False, {}))
+        TunnelDoor().open(self, self.channel, Asked(self.place, target, False, Facts()))
         return self
 
     def resolve(self, *addresses):

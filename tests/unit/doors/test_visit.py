@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from bastion.doors.jump import UNPROVED_BURST, opened_as_stdio
 from bastion.doors.visit import LAST_WORDS, OuterVisit
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditFailed
+from bastion.observe.events import About, AuditEvent
 from bastion.observe.meters import CHANNELS, Meters
 from bastion.observe.rationed import RationedLog
 from bastion.options import Source
@@ -132,13 +134,17 @@ class Outer:
         ]
 
     # the audit log
-    def note(self, event: str, **fields: Any) -> None:
-        self.lines.append((event, fields))
+    def note(self, event: AuditEvent, about: About) -> None:
+        self.append(event.event, about, about.fields() | event.fields())
 
-    def emit(self, event: str, **fields: Any) -> None:
+    def emit(self, event: AuditEvent, about: About) -> None:
         if self.audit_is_full:
             raise AuditFailed
-        self.note(event, **fields)
+        self.note(event, about)
+
+    def append(self, event: str, about: About, fields: Mapping[str, Any]) -> None:
+        named = {"session": about.session, "ref": about.ref, **fields}
+        self.lines.append((event, {key: value for key, value in named.items() if value != ""}))
 
     def said(self, event: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.lines if name == event]

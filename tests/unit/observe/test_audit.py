@@ -16,7 +16,9 @@ from bastion.clock import FixedClock
 from bastion.observe import audit as a
 from bastion.observe import meters as m
 from bastion.observe.audit import AuditFailed, AuditLog, encode_line
+from bastion.observe.events import NOBODY, About
 from bastion.observe.meters import Meters
+from tests.support.audit_lines import Told
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def failures(log, reason):
 
 
 def test_one_event_is_one_line(log):
-    log.emit("session_started", session="7f3k2aqqqqqqqqqq", ref="7f3k2a", target="web1", port=22)
+    log.emit(Told("session_started", target="web1", port=22), About(session="7f3k2aqqqqqqqqqq", ref="7f3k2a"))
     assert lines(log) == [
         {
             "ts": "2027-01-15T08:00:00.042Z",
@@ -52,13 +54,13 @@ def test_one_event_is_one_line(log):
 
 
 def test_fixed_fields_cannot_be_replaced(log):
-    log.emit("refused", session="a" * 16, ts="1970", text="x")
+    log.emit(Told("refused", ts="1970", text="x"), About(session="a" * 16))
     assert lines(log)[0]["ts"] == "2027-01-15T08:00:00.042Z"
 
 
 @given(st.text(min_size=1, max_size=200))
 def test_no_text_leaves_its_line_or_acts_on_a_terminal(text):
-    line = encode_line(0.0, "auth_attempted", "", "", {"user": text})
+    line = encode_line(0.0, "auth_attempted", NOBODY, {"user": text})
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     shown = line[:-1].decode("utf-8")
     assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in shown)
@@ -69,7 +71,7 @@ def test_no_text_leaves_its_line_or_acts_on_a_terminal(text):
 
 
 def test_what_is_not_known_is_left_out():
-    assert json.loads(encode_line(0.0, "auth", "", "", {"key": "", "serial": 0, "name": b""})) == {
+    assert json.loads(encode_line(0.0, "auth", NOBODY, {"key": "", "serial": 0, "name": b""})) == {
         "ts": "1970-01-01T00:00:00.000Z",
         "event": "auth",
         "serial": 0,
@@ -80,25 +82,25 @@ def test_a_note_never_raises_and_is_counted(tmp_path):
     log = AuditLog(str(tmp_path / "audit.log"), FixedClock(), Meters(), required=True)
     os.close(log._fd)
     log._fd = os.open("/dev/full", os.O_WRONLY)
-    log.note("session_ended", session="a" * 16)
+    log.note(Told("session_ended"), About(session="a" * 16))
     assert log.failing and failures(log, "write_failed") == 1
     with pytest.raises(AuditFailed):
-        log.emit("session_started")
+        log.emit(Told("session_started"))
     log.close()
 
 
 @given(st.binary(min_size=1, max_size=200))
 def test_any_bytes_can_be_recorded(data):
-    back = json.loads(encode_line(0.0, "refused", "", "", {"name": data}))["name"]
+    back = json.loads(encode_line(0.0, "refused", NOBODY, {"name": data}))["name"]
     assert back.encode("utf-8", "surrogateescape") == data
 
 
 def test_letters_stay_readable():
-    assert "Jürgen 東京".encode() in encode_line(0.0, "refused", "", "", {"name": "Jürgen 東京"})
+    assert "Jürgen 東京".encode() in encode_line(0.0, "refused", NOBODY, {"name": "Jürgen 東京"})
 
 
 def test_lone_surrogates_and_tags_are_escaped():
-    line = encode_line(0.0, "refused", "", "", {"name": "\ud800 \U000e0041"})
+    line = encode_line(0.0, "refused", NOBODY, {"name": "\ud800 \U000e0041"})
     assert b"\\ud800" in line and b"\\udb40\\udc41" in line
 
 
@@ -107,8 +109,7 @@ def test_everything_is_bounded():
     line = encode_line(
         0.0,
         "x",
-        "",
-        "",
+        NOBODY,
         {"text": "y" * 10**6, "data": b"z" * 10**6, "items": list(range(10**4)), "deep": deep},
     )
     assert len(line) < 4 * a.MAX_TEXT
@@ -116,16 +117,16 @@ def test_everything_is_bounded():
 
 
 def test_odd_numbers_are_still_json():
-    line = encode_line(0.0, "x", "", "", {"a": float("inf"), "b": float("nan"), "c": 0.1 + 0.2})
+    line = encode_line(0.0, "x", NOBODY, {"a": float("inf"), "b": float("nan"), "c": 0.1 + 0.2})
     assert json.loads(line)["c"] == 0.3
 
 
 def test_rotation_is_followed_on_reopen(log, tmp_path):
-    log.emit("session_started")
+    log.emit(Told("session_started"))
     os.rename(log.path, tmp_path / "audit.log.1")
-    log.emit("session_ended")
+    log.emit(Told("session_ended"))
     log.reopen()
-    log.emit("session_started")
+    log.emit(Told("session_started"))
     assert [line["event"] for line in lines(log)] == ["session_started"]
     rotated = (tmp_path / "audit.log.1").read_bytes()
     assert rotated.count(b"\n") == 2
@@ -134,7 +135,7 @@ def test_rotation_is_followed_on_reopen(log, tmp_path):
 def test_a_failed_reopen_keeps_the_old_file(log, tmp_path, monkeypatch):
     monkeypatch.setattr(log, "path", str(tmp_path / "missing" / "audit.log"))
     log.reopen()
-    log.emit("session_started")
+    log.emit(Told("session_started"))
     assert failures(log, "open_failed") == 1
     assert b"session_started" in (tmp_path / "audit.log").read_bytes()
 
@@ -145,10 +146,10 @@ def test_a_loss_is_counted_and_told_when_writing_works_again(log, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(a.os, "write", full)
-        log.emit("session_started")
-        log.emit("session_ended")
+        log.emit(Told("session_started"))
+        log.emit(Told("session_ended"))
     assert log.failing
-    log.emit("refused")
+    log.emit(Told("refused"))
     assert [line["event"] for line in lines(log)] == ["audit_resumed", "refused"]
     assert lines(log)[0]["lines_lost"] == 2
     assert failures(log, "write_failed") == 2
@@ -159,8 +160,8 @@ def test_required_means_that_nothing_happens_unaudited(log, monkeypatch):
     log.required = True
     os.close(log._fd)
     with pytest.raises(AuditFailed):
-        log.emit("session_started")
-    log.emit("session_started")  # the descriptor is opened again: it works, and says what was lost
+        log.emit(Told("session_started"))
+    log.emit(Told("session_started"))  # the descriptor is opened again: it works, and says what was lost
     assert [line["event"] for line in lines(log)] == ["audit_resumed", "session_started"]
 
 
@@ -171,18 +172,18 @@ def test_required_and_no_file_is_an_error_at_start(tmp_path):
 
 def test_a_torn_line_does_not_swallow_the_next(log):
     """The kernel's own short write: RLIMIT_FSIZE lets only part of the line through."""
-    log.emit("session_started")
+    log.emit(Told("session_started"))
     size = os.path.getsize(log.path)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     old_action = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, old[1]))
-        log.emit("session_ended")
+        log.emit(Told("session_ended"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, old_action)
     assert failures(log, "short_write") == 1
-    log.emit("refused")
+    log.emit(Told("refused"))
     with open(log.path, "rb") as file:
         written = file.read().splitlines()
     assert json.loads(written[0])["event"] == "session_started"
@@ -194,7 +195,7 @@ def test_a_file_left_torn_by_a_crash_is_continued_on_a_new_line(tmp_path):
     path = tmp_path / "audit.log"
     path.write_bytes(b'{"ts":"2027')
     log = AuditLog(str(path), FixedClock(), Meters())
-    log.emit("session_started")
+    log.emit(Told("session_started"))
     log.close()
     assert json.loads(path.read_bytes().splitlines()[1])["event"] == "session_started"
 
@@ -206,7 +207,7 @@ def test_a_full_pipe_loses_a_line_instead_of_stopping_the_gateway(tmp_path):
     log = AuditLog(path, FixedClock(), Meters())
     try:
         for _ in range(100):
-            log.emit("refused", text="x" * 4000)
+            log.emit(Told("refused", text="x" * 4000))
         assert log.failing
     finally:
         log.close()
@@ -223,18 +224,18 @@ def test_a_time_is_written_as_datetime_writes_it(seconds):
 
 def by_the_standard_library(fields):
     with mock.patch("orjson.dumps", side_effect=TypeError):
-        return encode_line(1.5, "auth", "", "", fields)
+        return encode_line(1.5, "auth", NOBODY, fields)
 
 
 @given(st.text(max_size=8) | st.integers() | st.booleans() | st.none())
 def test_a_quick_line_is_the_same_as_one_by_the_standard_library(value):
     fields = {"value": value, "list": [value]}
-    assert encode_line(1.5, "auth", "", "", fields) == by_the_standard_library(fields)
+    assert encode_line(1.5, "auth", NOBODY, fields) == by_the_standard_library(fields)
 
 
 @given(st.floats())
 def test_a_fraction_is_the_same_number_whoever_writes_it(value):
     """The exponents of very small and very large ones are spelt differently."""
     fields = {"value": value}
-    quick, slow = encode_line(1.5, "auth", "", "", fields), by_the_standard_library(fields)
+    quick, slow = encode_line(1.5, "auth", NOBODY, fields), by_the_standard_library(fields)
     assert json.loads(quick) == json.loads(slow)

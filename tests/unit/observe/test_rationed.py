@@ -13,8 +13,10 @@ from twisted.internet.task import Clock
 from bastion.auth.budget import LIMITS, Budget, Limit, Payer, Work
 from bastion.clock import FixedClock
 from bastion.observe.audit import AuditLog, encode_line
+from bastion.observe.events import About
 from bastion.observe.meters import AUDIT_SUMMED, Meters
 from bastion.observe.rationed import MAX_PAYERS, SUMMARY_INTERVAL, RationedLog, line_size
+from tests.support.audit_lines import Told
 
 SMALL = dict(LIMITS) | {(payer, Work.LOG): Limit(1000, 10_000, 10, 100) for payer in Payer}
 
@@ -28,7 +30,7 @@ class Bench:
 
     def refused(self, source: str, reason: str = "bad_password", **fields: Any) -> bool:
         return self.log.emit(
-            self.budget.source(source), source, "auth", reason=reason, source=source, **fields
+            self.budget.source(source), source, Told("auth", reason=reason, source=source, **fields)
         )
 
     def lines(self, event: str) -> list[dict[str, Any]]:
@@ -79,13 +81,13 @@ def test_payers_and_their_summaries_are_bounded(bench: Bench) -> None:
 def test_the_purse_pays_at_least_what_is_written(bench: Bench) -> None:
     for text in ("alice", "\x01" * 64, "\U000e0001" * 64, "\ud800" * 64, "ü" * 64, '"\\' * 30):
         fields: dict[str, Any] = {"user": text, "reason": "bad_user_name", "number": 1 << 60}
-        line = encode_line(0.0, "auth", "k3v2m5q7p2r4t6wa", "", fields)
+        line = encode_line(0.0, "auth", About("k3v2m5q7p2r4t6wa"), fields)
         assert len(line) <= line_size(fields)
 
 
 def test_identities_pay_for_themselves_and_the_end_writes_all_down(bench: Bench) -> None:
     purse = bench.budget.identity("alice")
-    while bench.log.note(purse, "alice", "channel_opened", kind="session"):
+    while bench.log.note(purse, "alice", Told("channel_opened", kind="session")):
         pass
     bench.log.flush()
     (summary,) = bench.lines("lines_summed")

@@ -17,7 +17,7 @@ from bastion.recording.store import Store
 from bastion.relay import events as e
 from bastion.relay.channels import Channel
 from bastion.session.tap import SessionTap
-from bastion.session.transfers import transfer_fields
+from bastion.session.transfers import transfer_of
 from bastion.sides import Side
 
 SESSION = "abcdefghijklmnop"
@@ -145,7 +145,7 @@ def test_content_is_kept_where_it_is_wanted(tmp_path: Path) -> None:
 )
 def test_scp_and_rsync_are_recognised(command: str, kind: str, direction: str) -> None:
     event = e.RequestForwarded(3, Side.CLIENT, "exec", {"command": command}, "rule")
-    assert transfer_fields(event) == {"kind": kind, "direction": direction}
+    assert transfer_of(event) == (kind, direction)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_scp_and_rsync_are_recognised(command: str, kind: str, direction: str) -
 )
 def test_what_does_not_look_like_them_is_not_named(command: str) -> None:
     event = e.RequestForwarded(3, Side.CLIENT, "exec", {"command": command}, "rule")
-    assert transfer_fields(event) == {}
+    assert transfer_of(event) == ("", "")
 
 
 def test_only_commands_are_looked_at(desk: Desk) -> None:

@@ -1,0 +1,96 @@
+"""The audit log's events: each is a value with a type, so that no tool is asked to find a misspelt word (L0, pure).
+
+What it is for: whoever writes a line makes one of these and hands it to `observe.audit.AuditLog`, with an `About` that
+says whose line it is. `docs/audit.md` has its table from them, `bastion explain` its sentences.
+
+Invariant: an event is written only as one of `EVENTS`, its reasons are of the closed sets in `bastion.errors`, and
+nothing secret is a field of any.
+
+It may import `bastion.errors` and nothing else.
+
+    base        AuditEvent and About, and the words that sentences share
+    process     the gateway itself: started, stopped, reloaded, ill, lines counted or lost
+    logins      connections, attempts, decisions, outer connections, jumps, the lobby
+    sessions    sessions, their channels and requests, files over sftp
+    tunnels     opened, SSH seen inside, closed
+    refusals    everything the gateway said no to: one event, `refused`, told apart by `what`
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bastion.observe.events import logins, process, refusals, sessions, tunnels
+from bastion.observe.events.base import NOBODY, NOWHERE, About, AuditEvent, Facts, Line, explained
+
+__all__ = ["EVENTS", "NOBODY", "NOWHERE", "About", "AuditEvent", "Facts", "Line", "sentence", "table"]
+
+EVENTS: Final[tuple[type[AuditEvent], ...]] = (
+    process.ClockStepped,
+    process.GatewayStarted,
+    process.GatewayStopped,
+    process.Reload,
+    process.HealthChanged,
+    logins.ConnectionRefused,
+    logins.HandshakeFailed,
+    logins.Auth,
+    logins.Authorise,
+    refusals.ConnectionCutOff,
+    refusals.SessionRefused,
+    refusals.ChannelRefused,
+    refusals.RequestRefused,
+    refusals.StreamRefused,
+    refusals.SftpRefused,
+    refusals.TunnelRefused,
+    refusals.BufferRefused,
+    refusals.MoreRefused,
+    logins.OuterStarted,
+    logins.Jump,
+    logins.Lobby,
+    logins.OuterEnded,
+    sessions.TargetBanner,
+    sessions.SessionStarted,
+    sessions.SessionEnded,
+    sessions.ChannelOpened,
+    sessions.ChannelFailed,
+    sessions.ChannelClosed,
+    sessions.Request,
+    sessions.SftpFile,
+    sessions.SftpOperation,
+    sessions.SftpUnparsed,
+    sessions.SessionOpaque,
+    sessions.StreamSsh,
+    tunnels.TunnelOpened,
+    tunnels.TunnelSsh,
+    tunnels.TunnelClosed,
+    sessions.RecorderFailed,
+    process.LinesSummed,
+    process.AuditResumed,
+)
+"""In the order of docs/audit.md: as they happen."""
+
+_BY_NAME: Final = {(one.event, one.what): one for one in EVENTS}
+
+_FIXED: Final = {"ts", "event", "session", "ref", "connection"}
+
+
+def sentence(line: Line) -> str:
+    """What happened, as one sentence without a time. A line of another version is shown as its fields."""
+    name = str(line.get("event"))
+    known = _BY_NAME.get((name, str(line.get("what", "")))) or _BY_NAME.get((name, ""))
+    if known is not None:
+        return known.sentence(line)
+    shown = " ".join(f"{key}={value}" for key, value in line.items() if key not in _FIXED)
+    return f"{name}: {shown}" if shown else name
+
+
+def table() -> list[str]:
+    """The table of docs/audit.md, a line each."""
+    rows = ["| event | says | fields |", "|---|---|---|"]
+    for one in EVENTS:
+        name = f"`{one.event}`" + (f", `what` = `{one.what}`" if one.what else "")
+        told = " ".join((one.__doc__ or "").split())
+        fields = [f"`{field}`" for field in one.about]
+        fields += [f"`{field}`" + (f" ({text})" if text else "") for field, text in explained(one).items()]
+        rows.append(f"| {name} | {told} | {', '.join(fields)} |")
+    return rows

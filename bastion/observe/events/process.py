@@ -1,0 +1,119 @@
+"""Events of the gateway itself (L0, pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from bastion.observe.events.base import AuditEvent, Line, because, of
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStepped(AuditEvent):
+    """the machine's clock was set, or the machine slept"""
+
+    event: ClassVar[str] = "clock_stepped"
+
+    seconds: Annotated[float, "forward; negative: back"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        seconds = line.get("seconds", "?")
+        return f"the machine's clock was set by {seconds} s: times before and after do not compare"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStarted(AuditEvent):
+    """the process is listening"""
+
+    event: ClassVar[str] = "gateway_started"
+
+    version: str
+    config: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the gateway started{of(line, 'version', ', version ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStopped(AuditEvent):
+    """it ends"""
+
+    event: ClassVar[str] = "gateway_stopped"
+
+    signal: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the gateway stopped{of(line, 'signal', ' on ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reload(AuditEvent):
+    """SIGHUP: the files were read again"""
+
+    event: ClassVar[str] = "reload"
+
+    result: Annotated[str, "`ok`, `restart_needed`, `refused`"]
+    restart: Annotated[str, "the options that wait for one"] = ""
+    text: Annotated[str, "every fault, a line each"] = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        if line.get("result") == "refused":
+            return f"a reload was refused, the configuration stayed as it was{because(line)}"
+        return f"the configuration was reloaded{of(line, 'restart', '; a restart is needed for ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged(AuditEvent):
+    """a part of the gateway fails, or works again (see `/healthz` in [metrics.md](metrics.md))"""
+
+    event: ClassVar[str] = "health_changed"
+
+    part: str
+    state: Annotated[str, "`ok`, `degraded`, `refusing`"]
+    text: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        part = line.get("part", "?")
+        if line.get("state") == "ok":
+            return f"{part} works again"
+        return f"{part} {line.get('state', '?')}{of(line, 'text', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinesSummed(AuditEvent):
+    """a source or an identity had used up its share of the log: so many lines were counted and not written"""
+
+    event: ClassVar[str] = "lines_summed"
+
+    lines: int
+    counts: Annotated[Mapping[str, int], "by event and reason"]
+    seconds: Annotated[int, "since the first of them"]
+    source: Annotated[str, "or `identity`: `others` beyond 256 of them"] = ""
+    identity: str = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        who = line.get("source") or line.get("identity") or "?"
+        return (
+            f"{line.get('lines', '?')} lines of {who} were counted and not written, as it had used up its share of the "
+            f"log{of(line, 'counts', ': ')}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResumed(AuditEvent):
+    """lines were lost before this one"""
+
+    event: ClassVar[str] = "audit_resumed"
+
+    lines_lost: int
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"audit lines were lost before this point: {line.get('lines_lost', '?')}"
