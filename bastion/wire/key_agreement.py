@@ -25,7 +25,7 @@ warnings.filterwarnings(
     "ignore",
     message="Diffie-Hellman over finite fields",
     category=CryptographyDeprecationWarning,
-    module=r"bastion\.wire\.agreements",
+    module=__name__,
 )
 
 _MLKEM_PUBLIC, _MLKEM_CIPHERTEXT, _X25519_PUBLIC = 1184, 1088, 32
