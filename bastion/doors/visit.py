@@ -43,7 +43,8 @@ from bastion.session.standing import Standing
 from bastion.session.tap import AUDIT_TEXT
 from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.transport.transport import ServerTransport
-from bastion.wire.forwards import Detail, TcpipOpen
+from bastion.wire.body import Detail
+from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import Disconnect, OpenFailure
 from bastion.wire.printable import printable
 

@@ -1,8 +1,9 @@
-"""What becomes of each field of a message that crosses from leg to leg: one row for every field of every codec.
+"""What becomes of each field of a message that crosses from leg to leg: one row for every message declared.
 
-Nothing may cross that nobody could find afterwards. So a codec in `messages`, `requests` or `forwards` has a row
-here, and each of its fields a fate; `tests/unit/wire/test_fates.py` fails for a field without one, and
-`tests/unit/relay/test_nothing_unseen.py` sends each through the relay and looks for it in the recording.
+Nothing may cross that nobody could find afterwards. So what `messages`, `requests` or `forwards` declares has a row
+here, and each of its fields a fate; `tests/unit/wire/test_fates.py` walks the declarations and fails for a field
+without one, and `tests/unit/relay/test_nothing_unseen.py` sends each through the relay and looks for it in the
+recording.
 """
 
 from __future__ import annotations

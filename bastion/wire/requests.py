@@ -1,22 +1,23 @@
-"""Typed bodies of the channel requests, channel opens and global requests that the gateway understands.
+"""Bodies of the channel requests, channel opens and global requests that the gateway understands.
 
-Three tables (`CHANNEL_REQUESTS`, `CHANNEL_OPENS`, `GLOBAL_REQUESTS`) name the codec of each. What stands in
-no table cannot be judged or recorded, so the relay refuses it. Invariant: `parse` consumes every byte or
-raises `ProtocolError`, `parse(b.encode()) == b`, and `detail()` is what recordings and the audit log may
-show: every field, but no cookies. `bastion.wire.fates` declares what becomes of each field.
+Three tables (`CHANNEL_REQUESTS`, `CHANNEL_OPENS`, `GLOBAL_REQUESTS`) name the declaration of each, and `parse_body`
+reads by them. What stands in no table cannot be judged or recorded, so the relay refuses it. Invariant: `detail()`
+shows every field, but no cookies. `bastion.wire.fates` declares what becomes of each field.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, replace
 from hashlib import sha256
-from typing import Protocol, Self
+from typing import Annotated, Self
 
 from bastion.errors import ProtocolError
-from bastion.wire.data import Reader, boolean, byte, string, uint32
-from bastion.wire.forwards import Detail as Detail
+from bastion.wire.body import Body as Body
+from bastion.wire.body import Detail as Detail
+from bastion.wire.body import printable as printable
+from bastion.wire.data import Reader, byte, string, uint32
 from bastion.wire.forwards import DirectStreamlocal as DirectStreamlocal
 from bastion.wire.forwards import ForwardedPort as ForwardedPort
 from bastion.wire.forwards import ForwardedStreamlocal as ForwardedStreamlocal
@@ -24,8 +25,8 @@ from bastion.wire.forwards import StreamlocalForward as StreamlocalForward
 from bastion.wire.forwards import TcpipForward as TcpipForward
 from bastion.wire.forwards import TcpipOpen as TcpipOpen
 from bastion.wire.forwards import X11Open as X11Open
-from bastion.wire.forwards import printable as printable
 from bastion.wire.messages import LANGUAGE_LIMIT
+from bastion.wire.struct import Boolean, Kind, String, Uint32, declared, octets, read_whole, utf8
 
 TERM_LIMIT = 256
 """Bytes of TERM; terminfo names are below 128."""
@@ -55,70 +56,6 @@ REFUSED_TEXT = 4096
 _is_hex = re.compile(rb"[0-9A-Fa-f]*").fullmatch
 
 
-class Body(Protocol):
-    """What every body below can do."""
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self: ...
-
-    def encode(self) -> bytes: ...
-
-    def detail(self) -> Detail: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Empty:
-    """No fields: `shell`, `auth-agent-req@openssh.com`, a `session` open."""
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        Reader(body).end()
-        return cls()
-
-    def encode(self) -> bytes:
-        return b""
-
-    def detail(self) -> Detail:
-        return {}
-
-
-@dataclass(frozen=True, slots=True)
-class PtyRequest:
-    """`pty-req` (RFC 4254 section 6.2): cells, then pixels; `modes` for `parse_terminal_modes`.
-
-    What is read keeps of the modes what they say: each once, and nothing behind their end.
-    """
-
-    term: bytes
-    cols: int
-    rows: int
-    width: int = 0
-    height: int = 0
-    modes: bytes = b"\x00"
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        term = reader.string(TERM_LIMIT)
-        sizes = reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32()
-        modes = encode_terminal_modes(parse_terminal_modes(reader.string(MODES_LIMIT)))
-        reader.end()
-        return cls(term, *sizes, modes)
-
-    def encode(self) -> bytes:
-        sizes = uint32(self.cols) + uint32(self.rows) + uint32(self.width) + uint32(self.height)
-        return string(self.term) + sizes + string(self.modes)
-
-    def detail(self) -> Detail:
-        shown: Detail = {"term": printable(self.term), "cols": self.cols, "rows": self.rows}
-        if self.width or self.height:
-            shown |= {"width": self.width, "height": self.height}
-        modes = parse_terminal_modes(self.modes)
-        if modes:
-            shown["modes"] = " ".join(f"{opcode}={value}" for opcode, value in modes.items())
-        return shown
-
-
 def parse_terminal_modes(modes: bytes) -> dict[int, int]:
     """Opcode -> argument (RFC 4254 section 8). Empty, or without the final TTY_OP_END, is accepted: clients
     send it.
@@ -141,220 +78,134 @@ def encode_terminal_modes(modes: Mapping[int, int]) -> bytes:
     return b"".join(byte(opcode) + uint32(value) for opcode, value in modes.items()) + byte(TTY_OP_END)
 
 
-@dataclass(frozen=True, slots=True)
-class WindowChange:
+def _read_modes(reader: Reader) -> bytes:
+    """Of the modes what they say: each once, and nothing behind their end."""
+    return encode_terminal_modes(parse_terminal_modes(reader.string(MODES_LIMIT)))
+
+
+@declared
+class Empty(Body):
+    """No fields: `shell`, `auth-agent-req@openssh.com`, a `session` open."""
+
+
+@declared
+class PtyRequest(Body):
+    """`pty-req` (RFC 4254 section 6.2): cells, then pixels; `modes` for `parse_terminal_modes`."""
+
+    term: Annotated[bytes, octets(TERM_LIMIT)]
+    cols: Uint32
+    rows: Uint32
+    width: Uint32 = 0
+    height: Uint32 = 0
+    modes: Annotated[bytes, Kind(_read_modes, string)] = b"\x00"
+
+    def detail(self) -> Detail:
+        shown: Detail = {"term": printable(self.term), "cols": self.cols, "rows": self.rows}
+        if self.width or self.height:
+            shown |= {"width": self.width, "height": self.height}
+        modes = parse_terminal_modes(self.modes)
+        if modes:
+            shown["modes"] = " ".join(f"{opcode}={value}" for opcode, value in modes.items())
+        return shown
+
+
+@declared
+class WindowChange(Body):
     """`window-change` (RFC 4254 section 6.7): cells, then pixels."""
 
-    cols: int
-    rows: int
-    width: int = 0
-    height: int = 0
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        change = cls(reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32())
-        reader.end()
-        return change
-
-    def encode(self) -> bytes:
-        return uint32(self.cols) + uint32(self.rows) + uint32(self.width) + uint32(self.height)
-
-    def detail(self) -> Detail:
-        return {"cols": self.cols, "rows": self.rows, "width": self.width, "height": self.height}
+    cols: Uint32
+    rows: Uint32
+    width: Uint32 = 0
+    height: Uint32 = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Exec:
+@declared
+class Exec(Body):
     """`exec` (RFC 4254 section 6.5): the command line for the target's shell, in whatever encoding."""
 
-    command: bytes
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.string())
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return string(self.command)
-
-    def detail(self) -> Detail:
-        return {"command": printable(self.command)}
+    command: String
 
 
-@dataclass(frozen=True, slots=True)
-class Subsystem:
+@declared
+class Subsystem(Body):
     """`subsystem` (RFC 4254 section 6.5)."""
 
-    name: str
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.text(SUBSYSTEM_LIMIT))
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return string(self.name)
+    name: Annotated[str, utf8(SUBSYSTEM_LIMIT)]
 
     def detail(self) -> Detail:
         return {"subsystem": self.name}
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+@declared
+class Env(Body):
     """`env` (RFC 4254 section 6.4)."""
 
-    name: str
-    value: bytes
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.text(ENV_NAME_LIMIT), reader.string())
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return string(self.name) + string(self.value)
-
-    def detail(self) -> Detail:
-        return {"name": self.name, "value": printable(self.value)}
+    name: Annotated[str, utf8(ENV_NAME_LIMIT)]
+    value: String
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+@declared
+class Signal(Body):
     """`signal` (RFC 4254 section 6.9): a name without SIG."""
 
-    name: str
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.text(SIGNAL_LIMIT))
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return string(self.name)
+    name: Annotated[str, utf8(SIGNAL_LIMIT)]
 
     def detail(self) -> Detail:
         return {"signal": self.name}
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+@declared
+class Break(Body):
     """`break` (RFC 4335): length in milliseconds."""
 
-    length: int
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.uint32())
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return uint32(self.length)
-
-    def detail(self) -> Detail:
-        return {"length": self.length}
+    length: Uint32
 
 
-@dataclass(frozen=True, slots=True)
-class XonXoff:
+@declared
+class XonXoff(Body):
     """`xon-xoff` (RFC 4254 section 6.8)."""
 
-    client_can_do: bool
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.boolean())
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return boolean(self.client_can_do)
-
-    def detail(self) -> Detail:
-        return {"client_can_do": int(self.client_can_do)}
+    client_can_do: Boolean
 
 
-@dataclass(frozen=True, slots=True)
-class ExitStatus:
+@declared
+class ExitStatus(Body):
     """`exit-status` (RFC 4254 section 6.10)."""
 
-    status: int
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        request = cls(reader.uint32())
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        return uint32(self.status)
-
-    def detail(self) -> Detail:
-        return {"status": self.status}
+    status: Uint32
 
 
-@dataclass(frozen=True, slots=True)
-class ExitSignal:
+@declared
+class ExitSignal(Body):
     """`exit-signal` (RFC 4254 section 6.10)."""
 
-    name: str
-    core_dumped: bool = False
-    text: bytes = b""
-    language: bytes = b""
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        name, core = reader.text(SIGNAL_LIMIT), reader.boolean()
-        request = cls(name, core, reader.string(SIGNAL_TEXT_LIMIT), reader.string(LANGUAGE_LIMIT))
-        reader.end()
-        return request
-
-    def encode(self) -> bytes:
-        head = string(self.name) + boolean(self.core_dumped)
-        return head + string(self.text) + string(self.language)
+    name: Annotated[str, utf8(SIGNAL_LIMIT)]
+    core_dumped: Boolean = False
+    text: Annotated[bytes, octets(SIGNAL_TEXT_LIMIT)] = b""
+    language: Annotated[bytes, octets(LANGUAGE_LIMIT)] = b""
 
     def detail(self) -> Detail:
         shown: Detail = {"signal": self.name, "core": int(self.core_dumped), "text": printable(self.text)}
         return {**shown, "language": printable(self.language)} if self.language else shown
 
 
-@dataclass(frozen=True, slots=True)
-class X11Request:
+@declared
+class X11Request(Body):
     """`x11-req` (RFC 4254 section 6.3.1). The cookie, in hex, opens a display: it is in no repr, and its digest
     stands in for it in the detail.
     """
 
-    single: bool
-    protocol: bytes
-    cookie: bytes = field(repr=False)
-    screen: int
+    single: Boolean
+    protocol: Annotated[bytes, octets(X11_PROTOCOL_LIMIT)]
+    cookie: Annotated[bytes, octets(COOKIE_LIMIT)] = field(repr=False)
+    screen: Uint32
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        single = reader.boolean()
-        request = cls(single, reader.string(X11_PROTOCOL_LIMIT), reader.string(COOKIE_LIMIT), reader.uint32())
-        reader.end()
+    def parse(cls, payload: bytes) -> Self:
+        request = read_whole(cls, Reader(payload))
         if not _is_hex(request.cookie):
             raise ProtocolError("the cookie is not in hexadecimal")  # RFC 4254 section 6.3.1: MUST
         return request
-
-    def encode(self) -> bytes:
-        head = boolean(self.single) + string(self.protocol)
-        return head + string(self.cookie) + uint32(self.screen)
 
     def detail(self) -> Detail:
         digest = f"sha256:{sha256(self.cookie).hexdigest()}"
@@ -411,7 +262,7 @@ def refused_detail(body: Body | None) -> Detail:
     """
     if body is None:
         return {}
-    values = ((place.name, getattr(body, place.name)) for place in fields(body))  # type: ignore[arg-type]
+    values = ((name, getattr(body, name)) for name in body.KINDS)
     cut = {
         name: value[:REFUSED_TEXT]
         for name, value in values

@@ -88,7 +88,6 @@ def seeds_userauth() -> Seeds:
     login = string(b"alice") + string(b"ssh-connection")
     samples = {
         userauth.ServiceRequest: b"\x05" + string(b"ssh-userauth"),
-        userauth.ServiceAccept: b"\x06" + string(b"ssh-userauth"),
         userauth.UserauthRequest: b"\x32" + login + string(b"none"),
         userauth.PublicKeyBody: boolean(True)
         + string(b"ssh-ed25519")
@@ -97,7 +96,6 @@ def seeds_userauth() -> Seeds:
         userauth.PasswordBody: boolean(True) + string(b"old") + string(b"new"),
         userauth.KeyboardInteractiveBody: string(b"") * 2,
         userauth.UserauthFailure: b"\x33" + namelist(("publickey", "password")) + b"\0",
-        userauth.UserauthSuccess: b"\x34",
         userauth.UserauthBanner: b"\x35" + string(b"hello") + string(b""),
         userauth.PkOk: b"\x3c" + string(b"ssh-ed25519") + string(KEY.public.blob),
         userauth.InfoRequest: b"\x3c" + string(b"") * 3 + uint32(1) + string(b"Password: ") + b"\0",

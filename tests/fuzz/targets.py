@@ -26,7 +26,7 @@ from bastion.sides import Side
 from bastion.transport.settings import HostKey, TransportSettings
 from bastion.transport.transport import ClientTransport, ServerTransport
 from bastion.userauth.server import UserauthService
-from bastion.wire import messages, requests, userauth
+from bastion.wire import requests, userauth
 from bastion.wire.certificates import Certificate
 from bastion.wire.ciphers import DirectionKeys, key_sizes
 from bastion.wire.data import Reader
@@ -35,6 +35,7 @@ from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
 from bastion.wire.numbers import MSG_NEWKEYS
 from bastion.wire.packets import PacketReader
 from tests.hostile.rawssh import PipeEnd
+from tests.support.declared import parse_message
 from tests.support.unseen import play
 
 try:
@@ -90,10 +91,10 @@ def same_again(kind: Any, payload: bytes) -> None:
 
 def wire_messages(data: bytes) -> None:
     try:
-        value = messages.parse_message(data)
+        value = parse_message(data)
     except ProtocolError:
         return
-    assert messages.parse_message(value.encode()) == value
+    assert parse_message(value.encode()) == value
     assert value.encode()[0] == data[0]
 
 
@@ -115,13 +116,11 @@ def wire_requests(data: bytes) -> None:
 
 USERAUTH = [
     userauth.ServiceRequest,
-    userauth.ServiceAccept,
     userauth.UserauthRequest,
     userauth.PublicKeyBody,
     userauth.PasswordBody,
     userauth.KeyboardInteractiveBody,
     userauth.UserauthFailure,
-    userauth.UserauthSuccess,
     userauth.UserauthBanner,
     userauth.PkOk,
     userauth.InfoRequest,
@@ -291,7 +290,7 @@ def relay(data: bytes) -> None:
             for half in (channel.half(Side.CLIENT), channel.half(Side.TARGET)):
                 assert 0 <= half.window <= 0xFFFFFFFF and 0 <= half.reserve <= half.reserve_size
         for sent in (*out.to_client, *out.to_target):
-            messages.parse_message(sent)
+            parse_message(sent)
         tested.inject(1, b"warning", 0, out)
         out.clear()
     tested.terminate(b"bye", out)
@@ -338,7 +337,7 @@ def relay_sftp(data: bytes) -> None:
             assert error.side is side
             break
         for sent in (*out.to_client, *out.to_target):
-            messages.parse_message(sent)
+            parse_message(sent)
         out.clear()
     tested.finish()
 

@@ -14,8 +14,10 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.endpoint.connection import OuterConnection
 from bastion.errors import PolicyReason, Refused
 from bastion.wire import messages as m
-from bastion.wire.forwards import Detail, TcpipOpen
+from bastion.wire.body import Detail
+from bastion.wire.forwards import TcpipOpen
 from bastion.wire.requests import Empty
+from tests.support.declared import parse_message
 
 
 class Leg:
@@ -48,7 +50,7 @@ class Leg:
 
     def said(self) -> list[m.Message]:
         """Everything that was sent since the last call, in order."""
-        found = [m.parse_message(payload) for burst in self.bursts for payload in burst]
+        found = [parse_message(payload) for burst in self.bursts for payload in burst]
         self.bursts.clear()
         return found
 

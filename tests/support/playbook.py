@@ -31,6 +31,7 @@ from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from bastion.wire.numbers import name_of
+from tests.support.declared import parse_message
 
 YES = Verdict(True, PolicyReason.ALLOWED, "test rule")
 
@@ -105,7 +106,7 @@ def raw(line: Line) -> bytes:
 def shown(payload: bytes) -> str:
     """A payload for people."""
     try:
-        text = repr(m.parse_message(payload))
+        text = repr(parse_message(payload))
     except ProtocolError:
         text = f"{name_of(payload[0]) if payload else 'nothing'} {payload.hex()}"
     return text if len(text) < 160 else f"{text[:150]}... ({len(payload)} bytes)"

@@ -27,6 +27,7 @@ from bastion.wire import messages, requests
 from bastion.wire.data import string, uint32
 from bastion.wire.numbers import OpenFailure
 from bastion.wire.printable import printable
+from tests.support.declared import MESSAGES, parse_message
 
 YES = Verdict(True, PolicyReason.ALLOWED, "any")
 NO = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, "any", "no")
@@ -218,7 +219,7 @@ class Play:
             self.signal(side)
         else:
             number = self.script.choice(256)
-            if number not in messages.MESSAGES:
+            if number not in MESSAGES:
                 self.say(side, bytes([number]) + self.script.mark())
 
     def open(self, side: Side, kind: str) -> None:
@@ -348,7 +349,7 @@ def parts(message: Any) -> Iterator[tuple[str, Any]]:
 
 def check(payload: bytes, found: Found) -> None:
     """Every byte of a payload that crossed is in the recording, or one of a closed set, or a fixed number."""
-    message = messages.parse_message(payload)
+    message = parse_message(payload)
     assert message.encode() == payload, f"{message!r} crossed with bytes that are in no field"
     for name, value in parts(message):
         where = f"{name} = {value!r} of {message!r}"
@@ -393,7 +394,7 @@ def examine(game: Play) -> None:
     passed: dict[tuple[Side, int], bytes] = {}
     for side, payload in game.crossed:
         check(payload, found)
-        message = messages.parse_message(payload)
+        message = parse_message(payload)
         if isinstance(message, messages.Data | messages.ExtendedData):
             stream = message.kind if isinstance(message, messages.ExtendedData) else 0
             key = Side(side), stream

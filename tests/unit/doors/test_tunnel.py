@@ -27,6 +27,7 @@ from bastion.policy.targets import parse_targets
 from bastion.wire import messages as m
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import OpenFailure
+from tests.support.declared import parse_message
 
 NOW = 1_800_000_000.0
 WINDOW = 64 * 1024
@@ -50,7 +51,7 @@ class Link:
         pass
 
     def send(self, payloads):
-        self.sent += [m.parse_message(payload) for payload in payloads]
+        self.sent += [parse_message(payload) for payload in payloads]
 
     def wait(self, number):
         pass

@@ -24,6 +24,7 @@ from bastion.relay.relay import Relay, RelayLimits, Unimplemented
 from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
+from tests.support.declared import MESSAGES, parse_message
 from tests.support.playbook import Playbook, asks_all, no
 
 SIDES = st.sampled_from(list(Side))
@@ -101,8 +102,8 @@ class Traffic(RuleBasedStateMachine):
         said = list(self.book.out.to_client), list(self.book.out.to_target)
         self.book.out.clear()
         for payload in said[0] + said[1]:
-            assert payload[0] in m.MESSAGES
-            parsed = m.parse_message(payload)
+            assert payload[0] in MESSAGES
+            parsed = parse_message(payload)
             assert not (isinstance(parsed, m.GlobalRequest) and parsed.name in LEG_BOUND)
         return said
 

@@ -84,7 +84,8 @@ class Appliance:
         self.say(UserauthFailure(methods, partial))
 
     def asks(self, *prompts: str, echo: bool = False) -> None:
-        self.say(InfoRequest("name", "instruction", tuple(Prompt(prompt, echo) for prompt in prompts)))
+        questions = tuple(Prompt(prompt, echo) for prompt in prompts)
+        self.say(InfoRequest("name", "instruction", prompts=questions))
 
     def accepts(self) -> None:
         self.login.packetReceived(52, b"")

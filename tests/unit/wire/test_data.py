@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
 from bastion.wire import data as d
-from bastion.wire import numbers
 from bastion.wire.data import Reader
-
-NAMES = st.text(
-    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=","), min_size=1, max_size=20
-)
+from tests.unit.wire.strategies import NAMES
 
 READS: list[Callable[[Reader], object]] = [
     Reader.byte,
@@ -151,11 +147,3 @@ def test_a_reader_cannot_begin_behind_its_data() -> None:
     assert Reader(b"abc", 3).remaining == 0
     with pytest.raises(ProtocolError):
         Reader(b"abc", 4)
-
-
-def test_every_number_has_a_name_for_people() -> None:
-    assert numbers.name_of(94) == "CHANNEL_DATA"
-    assert numbers.name_of(30) == "KEX_30"
-    assert numbers.name_of(60) == "USERAUTH_60"
-    assert numbers.name_of(140) == "number 140"
-    assert all(numbers.name_of(number) for number in range(256))

@@ -1,28 +1,15 @@
-"""Every field of every codec of the connection protocol has a fate, and the fates say what is true of the codecs."""
+"""Every field of every message of the connection protocol has a fate, and the fates say what is true of the codecs."""
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from types import ModuleType
-
 import pytest
 
-from bastion.wire import forwards, messages, requests
+from bastion.wire import messages, requests
 from bastion.wire.fates import FATES, Fate
+from bastion.wire.struct import BOOLEAN, UINT32, Struct
+from tests.support.declared import MESSAGES, declared_in
 
-MODULES = (messages, requests, forwards)
-
-
-def codecs_of(module: ModuleType) -> set[type]:
-    """Whatever in `module` reads a message or a body; what begins with an underscore is a part of others."""
-    return {
-        kind
-        for name, kind in vars(module).items()
-        if isinstance(kind, type) and is_dataclass(kind) and hasattr(kind, "parse") and name[0] != "_"
-    }
-
-
-CODECS = set().union(*map(codecs_of, MODULES))
+CODECS = declared_in("messages") | declared_in("requests") | declared_in("forwards")
 TABLES = (
     requests.CHANNEL_REQUESTS,
     requests.CHANNEL_OPENS,
@@ -31,18 +18,14 @@ TABLES = (
 )
 
 
-def names(kind: type) -> set[str]:
-    return {place.name for place in fields(kind)}
-
-
 def test_the_walk_finds_what_the_relay_reads() -> None:
-    read = {*messages.MESSAGES.values(), *(kind for table in TABLES for kind in table.values())}
+    read = {*MESSAGES.values(), *(kind for table in TABLES for kind in table.values())}
     assert read <= CODECS
 
 
 @pytest.mark.parametrize("kind", sorted(CODECS, key=lambda kind: kind.__name__))
-def test_every_field_has_a_fate(kind: type) -> None:
-    assert names(kind) == set(FATES[kind]), "a field crosses of which nobody said where it is recorded"
+def test_every_field_has_a_fate(kind: type[Struct]) -> None:
+    assert set(kind.KINDS) == set(FATES[kind]), "a field crosses of which nobody said where it is recorded"
 
 
 def test_the_table_has_no_row_of_something_else() -> None:
@@ -52,11 +35,10 @@ def test_the_table_has_no_row_of_something_else() -> None:
 @pytest.mark.parametrize(
     ("kind", "field"), [(kind, field) for kind, row in FATES.items() for field in row], ids=str
 )
-def test_what_is_no_number_is_recorded_or_cannot_be_chosen_freely(kind: type, field: str) -> None:
+def test_what_is_no_number_is_recorded_or_cannot_be_chosen_freely(kind: type[Struct], field: str) -> None:
     """Text and bytes of any length are never FLOW; only the cookie is a digest."""
-    (place,) = [place for place in fields(kind) if place.name == field]
     fate = FATES[kind][field]
-    if place.type not in ("int", "bool"):
+    if kind.KINDS[field] not in (UINT32, BOOLEAN):
         assert fate is not Fate.FLOW
     if fate is Fate.DIGEST:
         assert (kind, field) == (requests.X11Request, "cookie")

@@ -21,6 +21,7 @@ from bastion.wire import messages as m
 from bastion.wire import sftp
 from bastion.wire.requests import Subsystem
 from tests.support import sftp_words as w
+from tests.support.declared import parse_message
 from tests.support.playbook import ListTap, TableDecider, asks, opens
 
 CONTENT = bytes(range(251)) * 6
@@ -57,7 +58,7 @@ class End:
     def take(self) -> bytes | None:
         """The next message; an adjust when the window wants one."""
         payload = self.inbox.popleft()
-        message = m.parse_message(payload)
+        message = parse_message(payload)
         if isinstance(message, m.WindowAdjust):
             self.may_send += message.size
             return None
