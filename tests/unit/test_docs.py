@@ -12,7 +12,7 @@ from bastion.observe.meters import PREFIX, Meters
 from tests.unit.test_layers import LAYERS
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def read(name):
@@ -116,13 +116,33 @@ def test_every_dependency_is_explained():
     assert names and all(name.lower() in explained for name in names)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_files_that_are_named_are_here():
+    """Documents by any name, in code too; files of ours where they are named with their folder."""
+    sources = [path for room in ("bastion", "tests") for path in sorted((ROOT / room).rglob("*.py"))]
+    sources = [path for path in sources if path.parent.name != "transport"]
+    documents = {path.name for path in PAGES}
+    gone = []
+    for path in [*PAGES, *sources]:
+        for name in set(re.findall(r"[\w./-]*\w\.(?:md|py)\b", path.read_text(encoding="utf-8"))):
+            there = (ROOT / name).exists() or (path.parent / name).exists()
+            if name.endswith(".md") and "/" not in name and "." not in Path(name).stem:
+                there = name in documents
+            elif not name.startswith(("bastion/", "tests/", "docs/")):
+                continue
+            if not there:
+                gone.append(f"{path.relative_to(ROOT)}: {name}")
+    assert gone == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PAGES if path.name != "CHANGELOG.md"], ids=lambda path: path.name
+)
 def test_commands_in_the_documents_exist(path):
     for command in re.findall(
         r"(?:^|[`$/ ])(?<!-J )bastion ([a-z][a-z-]+)(?!@)\b", path.read_text(encoding="utf-8"), re.MULTILINE
