@@ -11,8 +11,7 @@ the idea of OpenSSH's nchan.c):
 
 Invariants. A number is taken from the CHANNEL_OPEN (or the confirmation) that brings it until CLOSE has
 gone both ways, or until the open is refused; a side that uses a taken number for something new breaks the
-protocol. Only this module changes a half's state. A half's `window` never goes below 0 and never above what
-its side was told.
+protocol. Only this module changes a half's state; what a half may still send is its `window.Window`'s.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import Protocol
 from bastion.errors import ProtocolError
 from bastion.relay.ledger import Ledger
 from bastion.relay.limits import Actions
+from bastion.relay.window import Window
 from bastion.sides import Side
 from bastion.wire import numbers
 
@@ -67,23 +67,16 @@ class Content(Protocol):
 class Half:
     """One direction of a channel: the data that `side` sends. Plain ints, because the hot path reads them.
 
-    `number` is what `side` calls the channel; `window` bytes and `max_packet` bytes per message are what
-    the other side still takes. `moved` counts bytes of data forwarded. `reserve` of `reserve_size` bytes
-    are part of the client's window that only the gateway's own bytes may use (target halves of sessions; 0
-    elsewhere); `spare` of them are needed only if the channel becomes a controlled sftp. `content` reads the
-    data in between.
+    `number` is what `side` calls the channel, `window` what it may still send. `moved` counts bytes of data
+    forwarded. `content` reads the data in between.
     """
 
     __slots__ = (
         "channel",
         "content",
-        "max_packet",
         "moved",
         "number",
-        "reserve",
-        "reserve_size",
         "side",
-        "spare",
         "state",
         "twin",
         "window",
@@ -97,12 +90,8 @@ class Half:
         self.side = side
         self.state = state
         self.number = 0
-        self.window = 0
-        self.max_packet = 0
+        self.window = Window()
         self.moved = 0
-        self.reserve = 0
-        self.reserve_size = 0
-        self.spare = 0
         self.content: Content | None = None
 
     def step(self, message: int) -> None:

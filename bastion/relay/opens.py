@@ -95,16 +95,15 @@ class Opens:
 
     def _grant(self, half: Half, window: int, max_packet: int) -> tuple[int, int]:
         """Give `half` what its receiver offers, clamped and less our reserve: what its sender is told."""
+        kept = spare = 0
         if half.side is Side.TARGET and half.channel.kind == "session":
+            kept = self._limits.reserve_of(window)
             if self._policy.sftp is not None:
                 # Clients send an adjust only when half of their window is used (asyncssh, Conch). Refused
                 # sftp requests alone must use that much, or the answers to them would wait for ever.
-                half.spare = window // 2
-            half.reserve = half.reserve_size = self._limits.reserve_of(window) + half.spare
-            window -= half.reserve
-        half.window = window
-        half.max_packet = min(max_packet, self._limits.max_packet)
-        return half.window, half.max_packet
+                spare = window // 2
+        half.window.grant(window, min(max_packet, self._limits.max_packet), kept, spare)
+        return half.window.room, half.window.max_packet
 
     def _refuse(
         self,

@@ -354,12 +354,8 @@ def _is_sftp(body: Body | None) -> bool:
 def _release_spare(channel: Channel, out: Actions) -> None:
     """The channel will not be sftp any more: the target gets what was kept back for that case."""
     half = channel.half(Side.TARGET)
-    released = min(half.spare, half.reserve)
-    half.reserve_size -= half.spare
-    half.spare = 0
+    released = half.window.release_spare()
     if released:
-        half.reserve -= released
-        half.window += released
         out.to_target.append(WindowAdjust(half.number, released).encode())
 
 

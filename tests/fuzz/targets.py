@@ -288,7 +288,8 @@ def relay(data: bytes) -> None:
             break
         for channel in tested.channels.values():
             for half in (channel.half(Side.CLIENT), channel.half(Side.TARGET)):
-                assert 0 <= half.window <= 0xFFFFFFFF and 0 <= half.reserve <= half.reserve_size
+                window = half.window
+                assert 0 <= window.room <= 0xFFFFFFFF and 0 <= window.reserve <= window.reserve_size
         for sent in (*out.to_client, *out.to_target):
             parse_message(sent)
         tested.inject(1, b"warning", 0, out)

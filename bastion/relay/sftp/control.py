@@ -35,7 +35,6 @@ from bastion.relay.sftp.stream import Bytes, PacketStream
 from bastion.relay.tap import Tap
 from bastion.sides import Side
 from bastion.wire import sftp
-from bastion.wire.data import UINT32_MAX
 from bastion.wire.messages import Data, WindowAdjust
 from bastion.wire.requests import printable
 from bastion.wire.sftp import Request
@@ -285,8 +284,9 @@ class ControlledSftp(FollowedSftp):
             self._forward(half, payload, data, out)
         elif size:
             whole = b"".join(pieces)
-            for at in range(0, size, half.max_packet):
-                piece = whole[at : at + half.max_packet]
+            most = half.window.max_packet
+            for at in range(0, size, most):
+                piece = whole[at : at + most]
                 self._forward(half, Data(half.twin.number, piece).encode(), piece, out)
         self._owed += swallowed
         if self._answers:
@@ -303,7 +303,7 @@ class ControlledSftp(FollowedSftp):
         """Note a refusal and the answer to it."""
         self._count(Side.CLIENT)
         answer = sftp.status(request.number, sftp.FX_PERMISSION_DENIED, f"bastion: {verdict.text}")
-        if len(answer) > self._channel.half(Side.TARGET).spare // 4:
+        if len(answer) > self._channel.half(Side.TARGET).window.spare // 4:
             # In an eighth of the client's window there is room for the answer while the target has its own.
             raise ProtocolError("sftp: the window is too small for an answer")
         self._waiting += len(answer)
@@ -333,22 +333,15 @@ class ControlledSftp(FollowedSftp):
 
     @staticmethod
     def _lend(half: Half, out: Actions) -> None:
-        """Let a target that is about to run dry use part of the reserve, so that the client comes to send an
-        adjust.
-        """
-        left = half.window + half.reserve  # what the client takes; `spare` is half of what it took at first
-        if left < half.spare or half.window >= min(half.max_packet, half.spare // 4):
-            return
-        lent = min(left - half.spare + 1, half.reserve)
+        """Let a target that is about to run dry use part of the reserve."""
+        lent = half.window.lend()
         if lent:
-            half.reserve -= lent
-            half.window += lent
             out.to_target.append(WindowAdjust(half.number, lent).encode())
 
     def _pass_from_target(self, half: Half, payload: bytes, data: Bytes, out: Actions) -> None:
         self._replies.feed(data)
         cut = self._replies.boundary
-        if not self._answers or len(self._answers[0]) > half.reserve or cut < 0 or cut == len(data):
+        if not self._answers or len(self._answers[0]) > half.window.reserve or cut < 0 or cut == len(data):
             self._forward(half, payload, data, out)
             if self._answers:
                 self._flush(self._replies.between, out)
@@ -373,25 +366,26 @@ class ControlledSftp(FollowedSftp):
         if not between or half.state != OPEN or half.twin.state >= CLOSED:
             return
         answers, batch, size = self._answers, list[bytes](), 0
-        while answers and size + len(answers[0]) <= half.reserve:
+        while answers and size + len(answers[0]) <= half.window.reserve:
             answer = answers.popleft()
             size += len(answer)
             batch.append(answer)
-        half.reserve -= size
+        half.window.speak(size)
         self._waiting -= size
-        whole = b"".join(batch)
-        for at in range(0, size, half.max_packet):
-            out.to_client.append(Data(half.twin.number, whole[at : at + half.max_packet]).encode())
+        whole, most = b"".join(batch), half.window.max_packet
+        for at in range(0, size, most):
+            out.to_client.append(Data(half.twin.number, whole[at : at + most]).encode())
         if not answers:
             self._give_back(out)
 
     def _give_back(self, out: Actions) -> None:
         """The client gets the window back of bytes that never went on."""
         half = self._channel.half(Side.CLIENT)
-        size = min(self._owed, UINT32_MAX - half.window)
-        if size and half.state == OPEN and half.twin.state < CLOSED:
+        if half.state != OPEN or half.twin.state >= CLOSED:
+            return
+        size = half.window.give_back(self._owed)
+        if size:
             self._owed -= size
-            half.window += size
             out.to_client.append(WindowAdjust(half.number, size).encode())
 
     def stop(self, by: Side, why: str, out: Actions) -> None:

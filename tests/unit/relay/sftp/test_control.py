@@ -329,11 +329,11 @@ def test_without_reserve_answers_wait_and_nothing_is_given_back():
     talk = Talk(window=1024)
     no = w.opens(1, b"/etc/x")
     denied = w.denied(1, "download is not allowed at this path")
-    fits = talk.half.reserve // len(denied)
+    fits = talk.half.window.reserve // len(denied)
     for _ in range(fits):
         talk.refused(no, "download is not allowed at this path")
     talk.book.client(sends(0, no)).client(sends(0, no)).silence()
-    assert talk.half.reserve < len(denied)
+    assert talk.half.window.reserve < len(denied)
     # The client's adjust fills the reserve first, and the answers go; the rest is for the target.
     talk.book.client(adjusts(0, 300)).to_client(sends(0, denied * 2), adjusts(0, 2 * len(no)))
     talk.book.client(adjusts(0, 1000))
@@ -356,8 +356,8 @@ def test_answers_are_cut_to_the_packets_of_the_client():
 
 def test_a_client_that_reads_nothing_is_ended():
     talk = Talk(window=1 << 30)
-    talk.half.reserve = 0
-    talk.book.relay.channels[1].half(Side.CLIENT).window = 1 << 30
+    talk.half.window.reserve = 0
+    talk.book.relay.channels[1].half(Side.CLIENT).window.room = 1 << 30
     burst = w.opens(1, b"/etc/x") * 1000
     with pytest.raises(ProtocolError, match="too many refused requests at once"):
         for _ in range(1 + sftp_control.ANSWERS // 50_000):
@@ -410,12 +410,12 @@ def test_stderr_of_the_client_is_swallowed():
 
 def test_a_target_that_used_its_window_for_stderr_gets_from_the_reserve():
     talk = Talk(window=64 * 1024)
-    window, reserve = talk.half.window, talk.half.reserve
+    window, reserve = talk.half.window.room, talk.half.window.reserve
     chatter = m.ExtendedData(0, 1, bytes(window))
     talk.book.target(chatter).to_client(chatter)
     lent = reserve - 32 * 1024 + 1
     talk.book.to_target(adjusts(0, lent))
-    assert (talk.half.window, talk.half.reserve) == (lent, reserve - lent)
+    assert (talk.half.window.room, talk.half.window.reserve) == (lent, reserve - lent)
     talk.book.done()
 
 
@@ -483,7 +483,7 @@ def test_a_channel_that_is_no_sftp_gets_the_window_that_was_kept_back(playbook):
         book.client(program).to_target(program)
         book.target(m.ChannelSuccess(0)).to_client(m.ChannelSuccess(0)).to_target(adjusts(0, 400))
         half = book.relay.channels[1].half(Side.TARGET)
-        assert (half.window, half.reserve, half.reserve_size) == (700, 100, 100)
+        assert (half.window.room, half.window.reserve, half.window.reserve_size) == (700, 100, 100)
         book.done()
     quiet = asks(0, "shell", reply=False)
     book = playbook()

@@ -166,8 +166,8 @@ class World:
             half = self.relay.channels[1].half(Side.TARGET)
             # What the client takes, less what is under way to it, is what the gateway thinks it takes.
             under_way = sum(len(payload) - 9 for payload in self.client.inbox if payload[0] == 94)
-            assert half.window + half.reserve <= self.client.takes - under_way
-            assert half.reserve >= 0
+            assert half.window.room + half.window.reserve <= self.client.takes - under_way
+            assert half.window.reserve >= 0
 
 
 def script(rng: random.Random, count: int) -> tuple[list[bytes], dict[int, bytes]]:
@@ -208,10 +208,10 @@ def converse(seed: int, client_window: int, target_window: int, patience: float,
                 or int.from_bytes(answer[9:13], "big") != sftp.FX_PERMISSION_DENIED]  # fmt: skip
     assert world.seen[2:] == expected
     # The reserve and the windows are whole again, but for what an end has not given back yet.
-    client, target = (world.relay.channels[1].half(side) for side in Side)
-    assert target.window + target.reserve == world.client.takes
-    assert target.window == world.target.may_send
-    assert client.window == world.client.may_send == world.target.takes
+    client, target = (world.relay.channels[1].half(side).window for side in Side)
+    assert target.room + target.reserve == world.client.takes
+    assert target.room == world.target.may_send
+    assert client.room == world.client.may_send == world.target.takes
     return world
 
 
