@@ -52,6 +52,40 @@ class AuthServices:
 
 
 @dataclass(frozen=True, slots=True)
+class UserName:
+    """What an SSH user name asks for, read once for each attempt.
+
+    `account` is who asks, in the form in which penalties compare names, valid or not; `shown` stands in the audit log.
+    """
+
+    account: str
+    shown: str
+    found: Destination | None
+    fault: str = ""
+
+    @classmethod
+    def read(cls, user: str) -> UserName:
+        """Of a client's own words. What is wrong with them is kept until somebody asks for the destination."""
+        try:
+            found = parse_destination(user)
+        except Refused as refusal:
+            shown = user if len(user) <= MAX_LOGGED_NAME else user[:MAX_LOGGED_NAME] + CUT
+            return cls(account_part(user), shown, None, refusal.text)
+        return cls(found.identity, user, found)
+
+    @property
+    def destination(self) -> Destination:
+        """Where the name leads. Raises Refused(BAD_USER_NAME), before anybody is known whatever is wrong with it."""
+        if self.found is None:
+            raise Refused(AuthReason.BAD_USER_NAME, self.fault)
+        return self.found
+
+
+Succeeded = Callable[[Identity, Destination], None]
+"""Hears who has proved to be who, and where they asked to go."""
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """What all attempts of one connection need. `purse` pays for their work and their refused lines, in the name of
     `payer`: the source block before a login, the identity after it. `connection` is the id in the audit log."""
@@ -80,25 +114,23 @@ class Desk:
 
 
 class Attempt:
-    """One request for authentication as `user`, shown as `shown` in the audit log. See the module."""
+    """One request for authentication as `name`. See the module."""
 
     def __init__(
         self,
         desk: Desk,
-        user: str,
+        name: UserName,
         method: str,
-        shown: str = "",
         on_proved: Callable[[Identity], Identity] | None = None,
-        on_succeeded: Callable[[Attempt], None] | None = None,
+        on_succeeded: Succeeded | None = None,
         on_told: Callable[[AuthReason], None] | None = None,
         needs_no_proof: Callable[[], Identity | None] | None = None,
     ) -> None:
         """`on_proved` may change the identity that was proved, or raise Refused. `on_told` hears of a refusal as the
         engineer is told it. `needs_no_proof`: who may enter with `none`."""
         self._desk = desk
-        self._user = user
+        self._name = name
         self._method = method
-        self._shown_user = shown or shown_name(user)
         self._on_proved, self._on_succeeded, self._on_told = on_proved, on_succeeded, on_told
         self._needs_no_proof = needs_no_proof
         self._guess: Guess | None = None
@@ -107,11 +139,6 @@ class Attempt:
         self._evidence = _NONE
         self._certificate: CertificateFacts | None = None
         self.identity: Identity | None = None
-
-    @property
-    def destination(self) -> Destination:
-        """Where the user name leads. Raises Refused(BAD_USER_NAME)."""
-        return destination_of(self._user)
 
     # -- the proofs ----------------------------------------------------------------------------------------
 
@@ -218,7 +245,7 @@ class Attempt:
 
     def _admit(self) -> str:
         """The identity in the user name, after its grammar and its penalties."""
-        name = self.destination.identity
+        name = self._name.destination.identity
         if not self._desk.services.penalties.allows(self._desk.source, name):
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
         return name
@@ -260,14 +287,14 @@ class Attempt:
     def succeed(self) -> None:
         """Every factor is there, and the client hears of it now."""
         assert self.identity is not None and self._on_succeeded is not None
-        self._on_succeeded(self)
+        self._on_succeeded(self.identity, self._name.destination)
 
     def _book(self, reason: AuthReason, label: str) -> None:
         penalties, source = self._desk.services.penalties, self._desk.source
         if self._guess is not None:
             self._guess.settle(reason)
             return
-        name = account_part(self._user)
+        name = self._name.account
         if reason is not AuthReason.OK:
             penalties.failed(source, name, reason, label)
         elif self._method != "none":  # with it nothing was proved
@@ -279,7 +306,7 @@ class Attempt:
         desk = self._desk
         line = Auth(
             connection=desk.connection,
-            user=self._shown_user,
+            user=self._name.shown,
             method=label,
             result="ok" if reason is AuthReason.OK else "refused",
             reason=reason,
@@ -307,20 +334,3 @@ class Evidence(NamedTuple):
 
 
 _NONE = Evidence()
-
-
-def destination_of(user: str) -> Destination:
-    """`parse_destination` before anybody is known: whatever is wrong with the name is Refused(BAD_USER_NAME)."""
-    try:
-        return parse_destination(user)
-    except Refused as refusal:
-        raise Refused(AuthReason.BAD_USER_NAME, refusal.text) from None
-
-
-def shown_name(user: str) -> str:
-    """The user name for the log: whole when it may be one, else its first characters."""
-    try:
-        parse_destination(user)
-    except Refused:
-        return user if len(user) <= MAX_LOGGED_NAME else user[:MAX_LOGGED_NAME] + CUT
-    return user

@@ -134,8 +134,10 @@ def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, l
             reactor, _known_hosts(config), target_settings(config), clock, config.limits.dial_timeout
         )
         credentials = TargetCredentials(ca, keys, clock, reactor)
-        reached = dialler.dial(grant, lambda: credentials.probe(grant, _ask), walk)
-        return reached.addCallback(lambda transport: transport.disconnect(11, "only a test"))
+        dialling = dialler.dial(grant, lambda: credentials.probe(grant, _ask), walk)
+        return Deferred.fromCoroutine(dialling).addCallback(
+            lambda transport: transport.disconnect(11, "only a test")
+        )
 
     try:
         runtime.run(dial)
@@ -209,7 +211,8 @@ def _scan(runtime: Runtime, config: Config, wanted: Target) -> list[bytes]:
     def ask(reactor: Any) -> Any:
         settings = target_settings(config)
         settings = replace(settings, algorithms=settings.algorithms.with_legacy(wanted.legacy))
-        return scan_host_keys(reactor, wanted.host, wanted.port, settings, config.limits.dial_timeout)
+        timeout = config.limits.dial_timeout
+        return Deferred.fromCoroutine(scan_host_keys(reactor, wanted.host, wanted.port, settings, timeout))
 
     try:
         found: list[bytes] = runtime.run(ask)

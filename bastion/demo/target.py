@@ -55,7 +55,7 @@ from bastion.wire.certificates import UnverifiedCertificate
 from bastion.wire.data import Reader, byte
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PublicKey
-from bastion.wire.numbers import MSG_USERAUTH_SUCCESS, Disconnect
+from bastion.wire.numbers import Disconnect
 
 LOGIN: Final = "demo"
 LOOPBACK: Final = "127.0.0.1"
@@ -244,7 +244,7 @@ registerAdapter(TargetFiles, TargetUser, ISFTPServer)  # type: ignore[no-untyped
 
 
 class OnlyCertificates:
-    """userauth.server.Authenticator: certificates of one CA for one login, and nothing else."""
+    """userauth.authenticator.Authenticator: certificates of one CA for one login, and nothing else."""
 
     def __init__(self, connection: TargetConnection, cas: tuple[PublicKey, ...]) -> None:
         self.connection, self.cas = connection, cas
@@ -258,9 +258,11 @@ class OnlyCertificates:
     def prompt(self, user: str) -> str:
         return ""
 
+    def stop(self) -> None: ...
+
 
 class CertificateAttempt:
-    """userauth.server.Attempt of the demo's target."""
+    """userauth.authenticator.Attempt of the demo's target."""
 
     def __init__(self, door: OnlyCertificates, user: str, method: str) -> None:
         self._door, self._user, self._method = door, user, method
@@ -334,8 +336,7 @@ class TargetConnection:
         self._channels.transport = ConchsTransport(self.transport, user)
         self._channels.serviceStarted()
         self.transport.receiver = self
-        self.transport.authenticated()
-        self.transport.send_payload(byte(MSG_USERAUTH_SUCCESS))
+        self._userauth.succeed()
 
     def burst(self, payloads: list[bytes]) -> None:
         """Connection messages of one read: each to Conch."""

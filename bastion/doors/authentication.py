@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bastion.auth.attempt import Attempt, Desk, destination_of
-from bastion.auth.attempt import AuthServices as AuthServices
+from bastion.auth.attempt import Attempt, Desk, Succeeded, UserName
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
-from bastion.auth.identity import Destination, Identity
 from bastion.errors import AuthReason
 
 # Refusals that say nothing about who asks: the engineer reads why, since the method list alone cannot say it.
@@ -27,11 +25,11 @@ TOLD = {
 
 
 class Authentication:
-    """The `Authenticator` of one front connection (see `userauth.server`)."""
+    """The `userauth.authenticator.Authenticator` of one front connection."""
 
-    def __init__(self, desk: Desk, on_success: Callable[[Identity, Destination], None]) -> None:
+    def __init__(self, desk: Desk, on_success: Succeeded | None = None) -> None:
         self.desk = desk
-        self._on_success: Callable[[Identity, Destination], None] | None = on_success
+        self._on_success = on_success
         self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
 
     def methods(self) -> tuple[str, ...]:
@@ -39,10 +37,11 @@ class Authentication:
 
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt. Names whose password is asked, since the login on the target is another account."""
-        return f"Directory password of {destination_of(user).identity}: "
+        return f"Directory password of {UserName.read(user).destination.identity}: "
 
     def open(self, user: str, method: str) -> Attempt:
-        return Attempt(self.desk, user, method, on_succeeded=self._succeeded, on_told=self.tell)
+        name = UserName.read(user)
+        return Attempt(self.desk, name, method, on_succeeded=self._on_success, on_told=self.tell)
 
     def tell(self, reason: AuthReason) -> None:
         """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
@@ -50,10 +49,6 @@ class Authentication:
         if text is not None and self.on_notice is not None:
             on_notice, self.on_notice = self.on_notice, None
             on_notice(f"bastion: {text}{self.desk.reference}\r\n")
-
-    def _succeeded(self, attempt: Attempt) -> None:
-        assert attempt.identity is not None and self._on_success is not None
-        self._on_success(attempt.identity, attempt.destination)
 
     def stop(self) -> None:
         """Break the cycle with the connection."""

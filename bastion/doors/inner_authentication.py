@@ -15,19 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bastion.auth.attempt import Attempt
+from bastion.auth.attempt import Attempt, Succeeded, UserName
 from bastion.auth.identity import TARGET_LOGIN, Destination, Identity
 from bastion.doors.authentication import Authentication
 from bastion.errors import AuthReason, Refused
 
-Success = Callable[[Identity, str], None]
-
 
 class InnerAuthentication:
-    """The `Authenticator` of one inner connection (see `userauth.server`).
+    """The `userauth.authenticator.Authenticator` of one inner connection.
 
     `proof` is the front door's way of checking credentials. `needs_no_proof(login)` says whether the channel may
-    enter on the outer connection's word. `on_success` gets identity and login.
+    enter on the outer connection's word. `on_success` hears of the destination with the login as it was sent.
     """
 
     def __init__(
@@ -36,13 +34,13 @@ class InnerAuthentication:
         target_name: str,
         proof: Authentication,
         needs_no_proof: Callable[[str], bool],
-        on_success: Success,
+        on_success: Succeeded,
     ) -> None:
         self._identity = identity
         self._target_name = target_name
         self._proof = proof
         self._needs_no_proof: Callable[[str], bool] | None = needs_no_proof
-        self._on_success: Success | None = on_success
+        self._on_success: Succeeded | None = on_success
 
     def methods(self) -> tuple[str, ...]:
         offered = self._proof.methods()
@@ -65,14 +63,14 @@ class InnerAuthentication:
 
     def open(self, user: str, method: str) -> Attempt:
         """An attempt to prove the outer identity again; its audit line names identity, login and target."""
-        login = user if TARGET_LOGIN.match(user) else "?"
+        name, target = self._identity.name, self._target_name
+        shown = Destination(name, user if TARGET_LOGIN.match(user) else "?", target)
         return Attempt(
             self._proof.desk,
-            self._identity.name,
+            UserName(name, str(shown), Destination(name, user, target)),
             method,
-            shown=str(Destination(self._identity.name, login, self._target_name)),
             on_proved=self._check_same,
-            on_succeeded=lambda attempt: self._succeeded(attempt, user),
+            on_succeeded=self._on_success,
             on_told=self._proof.tell,
             needs_no_proof=lambda: self._on_the_outer_word(user),
         )
@@ -95,12 +93,6 @@ class InnerAuthentication:
             certificate=outer.certificate or proved.certificate,
             key_fingerprint=outer.key_fingerprint or proved.key_fingerprint,
         )
-
-    def _succeeded(self, attempt: Attempt, user: str) -> None:
-        """Proved. Second factors that the rules ask for would be asked here, before `on_success`, by further
-        keyboard-interactive questions."""
-        assert attempt.identity is not None and self._on_success is not None
-        self._on_success(attempt.identity, user)
 
     def stop(self) -> None:
         """Break the cycles with the connection."""

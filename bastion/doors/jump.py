@@ -18,7 +18,6 @@ from typing import Final
 from bastion.auth.attempt import Desk
 from bastion.auth.identity import Destination, Identity
 from bastion.clock import Timers
-from bastion.doors.arrival import Arrival
 from bastion.doors.authentication import Authentication
 from bastion.doors.door import Asked, Visit
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
@@ -33,6 +32,7 @@ from bastion.recording.store import new_session_id
 from bastion.session.ending import End
 from bastion.session.gateway import Services
 from bastion.session.opening import Opening
+from bastion.session.session import Session
 from bastion.transport.settings import CloseReason
 from bastion.transport.transport import ServerTransport
 from bastion.userauth.server import UserauthService
@@ -168,12 +168,14 @@ class InnerConnection:
     """One inner SSH connection, from the open of its channel to its end. `on_ended` is called once."""
 
     __slots__ = (
-        "_arrival",
         "_gateway",
         "_on_ended",
+        "_opening",
         "_services",
+        "_session",
         "_stdio",
         "_target",
+        "_userauth",
         "_visit",
         "id",
         "proved",
@@ -195,6 +197,8 @@ class InnerConnection:
         self._target = target
         self._stdio = stdio
         self._on_ended: Callable[[InnerConnection], None] | None = on_ended
+        self._opening: Opening | None = None
+        self._session: Session | None = None
         self.id = session_id
         self.proved = False  # somebody has shown to be the engineer of the outer connection
         self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
@@ -209,16 +213,15 @@ class InnerConnection:
             gateway.rationed,
             self.id,
         )
-        proof = Authentication(desk, lambda *_: None)
+        proof = Authentication(desk)
         inner = InnerAuthentication(
             visit.identity, target.name, proof, self._needs_no_proof, self._authenticated
         )
-        userauth = UserauthService(self.transport, inner, gateway.reactor)
-        proof.on_notice = userauth.banner
-        self._arrival = Arrival(gateway, self.transport, userauth, inner)
-        self.transport.service = userauth
+        self._userauth: UserauthService | None = UserauthService(self.transport, inner, gateway.reactor)
+        proof.on_notice = self._userauth.banner
+        self.transport.service = self._userauth
         self.transport.on_secure = self._secured
-        self.transport.on_closed = self._closed
+        self.transport.on_closed = self.closed
         self.transport.charge_exchanges(gateway.pays_key_exchanges(visit.identity.name))
         channel.attach(self.transport)
         channel.confirm()
@@ -257,15 +260,17 @@ class InnerConnection:
 
     # -- the session -------------------------------------------------------------------------------------
 
-    def _authenticated(self, identity: Identity, login: str) -> None:
+    def _authenticated(self, identity: Identity, destination: Destination) -> None:
         """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
+        assert self._userauth is not None
         self.proved = True
         self.transport.end_login_grace()
-        destination = Destination(identity.name, login, self._target.name)
-        opening = Opening(self._gateway, "jump", self.id, identity, destination)
-        self._arrival.begin(opening, self._closed, self._word)
+        self._opening = Opening(self._gateway, "jump", self, self._userauth, identity, destination)
+        self._opening.begin()
 
-    def _word(self, refusal: Refused) -> str:
+    # -- session.opening.Engineer ------------------------------------------------------------------------
+
+    def word(self, refusal: Refused) -> str:
         """A refused login, with the command that works instead."""
         if refusal.reason is not PolicyReason.LOGIN_NOT_ALLOWED:
             return refusal.text
@@ -278,18 +283,17 @@ class InnerConnection:
         what = refusal.text.partition(";")[0]
         return f"{what}; use: ssh -J bastion {logins[0]}@{self._target.name}"
 
-    # -- the end -----------------------------------------------------------------------------------------
+    def started(self, session: Session) -> None:
+        self._session = session
+        self._opening = self._userauth = None
 
-    def end(self, end: End) -> None:
-        """The outer connection is to end, or to end this."""
-        session = self._arrival.session
-        if session is not None:
-            session.end(end)
-        else:
-            self.transport.disconnect(end.code, end.told)
-
-    def _closed(self, reason: CloseReason) -> None:
-        self._arrival.stop()
+    def closed(self, reason: CloseReason) -> None:
+        opening, self._opening = self._opening, None
+        userauth, self._userauth = self._userauth, None
+        if opening is not None:
+            opening.cancel()
+        if userauth is not None:
+            userauth.stop()
         self.transport.on_secure = self.transport.on_closed = None
         result = result_of(self.transport, reason)
         if result is not HandshakeResult.OK:
@@ -299,3 +303,10 @@ class InnerConnection:
         on_ended, self._on_ended = self._on_ended, None
         if on_ended is not None:
             on_ended(self)
+
+    def end(self, end: End) -> None:
+        """The outer connection is to end, or to end this."""
+        if self._session is not None:
+            self._session.end(end)
+        else:
+            self.transport.disconnect(end.code, end.told)

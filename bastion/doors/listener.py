@@ -1,7 +1,7 @@
 """The front door: accepts connections, runs each through authentication, and hands it to its door.
 
 `Front` is the factory behind the listening port. One `FrontConnection` is one TCP connection of an engineer: it
-releases the startup slot at the last factor. A user name with a target is the direct door (`doors.arrival`);
+releases the startup slot at the last factor. A user name with a target is the direct door (`session.opening`);
 one without leads to the outer endpoint at once (`doors.visit`).
 """
 
@@ -13,11 +13,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
 from bastion.auth.attempt import Desk
-from bastion.auth.budget import Work
+from bastion.auth.budget import Purse, Work
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.startups import Startup
 from bastion.auth.throttle import source_block
-from bastion.doors.arrival import Arrival
 from bastion.doors.authentication import Authentication
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.visit import OuterVisit
@@ -36,6 +35,7 @@ from bastion.observe.meters import (
 from bastion.recording.store import new_session_id
 from bastion.session.gateway import Gateway
 from bastion.session.opening import Opening
+from bastion.session.session import Session
 from bastion.transport.settings import CloseReason
 from bastion.transport.transport import ServerTransport
 from bastion.userauth.server import UserauthService
@@ -72,41 +72,49 @@ class Front(ServerFactory[Any]):
         gateway = self.gateway
         gateway.meters.add(CONNECTIONS_ACCEPTED)
         source = str(getattr(addr, "host", ""))
+        purse = gateway.budget.source(source)
         try:
             startup = gateway.admit_connection(source)
         except Refused as refusal:
             gateway.meters.add(CONNECTIONS_REFUSED, refusal.reason)
             gateway.meters.add(CONNECTIONS_CLOSED)
-            purse = gateway.budget.source(source)
             assert isinstance(refusal.reason, LimitReason)
             gateway.rationed.note(purse, source, ConnectionRefused(source, refusal.reason))
             return None
-        return FrontConnection(self, source, startup).transport
+        return FrontConnection(self, source, purse, startup).transport
 
 
 class FrontConnection:
-    """One engineer's TCP connection, from accept to close."""
+    """One engineer's TCP connection, from accept to close.
+
+    Once the engineer is in, who proved what, and how, is no longer kept.
+    """
 
     __slots__ = (
-        "_arrival",
         "_began",
         "_exchanges",
         "_front",
         "_gateway",
+        "_opening",
+        "_purse",
         "_secure",
         "_source",
         "_startup",
+        "_userauth",
         "_visit",
         "id",
         "transport",
     )
 
-    def __init__(self, front: Front, source: str, startup: Startup) -> None:
+    def __init__(self, front: Front, source: str, purse: Purse, startup: Startup) -> None:
+        """`purse` is the source's: it pays for a stranger's work and lines."""
         self._front = front
         self._gateway = gateway = front.gateway
         self._source = source
+        self._purse = purse
         self.id = new_session_id()
         self._began = gateway.reactor.seconds()
+        self._opening: Opening | None = None
         self._visit: OuterVisit | None = None
         self._secure = False
         self._exchanges = 0  # microseconds of key exchanges that the source has paid
@@ -117,7 +125,7 @@ class FrontConnection:
         desk = Desk(
             services.auth,
             source,
-            gateway.budget.source(source),
+            purse,
             source_block(source),
             gateway.clock,
             gateway.meters,
@@ -126,12 +134,13 @@ class FrontConnection:
             self.id,
         )
         authentication = Authentication(desk, self._authenticated)
-        userauth = UserauthService(self.transport, authentication, gateway.reactor)
-        authentication.on_notice = userauth.banner
-        self._arrival = Arrival(gateway, self.transport, userauth, authentication)
-        self.transport.service = userauth
+        self._userauth: UserauthService | None = UserauthService(
+            self.transport, authentication, gateway.reactor
+        )
+        authentication.on_notice = self._userauth.banner
+        self.transport.service = self._userauth
         self.transport.on_secure = self._secured
-        self.transport.on_closed = self._closed
+        self.transport.on_closed = self.closed
         self.transport.charge_exchanges(self._pay_exchange)
         gateway.meters.add(CONNECTIONS_LIVE)
         front.connections.add(self)
@@ -140,7 +149,7 @@ class FrontConnection:
 
     def _pay_exchange(self, microseconds: int) -> None:
         """A stranger's source pays; it is given back once somebody has proved who they are."""
-        self._gateway.budget.source(self._source).spend(Work.KEY_EXCHANGE, microseconds)
+        self._purse.spend(Work.KEY_EXCHANGE, microseconds)
         self._exchanges += microseconds
 
     def _secured(self) -> None:
@@ -150,17 +159,20 @@ class FrontConnection:
 
     def _authenticated(self, identity: Identity, destination: Destination) -> None:
         """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer."""
+        userauth = self._userauth
+        assert userauth is not None
         self._release_startup()
         self.transport.end_login_grace()
-        self._gateway.budget.source(self._source).refund(Work.KEY_EXCHANGE, self._exchanges)
+        self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
         if destination.target is None:
             self._visit = visit = OuterVisit(self._gateway, self.transport, self.id, identity)
-            self._arrival.succeed()
+            self._userauth = None
+            userauth.succeed()
             visit.start()
             return
-        opening = Opening(self._gateway, "direct", self.id, identity, destination)
-        self._arrival.begin(opening, self._closed)
+        self._opening = Opening(self._gateway, "direct", self, userauth, identity, destination)
+        self._opening.begin()
 
     def _release_startup(self) -> None:
         startup, self._startup = self._startup, None
@@ -173,19 +185,18 @@ class FrontConnection:
         self._startup = None
         self.transport.give_up("its place was needed for another source", LimitReason.DISPLACED)
 
-    # -- the end ------------------------------------------------------------------------------------------
+    # -- session.opening.Engineer ------------------------------------------------------------------------
 
-    def shut_down(self, text: str) -> None:
-        """The gateway stops: last words, then the end."""
-        if self._visit is not None:
-            self._visit.shut_down(text)
-        else:
-            self.transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
+    def word(self, refusal: Refused) -> str:
+        return refusal.text
 
-    def _closed(self, reason: CloseReason) -> None:
+    def started(self, session: Session) -> None:
+        self._opening = self._userauth = None
+
+    def closed(self, reason: CloseReason) -> None:
         gateway = self._gateway
         self._release_startup()
-        self._arrival.stop()
+        self._stop_login()
         visit, self._visit = self._visit, None
         if visit is not None:
             visit.closed(reason)
@@ -200,6 +211,23 @@ class FrontConnection:
         self._front.ended(self)
         self.transport.on_secure = self.transport.on_closed = None
 
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def shut_down(self, text: str) -> None:
+        """The gateway stops: last words, then the end."""
+        if self._visit is not None:
+            self._visit.shut_down(text)
+        else:
+            self.transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
+
+    def _stop_login(self) -> None:
+        opening, self._opening = self._opening, None
+        userauth, self._userauth = self._userauth, None
+        if opening is not None:
+            opening.cancel()
+        if userauth is not None:
+            userauth.stop()
+
     def _handshake_failed(self, reason: CloseReason) -> None:
         """Who said nothing that is SSH is counted; who tried gets a line with what both sides offered."""
         result = result_of(self.transport, reason)
@@ -209,6 +237,5 @@ class FrontConnection:
 
     def _write_down(self, event: AuditEvent) -> None:
         """A line that its source pays for: a stranger can cause as many as it opens connections."""
-        gateway, source = self._gateway, self._source
-        purse = gateway.budget.source(source)
-        gateway.rationed.note(purse, source, event, About(connection=self.id, source=source))
+        source = self._source
+        self._gateway.rationed.note(self._purse, source, event, About(connection=self.id, source=source))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,7 +32,7 @@ from bastion.errors import (
     TunnelReason,
     UpstreamReason,
 )
-from bastion.net.connect import Reach
+from bastion.net.connect import reach
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events.refusals import TunnelRefused
 from bastion.observe.events.tunnels import TunnelClosed, TunnelOpened, TunnelSsh
@@ -144,27 +145,29 @@ class Tunnel:
         self._timers = _Timers()
         self._began: float | None = None
         self._ends_at = 0.0
-        self._reach: Reach | None = Reach(
-            self._gateway.reactor,
-            grant.host,
-            grant.port,
-            judge=self._judge,
-            build=self._build,
-            fail=self._fail,
-            timeout=visit.services.dialler.timeout,
-            payer=self._gateway.budget.identity(visit.identity.name),
-        )
+        self._reaching: Deferred[Any] | None = None
         meters = self._gateway.meters
         self._cells = meters.cell(BYTES, KIND, "to_target"), meters.cell(BYTES, KIND, "to_client")
 
     def start(self) -> None:
         """Resolve and dial; the channel is answered when that has ended."""
-        channel, reach = self._channel, self._reach
-        assert channel is not None and reach is not None
+        channel, visit, gateway = self._channel, self._visit, self._gateway
+        assert channel is not None
         channel.attach(self)
-        timeout = self._visit.services.dialler.timeout
-        self._timers.dial = self._gateway.reactor.callLater(timeout, self._late)
-        reach.start()
+        timeout = visit.services.dialler.timeout
+        self._timers.dial = gateway.reactor.callLater(timeout, self._late)
+        self._reaching = Deferred.fromCoroutine(
+            reach(
+                gateway.reactor,
+                self._grant.host,
+                self._grant.port,
+                judge=self._judge,
+                build=self._build,
+                timeout=timeout,
+                payer=gateway.budget.identity(visit.identity.name),
+            )
+        )
+        self._reaching.addErrback(self._not_reached)
 
     # -- reaching the far side ---------------------------------------------------------------------------
 
@@ -177,6 +180,13 @@ class Tunnel:
     def _build(self, address: str) -> _FarProtocol:
         self._route = self._routes[address]
         return _FarProtocol(self)
+
+    def _not_reached(self, failure: Failure) -> None:
+        """Nobody waits any more when `_stop` has cancelled it."""
+        if isinstance(failure.value, Refused):
+            self._fail(failure.value.reason, failure.value.text)
+        elif self._reaching is not None:
+            self._gateway.log_failure("opening a tunnel", failure)
 
     def _late(self) -> None:
         self._fail(UpstreamReason.CONNECT_TIMEOUT, "no answer to the connection attempt")
@@ -216,7 +226,7 @@ class Tunnel:
             self._fail(RecorderReason.AUDIT_FAILED, AUDIT_TEXT)
             far.abortConnection()
             return
-        self._far, self._reach = far, None
+        self._far, self._reaching = far, None
         self._timers.stop()
         self._began = self._gateway.reactor.seconds()
         if self._grant.ends_at is not None:
@@ -371,9 +381,9 @@ class Tunnel:
     def _stop(self) -> None:
         """No timers, no dialling."""
         self._timers.stop()
-        reach, self._reach = self._reach, None
-        if reach is not None:
-            reach.stop()
+        reaching, self._reaching = self._reaching, None
+        if reaching is not None:
+            reaching.cancel()
 
     def _about(self) -> _About:
         about, route = _About(self._number, self._grant.host, self._grant.port), self._route

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse
-from bastion.errors import Reason, Refused, UpstreamReason
+from bastion.errors import Refused, UpstreamReason
 from bastion.net.descriptors import EXHAUSTED, WORDS, none_left
 from bastion.net.resolver import resolve
 from bastion.net.socket import connect
@@ -27,128 +27,122 @@ ADDRESS_TIMEOUT = 5.0
 MAX_ADDRESSES = 8
 
 
-class Reach:
-    """One try to connect to `host`. Ends in `build`, whose protocol gets the connection, or in `fail`; or in `stop`.
+async def reach(
+    reactor: Any,
+    host: str,
+    port: int,
+    *,
+    judge: Callable[[str], None],
+    build: Callable[[str], Any],
+    timeout: float,
+    payer: Purse | None = None,
+    resolved: Callable[[], None] = lambda: None,
+) -> Any:
+    """Connect to `host`: what `build(address)` made for the connection, which it gets in this turn. Raises Refused.
 
-    `judge` raises Refused for an address that may not be connected to. `resolved` is told when there are
-    addresses to try. `payer` pays for the look-up. `timeout` in seconds is for the last address; the caller keeps the
-    deadline of all.
+    `judge` raises Refused for an address that may not be connected to. `resolved` is called when there are
+    addresses to try. `payer` pays for the look-up. `timeout` in seconds is for the last address; the caller keeps
+    the deadline of all, and cancels.
     """
+    addresses = judged(await addresses_of(reactor, host, payer), judge)
+    resolved()
+    while True:
+        address = addresses.pop(0)
+        try:
+            return await _connection(reactor, address, port, build, ADDRESS_TIMEOUT if addresses else timeout)
+        except CancelledError:
+            raise
+        except Exception as error:
+            refusal = _refusal_of(error)
+            # Where there are no descriptors left no other address would do better.
+            if not addresses or refusal.reason is UpstreamReason.NO_DESCRIPTOR:
+                raise refusal from None
 
-    def __init__(
-        self,
-        reactor: Any,
-        host: str,
-        port: int,
-        *,
-        judge: Callable[[str], None],
-        build: Callable[[str], Any],
-        fail: Callable[[Reason, str], None],
-        timeout: float,
-        payer: Purse | None = None,
-        resolved: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._reactor = reactor
-        self._host = host
-        self._port = port
-        self._judge = judge
-        self._build: Callable[[str], Any] | None = build
-        self._fail = fail
-        self._timeout = timeout
-        self._payer = payer
-        self._lookup: Deferred[list[str]] | None = None
-        self._when_resolved = resolved
-        self._addresses: list[str] = []
-        self._connector: Any = None
 
-    def start(self) -> None:
-        self._lookup = resolve(self._reactor, self._host, self._payer)
-        self._lookup.addCallbacks(self._resolved, self._unresolved)
+async def addresses_of(reactor: Any, host: str, payer: Purse | None) -> list[str]:
+    """Where `host` is. Raises Refused."""
+    try:
+        return await resolve(reactor, host, payer)
+    except (CancelledError, Refused):
+        raise
+    except Exception:
+        if none_left():
+            raise Refused(UpstreamReason.NO_DESCRIPTOR, WORDS) from None
+        raise Refused(UpstreamReason.NAME_NOT_FOUND, f"the name {host} does not resolve") from None
 
-    def stop(self) -> None:
-        """Give up; a connection that `build` already got is closed too."""
-        self._build = None
-        lookup, self._lookup = self._lookup, None
-        if lookup is not None:
-            lookup.cancel()
-        connector, self._connector = self._connector, None
-        if connector is not None:
-            connector.disconnect()
 
-    def _resolved(self, addresses: list[str]) -> None:
-        self._lookup = None
-        if self._build is None:
-            return
-        fault: Refused | None = None
-        for address in addresses[:MAX_ADDRESSES]:
-            try:
-                self._judge(address)
-            except Refused as refused:
-                fault = fault or refused
-            else:
-                self._addresses.append(address)
-        if not self._addresses and fault is not None:
-            self._over(fault.reason, fault.text)
-            return
-        self._when_resolved()
-        self._try_next()
-
-    def _unresolved(self, failure: Failure) -> None:
-        self._lookup = None
-        if isinstance(failure.value, Refused):
-            self._over(failure.value.reason, failure.value.text)
-            return
-        if self._build is not None and none_left():
-            self._over(UpstreamReason.NO_DESCRIPTOR, WORDS)
-            return
-        self._over(UpstreamReason.NAME_NOT_FOUND, f"the name {self._host} does not resolve")
-
-    def _try_next(self) -> None:
-        address = self._addresses.pop(0)
-        timeout = ADDRESS_TIMEOUT if self._addresses else self._timeout
-        factory = _Factory(self, address)
-        self._connector = connect(self._reactor, address, self._port, factory, timeout)
-
-    def connected(self, address: str) -> Any:
-        """The protocol for a connection just made, None when nobody wants it any more."""
-        build, self._build = self._build, None
-        return None if build is None else build(address)
-
-    def connect_failed(self, failure: Failure) -> None:
-        """One address did not answer; the next one is tried, or the last one's reason told."""
-        if self._build is None:
-            return
-        if getattr(failure.value, "osError", None) in EXHAUSTED:  # no other address would do better
-            self._over(UpstreamReason.NO_DESCRIPTOR, WORDS)
-        elif self._addresses:
-            self._try_next()
-        elif isinstance(failure.value, ConnectionRefusedError):
-            self._over(UpstreamReason.CONNECTION_REFUSED, "connection refused")
-        elif isinstance(failure.value, TimeoutError):
-            self._over(UpstreamReason.CONNECT_TIMEOUT, "no answer to the connection attempt")
+def judged(found: list[str], judge: Callable[[str], None]) -> list[str]:
+    """Those of the first MAX_ADDRESSES that may be connected to. Raises the first one's Refused when none may."""
+    good: list[str] = []
+    fault: Refused | None = None
+    for address in found[:MAX_ADDRESSES]:
+        try:
+            judge(address)
+        except Refused as refused:
+            fault = fault or refused
         else:
-            self._over(UpstreamReason.UNREACHABLE, "no route to it")
+            good.append(address)
+    if fault is not None and not good:
+        raise fault
+    return good
 
-    def _over(self, reason: Reason, text: str) -> None:
-        if self._build is not None:
-            self._build = None
-            self._fail(reason, text)
+
+def _refusal_of(error: Exception) -> Refused:
+    """Why an address could not be connected to."""
+    if getattr(error, "osError", None) in EXHAUSTED:
+        return Refused(UpstreamReason.NO_DESCRIPTOR, WORDS)
+    if isinstance(error, ConnectionRefusedError):
+        return Refused(UpstreamReason.CONNECTION_REFUSED, "connection refused")
+    if isinstance(error, TimeoutError):
+        return Refused(UpstreamReason.CONNECT_TIMEOUT, "no answer to the connection attempt")
+    return Refused(UpstreamReason.UNREACHABLE, "no route to it")
+
+
+def _connection(
+    reactor: Any, address: str, port: int, build: Callable[[str], Any], timeout: float
+) -> Deferred[Any]:
+    """One address; cancelling gives the attempt up."""
+    factory = _Factory(address, build)
+    made = factory.made
+    assert made is not None
+    connector = connect(reactor, address, port, factory, timeout)
+    if factory.made is not None:
+        factory.connector = connector
+    return made
 
 
 class _Factory(ClientFactory):
-    """Hands Twisted's connection events to the reach, once."""
+    """Hears from Twisted how one attempt went. It lives as long as the connection does, so it keeps nothing then."""
 
     noisy = False
 
-    def __init__(self, reach: Reach, address: str) -> None:
-        self._reach: Reach | None = reach
+    def __init__(self, address: str, build: Callable[[str], Any]) -> None:
         self._address = address
+        self._build: Callable[[str], Any] | None = build
+        self.made: Deferred[Any] | None = Deferred(self._given_up)
+        self.connector: Any = None
+
+    def _let_go(self) -> Deferred[Any] | None:
+        made, self.made = self.made, None
+        self._build = self.connector = None
+        return made
 
     def buildProtocol(self, addr: object) -> IProtocol | None:
-        reach, self._reach = self._reach, None
-        return None if reach is None else reach.connected(self._address)
+        build = self._build
+        made = self._let_go()
+        if made is None or build is None:
+            return None  # nobody wants the connection any more
+        protocol: IProtocol = build(self._address)
+        made.callback(protocol)
+        return protocol
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        reach, self._reach = self._reach, None
-        if reach is not None:
-            reach.connect_failed(reason)
+        made = self._let_go()
+        if made is not None:
+            made.errback(reason)
+
+    def _given_up(self, _: object) -> None:
+        connector = self.connector
+        self._let_go()
+        if connector is not None:
+            connector.disconnect()

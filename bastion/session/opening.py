@@ -1,20 +1,25 @@
-"""From an authenticated engineer to a running session: authorise, admit, dial, record.
+"""From an authenticated engineer to a running session: authorise, admit, dial, record, start.
 
 The order is the product: policy decides before anything is dialled, the store says that a recording is possible
 before anything is dialled, and the recording exists before the engineer hears of success. The same opening
 serves every door.
+
+While the target is being reached the engineer is shown signs of life; USERAUTH_SUCCESS goes out only when the session
+is ready, so that no message of the engineer has to wait for a target. A failure is one line that is read once, with
+the reference that `bastion explain` takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.auth.identity import Destination, Identity
+from bastion.clock import DelayedCall
 from bastion.errors import (
     LimitReason,
     PolicyReason,
@@ -51,12 +56,15 @@ from bastion.session.paying import SessionPayer
 from bastion.session.session import Leg, Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
+from bastion.transport.settings import CloseReason, TransportSettings
 from bastion.transport.transport import ClientTransport
-from bastion.upstream.credentials import Ask
 from bastion.upstream.dial import UpstreamLogin
 from bastion.upstream.facts import TargetBanner, UpstreamConnected
+from bastion.userauth.server import UserauthService
 from bastion.wire.interning import one_of_equal
+from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import banner_lines
+from bastion.wire.userauth import Prompt
 
 # Characters of a target's banner that stand in the audit log; the recording has all that was shown.
 AUDIT_BANNER = 1024
@@ -64,53 +72,118 @@ AUDIT_BANNER = 1024
 # Lines of it in one message: a client need not take more than 32,768 bytes (RFC 4253 section 6.1).
 LINES_AT_ONCE = 64
 
+# While the engineer waits for the target an IGNORE goes out this often: a client with ServerAliveInterval
+# drops a silent leg.
+SIGN_OF_LIFE = 5.0
+
+# Seconds to answer a question when the login grace, which is the limit otherwise, is switched off.
+ANSWER_TIME = 60.0
+
+
+class EngineerLeg(Leg, Protocol):
+    """The engineer's transport, in the middle of its login."""
+
+    @property
+    def settings(self) -> TransportSettings: ...
+
+
+class Engineer(Protocol):
+    """The connection that a session is opened for (`doors.listener.FrontConnection`, `doors.jump.InnerConnection`)."""
+
+    id: str
+
+    @property
+    def transport(self) -> EngineerLeg: ...
+
+    def word(self, refusal: Refused) -> str:
+        """A refusal in the words of this door."""
+        ...
+
+    def started(self, session: Session) -> None:
+        """The engineer is in: the login and the opening are over."""
+        ...
+
+    def closed(self, reason: CloseReason) -> None:
+        """The engineer's transport has closed; before the start it says so itself, then the session does."""
+        ...
+
 
 class Opening:
-    """One try to open one session. `session_id` is also the reference of its refusal."""
+    """One try to open one session, whose id is the connection's: it is also the reference of a refusal."""
 
     def __init__(
-        self, gateway: Gateway, door: str, session_id: str, identity: Identity, destination: Destination
+        self,
+        gateway: Gateway,
+        door: str,
+        engineer: Engineer,
+        userauth: UserauthService,
+        identity: Identity,
+        destination: Destination,
     ) -> None:
+        """`userauth` holds the login of `engineer`, which has proved to be `identity` and waits for its success."""
         self._gateway = gateway
         self._services = gateway.services
         self._door = door
-        self.session_id = session_id
-        self._ref = session_id[:REF_LENGTH]
+        self._engineer = engineer
+        self._userauth = userauth
+        self._session_id = engineer.id
+        self._ref = engineer.id[:REF_LENGTH]
         self._identity = identity
         self._destination = destination
-        self._client: Leg | None = None
+        self._running: Deferred[None] | None = None  # until the session runs, or cannot
+        self._life: DelayedCall | None = None
         self._grant: Grant | None = None
-        self._dial: Deferred[ClientTransport] | None = None
         self._host_key = ""
         self._upstream: UpstreamConnected | None = None
         self._banners: list[TargetBanner] = []
-        self.on_banner: Callable[[str], None] | None = None
-        self.on_ask: Ask | None = None  # asks the engineer for a password of the target
 
-    def open(self, client: Leg) -> Deferred[Session]:
-        """A session that is ready to `start`, or `Refused` with the line for the engineer.
-
-        It fires in the turn in which the target let us in: start the session there.
-        """
-        self._client = client
-        try:
-            grant = self._grant = self._authorise()
-            self._admit()
-        except Refused as refusal:
-            self._note_refusal(refusal)
-            return fail(refusal)
-        except RecorderFailed as error:
-            return fail(self._unrecordable(error))
-        self._dial = self._services.dialler.dial(
-            grant, self._make_login, self, self._gateway.budget.identity(self._identity.name)
-        )
-        return self._dial.addCallbacks(self._joined, self._not_reached)
+    def begin(self) -> None:
+        """It ends in `Engineer.started`, in one line for the engineer, or in `cancel`."""
+        self._running = running = Deferred.fromCoroutine(self._open())
+        running.addErrback(self._failed)
 
     def cancel(self) -> None:
         """The engineer is gone: whatever is under way ends."""
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.cancel()
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    async def _open(self) -> None:
+        """The whole way. The target's success, ours and the start of the session are one turn of the reactor."""
+        engineer = self._engineer
+        self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
+        try:
+            grant = self._authorise()
+            self._admit()
+            target = await self._dial(grant)
+            tap = self._record(grant, target)
+            session = self._join(engineer.transport, target, grant, tap)
+        except RecorderFailed as error:
+            raise self._unrecordable(error) from None
+        except Refused as refusal:
+            self._note_refusal(refusal)
+            raise
+        finally:
+            self._life.cancel()
+        self._running = None
+        self._userauth.succeed()
+        engineer.started(session)
+        session.start(on_client_closed=engineer.closed)
+
+    def _show_life(self) -> None:
+        self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
+        self._userauth.show_life()
+
+    def _failed(self, failure: Failure) -> None:
+        """One line, which the engineer reads once; none when the engineer has left."""
+        running, self._running = self._running, None
+        error = failure.value
+        if running is None and isinstance(error, CancelledError):
+            return
+        if not isinstance(error, Refused):
+            self._gateway.log_failure("opening a session", failure)
+            error = Refused(PolicyReason.NO_RULE, "the gateway failed, the operator's log says how")
+        self._userauth.turn_away(f"bastion: {self._engineer.word(error)} (ref {self._ref})")
 
     # -- before dialling ---------------------------------------------------------------------------------
 
@@ -127,7 +200,7 @@ class Opening:
                 destination.login,
                 identity.source_address,
                 self._gateway.clock.time(),
-                self.session_id,
+                self._session_id,
             )
         except Refused as refusal:
             assert isinstance(refusal.reason, PolicyReason)
@@ -164,9 +237,35 @@ class Opening:
         self._gateway.meters.add(RECORDER_REFUSALS, error.reason)
         return Refused(error.reason, f"sessions cannot be recorded now: {error.text}")
 
-    def _make_login(self) -> UpstreamLogin:
-        assert self._grant is not None
-        return self._services.upstream.login_for(self._grant, self._identity, self.session_id, self.on_ask)
+    # -- dialling ----------------------------------------------------------------------------------------
+
+    async def _dial(self, grant: Grant) -> ClientTransport:
+        """The target's leg, logged in. Raises Refused."""
+        gateway, services, identity = self._gateway, self._services, self._identity
+        self._grant = grant
+
+        def ask(prompt: str, instruction: str) -> Deferred[bytes]:
+            """One hidden answer of the engineer, within the time that a login may take."""
+            timeout = self._engineer.transport.settings.login_grace or ANSWER_TIME
+            asked = self._userauth.ask((Prompt(prompt),), instruction, timeout)
+            return asked.addCallback(lambda answers: answers[0])
+
+        def make_login() -> UpstreamLogin:
+            return services.upstream.login_for(grant, identity, self._session_id, ask)
+
+        try:
+            target = await services.dialler.dial(
+                grant, make_login, self, gateway.budget.identity(identity.name)
+            )
+        except Refused as refusal:
+            reason = refusal.reason
+            if reason is UpstreamReason.NO_DESCRIPTOR:
+                gateway.out_of_descriptors("dial")
+            known = isinstance(reason, UpstreamReason)
+            gateway.meters.add(UPSTREAM_DIALS, reason if known else UpstreamReason.CLOSED)
+            raise
+        gateway.meters.add(UPSTREAM_DIALS, UpstreamReason.OK)
+        return target
 
     # -- upstream.dial.DialObserver ---------------------------------------------------------------------------
 
@@ -182,14 +281,13 @@ class Opening:
 
         There may never be a recording, so the audit log has it first.
         """
-        if self.on_banner is None or self._grant is None:
-            return
+        assert self._grant is not None
         target = self._grant.target.name
         self._note(TargetBannerLine(target, missing, text[:AUDIT_BANNER]))
         self._banners.append(TargetBanner(text, missing))
         lines = banner_lines(target, text, missing)
         for at in range(0, len(lines), LINES_AT_ONCE):
-            self.on_banner("".join(f"{line}\r\n" for line in lines[at : at + LINES_AT_ONCE]))
+            self._userauth.banner("".join(f"{line}\r\n" for line in lines[at : at + LINES_AT_ONCE]))
 
     def connected(self, facts: UpstreamConnected) -> None:
         self._upstream = facts
@@ -198,35 +296,21 @@ class Opening:
 
     # -- after dialling ----------------------------------------------------------------------------------
 
-    def _not_reached(self, failure: Failure) -> Failure:
-        self._dial = None
-        error = failure.value
-        if isinstance(error, Refused):
-            reason = error.reason
-            if reason is UpstreamReason.NO_DESCRIPTOR:
-                self._gateway.out_of_descriptors("dial")
-            self._gateway.meters.add(
-                UPSTREAM_DIALS, reason if isinstance(reason, UpstreamReason) else UpstreamReason.CLOSED
-            )
-            self._note_refusal(error)
-        return failure
-
-    def _joined(self, target: ClientTransport) -> Session:
-        self._dial = None
-        gateway, grant = self._gateway, self._grant
-        assert grant is not None and self._client is not None
-        gateway.meters.add(UPSTREAM_DIALS, UpstreamReason.OK)
+    def _record(self, grant: Grant, target: ClientTransport) -> SessionTap:
+        """The recording, begun. Raises Refused; then the target is told goodbye."""
+        gateway = self._gateway
         try:
-            tap = self._start_recording(grant)
+            return self._start_recording(grant)
         except RecorderFailed as error:
-            target.disconnect(11, "no session can be recorded")
+            target.disconnect(Disconnect.BY_APPLICATION, "no session can be recorded")
             if error.reason is RecorderReason.NO_DESCRIPTOR:
                 gateway.out_of_descriptors("recording")
             gateway.meters.add(RECORDER_FAILURES, error.reason)
-            refusal = Refused(error.reason, f"the session cannot be recorded: {error.text}")
-            self._note_refusal(refusal)
-            raise refusal from None
-        limits = self._services.limits
+            raise Refused(error.reason, f"the session cannot be recorded: {error.text}") from None
+
+    def _join(self, client: Leg, target: ClientTransport, grant: Grant, tap: SessionTap) -> Session:
+        """A session between the two legs, in the live list and not started."""
+        gateway, limits = self._gateway, self._services.limits
         relay = Relay(
             GrantDecider(grant, gateway.clock),
             tap,
@@ -235,9 +319,9 @@ class Opening:
         )
         target.charge_exchanges(gateway.pays_key_exchanges(self._identity.name))
         session = Session(
-            self.session_id,
+            self._session_id,
             self._door,
-            self._client,
+            client,
             target,
             relay,
             tap,
@@ -248,14 +332,13 @@ class Opening:
         gateway.live.add(session, right_of(grant, self._identity))
         gateway.meters.add(SESSIONS_STARTED, self._door)
         gateway.meters.add(SESSIONS_LIVE, self._door)
-        self._client = self.on_banner = self.on_ask = None
         return session
 
     def _header(self, grant: Grant) -> Header:
         identity = self._identity
         certificate = identity.certificate
         return Header(
-            session_id=self.session_id,
+            session_id=self._session_id,
             identity=identity.name,
             uid=identity.uid,
             target=grant.target.name,
@@ -284,7 +367,7 @@ class Opening:
             writer,
             gateway.audit,
             gateway.meters,
-            self.session_id,
+            self._session_id,
             sftp_content=grant.sftp_content,
             detail=self._services.limits.audit_detail,
         )
@@ -349,10 +432,10 @@ class Opening:
     def _emit(self, event: AuditEvent) -> None:
         """One audit line about what is to be allowed. Raises RecorderFailed when it must be there and is not."""
         try:
-            self._gateway.audit.emit(event, About(self.session_id, self._ref))
+            self._gateway.audit.emit(event, About(self._session_id, self._ref))
         except AuditFailed:
             raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
 
     def _note(self, event: AuditEvent) -> None:
         """One audit line about a refusal, which nothing can refuse."""
-        self._gateway.audit.note(event, About(self.session_id, self._ref))
+        self._gateway.audit.note(event, About(self._session_id, self._ref))

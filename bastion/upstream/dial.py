@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError, Deferred
 
 from bastion.auth.budget import Purse
 from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome
 from bastion.clock import Clock
-from bastion.errors import Reason, Refused, UpstreamReason
-from bastion.net.connect import Reach
+from bastion.errors import Refused, UpstreamReason
+from bastion.net.connect import reach
 from bastion.net.local_addresses import OwnPlaces
 from bastion.policy.addresses import Barred, Own, barred, literal_network
 from bastion.policy.grant import Grant
@@ -49,7 +48,7 @@ class DialObserver(Protocol):
         ...
 
     def connected(self, facts: UpstreamConnected) -> None:
-        """The target let us in: the last call, before the Deferred of the dial fires."""
+        """The target let us in: the last call, before the dial returns."""
         ...
 
 
@@ -83,23 +82,23 @@ class Dialler:
         self._made_for: dict[tuple[tuple[str, ...], int, tuple[str, ...]], TransportSettings] = {}
         self.own = own or OwnPlaces()
 
-    def dial(
+    async def dial(
         self,
         grant: Grant,
         login: Callable[[], UpstreamLogin],
         observer: DialObserver,
         payer: Purse | None = None,
-    ) -> Deferred[ClientTransport]:
-        """An authenticated transport, its receiver not yet set, or `Refused(UpstreamReason, text)`.
+    ) -> ClientTransport:
+        """An authenticated transport, its receiver not yet set. Raises Refused.
 
-        The Deferred fires in the turn in which the target's success is read, before any later message of that
-        read is looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened.
-        `login` is called after the host key was accepted, so no certificate is made for a host that is not the
-        target. `payer` pays for looking up its name.
+        It returns in the turn in which the target's success is read, before any later message of that read is
+        looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened. `login` is
+        called after the host key was accepted, so no certificate is made for a host that is not the target. `payer`
+        pays for looking up its name.
         """
         if not isinstance(grant, Grant):
             raise TypeError("dialling needs a Grant")
-        return _Dial(self, grant, login, observer, payer).start()
+        return await _Dial(self, grant, login, observer, payer).run()
 
     def settings_of(self, target: Target) -> TransportSettings:
         """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
@@ -145,7 +144,7 @@ def target_names(target: Target) -> tuple[str, ...]:
 
 
 class _Dial:
-    """One attempt. `_finish` is reached exactly once."""
+    """One attempt: `run` it once."""
 
     def __init__(
         self,
@@ -161,45 +160,73 @@ class _Dial:
         self._login_name = grant.login
         self._make_login = login
         self._observer = observer
+        self._payer = payer
         self._step = "resolve"
         self._began = self._reactor.seconds()
-        self._deadline = self._reactor.callLater(dialler.timeout, self._late)
         self._transport: ClientTransport | None = None
+        self._secured: Deferred[None] = Deferred()  # the first key exchange is done
         self._login: Login | None = None
-        self._credential = ""
+        self._host_key_error: Refused | None = None
+        self._way: Deferred[ClientTransport] | None = None
+        self._deadline: Any = self._reactor.callLater(dialler.timeout, self._late)
+        self._too_late: Refused | None = None
         self._left = self._asked_at = 0.0  # the deadline's rest and the moment, while a person is asked
-        self._reach: Reach | None = Reach(
-            dialler.reactor,
+
+    async def run(self) -> ClientTransport:
+        """The whole way in the time that there is for it. Every refusal begins with the target's name."""
+        self._way = Deferred.fromCoroutine(self._go())
+        try:
+            return await self._way
+        except Refused as refusal:
+            raise self._named(refusal) from None
+        except CancelledError:
+            if self._too_late is None:
+                raise
+            raise self._named(self._too_late) from None
+        finally:
+            if self._deadline.active():
+                self._deadline.cancel()
+
+    async def _go(self) -> ClientTransport:
+        """Reach the target, wait for its host key, log in."""
+        transport: ClientTransport = await reach(
+            self._reactor,
             self._target.host,
             self._target.port,
-            judge=lambda address: check_address(self._target, address, dialler.own),
+            judge=lambda address: check_address(self._target, address, self._dialler.own),
             build=self._build_transport,
-            fail=self._fail,
-            timeout=dialler.timeout,
-            payer=payer,
+            timeout=self._dialler.timeout,
+            payer=self._payer,
             resolved=lambda: self._phase_done("connect"),
         )
-        self._host_key_error: Refused | None = None
-        self._result: Deferred[ClientTransport] | None = Deferred(lambda _: self._cancelled())
+        try:
+            await self._secured
+            await self._log_in(transport)
+        except BaseException:
+            self._let_go(transport)
+            transport.disconnect(Disconnect.BY_APPLICATION, "not going on")
+            raise
+        self._let_go(transport)
+        return transport
 
-    def start(self) -> Deferred[ClientTransport]:
-        result, reach = self._result, self._reach
-        assert result is not None and reach is not None
-        reach.start()
-        return result
+    def _let_go(self, transport: ClientTransport) -> None:
+        """Hear no more of it: it is somebody else's now, or nobody's."""
+        transport.on_secure = transport.on_closed = transport.service = None
+        self._transport = None
+        if self._login is not None:
+            self._login.stop()
+
+    # -- the steps ---------------------------------------------------------------------------------------
 
     def _build_transport(self, address: str) -> ClientTransport:
         """The protocol for a connection just made."""
         self._phase_done("kex")
-        transport = ClientTransport(
+        transport = self._transport = ClientTransport(
             self._dialler.settings_of(self._target), self._reactor, check_host_key=self._check_host_key
         )
-        transport.on_secure = self._secure
+        transport.on_secure = lambda: self._secured.callback(None)
         transport.on_closed = self._closed
-        self._transport = transport
         return transport
-
-    # -- host key and login ------------------------------------------------------------------------------
 
     def _check_host_key(self, blob: bytes) -> None:
         """Judge the host key before any key made with it is used. Raises Refused(HOST_KEY_*)."""
@@ -215,25 +242,23 @@ class _Dial:
             raise refusal
         self._phase_done("login")
 
-    def _secure(self) -> None:
-        assert self._transport is not None
-        transport = self._transport
-        try:
-            credential = self._make_login()
-        except Refused as refusal:
-            self._fail(refusal.reason, refusal.text)
-            return
-        self._credential = credential.source
+    async def _log_in(self, transport: ClientTransport) -> None:
+        credential, login_name = self._make_login(), self._login_name
         login: Login
         if isinstance(credential, PasswordCredential):
             login = PasswordLogin(
-                transport, self._login_name, credential, self._observer.banner, self._person_asked
+                transport, login_name, credential, self._observer.banner, self._person_asked
             )
         else:
-            login = PublicKeyLogin(transport, self._login_name, credential, self._observer.banner)
+            login = PublicKeyLogin(transport, login_name, credential, self._observer.banner)
         self._login = transport.service = login
-        login.done.addCallbacks(self._logged_in, self._login_refused)
         login.start()
+        method = await login.done
+        assert transport.agreed is not None
+        self._phase_done("done")
+        self._observer.connected(
+            connected(transport.peer_version, transport.agreed, method, credential.source, login.legacy)
+        )
 
     def _person_asked(self, waiting: bool) -> None:
         """While a person thinks, the dial's timer stands still; whoever asks has a timer for that."""
@@ -245,83 +270,51 @@ class _Dial:
             self._deadline = self._reactor.callLater(max(self._left, 0.0), self._late)
             self._began += now - self._asked_at
 
-    def _logged_in(self, method: str) -> None:
-        transport, login = self._transport, self._login
-        if self._result is None or transport is None or login is None:
-            return
-        assert transport.agreed is not None
-        self._phase_done("done")
-        facts = connected(transport.peer_version, transport.agreed, method, self._credential, login.legacy)
-        self._observer.connected(facts)
-        self._finish(transport)
-
-    def _login_refused(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, Refused):
-            self._fail(error.reason, error.text)
-        else:
-            self._fail(UpstreamReason.CLOSED, "the login broke")
-
-    # -- endings -----------------------------------------------------------------------------------------
-
-    def _closed(self, reason: CloseReason) -> None:
-        """The connection ended before the login was done."""
-        if self._host_key_error is not None:
-            self._fail(self._host_key_error.reason, self._host_key_error.text)
-        elif self._transport is not None and (missing := self._transport.mismatches):
-            self._fail(UpstreamReason.KEX_FAILED, mismatch_text(missing))
-        elif isinstance(reason.reason, UpstreamReason):
-            self._fail(reason.reason, reason.text)
-        elif self._step == "kex" and self._transport is not None and not self._transport.peer_version:
-            self._fail(UpstreamReason.NOT_SSH, "it does not speak SSH")
-        elif self._step == "login" and self._login is not None:
-            detail = _words_of(reason)
-            what = "it broke" if reason.by is ClosedBy.US else "it closed the connection at"
-            self._fail(UpstreamReason.LOGIN_REFUSED, f"{what} the login{detail}")
-        else:
-            detail = _words_of(reason)
-            self._fail(UpstreamReason.KEX_FAILED, f"the key exchange failed{detail}")
-
-    def _late(self) -> None:
-        seconds = f"{self._dialler.timeout:g} s"
-        if self._step in ("resolve", "connect"):
-            self._fail(UpstreamReason.CONNECT_TIMEOUT, f"no answer within {seconds} (step: {self._step})")
-        else:
-            self._fail(UpstreamReason.TIMEOUT, f"not ready within {seconds} (step: {self._step})")
-
-    def _cancelled(self) -> None:
-        self._finish(None)
-
     def _phase_done(self, next_step: str) -> None:
         now = self._reactor.seconds()
         self._observer.phase(self._step, now - self._began)
         self._step, self._began = next_step, now
 
-    def _fail(self, reason: Reason, text: str) -> None:
-        prefix = f"{self._target.name}: "
-        self._finish(Refused(reason, prefix + text.removeprefix(prefix)))
+    # -- what goes wrong ---------------------------------------------------------------------------------
 
-    def _finish(self, outcome: ClientTransport | Refused | None) -> None:
-        result, self._result = self._result, None
-        if result is None:
-            return
-        if self._deadline.active():
-            self._deadline.cancel()
-        transport, self._transport = self._transport, None
-        reach, self._reach = self._reach, None
-        if transport is not None:
-            transport.on_secure = transport.on_closed = transport.service = None
+    def _closed(self, reason: CloseReason) -> None:
+        """The connection ended before the login was done: whoever waits hears why."""
+        refusal = self._why_closed(reason)
         if self._login is not None:
-            self._login.stop()
-        if isinstance(outcome, ClientTransport):
-            result.callback(outcome)
-            return
-        if transport is not None:
-            transport.disconnect(Disconnect.BY_APPLICATION, "not going on")
-        elif reach is not None:
-            reach.stop()
-        if outcome is not None:
-            result.errback(outcome)
+            self._login.stop(refusal)
+        elif not self._secured.called:
+            self._secured.errback(refusal)
+
+    def _why_closed(self, reason: CloseReason) -> Refused:
+        transport = self._transport
+        assert transport is not None
+        if self._host_key_error is not None:
+            return self._host_key_error
+        if missing := transport.mismatches:
+            return Refused(UpstreamReason.KEX_FAILED, mismatch_text(missing))
+        if isinstance(reason.reason, UpstreamReason):
+            return Refused(reason.reason, reason.text)
+        if self._step == "kex" and not transport.peer_version:
+            return Refused(UpstreamReason.NOT_SSH, "it does not speak SSH")
+        detail = _words_of(reason)
+        if self._step == "login" and self._login is not None:
+            what = "it broke" if reason.by is ClosedBy.US else "it closed the connection at"
+            return Refused(UpstreamReason.LOGIN_REFUSED, f"{what} the login{detail}")
+        return Refused(UpstreamReason.KEX_FAILED, f"the key exchange failed{detail}")
+
+    def _late(self) -> None:
+        seconds, step = f"{self._dialler.timeout:g} s", self._step
+        if step in ("resolve", "connect"):
+            reason, what = UpstreamReason.CONNECT_TIMEOUT, "no answer"
+        else:
+            reason, what = UpstreamReason.TIMEOUT, "not ready"
+        self._too_late = Refused(reason, f"{what} within {seconds} (step: {step})")
+        if self._way is not None:
+            self._way.cancel()
+
+    def _named(self, refusal: Refused) -> Refused:
+        prefix = f"{self._target.name}: "
+        return Refused(refusal.reason, prefix + refusal.text.removeprefix(prefix))
 
 
 def _words_of(reason: CloseReason) -> str:

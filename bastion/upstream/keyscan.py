@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
@@ -32,14 +32,15 @@ KEY_QUESTIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-@inlineCallbacks
-def scan_host_keys(reactor: Any, host: str, port: int, settings: TransportSettings, timeout: float) -> Any:
-    """A Deferred of the host key blobs (plain keys and certificates) that `host:port` proves to hold.
+async def scan_host_keys(
+    reactor: Any, host: str, port: int, settings: TransportSettings, timeout: float
+) -> list[bytes]:
+    """The host key blobs (plain keys and certificates) that `host:port` proves to hold.
 
-    Fails with Refused(UpstreamReason, text) when the host cannot be reached at all or speaks no SSH.
+    Raises Refused(UpstreamReason, text) when the host cannot be reached at all or speaks no SSH.
     """
     try:
-        addresses = yield resolve(reactor, host)
+        addresses = await resolve(reactor, host)
     except Exception:
         raise Refused(UpstreamReason.NAME_NOT_FOUND, f"the name {host} does not resolve") from None
     found: list[bytes] = []
@@ -48,7 +49,7 @@ def scan_host_keys(reactor: Any, host: str, port: int, settings: TransportSettin
         questions += (LEGACY_HOST_KEYS,)
     for algorithms in questions:
         asked = replace(settings, algorithms=replace(settings.algorithms, host_keys=algorithms))
-        blob = yield ask_host_key(reactor, addresses[0], port, asked, timeout)
+        blob = await ask_host_key(reactor, addresses[0], port, asked, timeout)
         if blob and blob not in found:
             found.append(blob)
     return found

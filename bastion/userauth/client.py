@@ -176,10 +176,11 @@ class Login:
         else:
             self.done.errback(error)
 
-    def stop(self) -> None:
-        """The connection is gone: whoever waits hears it."""
+    def stop(self, why: Refused | None = None) -> None:
+        """The connection is gone: whoever waits hears it, and why when that is known better."""
         if self._transport is not None:
-            self._finish(Refused(UpstreamReason.CLOSED, "it closed the connection during the login"))
+            text = "it closed the connection during the login"
+            self._finish(why or Refused(UpstreamReason.CLOSED, text))
 
 
 def _head(banner: bytes) -> bytes:

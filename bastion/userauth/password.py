@@ -178,8 +178,8 @@ class PasswordLogin(Login):
         self._transport.send_secret(InfoResponse((secret,)).encode())
 
     def _finish(self, error: Refused | None) -> None:
-        self._credential = self._on_waiting = None
+        self._credential = self._on_waiting = self._transport = None  # whatever is fetched now is not sent
         fetching, self._fetching = self._fetching, None
-        super()._finish(error)
         if fetching is not None:
             fetching.cancel()
+        super()._finish(error)

@@ -21,13 +21,19 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bastion.auth.credentials import Credential
 from bastion.auth.identity import MAX_USER_NAME
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
+from bastion.userauth.authenticator import Attempt, Authenticator
 from bastion.userauth.keyboard_interactive import Answers, Questions
 from bastion.wire.data import Reader, byte, string
-from bastion.wire.numbers import MSG_SERVICE_ACCEPT, MSG_SERVICE_REQUEST, Disconnect
+from bastion.wire.numbers import (
+    MSG_IGNORE,
+    MSG_SERVICE_ACCEPT,
+    MSG_SERVICE_REQUEST,
+    MSG_USERAUTH_SUCCESS,
+    Disconnect,
+)
 from bastion.wire.userauth import (
     HOSTBOUND,
     InfoRequest,
@@ -63,64 +69,6 @@ SEE_ABOVE = "the line above says why"
 """The text of a DISCONNECT whose reason is too long for it and stands in a banner."""
 
 
-class Attempt(Protocol):
-    """One request for authentication (`auth.attempt`). `settle` it once; later calls do nothing.
-
-    The proofs fail, or raise, with `Refused(AuthReason, ...)`; cancelling a Deferred gives the work up.
-    """
-
-    def none(self) -> Deferred[None]:
-        """May this connection in without proof of its own?"""
-        ...
-
-    def read_key(self, algorithm: str, blob: bytes) -> Credential:
-        """The key or certificate that a request offers, if it may be looked at."""
-        ...
-
-    def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
-        """Was `data` signed with the private key of `credential`?"""
-        ...
-
-    def key_known(self, credential: Credential) -> Deferred[None]:
-        """Would a signature of this credential be accepted? Nothing may be remembered."""
-        ...
-
-    def key_proved(self, credential: Credential) -> Deferred[None]:
-        """`credential` signed this connection's session id."""
-        ...
-
-    def password(self, password: str) -> Deferred[None]:
-        """Check a directory password of 1 to 1024 bytes."""
-        ...
-
-    def settle(self, reason: AuthReason) -> None:
-        """The outcome, for the audit log, the meters and the penalties.
-
-        Raises Refused when that cannot be written down and must be: the connection then ends with its text.
-        """
-        ...
-
-    def succeed(self) -> None:
-        """Every factor is there. Whoever implements this sends the success when the target is ready."""
-        ...
-
-
-class Authenticator(Protocol):
-    """Decides who a connection is. One per connection."""
-
-    def methods(self) -> tuple[str, ...]:
-        """The method names offered in USERAUTH_FAILURE, in order."""
-        ...
-
-    def open(self, user: str, method: str) -> Attempt:
-        """Begin an attempt. Asks nobody and raises nothing yet."""
-        ...
-
-    def prompt(self, user: str) -> str:
-        """What keyboard-interactive asks. Raises Refused for a name that nobody can have."""
-        ...
-
-
 class Transport(Protocol):
     """What this service needs of the transport below."""
 
@@ -129,6 +77,8 @@ class Transport(Protocol):
     peer_version: bytes
 
     def send_payload(self, payload: bytes) -> None: ...
+
+    def authenticated(self) -> None: ...
 
     def disconnect(self, code: int, text: str) -> None: ...
 
@@ -379,18 +329,32 @@ class UserauthService:
         def answer(reason: AuthReason) -> None:
             self._timer = None
             if reason is AuthReason.OK:
-                self._succeed(attempt)
+                self._proved(attempt)
             else:
                 self._fail(counts)
                 self._next()
 
         work.addCallbacks(lambda _: known(AuthReason.OK), lambda failure: known(_reason_of_failure(failure)))
 
-    def _succeed(self, attempt: Attempt) -> None:
+    def _proved(self, attempt: Attempt) -> None:
+        """Every factor is there. Whoever hears of it sends the success, by `succeed`, when the way is free."""
         self._done = True
         self._waiting.clear()
         self._questions = Questions(self._send, self._clock, self._answering)
         attempt.succeed()
+
+    def show_life(self) -> None:
+        """Something to read for a client that waits for its success and may give up a silent connection."""
+        self._send(byte(MSG_IGNORE) + string(b""))
+
+    def succeed(self) -> None:
+        """USERAUTH_SUCCESS: from the next message on the connection protocol is spoken. Nothing is kept here."""
+        transport = self._transport
+        if transport is None:
+            return  # the connection has ended
+        self.stop()
+        transport.authenticated()
+        transport.send_payload(byte(MSG_USERAUTH_SUCCESS))
 
     def _refuse(self, attempt: Attempt, reason: AuthReason, counts: bool) -> None:
         """Book and answer what needs nobody's judgement."""
@@ -475,9 +439,11 @@ class UserauthService:
             questions.stop()
         self._waiting.clear()
         self._transport = None
-        self._authenticator = None
+        authenticator, self._authenticator = self._authenticator, None
         if work is not None:
             work.cancel()
+        if authenticator is not None:
+            authenticator.stop()
 
 
 def reason_of(refusal: Refused) -> AuthReason:

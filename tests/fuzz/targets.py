@@ -372,6 +372,9 @@ class Judge:
     def prompt(self, user: str) -> str:
         return "Password: "
 
+    def stop(self) -> None:
+        """Nothing is kept."""
+
 
 class JudgedAttempt:
     """One attempt. Settled at most once, and a success only after a proof."""
@@ -423,6 +426,9 @@ class Mute:
 
     def send_payload(self, payload: bytes) -> None:
         assert payload
+
+    def authenticated(self) -> None:
+        raise AssertionError("nobody has called for the success")
 
     def disconnect(self, code: int, text: str) -> None:
         assert text

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from bastion.auth.attempt import Attempt, AuthServices, Desk
 from bastion.auth.budget import Budget
 from bastion.auth.directory import Asker
-from bastion.auth.identity import Account, AccountState, Identity
+from bastion.auth.identity import Account, AccountState, Destination, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.auth.throttle import Penalties
 from bastion.clock import FixedClock
@@ -58,14 +58,15 @@ class Inner:
                 self.audit,
                 RationedLog(self.audit, Clock(), self.meters),
                 "inner-id",
-            ),
-            lambda *_: None,
+            )
         )
         self.trusted: Callable[[str], bool] = lambda login: False
-        self.let_in: list[tuple[Identity, str]] = []
-        self.door = InnerAuthentication(
-            OUTER, "web1", proof, lambda login: self.trusted(login), lambda *who: self.let_in.append(who)
-        )
+        self.let_in: list[tuple[Identity, str | None]] = []
+        self.door = InnerAuthentication(OUTER, "web1", proof, lambda login: self.trusted(login), self._let_in)
+
+    def _let_in(self, identity: Identity, destination: Destination) -> None:
+        assert (destination.identity, destination.target) == ("alice", "web1")
+        self.let_in.append((identity, destination.login))
 
     def _judged(self, name: str, judge: Callable[[Account], Any], asker: Asker) -> Deferred[Any]:
         self.asked.append(name)

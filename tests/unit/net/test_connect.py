@@ -2,6 +2,7 @@
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError, NoRouteError, TimeoutError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -9,7 +10,7 @@ from twisted.python.failure import Failure
 
 from bastion.errors import Refused, UpstreamReason
 from bastion.net import connect as module
-from bastion.net.connect import MAX_ADDRESSES, Reach
+from bastion.net.connect import MAX_ADDRESSES, reach
 
 
 class Resolver:
@@ -44,12 +45,19 @@ class World(Clock):
         self.nameResolver = Resolver()
         self.connectors, self.failed, self.built = [], [], []
         monkeypatch.setattr(module, "connect", self._connect)
-        self.barred = barred
-        self.reach = Reach(
-            self, "db1", 5432,
-            judge=self._judge, build=self._build, fail=lambda *why: self.failed.append(why), timeout=20.0,
-        )  # fmt: skip
-        self.reach.start()
+        self.barred, self.cancelled = barred, False
+        self.reached = []
+        self.reach = Deferred.fromCoroutine(
+            reach(self, "db1", 5432, judge=self._judge, build=self._build, timeout=20.0)
+        )
+        self.reach.addCallbacks(self.reached.append, self._failed)
+
+    def _failed(self, failure):
+        if failure.check(Refused):
+            self.failed.append((failure.value.reason, failure.value.text))
+        else:
+            failure.trap(CancelledError)
+            self.cancelled = True
 
     def _connect(self, reactor, address, port, factory, timeout):
         assert port == 5432
@@ -73,7 +81,8 @@ def test_the_address_that_was_judged_is_connected_to_and_the_name_asked_once(mon
     world = World(monkeypatch)
     world.nameResolver.answer("10.0.0.5")
     assert [one.address for one in world.connectors] == ["10.0.0.5"]
-    assert world.connectors[0].factory.buildProtocol(None) is not None
+    protocol = world.connectors[0].factory.buildProtocol(None)
+    assert world.reached == [protocol] and protocol is not None
     assert world.built == ["10.0.0.5"] and world.nameResolver.asked == ["db1"]
 
 
@@ -129,7 +138,8 @@ def test_a_stop_ends_it_in_silence(monkeypatch, after_resolving):
     world = World(monkeypatch)
     if after_resolving:
         world.nameResolver.answer("10.0.0.5")
-    world.reach.stop()
+    world.reach.cancel()
+    assert world.cancelled
     if after_resolving:
         assert world.connectors[0].closed
         assert world.connectors[0].factory.buildProtocol(None) is None

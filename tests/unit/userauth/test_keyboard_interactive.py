@@ -48,6 +48,9 @@ class Anybody:
     def prompt(self, user: str) -> str:
         return "Directory password: "
 
+    def stop(self) -> None:
+        """Nothing is kept."""
+
 
 class Door:
     """A connection on which alice has proved who she is by `method`."""
