@@ -14,7 +14,7 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.errors import Refused
 from bastion.observe.events import AuditEvent, Facts
 from bastion.observe.events.logins import HandshakeFailed
-from bastion.policy.targets import Target
+from bastion.policy.route import ToGateway, ToSession, ToTunnel
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.wire.forwards import TcpipOpen
@@ -24,12 +24,12 @@ from bastion.wire.forwards import TcpipOpen
 class Asked:
     """What a direct-tcpip channel was opened for, once it is known what is there.
 
-    `target` is the target of the inventory at `place` that this engineer may reach, None when it is none. `first`:
+    `way` is where `place` leads: a session, a gateway or a tunnel (`policy.route`). `first`:
     the open was the first message of all on the connection. `facts` are those of the open, for the audit log.
     """
 
     place: TcpipOpen
-    target: Target | None
+    way: ToSession | ToGateway | ToTunnel
     first: bool
     facts: Facts
 

@@ -26,11 +26,11 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.errors import HandshakeResult, PolicyReason, Refused
 from bastion.observe.events.logins import Jump
 from bastion.observe.meters import HANDSHAKES
-from bastion.policy.grant import Grant, authorise, matching_rules
+from bastion.policy.grant import Grant, LoginRefused, authorise
+from bastion.policy.route import ToSession
 from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
 from bastion.session.ending import End
-from bastion.session.gateway import Services
 from bastion.session.opening import Opening
 from bastion.session.session import Session
 from bastion.transport.settings import CloseReason
@@ -90,14 +90,6 @@ def opened_as_stdio(version: bytes, place: TcpipOpen, peer_number: int, first: b
     )
 
 
-def reachable_at(services: Services, identity: Identity, place: TcpipOpen) -> Target | None:
-    """The target at `place` that some rule lets `identity` reach, whoever as. None when there is none."""
-    for target in services.inventory.at(place.host, place.port):
-        if matching_rules(services.policy, identity, target, identity.source_address):
-            return target
-    return None
-
-
 class _Unproved:
     """A leaky bucket of inner connections that ended before anybody had proved who is there."""
 
@@ -136,9 +128,9 @@ class JumpDoor:
         return len(self._inner)
 
     def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
-        """Speak SSH inside `channel` as the server of `asked.target`."""
-        assert asked is not None and asked.target is not None
-        target = asked.target
+        """Speak SSH inside `channel` as the server of the target that `asked` leads to."""
+        assert asked is not None and isinstance(asked.way, ToSession)
+        target = asked.way.target
         limit = visit.services.limits.sessions_per_connection
         if len(self._inner) >= limit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
@@ -272,16 +264,10 @@ class InnerConnection:
 
     def word(self, refusal: Refused) -> str:
         """A refused login, with the command that works instead."""
-        if refusal.reason is not PolicyReason.LOGIN_NOT_ALLOWED:
-            return refusal.text
-        rules = matching_rules(
-            self._services.policy, self._visit.identity, self._target, self._visit.identity.source_address
-        )
-        logins = [login for rule in rules for login in rule.logins_for(self._visit.identity, self._target)]
-        if not logins:
+        if not isinstance(refusal, LoginRefused):
             return refusal.text
         what = refusal.text.partition(";")[0]
-        return f"{what}; use: ssh -J bastion {logins[0]}@{self._target.name}"
+        return f"{what}; use: ssh -J bastion {refusal.logins[0]}@{self._target.name}"
 
     def started(self, session: Session) -> None:
         self._session = session

@@ -38,6 +38,7 @@ from bastion.observe.events.refusals import TunnelRefused
 from bastion.observe.events.tunnels import TunnelClosed, TunnelOpened, TunnelSsh
 from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED
 from bastion.policy.patterns import canonical
+from bastion.policy.route import ToGateway
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
 from bastion.relay.first_bytes import FirstBytes, Look
 from bastion.session.ending import End
@@ -71,7 +72,7 @@ class TunnelDoor:
                 place.port,
                 visit.identity.source_address,
                 visit.gateway.clock.time(),
-                asked.target,
+                asked.way if isinstance(asked.way, ToGateway) else None,
             )
         except Refused as refusal:
             raise _in_the_doors_words(visit, place, refusal) from None

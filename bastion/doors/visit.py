@@ -21,7 +21,7 @@ from bastion.auth.budget import Hold, Work
 from bastion.auth.identity import Identity
 from bastion.clock import DelayedCall
 from bastion.doors.door import Asked, Door
-from bastion.doors.jump import JumpDoor, reachable_at
+from bastion.doors.jump import JumpDoor
 from bastion.doors.lobby import LobbyDoor
 from bastion.doors.tunnel import TunnelDoor
 from bastion.endpoint.channel import OuterChannel
@@ -32,7 +32,8 @@ from bastion.observe.events import NOWHERE, About, AuditEvent, Facts
 from bastion.observe.events.logins import HandshakeFailed, OuterEnded, OuterStarted
 from bastion.observe.events.refusals import BufferRefused, ChannelRefused, Refusal, RequestRefused
 from bastion.observe.meters import CHANNELS, REQUESTS
-from bastion.policy.grant import check_credential, not_reachable
+from bastion.policy.grant import check_credential
+from bastion.policy.route import Nowhere, ToSession, route, unreachable
 from bastion.recording.format import REF_LENGTH
 from bastion.relay.limits import REFUSALS
 from bastion.relay.paying import OPEN_LINES
@@ -120,24 +121,7 @@ class OuterVisit:
 
     def unreachable(self, host: str, port: int) -> Refused:
         services, identity = self.services, self.identity
-        known = services.inventory.is_ssh_place(host, port)
-        text = not_reachable(services.policy, services.inventory, identity, host, identity.source_address)
-        hint = self._right_port(host, port)
-        return Refused(PolicyReason.NO_RULE if known else PolicyReason.UNKNOWN_TARGET, hint or text)
-
-    def _right_port(self, host: str, port: int) -> str:
-        """For a name that this engineer may reach and a port where it is not."""
-        target = self.services.inventory.find(host)
-        if target is None or port == target.port:
-            return ""
-        if (
-            reachable_at(self.services, self.identity, TcpipOpen(target.name, target.port, "", 0))
-            is not target
-        ):
-            return ""
-        return (
-            f"{target.name} is reached at port {target.port}: ssh -J bastion -p {target.port} {target.name}"
-        )
+        return unreachable(services.policy, services.inventory, identity, host, port, identity.source_address)
 
     def pay_lines(self, count: int) -> None:
         self.gateway.budget.identity(self.identity.name).spend(Work.LOG, count * LINE_BYTES)
@@ -236,22 +220,21 @@ class OuterVisit:
 
     def _lead(self, channel: OuterChannel, place: TcpipOpen, first: bool, facts: Facts) -> None:
         """A session, a tunnel, or the one answer for what is not there and what is not this engineer's."""
-        services = self.services
-        target = reachable_at(services, self.identity, place)
-        asked = Asked(place, target, first, facts)
-        if target is not None and target.kind == "ssh":
-            self._jump.open(self, channel, asked)
+        services, identity = self.services, self.identity
+        way = route(
+            services.policy, services.inventory, identity, place.host, place.port, identity.source_address
+        )
+        if isinstance(way, ToSession):
+            self._jump.open(self, channel, Asked(place, way, first, facts))
             return
-        # What is refused for another reason than its name is refused before anybody looks at the name: the answer
+        # What is refused for another reason than its name is refused before the name is answered for: the answer
         # would tell a target that is not this engineer's from what does not exist.
         self._count_others()
         self.check_fresh()
         self.pay_lines(OPEN_LINES)
-        if target is None and services.inventory.is_ssh_place(place.host, place.port):
+        if isinstance(way, Nowhere):
             raise self.unreachable(place.host, place.port)
-        if not 1 <= place.port <= 65535:
-            raise self.unreachable(place.host, place.port)
-        self._tunnel.open(self, channel, asked)
+        self._tunnel.open(self, channel, Asked(place, way, first, facts))
 
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused
 from bastion.options import nearest
-from bastion.policy.grant import Grant, authorise
+from bastion.policy.grant import Grant, authorise, matching_rules
+from bastion.policy.route import ToGateway
 from bastion.policy.rules import TUNNEL, Policy, Rule
 from bastion.policy.targets import Inventory, Target
 from bastion.policy.tunnel import TunnelGrant, authorise_tunnel
@@ -89,9 +90,11 @@ def explain_tunnel(
     """The same for a tunnel to `host:port`, as far as the text goes: addresses are judged when it is dialled."""
     gateways = [target for target in inventory.at(host, port) if target.kind == "gateway"]
     target = gateways[0] if gateways else None
+    gateway = None
     if target is None:
         traces = tuple(_tunnel_trace(rule, identity, host, port, source) for rule in policy.rules)
     else:
+        gateway = ToGateway(target, tuple(matching_rules(policy, identity, target, source)))
         traces = tuple(_trace(rule, identity, target, None, source) for rule in policy.rules)
     note = "" if policy.rules else "the policy has no rules"
     others = [found.name for found in inventory.at(host, port) if found is not target]
@@ -99,7 +102,7 @@ def explain_tunnel(
         note = f"that is the SSH server of {', '.join(others)}: ask about the target by its name"
     sources = _sources(policy, traces, source)
     try:
-        grant = authorise_tunnel(policy, inventory, identity, host, port, source, now, target)
+        grant = authorise_tunnel(policy, inventory, identity, host, port, source, now, gateway)
     except Refused as refused:
         assert isinstance(refused.reason, PolicyReason)
         return Explanation(False, refused.reason, refused.text, note, traces, None, sources=sources)

@@ -15,8 +15,9 @@ from typing import Final, TypeVar, final
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused, UpstreamReason
 from bastion.policy.addresses import Network, Own, barred, literal_network
-from bastion.policy.grant import check_credential, matching_rules, tunnel_rules
+from bastion.policy.grant import check_credential, tunnel_rules
 from bastion.policy.patterns import address_of, canonical
+from bastion.policy.route import ToGateway
 from bastion.policy.rules import Policy, Rule
 from bastion.policy.targets import Inventory, Target
 
@@ -111,12 +112,13 @@ def authorise_tunnel(
     port: int,
     source: str,
     now: float,
-    target: Target | None = None,
+    gateway: ToGateway | None = None,
 ) -> TunnelGrant:
     """Decide whether `identity`, coming from `source`, may tunnel to `host:port`, both as the client wrote them.
 
-    `target`: the gateway (`kind = "gateway"`) that it is. Raises `Refused` with a `PolicyReason`.
+    `gateway`: the one that it is (`policy.route`). Raises `Refused` with a `PolicyReason`.
     """
+    target = None if gateway is None else gateway.target
     check_credential(policy, identity, source, now)
     place = canonical(host)
     if place is None or not 1 <= port <= 65535:
@@ -124,8 +126,8 @@ def authorise_tunnel(
     if any(found is not target for found in inventory.ssh_at(place, port)):
         raise Refused(PolicyReason.NESTED_SSH, "that is the SSH server of a target")
     by_address: tuple[Rule, ...] = ()
-    if target is not None:
-        by_text = tuple(matching_rules(policy, identity, target, source))
+    if gateway is not None:
+        by_text = gateway.rules
     else:
         mine = tunnel_rules(policy, identity, source)
         by_text = tuple(rule for rule in mine if any(one.covers(place, port) for one in rule.tunnel))

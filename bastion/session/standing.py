@@ -23,7 +23,7 @@ from bastion.auth.directory import Asker
 from bastion.auth.identity import Account, Identity
 from bastion.clock import DelayedCall
 from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, Refused
-from bastion.policy.grant import matching_rules
+from bastion.policy.grant import giving_rules
 from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
@@ -206,5 +206,5 @@ def still_allowed(services: Services, right: Right, account: Account) -> bool:
     target = services.inventory.find(right.target)
     if target is None:
         return False
-    rules = matching_rules(services.policy, identity, target, identity.source_address)
-    return any(right.login in rule.logins_for(identity, target) for rule in rules)
+    given = giving_rules(services.policy, identity, target, identity.source_address)
+    return any(right.login in giving.logins for giving in given)

@@ -22,6 +22,8 @@ from bastion.observe.audit import AuditFailed
 from bastion.observe.events import Facts
 from bastion.observe.meters import BYTES, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED, Meters
 from bastion.options import Source
+from bastion.policy.grant import matching_rules
+from bastion.policy.route import ToGateway, ToTunnel
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.wire import messages as m
@@ -168,7 +170,13 @@ class World:
 
     # the conversation
     def open(self, target=None):
-        TunnelDoor().open(self, self.channel, Asked(self.place, target, False, Facts()))
+        way = ToTunnel()
+        if target is not None:
+            source = self.identity.source_address
+            way = ToGateway(
+                target, tuple(matching_rules(self.services.policy, self.identity, target, source))
+            )
+        TunnelDoor().open(self, self.channel, Asked(self.place, way, False, Facts()))
         return self
 
     def resolve(self, *addresses):

@@ -26,6 +26,7 @@ from bastion.observe.events import About, AuditEvent
 from bastion.observe.meters import CHANNELS, Meters
 from bastion.observe.rationed import RationedLog
 from bastion.options import Source
+from bastion.policy.route import ToGateway
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.session.gateway import Limits
@@ -128,7 +129,7 @@ class Outer:
     @property
     def tunnels(self) -> list[tuple[str, int, str | None]]:
         return [
-            (one.place.host, one.place.port, one.target and one.target.name)
+            (one.place.host, one.place.port, one.way.target.name if isinstance(one.way, ToGateway) else None)
             for one in self.tunnel.asked
             if one is not None
         ]

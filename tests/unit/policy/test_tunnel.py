@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from bastion.auth.restrictions import PermitOpen, Restrictions
 from bastion.errors import PolicyReason, Refused, UpstreamReason
 from bastion.options import ConfigErrors
-from bastion.policy.grant import authorise, not_reachable, reachable
+from bastion.policy.grant import authorise, matching_rules, not_reachable, reachable
+from bastion.policy.route import ToGateway
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
 from bastion.wire.key_options import ALL_PERMITS, PERMIT_PORT_FORWARDING
 
@@ -50,8 +51,9 @@ tunnel = {places}
 
 
 def grant(policy, host, port, who=None, target=None, now=NOW):
-    alice = who or person("alice", "staff")
-    return authorise_tunnel(policy_of(policy), INVENTORY, alice, host, port, "192.0.2.1", now, target)
+    alice, rules = who or person("alice", "staff"), policy_of(policy)
+    gateway = target and ToGateway(target, tuple(matching_rules(rules, alice, target, "192.0.2.1")))
+    return authorise_tunnel(rules, INVENTORY, alice, host, port, "192.0.2.1", now, gateway)
 
 
 def refusal(call, *arguments, **more):
