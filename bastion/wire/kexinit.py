@@ -281,7 +281,7 @@ def _read_names(reader: Reader) -> tuple[str, ...]:
 class Negotiated:
     """The outcome. A MAC is "" where the cipher authenticates by itself.
 
-    `strict` and the ext-info flags count in the first key exchange of a connection only (OpenSSH PROTOCOL
+    `strict` and `client_ext_info` count in the first key exchange of a connection only (OpenSSH PROTOCOL
     1.10, RFC 8308 section 2.1). `ignore_client_guess` / `ignore_server_guess` say that the next packet from
     that side (messages 30-49) was guessed wrongly and must be dropped unread (RFC 4253 section 7.1).
     """
@@ -294,7 +294,6 @@ class Negotiated:
     mac_s2c: str
     strict: bool
     client_ext_info: bool
-    server_ext_info: bool
     ignore_client_guess: bool
     ignore_server_guess: bool
 
@@ -377,7 +376,6 @@ def negotiate(client: KexInit, server: KexInit) -> Negotiated:
         mac_s2c,
         strict=STRICT_CLIENT in client.kex and STRICT_SERVER in server.kex,
         client_ext_info=EXT_INFO_CLIENT in client.kex,
-        server_ext_info=EXT_INFO_SERVER in server.kex,
         ignore_client_guess=client.first_kex_follows and not guessed_right,
         ignore_server_guess=server.first_kex_follows and not guessed_right,
     )
