@@ -19,6 +19,7 @@ from typing import Any, Final
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.python.failure import Failure
 
+from bastion.endpoint.limits import CREDIT_SHARE, HAND_UP, JOIN_BELOW, MAX_PACKET, QUEUE_LIMIT, SEND_PACKET
 from bastion.endpoint.link import ChannelOwner, Link, Producer
 from bastion.errors import ProtocolError
 from bastion.wire.messages import (
@@ -33,27 +34,6 @@ from bastion.wire.messages import (
 )
 from bastion.wire.numbers import MSG_CHANNEL_DATA
 from bastion.wire.packets import BurstBuffer
-
-MAX_PACKET: Final = 32 * 1024
-"""Bytes of data in one message that we announce; what OpenSSH announces too."""
-
-SEND_PACKET: Final = 128 * 1024
-"""Bytes of data in one message that we send, whatever the client takes: half of what packet readers accept."""
-
-CREDIT_SHARE: Final = 4
-"""Credit is given back when this part of the window (1/4) was used: few messages, and no stall on long paths."""
-
-QUEUE_LIMIT: Final = 8 * 1024 * 1024
-"""Bytes that wait for the client's window before the channel is aborted. Whoever writes stops at the first one;
-what may still come is one read and one flushed key exchange queue (4 MiB, `transport.settings.OUTPUT_LIMIT`)."""
-
-HAND_UP: Final = 256 * 1024
-"""Bytes of what was kept that are handed up in one turn, as one read of a socket would bring; and bytes that are
-sent at once, so that a burst behind a key exchange stays far below `transport.settings.KEX_QUEUE_LIMIT`."""
-
-JOIN_BELOW: Final = 4 * 1024
-"""Pieces that wait are joined up to this many bytes. Each takes half a KiB beside its bytes: a queue of answers of 50
-bytes would hold nine times what the limits count."""
 
 _UINT32_MAX: Final = 0xFFFFFFFF
 # message number, recipient, length of the data: RFC 4254 section 5.2
@@ -84,7 +64,6 @@ class OuterChannel:
         "_queue",
         "_used",
         "_window",
-        "bytes_in",
         "bytes_taken",
         "confirmed",
         "kind",
@@ -103,8 +82,7 @@ class OuterChannel:
         self.kind = kind
         self.number = number
         self.on_request: Callable[[str, bytes], bool] | None = None
-        self.bytes_in = 0
-        self.bytes_taken = 0
+        self.bytes_taken = 0  # that went to the client: by these a slow one is told from a stopped one
         self.window_size = window
         self._link: Link | None = link
         self._owner: ChannelOwner | None = None
@@ -162,11 +140,6 @@ class OuterChannel:
         """Granted, and neither side has closed it."""
         return self.confirmed and self._link is not None and not self._close_out and not self._close_in
 
-    @property
-    def bytes_out(self) -> int:
-        """Bytes of data that went to the client."""
-        return self.bytes_taken
-
     # -- from the connection: data in ----------------------------------------------------------------------
 
     def take_data(self, payload: bytes) -> bool:
@@ -193,7 +166,6 @@ class OuterChannel:
         if left < 0:
             raise ProtocolError("CHANNEL_DATA overruns the window")
         self._window = left
-        self.bytes_in += size
 
     def deliver(self) -> None:
         """Hand up what this read brought, in one piece."""
@@ -524,11 +496,3 @@ class OuterChannel:
     def _log(self, doing: str) -> None:
         if self._link is not None:
             self._link.failed(doing)
-
-    # -- ITransport ------------------------------------------------------------------------------------------
-
-    def getPeer(self) -> None:
-        """No address: the connection below has one."""
-
-    def getHost(self) -> None:
-        """No address: the connection below has one."""

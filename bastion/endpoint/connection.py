@@ -21,6 +21,17 @@ from twisted.python.failure import Failure
 from bastion.auth.budget import Hold
 from bastion.clock import DelayedCall, Timers
 from bastion.endpoint.channel import OuterChannel
+from bastion.endpoint.limits import (
+    ASKED_LIMIT,
+    CORKED_LIMIT,
+    HOLD_SIZE,
+    MAX_CHANNELS,
+    NARROW_WINDOW,
+    PUMP,
+    QUEUED_LIMIT,
+    WIDE_CHANNELS,
+    WIDE_WINDOW,
+)
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay.limits import MIN_PACKET
 from bastion.wire import numbers
@@ -37,42 +48,6 @@ from bastion.wire.messages import (
 )
 from bastion.wire.numbers import OpenFailure
 from bastion.wire.requests import CHANNEL_OPENS, GLOBAL_REQUESTS, Body, Detail, parse_body
-
-MAX_CHANNELS: Final = 384
-"""Channels of one outer connection: 256 inner sessions and 128 others, those half open or
-half closed included. The door keeps the two limits; this one is for whatever it grants."""
-
-WIDE_WINDOW: Final = 2 * 1024 * 1024
-"""Bytes a client may send ahead on one channel: OpenSSH's own figure, 40 MB/s over 50 ms."""
-
-WIDE_CHANNELS: Final = 16
-"""Channels that get the wide window; those beyond get `NARROW_WINDOW`."""
-
-NARROW_WINDOW: Final = 256 * 1024
-"""What a channel gets while `WIDE_CHANNELS` others are open."""
-
-INPUT_LIMIT: Final = WIDE_CHANNELS * WIDE_WINDOW + (MAX_CHANNELS - WIDE_CHANNELS) * NARROW_WINDOW
-"""Bytes kept for owners that do not read, when a client fills every window: 124 MiB, of 384 stalled channels."""
-
-QUEUED_LIMIT: Final = 160 * 1024 * 1024
-"""Bytes that wait for the client's windows in all channels together, before one that writes more is aborted. A client
-that stops under the output of 256 sessions leaves a read (512 KiB, and 0.1 % to seal it) in each, 128 MiB; what is
-beyond are answers that it asked for and does not read: 4 MiB a session, 1 GiB of one connection without this."""
-
-HOLD_SIZE: Final = 1024 * 1024
-"""Bytes of what waits that are accounted for at once (`auth.budget`, Work.BUFFERED). The first of each connection are
-free, so that one that stalls now and then asks nobody."""
-
-PUMP: Final = 256 * 1024
-"""Bytes that one channel sends of its queue before the next one has its turn."""
-
-CORKED_LIMIT: Final = 256 * 1024
-"""Bytes that channels say within one read of the client before more data waits for its end: only then it is known what
-the connection takes. Ten sessions whose key exchanges end in one read have 3 MiB to say, and a connection that is in an
-exchange of its own ends at 2 MiB (`transport.settings.KEX_QUEUE_LIMIT`)."""
-
-ASKED_LIMIT: Final = 16
-"""Global requests of ours without an answer; keepalive gives a peer up long before."""
 
 _DATA_HEAD: Final = 9
 _EXTENDED_HEAD: Final = 13

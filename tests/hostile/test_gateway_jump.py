@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from bastion.doors.jump import UNPROVED_BURST
-from bastion.endpoint.connection import MIN_PACKET
+from bastion.relay.limits import MIN_PACKET
 from bastion.wire.data import string, uint32
 from bastion.wire.kexinit import FRONT
 from tests.hostile import memory_gateway as gate

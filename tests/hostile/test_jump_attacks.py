@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bastion.doors.jump import UNPROVED_BURST, UNPROVED_RATE
-from bastion.endpoint.channel import QUEUE_LIMIT
+from bastion.endpoint.limits import QUEUE_LIMIT
 from bastion.errors import EndReason, PolicyReason
 from bastion.observe.meters import CHANNELS, SESSIONS_ENDED
 from bastion.wire.data import string, uint32

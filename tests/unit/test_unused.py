@@ -26,7 +26,6 @@ ALLOWED = {
     "resolutionComplete": "Twisted's IResolutionReceiver",
     "writeConnectionLost": "Twisted's IHalfCloseableProtocol",
     "stopProducing": "Twisted's IPushProducer",
-    "getPeer": "Twisted's ITransport",
     "sendPacket": "Conch's way of sending",
     "request_signal": "Conch's session, in the demo's target",
     "stopWriting": "Conch's channel, in the demo's target",
