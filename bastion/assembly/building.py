@@ -20,7 +20,7 @@ from bastion.auth.embedded import EmbeddedDirectory, Users
 from bastion.auth.ldap import LdapDirectory, Observer
 from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.ca.front_host import FrontHostCA
-from bastion.ca.host_certificates import StandIns
+from bastion.ca.host_certificates import InnerHostKeys
 from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.upstream import UpstreamCA
@@ -97,7 +97,7 @@ def build_services(
             channels=limits.channels_per_connection,
             sessions_per_connection=limits.sessions_per_connection,
         ),
-        stand_ins=build_stand_ins(config, material, clock),
+        inner_host_keys=build_inner_host_keys(config, material, clock),
     )
 
 
@@ -142,12 +142,12 @@ def front_settings(config: Config, keys: Sequence[PrivateKey]) -> TransportSetti
     )
 
 
-def build_stand_ins(config: Config, material: Material, clock: Clock) -> StandIns:
+def build_inner_host_keys(config: Config, material: Material, clock: Clock) -> InnerHostKeys:
     """How the gateway stands in for targets on inner connections: with the same host keys."""
     algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
     key = material.front_host_ca
     ca = None if key is None else FrontHostCA(key, int(config.front_host_ca.lifetime))
-    return StandIns(front_settings(config, material.host_keys), algorithms, ca, clock)
+    return InnerHostKeys(front_settings(config, material.host_keys), algorithms, ca, clock)
 
 
 def target_settings(config: Config) -> TransportSettings:

@@ -86,7 +86,7 @@ Succeeded = Callable[[Identity, Destination], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AuthContext:
     """What all attempts of one connection need. `purse` pays for their work and their refused lines, in the name of
     `payer`: the source block before a login, the identity after it. `connection` is the id in the audit log."""
 
@@ -118,24 +118,24 @@ class Attempt:
 
     def __init__(
         self,
-        desk: Desk,
+        context: AuthContext,
         name: UserName,
         method: str,
         on_proved: Callable[[Identity], Identity] | None = None,
         on_succeeded: Succeeded | None = None,
-        on_told: Callable[[AuthReason], None] | None = None,
+        on_refused: Callable[[AuthReason], None] | None = None,
         needs_no_proof: Callable[[], Identity | None] | None = None,
     ) -> None:
-        """`on_proved` may change the identity that was proved, or raise Refused. `on_told` hears of a refusal as the
+        """`on_proved` may change the identity that was proved, or raise Refused. `on_refused` hears of a refusal as the
         engineer is told it. `needs_no_proof`: who may enter with `none`."""
-        self._desk = desk
+        self._context = context
         self._name = name
         self._method = method
-        self._on_proved, self._on_succeeded, self._on_told = on_proved, on_succeeded, on_told
+        self._on_proved, self._on_succeeded, self._on_refused = on_proved, on_succeeded, on_refused
         self._needs_no_proof = needs_no_proof
         self._guess: Guess | None = None
         self._settled = False
-        self._told: AuthReason | None = None  # what a refusal is told as, when not as it is booked
+        self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
         self._evidence = _NONE
         self._certificate: CertificateFacts | None = None
         self.identity: Identity | None = None
@@ -169,13 +169,13 @@ class Attempt:
             )
             self._certificate = check_user_certificate(
                 claims,
-                self._desk.services.login_cas,
+                self._context.services.login_cas,
                 principals=(name,),
-                now=self._desk.clock.time(),
-                source_address=self._desk.source,
+                now=self._context.clock.time(),
+                source_address=self._context.source,
             )
 
-        credential = read_credential(algorithm, blob, judge, self._desk.pay_for_keys)
+        credential = read_credential(algorithm, blob, judge, self._context.pay_for_keys)
         if isinstance(credential, Certificate):
             self._evidence = self._evidence._replace(unverified=None)
         else:
@@ -184,17 +184,17 @@ class Attempt:
 
     def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
         """Does `signature` prove possession? Raises Refused."""
-        verify_possession(credential, algorithm, signature, data, self._desk.pay_for_keys)
+        verify_possession(credential, algorithm, signature, data, self._context.pay_for_keys)
 
     def key_known(self, credential: Credential) -> Deferred[None]:
         """Would a signature of this credential be accepted? Leaves nothing behind."""
-        found = maybeDeferred(self._find_by_key, credential, Asker(self._desk.purse, query=True))
+        found = maybeDeferred(self._find_by_key, credential, Asker(self._context.purse, query=True))
         return found.addCallback(lambda _: None)
 
     def key_proved(self, credential: Credential) -> Deferred[None]:
         """`verify` has found the signature right: whose is it?"""
         factor = "certificate" if isinstance(credential, Certificate) else "publickey"
-        found = maybeDeferred(self._find_by_key, credential, Asker(self._desk.purse))
+        found = maybeDeferred(self._find_by_key, credential, Asker(self._context.purse))
         return found.addCallback(lambda proof: self._remember(factor, *proof))
 
     def password(self, password: str) -> Deferred[None]:
@@ -203,7 +203,7 @@ class Attempt:
 
     def _check_password(self, password: str) -> Deferred[None]:
         name = self._admit()
-        services = self._desk.services
+        services = self._context.services
         turn: Deferred[None] = Deferred()
 
         def go(allowed: bool) -> None:
@@ -213,10 +213,10 @@ class Attempt:
                 turn.errback(Refused(AuthReason.THROTTLED, "too many failures, try again later"))
 
         checked = turn.addCallback(
-            lambda _: services.directory.check_password(name, password, Asker(self._desk.purse))
+            lambda _: services.directory.check_password(name, password, Asker(self._context.purse))
         )
         proved = checked.addCallback(lambda account: self._remember("password", account, Restrictions()))
-        self._guess = services.penalties.open(self._desk.source, name)
+        self._guess = services.penalties.open(self._context.source, name)
         self._guess.begin(go)
         return proved
 
@@ -229,24 +229,24 @@ class Attempt:
                 return account, self._certificate.restrictions
             return account, self._restrictions_of_key(account, credential)
 
-        return self._desk.services.directory.check_key(name, judge, asker).addErrback(self._cover)
+        return self._context.services.directory.check_key(name, judge, asker).addErrback(self._cover)
 
     def _cover(self, failure: Failure) -> Failure:
         """Remember what the engineer is told of a refusal that must read like another one."""
         if isinstance(failure.value, Covered):
-            self._told = failure.value.shown
+            self._shown_as = failure.value.shown
         return failure
 
     def _restrictions_of_key(self, account: Account, key: PublicKey) -> Restrictions:
         for known in account.keys:
             if known.key.blob == key.blob:
-                return check_authorized_key(known, self._desk.clock.time(), self._desk.source)
+                return check_authorized_key(known, self._context.clock.time(), self._context.source)
         raise Refused(AuthReason.KEY_NOT_AUTHORISED, "the key is not one of the account's")
 
     def _admit(self) -> str:
         """The identity in the user name, after its grammar and its penalties."""
         name = self._name.destination.identity
-        if not self._desk.services.penalties.allows(self._desk.source, name):
+        if not self._context.services.penalties.allows(self._context.source, name):
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
         return name
 
@@ -258,9 +258,9 @@ class Attempt:
             source=account.source,
             factors=(factor,),
             certificate=self._certificate,
-            source_address=self._desk.source,
+            source_address=self._context.source,
             restrictions=restrictions,
-            authenticated_at=self._desk.clock.time(),
+            authenticated_at=self._context.clock.time(),
             key_fingerprint=self._evidence.key,
         )
         self.identity = identity if self._on_proved is None else self._on_proved(identity)
@@ -278,11 +278,11 @@ class Attempt:
         try:
             self._write_down(label, reason)
         except AuditFailed:
-            self._desk.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
+            self._context.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
             self._audit_failed()
-        self._desk.meters.add(AUTH_ATTEMPTS, label, reason)
-        if reason is not AuthReason.OK and self._on_told is not None:
-            self._on_told(self._told or reason)
+        self._context.meters.add(AUTH_ATTEMPTS, label, reason)
+        if reason is not AuthReason.OK and self._on_refused is not None:
+            self._on_refused(self._shown_as or reason)
 
     def succeed(self) -> None:
         """Every factor is there, and the client hears of it now."""
@@ -290,7 +290,7 @@ class Attempt:
         self._on_succeeded(self.identity, self._name.destination)
 
     def _book(self, reason: AuthReason, label: str) -> None:
-        penalties, source = self._desk.services.penalties, self._desk.source
+        penalties, source = self._context.services.penalties, self._context.source
         if self._guess is not None:
             self._guess.settle(reason)
             return
@@ -303,23 +303,23 @@ class Attempt:
     def _write_down(self, label: str, reason: AuthReason) -> None:
         if self._method == "none" and reason is AuthReason.METHOD_NOT_OFFERED:
             return  # every OpenSSH client begins with it; the counter is enough
-        desk = self._desk
+        context = self._context
         line = Auth(
-            connection=desk.connection,
+            connection=context.connection,
             user=self._name.shown,
             method=label,
             result="ok" if reason is AuthReason.OK else "refused",
             reason=reason,
-            source=desk.source,
+            source=context.source,
             **self._evidence._asdict(),
         )
         if reason is AuthReason.OK:
-            desk.audit.emit(line)
+            context.audit.emit(line)
         else:
-            desk.rationed.emit(desk.purse, desk.payer, line)
+            context.rationed.emit(context.purse, context.payer, line)
 
     def _audit_failed(self) -> NoReturn:
-        text = f"nobody can log in now: the audit log cannot be written{self._desk.reference}"
+        text = f"nobody can log in now: the audit log cannot be written{self._context.reference}"
         raise Refused(RecorderReason.AUDIT_FAILED, text) from None
 
 

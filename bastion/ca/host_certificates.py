@@ -16,7 +16,7 @@ from bastion.transport.settings import HostKey, TransportSettings
 from bastion.wire.kexinit import Algorithms
 
 
-class StandIns:
+class InnerHostKeys:
     """Transport settings of inner connections by target. One per `Services`; holds one entry per target."""
 
     def __init__(

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bastion.auth.attempt import Attempt, Desk, Succeeded, UserName
+from bastion.auth.attempt import Attempt, AuthContext, Succeeded, UserName
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
 from bastion.errors import AuthReason
 
 # Refusals that say nothing about who asks: the engineer reads why, since the method list alone cannot say it.
-TOLD = {
+SHOWN = {
     AuthReason.DIRECTORY_UNAVAILABLE: UNAVAILABLE,
     AuthReason.DIRECTORY_TIMEOUT: TIMED_OUT,
     AuthReason.BAD_USER_NAME: "the user name must be identity+login+target or identity+target",
@@ -27,13 +27,13 @@ TOLD = {
 class Authentication:
     """The `userauth.authenticator.Authenticator` of one front connection."""
 
-    def __init__(self, desk: Desk, on_success: Succeeded | None = None) -> None:
-        self.desk = desk
+    def __init__(self, context: AuthContext, on_success: Succeeded | None = None) -> None:
+        self.context = context
         self._on_success = on_success
         self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
 
     def methods(self) -> tuple[str, ...]:
-        return self.desk.services.methods
+        return self.context.services.methods
 
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt. Names whose password is asked, since the login on the target is another account."""
@@ -41,14 +41,14 @@ class Authentication:
 
     def open(self, user: str, method: str) -> Attempt:
         name = UserName.read(user)
-        return Attempt(self.desk, name, method, on_succeeded=self._on_success, on_told=self.tell)
+        return Attempt(self.context, name, method, on_succeeded=self._on_success, on_refused=self.tell)
 
     def tell(self, reason: AuthReason) -> None:
         """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
-        text = TOLD.get(reason)
+        text = SHOWN.get(reason)
         if text is not None and self.on_notice is not None:
             on_notice, self.on_notice = self.on_notice, None
-            on_notice(f"bastion: {text}{self.desk.reference}\r\n")
+            on_notice(f"bastion: {text}{self.context.reference}\r\n")
 
     def stop(self) -> None:
         """Break the cycle with the connection."""

@@ -1,7 +1,7 @@
 """The seam between an outer connection and the doors on it: what a door is, and what it knows of the connection.
 
-An engineer's outer connection (`doors.visit`) opens each channel through one `Door`: the lobby, a jump, a tunnel.
-A door sees the connection as a `Visit`; neither imports the other.
+An engineer's outer connection (`doors.outer`) opens each channel through one `Door`: the lobby, a jump, a tunnel.
+A door sees the connection as a `Outer`; neither imports the other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Asked:
 class Door(Protocol):
     """One of the ways that a channel of an outer connection can lead. One per connection."""
 
-    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+    def open(self, outer: Outer, channel: OuterChannel, asked: Asked | None) -> None:
         """Serve `channel`: confirm or refuse it, now or later. `asked` is None for a session channel.
 
         May raise Refused, or AuditFailed when a line that must be there is not, before it was confirmed.
@@ -53,7 +53,7 @@ class Door(Protocol):
         ...
 
 
-class Visit(Protocol):
+class Outer(Protocol):
     """One outer connection, for the doors on it."""
 
     gateway: Gateway

@@ -66,12 +66,12 @@ class InnerAuthentication:
         name, target = self._identity.name, self._target_name
         shown = Destination(name, user if TARGET_LOGIN.match(user) else "?", target)
         return Attempt(
-            self._proof.desk,
+            self._proof.context,
             UserName(name, str(shown), Destination(name, user, target)),
             method,
             on_proved=self._check_same,
             on_succeeded=self._on_success,
-            on_told=self._proof.tell,
+            on_refused=self._proof.tell,
             needs_no_proof=lambda: self._on_the_outer_word(user),
         )
 

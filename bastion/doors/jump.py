@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bastion.auth.attempt import Desk
+from bastion.auth.attempt import AuthContext
 from bastion.auth.identity import Destination, Identity
 from bastion.clock import Timers
 from bastion.doors.authentication import Authentication
-from bastion.doors.door import Asked, Visit
+from bastion.doors.door import Asked, Outer
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.inner_authentication import InnerAuthentication
 from bastion.endpoint.channel import OuterChannel
@@ -127,21 +127,21 @@ class JumpDoor:
         """Inner connections that are open."""
         return len(self._inner)
 
-    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+    def open(self, outer: Outer, channel: OuterChannel, asked: Asked | None) -> None:
         """Speak SSH inside `channel` as the server of the target that `asked` leads to."""
         assert asked is not None and isinstance(asked.way, ToSession)
         target = asked.way.target
-        limit = visit.services.limits.sessions_per_connection
+        limit = outer.services.limits.sessions_per_connection
         if len(self._inner) >= limit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} sessions per connection")
         if self._unproved.full(self._timers.seconds()):
             raise Refused(PolicyReason.CHANNEL_RATE, "too many unfinished logins, try again in a moment")
-        visit.pay_lines(SESSION_LINES)
-        stdio = opened_as_stdio(visit.peer_version, asked.place, channel.peer, asked.first)
+        outer.pay_lines(SESSION_LINES)
+        stdio = opened_as_stdio(outer.peer_version, asked.place, channel.peer, asked.first)
         session = new_session_id()
         # Before anything is granted: without its line, where that is required, there is no session.
-        visit.emit(Jump(target=target.name, stdio=int(stdio), facts=asked.facts), session)
-        self._inner.add(InnerConnection(visit, channel, target, session, stdio, self._ended))
+        outer.emit(Jump(target=target.name, stdio=int(stdio), facts=asked.facts), session)
+        self._inner.add(InnerConnection(outer, channel, target, session, stdio, self._ended))
 
     def _ended(self, inner: InnerConnection) -> None:
         self._inner.discard(inner)
@@ -163,12 +163,12 @@ class InnerConnection:
         "_gateway",
         "_on_ended",
         "_opening",
+        "_outer",
         "_services",
         "_session",
         "_stdio",
         "_target",
         "_userauth",
-        "_visit",
         "id",
         "proved",
         "transport",
@@ -176,16 +176,16 @@ class InnerConnection:
 
     def __init__(
         self,
-        visit: Visit,
+        outer: Outer,
         channel: OuterChannel,
         target: Target,
         session_id: str,
         stdio: bool,
         on_ended: Callable[[InnerConnection], None],
     ) -> None:
-        self._visit = visit
-        self._gateway = gateway = visit.gateway
-        self._services = services = visit.services
+        self._outer = outer
+        self._gateway = gateway = outer.gateway
+        self._services = services = outer.services
         self._target = target
         self._stdio = stdio
         self._on_ended: Callable[[InnerConnection], None] | None = on_ended
@@ -193,28 +193,28 @@ class InnerConnection:
         self._session: Session | None = None
         self.id = session_id
         self.proved = False  # somebody has shown to be the engineer of the outer connection
-        self.transport = ServerTransport(services.stand_ins.settings_for(target), gateway.reactor)
-        desk = Desk(
+        self.transport = ServerTransport(services.inner_host_keys.settings_for(target), gateway.reactor)
+        context = AuthContext(
             services.auth,
-            visit.identity.source_address,
-            gateway.budget.identity(visit.identity.name),
-            visit.identity.name,
+            outer.identity.source_address,
+            gateway.budget.identity(outer.identity.name),
+            outer.identity.name,
             gateway.clock,
             gateway.meters,
             gateway.audit,
             gateway.rationed,
             self.id,
         )
-        proof = Authentication(desk)
+        proof = Authentication(context)
         inner = InnerAuthentication(
-            visit.identity, target.name, proof, self._needs_no_proof, self._authenticated
+            outer.identity, target.name, proof, self._needs_no_proof, self._authenticated
         )
         self._userauth: UserauthService | None = UserauthService(self.transport, inner, gateway.reactor)
         proof.on_notice = self._userauth.banner
         self.transport.service = self._userauth
         self.transport.on_secure = self._secured
         self.transport.on_closed = self.closed
-        self.transport.charge_exchanges(gateway.pays_key_exchanges(visit.identity.name))
+        self.transport.charge_exchanges(gateway.pays_key_exchanges(outer.identity.name))
         channel.attach(self.transport)
         channel.confirm()
         self.transport.makeConnection(channel)
@@ -230,7 +230,7 @@ class InnerConnection:
         Whatever answers our words inside was sent after the client had heard that its channel is open, so what it
         said of itself in one flight with the open has been read by now.
         """
-        if self._stdio and self._visit.no_more_sessions:
+        if self._stdio and self._outer.no_more_sessions:
             return True
         try:
             return self._authorise(login).trust_forwards
@@ -238,7 +238,7 @@ class InnerConnection:
             return False
 
     def _authorise(self, login: str) -> Grant:
-        identity, services = self._visit.identity, self._services
+        identity, services = self._outer.identity, self._services
         now = self._gateway.clock.time()
         return authorise(
             services.policy,
@@ -262,7 +262,7 @@ class InnerConnection:
 
     # -- session.opening.Engineer ------------------------------------------------------------------------
 
-    def word(self, refusal: Refused) -> str:
+    def refusal_text(self, refusal: Refused) -> str:
         """A refused login, with the command that works instead."""
         if not isinstance(refusal, LoginRefused):
             return refusal.text
@@ -285,7 +285,7 @@ class InnerConnection:
         if result is not HandshakeResult.OK:
             self._gateway.meters.add(HANDSHAKES, "jump", result)
         if result not in COUNTED_ONLY:
-            self._visit.handshake_failed(self.id, line_of(self.transport, result, reason, self._target.name))
+            self._outer.handshake_failed(self.id, line_of(self.transport, result, reason, self._target.name))
         on_ended, self._on_ended = self._on_ended, None
         if on_ended is not None:
             on_ended(self)
@@ -295,4 +295,4 @@ class InnerConnection:
         if self._session is not None:
             self._session.end(end)
         else:
-            self.transport.disconnect(end.code, end.told)
+            self.transport.disconnect(end.code, end.line)

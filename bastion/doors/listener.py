@@ -2,7 +2,7 @@
 
 `Front` is the factory behind the listening port. One `FrontConnection` is one TCP connection of an engineer: it
 releases the startup slot at the last factor. A user name with a target is the direct door (`session.opening`);
-one without leads to the outer endpoint at once (`doors.visit`).
+one without leads to the outer endpoint at once (`doors.outer`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
-from bastion.auth.attempt import Desk
+from bastion.auth.attempt import AuthContext
 from bastion.auth.budget import Purse, Work
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.startups import Startup
 from bastion.auth.throttle import source_block
 from bastion.doors.authentication import Authentication
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
-from bastion.doors.visit import OuterVisit
+from bastion.doors.outer import OuterDoors
 from bastion.errors import HandshakeResult, LimitReason, Refused
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.logins import ConnectionRefused
@@ -96,12 +96,12 @@ class FrontConnection:
         "_front",
         "_gateway",
         "_opening",
+        "_outer",
         "_purse",
         "_secure",
         "_source",
         "_startup",
         "_userauth",
-        "_visit",
         "id",
         "transport",
     )
@@ -115,14 +115,14 @@ class FrontConnection:
         self.id = new_session_id()
         self._began = gateway.reactor.seconds()
         self._opening: Opening | None = None
-        self._visit: OuterVisit | None = None
+        self._outer: OuterDoors | None = None
         self._secure = False
         self._exchanges = 0  # microseconds of key exchanges that the source has paid
         self._startup: Startup | None = startup  # until its slot was given back
         startup.on_displaced = self._displaced
         services = gateway.services
         self.transport = ServerTransport(services.front_settings, gateway.reactor)
-        desk = Desk(
+        context = AuthContext(
             services.auth,
             source,
             purse,
@@ -133,7 +133,7 @@ class FrontConnection:
             gateway.rationed,
             self.id,
         )
-        authentication = Authentication(desk, self._authenticated)
+        authentication = Authentication(context, self._authenticated)
         self._userauth: UserauthService | None = UserauthService(
             self.transport, authentication, gateway.reactor
         )
@@ -166,10 +166,10 @@ class FrontConnection:
         self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
         if destination.target is None:
-            self._visit = visit = OuterVisit(self._gateway, self.transport, self.id, identity)
+            self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity)
             self._userauth = None
             userauth.succeed()
-            visit.start()
+            outer.start()
             return
         self._opening = Opening(self._gateway, "direct", self, userauth, identity, destination)
         self._opening.begin()
@@ -187,7 +187,7 @@ class FrontConnection:
 
     # -- session.opening.Engineer ------------------------------------------------------------------------
 
-    def word(self, refusal: Refused) -> str:
+    def refusal_text(self, refusal: Refused) -> str:
         return refusal.text
 
     def started(self, session: Session) -> None:
@@ -197,9 +197,9 @@ class FrontConnection:
         gateway = self._gateway
         self._release_startup()
         self._stop_login()
-        visit, self._visit = self._visit, None
-        if visit is not None:
-            visit.closed(reason)
+        outer, self._outer = self._outer, None
+        if outer is not None:
+            outer.closed(reason)
         if isinstance(reason.reason, LimitReason):
             gateway.meters.add(CONNECTIONS_REFUSED, reason.reason)
         if not self._secure:
@@ -215,8 +215,8 @@ class FrontConnection:
 
     def shut_down(self, text: str) -> None:
         """The gateway stops: last words, then the end."""
-        if self._visit is not None:
-            self._visit.shut_down(text)
+        if self._outer is not None:
+            self._outer.shut_down(text)
         else:
             self.transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
 

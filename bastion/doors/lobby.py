@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
-from bastion.doors.door import Asked, Visit
+from bastion.doors.door import Asked, Outer
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused
 from bastion.observe.events.logins import Lobby as LobbyLine
@@ -209,9 +209,9 @@ class LobbyDoor:
 
     __slots__ = ()
 
-    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+    def open(self, outer: Outer, channel: OuterChannel, asked: Asked | None) -> None:
         """Wait on `channel` for what is asked."""
-        Lobby(visit, channel).open()
+        Lobby(outer, channel).open()
 
     def shut_down(self, end: End) -> None:
         """Nobody is in the middle of an answer: each is written in one turn."""
@@ -223,8 +223,8 @@ class LobbyDoor:
 class Lobby:
     """One session channel: takes one shell or exec, answers it with text, and closes."""
 
-    def __init__(self, visit: Visit, channel: OuterChannel) -> None:
-        self._visit: Visit | None = visit
+    def __init__(self, outer: Outer, channel: OuterChannel) -> None:
+        self._outer: Outer | None = outer
         self._channel: OuterChannel | None = channel
         self._columns = PLAIN_COLUMNS
         self._terminal = False
@@ -247,7 +247,7 @@ class Lobby:
 
     def connectionLost(self, reason: Failure) -> None:
         """The channel is over."""
-        self._visit = self._channel = None
+        self._outer = self._channel = None
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -258,39 +258,39 @@ class Lobby:
             return True
         if name == "window-change":
             return True
-        if name in ("shell", "exec") and not self._answered and self._visit is not None:
+        if name in ("shell", "exec") and not self._answered and self._outer is not None:
             try:
-                self._visit.check_fresh()
+                self._outer.check_fresh()
             except Refused as refusal:
-                self._visit.note(RequestRefused(name=name, reason=refusal.reason, text=refusal.text))
+                self._outer.note(RequestRefused(name=name, reason=refusal.reason, text=refusal.text))
                 return False
             self._answered = True
             # A command that is too long stays too long: four bytes are the longest character.
             cut = 4 * MAX_COMMAND + 1
             command = parsed.command[:cut].decode("utf-8", "replace") if isinstance(parsed, Exec) else None
             # The reply to the request goes out first (RFC 4254 section 5.4), then the text.
-            self._visit.gateway.reactor.callLater(0, self._answer, command)
+            self._outer.gateway.reactor.callLater(0, self._answer, command)
             return True
-        if self._visit is not None:
-            self._visit.gateway.meters.add(REQUESTS, name, PolicyReason.UNKNOWN_REQUEST)
-            self._visit.note(RequestRefused(name=printable(name, 64), reason=PolicyReason.UNKNOWN_REQUEST))
+        if self._outer is not None:
+            self._outer.gateway.meters.add(REQUESTS, name, PolicyReason.UNKNOWN_REQUEST)
+            self._outer.note(RequestRefused(name=printable(name, 64), reason=PolicyReason.UNKNOWN_REQUEST))
         return False
 
     def _answer(self, command: str | None) -> None:
-        visit, channel = self._visit, self._channel
-        if visit is None or channel is None:
+        outer, channel = self._outer, self._channel
+        if outer is None or channel is None:
             return
-        given = answer(command, self._facts(visit))
+        given = answer(command, self._facts(outer))
         words = (command or "").split()
-        visit.note(LobbyLine(words[0] if words and words[0] in COMMANDS else "", given.status))
+        outer.note(LobbyLine(words[0] if words and words[0] in COMMANDS else "", given.status))
         text = given.text.replace("\n", "\r\n") if self._terminal else given.text
         channel.write(text.encode())
         channel.send_request("exit-status", uint32(given.status))
         channel.loseConnection()
 
-    def _facts(self, visit: Visit) -> LobbyFacts:
-        services, identity = visit.services, visit.identity
-        host, port = visit.gateway.public
+    def _facts(self, outer: Outer) -> LobbyFacts:
+        services, identity = outer.services, outer.identity
+        host, port = outer.gateway.public
         found = reachable(services.policy, services.inventory, identity, identity.source_address)
         mine = [(one.target, one.logins[0]) for one in found]
         return LobbyFacts(
@@ -300,6 +300,6 @@ class Lobby:
             port,
             self._columns,
             lambda form: client_config.text_for(
-                client_config.facts_for(services.stand_ins, (host, port), identity.name, mine), form
+                client_config.facts_for(services.inner_host_keys, (host, port), identity.name, mine), form
             ),
         )

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bastion.clock import DelayedCall
-from bastion.doors.door import Asked, Visit
+from bastion.doors.door import Asked, Outer
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import (
     LimitReason,
@@ -59,24 +59,24 @@ class TunnelDoor:
 
     __slots__ = ()
 
-    def open(self, visit: Visit, channel: OuterChannel, asked: Asked | None) -> None:
+    def open(self, outer: Outer, channel: OuterChannel, asked: Asked | None) -> None:
         """Carry `channel` to `asked.place`. Raises Refused before anything is resolved or dialled."""
         assert asked is not None
-        services, place = visit.services, asked.place
+        services, place = outer.services, asked.place
         try:
             grant = authorise_tunnel(
                 services.policy,
                 services.inventory,
-                visit.identity,
+                outer.identity,
                 place.host,
                 place.port,
-                visit.identity.source_address,
-                visit.gateway.clock.time(),
+                outer.identity.source_address,
+                outer.gateway.clock.time(),
                 asked.way if isinstance(asked.way, ToGateway) else None,
             )
         except Refused as refusal:
-            raise _in_the_doors_words(visit, place, refusal) from None
-        Tunnel(visit, channel, place, grant).start()
+            raise _in_the_doors_words(outer, place, refusal) from None
+        Tunnel(outer, channel, place, grant).start()
 
     def shut_down(self, end: End) -> None:
         """A tunnel has nobody to speak to: it ends with the connection."""
@@ -85,10 +85,10 @@ class TunnelDoor:
         """Each tunnel has heard of it as the owner of its channel."""
 
 
-def _in_the_doors_words(visit: Visit, place: TcpipOpen, refusal: Refused) -> Refused:
+def _in_the_doors_words(outer: Outer, place: TcpipOpen, refusal: Refused) -> Refused:
     """What no rule allows, and what is a target under another name, read like what does not exist."""
     if refusal.reason in (PolicyReason.DESTINATION_NOT_ALLOWED, PolicyReason.NESTED_SSH):
-        return Refused(refusal.reason, visit.unreachable(place.host, place.port).text)
+        return Refused(refusal.reason, outer.unreachable(place.host, place.port).text)
     return refusal
 
 
@@ -128,14 +128,14 @@ class _Timers:
 class Tunnel:
     """One tunnel, from the decision to its end. The owner of its channel (`endpoint.channel.ChannelOwner`)."""
 
-    def __init__(self, visit: Visit, channel: OuterChannel, place: TcpipOpen, grant: TunnelGrant) -> None:
-        self._visit = visit
-        self._gateway = visit.gateway
+    def __init__(self, outer: Outer, channel: OuterChannel, place: TcpipOpen, grant: TunnelGrant) -> None:
+        self._outer = outer
+        self._gateway = outer.gateway
         self._channel: OuterChannel | None = channel
         self._place = place
         self._grant = grant
         self._number = channel.number
-        self._own = visit.services.dialler.own
+        self._own = outer.services.dialler.own
         self._routes: dict[str, TunnelRoute] = {}
         self._route: TunnelRoute | None = None
         self._far: Far | None = None
@@ -152,10 +152,10 @@ class Tunnel:
 
     def start(self) -> None:
         """Resolve and dial; the channel is answered when that has ended."""
-        channel, visit, gateway = self._channel, self._visit, self._gateway
+        channel, outer, gateway = self._channel, self._outer, self._gateway
         assert channel is not None
         channel.attach(self)
-        timeout = visit.services.dialler.timeout
+        timeout = outer.services.dialler.timeout
         self._timers.dial = gateway.reactor.callLater(timeout, self._late)
         self._reaching = Deferred.fromCoroutine(
             reach(
@@ -165,7 +165,7 @@ class Tunnel:
                 judge=self._judge,
                 build=self._build,
                 timeout=timeout,
-                payer=gateway.budget.identity(visit.identity.name),
+                payer=gateway.budget.identity(outer.identity.name),
             )
         )
         self._reaching.addErrback(self._not_reached)
@@ -176,7 +176,7 @@ class Tunnel:
         try:
             self._routes[address] = self._grant.route(address, self._own)
         except Refused as refusal:
-            raise _in_the_doors_words(self._visit, self._place, refusal) from None
+            raise _in_the_doors_words(self._outer, self._place, refusal) from None
 
     def _build(self, address: str) -> _FarProtocol:
         self._route = self._routes[address]
@@ -212,8 +212,8 @@ class Tunnel:
             meters.add(CHANNELS, KIND, reason)
         elif isinstance(reason, LimitReason):
             code = OpenFailure.RESOURCE_SHORTAGE
-        self._visit.note(TunnelRefused(reason=reason, text=text, **self._about()._asdict()))
-        channel.refuse(code, f"{text} (ref {self._visit.ref})")
+        self._outer.note(TunnelRefused(reason=reason, text=text, **self._about()._asdict()))
+        channel.refuse(code, f"{text} (ref {self._outer.ref})")
 
     def connected(self, far: Far) -> None:
         """The far side is there: write it down, then let the client know, then pump."""
@@ -222,7 +222,7 @@ class Tunnel:
             far.abortConnection()
             return
         try:
-            self._visit.emit(TunnelOpened(**self._about()._asdict()))
+            self._outer.emit(TunnelOpened(**self._about()._asdict()))
         except AuditFailed:
             self._fail(RecorderReason.AUDIT_FAILED, AUDIT_TEXT)
             far.abortConnection()
@@ -280,7 +280,7 @@ class Tunnel:
                 return False
             self._ssh = True
             self._first = None
-            self._visit.note(TunnelSsh(**self._about()._asdict()))
+            self._outer.note(TunnelSsh(**self._about()._asdict()))
             self._set_free(first.end)
         else:
             self._set_free(first.release)
@@ -334,7 +334,7 @@ class Tunnel:
         reactor, by_calendar = self._gateway.reactor, self._grant.ends_at
         assert by_calendar is not None
         left = self._ends_at - reactor.seconds()
-        by_credential = by_calendar == self._visit.identity.restrictions.valid_before
+        by_credential = by_calendar == self._outer.identity.restrictions.valid_before
         if by_credential:
             left = min(left, by_calendar - self._gateway.clock.time())
         if left <= 0.0:
@@ -368,7 +368,7 @@ class Tunnel:
         meters.add(CHANNELS_LIVE, KIND, by=-1)
         meters.add(TUNNELS_ENDED, reason)
         about = self._about()._replace(address=route.address, rules=",".join(route.rules))
-        self._visit.note(
+        self._outer.note(
             TunnelClosed(
                 reason=reason,
                 bytes_in=self._moved[Side.CLIENT],

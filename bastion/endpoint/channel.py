@@ -48,9 +48,9 @@ class OuterChannel:
         "_close_in",
         "_close_out",
         "_close_wanted",
+        "_eof_delivered",
         "_eof_in",
         "_eof_out",
-        "_eof_told",
         "_eof_wanted",
         "_handed",
         "_kept",
@@ -95,7 +95,7 @@ class OuterChannel:
         self._handed = 0  # bytes handed up to it all the same, before it paused: it has them still
         self._paused = False
         self._eof_in = False
-        self._eof_told = False
+        self._eof_delivered = False
         self._close_in = False
         # outwards
         self._peer_window = peer_window
@@ -308,8 +308,8 @@ class OuterChannel:
             half = getattr(self._owner, "readConnectionLost", None)
             if half is None:
                 self._close_now(ConnectionDone())
-            elif not self._eof_told:
-                self._eof_told = True
+            elif not self._eof_delivered:
+                self._eof_delivered = True
                 half()
 
     def lose(self, reason: Failure) -> None:

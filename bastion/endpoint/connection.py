@@ -2,7 +2,7 @@
 
 It is the receiver of an authenticated front transport whose user named no target. It has channels of its own,
 with bounded windows; a channel whose far side is slow gets no credit, and the socket is read on, so that one slow
-inner session does not stall the others. What a channel leads to is the `OuterDoor`'s.
+inner session does not stall the others. What a channel leads to is the `ChannelRouter`'s.
 
 Invariants: a message about a channel that was not granted, data beyond a window or after EOF, and an answer to
 what was not asked, end the connection; everything that waits is bounded, per channel and in number of channels;
@@ -69,8 +69,8 @@ class OuterLeg(Protocol):
     def disconnect(self, code: int, text: str) -> None: ...
 
 
-class OuterDoor(Protocol):
-    """Decides what a channel leads to; it answers with `channel.confirm` or `channel.refuse`, now or later."""
+class ChannelRouter(Protocol):
+    """Decides what a channel leads to (`doors.outer`): by `channel.confirm` or `channel.refuse`, now or later."""
 
     def open_session(self, channel: OuterChannel) -> None: ...
 
@@ -99,7 +99,6 @@ class OuterConnection:
         "_clock",
         "_corked",
         "_corked_size",
-        "_door",
         "_free",
         "_fresh",
         "_holds",
@@ -107,6 +106,7 @@ class OuterConnection:
         "_next",
         "_peers",
         "_resuming",
+        "_router",
         "_spoken",
         "_turn",
         "_waiting",
@@ -117,9 +117,9 @@ class OuterConnection:
         "queued",
     )
 
-    def __init__(self, leg: OuterLeg, door: OuterDoor, clock: Timers) -> None:
+    def __init__(self, leg: OuterLeg, router: ChannelRouter, clock: Timers) -> None:
         self._leg: OuterLeg | None = leg
-        self._door: OuterDoor | None = door
+        self._router: ChannelRouter | None = router
         self._clock = clock
         self._channels: dict[int, OuterChannel] = {}
         self._peers: dict[int, OuterChannel] = {}  # by the client's number
@@ -156,7 +156,7 @@ class OuterConnection:
 
     def burst(self, payloads: list[bytes]) -> None:
         """The connection messages of one read. Raises ProtocolError: then the transport disconnects."""
-        if self._door is None:
+        if self._router is None:
             return
         self.heard += 1
         self._corked = []
@@ -250,12 +250,12 @@ class OuterConnection:
             self._refuse(message, reason, code, text, body.detail() if body is not None else {})
             return
         channel = self._make_channel(message)
-        assert self._door is not None
+        assert self._router is not None
         try:
             if isinstance(body, TcpipOpen):
-                self._door.open_direct_tcpip(channel, body, first)
+                self._router.open_direct_tcpip(channel, body, first)
             else:
-                self._door.open_session(channel)
+                self._router.open_session(channel)
         except Exception:
             self.failed("opening a channel")
             channel.abortConnection()
@@ -298,8 +298,8 @@ class OuterConnection:
     def _refuse(
         self, message: ChannelOpen, reason: PolicyReason, code: int, text: str, detail: Detail
     ) -> None:
-        assert self._door is not None
-        self._door.refused("channel", message.kind, reason, text, detail)
+        assert self._router is not None
+        self._router.refused("channel", message.kind, reason, text, detail)
         self.send([ChannelOpenFailure(message.sender, code, text).encode()])
 
     # -- global requests ---------------------------------------------------------------------------------
@@ -318,12 +318,12 @@ class OuterConnection:
             self.send([RequestFailure().encode()])
 
     def _refuse_request(self, name: str, body: Body | None) -> None:
-        assert self._door is not None
+        assert self._router is not None
         if body is None:
             reason, text = PolicyReason.UNKNOWN_REQUEST, "request is not known here"
         else:
             reason, text = PolicyReason.VERB_NOT_ALLOWED, "nothing is bound on the gateway"
-        self._door.refused("request", name, reason, text, body.detail() if body is not None else {})
+        self._router.refused("request", name, reason, text, body.detail() if body is not None else {})
 
     def ask_alive(self, answered: Callable[[], None]) -> bool:
         """Ask the client whether it lives. False when it owes too many answers already."""
@@ -370,7 +370,7 @@ class OuterConnection:
     def _hold(self) -> bool:
         """Account for what waits in all channels; False when its engineer may not hold so much."""
         while self.queued + self.kept > (1 + len(self._holds)) * HOLD_SIZE:
-            hold = None if self._door is None else self._door.hold(HOLD_SIZE)
+            hold = None if self._router is None else self._router.hold(HOLD_SIZE)
             if hold is None:
                 return False
             self._holds.append(hold)
@@ -432,7 +432,7 @@ class OuterConnection:
     def lost(self, reason: Failure) -> None:
         """The connection is over: every channel's owner hears of it."""
         self._leg = None
-        self._door = None
+        self._router = None
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

@@ -23,7 +23,7 @@ class End:
     ref: str = ""
 
     @property
-    def told(self) -> str:
+    def line(self) -> str:
         """The line for the engineer."""
         ref = f" (ref {self.ref})" if self.ref else ""
         return f"bastion: {self.text}{ref}"

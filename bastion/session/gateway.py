@@ -17,7 +17,7 @@ from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity
 from bastion.auth.startups import Startup, StartupLimiter
-from bastion.ca.host_certificates import StandIns
+from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
@@ -83,7 +83,7 @@ class Services:
     upstream: UpstreamKeys
     recording: RecordingPolicy
     limits: Limits
-    stand_ins: StandIns
+    inner_host_keys: InnerHostKeys
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class Gateway:
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
 
-    _descriptors_told: float = field(init=False, default=float("-inf"))
+    _descriptors_logged_at: float = field(init=False, default=float("-inf"))
 
     def __post_init__(self) -> None:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
@@ -138,8 +138,8 @@ class Gateway:
         """`what` (accept, dial, recording) found no file descriptor: counted, and told the operator now and then."""
         self.meters.add(DESCRIPTORS_EXHAUSTED, what)
         now = self.clock.monotonic()
-        if now - self._descriptors_told >= DESCRIPTORS_EVERY:
-            self._descriptors_told = now
+        if now - self._descriptors_logged_at >= DESCRIPTORS_EVERY:
+            self._descriptors_logged_at = now
             self.log.error("out of file descriptors ({what}): raise the limit of open files", what=what)
 
     def log_failure(self, doing: str, failure: Failure) -> None:

@@ -95,7 +95,7 @@ class Engineer(Protocol):
     @property
     def transport(self) -> EngineerLeg: ...
 
-    def word(self, refusal: Refused) -> str:
+    def refusal_text(self, refusal: Refused) -> str:
         """A refusal in the words of this door."""
         ...
 
@@ -183,7 +183,7 @@ class Opening:
         if not isinstance(error, Refused):
             self._gateway.log_failure("opening a session", failure)
             error = Refused(PolicyReason.NO_RULE, "the gateway failed, the operator's log says how")
-        self._userauth.turn_away(f"bastion: {self._engineer.word(error)} (ref {self._ref})")
+        self._userauth.turn_away(f"bastion: {self._engineer.refusal_text(error)} (ref {self._ref})")
 
     # -- before dialling ---------------------------------------------------------------------------------
 

@@ -280,10 +280,10 @@ class Session:
         up right behind its last byte. Meanwhile what the engineer sends has nobody to go to.
         """
         if end.reason in (EndReason.CLIENT_CLOSED, EndReason.CLIENT_ERROR):
-            client.disconnect(end.code, end.told)
+            client.disconnect(end.code, end.line)
             return
         client.receiver = _Nobody()
-        self._clock.callLater(PARTING, client.disconnect, end.code, end.told)
+        self._clock.callLater(PARTING, client.disconnect, end.code, end.line)
 
     def _close_channels(self) -> None:
         """Every channel that was still open gets its closing line, in the recording and in the audit log."""
@@ -298,7 +298,7 @@ class Session:
             return
         out = Actions()
         try:
-            self.relay.terminate(f"\r\n{end.told}\r\n".encode(), out)
+            self.relay.terminate(f"\r\n{end.line}\r\n".encode(), out)
             self._tap.commit()
         except (RecorderFailed, ProtocolError):
             pass  # the ending itself may not be stopped by its own announcement

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bastion.ca.host_certificates import StandIns, names_of
+from bastion.ca.host_certificates import InnerHostKeys, names_of
 from bastion.policy.targets import Target
 from bastion.setup_texts.facts import ClientFacts, ClientTarget, place
 from bastion.setup_texts.putty import putty, winscp
 
 
 def facts_for(
-    stand_ins: StandIns, public: tuple[str, int], identity: str, targets: Iterable[tuple[Target, str]]
+    inner_host_keys: InnerHostKeys,
+    public: tuple[str, int],
+    identity: str,
+    targets: Iterable[tuple[Target, str]],
 ) -> ClientFacts:
     """The facts for `targets`, each with the login to write down ("" = none). `public` is what engineers type."""
-    ca = stand_ins.ca
+    ca = inner_host_keys.ca
     return ClientFacts(
         gateway=public[0],
         port=public[1],
         identity=identity,
         targets=tuple(target_facts(target, login) for target, login in targets),
-        host_keys=tuple(key.signer.public for key in stand_ins.host_keys),
+        host_keys=tuple(key.signer.public for key in inner_host_keys.host_keys),
         authority=ca.public if ca is not None else None,
     )
 

@@ -128,10 +128,10 @@ class TargetCredentials:
     ) -> Deferred[bytes]:
         if self._workers is None:
             return fail(Refused(UpstreamReason.CREDENTIAL_FAILED, "passwords cannot be fetched here"))
-        return self._workers.run(job, timeout + SECRET_MARGIN, on_deadline).addErrback(_told)
+        return self._workers.run(job, timeout + SECRET_MARGIN, on_deadline).addErrback(_not_fetched)
 
 
-def _told(failure: Failure) -> Failure:
+def _not_fetched(failure: Failure) -> Failure:
     """What the engineer reads when a password could not be fetched: no path, nothing of the secret."""
     error = failure.value
     text = "its password cannot be fetched now"

@@ -217,8 +217,8 @@ def jump(gateway: MemoryGateway, outer: Outer, kind: type[Inner] = Inner, **plac
 
 def inner_transport(gateway: MemoryGateway, outer: Outer, number: int) -> Any:
     """The gateway's side of what runs inside channel `number`."""
-    (visit,) = [one._visit for one in gateway.front.connections if one.transport is outer.transport]
-    assert visit is not None
-    inside: list[Any] = [one.transport for one in visit._jump._inner]
+    (doors,) = [one._outer for one in gateway.front.connections if one.transport is outer.transport]
+    assert doors is not None
+    inside: list[Any] = [one.transport for one in doors._jump._inner]
     (found,) = [transport for transport in inside if transport.transport.peer == number]
     return found

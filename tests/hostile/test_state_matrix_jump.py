@@ -216,8 +216,8 @@ def leave(gateway: MemoryGateway, outer: Outer, inner: Inner, targets: list[Peer
     gateway.links.clear()
     gateway.wind_down(3)
     assert not outer.gone and inner.transport.transport is None
-    (visit,) = [connection._visit for connection in gateway.front.connections]
-    assert visit is not None and len(visit._outer) == len(visit._jump) == len(gateway.gateway.live) == 0
+    (doors,) = [connection._outer for connection in gateway.front.connections]
+    assert doors is not None and len(doors._connection) == len(doors._jump) == len(gateway.gateway.live) == 0
     del outer.pipes[inner.wire.number]
 
 

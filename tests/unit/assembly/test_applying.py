@@ -220,11 +220,11 @@ CASES: dict[str, Case] = {
     "upstream_ca.passphrase_file": Case('"words"', _ca("_signer"), LOOKS, _locked("upstream_ca")),
     "upstream_ca.lifetime": Case('"90s"', _ca("_lifetime"), 90),
     "upstream_ca.egress": Case('["192.0.2.77"]', _ca("_sources"), "192.0.2.77/32"),
-    "front_host_ca.key": Case('"second"', lambda g: g.services.stand_ins.ca.public, LOOKS),
+    "front_host_ca.key": Case('"second"', lambda g: g.services.inner_host_keys.ca.public, LOOKS),
     "front_host_ca.passphrase_file": Case(
-        '"words"', lambda g: g.services.stand_ins.ca, LOOKS, _locked("front_host_ca")
+        '"words"', lambda g: g.services.inner_host_keys.ca, LOOKS, _locked("front_host_ca")
     ),
-    "front_host_ca.lifetime": Case('"2h"', lambda g: g.services.stand_ins.ca.lifetime, 7200),
+    "front_host_ca.lifetime": Case('"2h"', lambda g: g.services.inner_host_keys.ca.lifetime, 7200),
     "directory.embedded": Case('"users.2"', _known("zoe"), True),
     "directory.recheck": Case('"7s"', lambda g: g.services.limits.recheck, 7.0),
     "directory.ldap.servers": Case('["ldap://127.0.0.1:2"]', lambda g: ldap("servers")(g)[0].port, 2),

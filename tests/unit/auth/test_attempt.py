@@ -16,7 +16,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from bastion.auth.attempt import MAX_LOGGED_NAME, AuthServices, Desk
+from bastion.auth.attempt import MAX_LOGGED_NAME, AuthContext, AuthServices
 from bastion.auth.budget import Budget, Limit, Payer, Work
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.throttle import Penalties
@@ -106,11 +106,13 @@ class Client:
     def __init__(self, gate: Gate, source: str = HERE) -> None:
         self.gate, self.sent, self.let_in = gate, list[bytes](), list[str]()
         self.ended: list[str] = []
-        desk = Desk(
+        context = AuthContext(
             gate.services, source, gate.budget.source(source), source, gate.clock, gate.meters, gate.audit,
             RationedLog(gate.audit, gate.timers, gate.meters), "k3v2m5q7p2r4t6wa",
         )  # fmt: skip
-        authentication = Authentication(desk, lambda identity, destination: self.let_in.append(identity.name))
+        authentication = Authentication(
+            context, lambda identity, destination: self.let_in.append(identity.name)
+        )
         self.service = UserauthService(self, authentication, gate.timers)
         authentication.on_notice = self.service.banner
         self.service.packetReceived(5, string(b"ssh-userauth"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bastion.ca.front_host import BACKDATED, FrontHostCA
-from bastion.ca.host_certificates import StandIns, names_of
+from bastion.ca.host_certificates import InnerHostKeys, names_of
 from bastion.clock import FixedClock
 from bastion.errors import ConfigError
 from bastion.policy.targets import Target
@@ -20,9 +20,9 @@ WEB2 = Target("web2", host="web2", port=2201)
 DAY = 86400
 
 
-def stand_ins(clock: FixedClock, ca: FrontHostCA | None) -> StandIns:
+def inner_host_keys(clock: FixedClock, ca: FrontHostCA | None) -> InnerHostKeys:
     base = TransportSettings(FRONT, (HostKey(HOST),), signature_algorithms=())
-    return StandIns(base, FRONT, ca, clock)
+    return InnerHostKeys(base, FRONT, ca, clock)
 
 
 def shown(settings: TransportSettings) -> Certificate:
@@ -32,7 +32,7 @@ def shown(settings: TransportSettings) -> Certificate:
 
 def test_a_certificate_has_the_names_of_the_inventory() -> None:
     clock = FixedClock()
-    certificate = shown(stand_ins(clock, FrontHostCA(CA, DAY)).settings_for(WEB1))
+    certificate = shown(inner_host_keys(clock, FrontHostCA(CA, DAY)).settings_for(WEB1))
     assert certificate.kind is CertificateKind.HOST
     assert certificate.principals == ("web1", "www", "10.0.0.5") == names_of(WEB1)
     assert certificate.signature_key == CA.public
@@ -44,20 +44,20 @@ def test_a_certificate_has_the_names_of_the_inventory() -> None:
 
 
 def test_the_same_key_is_offered_plain_behind_its_certificate() -> None:
-    settings = stand_ins(FixedClock(), FrontHostCA(CA, DAY)).settings_for(WEB1)
+    settings = inner_host_keys(FixedClock(), FrontHostCA(CA, DAY)).settings_for(WEB1)
     assert settings.algorithms.host_keys == ("ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519")
     assert settings.host_key_of["ssh-ed25519"].blob == HOST.public.blob
 
 
 def test_without_an_authority_there_is_the_plain_key() -> None:
-    made = stand_ins(FixedClock(), None)
+    made = inner_host_keys(FixedClock(), None)
     assert made.settings_for(WEB1).algorithms.host_keys == ("ssh-ed25519",)
     assert [key.blob for key in made.host_keys] == [HOST.public.blob]
 
 
 def test_certificates_are_kept_and_renewed_before_they_end() -> None:
     clock = FixedClock()
-    made = stand_ins(clock, FrontHostCA(CA, DAY))
+    made = inner_host_keys(clock, FrontHostCA(CA, DAY))
     first = made.settings_for(WEB1)
     assert made.settings_for(WEB1) is first
     assert made.settings_for(WEB2) is not first

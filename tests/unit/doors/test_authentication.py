@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 
-from bastion.auth.attempt import AuthServices, Desk
+from bastion.auth.attempt import AuthContext, AuthServices
 from bastion.auth.budget import Budget
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.throttle import Penalties
@@ -72,13 +72,13 @@ class Door:
         )
         self.budget = Budget(self.clock)
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
-        self.desk = Desk(
+        self.context = AuthContext(
             services, "192.0.2.1", self.budget.source("192.0.2.1"), "192.0.2.1", self.clock, self.meters, self.audit,
             self.rationed, CONNECTION,
         )  # fmt: skip
         self.penalties = services.penalties
         self.authentication = Authentication(
-            self.desk, lambda identity, destination: self.let_in.append(identity)
+            self.context, lambda identity, destination: self.let_in.append(identity)
         )
         self.service = UserauthService(self.wire, self.authentication, self.reactor)
         self.authentication.on_notice = self.service.banner

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
-from bastion.auth.attempt import Attempt, AuthServices, Desk
+from bastion.auth.attempt import Attempt, AuthContext, AuthServices
 from bastion.auth.budget import Budget
 from bastion.auth.directory import Asker
 from bastion.auth.identity import Account, AccountState, Destination, Identity
@@ -48,7 +48,7 @@ class Inner:
         self.penalties = Penalties(self.clock)
         services = AuthServices(directory, (CA.public,), self.penalties, methods)
         proof = Authentication(
-            Desk(
+            AuthContext(
                 services,
                 "192.0.2.1",
                 Budget(self.clock).identity("alice"),

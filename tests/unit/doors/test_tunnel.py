@@ -156,7 +156,7 @@ class World:
     def resolveHostName(self, receiver, host):
         self.receivers.append((host, receiver))
 
-    # Visit
+    # Outer
     def unreachable(self, host, port):
         return Refused(PolicyReason.UNKNOWN_TARGET, "no such target for you")
 

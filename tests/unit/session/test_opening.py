@@ -163,7 +163,7 @@ class World:
         self.said.append(line)
 
     # session.opening.Engineer
-    def word(self, refusal: Refused) -> str:
+    def refusal_text(self, refusal: Refused) -> str:
         return refusal.text.upper()
 
     def started(self, session: Any) -> None:

@@ -193,7 +193,7 @@ def test_sessions_of_an_account_that_is_gone_end(asked: Asked, reason: AuthReaso
     asked.reactor.pump([GAP] * 3)
     (end,) = gone.ends
     assert end.reason is EndReason.RIGHTS_WITHDRAWN and other.ends == []
-    assert end.told == "bastion: your account has been locked or removed (ref sessio)"
+    assert end.line == "bastion: your account has been locked or removed (ref sessio)"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_sessions_that_no_rule_allows_any_more_end(asked: Asked, change: Any) ->
     change(asked)
     Rechecks(asked.gateway).now()
     (end,) = session.ends
-    assert end.reason is EndReason.RIGHTS_WITHDRAWN and "no rule lets you do this any more" in end.told
+    assert end.reason is EndReason.RIGHTS_WITHDRAWN and "no rule lets you do this any more" in end.line
 
 
 def test_another_login_than_the_session_has_is_no_right(asked: Asked) -> None:

@@ -77,7 +77,7 @@ def test_the_longest_duration_is_announced_and_then_ends_the_session() -> None:
     advance(clock, 60)
     (end,) = session.ended
     assert end.reason is EndReason.DURATION
-    assert end.told == "bastion: the session has ended: its longest duration is 20 min (ref k3v2m5)"
+    assert end.line == "bastion: the session has ended: its longest duration is 20 min (ref k3v2m5)"
     assert not clock.getDelayedCalls()
 
 
@@ -96,7 +96,7 @@ def test_an_expired_credential_has_its_own_reason_and_words() -> None:
         calendar.advance(1)
         clock.advance(1)
     assert session.ended[0].reason is EndReason.GRANT_ENDED
-    assert "certificate or key expires" in session.ended[0].told
+    assert "certificate or key expires" in session.ended[0].line
 
 
 def test_a_credential_that_a_set_clock_has_ended_ends_the_session() -> None:
@@ -121,7 +121,7 @@ def test_silence_is_announced_and_then_ends_the_session() -> None:
     assert session.warned == ["bastion: no data for 9 min: this session ends in 1 min"]
     advance(clock, 60)
     assert session.ended[0].reason is EndReason.IDLE
-    assert "no data for 10 min" in session.ended[0].told
+    assert "no data for 10 min" in session.ended[0].line
 
 
 def test_data_either_way_puts_silence_off() -> None:
@@ -163,8 +163,8 @@ def test_a_leg_that_answers_nothing_ends_the_session(side: Side) -> None:
     session.heard[side.other] += 1
     advance(clock, 60)
     assert session.ended[0].reason is EndReason.KEEPALIVE
-    assert ("client" if side is Side.CLIENT else "target") in session.ended[0].told
-    assert "3 min" in session.ended[0].told
+    assert ("client" if side is Side.CLIENT else "target") in session.ended[0].line
+    assert "3 min" in session.ended[0].line
 
 
 def test_one_answer_begins_the_count_again() -> None:

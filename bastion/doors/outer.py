@@ -1,9 +1,9 @@
-"""The door of an outer connection: which room serves a channel that the engineer opens on it.
+"""An outer connection and the doors on it: which of them serves a channel that the engineer opens.
 
 An outer connection (`ssh alice@bastion`, `ssh -J bastion web1`) belongs to an authenticated engineer and leads
 to no target by itself. `session` channels go to the lobby; `direct-tcpip` to the SSH port of a target becomes a
 session of its own (`doors.jump`); everything else that rules allow is a tunnel. Each of the three is a `Door`, and
-sees the connection as a `Visit` (`doors.door`).
+sees the connection as an `Outer` (`doors.door`).
 
 Invariants: the SSH port of a target that could be recorded is never tunnelled, however it is spelt; a target that
 this engineer may not reach is refused in the words that refuse what does not exist.
@@ -54,16 +54,16 @@ LAST_WORDS = 1.0
 written yet when it reads a DISCONNECT, and with it the reason that stands inside."""
 
 
-class OuterVisit:
-    """One outer connection from its USERAUTH_SUCCESS to its end: `endpoint.connection.OuterDoor` and `Visit`."""
+class OuterDoors:
+    """One outer connection from its USERAUTH_SUCCESS to its end: the endpoint's `ChannelRouter`, its doors' `Outer`."""
 
     __slots__ = (
         "_closing",
+        "_connection",
         "_jump",
         "_keepalive",
         "_lobby",
         "_opened",
-        "_outer",
         "_refused",
         "_standing",
         "_transport",
@@ -81,21 +81,21 @@ class OuterVisit:
         self.id = connection
         self.ref = connection[:REF_LENGTH]
         self._transport = transport
-        self._outer = OuterConnection(transport, self, gateway.reactor)
+        self._connection = OuterConnection(transport, self, gateway.reactor)
         self._lobby, self._jump, self._tunnel = LobbyDoor(), JumpDoor(gateway.reactor), TunnelDoor()
         self._opened = 0
         self._refused = 0
-        self._keepalive = _Keepalive(self._outer, gateway, self._silent)
+        self._keepalive = _Keepalive(self._connection, gateway, self._silent)
         self._closing: DelayedCall | None = None
 
     def start(self) -> None:
         """From now on the connection's messages come here. Call it in the turn of USERAUTH_SUCCESS."""
         self.note(OuterStarted(self.identity.uid))
-        self._outer.start()
-        self._transport.receiver = self._outer
+        self._connection.start()
+        self._transport.receiver = self._connection
         self._keepalive.start()
 
-    # -- Visit -------------------------------------------------------------------------------------------
+    # -- Outer -------------------------------------------------------------------------------------------
 
     @property
     def services(self) -> Services:
@@ -111,7 +111,7 @@ class OuterVisit:
 
     @property
     def no_more_sessions(self) -> bool:
-        return self._outer.no_more_sessions
+        return self._connection.no_more_sessions
 
     def check_fresh(self) -> None:
         if self.gateway.draining:
@@ -148,7 +148,7 @@ class OuterVisit:
         identity = self.identity
         return About(session, self.ref, self.id, identity.name, identity.source_address)
 
-    # -- endpoint.connection.OuterDoor -------------------------------------------------------------------
+    # -- endpoint.connection.ChannelRouter ---------------------------------------------------------------
 
     def open_session(self, channel: OuterChannel) -> None:
         self._opened += 1
@@ -239,7 +239,7 @@ class OuterVisit:
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""
         limit = self.services.limits.channels
-        if len(self._outer) - len(self._jump) > limit:
+        if len(self._connection) - len(self._jump) > limit:
             raise Refused(PolicyReason.CHANNEL_LIMIT, f"no more than {limit} channels per connection")
 
     # -- endings -------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ class OuterVisit:
     def _silent(self) -> None:
         end = End(EndReason.KEEPALIVE, "the client does not answer any more", ref=self.ref)
         self._shut_doors(end)
-        self._transport.disconnect(end.code, end.told)
+        self._transport.disconnect(end.code, end.line)
 
     @property
     def _doors(self) -> tuple[Door, ...]:
@@ -262,7 +262,7 @@ class OuterVisit:
         self._keepalive.stop()
         self._shut_doors(End(EndReason.SHUTDOWN, text, ref=self.ref))
         if self._closing is None:
-            wait = LAST_WORDS if len(self._outer) else 0.0
+            wait = LAST_WORDS if len(self._connection) else 0.0
             self._closing = self.gateway.reactor.callLater(wait, self._disconnect, text)
 
     def _disconnect(self, text: str) -> None:
@@ -277,7 +277,7 @@ class OuterVisit:
             self._closing.cancel()
             self._closing = None
         clean = reason.by is not ClosedBy.NETWORK
-        self._outer.lost(Failure(ConnectionDone() if clean else ConnectionLost()))  # type: ignore[no-untyped-call]
+        self._connection.lost(Failure(ConnectionDone() if clean else ConnectionLost()))  # type: ignore[no-untyped-call]
         for door in self._doors:
             door.closed()
         self.note(OuterEnded(printable(reason.text), self._opened))
@@ -302,10 +302,19 @@ class _Waiting:
 class _Keepalive:
     """Asks a silent client whether it lives. An inner session's traffic is an answer too."""
 
-    __slots__ = ("_count", "_heard", "_interval", "_missed", "_on_silent", "_outer", "_reactor", "_timer")
+    __slots__ = (
+        "_connection",
+        "_count",
+        "_heard",
+        "_interval",
+        "_missed",
+        "_on_silent",
+        "_reactor",
+        "_timer",
+    )
 
     def __init__(self, outer: OuterConnection, gateway: Gateway, on_silent: Callable[[], None]) -> None:
-        self._outer = outer
+        self._connection = outer
         self._reactor = gateway.reactor
         limits = gateway.services.limits
         self._interval, self._count = limits.keepalive_interval, limits.keepalive_count
@@ -320,14 +329,14 @@ class _Keepalive:
 
     def _look(self) -> None:
         self._timer = None
-        heard = self._outer.heard
+        heard = self._connection.heard
         self._missed = self._missed + 1 if heard == self._heard else 0
         self._heard = heard
         if self._missed > self._count and self._on_silent is not None:
             self._on_silent()
             return
         if self._missed:
-            self._outer.ask_alive(_alive)
+            self._connection.ask_alive(_alive)
         self.start()
 
     def stop(self) -> None:

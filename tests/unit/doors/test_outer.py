@@ -14,12 +14,12 @@ from twisted.internet.task import Clock
 from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.restrictions import Restrictions
-from bastion.ca.host_certificates import StandIns
+from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import FixedClock
-from bastion.doors import visit as outer_door
+from bastion.doors import outer as outer_door
 from bastion.doors.door import Asked
 from bastion.doors.jump import UNPROVED_BURST, opened_as_stdio
-from bastion.doors.visit import LAST_WORDS, OuterVisit
+from bastion.doors.outer import LAST_WORDS, OuterDoors
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About, AuditEvent
@@ -69,8 +69,8 @@ class Door:
         self.ends: list[Any] = []
         self.gone = 0
 
-    def open(self, visit: Any, channel: Any, asked: Asked | None) -> None:
-        self.visits.append(visit)
+    def open(self, outer: Any, channel: Any, asked: Asked | None) -> None:
+        self.visits.append(outer)
         self.asked.append(asked)
         channel.confirm()
 
@@ -95,7 +95,7 @@ class Outer:
             inventory=parse_targets(tomllib.loads(TARGETS), Source("t")),
             limits=Limits(**limits),
             auth=SimpleNamespace(methods=("publickey",)),
-            stand_ins=StandIns(
+            inner_host_keys=InnerHostKeys(
                 TransportSettings(FRONT, (HostKey(PrivateKey.generate_ed25519()),)), FRONT, None, self.clock
             ),
         )
@@ -116,10 +116,10 @@ class Outer:
         )
         self.leg: Any = Leg()
         self.leg.peer_version = b"SSH-2.0-OpenSSH_9.2p1 Debian-2"
-        self.visit = OuterVisit(self.gateway, self.leg, "abcdefghijklmnop", self.identity)
-        self.visit.start()
+        self.doors = OuterDoors(self.gateway, self.leg, "abcdefghijklmnop", self.identity)
+        self.doors.start()
         self.lobby, self.tunnel = Door(), Door()
-        changed: Any = self.visit
+        changed: Any = self.doors
         changed._lobby, changed._tunnel = self.lobby, self.tunnel
 
     @property
@@ -189,14 +189,14 @@ def test_a_target_that_is_not_ones_own_never_becomes_a_tunnel(outer: Outer, host
 
 
 def test_the_words_are_those_for_what_does_not_exist(outer: Outer) -> None:
-    known, unknown = outer.visit.unreachable("web2", 22), outer.visit.unreachable("web9", 22)
+    known, unknown = outer.doors.unreachable("web2", 22), outer.doors.unreachable("web9", 22)
     assert known.text.replace("web2", "web9") == unknown.text
     assert (known.reason, unknown.reason) == (PolicyReason.NO_RULE, PolicyReason.UNKNOWN_TARGET)
 
 
 def test_a_name_at_another_port_is_told_its_port_only_when_it_is_ones_own(outer: Outer) -> None:
-    assert "web1 is reached at port 22" in outer.visit.unreachable("web1", 2222).text
-    assert "port 22:" not in outer.visit.unreachable("web2", 2222).text
+    assert "web1 is reached at port 22" in outer.doors.unreachable("web1", 2222).text
+    assert "port 22:" not in outer.doors.unreachable("web2", 2222).text
 
 
 def test_a_gateway_is_carried_as_it_is(outer: Outer) -> None:
@@ -219,7 +219,7 @@ def test_ports_that_are_none_go_nowhere(outer: Outer, port: int) -> None:
 
 def test_a_session_channel_is_the_lobbys(outer: Outer) -> None:
     outer.hear(opens_session())
-    assert outer.visits == [outer.visit]
+    assert outer.visits == [outer.doors]
 
 
 def test_a_refusal_has_a_line_a_count_and_a_reference(outer: Outer) -> None:
@@ -335,7 +335,7 @@ def test_no_interval_no_question() -> None:
 
 def test_the_end_of_the_connection_stops_every_timer(outer: Outer) -> None:
     outer.hear(opens_tcpip(0))
-    outer.visit.closed(CloseReason(ClosedBy.NETWORK))
+    outer.doors.closed(CloseReason(ClosedBy.NETWORK))
     assert outer.reactor.getDelayedCalls() == []
     assert outer.said("outer_ended")[-1]["channels"] == 1
     assert outer.lobby.gone == outer.tunnel.gone == 1
@@ -343,7 +343,7 @@ def test_the_end_of_the_connection_stops_every_timer(outer: Outer) -> None:
 
 def test_a_stop_lets_the_last_words_inside_arrive_first(outer: Outer) -> None:
     outer.hear(opens_tcpip(0))
-    outer.visit.shut_down("the gateway is closing down")
+    outer.doors.shut_down("the gateway is closing down")
     assert [end.text for end in outer.tunnel.ends] == ["the gateway is closing down"]
     inside = b"".join(one.data for one in outer.leg.said() if isinstance(one, m.Data))
     assert b"bastion: the gateway is closing down" in inside  # still in plain text: no keys were made
@@ -353,7 +353,7 @@ def test_a_stop_lets_the_last_words_inside_arrive_first(outer: Outer) -> None:
 
 
 def test_a_stop_does_not_wait_for_nobody(outer: Outer) -> None:
-    outer.visit.shut_down("the gateway is closing down")
+    outer.doors.shut_down("the gateway is closing down")
     outer.reactor.advance(0)
     assert outer.leg.disconnected is not None
 
