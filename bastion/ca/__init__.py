@@ -1,0 +1,20 @@
+"""Keys and authorities (L2): what the gateway signs with, and whose host keys it believes.
+
+What it is for: the upstream CA makes a certificate for each session, the front host CA one for each target's names;
+known_hosts says which host key a target has; private keys are read from files, passwords from files and programs.
+
+Invariants: a certificate never exceeds the login that asked for it, nor a host certificate the inventory's names;
+nothing is trusted on first use, and a line that cannot be read is an error; a private key that others can read is
+refused; nothing of a secret is in an error. The four authorities are never the same key (`config.check` looks).
+
+It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`), `transport.settings` and
+`cryptography`. What blocks (`secrets`, `pins`) says so, and is called in a thread or by a command.
+
+    keys               private key files that only their owner reads, lists of public keys
+    secrets            passwords for targets, from a file or a program
+    upstream           the upstream CA: a certificate for one session
+    front_host         the front host CA: host certificates for the inventory's names
+    host_certificates  the host keys of inner connections, with such certificates
+    known_hosts        the hosts whose keys are known, read strictly
+    pins               known_hosts written: what `bastion target pin` does
+"""

@@ -1,0 +1,22 @@
+"""The life of a session (L3): one engineer's leg, one target's leg, a relay between them, a recording beside it.
+
+What it is for: from a proof to a running session (`opening`), through every burst of its messages (`session`), to
+the one reason for which it ends (`ending`).
+
+Invariants: no recorder, no session; what one read brought is judged, written and only then forwarded, all in the same
+turn of the reactor; after an error nothing crosses. Nothing is dialled before policy has granted it, and the engineer
+reads of success when the recording exists.
+
+It may import all rooms below. It knows no door: who opens a session is an `opening.Engineer` to it.
+
+    gateway     what all sessions of the process share, and the services that a reload swaps
+    opening     authorise, admit, dial, record, start: one coroutine for every door
+    session     the two legs joined, burst by burst
+    tap         what the relay tells, to the recording, the audit log and the meters
+    transfers   files that move (sftp, scp, rsync), as the audit log tells of them
+    paying      who pays for notes and lines: the engineer, or a target's own allowance
+    watch       the clocks: keepalive, silence, longest duration, end of the credential
+    ending      how it ended, and the line that the engineer reads
+    live        the sessions that are open now, and what each was opened with
+    standing    whether somebody who logged in a while ago still has the account and the rights
+"""
