@@ -1,0 +1,24 @@
+"""Who may reach what, as whom, doing what (L1, pure): from the operator's rules to a yes or no.
+
+What it is for: `grant.authorise` decides once, before anything is dialled, and gives a `Grant`; all that a session asks
+for later is a function of that Grant. For places outside of sessions `tunnel.authorise_tunnel` gives a `TunnelGrant`,
+which judges each address again before it is connected to.
+
+Invariants: nothing is allowed that no rule allows; only this room can make a Grant, a TunnelGrant or a TunnelRoute, and
+nothing is dialled without one; what may not be reached is refused in the words of what does not exist.
+
+May import: `wire`, `sides`, `errors`, `clock`, `options`, and of `auth` who somebody is. It knows no relay and no door.
+
+- `targets`: the inventory: machines, their names and places
+- `patterns`: names and destinations as rules write them
+- `rules`, `selection`: rules and the `Policy` of them all; which targets each of them selects, as bits
+- `grant`: rules -> Grant, the accounts that they give, and the words of a refusal
+- `decide`: Grant -> Verdict, for each open and request of a session
+- `verdict`: the answer: yes or no, why, and by which rule
+- `route`: where a `host:port` leads: session, gateway, tunnel or nowhere
+- `tunnel`: rules -> TunnelGrant -> TunnelRoute
+- `addresses`: which addresses may be connected to at all
+- `sftp`: paths that may be downloaded, uploaded, listed and modified
+- `explain`: the same decision, rule by rule, for `bastion why`
+- `review`: what in a policy cannot mean what somebody wanted, for `bastion check`
+"""

@@ -1,0 +1,22 @@
+"""Recordings of sessions (L1 and L2): written before anything is forwarded, read by people and programs.
+
+What it is for: one file of blocks per session (docs/recording-format.md). The recorder gives the blocks of one burst,
+the writer puts them on the disk with one write(2), and only then is the burst forwarded.
+
+Invariants: a file holds whole blocks only, whatever happened to the process or the disk; what the client received is in
+the blocks before it, or a gap record says how much is not; a reader believes nothing that a file says.
+
+May import: `wire` for text, `sides`, `errors`, `clock`. The first eight modules are pure; the others touch the disk.
+
+- `format`: the bytes of a file, both ways: header, blocks, events, totals
+- `recorder`: one session's bytes and events -> blocks
+- `bulk`: the rate rule: which bytes of a flow are kept when somebody moves a disk image
+- `reader`: a file -> events, past every damage
+- `strict_json`: JSON of a file, with nothing in it that cannot be written again
+- `render`: events -> text, frames, asciicast, JSON lines
+- `screen`: what a terminal is shown of a recording: nothing that acts on it
+- `controls`: terminal output as text and control sequences
+- `writer`: blocks -> disk; when the disk is ill, and who is told
+- `store`: the folder of recordings: may one begin, and beginning it
+- `listing`: the recordings that are there, and what is known of each
+"""
