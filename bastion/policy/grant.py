@@ -71,7 +71,6 @@ class Grant:
     target: Target
     login: str
     matched: tuple[Rule, ...]
-    made_at: float
     ends_at: float | None
     opens_until: float | None
     idle: float | None
@@ -108,10 +107,6 @@ class Grant:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Grant is neither copied nor stored")
-
-    @property
-    def verbs(self) -> frozenset[str]:
-        return frozenset(self.granted_by)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -286,7 +281,6 @@ def authorise(
         target=target,
         login=chosen,
         matched=matched,
-        made_at=now,
         ends_at=_ends_at(policy, matched, identity.restrictions, now),
         opens_until=None if age is None else identity.authenticated_at + age,
         idle=_smallest((rule.idle for rule in matched), policy.defaults.idle),
@@ -312,7 +306,6 @@ def probe_grant(inventory: Inventory, target_name: str, login: str, now: float, 
         target=target,
         login=login,
         matched=(),
-        made_at=now,
         ends_at=now,
         opens_until=now,
         idle=None,

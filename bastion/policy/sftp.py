@@ -294,14 +294,10 @@ class SftpRights:
     def _any(patterns: tuple[PathPattern, ...], place: Place) -> bool:
         return any(_matches(pattern, place) for pattern in patterns)
 
-    def refusal(self, verb: str, *, path: bool = True) -> Verdict:
+    def refusal(self, verb: str) -> Verdict:
         """The verdict for what is not allowed: the verb at all, or at this path."""
         if not self.has(verb):
             return Verdict(False, PolicyReason.VERB_NOT_ALLOWED, self.rule, f"{verb} is not allowed here")
-        if not path:
-            return Verdict(
-                False, PolicyReason.VERB_NOT_ALLOWED, self.rule, "this request is not allowed here"
-            )
         return Verdict(False, PolicyReason.PATH_NOT_ALLOWED, self.rule, f"{verb} is not allowed at this path")
 
 

@@ -149,18 +149,9 @@ class Channel:
         return self._target if side else self._client
 
     @property
-    def numbers(self) -> tuple[int, int]:
-        """What client and target call the channel; the answering side's is 0 until it has confirmed."""
-        return self._client.number, self._target.number
-
-    @property
     def bytes(self) -> list[int]:
         """Bytes of data forwarded: [client -> target, target -> client]."""
         return [self._client.moved, self._target.moved]
-
-    @property
-    def confirmed(self) -> bool:
-        return self._client.state != AWAITING and self._target.state != AWAITING
 
     def ledger(self, side: Side, limit: int) -> Ledger:
         """The replies that `side` owes on this channel."""

@@ -21,6 +21,7 @@ from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import Header, Kind
 from bastion.recording.reader import Reader
 from bastion.recording.recorder import Recorder
+from bastion.relay.channels import AWAITING, Channel
 from bastion.relay.relay import Actions, Relay, RelayLimits, Unimplemented
 from bastion.sides import Side
 from bastion.wire import messages, requests
@@ -64,6 +65,10 @@ class Seen:
 
     def global_request(self, side: Side, name: str, body: requests.Body) -> Verdict:
         return NO if b"forbidden" in body.encode() else YES
+
+
+def is_confirmed(channel: Channel) -> bool:
+    return all(channel.half(side).state != AWAITING for side in Side)
 
 
 class Script:
@@ -230,7 +235,7 @@ class Play:
 
     def answer(self, yes: bool) -> None:
         for channel in self.relay.channels.values():
-            if channel.confirmed:
+            if is_confirmed(channel):
                 continue
             self._numbers += 1
             side = channel.opened_by.other
@@ -245,7 +250,7 @@ class Play:
 
     def recipient(self, side: Side) -> bytes | None:
         """What `side` calls as recipient on some channel that is open."""
-        channels = [one for one in self.relay.channels.values() if one.confirmed]
+        channels = [one for one in self.relay.channels.values() if is_confirmed(one)]
         if not channels:
             return None
         channel = channels[self.script.choice(len(channels))]

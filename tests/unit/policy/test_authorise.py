@@ -29,10 +29,9 @@ def test_a_rule_that_matches_gives_what_it_says():
         "web1",
         "deploy",
     )
-    assert grant.verbs == {"shell", "exec", "sftp", "pty", "env", "forward-local"}
+    assert grant.granted_by.keys() == {"shell", "exec", "sftp", "pty", "env", "forward-local"}
     assert grant.env == ("LANG", "LC_*", "COLORTERM", "GIT_PROTOCOL")
     assert grant.rules == ("all",)
-    assert grant.made_at == NOW
 
 
 def test_no_rules_give_nothing():
@@ -121,12 +120,12 @@ def test_verbs_of_all_rules_for_the_login_add_up_and_limits_take_the_smallest():
     policy += rule('["exec", "env"]', 'env = ["FOO"]\nidle = "30m"', "b", '["deploy", "root"]')
     policy += rule('["agent"]', 'idle = "1m"\ntrust_forwards = true', "c", '["root"]')
     grant = grant_of(policy, login="deploy")
-    assert grant.verbs == {"shell", "exec", "env"}
+    assert grant.granted_by.keys() == {"shell", "exec", "env"}
     assert dict(grant.granted_by) == {"shell": "a", "exec": "b", "env": "b"}
     assert grant.env == ("FOO",)
     assert (grant.idle, grant.ends_at) == (1800.0, NOW + 4 * 3600)
     assert grant.trust_forwards is False
-    assert grant_of(policy, login="root").verbs == {"exec", "env", "agent"}
+    assert grant_of(policy, login="root").granted_by.keys() == {"exec", "env", "agent"}
     assert grant_of(policy, login="root").trust_forwards is True
 
 
@@ -163,11 +162,11 @@ def test_a_login_that_is_too_old_opens_nothing():
 def test_what_the_credential_lacks_is_withheld():
     everything = rule('["shell", "pty", "agent", "x11", "forward-local", "forward-remote", "streamlocal"]')
     grant = grant_of(everything, restrictions=Restrictions(extensions=frozenset()))
-    assert grant.verbs == {"shell"}
+    assert grant.granted_by.keys() == {"shell"}
     assert grant.withheld == {"pty", "agent", "x11", "forward-local", "forward-remote", "streamlocal"}
     assert grant.permits == frozenset()
     only_pty = grant_of(everything, restrictions=Restrictions(extensions=frozenset((PERMIT_PTY,))))
-    assert only_pty.verbs == {"shell", "pty"}
+    assert only_pty.granted_by.keys() == {"shell", "pty"}
     assert only_pty.permits == {PERMIT_PTY}
 
 

@@ -300,7 +300,7 @@ def test_a_rule_of_tunnels_alone_needs_neither_targets_nor_logins_and_gives_no_s
 def test_the_verb_is_no_verb_of_a_session():
     text = FULL.replace('"forward-local"]', '"forward-local", "tunnel"]\ntunnel = ["db1.internal:5432"]')
     made = authorise(policy_of(text), INVENTORY, person("alice", "staff"), "web1", None, "192.0.2.1", NOW)
-    assert "tunnel" not in made.verbs and "forward-local" in made.verbs
+    assert "tunnel" not in made.granted_by and "forward-local" in made.granted_by
     assert "permit-port-forwarding" in made.permits
 
 

@@ -235,7 +235,9 @@ class Traffic(RuleBasedStateMachine):
         talk = self.talks[choice % len(self.talks)]
         client = talk.ends[Side.CLIENT]
         channel_id = next(
-            channel.id for channel in self.relay.channels.values() if channel.numbers[0] == client.number
+            channel.id
+            for channel in self.relay.channels.values()
+            if channel.half(Side.CLIENT).number == client.number
         )
         done = self.relay.inject(channel_id, text, 0, self.book.out)
         to_client, to_target = self.take()
