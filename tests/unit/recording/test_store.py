@@ -1,4 +1,4 @@
-"""The disk: whole blocks or none, a clear reason when it fails, and every session listed whatever became of it."""
+"""The folder: who may begin a recording there, under which name, and what is left when the process or the disk dies."""
 
 from __future__ import annotations
 
@@ -17,47 +17,10 @@ import pytest
 from bastion.clock import FixedClock
 from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording.bulk import Mode, RecordingPolicy
-from bastion.recording.format import FormatError
-from bastion.recording.recorder import Recorder
 from bastion.recording.store import Store, new_session_id
-from bastion.recording.writer import SLOW_FOR, SLOW_WRITE, Space, Syncer, Writer
-from tests.support.world import poll
+from bastion.recording.writer import SLOW_FOR, SLOW_WRITE
+from tests.unit.recording.disk import OTHER, SOON, finish, say
 from tests.unit.recording.samples import SESSION, TARGET, header, joined
-
-OTHER = "zzzzzzzzzzzzzzzz"
-SOON = 0.05  # seconds between passes over the files, so that no test waits for one
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "recordings", disk_floor_bytes=1, sync_seconds=SOON)
-    yield made
-    assert made.close()
-
-
-def finish(recorder: Recorder, writer: Writer, reason: str = "client_closed") -> None:
-    writer.close(recorder.finish(reason))
-    poll(lambda: writer.closed, text="the file was never closed")
-
-
-def say(recorder: Recorder, writer: Writer, data: bytes) -> None:
-    recorder.data(1, TARGET, 0, data)
-    writer.write(recorder.take())
-
-
-def test_a_session_is_listed_from_its_first_moment_and_after_its_end(store: Store) -> None:
-    recorder, writer = store.start(header())
-    (entry,) = store.sessions()
-    assert (entry.state, entry.header.identity, entry.reason) == ("live", "alice", "")
-    say(recorder, writer, b"hello")
-    (entry,) = store.sessions()
-    assert (entry.state, entry.bytes) == ("live", 5)
-    finish(recorder, writer, "killed")
-    (entry,) = store.sessions()
-    assert (entry.state, entry.bytes, entry.reason, entry.problem) == ("ended", 5, "killed", "")
-    assert entry.size == entry.path.stat().st_size == writer.written
-    with store.open(SESSION) as reader:
-        assert joined(reader, 1, TARGET, 0) == b"hello" and reader.state == "complete"
 
 
 def test_files_are_private_and_named_by_id_and_day_alone(store: Store) -> None:
@@ -92,135 +55,6 @@ def test_a_second_recording_under_the_same_id_is_refused_and_the_first_unhurt(st
     finish(recorder, writer)
     with store.open(SESSION) as reader:
         assert joined(reader, 1, TARGET, 0) == b"still here"
-
-
-def test_sessions_come_newest_first_and_since_leaves_out_the_older(store: Store) -> None:
-    day = 86400
-    for number, name in enumerate(("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")):
-        finish(*store.start(header(name, started_at=1_800_000_000.0 + number * day / 2)))
-    assert [entry.path.stem[0] for entry in store.sessions()] == ["c", "b", "a"]
-    assert [entry.path.stem[0] for entry in store.sessions(1_800_000_000.0 + day / 2)] == ["c", "b"]
-    assert [entry.path.stem for entry in store.find("bb")] == ["bbbbbbbbbbbbbbbb"]
-
-
-def test_one_bad_file_is_listed_as_such_and_hides_no_other(store: Store) -> None:
-    finish(*store.start(header()))
-    folder = store.directory / "2027-01-15"
-    (folder / f"{OTHER}.rec").write_bytes(b"this is no recording")
-    (folder / "yyyyyyyyyyyyyyyy.rec").write_bytes(b"")
-    (folder / "notes.txt").write_text("somebody's own file")
-    (folder / "xxxxxxxxxxxxxxxx.rec").symlink_to("/etc/passwd")
-    states = {entry.path.stem[0]: (entry.state, entry.problem) for entry in store.sessions()}
-    assert states["a"] == ("ended", "")
-    assert states["z"] == ("damaged", "not a recording")
-    assert states["y"] == ("truncated", "the file is empty")
-    assert states["x"][0] == "damaged"
-    assert len(states) == 4
-    with pytest.raises(FormatError), store.open(OTHER):
-        pass
-
-
-# -- failing
-
-
-def write_only(count: int) -> object:
-    """A writev that takes `count` bytes and then no more, as a filling disk may."""
-
-    def writev(fd: int, buffers: list[bytes]) -> int:
-        return os.write(fd, b"".join(buffers)[:count])
-
-    return writev
-
-
-def test_a_short_write_is_cut_back_and_breaks_the_writer_for_good(store: Store) -> None:
-    recorder, writer = store.start(header())
-    say(recorder, writer, b"whole")
-    size = writer.path.stat().st_size
-    recorder.data(1, TARGET, 0, b"never forwarded")
-    with mock.patch("os.writev", write_only(30)), pytest.raises(RecorderFailed) as caught:
-        writer.write(recorder.take())
-    assert caught.value.reason is RecorderReason.SHORT_WRITE
-    assert writer.path.stat().st_size == size
-    with pytest.raises(RecorderFailed):
-        say(recorder, writer, b"later")
-    finish(recorder, writer, "recorder_failed")
-    assert store.health().failures[RecorderReason.SHORT_WRITE] == 1
-    (entry,) = store.sessions()
-    assert entry.reason == "recorder_failed"  # there was room for the end block
-    with store.open(entry) as reader:
-        assert joined(reader, 1, TARGET, 0) == b"whole"
-        assert (
-            list(reader) != [] and reader.state == "complete"
-        )  # the block that could not be written was not forwarded either
-
-
-@pytest.mark.parametrize(
-    ("number", "reason"),
-    [
-        (errno.ENOSPC, RecorderReason.DISK_FULL),
-        (errno.EDQUOT, RecorderReason.DISK_FULL),
-        (errno.EIO, RecorderReason.WRITE_FAILED),
-        (errno.EFBIG, RecorderReason.WRITE_FAILED),
-    ],
-)
-def test_every_write_error_has_a_reason(store: Store, number: int, reason: RecorderReason) -> None:
-    recorder, writer = store.start(header())
-    recorder.data(1, TARGET, 0, b"x")
-    with mock.patch("os.writev", side_effect=OSError(number, "no")), pytest.raises(RecorderFailed) as caught:
-        writer.write(recorder.take())
-    assert caught.value.reason is reason and store.health().failures[reason] == 1
-    writer.close()
-    poll(lambda: writer.closed, text="the file was never closed")
-    (entry,) = store.sessions()
-    assert entry.state == "truncated"
-
-
-def test_a_short_write_of_a_disk_that_it_filled_says_that_the_disk_is_full(store: Store) -> None:
-    recorder, writer = store.start(header())
-    size = writer.path.stat().st_size
-    recorder.data(1, TARGET, 0, b"never forwarded")
-
-    def room(_: object) -> object:
-        """No room while the torn piece is there; cutting it off makes some."""
-        torn = writer.path.stat().st_size > size
-        return mock.Mock(f_bavail=0 if torn else 1 << 20, f_frsize=4096)
-
-    nearly_full = mock.patch("os.writev", write_only(30)), mock.patch("os.statvfs", room)
-    with nearly_full[0], nearly_full[1], pytest.raises(RecorderFailed) as caught:
-        writer.write(recorder.take())
-    assert caught.value.reason is RecorderReason.DISK_FULL and "is full" in caught.value.text
-    assert writer.path.stat().st_size == size
-
-
-def test_a_file_that_cannot_be_cut_back_reads_to_its_last_whole_block(store: Store) -> None:
-    recorder, writer = store.start(header())
-    say(recorder, writer, b"whole")
-    recorder.data(1, TARGET, 0, b"never forwarded")
-    with (
-        mock.patch("os.writev", write_only(30)),
-        mock.patch("os.ftruncate", side_effect=OSError(errno.EIO, "no")),
-        pytest.raises(RecorderFailed),
-    ):
-        writer.write(recorder.take())
-    assert writer.path.stat().st_size == writer.written + 30
-    with store.open(SESSION) as reader:
-        assert joined(reader, 1, TARGET, 0) == b"whole" and reader.state == "truncated"
-    finish(recorder, writer)  # tries once more to cut, then ends the file in order
-    (entry,) = store.sessions()
-    assert entry.state == "ended"
-
-
-def test_a_failed_sync_breaks_the_writer_and_is_told(tmp_path: Path) -> None:
-    told: list[Writer] = []
-    store = Store(tmp_path, disk_floor_bytes=1, sync_seconds=SOON, on_sync_failed=told.append)
-    recorder, writer = store.start(header())
-    with mock.patch("os.fdatasync", side_effect=OSError(errno.EIO, "no")):
-        say(recorder, writer, b"x")
-        writer.close()
-        poll(lambda: writer.closed, text="the file was never closed")
-    assert told == [writer]
-    assert writer.failure is not None and writer.failure.reason is RecorderReason.SYNC_FAILED
-    assert store.close()
 
 
 def test_after_a_failed_sync_nobody_is_admitted_until_a_probe_is_synced(tmp_path: Path) -> None:
@@ -268,38 +102,6 @@ def test_a_slow_write_is_told_and_keeps_new_sessions_away_for_a_while(tmp_path: 
     assert store.health().trouble == ""
     writer.close()
     store.close()
-
-
-def test_what_was_written_is_synced_within_the_interval(tmp_path: Path) -> None:
-    synced: list[int] = []
-    space = Space(tmp_path, 1)
-    syncer = Syncer(FixedClock(), space, 1.0, None)
-    with mock.patch("os.fdatasync", synced.append):
-        writer = Writer(tmp_path / "file", space, syncer)
-        writer.write([b"data"])
-        assert writer.dirty
-        syncer._pass()
-        syncer._pass()
-        assert len(synced) >= 1 and not writer.dirty
-        before = len(synced)
-        syncer._pass()
-        assert len(synced) == before  # a clean file costs nothing
-    assert syncer.stop()
-
-
-def test_an_ended_file_is_closed_within_a_second_however_rarely_the_disk_is_synced(tmp_path: Path) -> None:
-    space = Space(tmp_path, 1)
-    syncer = Syncer(FixedClock(), space, 30.0, None)
-    assert (syncer._pause, syncer._passes) == (1.0, 30)
-    going_on, ended = (Writer(tmp_path / name, space, syncer) for name in ("going on", "ended"))
-    for writer in (going_on, ended):
-        writer.write([b"data"])
-    ended.close()
-    assert not ended.closed  # no thread was woken for it
-    syncer._pass(whole=False)
-    assert ended.closed and not ended.dirty and going_on.dirty
-    assert syncer.stop()
-    assert not going_on.dirty
 
 
 def test_below_the_floor_nobody_starts_and_below_half_of_it_running_sessions_end(tmp_path: Path) -> None:
@@ -353,16 +155,6 @@ def test_a_header_that_cannot_be_written_leaves_no_file(store: Store) -> None:
     assert list(store.sessions()) == []
 
 
-def test_closing_twice_and_writing_after_it_do_no_harm(store: Store) -> None:
-    recorder, writer = store.start(header())
-    finish(recorder, writer)
-    writer.close([b"again"])
-    with pytest.raises(RecorderFailed):
-        writer.write([b"late"])
-    with store.open(SESSION) as reader:
-        assert list(reader) == [] and reader.state == "complete"
-
-
 def test_a_stopped_store_leaves_unfinished_files_playable_and_can_start_again(tmp_path: Path) -> None:
     store = Store(tmp_path, disk_floor_bytes=1, sync_seconds=SOON)
     recorder, writer = store.start(header())
@@ -372,9 +164,6 @@ def test_a_stopped_store_leaves_unfinished_files_playable_and_can_start_again(tm
     assert (entry.state, entry.bytes) == ("truncated", 5)
     finish(*store.start(header(OTHER)))
     assert store.close()
-
-
-# -- the real thing
 
 
 @pytest.fixture
@@ -457,15 +246,3 @@ def test_kill_9_in_the_middle_of_bursts_loses_nothing_that_was_forwarded(tmp_pat
             kept = joined(reader, 1, TARGET, 0)
             assert not reader.damage
         assert kept.startswith(b"".join(b"%09d\n" % number * 2000 for number in range(seen + 1)))
-
-
-def test_what_a_gap_held_when_the_disk_failed_is_no_damage(store: Store) -> None:
-    recorder, writer = store.start(header(), RecordingPolicy(burst_bytes=10))
-    say(recorder, writer, b"x" * 100)
-    recorder.data(1, TARGET, 0, b"never forwarded")
-    recorder.note("said", 1)
-    with mock.patch("os.writev", side_effect=OSError(errno.ENOSPC, "full")), pytest.raises(RecorderFailed):
-        writer.write(recorder.take())
-    finish(recorder, writer, "recorder_failed")
-    with store.open(SESSION) as reader:
-        assert joined(reader, 1, TARGET, 0).startswith(b"x" * 100) and reader.state == "complete"
