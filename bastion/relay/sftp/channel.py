@@ -2,7 +2,7 @@
 
 Every byte goes on unchanged and at once. What cannot be followed any more is said once (`SftpUnparsed`), and
 from then on the channel is one like any other. With a rule that restricts sftp the channel is a
-`sftp_control.ControlledSftp` instead.
+`control.ControlledSftp` instead.
 """
 
 from __future__ import annotations

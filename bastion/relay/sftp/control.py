@@ -1,13 +1,13 @@
 """An sftp channel under a rule that restricts it: each request is judged before any of it reaches the target.
 
 The client's stream is taken apart and put together again from the packets that may go on. Of a request only
-its head is held (bounded by `sftp_stream.HEAD_LIMIT`); data of an allowed WRITE streams. A refused request is
+its head is held (bounded by `stream.HEAD_LIMIT`); data of an allowed WRITE streams. A refused request is
 swallowed and answered by us with SSH_FX_PERMISSION_DENIED. Invariants:
 
 * what reaches the target is a sequence of whole requests that were judged, in the order they came;
 * the target never gets more bytes than the client had window for, since only bytes that came go on; bytes
   that did not are given back to the client by a WINDOW_ADJUST of ours;
-* an answer of ours stands between two packets of the target, and comes from the reserve (`relay`);
+* an answer of ours stands between two packets of the target, and comes from the reserve (`relay.window`);
 * neither our answers nor the target's bytes ever wait for an adjust that the client has no reason to send.
   Clients adjust when half of their window W is used (asyncssh, Conch; others earlier). The reserve is W/2 and
   a little more, so answers alone use half of the window; and when the target has used up its part first, it
@@ -54,7 +54,7 @@ _NO_VERB = "other"
 
 
 class Rights:
-    """Judges requests by `SftpRights` (`sftp_packets.Judge`). `verb` is what the last refusal lacked.
+    """Judges requests by `SftpRights` (`packets.Judge`). `verb` is what the last refusal lacked.
 
     Under restricted rights no symbolic link can be made: whatever it pointed to would be reached under a
     name that a rule allows, and nobody here can see that.
@@ -65,7 +65,7 @@ class Rights:
         self._conversation = conversation
         self.verb = _NO_VERB
 
-    # -- sftp_packets.Judge
+    # -- packets.Judge
 
     def transfer(self, file: OpenFile | None, writing: bool) -> Verdict | None:
         """READ and WRITE follow what the handle was opened for."""
