@@ -49,7 +49,7 @@ from bastion.clock import SystemClock
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.net import socket as io
 from bastion.transport.settings import HostKey, TransportSettings
-from bastion.transport.transport import ServerTransport
+from bastion.transport.transport import Transport, server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire.certificates import UnverifiedCertificate
 from bastion.wire.data import Reader, byte
@@ -310,12 +310,12 @@ class CertificateAttempt:
 class ConchsTransport:
     """What Conch's connection service has below it: who is logged in, and a way to send."""
 
-    def __init__(self, transport: ServerTransport, avatar: TargetUser) -> None:
+    def __init__(self, transport: Transport, avatar: TargetUser) -> None:
         self.avatar = avatar
         self._transport = transport
 
     def sendPacket(self, number: int, body: bytes) -> None:
-        self._transport.send_payload(byte(number) + body)
+        self._transport.send([byte(number) + body])
 
 
 class TargetConnection:
@@ -323,9 +323,9 @@ class TargetConnection:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.transport = ServerTransport(server.settings, server.reactor)
+        self.transport = server_transport(server.settings, server.reactor)
         self._userauth = UserauthService(self.transport, OnlyCertificates(self, server.cas), server.reactor)
-        self.transport.service = self._userauth
+        self.transport.service = self._userauth.receive
         self.transport.on_closed = self._closed
         self._channels: Any = None
 
@@ -335,7 +335,7 @@ class TargetConnection:
         self._channels = SSHConnection()  # type: ignore[no-untyped-call]
         self._channels.transport = ConchsTransport(self.transport, user)
         self._channels.serviceStarted()
-        self.transport.receiver = self
+        self.transport.receiver = self.burst
         self._userauth.succeed()
 
     def burst(self, payloads: list[bytes]) -> None:
@@ -372,7 +372,7 @@ class Server(ServerFactory[Any]):
         self.reactor = reactor
         self.connections: set[TargetConnection] = set()
 
-    def buildProtocol(self, addr: object) -> ServerTransport:
+    def buildProtocol(self, addr: object) -> Transport:
         connection = TargetConnection(self)
         self.connections.add(connection)
         return connection.transport

@@ -13,7 +13,7 @@ from typing import Final
 from bastion.errors import HandshakeResult
 from bastion.observe.events.logins import HandshakeFailed, Offers
 from bastion.transport.settings import CloseReason
-from bastion.transport.transport import ServerTransport
+from bastion.transport.transport import Transport
 from bastion.wire.kexinit import Mismatch
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable
@@ -25,30 +25,30 @@ COUNTED_ONLY: Final = frozenset((HandshakeResult.OK, HandshakeResult.SILENT, Han
 """What is no line in the audit log: a probe every four seconds would be 21,600 of them a day."""
 
 
-def result_of(transport: ServerTransport, reason: CloseReason) -> HandshakeResult:
+def result_of(transport: Transport, reason: CloseReason) -> HandshakeResult:
     """How the handshake of a connection that has closed went."""
-    if transport.kex_count:
+    if transport.keys.count:
         return HandshakeResult.OK
     if not transport.bytes_received:
         return HandshakeResult.SILENT
-    if not transport.peer_version:
+    if not transport.keys.peer_version:
         return HandshakeResult.NO_VERSION
-    if reason.code == Disconnect.KEY_EXCHANGE_FAILED and transport.mismatches:
+    if reason.code == Disconnect.KEY_EXCHANGE_FAILED and transport.keys.mismatches:
         return HandshakeResult.NO_COMMON
     return HandshakeResult.FAILED
 
 
 def line_of(
-    transport: ServerTransport, result: HandshakeResult, reason: CloseReason, target: str = ""
+    transport: Transport, result: HandshakeResult, reason: CloseReason, target: str = ""
 ) -> HandshakeFailed:
     """The client's software, what happened, and where nothing is common both offers; `target` of an inner one."""
     nothing_common = None
     if result is HandshakeResult.NO_COMMON:
-        nothing_common = tuple(_offers(found) for found in transport.mismatches)
+        nothing_common = tuple(_offers(found) for found in transport.keys.mismatches)
     return HandshakeFailed(
         target=target,
         reason=result,
-        software=printable(transport.peer_version.decode("ascii", "replace"), 255),
+        software=printable(transport.keys.peer_version.decode("ascii", "replace"), 255),
         by=reason.by,
         text=printable(reason.text),
         nothing_common=nothing_common,

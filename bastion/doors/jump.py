@@ -34,7 +34,7 @@ from bastion.session.ending import End
 from bastion.session.opening import Opening
 from bastion.session.session import Session
 from bastion.transport.settings import CloseReason
-from bastion.transport.transport import ServerTransport
+from bastion.transport.transport import server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire.forwards import TcpipOpen
 
@@ -193,7 +193,7 @@ class InnerConnection:
         self._session: Session | None = None
         self.id = session_id
         self.proved = False  # somebody has shown to be the engineer of the outer connection
-        self.transport = ServerTransport(services.inner_host_keys.settings_for(target), gateway.reactor)
+        self.transport = server_transport(services.inner_host_keys.settings_for(target), gateway.reactor)
         context = AuthContext(
             services.auth,
             outer.identity.source_address,
@@ -211,10 +211,10 @@ class InnerConnection:
         )
         self._userauth: UserauthService | None = UserauthService(self.transport, inner, gateway.reactor)
         proof.on_notice = self._userauth.banner
-        self.transport.service = self._userauth
+        self.transport.service = self._userauth.receive
         self.transport.on_secure = self._secured
         self.transport.on_closed = self.closed
-        self.transport.charge_exchanges(gateway.pays_key_exchanges(outer.identity.name))
+        self.transport.keys.charge(gateway.pays_key_exchanges(outer.identity.name))
         channel.attach(self.transport)
         channel.confirm()
         self.transport.makeConnection(channel)

@@ -37,7 +37,7 @@ from bastion.session.gateway import Gateway
 from bastion.session.opening import Opening
 from bastion.session.session import Session
 from bastion.transport.settings import CloseReason
-from bastion.transport.transport import ServerTransport
+from bastion.transport.transport import Transport, server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire.numbers import Disconnect
 
@@ -50,12 +50,12 @@ class Front(ServerFactory[Any]):
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.connections: set[FrontConnection] = set()
-        self._closing: list[ServerTransport] = []
+        self._closing: list[Transport] = []
 
     @property
     def lingering(self) -> bool:
         """While the gateway stops: some connection has not taken its last words yet."""
-        self._closing = [transport for transport in self._closing if transport.transport is not None]
+        self._closing = [transport for transport in self._closing if transport.below is not None]
         return bool(self._closing or self.connections)
 
     def ended(self, connection: FrontConnection) -> None:
@@ -68,7 +68,7 @@ class Front(ServerFactory[Any]):
         """Somebody connects and there is no descriptor for it (`net.socket.Port`)."""
         self.gateway.out_of_descriptors("accept")
 
-    def buildProtocol(self, addr: IAddress | None) -> ServerTransport | None:
+    def buildProtocol(self, addr: IAddress | None) -> Transport | None:
         gateway = self.gateway
         gateway.meters.add(CONNECTIONS_ACCEPTED)
         source = str(getattr(addr, "host", ""))
@@ -121,7 +121,7 @@ class FrontConnection:
         self._startup: Startup | None = startup  # until its slot was given back
         startup.on_displaced = self._displaced
         services = gateway.services
-        self.transport = ServerTransport(services.front_settings, gateway.reactor)
+        self.transport = server_transport(services.front_settings, gateway.reactor)
         context = AuthContext(
             services.auth,
             source,
@@ -138,10 +138,10 @@ class FrontConnection:
             self.transport, authentication, gateway.reactor
         )
         authentication.on_notice = self._userauth.banner
-        self.transport.service = self._userauth
+        self.transport.service = self._userauth.receive
         self.transport.on_secure = self._secured
         self.transport.on_closed = self.closed
-        self.transport.charge_exchanges(self._pay_exchange)
+        self.transport.keys.charge(self._pay_exchange)
         gateway.meters.add(CONNECTIONS_LIVE)
         front.connections.add(self)
 
@@ -164,7 +164,7 @@ class FrontConnection:
         self._release_startup()
         self.transport.end_login_grace()
         self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
-        self.transport.charge_exchanges(self._gateway.pays_key_exchanges(identity.name))
+        self.transport.keys.charge(self._gateway.pays_key_exchanges(identity.name))
         if destination.target is None:
             self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity)
             self._userauth = None

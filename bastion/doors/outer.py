@@ -43,7 +43,7 @@ from bastion.session.paying import LINE_BYTES
 from bastion.session.standing import Standing
 from bastion.session.tap import AUDIT_TEXT
 from bastion.transport.settings import ClosedBy, CloseReason
-from bastion.transport.transport import ServerTransport
+from bastion.transport.transport import Transport
 from bastion.wire.body import Detail
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import Disconnect, OpenFailure
@@ -73,9 +73,7 @@ class OuterDoors:
         "ref",
     )
 
-    def __init__(
-        self, gateway: Gateway, transport: ServerTransport, connection: str, identity: Identity
-    ) -> None:
+    def __init__(self, gateway: Gateway, transport: Transport, connection: str, identity: Identity) -> None:
         self.gateway = gateway
         self._standing = Standing(gateway, identity)
         self.id = connection
@@ -92,7 +90,7 @@ class OuterDoors:
         """From now on the connection's messages come here. Call it in the turn of USERAUTH_SUCCESS."""
         self.note(OuterStarted(self.identity.uid))
         self._connection.start()
-        self._transport.receiver = self._connection
+        self._transport.receiver = self._connection.burst
         self._keepalive.start()
 
     # -- Outer -------------------------------------------------------------------------------------------
@@ -107,7 +105,7 @@ class OuterDoors:
 
     @property
     def peer_version(self) -> bytes:
-        return self._transport.peer_version
+        return self._transport.keys.peer_version
 
     @property
     def no_more_sessions(self) -> bool:

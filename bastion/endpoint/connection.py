@@ -1,6 +1,6 @@
 """The outer connection: an endpoint of the connection protocol (RFC 4254), where the relay is a pass-through.
 
-It is the receiver of an authenticated front transport whose user named no target. It has channels of its own,
+It receives the messages of an authenticated front transport whose user named no target. It has channels of its own,
 with bounded windows; a channel whose far side is slow gets no credit, and the socket is read on, so that one slow
 inner session does not stall the others. What a channel leads to is the `ChannelRouter`'s.
 
@@ -34,6 +34,7 @@ from bastion.endpoint.limits import (
 )
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay.limits import MIN_PACKET
+from bastion.transport.packet_conn import PacketConn
 from bastion.wire import numbers
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.messages import (
@@ -53,20 +54,6 @@ _DATA_HEAD: Final = 9
 _EXTENDED_HEAD: Final = 13
 _TWO = struct.Struct(">II").unpack_from
 _THREE = struct.Struct(">III").unpack_from
-
-
-class OuterLeg(Protocol):
-    """The authenticated transport below (`transport.transport.ServerTransport`)."""
-
-    on_blocked: Callable[[], None] | None
-    on_drained: Callable[[], None] | None
-
-    @property
-    def blocked(self) -> bool: ...
-
-    def send_payloads(self, payloads: list[bytes]) -> None: ...
-
-    def disconnect(self, code: int, text: str) -> None: ...
 
 
 class ChannelRouter(Protocol):
@@ -91,7 +78,7 @@ _log = Logger(namespace="bastion.endpoint.connection")
 
 
 class OuterConnection:
-    """One authenticated connection as an endpoint. `start` makes it the receiver of `leg`, `lost` ends it."""
+    """One authenticated connection as an endpoint. `start` joins it to `leg`, `lost` ends it."""
 
     __slots__ = (
         "_asked",
@@ -117,8 +104,8 @@ class OuterConnection:
         "queued",
     )
 
-    def __init__(self, leg: OuterLeg, router: ChannelRouter, clock: Timers) -> None:
-        self._leg: OuterLeg | None = leg
+    def __init__(self, leg: PacketConn, router: ChannelRouter, clock: Timers) -> None:
+        self._leg: PacketConn | None = leg
         self._router: ChannelRouter | None = router
         self._clock = clock
         self._channels: dict[int, OuterChannel] = {}
@@ -143,10 +130,9 @@ class OuterConnection:
         self.heard = 0  # reads with connection messages: what a keepalive timer looks at
 
     def start(self) -> None:
-        """Hear of the leg's back-pressure. The caller sets `leg.receiver` to this."""
+        """Hear of the leg's back-pressure. The caller sets `leg.receiver` to `burst`."""
         assert self._leg is not None
-        self._leg.on_blocked = _nothing
-        self._leg.on_drained = self._pump_waiting
+        self._leg.on_writable = self._writable
 
     def __len__(self) -> int:
         """Channels that take a number: granted and not closed by both sides, or waiting for their answer."""
@@ -355,13 +341,13 @@ class OuterConnection:
             self._corked += payloads
             self._corked_size += sum(map(len, payloads))
         elif self._leg is not None:
-            self._leg.send_payloads(payloads)
+            self._leg.send(payloads)
 
     def _uncork(self) -> None:
         corked, self._corked = self._corked, None
         self._corked_size = 0
         if corked and self._leg is not None:
-            self._leg.send_payloads(corked)
+            self._leg.send(corked)
 
     @property
     def overfull(self) -> bool:
@@ -383,6 +369,11 @@ class OuterConnection:
 
     def wait(self, number: int) -> None:
         self._waiting[number] = None
+
+    def _writable(self, yes: bool) -> None:
+        """The connection takes data again. When it blocks, `blocked` says so to every channel that wants to write."""
+        if yes:
+            self._pump_waiting()
 
     def _pump_waiting(self) -> None:
         """Channels with queued data take turns until the connection blocks again."""
@@ -459,7 +450,3 @@ _ROUTES: Mapping[int, Callable[[OuterConnection, bytes], None]] = {
     numbers.MSG_CHANNEL_REQUEST: OuterConnection._request,
 }
 """Message number -> what takes it; CHANNEL_DATA goes before. What is missing answers nothing that was asked."""
-
-
-def _nothing() -> None:
-    """The connection blocks: `blocked` says so to every channel that wants to write."""

@@ -53,11 +53,12 @@ from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.gateway import Gateway
 from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
-from bastion.session.session import Leg, Session
+from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
-from bastion.transport.settings import CloseReason, TransportSettings
-from bastion.transport.transport import ClientTransport
+from bastion.transport.packet_conn import PacketConn
+from bastion.transport.settings import CloseReason
+from bastion.transport.transport import Transport
 from bastion.upstream.dial import UpstreamLogin
 from bastion.upstream.facts import TargetBanner, UpstreamConnected
 from bastion.userauth.server import UserauthService
@@ -80,20 +81,13 @@ SIGN_OF_LIFE = 5.0
 ANSWER_TIME = 60.0
 
 
-class EngineerLeg(Leg, Protocol):
-    """The engineer's transport, in the middle of its login."""
-
-    @property
-    def settings(self) -> TransportSettings: ...
-
-
 class Engineer(Protocol):
     """The connection that a session is opened for (`doors.listener.FrontConnection`, `doors.jump.InnerConnection`)."""
 
     id: str
 
     @property
-    def transport(self) -> EngineerLeg: ...
+    def transport(self) -> PacketConn: ...
 
     def refusal_text(self, refusal: Refused) -> str:
         """A refusal in the words of this door."""
@@ -239,7 +233,7 @@ class Opening:
 
     # -- dialling ----------------------------------------------------------------------------------------
 
-    async def _dial(self, grant: Grant) -> ClientTransport:
+    async def _dial(self, grant: Grant) -> Transport:
         """The target's leg, logged in. Raises Refused."""
         gateway, services, identity = self._gateway, self._services, self._identity
         self._grant = grant
@@ -296,7 +290,7 @@ class Opening:
 
     # -- after dialling ----------------------------------------------------------------------------------
 
-    def _record(self, grant: Grant, target: ClientTransport) -> SessionTap:
+    def _record(self, grant: Grant, target: Transport) -> SessionTap:
         """The recording, begun. Raises Refused; then the target is told goodbye."""
         gateway = self._gateway
         try:
@@ -308,7 +302,7 @@ class Opening:
             gateway.meters.add(RECORDER_FAILURES, error.reason)
             raise Refused(error.reason, f"the session cannot be recorded: {error.text}") from None
 
-    def _join(self, client: Leg, target: ClientTransport, grant: Grant, tap: SessionTap) -> Session:
+    def _join(self, client: PacketConn, target: Transport, grant: Grant, tap: SessionTap) -> Session:
         """A session between the two legs, in the live list and not started."""
         gateway, limits = self._gateway, self._services.limits
         relay = Relay(
@@ -317,7 +311,7 @@ class Opening:
             one_of_equal(RelayLimits(channels=limits.channels, sftp_hash=limits.sftp_hash)),
             SessionPayer(gateway.budget, self._identity.name, gateway.clock.monotonic),
         )
-        target.charge_exchanges(gateway.pays_key_exchanges(self._identity.name))
+        target.keys.charge(gateway.pays_key_exchanges(self._identity.name))
         session = Session(
             self._session_id,
             self._door,

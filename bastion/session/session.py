@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason, ProtocolError, RecorderFailed
@@ -20,7 +19,7 @@ from bastion.session.ending import End
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
 from bastion.sides import Side
-from bastion.transport.connection import OtherLeg, Receiver
+from bastion.transport.packet_conn import PacketConn
 from bastion.transport.settings import CloseReason
 from bastion.wire.numbers import MSG_CHANNEL_DATA, Disconnect
 
@@ -30,46 +29,9 @@ SETTLE = 0.25
 PARTING = 0.25
 
 
-class Leg(Protocol):
-    """One authenticated SSH connection, engineer's or target's (`transport.base.TransportBase`)."""
-
-    receiver: Receiver | None
-    other: OtherLeg | None
-    on_closed: Callable[[CloseReason], None] | None
-
-    @property
-    def key_exchanging(self) -> bool: ...
-
-    @property
-    def blocked(self) -> bool: ...
-
-    def send_payloads(self, payloads: list[bytes]) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def rest(self, seconds: float) -> None:
-        """Do not read for so long, whatever else pauses or resumes it."""
-        ...
-
-    def disconnect(self, code: int, text: str) -> None: ...
-
-
-class _LegReceiver:
-    """What a transport calls with the connection messages of one read: `burst(payloads)`."""
-
-    __slots__ = ("burst",)
-
-    def __init__(self, session: Session, side: Side) -> None:
-        self.burst: Callable[[list[bytes]], None] = partial(session.receive_burst, side)
-
-
-class _Nobody:
-    """Reads an engineer's leg between the end of its session and its DISCONNECT."""
-
-    def burst(self, payloads: list[bytes]) -> None:
-        """Nothing of it is forwarded, so nothing of it is recorded."""
+def _nobody(payloads: list[bytes]) -> None:
+    """Hears an engineer's leg between the end of its session and its DISCONNECT: nothing of it is forwarded, so nothing
+    of it is recorded."""
 
 
 class Session:
@@ -98,8 +60,8 @@ class Session:
         self,
         session_id: str,
         door: str,
-        client: Leg,
-        target: Leg,
+        client: PacketConn,
+        target: PacketConn,
         relay: Relay,
         tap: SessionTap,
         clock: Timers,
@@ -109,8 +71,8 @@ class Session:
         self.session_id = session_id
         self.door = door
         self.relay = relay
-        self._client: Leg | None = client
-        self._target: Leg | None = target
+        self._client: PacketConn | None = client
+        self._target: PacketConn | None = target
         self._tap = tap
         self._clock = clock
         self._settling: DelayedCall | None = None
@@ -130,8 +92,8 @@ class Session:
         client.other, target.other = target, client
         client.on_closed = self._client_closed
         target.on_closed = self._target_closed
-        client.receiver = _LegReceiver(self, Side.CLIENT)
-        target.receiver = _LegReceiver(self, Side.TARGET)
+        client.receiver = partial(self.receive_burst, Side.CLIENT)
+        target.receiver = partial(self.receive_burst, Side.TARGET)
         if self._watch is not None:
             self._watch.start()
 
@@ -180,9 +142,9 @@ class Session:
             self._recorder_failed(error)
             return False
         if out.to_target and self._target is not None:
-            self._target.send_payloads(out.to_target)
+            self._target.send(out.to_target)
         if out.to_client and self._client is not None:
-            self._client.send_payloads(out.to_client)
+            self._client.send(out.to_client)
         if due and self._client is not None:  # sending may have ended it
             self._heed_the_rate()
         return True
@@ -273,7 +235,7 @@ class Session:
         if on_ended is not None:
             on_ended(self, end)
 
-    def _part(self, client: Leg, end: End) -> None:
+    def _part(self, client: PacketConn, end: End) -> None:
         """DISCONNECT the engineer: at once when that leg is the reason, else after a moment.
 
         OpenSSH drops what it has not printed yet when a DISCONNECT comes in the same read, and a target may hang
@@ -282,7 +244,7 @@ class Session:
         if end.reason in (EndReason.CLIENT_CLOSED, EndReason.CLIENT_ERROR):
             client.disconnect(end.code, end.line)
             return
-        client.receiver = _Nobody()
+        client.receiver = _nobody
         self._clock.callLater(PARTING, client.disconnect, end.code, end.line)
 
     def _close_channels(self) -> None:
@@ -292,7 +254,7 @@ class Session:
         except RecorderFailed:
             pass  # the same failure that is ending the session, or the next one: it has been counted
 
-    def _say_goodbye(self, client: Leg, end: End) -> None:
+    def _say_goodbye(self, client: PacketConn, end: End) -> None:
         """Last words on the engineer's ptys, from the window reserve; recorded unless the recorder is broken."""
         if end.reason is EndReason.TARGET_CLOSED:
             return
@@ -303,4 +265,4 @@ class Session:
         except (RecorderFailed, ProtocolError):
             pass  # the ending itself may not be stopped by its own announcement
         if out.to_client:
-            client.send_payloads(out.to_client)
+            client.send(out.to_client)

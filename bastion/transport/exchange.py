@@ -1,9 +1,9 @@
 """One key exchange, from the first KEXINIT to the keys, as calls that return what to send (RFC 4253, 7-9).
 
-No I/O and no waiting: the transport feeds messages in and sends what comes back. An `Exchange` serves one
-exchange and is thrown away.
+No I/O and no waiting: the transport's `KeyExchange` feeds messages in and sends what comes back. An `Exchange` serves
+one exchange and is thrown away.
 
-Invariants: one signature of a host key per KEXINIT (failures.md C13); a client has verified the server's
+Invariants: one signature of a host key per KEXINIT (docs/security.md, C13); a client has verified the server's
 signature over the exchange hash before anybody asks whether the host key is the right one, and that question
 is answered before NEWKEYS is sent; all secrets go with the object.
 """
@@ -11,7 +11,6 @@ is answered before NEWKEYS is sent; all secrets go with the object.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 
 from bastion.errors import ProtocolError
 from bastion.transport.settings import CERT_SUFFIX, HostKey, TransportSettings
@@ -19,7 +18,9 @@ from bastion.transport.states import Role
 from bastion.wire.certificates import Certificate
 from bastion.wire.ciphers import DirectionKeys
 from bastion.wire.kex import (
+    Agreed,
     ClientKex,
+    Reply,
     ServerKex,
     client_kex,
     direction_keys,
@@ -33,18 +34,32 @@ from bastion.wire.numbers import Disconnect
 
 
 class Exchange:
-    """The part that both roles share.
+    """One exchange of either role.
 
     `ours` and `theirs` are the KEXINIT payloads (empty until sent or come), `by_peer` says who began, `agreed` are the
     negotiated names, `hash` is the exchange hash H once the method is done, `checking` is true while the owner looks
     at a host key.
     """
 
-    role: Role
+    __slots__ = (
+        "_method",
+        "_offered",
+        "_peer_version",
+        "_received",
+        "_role",
+        "_settings",
+        "_shared",
+        "_skip_guess",
+        "agreed",
+        "by_peer",
+        "checking",
+        "hash",
+        "host_key_blob",
+        "ours",
+        "theirs",
+    )
 
-    def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
-        """`admit` is asked before the method costs anything; it refuses with ProtocolError or Refused."""
-        self._admit: Callable[[str], None] | None = admit
+    def __init__(self, role: Role, settings: TransportSettings) -> None:
         self.by_peer = False
         self.ours = b""
         self.theirs = b""
@@ -52,16 +67,19 @@ class Exchange:
         self.hash = b""
         self.host_key_blob = b""
         self.checking = False
+        self._role = role
         self._settings = settings
         self._peer_version = b""
         self._offered: KexInit | None = None
         self._received: KexInit | None = None
+        self._skip_guess = False
+        self._method: ClientKex | ServerKex | None = None
         self._shared = b""
 
     def offer(self, algorithms: Algorithms, initial: bool) -> bytes:
         """Our KEXINIT, to be sent as it is."""
         offered = KexInit.offer(
-            secrets.token_bytes(16), algorithms, client_role=self.role is Role.CLIENT, initial=initial
+            secrets.token_bytes(16), algorithms, client_role=self._role is Role.CLIENT, initial=initial
         )
         self._offered = offered
         self.ours = offered.encode()
@@ -74,26 +92,43 @@ class Exchange:
         self.theirs = payload
         return self._received
 
-    def settle(self) -> list[bytes]:
-        """Both KEXINITs are there: negotiate. Returns what is to be sent next. Raises ProtocolError."""
-        raise NotImplementedError
+    def settle(self) -> Negotiated:
+        """Both KEXINITs are there: negotiate. Nothing of the method has been computed. Raises ProtocolError."""
+        offered, received = self._offered, self._received
+        assert received is not None and offered is not None
+        if self._role is Role.SERVER:
+            agreed = negotiate(received, offered)
+            self._skip_guess = agreed.ignore_client_guess
+        else:
+            agreed = negotiate(offered, received)
+            self._skip_guess = agreed.ignore_server_guess
+        self.agreed = agreed
+        return agreed
 
-    def _ask(self, kex: str) -> None:
-        admit, self._admit = self._admit, None
-        assert admit is not None
-        admit(kex)
+    def begin(self) -> list[bytes]:
+        """Begin the method that was agreed on. Returns what is to be sent next."""
+        assert self.agreed is not None
+        if self._role is Role.SERVER:
+            self._method = server_kex(self.agreed.kex)
+            return []
+        method = self._method = client_kex(self.agreed.kex)
+        return [method.start()]
 
     def receive(self, payload: bytes) -> list[bytes]:
         """A message 30-49; returns what is to be sent next. `hash` is set when this was the last one."""
-        raise NotImplementedError
-
-    @property
-    def guess_is_wrong(self) -> bool:
-        """The peer's next message was sent on a wrong guess and must be dropped (RFC 4253 section 7.1)."""
-        agreed = self.agreed
-        if agreed is None:
-            return False
-        return agreed.ignore_client_guess if self.role is Role.SERVER else agreed.ignore_server_guess
+        if self._skip_guess:  # RFC 4253 section 7.1: a wrong guess is dropped unread
+            self._skip_guess = False
+            return []
+        if self._method is None:
+            raise ProtocolError("a message of the key exchange came twice", Disconnect.KEY_EXCHANGE_FAILED)
+        outcome = self._method.receive(payload)
+        if isinstance(outcome, bytes):
+            return [outcome]
+        self._method = None
+        if isinstance(outcome, Agreed):
+            return [self._prove(outcome)]
+        self._verify(outcome)
+        return []
 
     def keys(self, session_id: bytes, to_server: bool) -> DirectionKeys:
         """The keys of one direction (RFC 4253 section 7.2)."""
@@ -105,11 +140,30 @@ class Exchange:
             agreed.kex, self._shared, self.hash, session_id, cipher, mac, to_server=to_server
         )
 
+    def _prove(self, outcome: Agreed) -> bytes:
+        """A server's end: the message that proves the host key."""
+        assert self.agreed is not None
+        host_key: HostKey = self._settings.host_key_of[self.agreed.host_key]
+        self.host_key_blob = host_key.blob
+        self._finish(outcome.transcript, outcome.shared)
+        # OpenSSH PROTOCOL.certkeys: a certificate's key signs with its plain algorithm.
+        signature = host_key.signer.sign(self.hash, self.agreed.host_key.removesuffix(CERT_SUFFIX))
+        return outcome.reply(host_key.blob, signature)
+
+    def _verify(self, outcome: Reply) -> None:
+        """A client's end: the server holds the key it shows. Raises ProtocolError."""
+        assert self.agreed is not None
+        self.host_key_blob = outcome.host_key
+        self._finish(outcome.transcript, outcome.shared)
+        # Only a target's own list puts "ssh-rsa" into our offer (upstream.dial), and only then is SHA-1 taken.
+        sha1 = "ssh-rsa" in self._settings.algorithms.host_keys
+        _verify_host_signature(outcome.host_key, outcome.signature, self.hash, self.agreed.host_key, sha1)
+
     def _finish(self, transcript: bytes, shared: bytes) -> None:
         assert self.agreed is not None
         ours = (self._settings.version.encode("ascii"), self.ours)
         theirs = (self._peer_version, self.theirs)
-        client, server = (theirs, ours) if self.role is Role.SERVER else (ours, theirs)
+        client, server = (theirs, ours) if self._role is Role.SERVER else (ours, theirs)
         self._shared = shared
         self.hash = exchange_hash(
             kex_method(self.agreed.kex).hash_name,
@@ -121,68 +175,6 @@ class Exchange:
             transcript,
             shared,
         )
-
-
-class ServerExchange(Exchange):
-    """Our half when we are the server: prove the host key."""
-
-    role = Role.SERVER
-
-    def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
-        super().__init__(settings, admit)
-        self._method: ServerKex | None = None
-
-    def settle(self) -> list[bytes]:
-        assert self._received is not None and self._offered is not None
-        self.agreed = negotiate(self._received, self._offered)
-        self._ask(self.agreed.kex)
-        self._method = server_kex(self.agreed.kex)
-        return []
-
-    def receive(self, payload: bytes) -> list[bytes]:
-        if self._method is None or self.agreed is None:
-            raise ProtocolError("a message of the key exchange came twice", Disconnect.KEY_EXCHANGE_FAILED)
-        outcome = self._method.receive(payload)
-        if isinstance(outcome, bytes):
-            return [outcome]
-        self._method = None
-        host_key: HostKey = self._settings.host_key_of[self.agreed.host_key]
-        self.host_key_blob = host_key.blob
-        self._finish(outcome.transcript, outcome.shared)
-        # OpenSSH PROTOCOL.certkeys: a certificate's key signs with its plain algorithm.
-        signature = host_key.signer.sign(self.hash, self.agreed.host_key.removesuffix(CERT_SUFFIX))
-        return [outcome.reply(host_key.blob, signature)]
-
-
-class ClientExchange(Exchange):
-    """Our half when we are the client: verify the host key's signature."""
-
-    role = Role.CLIENT
-
-    def __init__(self, settings: TransportSettings, admit: Callable[[str], None] = lambda kex: None) -> None:
-        super().__init__(settings, admit)
-        self._method: ClientKex | None = None
-
-    def settle(self) -> list[bytes]:
-        assert self._received is not None and self._offered is not None
-        self.agreed = negotiate(self._offered, self._received)
-        self._ask(self.agreed.kex)
-        self._method = client_kex(self.agreed.kex)
-        return [self._method.start()]
-
-    def receive(self, payload: bytes) -> list[bytes]:
-        if self._method is None or self.agreed is None:
-            raise ProtocolError("a message of the key exchange came twice", Disconnect.KEY_EXCHANGE_FAILED)
-        outcome = self._method.receive(payload)
-        if isinstance(outcome, bytes):
-            return [outcome]
-        self._method = None
-        self.host_key_blob = outcome.host_key
-        self._finish(outcome.transcript, outcome.shared)
-        # Only a target's own list puts "ssh-rsa" into our offer (upstream.dial), and only then is SHA-1 taken.
-        sha1 = "ssh-rsa" in self._settings.algorithms.host_keys
-        _verify_host_signature(outcome.host_key, outcome.signature, self.hash, self.agreed.host_key, sha1)
-        return []
 
 
 def _verify_host_signature(blob: bytes, signature: bytes, data: bytes, algorithm: str, sha1: bool) -> None:

@@ -7,11 +7,10 @@ under a named limit; `blocked` is true exactly while something waits that the so
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import LimitReason
 from bastion.transport.byte_stream import ByteTransport
+from bastion.transport.owner import Owner
 from bastion.transport.settings import (
     KEX_QUEUE_LIMIT,
     KEX_QUEUE_PAUSE,
@@ -24,20 +23,15 @@ from bastion.wire.ciphers import DirectionKeys
 from bastion.wire.packets import BurstBuffer, PacketWriter
 
 
-class Owner(Protocol):
-    """Who is told (`transport.base.TransportBase`)."""
+class _Queue:
+    """What a key exchange holds back."""
 
-    def output_blocked(self) -> None:
-        """The first byte waits: the source should stop."""
-        ...
+    __slots__ = ("pad_to", "payloads", "size")
 
-    def output_drained(self) -> None:
-        """Nothing waits any more."""
-        ...
-
-    def give_up(self, text: str, reason: LimitReason) -> None:
-        """A limit was passed: the connection must end now, without waiting for the peer to read."""
-        ...
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.size = 0
+        self.pad_to = 0  # what they must be padded to when they leave: a secret is among them
 
 
 class Output:
@@ -51,9 +45,7 @@ class Output:
         "_full",
         "_limit",
         "_owner",
-        "_pad_to",
         "_queue",
-        "_queued",
         "_settings",
         "_stall_mark",
         "_stall_timer",
@@ -74,9 +66,7 @@ class Output:
         self._buffer: BurstBuffer | None = None  # where the transport below lets large bursts be sealed
         self._limit = OUTPUT_LIMIT_BEFORE_AUTH
         self._corked: list[bytes] | None = None  # None: what is written leaves at once
-        self._queue: list[bytes] | None = None  # None: no key exchange holds messages back
-        self._queued = 0
-        self._pad_to = 0  # what the queue must be padded to when it leaves: a secret waits in it
+        self._queue: _Queue | None = None  # None: no key exchange holds messages back
         self._full = False  # the queue asked the source to stop
         self._stalled = False  # the transport below did
         self._unread = 0  # bytes written since then
@@ -118,22 +108,23 @@ class Output:
 
         `pad_to` hides how long they are (`PacketWriter.seal`).
         """
-        if self._queue is None:
+        queue = self._queue
+        if queue is None:
             if pad_to:
                 self.write(self.writer.seal(payloads, pad_to))
             else:
                 self.write(self.writer.seal_burst(payloads, self._buffer))
             return
-        self._pad_to = self._pad_to or pad_to
-        self._queue += payloads
-        self._queued += sum(map(len, payloads)) + len(payloads) * QUEUED_OVERHEAD
-        if self._queued > KEX_QUEUE_LIMIT:
+        queue.pad_to = queue.pad_to or pad_to
+        queue.payloads += payloads
+        queue.size += sum(map(len, payloads)) + len(payloads) * QUEUED_OVERHEAD
+        if queue.size > KEX_QUEUE_LIMIT:
             if self._owner is not None:
                 self._owner.give_up("too much waits for the key exchange", LimitReason.KEX_QUEUE)
-        elif self._queued > KEX_QUEUE_PAUSE and not self._full:
+        elif queue.size > KEX_QUEUE_PAUSE and not self._full:
             self._full = True
             if not self._stalled and self._owner is not None:
-                self._owner.output_blocked()
+                self._owner.writable(False)
 
     def send_now(self, payload: bytes) -> None:
         """Send one message that a key exchange does not hold back (1-4, 20-49)."""
@@ -172,19 +163,18 @@ class Output:
     def hold(self) -> None:
         """Our KEXINIT went out: hold back what may not follow it (RFC 4253 section 7.1)."""
         if self._queue is None:
-            self._queue = []
+            self._queue = _Queue()
 
     def release(self, keys: DirectionKeys, reset_sequence: bool, first: list[bytes]) -> None:
         """Our NEWKEYS went out: use `keys`, send `first`, then all that waited."""
         self.writer.switch(keys, reset_sequence)
-        payloads, self._queue = first + (self._queue or []), None
-        pad_to, self._pad_to = self._pad_to, 0
-        self._queued = 0
+        queue, self._queue = self._queue or _Queue(), None
+        payloads = first + queue.payloads
         if payloads:
-            self.write(self.writer.seal(payloads, pad_to))
+            self.write(self.writer.seal(payloads, queue.pad_to))
         was_full, self._full = self._full, False
         if was_full and not self._stalled and self._owner is not None:
-            self._owner.output_drained()
+            self._owner.writable(True)
 
     # -- the transport's push producer: what the kernel does not take ------------------------------------
 
@@ -200,7 +190,7 @@ class Output:
             # One timer at most: it looks when it fires, it is not moved at each burst of a bulk transfer.
             self._stall_timer = self._clock.callLater(self._settings.write_stall, self._stall_due)
         if not self._full and self._owner is not None:
-            self._owner.output_blocked()
+            self._owner.writable(False)
 
     def resumeProducing(self) -> None:
         """The transport below has written all it had."""
@@ -209,7 +199,7 @@ class Output:
         self._stalled = False
         self._unread = 0
         if not self._full and self._owner is not None:
-            self._owner.output_drained()
+            self._owner.writable(True)
 
     def stopProducing(self) -> None:
         """The connection is gone; connectionLost says so too."""

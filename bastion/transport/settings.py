@@ -18,7 +18,8 @@ from bastion.wire.keys import Signer
 CERT_SUFFIX = "-cert-v01@openssh.com"
 
 KEXINIT_HOLD = 0.2
-"""Longest wait of the server for the client's KEXINIT before it sends its own (design.md 7)."""
+"""Longest wait of the server for the client's KEXINIT before it sends its own: the client's list decides which
+ciphers are offered."""
 
 PACKET_LIMIT_BEFORE_AUTH = 64 * 1024
 """Longest packet of a peer that has not proved anything. RFC 4253 section 6.1 asks for 35,000; a request with
@@ -45,11 +46,11 @@ PING_SIZE = 1024
 
 REKEYS_BEFORE_AUTH = 1
 """Further key exchanges of a peer before authentication; OpenSSH starts none there. Each is one host key
-signature, so an unauthenticated connection costs two at most (failures.md C13)."""
+signature, so an unauthenticated connection costs two at most (docs/security.md, C13)."""
 
 
 KEX_QUEUE_PAUSE = 256 * 1024
-"""Outgoing bytes queued behind a key exchange before `on_blocked` asks the source to stop (design.md 3)."""
+"""Outgoing bytes queued behind a key exchange before the source is asked to stop."""
 
 KEX_QUEUE_LIMIT = 2 * 1024 * 1024
 """Outgoing bytes queued behind a key exchange before the connection ends (C11). The source stops at
@@ -144,7 +145,7 @@ class CloseReason:
 class TransportSettings:
     """Settings of one role. `algorithms` is what is on offer, best first (`wire.kexinit.FRONT`, `.TARGET`).
 
-    Legacy algorithms beside host keys of ours are a ValueError: no path leads to the front door (design.md 7).
+    Legacy algorithms beside host keys of ours are a ValueError: no path leads to the front door.
     `version` is our identification line without CR LF. Servers need `host_keys` and offer those of their
     algorithms that are in `algorithms`; clients put there what they can check. A time of 0 switches that
     timer off.

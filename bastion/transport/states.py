@@ -2,7 +2,7 @@
 
 Rules (the source of each stands at its rows):
 - Before the first NEWKEYS of both directions nothing but the key exchange itself is read: no IGNORE, no
-  DEBUG, no EXT_INFO, no service, no userauth (strict kex, OpenSSH PROTOCOL 1.10; failures.md C2, C3). We ask
+  DEBUG, no EXT_INFO, no service, no userauth (strict kex, OpenSSH PROTOCOL 1.10; docs/security.md, C2, C3). We ask
   this of every peer, also of those that do not know strict kex.
 - Messages that only the other role sends are in no row of this role (C22, CVE-2018-10933).
 - Connection messages exist only after authentication (CVE-2025-32433).
@@ -76,8 +76,8 @@ class Route(IntEnum):
     REFUSE = 0  # DISCONNECT
     CONTROL = 1  # the transport itself: 1-4, 7, 20, 21, 192
     EXCHANGE = 2  # the key exchange method: 30-49
-    SERVICE = 3  # service.packetReceived: 5, 6, 50-79
-    RECEIVER = 4  # receiver.burst: the connection protocol
+    SERVICE = 3  # the transport's `service`: 5, 6, 50-79
+    RECEIVER = 4  # its `receiver`: the connection protocol
     UNIMPLEMENTED = 5  # answered with UNIMPLEMENTED
     DROP = 6  # read and forgotten
 

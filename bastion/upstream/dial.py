@@ -23,7 +23,7 @@ from bastion.policy.addresses import Barred, Own, barred, literal_network
 from bastion.policy.grant import Grant
 from bastion.policy.targets import Target
 from bastion.transport.settings import ClosedBy, CloseReason, TransportSettings
-from bastion.transport.transport import ClientTransport
+from bastion.transport.transport import Transport, client_transport
 from bastion.upstream.facts import UpstreamConnected, connected, mismatch_text
 from bastion.userauth.client import KeyCredential, Login, PublicKeyLogin
 from bastion.userauth.password import PasswordCredential, PasswordLogin
@@ -88,7 +88,7 @@ class Dialler:
         login: Callable[[], UpstreamLogin],
         observer: DialObserver,
         payer: Purse | None = None,
-    ) -> ClientTransport:
+    ) -> Transport:
         """An authenticated transport, its receiver not yet set. Raises Refused.
 
         It returns in the turn in which the target's success is read, before any later message of that read is
@@ -163,16 +163,16 @@ class _Dial:
         self._payer = payer
         self._step = "resolve"
         self._began = self._reactor.seconds()
-        self._transport: ClientTransport | None = None
+        self._transport: Transport | None = None
         self._secured: Deferred[None] = Deferred()  # the first key exchange is done
         self._login: Login | None = None
         self._host_key_error: Refused | None = None
-        self._way: Deferred[ClientTransport] | None = None
+        self._way: Deferred[Transport] | None = None
         self._deadline: Any = self._reactor.callLater(dialler.timeout, self._late)
         self._too_late: Refused | None = None
         self._left = self._asked_at = 0.0  # the deadline's rest and the moment, while a person is asked
 
-    async def run(self) -> ClientTransport:
+    async def run(self) -> Transport:
         """The whole way in the time that there is for it. Every refusal begins with the target's name."""
         self._way = Deferred.fromCoroutine(self._go())
         try:
@@ -187,9 +187,9 @@ class _Dial:
             if self._deadline.active():
                 self._deadline.cancel()
 
-    async def _go(self) -> ClientTransport:
+    async def _go(self) -> Transport:
         """Reach the target, wait for its host key, log in."""
-        transport: ClientTransport = await reach(
+        transport: Transport = await reach(
             self._reactor,
             self._target.host,
             self._target.port,
@@ -209,7 +209,7 @@ class _Dial:
         self._let_go(transport)
         return transport
 
-    def _let_go(self, transport: ClientTransport) -> None:
+    def _let_go(self, transport: Transport) -> None:
         """Hear no more of it: it is somebody else's now, or nobody's."""
         transport.on_secure = transport.on_closed = transport.service = None
         self._transport = None
@@ -218,10 +218,10 @@ class _Dial:
 
     # -- the steps ---------------------------------------------------------------------------------------
 
-    def _build_transport(self, address: str) -> ClientTransport:
+    def _build_transport(self, address: str) -> Transport:
         """The protocol for a connection just made."""
         self._phase_done("kex")
-        transport = self._transport = ClientTransport(
+        transport = self._transport = client_transport(
             self._dialler.settings_of(self._target), self._reactor, check_host_key=self._check_host_key
         )
         transport.on_secure = lambda: self._secured.callback(None)
@@ -242,7 +242,7 @@ class _Dial:
             raise refusal
         self._phase_done("login")
 
-    async def _log_in(self, transport: ClientTransport) -> None:
+    async def _log_in(self, transport: Transport) -> None:
         credential, login_name = self._make_login(), self._login_name
         login: Login
         if isinstance(credential, PasswordCredential):
@@ -251,13 +251,15 @@ class _Dial:
             )
         else:
             login = PublicKeyLogin(transport, login_name, credential, self._observer.banner)
-        self._login = transport.service = login
+        self._login = login
+        transport.service = login.receive
         login.start()
         method = await login.done
-        assert transport.agreed is not None
+        keys = transport.keys
+        assert keys.agreed is not None
         self._phase_done("done")
         self._observer.connected(
-            connected(transport.peer_version, transport.agreed, method, credential.source, login.legacy)
+            connected(keys.peer_version, keys.agreed, method, credential.source, login.legacy)
         )
 
     def _person_asked(self, waiting: bool) -> None:
@@ -290,11 +292,11 @@ class _Dial:
         assert transport is not None
         if self._host_key_error is not None:
             return self._host_key_error
-        if missing := transport.mismatches:
+        if missing := transport.keys.mismatches:
             return Refused(UpstreamReason.KEX_FAILED, mismatch_text(missing))
         if isinstance(reason.reason, UpstreamReason):
             return Refused(reason.reason, reason.text)
-        if self._step == "kex" and not transport.peer_version:
+        if self._step == "kex" and not transport.keys.peer_version:
             return Refused(UpstreamReason.NOT_SSH, "it does not speak SSH")
         detail = _words_of(reason)
         if self._step == "login" and self._login is not None:

@@ -17,7 +17,7 @@ from bastion.errors import Refused, UpstreamReason
 from bastion.net.resolver import resolve
 from bastion.net.socket import connect
 from bastion.transport.settings import CloseReason, TransportSettings
-from bastion.transport.transport import ClientTransport
+from bastion.transport.transport import Transport, client_transport
 from bastion.upstream.facts import mismatch_text
 from bastion.wire.kexinit import HOST_KEY_LIST, LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
@@ -75,12 +75,12 @@ class _ScanFactory(ClientFactory[Any]):
         self._reactor = reactor
         self._settings = settings
         self._result: Deferred[bytes] | None = result
-        self._transport: ClientTransport | None = None
+        self._transport: Transport | None = None
         self._timer = reactor.callLater(timeout, self._late)
         self._blob = b""
 
-    def buildProtocol(self, addr: object) -> ClientTransport:
-        transport = self._transport = ClientTransport(
+    def buildProtocol(self, addr: object) -> Transport:
+        transport = self._transport = client_transport(
             self._settings, self._reactor, check_host_key=self._host_key_proved
         )
         transport.on_closed = self._closed
@@ -97,12 +97,12 @@ class _ScanFactory(ClientFactory[Any]):
     def _closed(self, reason: CloseReason) -> None:
         transport = self._transport
         # A host without a key of the asked type is an answer; one that has nothing else in common is not.
-        missing = [one for one in transport.mismatches if one.what != HOST_KEY_LIST] if transport else []
+        missing = [one for one in transport.keys.mismatches if one.what != HOST_KEY_LIST] if transport else []
         if self._blob:
             self._finish(self._blob)
         elif missing:
             self._finish(Refused(UpstreamReason.KEX_FAILED, mismatch_text(missing)))
-        elif transport is not None and not transport.peer_version:
+        elif transport is not None and not transport.keys.peer_version:
             self._finish(Refused(UpstreamReason.NOT_SSH, "it does not speak SSH"))
         elif reason.code in (0, Disconnect.KEY_EXCHANGE_FAILED):
             self._finish(b"")  # no key of the asked type

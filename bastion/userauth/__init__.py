@@ -7,12 +7,12 @@ Invariants: one request is judged at a time, and nothing of one name is carried 
 proof; every request counts, every wait has a timer; an attempt is booked whoever still listens. A secret answers one
 hidden question, goes out padded and is kept by nobody; a target's words are bounded and are no prompt of ours.
 
-It may import L0, L1 (`auth.credentials`, `auth.identity`) and Twisted. It knows no directory, no policy and no
-transport: each is a Protocol to it.
+It may import L0, L1 (`auth.credentials`, `auth.identity`), `transport.packet_conn` and its settings, and Twisted. It
+knows no directory, no policy and no transport: each is a Protocol to it.
 
-    authenticator         the seam to whoever decides: `Authenticator`, and an `Attempt` for each request
-    server                the server's half, from the service request to the success
-    keyboard_interactive  questions to an engineer whose proof stands
-    client                the client's half: with a key or a certificate
-    password              the same with a password, for appliances
+- `authenticator`: the seam to whoever decides: `Authenticator`, and an `Attempt` for each request
+- `server`: the server's half, from the service request to the success
+- `keyboard_interactive`: questions to an engineer whose proof stands
+- `client`: the client's half: with a key or a certificate
+- `password`: the same with a password, for appliances
 """

@@ -13,14 +13,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from bastion.errors import ProtocolError, Refused, UpstreamReason
+from bastion.transport.packet_conn import PacketConn
+from bastion.transport.settings import SECRET_PADDING
 from bastion.wire.certificates import Certificate
 from bastion.wire.data import Reader
-from bastion.wire.kexinit import Negotiated
 from bastion.wire.keys import PrivateKey, PublicKey
 from bastion.wire.numbers import (
     MSG_SERVICE_ACCEPT,
@@ -54,22 +54,6 @@ SHA1 = "ssh-rsa"
 CONNECTION = "ssh-connection"
 
 
-class Transport(Protocol):
-    """What a login needs of the transport below."""
-
-    session_id: bytes
-    agreed: Negotiated | None
-
-    @property
-    def peer_signature_algorithms(self) -> tuple[str, ...] | None: ...
-
-    def send_payload(self, payload: bytes) -> None: ...
-
-    def send_secret(self, payload: bytes) -> None: ...
-
-    def authenticated(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class KeyCredential:
     """A private key in memory, and the certificate or public key that goes with it.
@@ -95,8 +79,8 @@ class Login:
 
     name = b"ssh-userauth"
 
-    def __init__(self, transport: Transport, login: str, on_banner: OnBanner) -> None:
-        self._transport: Transport | None = transport
+    def __init__(self, transport: PacketConn, login: str, on_banner: OnBanner) -> None:
+        self._transport: PacketConn | None = transport
         self._login = login
         self._on_banner: OnBanner | None = on_banner
         self._banners = 0
@@ -107,28 +91,28 @@ class Login:
 
     def start(self) -> None:
         """Ask for the service; the request follows its acceptance."""
-        assert self._transport is not None
-        self._transport.send_payload(ServiceRequest("ssh-userauth").encode())
+        self._send(ServiceRequest("ssh-userauth").encode())
 
-    def packetReceived(self, number: int, payload: bytes) -> None:
+    def receive(self, payload: bytes) -> None:
         """Take SERVICE_ACCEPT or a message 50..79 from the target."""
         if self._transport is None:
             return
+        number = payload[0]
         if number == MSG_SERVICE_ACCEPT and not self._accepted:
             # Some servers leave the name out (RFC 4253 section 10 has it); both are read.
             self._accepted = True
             self._begin()
         elif number == MSG_USERAUTH_SUCCESS and self._asked:
-            Reader(payload).end()
+            Reader(payload, 1).end()
             self._transport.authenticated()
             self._finish(None)
         elif number == MSG_USERAUTH_FAILURE and self._asked:
             method, self._method = self._method, ""
-            self._failed(method, UserauthFailure.parse(bytes([number]) + payload))
+            self._failed(method, UserauthFailure.parse(payload))
         elif number == MSG_USERAUTH_BANNER:
-            self._banner(UserauthBanner.parse(bytes([number]) + payload))
+            self._banner(UserauthBanner.parse(payload))
         elif number == MSG_USERAUTH_INFO_REQUEST and self._asked:
-            self._sixty(bytes([number]) + payload)
+            self._sixty(payload)
         else:
             raise ProtocolError(f"message {number} is not expected from a target here")
 
@@ -154,10 +138,13 @@ class Login:
     # -- shared --------------------------------------------------------------------------------------------
 
     def _request(self, method: str, body: bytes = b"", secret: bool = False) -> None:
-        assert self._transport is not None
         self._method = method
-        payload = UserauthRequest(self._login, CONNECTION, method, body).encode()
-        (self._transport.send_secret if secret else self._transport.send_payload)(payload)
+        self._send(UserauthRequest(self._login, CONNECTION, method, body).encode(), secret)
+
+    def _send(self, payload: bytes, secret: bool = False) -> None:
+        """Send one message; of one with a secret in it the packet does not tell how long it is."""
+        assert self._transport is not None
+        self._transport.send([payload], SECRET_PADDING if secret else 0)
 
     def _banner(self, banner: UserauthBanner) -> None:
         self._banners += 1
@@ -195,7 +182,7 @@ class PublicKeyLogin(Login):
 
     def __init__(
         self,
-        transport: Transport,
+        transport: PacketConn,
         login: str,
         credential: KeyCredential,
         on_banner: OnBanner,
@@ -216,7 +203,7 @@ class PublicKeyLogin(Login):
             return
         assert self._transport is not None and self._credential is not None
         algorithms = self._credential.algorithms
-        offered, agreed = self._transport.peer_signature_algorithms, self._transport.agreed
+        offered, agreed = self._transport.keys.peer_signature_algorithms, self._transport.keys.agreed
         host_key = "" if agreed is None else agreed.host_key
         self._left = signature_order(algorithms, offered, host_key)
         if "rsa-sha2-512" in algorithms and SHA1 not in algorithms and (offered is None or SHA1 in offered):
@@ -231,7 +218,7 @@ class PublicKeyLogin(Login):
     def _sign(self, algorithm: str) -> None:
         assert self._transport is not None and self._credential is not None
         key, blob = self._credential.key, self._credential.credential.blob
-        data = signed_data(self._transport.session_id, self._login, CONNECTION, algorithm, blob)
+        data = signed_data(self._transport.keys.session_id, self._login, CONNECTION, algorithm, blob)
         signature = key.sign(data, algorithm.removesuffix("-cert-v01@openssh.com"))
         self.legacy = (SHA1,) if algorithm == SHA1 else ()
         self._request("publickey", PublicKeyBody(algorithm, blob, signature).encode())

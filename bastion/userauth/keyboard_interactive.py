@@ -31,7 +31,7 @@ Answers = tuple[bytes, ...]
 
 
 class Questions:
-    """The questions of one connection. `send` is the transport's `send_payload`."""
+    """The questions of one connection. `send` sends one message."""
 
     def __init__(self, send: Callable[[bytes], None], clock: Timers, exchange_open: bool) -> None:
         """`exchange_open`: the proof before was an answer, and nothing has been said since."""

@@ -17,7 +17,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bastion.errors import ProtocolError, Refused, UpstreamReason
-from bastion.userauth.client import SHOWN_METHODS, Login, OnBanner, Transport
+from bastion.transport.packet_conn import PacketConn
+from bastion.userauth.client import SHOWN_METHODS, Login, OnBanner
 from bastion.wire.printable import printable, quoted
 from bastion.wire.userauth import (
     InfoRequest,
@@ -56,7 +57,7 @@ class PasswordLogin(Login):
 
     def __init__(
         self,
-        transport: Transport,
+        transport: PacketConn,
         login: str,
         credential: PasswordCredential,
         on_banner: OnBanner,
@@ -122,8 +123,7 @@ class PasswordLogin(Login):
             self._empty_rounds += 1
             if self._empty_rounds > MAX_EMPTY_ROUNDS:
                 raise ProtocolError("too many rounds without a question")
-            assert self._transport is not None
-            self._transport.send_payload(InfoResponse(()).encode())
+            self._send(InfoResponse(()).encode())
             return
         question = quoted(prompts[0].text.strip(), SHOWN_QUESTION)
         if len(prompts) > 1:
@@ -173,9 +173,8 @@ class PasswordLogin(Login):
         self._request("password", PasswordBody(secret).encode(), secret=True)
 
     def _send_answer(self, secret: bytes) -> None:
-        assert self._transport is not None
         self._method = "keyboard-interactive"
-        self._transport.send_secret(InfoResponse((secret,)).encode())
+        self._send(InfoResponse((secret,)).encode(), secret=True)
 
     def _finish(self, error: Refused | None) -> None:
         self._credential = self._on_waiting = self._transport = None  # whatever is fetched now is not sent

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -24,6 +23,7 @@ from twisted.python.failure import Failure
 from bastion.auth.identity import MAX_USER_NAME
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import AuthReason, LimitReason, ProtocolError, Refused
+from bastion.transport.packet_conn import PacketConn
 from bastion.userauth.authenticator import Attempt, Authenticator
 from bastion.userauth.keyboard_interactive import Answers, Questions
 from bastion.wire.data import Reader, byte, string
@@ -69,30 +69,16 @@ SEE_ABOVE = "the line above says why"
 """The text of a DISCONNECT whose reason is too long for it and stands in a banner."""
 
 
-class Transport(Protocol):
-    """What this service needs of the transport below."""
-
-    session_id: bytes
-    host_key_blob: bytes
-    peer_version: bytes
-
-    def send_payload(self, payload: bytes) -> None: ...
-
-    def authenticated(self) -> None: ...
-
-    def disconnect(self, code: int, text: str) -> None: ...
-
-
 class UserauthService:
-    """The service object behind message numbers 50 to 79 on a server connection."""
+    """The service behind message numbers 50 to 79 on a server connection."""
 
     name = b"ssh-userauth"
 
-    def __init__(self, transport: Transport, authenticator: Authenticator, clock: Timers) -> None:
-        self._transport: Transport | None = transport
+    def __init__(self, transport: PacketConn, authenticator: Authenticator, clock: Timers) -> None:
+        self._transport: PacketConn | None = transport
         self._authenticator: Authenticator | None = authenticator
         self._clock = clock
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._waiting: deque[bytes] = deque()
         self._accepted = False
         self._busy = False
         self._done = False
@@ -108,14 +94,15 @@ class UserauthService:
 
     # -- messages in ---------------------------------------------------------------------------------
 
-    def packetReceived(self, number: int, payload: bytes) -> None:
-        """Take one message 5 or 50..79 without its number byte. Raises ProtocolError for garbage."""
+    def receive(self, payload: bytes) -> None:
+        """Take one message 5 or 50..79. Raises ProtocolError for garbage."""
         if self._transport is None:
             return
+        number = payload[0]
         if self._done:
             # RFC 4252 section 5.1: requests after success are ignored silently
             if self._questions is not None and self._questions.waiting:
-                self._take_more(self._questions, number, payload)
+                self._take_more(self._questions, payload)
             return
         if not self._accepted and number != MSG_SERVICE_REQUEST:
             raise ProtocolError("authentication was tried before its service was asked for")
@@ -124,21 +111,20 @@ class UserauthService:
         if self._busy:
             if len(self._waiting) >= MAX_WAITING:
                 raise ProtocolError("too many authentication requests waiting")
-            self._waiting.append((number, payload))
+            self._waiting.append(payload)
             return
-        self._take(number, payload)
+        self._take(payload)
 
     def _accept_service(self, body: Reader) -> None:
         """RFC 4253 section 10. Whoever asks again (paramiko before each method, as sshd lets it) gets the same
         answer; it begins nothing and ends nothing, and counts as a request."""
-        assert self._transport is not None
         service = body.string(64)
         body.end()
         if service != self.name:
             text = "only ssh-userauth can be asked for here"
             raise ProtocolError(text, Disconnect.SERVICE_NOT_AVAILABLE)
         self._accepted = True
-        self._transport.send_payload(byte(MSG_SERVICE_ACCEPT) + string(service))
+        self._send(byte(MSG_SERVICE_ACCEPT) + string(service))
 
     def _count_request(self) -> bool:
         """One request more; False when it was one too many, and all is over."""
@@ -148,17 +134,18 @@ class UserauthService:
             return False
         return True
 
-    def _take(self, number: int, payload: bytes) -> None:
+    def _take(self, payload: bytes) -> None:
+        number = payload[0]
         if number == MSG_SERVICE_REQUEST:
             if not self._accepted or self._count_request():
-                self._accept_service(Reader(payload))
+                self._accept_service(Reader(payload, 1))
             return
         self._answering = False
         if number == 61:
-            self._answer_received(InfoResponse.parse(b"\x3d" + payload))
+            self._answer_received(InfoResponse.parse(payload))
             return
         self._asked = None
-        request = UserauthRequest.parse(b"\x32" + payload)
+        request = UserauthRequest.parse(payload)
         if not self._count_request():
             return
         if request.service != "ssh-connection":
@@ -201,9 +188,10 @@ class UserauthService:
             raise ValueError("nobody has proved anything yet")
         return self._questions.ask(prompts, instruction, timeout)
 
-    def _take_more(self, questions: Questions, number: int, payload: bytes) -> None:
+    def _take_more(self, questions: Questions, payload: bytes) -> None:
+        number = payload[0]
         if number == 61:
-            questions.take_answer(InfoResponse.parse(b"\x3d" + payload))
+            questions.take_answer(InfoResponse.parse(payload))
             return
         if number not in (MSG_SERVICE_REQUEST, 50):
             raise ProtocolError(f"message {number} is not for a server here")
@@ -211,9 +199,9 @@ class UserauthService:
         if self._requests > MAX_REQUESTS:
             raise ProtocolError("too many authentication requests")
         if number == MSG_SERVICE_REQUEST:
-            self._accept_service(Reader(payload))
+            self._accept_service(Reader(payload, 1))
             return
-        request = UserauthRequest.parse(b"\x32" + payload)
+        request = UserauthRequest.parse(payload)
         if request.user != self._user or request.service != "ssh-connection":
             # RFC 4252 section 5: somebody is proved by now, and that cannot be undone
             raise ProtocolError("user and service may not change within a connection")
@@ -230,14 +218,14 @@ class UserauthService:
         self._check_password("password", body.password)
 
     def _ask(self, user: str) -> None:
-        assert self._authenticator is not None and self._transport is not None
+        assert self._authenticator is not None
         try:
             prompt = self._authenticator.prompt(user)
         except Refused as refusal:
             self._refuse(self._open("keyboard-interactive"), reason_of(refusal), counts=True)
             return
         self._asked = user
-        self._transport.send_payload(InfoRequest(prompts=(Prompt(prompt),)).encode())
+        self._send(InfoRequest(prompts=(Prompt(prompt),)).encode())
 
     def _answer_received(self, answer: InfoResponse) -> None:
         if self._asked is None:
@@ -275,11 +263,11 @@ class UserauthService:
         algorithm, blob, signature = body.algorithm, body.blob, body.signature
         attempt = self._open("publickey")
         try:
-            if hostbound and body.host_key != self._transport.host_key_blob:
+            if hostbound and body.host_key != self._transport.keys.host_key_blob:
                 raise Refused(AuthReason.BAD_SIGNATURE, "the request is bound to another host key")
             credential = attempt.read_key(algorithm, blob)
             if signature is not None:
-                session_id, host_key = self._transport.session_id, body.host_key
+                session_id, host_key = self._transport.keys.session_id, body.host_key
                 signed = signed_data(session_id, request.user, request.service, algorithm, blob, host_key)
                 attempt.verify(credential, algorithm, signature, signed)
         except Refused as refusal:
@@ -354,7 +342,7 @@ class UserauthService:
             return  # the connection has ended
         self.stop()
         transport.authenticated()
-        transport.send_payload(byte(MSG_USERAUTH_SUCCESS))
+        transport.send([byte(MSG_USERAUTH_SUCCESS)])
 
     def _refuse(self, attempt: Attempt, reason: AuthReason, counts: bool) -> None:
         """Book and answer what needs nobody's judgement."""
@@ -392,14 +380,14 @@ class UserauthService:
 
     def _send(self, payload: bytes) -> None:
         if self._transport is not None:
-            self._transport.send_payload(payload)
+            self._transport.send_any(payload)
 
     def _next(self) -> None:
         self._busy = False
         while self._waiting and not self._busy and not self._done and self._transport is not None:
-            number, payload = self._waiting.popleft()
+            payload = self._waiting.popleft()
             try:
-                self._take(number, payload)
+                self._take(payload)
             except ProtocolError as error:
                 self._transport.disconnect(error.code, error.text)
                 self.stop()
@@ -417,7 +405,7 @@ class UserauthService:
         """
         if self._transport is None:
             return
-        openssh = self._transport.peer_version.startswith(b"SSH-2.0-OpenSSH")
+        openssh = self._transport.keys.peer_version.startswith(b"SSH-2.0-OpenSSH")
         short = len(line.encode()) <= SHOWN_DISCONNECT
         if not (openssh and short):
             self.banner(line + "\r\n")

@@ -24,7 +24,7 @@ from bastion.recording.format import FormatError
 from bastion.relay.relay import Actions, LegError, Relay, RelayLimits, Unimplemented
 from bastion.sides import Side
 from bastion.transport.settings import HostKey, TransportSettings
-from bastion.transport.transport import ClientTransport, ServerTransport
+from bastion.transport.transport import client_transport, server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire import requests, userauth
 from bastion.wire.certificates import Certificate
@@ -35,6 +35,7 @@ from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
 from bastion.wire.numbers import MSG_NEWKEYS
 from bastion.wire.packets import PacketReader
 from tests.hostile.rawssh import PipeEnd
+from tests.support.conns import MemoryConn
 from tests.support.declared import parse_message
 from tests.support.unseen import play
 
@@ -418,37 +419,23 @@ class JudgedAttempt:
         return fail(Refused(AuthReason.BAD_PASSWORD, "no"))
 
 
-class Mute:
-    """A transport below a service."""
-
-    session_id = bytes(32)
-    host_key_blob = b"host key"
-
-    def send_payload(self, payload: bytes) -> None:
-        assert payload
-
-    def authenticated(self) -> None:
-        raise AssertionError("nobody has called for the success")
-
-    def disconnect(self, code: int, text: str) -> None:
-        assert text
-
-
 def userauth_service(data: bytes) -> None:
     """The whole state machine of a login: success only after a proof, and only once."""
-    judge, clock = Judge(), Clock()
-    service = UserauthService(Mute(), judge, clock)
+    judge, clock, conn = Judge(), Clock(), MemoryConn()
+    service = UserauthService(conn, judge, clock)
     at = 0
     try:
         while at + 3 <= len(data):
             size = int.from_bytes(data[at + 1 : at + 3], "big")
             number = (5, 50, 61, 51)[data[at] % 4]
-            service.packetReceived(number, data[at + 3 : at + 3 + size])
+            service.receive(bytes([number]) + data[at + 3 : at + 3 + size])
             at += 3 + size
             clock.advance(1)
     except ProtocolError:
         pass
     service.stop()
+    assert not conn.trusted, "nobody has called for the success"
+    assert all(conn.sent) and all(conn.goodbyes)
     assert judge.done == (1 if judge.proved else 0) and judge.proved <= 1
     assert clock.getDelayedCalls() == []
 
@@ -467,9 +454,9 @@ def transport(data: bytes) -> None:
         return
     clock, end = Clock(), PipeEnd()
     made: Any = (
-        ServerTransport(SETTINGS[0], clock)
+        server_transport(SETTINGS[0], clock)
         if data[0] & 1
-        else ClientTransport(SETTINGS[1], clock, lambda blob: None)
+        else client_transport(SETTINGS[1], clock, lambda blob: None)
     )
     made.makeConnection(end)
     step = max(1, (data[0] >> 1) * 5)

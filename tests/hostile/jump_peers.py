@@ -203,7 +203,7 @@ class Inner(Peer):
 
     @property
     def gone(self) -> bool:
-        below = self.transport.transport
+        below = self.transport.below
         return below is None or not below.open
 
 
@@ -220,5 +220,5 @@ def inner_transport(gateway: MemoryGateway, outer: Outer, number: int) -> Any:
     (doors,) = [one._outer for one in gateway.front.connections if one.transport is outer.transport]
     assert doors is not None
     inside: list[Any] = [one.transport for one in doors._jump._inner]
-    (found,) = [transport for transport in inside if transport.transport.peer == number]
+    (found,) = [transport for transport in inside if transport.below.peer == number]
     return found

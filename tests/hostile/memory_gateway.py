@@ -142,11 +142,11 @@ class Peer(RawSsh):
     @property
     def gone(self) -> bool:
         """The gateway has ended this connection, or was told that it is gone."""
-        return self.end.aborted or self.end.half_closed or self.transport.transport is None
+        return self.end.aborted or self.end.half_closed or self.transport.below is None
 
     def lose(self, why: Exception | None = None) -> None:
         """The connection is gone, as the reactor would say it; `why` defaults to a reset."""
-        if self.transport.transport is not None:
+        if self.transport.below is not None:
             self.transport.connectionLost(Failure(why or ConnectionLost()))
 
     def hang_up(self) -> None:
@@ -214,7 +214,7 @@ class MemoryGateway:
             "startups": self.gateway.startups.waiting,
             "calls": [str(call) for call in self.clock.getDelayedCalls()],
             "open files": self.gateway.store.health().open_files,
-            "peers": [peer for peer in self.peers if peer.transport.transport is not None],
+            "peers": [peer for peer in self.peers if peer.transport.below is not None],
         }
         return {name: value for name, value in found.items() if value}
 

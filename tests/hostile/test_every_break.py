@@ -127,7 +127,7 @@ def conversation(
 
 
 def rekey_in_memory(peer: Noisy) -> None:
-    peer.transport.rekey()
+    peer.transport.keys.rekey()
     peer.answer_exchange()
 
 

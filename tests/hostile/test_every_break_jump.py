@@ -113,11 +113,11 @@ class Play:
         outer = self.outer
         if peer is self.inner:
             outer.exchange()
-            outer.transport.rekey()
-            peer.transport.rekey()
+            outer.transport.keys.rekey()
+            peer.transport.keys.rekey()
             outer.answer_exchange()
         else:
-            peer.transport.rekey()
+            peer.transport.keys.rekey()
         peer.answer_exchange()
 
     def _talk(self) -> None:
@@ -226,7 +226,7 @@ def in_step(outer: Outer) -> bool:
     """Both sides of the connection use the same keys, and no exchange runs."""
     ours = outer.transport
     return bool(
-        ours.state is State.AUTHENTICATED and not ours.key_exchanging and ours.kex_count == outer.kex_count
+        ours.state is State.AUTHENTICATED and not ours.exchanging and ours.keys.count == outer.kex_count
     )
 
 
@@ -254,7 +254,7 @@ def check_nothing_is_left(play: Play) -> None:
     for peer in (play.outer, play.target):
         if peer is not None:
             peer.hang_up()
-    assert play.inner is None or play.inner.transport.transport is None
+    assert play.inner is None or play.inner.transport.below is None
     gateway.links.clear()
     assert gateway.left_over() == {}
     gateway.peers.clear()

@@ -105,7 +105,7 @@ def test_a_disconnect_outside_while_20_sessions_run(gateway: MemoryGateway, oute
         for number, (inner, target) in enumerate(held):
             target.send(FLOOD)
             if number % 2:
-                inner.transport.rekey()
+                inner.transport.keys.rekey()
             inner.send_raw(inner.writer.seal([gate.data(TARGET_CHANNEL, bytes(500))])[:100])
     outer.send(GOODBYE)
     gateway.wind_down(3)
@@ -185,7 +185,7 @@ def test_a_window_that_stays_shut_while_the_target_floods(gateway: MemoryGateway
     other = session(gateway, outer)
     stalled.wire.adjusting = False
     flood(flooding)
-    ours = stalled.transport.transport
+    ours = stalled.transport.below
     assert 0 < ours.queued < MIB < QUEUE_LIMIT
     assert works(*other)
     gateway.clock.advance(stalled.transport.settings.write_stall - 1)
@@ -201,12 +201,12 @@ def test_a_window_that_is_given_byte_by_byte(gateway: MemoryGateway, outer: Oute
     stalled, flooding = session(gateway, outer, window=SMALL)
     stalled.wire.adjusting = False
     flood(flooding)
-    kept = stalled.transport.transport.queued
+    kept = stalled.transport.below.queued
     for _ in range(2):
         gateway.clock.advance(stalled.transport.settings.write_stall * 0.6)
         stalled.wire.adjust(1)
     assert not stalled.gone and not flooding.end.reading
-    assert stalled.transport.transport.queued < kept + 1024  # some questions whether it lives
+    assert stalled.transport.below.queued < kept + 1024  # some questions whether it lives
 
 
 def test_answers_that_nobody_reads(
@@ -224,7 +224,7 @@ def test_answers_that_nobody_reads(
             if not inner.gone:
                 inner.wire.adjusting = False
                 inner.send(b"\xc0" + string(bytes(1000)))
-        highest = max(highest, sum(one.transport.transport.queued for one, _ in asking if not one.gone))
+        highest = max(highest, sum(one.transport.below.queued for one, _ in asking if not one.gone))
     assert 7 * MIB < highest <= 8 * MIB
     assert not outer.gone and works(*reading)
     gateway.wind_down(3)
@@ -249,7 +249,7 @@ def test_data_beyond_the_window_of_a_session_that_is_not_read(gateway: MemoryGat
     inner, target = session(gateway, outer)
     other = session(gateway, outer)
     target.end.jam()
-    inner.transport.transport.pauseProducing()  # as the relay does once the target's socket is full
+    inner.transport.below.pauseProducing()  # as the relay does once the target's socket is full
     while inner.wire.room:
         inner.send(gate.data(TARGET_CHANNEL, bytes(min(16 * 1024, max(1, inner.wire.room - 200)))))
         if inner.wire.room < 400:
@@ -265,8 +265,8 @@ def test_data_beyond_the_window_of_a_session_that_is_not_read(gateway: MemoryGat
 
 
 STARTS: dict[str, Callable[[Outer, Inner], object]] = {
-    "ours outside": lambda outer, inner: outer.transport.rekey(),
-    "ours inside": lambda outer, inner: inner.transport.rekey(),
+    "ours outside": lambda outer, inner: outer.transport.keys.rekey(),
+    "ours inside": lambda outer, inner: inner.transport.keys.rekey(),
     "theirs inside": lambda outer, inner: inner.send_kexinit(),
     "theirs outside": lambda outer, inner: outer.send_kexinit(),
 }
@@ -308,7 +308,7 @@ def test_exchanges_of_many_sessions_end_in_one_read_while_one_begins_outside(
     )  # the engineer's side gets all in one read
     held = [session(gateway, outer) for _ in range(10)]
     for inner, target in held:
-        inner.transport.rekey()
+        inner.transport.keys.rekey()
         flood(target)
         inner.read_kexinit()
     answers: list[bytes] = []
@@ -318,7 +318,7 @@ def test_exchanges_of_many_sessions_end_in_one_read_while_one_begins_outside(
             inner.send_kexinit()
             inner.settle()
             inner.send_method()
-    outer.transport.rekey()
+    outer.transport.keys.rekey()
     outer.send_raw(outer.writer.seal(answers))
     assert not outer.gone
     outer.answer_exchange()

@@ -47,7 +47,7 @@ def test_a_client_that_knows_only_a_legacy_name_is_turned_away(profile: str, nam
     with pytest.raises(ProtocolError, match="no common"):
         raw.handshake()
     assert bench.reason.reason is LimitReason.HANDSHAKE_FAILED and bench.reason.text.startswith("no common ")
-    assert bench.transport.agreed is None
+    assert bench.transport.keys.agreed is None
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -95,8 +95,8 @@ def users_of(name: str) -> set[str]:
 
 
 def test_only_what_dials_and_scans_can_switch_it_on() -> None:
-    assert users_of("allow_sha1") == {"wire/keys.py", "ssh/exchange.py"}
-    assert users_of("with_legacy") == {"wire/kexinit.py", "ssh/dial.py", "cli/target.py"}
+    assert users_of("allow_sha1") == {"wire/keys.py", "transport/exchange.py"}
+    assert users_of("with_legacy") == {"wire/kexinit.py", "upstream/dial.py", "cli/target.py"}
 
 
 def test_two_sides_agree_on_it_only_when_both_offer_it() -> None:

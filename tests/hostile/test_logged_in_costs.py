@@ -99,7 +99,7 @@ def test_an_exchange_that_bytes_have_paid_is_free(gateway: MemoryGateway) -> Non
         for _ in range(40):
             target.send(gate.data(0, bytes(32 * 1024)))
         engineer.exchange()
-    assert transport.rekeys._owed == 0
+    assert transport.keys.rekeys._owed == 0
 
 
 # -- notes and audit lines -------------------------------------------------------------------------------------

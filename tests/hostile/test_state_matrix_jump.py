@@ -215,7 +215,7 @@ def leave(gateway: MemoryGateway, outer: Outer, inner: Inner, targets: list[Peer
         gateway.peers.remove(peer)
     gateway.links.clear()
     gateway.wind_down(3)
-    assert not outer.gone and inner.transport.transport is None
+    assert not outer.gone and inner.transport.below is None
     (doors,) = [connection._outer for connection in gateway.front.connections]
     assert doors is not None and len(doors._connection) == len(doors._jump) == len(gateway.gateway.live) == 0
     del outer.pipes[inner.wire.number]

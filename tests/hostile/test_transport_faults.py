@@ -80,13 +80,13 @@ def one_session(cut_server: int, cut_client: int, bend: bool) -> tuple[Joined, i
         if pair.server.secured and pair.client.secured:
             pair.server.trust()
             pair.client.trust()
-            pair.server.transport.send_payloads([b"\x5eserver"])
-            pair.client.transport.send_payloads([b"\x5eclient"])
+            pair.server.transport.send([b"\x5eserver"])
+            pair.client.transport.send([b"\x5eclient"])
         pump()
 
     pump()
     talk()
-    pair.server.transport.rekey()
+    pair.server.transport.keys.rekey()
     talk()
     return pair, done[0], done[1]
 
@@ -98,7 +98,7 @@ FAR = 1 << 30
 @pytest.mark.parametrize("way", [0, 1], ids=["from server", "from client"])
 def test_cut_or_bent_at_every_byte(way: int, bend: bool) -> None:
     whole, *lengths = one_session(FAR, FAR, False)
-    assert whole.server.transport.kex_count == 2
+    assert whole.server.transport.keys.count == 2
     assert whole.server.receiver.payloads == [b"\x5eclient"] * 2
     for at in range(0, lengths[way], 3 if bend else 5):
         cuts = (at, FAR) if way == 0 else (FAR, at)
@@ -122,10 +122,10 @@ def test_noise_between_all_messages_of_a_rekey(server: bool) -> None:
     raw.send = noisy  # type: ignore[method-assign]
     for _ in range(3):
         raw.exchange()
-        bench.transport.rekey()
+        bench.transport.keys.rekey()
         raw.answer_exchange()
         raw.send(b"\x5ehello")
-    assert bench.transport.kex_count == 7 and not bench.closed
+    assert bench.transport.keys.count == 7 and not bench.closed
     assert bench.receiver.payloads == [b"\x5ehello"] * 3
 
 
@@ -162,7 +162,7 @@ def test_c24_a_peer_that_does_not_close_is_aborted_soon() -> None:
         raw.send(b"\x5e")
         raw.read_disconnect()
         transport = server.transports[0]
-        wait_until(lambda: transport.transport is None, LINGER + 3)
+        wait_until(lambda: transport.below is None, LINGER + 3)
         assert time.monotonic() - began < LINGER + 2
         wire.close()
 
@@ -206,7 +206,7 @@ def test_a_stopped_reader_in_a_download_costs_nothing() -> None:
         sent = transport.bytes_sent
         threading.Event().wait(0.3)
         assert transport.bytes_sent == sent and not server.closed
-        assert transport.transport.queued < 1 << 20  # type: ignore[attr-defined, union-attr]
+        assert transport.below.queued < 1 << 20  # type: ignore[attr-defined, union-attr]
         wire.close()
 
 
@@ -226,7 +226,7 @@ def test_a_slow_reader_gets_all_that_was_queued_before_our_disconnect() -> None:
         transport = server.transports[0]
         wait_until(lambda: transport.blocked)
         run(lambda: transport.disconnect(11, "bye"))
-        left = transport.transport.unsent()  # type: ignore[attr-defined, union-attr]
+        left = transport.below.unsent()  # type: ignore[attr-defined, union-attr]
         began, pause, got = time.monotonic(), threading.Event(), 0
         while left > got:  # an even pace that takes twice as long as a silent peer is given
             pause.wait(0.02)
@@ -239,7 +239,7 @@ def test_a_slow_reader_gets_all_that_was_queued_before_our_disconnect() -> None:
         assert raw.read_disconnect() == (11, "bye")
         assert time.monotonic() - began > LINGER
         sock.close()
-        wait_until(lambda: transport.transport is None)
+        wait_until(lambda: transport.below is None)
 
 
 def test_many_half_open_connections_do_not_disturb_a_good_one() -> None:
@@ -265,16 +265,14 @@ def test_a_closed_connection_is_freed_without_the_collector(ending: str) -> None
         gc.collect()
         gc.disable()
         try:
-            alive = run(
-                lambda: [weakref.ref(server.transports[0]), weakref.ref(server.transports[0].transport)]
-            )
+            alive = run(lambda: [weakref.ref(server.transports[0]), weakref.ref(server.transports[0].below)])
             if ending == "ours":
                 run(lambda: server.transports[0].disconnect(11, "bye"))
                 raw.read_disconnect()
             elif ending == "abort":
                 run(lambda: server.transports[0].give_up("enough", LimitReason.KEX_QUEUE))
             raw.wire.close()  # type: ignore[attr-defined]
-            wait_until(lambda: server.transports[0].transport is None)
+            wait_until(lambda: server.transports[0].below is None)
             run(server.transports.clear)
             run(lambda: None)  # the reactor's own turn is over
             assert [reference() for reference in alive] == [None, None]

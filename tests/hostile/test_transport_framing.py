@@ -111,13 +111,13 @@ def test_c20_bad_version_lines(line: bytes) -> None:
     raw.send_raw(line)
     assert bench.reason.reason is LimitReason.HANDSHAKE_FAILED
     assert bench.reason.text == "no SSH 2.0 version line"
-    assert bench.transport.peer_version == b""
+    assert bench.transport.keys.peer_version == b""
 
 
 def test_c20_a_second_version_line_is_a_broken_packet() -> None:
     bench, raw = server_and_raw()
     raw.send_raw(b"SSH-2.0-one\r\nSSH-2.0-two\r\n" + bytes(300))
-    assert bench.closed and bench.transport.peer_version == b"SSH-2.0-one"
+    assert bench.closed and bench.transport.keys.peer_version == b"SSH-2.0-one"
 
 
 def test_c20_a_server_may_talk_before_its_line_but_not_without_end() -> None:

@@ -89,7 +89,7 @@ def test_c1_strict_kex_is_offered_and_resets_sequence_numbers(server: bool) -> N
     raw.send_kexinit()
     assert (STRICT_SERVER if server else STRICT_CLIENT) in raw.read_kexinit().kex
     raw.finish_exchange()
-    assert bench.transport.strict_kex and bench.secured == 1
+    assert bench.transport.keys.agreed.strict and bench.secured == 1
     assert bench.transport._reader.sequence == 0
 
 
@@ -155,7 +155,7 @@ def test_c3_rogue_session_nothing_of_the_plaintext_survives_into_the_encrypted_p
     raw.send(PLAINTEXT["service_request"], LOGIN, PLAINTEXT["info_response"])
     with pytest.raises(Closed):
         raw.exchange()
-    assert bench.service.got == [] and bench.transport.session_id == b""
+    assert bench.service.got == [] and bench.transport.keys.session_id == b""
 
 
 def test_c3_in_one_segment_with_the_version_line() -> None:
@@ -171,7 +171,7 @@ def test_c2_ext_info_cannot_be_replaced_later() -> None:
     raw.send(b"\x06" + string(b"ssh-userauth"))
     bench.trust()
     raw.send(ext_info([(b"server-sig-algs", b"ssh-rsa")]))
-    assert bench.closed and bench.transport.peer_signature_algorithms == ("rsa-sha2-512",)
+    assert bench.closed and bench.transport.keys.peer_signature_algorithms == ("rsa-sha2-512",)
 
 
 # -- C6: compression ---------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_c11_a_peer_in_a_rekey_cannot_ask_for_answers() -> None:
 def test_c11_a_peer_that_holds_back_its_kexinit_and_asks_for_answers() -> None:
     bench, raw = server_and_raw()
     log_in(bench, raw)
-    bench.transport.rekey()
+    bench.transport.keys.rekey()
     sent = 0
     while not bench.closed:
         raw.send(*[b"\xc0" + string(bytes(1000))] * 100)
@@ -259,7 +259,7 @@ def test_c12_a_client_that_never_reads_its_failures() -> None:
     bench, raw = server_and_raw()
     shake(bench, raw)
     raw.read_all()
-    bench.service.answers[50] = lambda: bench.transport.send_payload(b"\x33" + string(b"publickey") + b"\0")
+    bench.service.answers[50] = lambda: bench.transport.send_any(b"\x33" + string(b"publickey") + b"\0")
     bench.end.jam()
     asked = 0
     while not bench.closed:
@@ -341,7 +341,7 @@ def group14(settings: TransportSettings, pay: Callable[[int], None]) -> Bench:
     """A stranger who asks for an exchange in a finite field, and whose source pays by `pay(microseconds)`."""
     offered = replace(FAST, kex=("diffie-hellman-group14-sha256",))
     bench, raw = server_and_raw(settings, algorithms=offered)
-    bench.transport.charge_exchanges(pay)
+    bench.transport.keys.charge(pay)
     with contextlib.suppress(Closed):
         raw.handshake()
     return bench
@@ -365,7 +365,7 @@ def test_c13_who_is_logged_in_may_use_any() -> None:
     log_in(bench, raw)
     for _ in range(23):
         raw.exchange()
-    assert bench.transport.kex_count == 24
+    assert bench.transport.keys.count == 24
 
 
 # -- C15: timers ---------------------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_c24_sequence_numbers_wrap() -> None:
         codec.sequence = 0xFFFFFFFE
     for _ in range(4):
         raw.send(b"\x5ehello")
-        bench.transport.send_payloads([b"\x5ehello"])
+        bench.transport.send([b"\x5ehello"])
         assert raw.read() == b"\x5ehello"
     assert len(bench.receiver.payloads) == 4
 

@@ -217,11 +217,11 @@ def test_dropbear_agrees_on_each_one_alone(dropbear: Dropbear, name: str) -> Non
 
     run(begin)
     transport = clients[0].transport
-    assert transport.agreed is not None
-    assert set(transport.agreed.legacy) == (set(alone.legacy) if name == "all of them" else {name})
+    assert transport.keys.agreed is not None
+    assert set(transport.keys.agreed.legacy) == (set(alone.legacy) if name == "all of them" else {name})
 
     def ask() -> Any:
-        transport.send_payload(byte(5) + string(b"ssh-userauth"))
+        transport.send_any(byte(5) + string(b"ssh-userauth"))
         return clients[0].expect(6)
 
     run(ask)  # both directions carry messages under the new keys
@@ -239,7 +239,7 @@ def test_what_dropbear_has_dropped_is_told_with_no_false_hope(dropbear: Dropbear
 
     with pytest.raises(ConnectionError, match="no common cipher"):
         run(begin)
-    text = mismatch_text(clients[0].transport.mismatches)
+    text = mismatch_text(clients[0].transport.keys.mismatches)
     assert text.startswith(
         "no common cipher: the target offers only chacha20-poly1305@openssh.com, aes128-ctr, "
     )

@@ -128,7 +128,7 @@ def test_host_key(compat: Server, tmp_path: Path, name: str) -> None:
 def test_defaults_give_gcm_strict_kex_and_ext_info(tmp_path: Path) -> None:
     with serving(TransportSettings(FRONT, FRONT_KEYS)) as server:
         _, _, said = run_ssh(server, tmp_path)
-        assert server.transports[0].strict_kex
+        assert server.transports[0].keys.agreed.strict
     assert negotiated(said)["server->client"] in ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
     assert "will use strict KEX ordering" in said or "resetting read seqnr" in said
     assert "server-sig-algs=<" in said
@@ -147,7 +147,7 @@ def test_20_mib_down_while_the_client_begins_key_exchanges(tmp_path: Path, ciphe
     size = 20 << 20
     with serving(TransportSettings(FRONT, FRONT_KEYS), accept=True) as server:
         code, out, said = run_ssh(server, tmp_path, f"Ciphers={cipher}", "RekeyLimit=1M", command=str(size))
-        kex_count = server.transports[0].kex_count
+        kex_count = server.transports[0].keys.count
     assert code == 0 and len(out) == size, said
     assert kex_count > 4
 
@@ -158,7 +158,7 @@ def test_20_mib_down_while_we_begin_key_exchanges(tmp_path: Path, cipher: str) -
     settings = TransportSettings(FRONT, FRONT_KEYS, rekey_bytes=1 << 20)
     with serving(settings, accept=True) as server:
         code, out, said = run_ssh(server, tmp_path, f"Ciphers={cipher}", command=str(size))
-        kex_count = server.transports[0].kex_count
+        kex_count = server.transports[0].keys.count
     assert code == 0 and len(out) == size, said
     assert kex_count > 4
 
@@ -168,7 +168,7 @@ def test_4_mib_echoed_while_both_begin_key_exchanges(tmp_path: Path) -> None:
     settings = TransportSettings(FRONT, FRONT_KEYS, rekey_bytes=700_000)
     with serving(settings, accept=True) as server:
         code, out, said = run_ssh(server, tmp_path, "RekeyLimit=500K", command="echo", stdin=data)
-        kex_count = server.transports[0].kex_count
+        kex_count = server.transports[0].keys.count
     assert code == 0 and out == data, said
     assert kex_count > 2
 

@@ -78,13 +78,13 @@ def log_in(client: Client, sshd: Sshd) -> None:
     transport = client.transport
 
     def ask() -> Any:
-        transport.send_payload(byte(5) + string(b"ssh-userauth"))
+        transport.send_any(byte(5) + string(b"ssh-userauth"))
         return client.expect(6)
 
     def prove() -> Any:
         blob = USER.public.blob
-        data = signed_data(transport.session_id, sshd.login, "ssh-connection", "ssh-ed25519", blob)
-        transport.send_payload(
+        data = signed_data(transport.keys.session_id, sshd.login, "ssh-connection", "ssh-ed25519", blob)
+        transport.send_any(
             byte(50)
             + string(sshd.login)
             + string(b"ssh-connection")
@@ -105,8 +105,8 @@ def test_the_handshake_with_defaults(sshd: Sshd) -> None:
     client = connect(sshd, check=blobs.append)
     transport = client.transport
     run(client.stop)
-    assert transport.strict_kex
-    assert b"OpenSSH" in transport.peer_version
+    assert transport.keys.agreed.strict
+    assert b"OpenSSH" in transport.keys.peer_version
     assert len(blobs) == 1
 
 
@@ -114,7 +114,7 @@ def test_a_login_in_one_shot_reads_server_sig_algs(sshd: Sshd) -> None:
     client = connect(sshd)
     log_in(client, sshd)
     transport = client.transport
-    algorithms = transport.peer_signature_algorithms
+    algorithms = transport.keys.peer_signature_algorithms
     run(client.stop)
     assert algorithms is not None and "rsa-sha2-512" in algorithms
 
@@ -126,7 +126,7 @@ def test_key_exchange_method(sshd: Sshd, name: str) -> None:
     client = connect(sshd, replace(TARGET, kex=(name,)))
     log_in(client, sshd)
     run(client.stop)
-    assert client.transport.kex_count == 1
+    assert client.transport.keys.count == 1
 
 
 @pytest.mark.parametrize("name", TARGET.ciphers)
@@ -148,7 +148,7 @@ def test_mac(sshd: Sshd, name: str) -> None:
 @pytest.mark.parametrize("name", ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256", "ecdsa-sha2-nistp256"])
 def test_plain_host_key(sshd: Sshd, name: str) -> None:
     client = connect(sshd, replace(TARGET, host_keys=(name,)))
-    blob = client.transport.host_key_blob
+    blob = client.transport.keys.host_key_blob
     run(client.stop)
     declared = Reader(blob).text()
     assert declared == ("ssh-rsa" if name.startswith("rsa-") else name)
@@ -159,7 +159,7 @@ def test_plain_host_key(sshd: Sshd, name: str) -> None:
 def test_host_certificate(sshd: Sshd) -> None:
     client = connect(sshd, replace(TARGET, host_keys=("ssh-ed25519-cert-v01@openssh.com",)))
     run(client.stop)
-    certificate = Certificate.parse(client.transport.host_key_blob)
+    certificate = Certificate.parse(client.transport.keys.host_key_blob)
     assert certificate.principals == ("127.0.0.1",)
     assert base64.b64encode(certificate.key.blob).decode() == sshd.host_public.split()[1]
 
@@ -213,20 +213,20 @@ def test_an_exec_with_key_exchanges_from_both_sides(sshd: Sshd) -> None:
     size = 16 << 20
 
     def open_channel() -> Any:
-        transport.send_payload(byte(90) + string(b"session") + uint32(0) + uint32(64 << 20) + uint32(32768))
+        transport.send_any(byte(90) + string(b"session") + uint32(0) + uint32(64 << 20) + uint32(32768))
         return client.expect(91)
 
     def execute() -> Any:
         command = f"head -c {size} /dev/zero".encode()
         body = Reader(confirmation, 5)
-        transport.send_payload(
+        transport.send_any(
             byte(98) + uint32(body.uint32()) + string(b"exec") + boolean(False) + string(command)
         )
         return client.expect(97)
 
     confirmation = run(open_channel)
     run(execute)
-    count = transport.kex_count
+    count = transport.keys.count
     run(client.stop)
     received = sum(len(Reader(payload, 5).string()) for payload in client.payloads if payload[0] == 94)
     assert received == size
@@ -237,7 +237,7 @@ def test_sshd_killed_under_us_is_a_close(sshd: Sshd) -> None:
     client = connect(sshd)
 
     def ask() -> Any:
-        client.transport.send_payload(byte(5) + string(b"no-such-service"))
+        client.transport.send_any(byte(5) + string(b"no-such-service"))
         return client.over
 
     reason = run(ask)

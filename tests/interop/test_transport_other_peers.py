@@ -74,7 +74,7 @@ def test_asyncssh_client_with_rekeys(cipher: str) -> None:
 
     with serving(FRONT_SETTINGS, accept=True) as server:
         out = asyncio.run(asyncio.wait_for(connect(server.port), 60))
-        kex_count = server.transports[0].kex_count
+        kex_count = server.transports[0].keys.count
     assert out == data and kex_count > 4
 
 
@@ -100,7 +100,7 @@ def test_paramiko_client(kex: str) -> None:
             got = b""
             while piece := channel.recv(65536):
                 got += piece
-            kex_count = server.transports[0].kex_count
+            kex_count = server.transports[0].keys.count
         finally:
             transport.close()
     assert got == bytes(100000) and kex_count == 2
@@ -118,7 +118,7 @@ def test_libssh2_client() -> None:
             text=True,
             timeout=30,
         )
-        secured = server.transports[0].kex_count
+        secured = server.transports[0].keys.count
     assert secured == 1, done.stderr  # the login itself is refused
 
 
@@ -134,7 +134,7 @@ def handshake(port: int, algorithms: Any) -> Client:
         return clients[0].ready
 
     def ask() -> Any:
-        clients[0].transport.send_payload(byte(5) + string(b"ssh-userauth"))
+        clients[0].transport.send_any(byte(5) + string(b"ssh-userauth"))
         return clients[0].expect(6)
 
     try:
@@ -176,8 +176,8 @@ def asyncssh_server(kex: str) -> Iterator[int]:
 def test_asyncssh_server(kex: str) -> None:
     with asyncssh_server(kex) as port:
         client = handshake(port, replace(TARGET, host_keys=("ssh-ed25519",)))
-    assert client.transport.kex_count == 1
-    assert b"AsyncSSH" in client.transport.peer_version
+    assert client.transport.keys.count == 1
+    assert b"AsyncSSH" in client.transport.keys.peer_version
 
 
 @pytest.mark.parametrize("kex", [PQ, "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"])
@@ -195,5 +195,5 @@ def test_paramiko_server(kex: str) -> None:
         thread.start()
         client = handshake(listening.getsockname()[1], replace(TARGET, kex=(kex,)))
         thread.join(20)
-    assert client.transport.kex_count == 1
-    assert b"paramiko" in client.transport.peer_version
+    assert client.transport.keys.count == 1
+    assert b"paramiko" in client.transport.keys.peer_version

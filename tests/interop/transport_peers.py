@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from bastion.net import socket as io
 from bastion.transport.settings import CloseReason, TransportSettings
-from bastion.transport.transport import ClientTransport, ServerTransport
+from bastion.transport.transport import Transport, client_transport, server_transport
 from bastion.wire.data import Reader, byte, string
 from tests.support.reactor import run, start
 
@@ -20,22 +20,22 @@ from tests.support.reactor import run, start
 class EverybodyIn:
     """A userauth service: `none` is refused, accepted, or the connection ended with a `farewell`."""
 
-    def __init__(self, transport: ServerTransport, accept: bool, farewell: str) -> None:
+    def __init__(self, transport: Transport, accept: bool, farewell: str) -> None:
         self.transport = transport
         self.accept = accept
         self.farewell = farewell
 
-    def packetReceived(self, number: int, payload: bytes) -> None:
-        if number == 5:
-            self.transport.send_payload(byte(6) + payload)
+    def receive(self, payload: bytes) -> None:
+        if payload[0] == 5:
+            self.transport.send_any(byte(6) + payload[1:])
         elif self.farewell:
             self.transport.disconnect(11, self.farewell)
         elif self.accept:
-            self.transport.receiver = Sessions(self.transport)
+            self.transport.receiver = Sessions(self.transport).burst
             self.transport.authenticated()
-            self.transport.send_payload(b"\x34")
+            self.transport.send_any(b"\x34")
         else:
-            self.transport.send_payload(b"\x33" + string(b"publickey") + b"\0")
+            self.transport.send_any(b"\x33" + string(b"publickey") + b"\0")
 
 
 class Sessions:
@@ -44,13 +44,13 @@ class Sessions:
     One channel at a time, windows refilled at once; `exec` of a number sends that many bytes of zeros.
     """
 
-    def __init__(self, transport: ServerTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.theirs = 0
         self.window = 0
         self.left = 0
         self.echo = False
-        transport.on_drained = self.more
+        transport.on_writable = lambda yes: yes and self.more()
 
     def burst(self, payloads: list[bytes]) -> None:
         for payload in payloads:
@@ -58,7 +58,7 @@ class Sessions:
         self.more()
 
     def take(self, number: int, body: Reader) -> None:
-        send = self.transport.send_payload
+        send = self.transport.send_any
         if number == 80:
             body.string()
             if body.boolean():
@@ -87,7 +87,7 @@ class Sessions:
         body.uint32()
         kind, wants_reply = body.string(), body.boolean()
         if wants_reply:
-            self.transport.send_payload(b"\x63" + self._to())
+            self.transport.send_any(b"\x63" + self._to())
         if kind == b"exec":
             command = body.string()
             if command.isdigit():
@@ -100,13 +100,13 @@ class Sessions:
             size = min(self.left, self.window, 32768)
             self.left -= size
             self.window -= size
-            self.transport.send_payloads([b"\x5e" + self._to() + string(bytes(size))])
+            self.transport.send([b"\x5e" + self._to() + string(bytes(size))])
             if not self.left:
                 self.finish()
 
     def finish(self) -> None:
         status = b"\x62" + self._to() + string(b"exit-status") + b"\0\0\0\0\0"
-        self.transport.send_payloads([status, b"\x60" + self._to(), b"\x61" + self._to()])
+        self.transport.send([status, b"\x60" + self._to(), b"\x61" + self._to()])
 
     def _to(self) -> bytes:
         return self.theirs.to_bytes(4, "big")
@@ -119,7 +119,7 @@ class Server:
         self.settings = settings
         self.accept = accept
         self.farewell = farewell
-        self.transports: list[ServerTransport] = []
+        self.transports: list[Transport] = []
         self.closed: list[CloseReason] = []
         self.port = 0
         self._listening: Any = None
@@ -131,9 +131,9 @@ class Server:
         class Accept(Factory):
             noisy = False
 
-            def buildProtocol(self, addr: object) -> ServerTransport:
-                transport = ServerTransport(server.settings, reactor)
-                transport.service = EverybodyIn(transport, server.accept, server.farewell)
+            def buildProtocol(self, addr: object) -> Transport:
+                transport = server_transport(server.settings, reactor)
+                transport.service = EverybodyIn(transport, server.accept, server.farewell).receive
                 transport.on_closed = server.closed.append
                 server.transports.append(transport)
                 return transport
@@ -144,8 +144,8 @@ class Server:
     def stop(self) -> Any:
         for transport in self.transports:
             transport.disconnect(11, "the test is over")
-            if transport.transport is not None:
-                transport.transport.abortConnection()  # type: ignore[attr-defined]
+            if transport.below is not None:
+                transport.below.abortConnection()  # type: ignore[attr-defined]
         return self._listening.stopListening()
 
 
@@ -170,8 +170,8 @@ class Client:
         self.over: Deferred[CloseReason] = Deferred()
         self.waiting: list[tuple[int, Deferred[bytes]]] = []
         reactor = start()
-        transport = self.transport = ClientTransport(settings, reactor, check or (lambda blob: None))
-        transport.service = transport.receiver = self
+        transport = self.transport = client_transport(settings, reactor, check or (lambda blob: None))
+        transport.service, transport.receiver = self.receive, self.burst
         transport.on_secure = self.secure
         transport.on_closed = self.gone
         client = self
@@ -179,7 +179,7 @@ class Client:
         class Make(ClientFactory):
             noisy = False
 
-            def buildProtocol(self, addr: object) -> ClientTransport:
+            def buildProtocol(self, addr: object) -> Transport:
                 return transport
 
             def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
@@ -195,10 +195,10 @@ class Client:
             self.ready.errback(ConnectionError(repr(reason)))
         self.over.callback(reason)
 
-    def packetReceived(self, number: int, payload: bytes) -> None:
-        if number == 52:
+    def receive(self, payload: bytes) -> None:
+        if payload[0] == 52:
             self.transport.authenticated()
-        self._heard(number, bytes([number]) + payload)
+        self._heard(payload[0], payload)
 
     def burst(self, payloads: list[bytes]) -> None:
         for payload in payloads:
@@ -220,5 +220,5 @@ class Client:
 
     def stop(self) -> None:
         self.transport.disconnect(11, "the test is over")
-        if self.transport.transport is not None:
-            self.transport.transport.abortConnection()  # type: ignore[attr-defined]
+        if self.transport.below is not None:
+            self.transport.below.abortConnection()  # type: ignore[attr-defined]

@@ -17,41 +17,18 @@ from bastion.wire import messages as m
 from bastion.wire.body import Detail
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.requests import Empty
+from tests.support.conns import MemoryConn
 from tests.support.declared import parse_message
 
 
-class Leg:
-    """The authenticated transport below: keeps what is sent, burst by burst; `block` and `drain` play a slow socket."""
-
-    def __init__(self) -> None:
-        self.on_blocked: Callable[[], None] | None = None
-        self.on_drained: Callable[[], None] | None = None
-        self.blocked = False
-        self.block_after: int | None = None  # bytes that the socket still takes
-        self.bursts: list[list[bytes]] = []
-        self.disconnected: tuple[int, str] | None = None
-
-    def send_payloads(self, payloads: list[bytes]) -> None:
-        self.bursts.append(list(payloads))
-        if self.block_after is not None:
-            self.block_after -= sum(map(len, payloads))
-            if self.block_after <= 0:
-                self.blocked = True
-                if self.on_blocked is not None:
-                    self.on_blocked()
-
-    def drain(self, room: int | None = None) -> None:
-        self.blocked, self.block_after = False, room
-        if self.on_drained is not None:
-            self.on_drained()
-
-    def disconnect(self, code: int, text: str) -> None:
-        self.disconnected = (code, text)
+class Leg(MemoryConn):
+    """The authenticated transport below."""
 
     def said(self) -> list[m.Message]:
         """Everything that was sent since the last call, in order."""
         found = [parse_message(payload) for burst in self.bursts for payload in burst]
         self.bursts.clear()
+        self.sent.clear()
         return found
 
 

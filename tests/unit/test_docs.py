@@ -56,9 +56,7 @@ UNDESCRIBED = {
     "endpoint",
     "observe/events",
     "session",
-    "transport",
     "upstream",
-    "userauth",
     "wire",
 }
 

@@ -39,6 +39,7 @@ from bastion.wire.userauth import (
     UserauthRequest,
     signed_data,
 )
+from tests.support.conns import MemoryConn
 
 CA, OTHER_CA, KEY = (PrivateKey.generate_ed25519() for _ in range(3))
 ED25519 = "ssh-ed25519"
@@ -97,15 +98,12 @@ class Gate:
         return found
 
 
-class Client:
+class Client(MemoryConn):
     """One connection before its login."""
 
-    session_id = b"H" * 32
-    host_key_blob = HOST_KEY
-
     def __init__(self, gate: Gate, source: str = HERE) -> None:
-        self.gate, self.sent, self.let_in = gate, list[bytes](), list[str]()
-        self.ended: list[str] = []
+        super().__init__(host_key_blob=HOST_KEY)
+        self.gate, self.let_in = gate, list[str]()
         context = AuthContext(
             gate.services, source, gate.budget.source(source), source, gate.clock, gate.meters, gate.audit,
             RationedLog(gate.audit, gate.timers, gate.meters), "k3v2m5q7p2r4t6wa",
@@ -115,29 +113,23 @@ class Client:
         )
         self.service = UserauthService(self, authentication, gate.timers)
         authentication.on_notice = self.service.banner
-        self.service.packetReceived(5, string(b"ssh-userauth"))
+        self.service.receive(b"\x05" + string(b"ssh-userauth"))
         self.sent.clear()
 
-    def send_payload(self, payload: bytes) -> None:
-        self.sent.append(payload)
-
-    def disconnect(self, code: int, text: str) -> None:
-        self.ended.append(text)
-
     def ask(self, method: str, body: bytes = b"", user: str = "alice") -> None:
-        self.service.packetReceived(50, UserauthRequest(user, "ssh-connection", method, body).encode()[1:])
+        self.service.receive(UserauthRequest(user, "ssh-connection", method, body).encode())
 
     def password(self) -> None:
         self.ask("password", PasswordBody(b"secret").encode())
 
     def question(self) -> None:
         self.ask("keyboard-interactive", KeyboardInteractiveBody().encode())
-        self.service.packetReceived(61, InfoResponse((b"secret",)).encode()[1:])
+        self.service.receive(InfoResponse((b"secret",)).encode())
 
     def key(self, signed: bool = True, certified: bool = False, host_key: bytes | None = None) -> None:
         algorithm = CERTIFIED if certified else ED25519
         blob = certificate().blob if certified else KEY.public.blob
-        data = signed_data(self.session_id, "alice", "ssh-connection", algorithm, blob, host_key)
+        data = signed_data(self.keys.session_id, "alice", "ssh-connection", algorithm, blob, host_key)
         body = PublicKeyBody(algorithm, blob, KEY.sign(data) if signed else None, host_key)
         self.ask("publickey" if host_key is None else HOSTBOUND, body.encode())
 
@@ -367,7 +359,9 @@ def test_a_request_bound_to_another_host_key_is_refused_before_it_is_read(gate: 
 def test_a_signature_for_one_method_is_none_for_the_other(gate: Gate) -> None:
     client = Client(gate)
     for signed_for, sent_as in ((None, HOST_KEY), (HOST_KEY, None)):
-        data = signed_data(client.session_id, "alice", "ssh-connection", ED25519, KEY.public.blob, signed_for)
+        data = signed_data(
+            client.keys.session_id, "alice", "ssh-connection", ED25519, KEY.public.blob, signed_for
+        )
         body = PublicKeyBody(ED25519, KEY.public.blob, KEY.sign(data), sent_as)
         client.ask("publickey" if sent_as is None else HOSTBOUND, body.encode())
     assert client.said == [51, 51] and not gate.asked
@@ -380,7 +374,7 @@ def test_a_long_name_is_cut_in_the_log_and_the_sixth_ends_the_connection(gate: G
     client = Client(gate)
     for _ in range(6):
         client.ask("publickey", PublicKeyBody(ED25519, KEY.public.blob).encode(), user="\x1b" * 1024)
-    assert client.ended and not gate.asked
+    assert client.goodbyes and not gate.asked
     assert all(len(line["user"]) <= MAX_LOGGED_NAME + 5 for line in gate.lines)
     assert max(len(line) for line in Path(gate.audit.path).read_bytes().splitlines()) < 1024
 

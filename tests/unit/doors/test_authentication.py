@@ -30,6 +30,7 @@ from bastion.wire.userauth import (
     UserauthBanner,
     UserauthRequest,
 )
+from tests.support.conns import MemoryConn
 from tests.unit.wire.keygen import keygen, make_key
 
 CA = PrivateKey.generate_ed25519()
@@ -37,21 +38,8 @@ KEY = PrivateKey.generate_ed25519()
 CONNECTION = "k3v2m5q7p2r4t6wa"
 
 
-class Wire:
-    """The transport below: keeps what is sent."""
-
-    session_id = b"H" * 32
-    host_key_blob = b"host key"
-    peer_version = b"SSH-2.0-test"
-
-    def __init__(self):
-        self.sent, self.disconnects = [], []
-
-    def send_payload(self, payload):
-        self.sent.append(payload)
-
-    def disconnect(self, code, text):
-        self.disconnects.append(text)
+class Wire(MemoryConn):
+    """The transport below."""
 
     @property
     def banners(self):
@@ -82,7 +70,7 @@ class Door:
         )
         self.service = UserauthService(self.wire, self.authentication, self.reactor)
         self.authentication.on_notice = self.service.banner
-        self.service.packetReceived(5, string(b"ssh-userauth"))
+        self.service.receive(b"\x05" + string(b"ssh-userauth"))
 
     def _answer(self, *_):
         return fail(self.answer) if isinstance(self.answer, Refused) else succeed(self.answer)
@@ -91,7 +79,7 @@ class Door:
         return self._answer().addCallback(judge)
 
     def ask(self, method, body, user="alice+root+web1"):
-        self.service.packetReceived(50, UserauthRequest(user, "ssh-connection", method, body).encode()[1:])
+        self.service.receive(UserauthRequest(user, "ssh-connection", method, body).encode())
         self.reactor.advance(1)
 
     def password(self):
@@ -198,9 +186,9 @@ def test_a_login_that_cannot_be_written_down_is_refused(strict_door):
     strict_door.break_log()
     strict_door.password()
     assert strict_door.let_in == []
-    assert len(strict_door.wire.disconnects) == 1
-    assert "the audit log cannot be written (ref k3v2m5)" in strict_door.wire.disconnects[0]
-    assert strict_door.wire.banners == [strict_door.wire.disconnects[0] + "\r\n"]
+    assert len(strict_door.wire.goodbyes) == 1
+    assert "the audit log cannot be written (ref k3v2m5)" in strict_door.wire.goodbyes[0]
+    assert strict_door.wire.banners == [strict_door.wire.goodbyes[0] + "\r\n"]
     assert strict_door.meters.value(AUTH_ATTEMPTS, "password", AuthReason.OK) == 0
 
 
@@ -208,9 +196,9 @@ def test_a_refusal_that_cannot_be_written_down_ends_the_connection(strict_door):
     strict_door.answer = Refused(AuthReason.BAD_PASSWORD, "x")
     strict_door.break_log()
     strict_door.password()
-    assert len(strict_door.wire.disconnects) == 1
+    assert len(strict_door.wire.goodbyes) == 1
     strict_door.password()
-    assert len(strict_door.wire.disconnects) == 1
+    assert len(strict_door.wire.goodbyes) == 1
 
 
 def test_without_that_rule_a_lost_line_is_counted_and_the_login_goes_on(door):
@@ -227,4 +215,4 @@ def test_without_that_rule_a_lost_line_is_counted_and_the_login_goes_on(door):
 def test_a_name_that_nobody_can_have_is_refused_with_its_grammar(door, user, method, body):
     door.ask(method, body.encode(), user)
     assert [line["reason"] for line in door.lines] == [AuthReason.BAD_USER_NAME]
-    assert door.wire.disconnects == [] and "identity+login+target" in door.wire.banners[0]
+    assert door.wire.goodbyes == [] and "identity+login+target" in door.wire.banners[0]

@@ -114,8 +114,7 @@ class Outer:
         self.identity = Identity(
             "alice", "u-1", frozenset({"ops"}), "test", ("publickey",), None, "192.0.2.1", Restrictions(), NOW
         )
-        self.leg: Any = Leg()
-        self.leg.peer_version = b"SSH-2.0-OpenSSH_9.2p1 Debian-2"
+        self.leg: Any = Leg(peer_version=b"SSH-2.0-OpenSSH_9.2p1 Debian-2")
         self.doors = OuterDoors(self.gateway, self.leg, "abcdefghijklmnop", self.identity)
         self.doors.start()
         self.lobby, self.tunnel = Door(), Door()
@@ -151,7 +150,7 @@ class Outer:
         return [fields for name, fields in self.lines if name == event]
 
     def hear(self, *lines: m.Message) -> list[m.Message]:
-        self.leg.receiver.burst([line.encode() for line in lines])
+        self.leg.receiver([line.encode() for line in lines])
         return list(self.leg.said())
 
 

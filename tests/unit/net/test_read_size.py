@@ -70,7 +70,7 @@ def test_an_upload_goes_its_way_in_pieces_and_a_download_as_it_came(server: bool
     bench, raw = raw_side(server)
     log_in(bench, raw)
     bursts = Bursts()
-    bench.transport.receiver = bursts
+    bench.transport.receiver = bursts.burst
     payloads = [b"\x5e" + bytes([number]) * 32_776 for number in range(15)]
     bench.transport.dataReceived(memoryview(bytearray(raw.writer.seal(payloads))))
     assert bursts.payloads == payloads

@@ -21,6 +21,7 @@ from bastion.session.watch import WatchLimits
 from bastion.sides import Side
 from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.wire.messages import ChannelOpen
+from tests.support.conns import MemoryConn
 
 SESSION = "k3v2m5q7p2r4t6wa"
 OPEN = ChannelOpen("session", 0, 1 << 20, 32768).encode()
@@ -37,26 +38,6 @@ class Anything:
     request = global_request = open
 
 
-class Leg:
-    """One side's transport: keeps what is sent."""
-
-    receiver = other = on_closed = None
-    key_exchanging = False
-
-    def __init__(self):
-        self.sent, self.goodbyes = [], []
-
-    def send_payloads(self, payloads):
-        self.sent += payloads
-
-    def pause_reading(self): ...
-
-    def resume_reading(self): ...
-
-    def disconnect(self, code, text):
-        self.goodbyes.append(text)
-
-
 class Bench:
     """A session between two legs, recorded and audited in `folder`."""
 
@@ -67,7 +48,7 @@ class Bench:
         header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
         recorder, writer = self.store.start(header)
         self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
-        self.client, self.target, self.ends, self.clock = Leg(), Leg(), [], Clock()
+        self.client, self.target, self.ends, self.clock = MemoryConn(), MemoryConn(), [], Clock()
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(
             SESSION,
@@ -107,7 +88,7 @@ def make(tmp_path):
 def test_the_session_ends_and_nothing_of_the_burst_is_forwarded(make):
     bench = make(required=True)
     bench.break_log()
-    bench.client.receiver.burst([OPEN])
+    bench.client.receiver([OPEN])
     assert [end.reason for end in bench.ends] == [EndReason.RECORDER_FAILED]
     assert bench.target.sent == [] and bench.target.goodbyes == ["the session has ended"]
     assert bench.client.goodbyes == []  # a moment for what stands before it to be shown
@@ -130,7 +111,7 @@ def test_an_end_is_never_stopped_by_its_own_line(make):
 def test_without_that_rule_the_session_goes_on(make):
     bench = make(required=False)
     bench.break_log()
-    bench.client.receiver.burst([OPEN])
+    bench.client.receiver([OPEN])
     assert bench.ends == [] and len(bench.target.sent) == 1
 
 
@@ -144,7 +125,7 @@ def test_a_line_that_must_be_there_breaks_the_tap_not_the_transport(make):
 
 def test_with_a_good_log_the_lines_are_there(make):
     bench = make(required=True)
-    bench.client.receiver.burst([OPEN])
+    bench.client.receiver([OPEN])
     with open(bench.audit.path, encoding="utf-8") as file:
         assert [json.loads(line)["event"] for line in file] == ["channel_opened"]
 
@@ -152,8 +133,8 @@ def test_with_a_good_log_the_lines_are_there(make):
 def test_no_timer_is_left_of_a_session_that_ends_while_a_burst_with_a_gap_is_forwarded(make, monkeypatch):
     bench = make(required=False)
     monkeypatch.setattr(SessionTap, "commit", lambda tap: True)  # a gap of the rate rule is open
-    bench.target.send_payloads = lambda payloads: bench.target.on_closed(CloseReason(ClosedBy.US))
-    bench.client.receiver.burst([OPEN])
+    bench.target.send = lambda payloads: bench.target.on_closed(CloseReason(ClosedBy.US))
+    bench.client.receiver([OPEN])
     assert len(bench.ends) == 1
     bench.clock.advance(PARTING / 2)
     assert [timer.func for timer in bench.clock.getDelayedCalls()] == [bench.client.disconnect]

@@ -39,6 +39,7 @@ from bastion.session.live import LiveSessions
 from bastion.session.opening import ANSWER_TIME, SIGN_OF_LIFE, Opening
 from bastion.upstream.facts import UpstreamConnected
 from bastion.wire.userauth import Prompt
+from tests.support.conns import MemoryConn
 
 NOW = 1_800_000_000.0
 SESSION = "k3v2m5q7p2r4t6wa"
@@ -48,24 +49,6 @@ FACTS = UpstreamConnected(
     "SSH-2.0-target", "curve25519-sha256", "ssh-rsa", "aes256-gcm", "aes256-gcm", "", "", True, "publickey",
     "certificate", ("ssh-rsa",),
 )  # fmt: skip
-
-
-class Leg:
-    """A transport: keeps what it is told."""
-
-    receiver = other = on_closed = None
-    key_exchanging = blocked = False
-
-    def __init__(self) -> None:
-        self.ended: list[tuple[int, str]] = []
-        self.charged = 0
-        self.settings = SimpleNamespace(login_grace=30.0)
-
-    def charge_exchanges(self, spend: Callable[[int], None]) -> None:
-        self.charged += 1
-
-    def disconnect(self, code: int, text: str) -> None:
-        self.ended.append((code, text))
 
 
 class World:
@@ -102,7 +85,7 @@ class World:
             log_failure=lambda doing, failure: self.faults.append(failure.value),
         )
         self.id = SESSION
-        self.transport, self.target = Leg(), Leg()
+        self.transport, self.target = MemoryConn(), MemoryConn()
         self.asked: tuple[Any, ...] = ()
         self.answer: Deferred[tuple[bytes, ...]] = Deferred()
         self.dialled: Deferred[Any] | None = None
@@ -199,7 +182,7 @@ def test_everything_in_its_order_and_the_last_four_steps_in_one_turn(world: Worl
     assert world.said[2:] == ["line session_started", "success", "started"]
     assert list(world.gateway.live) == [world.session]
     assert world.transport.receiver is not None and world.target.receiver is not None  # it runs
-    assert world.transport.other is world.target and world.target.charged == 1
+    assert world.transport.other is world.target and len(world.target.payers) == 1
     assert world.meters.value(AUTHORISATIONS, PolicyReason.ALLOWED) == 1
     assert world.meters.value(UPSTREAM_DIALS, UpstreamReason.OK) == 1
     assert world.meters.value(UPSTREAM_LEGACY, "ssh-rsa") == 1
@@ -305,7 +288,7 @@ def test_a_recording_that_cannot_begin_lets_the_target_go(
     world.begin()
     monkeypatch.setattr(Store, "start", broken)
     world.let_in()
-    assert world.target.ended == [(11, "no session can be recorded")]
+    assert world.target.disconnected == (11, "no session can be recorded")
     assert ("no descriptor for recording" in world.said) is (reason is RecorderReason.NO_DESCRIPTOR)
     assert world.said[-2:] == [
         "line refused",
@@ -319,7 +302,7 @@ def test_a_line_that_must_be_there_when_the_session_starts(world: World) -> None
     world.begin()
     world.audit_is_full = True
     world.let_in()
-    assert world.target.ended and "success" not in world.said
+    assert world.target.goodbyes and "success" not in world.said
     assert world.line("refused")["reason"] is RecorderReason.AUDIT_FAILED
 
 

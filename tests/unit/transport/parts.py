@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from bastion.transport.settings import CloseReason, HostKey, TransportSettings
-from bastion.transport.transport import ClientTransport, ServerTransport
+from bastion.transport.transport import client_transport, server_transport
 from bastion.wire.kexinit import COMPAT, FRONT, TARGET, Algorithms
 from bastion.wire.keys import PrivateKey
 from bastion.wire.numbers import MSG_USERAUTH_SUCCESS
@@ -26,8 +26,9 @@ class Service:
         self.got: list[tuple[int, bytes]] = []
         self.answers: dict[int, Any] = {}
 
-    def packetReceived(self, number: int, payload: bytes) -> None:
-        self.got.append((number, payload))
+    def receive(self, payload: bytes) -> None:
+        number = payload[0]
+        self.got.append((number, payload[1:]))
         if number in self.answers:
             self.answers[number]()
 
@@ -59,15 +60,14 @@ class Bench:
         self.service = Service()
         self.receiver = Receiver()
         if server:
-            self.transport = ServerTransport(settings, self.clock)
+            self.transport = server_transport(settings, self.clock)
         else:
-            self.transport = ClientTransport(settings, self.clock, check or (lambda blob: None))
+            self.transport = client_transport(settings, self.clock, check or (lambda blob: None))
         transport = self.transport
-        transport.service = self.service
+        transport.service = self.service.receive
         transport.on_closed = self.closed.append
         transport.on_secure = self._secure
-        transport.on_blocked = lambda: self.said.append("blocked")
-        transport.on_drained = lambda: self.said.append("drained")
+        transport.on_writable = lambda yes: self.said.append("drained" if yes else "blocked")
         self.end = PipeEnd()
 
     def _secure(self) -> None:
@@ -80,7 +80,7 @@ class Bench:
 
     def trust(self) -> None:
         """The connection is authenticated from here on."""
-        self.transport.receiver = self.receiver
+        self.transport.receiver = self.receiver.burst
         self.transport.authenticated()
 
 
@@ -126,7 +126,7 @@ def log_in(bench: Bench, raw: RawSsh) -> None:
     shake(bench, raw)
     bench.trust()
     if not raw.server:
-        bench.transport.send_payload(bytes([MSG_USERAUTH_SUCCESS]))
+        bench.transport.send_any(bytes([MSG_USERAUTH_SUCCESS]))
         raw.read_until(MSG_USERAUTH_SUCCESS)
 
 

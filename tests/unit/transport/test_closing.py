@@ -39,14 +39,14 @@ def test_a_peer_that_closes_first_ends_the_wait(server: bool) -> None:
     bench.transport.disconnect(11, "bye")
     bench.transport.connectionLost(Failure(ConnectionDone()))
     assert bench.clock.getDelayedCalls() == []
-    assert len(bench.closed) == 1 and bench.transport.transport is None
+    assert len(bench.closed) == 1 and bench.transport.below is None
 
 
 def test_c24_a_peer_that_never_reads_cannot_keep_us() -> None:
     bench, raw = server_and_raw()
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([DATA])
+    bench.transport.send([DATA])
     bench.transport.disconnect(11, "bye")
     assert bench.closed
     bench.clock.advance(LINGER)
@@ -57,7 +57,7 @@ def test_a_peer_that_still_takes_what_is_queued_is_waited_for() -> None:
     bench, raw = server_and_raw()
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([DATA] * 100)
+    bench.transport.send([DATA] * 100)
     bench.transport.disconnect(11, "bye")
     for _ in range(20):
         bench.clock.advance(LINGER - 0.6)
@@ -74,7 +74,7 @@ def test_a_peer_that_takes_a_byte_now_and_then_is_not_waited_for_without_end() -
     bench, raw = server_and_raw()
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([DATA] * 1000)
+    bench.transport.send([DATA] * 1000)
     bench.transport.disconnect(11, "bye")
     for second in range(int(LINGER_TOTAL)):
         assert not bench.end.aborted, second
@@ -98,7 +98,7 @@ def test_a_peer_that_proved_nothing_is_not_waited_for() -> None:
 def test_reading_goes_on_so_that_the_peers_close_is_seen() -> None:
     bench, raw = server_and_raw()
     log_in(bench, raw)
-    bench.transport.pause_reading()
+    bench.transport.set_reading(False)
     bench.transport.disconnect(11, "bye")
     assert bench.end.reading
 
@@ -118,8 +118,8 @@ def test_nothing_is_sent_after_the_end() -> None:
     log_in(bench, raw)
     bench.transport.disconnect(11, "bye")
     raw.read_all()
-    bench.transport.send_payloads([DATA])
-    bench.transport.send_payload(b"\x02\0\0\0\0")
+    bench.transport.send([DATA])
+    bench.transport.send_any(b"\x02\0\0\0\0")
     bench.transport.disconnect(11, "again")
     assert raw.read_all() == [] and len(bench.closed) == 1
 
@@ -175,11 +175,10 @@ def test_a_fault_of_ours_ends_the_connection_and_is_logged() -> None:
     bench, raw = server_and_raw()
     log_in(bench, raw)
 
-    class Broken:
-        def burst(self, payloads: list[bytes]) -> None:
-            raise RuntimeError("a fault")
+    def broken(payloads: list[bytes]) -> None:
+        raise RuntimeError("a fault")
 
-    bench.transport.receiver = Broken()
+    bench.transport.receiver = broken
     raw.send(DATA)
     assert bench.reason.by is ClosedBy.US and bench.reason.text == "internal error"
 
@@ -189,16 +188,15 @@ def test_an_owner_may_disconnect_from_within_a_burst(server: bool) -> None:
     bench, raw = raw_side(server)
     log_in(bench, raw)
 
-    class Leaving:
-        got = 0
+    got: list[bytes] = []
 
-        def burst(self, payloads: list[bytes]) -> None:
-            self.got += len(payloads)
-            bench.transport.disconnect(11, "enough")
+    def leaving(payloads: list[bytes]) -> None:
+        got.extend(payloads)
+        bench.transport.disconnect(11, "enough")
 
-    bench.transport.receiver = leaving = Leaving()
+    bench.transport.receiver = leaving
     raw.send(DATA, b"\x02\0\0\0\0", DATA)
-    assert leaving.got == 1 and bench.reason.text == "enough"
+    assert len(got) == 1 and bench.reason.text == "enough"
 
 
 # -- nothing is left behind --------------------------------------------------------------------------------
@@ -210,16 +208,15 @@ class Owner:
     def __init__(self, bench: Bench) -> None:
         self.transport: Any = bench.transport
         self.transport.on_closed = self.gone
-        self.transport.on_blocked = self.transport.pause_reading
-        self.transport.on_drained = self.transport.resume_reading
+        self.transport.on_writable = self.transport.set_reading
         self.transport.other = self.transport
-        self.transport.receiver = self
-        self.transport.service = self
+        self.transport.receiver = self.burst
+        self.transport.service = self.service
 
     def burst(self, payloads: list[bytes]) -> None:
         """Take connection messages."""
 
-    def packetReceived(self, number: int, payload: bytes) -> None:
+    def service(self, payload: bytes) -> None:
         """Take service messages."""
 
     def gone(self, reason: CloseReason) -> None:
@@ -254,8 +251,8 @@ def test_a_closed_transport_is_freed_without_the_collector(server: bool, ending:
         log_in(bench, raw)
         owner = Owner(bench)
         if rekeying:
-            bench.transport.rekey()
-            bench.transport.send_payloads([DATA])
+            bench.transport.keys.rekey()
+            bench.transport.send([DATA])
         alive = weakref.ref(bench.transport)
         ENDINGS[ending](bench.transport)
         assert bench.transport.state is State.CLOSED

@@ -40,9 +40,9 @@ def test_every_method_gives_both_roles_the_same_keys(kex: str) -> None:
     pair = Joined(server_settings(COMPAT), client_settings(replace(COMPAT, kex=(kex,))))
     pair.pump()
     assert pair.server.secured == pair.client.secured == 1
-    assert pair.server.transport.session_id == pair.client.transport.session_id != b""
-    assert pair.client.transport.host_key_blob == HOST_KEY.public.blob
-    assert pair.server.transport.strict_kex and pair.client.transport.strict_kex
+    assert pair.server.transport.keys.session_id == pair.client.transport.keys.session_id != b""
+    assert pair.client.transport.keys.host_key_blob == HOST_KEY.public.blob
+    assert pair.server.transport.keys.agreed.strict and pair.client.transport.keys.agreed.strict
 
 
 @pytest.mark.parametrize("mac", COMPAT.macs)
@@ -51,8 +51,8 @@ def test_every_suite_carries_messages_both_ways(cipher: str, mac: str) -> None:
     only = replace(FAST, ciphers=(cipher,), macs=(mac,))
     pair = Joined(server_settings(COMPAT), client_settings(only))
     pair.log_in()
-    pair.server.transport.send_payloads([b"\x5eto the client", b"\x5e" + bytes(30000)])
-    pair.client.transport.send_payloads([b"\x5eto the server"])
+    pair.server.transport.send([b"\x5eto the client", b"\x5e" + bytes(30000)])
+    pair.client.transport.send([b"\x5eto the server"])
     pair.pump()
     assert pair.client.receiver.payloads == [b"\x5eto the client", b"\x5e" + bytes(30000)]
     assert pair.server.receiver.payloads == [b"\x5eto the server"]
@@ -61,7 +61,7 @@ def test_every_suite_carries_messages_both_ways(cipher: str, mac: str) -> None:
 def test_a_handshake_in_single_bytes_is_the_same() -> None:
     pair = Joined(piece=1)
     pair.log_in()
-    pair.client.transport.send_payloads([b"\x5ehello"])
+    pair.client.transport.send([b"\x5ehello"])
     pair.pump()
     assert pair.server.receiver.payloads == [b"\x5ehello"]
 
@@ -150,25 +150,25 @@ def test_a_host_certificate_is_shown_to_those_who_ask_for_it() -> None:
     algorithms = replace(FAST, host_keys=("ssh-ed25519" + CERT_SUFFIX, "ssh-ed25519"))
     seen: list[bytes] = []
     pair = Joined(server_settings(FAST, host_keys=(host_key, HostKey(HOST_KEY))), client_settings(algorithms))
-    pair.client.transport._check_host_key = seen.append
+    pair.client.transport.keys._first.check_host_key = seen.append
     pair.pump()
     assert pair.client.secured == 1
     assert seen == [host_key.certificate]
-    assert pair.client.transport.host_key_blob == host_key.certificate
+    assert pair.client.transport.keys.host_key_blob == host_key.certificate
 
 
 def test_the_plain_key_is_shown_to_the_others() -> None:
     settings = server_settings(FAST, host_keys=(certified(), HostKey(HOST_KEY)))
     pair = Joined(settings, client_settings(replace(FAST, host_keys=("ssh-ed25519",))))
     pair.pump()
-    assert pair.client.transport.host_key_blob == HOST_KEY.public.blob
+    assert pair.client.transport.keys.host_key_blob == HOST_KEY.public.blob
 
 
 def test_client_refuses_a_signature_by_another_key() -> None:
     bench, raw = client_and_raw(host_key=PrivateKey.generate_ed25519())
     raw.host_key_blob = HOST_KEY.public.blob
     asked: list[bytes] = []
-    bench.transport._check_host_key = asked.append
+    bench.transport.keys._first.check_host_key = asked.append
     with pytest.raises(Closed):
         raw.handshake()
     assert bench.reason.reason is UpstreamReason.KEX_FAILED
@@ -210,7 +210,7 @@ def test_a_host_key_that_must_be_looked_up_stops_reading_meanwhile() -> None:
     waiting.callback(None)
     assert bench.end.reading
     assert bench.secured == 1
-    assert bench.transport.peer_signature_algorithms == ("ssh-ed25519",)
+    assert bench.transport.keys.peer_signature_algorithms == ("ssh-ed25519",)
     raw.read_newkeys()
 
 
@@ -321,7 +321,7 @@ def test_ext_info_is_taken_as_the_first_message_and_not_as_the_second() -> None:
     bench, raw = server_and_raw()
     shake(bench, raw)
     raw.send(ext_info([(b"global-requests-ok", b"")]))
-    assert bench.transport.peer_extensions == {"global-requests-ok": b""}
+    assert bench.transport.keys.peer_extensions == {"global-requests-ok": b""}
     raw.send(ext_info([(b"global-requests-ok", b"")]))
     assert "EXT_INFO is not allowed" in bench.reason.text
 
@@ -333,7 +333,7 @@ def test_a_servers_second_ext_info_stands_right_before_success() -> None:
     raw.send(b"\x06\0\0\0\x0cssh-userauth")
     raw.send(ext_info([(b"server-sig-algs", b"rsa-sha2-512")]), b"\x34", b"\x5ehello")
     assert not bench.closed
-    assert bench.transport.peer_signature_algorithms == ("rsa-sha2-512",)
+    assert bench.transport.keys.peer_signature_algorithms == ("rsa-sha2-512",)
     assert bench.receiver.payloads == [b"\x5ehello"]
 
 
@@ -358,7 +358,7 @@ def test_too_many_extensions_are_refused() -> None:
 @pytest.mark.parametrize("server", [True, False])
 def test_services_wait_for_the_first_newkeys(server: bool) -> None:
     bench, raw = raw_side(server)
-    bench.transport.send_payload(b"\x05\0\0\0\x01x")
+    bench.transport.send_any(b"\x05\0\0\0\x01x")
     assert b"\x05\0\0\0\x01x" not in bytes(bench.end.written)
     raw.handshake()
     if server:
@@ -373,15 +373,15 @@ def test_on_secure_is_called_once_and_not_at_a_rekey(server: bool) -> None:
     shake(bench, raw)
     bench.trust()
     raw.exchange()
-    assert bench.secured == 1 and bench.transport.kex_count == 2
-    assert bench.transport.session_id == raw.session_id != raw.hash
+    assert bench.secured == 1 and bench.transport.keys.count == 2
+    assert bench.transport.keys.session_id == raw.session_id != raw.hash
 
 
 @pytest.mark.parametrize("server", [True, False])
 def test_without_strict_kex_sequence_numbers_go_on(server: bool) -> None:
     bench, raw = raw_side(server, markers=False)
     shake(bench, raw)
-    assert not bench.transport.strict_kex
+    assert not bench.transport.keys.agreed.strict
     assert raw.writer.sequence >= 3 and bench.transport._reader.sequence == raw.writer.sequence
 
 
@@ -389,7 +389,7 @@ def test_without_strict_kex_sequence_numbers_go_on(server: bool) -> None:
 def test_with_strict_kex_they_begin_again_at_every_newkeys(server: bool) -> None:
     bench, raw = raw_side(server)
     shake(bench, raw)
-    assert bench.transport.strict_kex and bench.transport._reader.sequence == 0
+    assert bench.transport.keys.agreed.strict and bench.transport._reader.sequence == 0
     bench.trust()
     raw.send(b"\x5ex", b"\x5ex")
     assert bench.transport._reader.sequence == 2

@@ -14,7 +14,7 @@ def test_one_burst_is_one_write() -> None:
     writes: list[int] = []
     write = bench.end.write
     bench.end.write = lambda data: (writes.append(len(data)), write(data))  # type: ignore[method-assign, assignment]
-    bench.transport.send_payloads([DATA] * 50)
+    bench.transport.send([DATA] * 50)
     assert len(writes) == 1
     assert raw.read_all() == [DATA] * 50
 
@@ -24,8 +24,8 @@ def test_a_peer_that_does_not_read_blocks_the_source_at_the_first_byte() -> None
     log_in(bench, raw)
     raw.read_all()
     bench.end.jam()
-    bench.transport.send_payloads([DATA])
-    bench.transport.send_payloads([DATA])
+    bench.transport.send([DATA])
+    bench.transport.send([DATA])
     assert bench.said == ["blocked"] and bench.transport.blocked
     bench.end.free()
     assert bench.said == ["blocked", "drained"] and not bench.transport.blocked
@@ -35,9 +35,9 @@ def test_a_peer_that_does_not_read_blocks_the_source_at_the_first_byte() -> None
 def test_blocked_below_and_by_a_key_exchange_is_said_once_and_drained_when_both_are_over() -> None:
     bench, raw = server_and_raw()
     log_in(bench, raw)
-    bench.transport.rekey()
+    bench.transport.keys.rekey()
     while not bench.said:
-        bench.transport.send_payloads([b"\x5e" + bytes(30000)])
+        bench.transport.send([b"\x5e" + bytes(30000)])
     bench.end.jam()
     raw.read_kexinit()
     raw.send_kexinit()
@@ -65,7 +65,7 @@ def test_c12_answers_that_nobody_reads_end_the_connection() -> None:
 def test_c12_the_bound_is_small_before_authentication() -> None:
     bench, raw = server_and_raw()
     shake(bench, raw)
-    bench.service.answers[50] = lambda: bench.transport.send_payload(b"\x33" + bytes(1000))
+    bench.service.answers[50] = lambda: bench.transport.send_any(b"\x33" + bytes(1000))
     bench.end.jam()
     for _ in range(OUTPUT_LIMIT_BEFORE_AUTH // 1000 + 2):
         raw.send(b"\x32")
@@ -77,7 +77,7 @@ def test_a_peer_that_reads_nothing_is_given_up() -> None:
     bench, raw = raw_side(True, server_settings(write_stall=180.0))
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([DATA])
+    bench.transport.send([DATA])
     bench.clock.advance(179)
     assert not bench.closed
     bench.clock.advance(1.1)
@@ -88,7 +88,7 @@ def test_a_slow_peer_is_not() -> None:
     bench, raw = raw_side(True, server_settings(write_stall=180.0, rekey_seconds=0))
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([b"\x5e" + bytes(30000)])
+    bench.transport.send([b"\x5e" + bytes(30000)])
     for _ in range(20):
         bench.clock.advance(100)
         bench.end.take(1000)
@@ -102,12 +102,12 @@ def test_a_new_stall_has_its_whole_time() -> None:
     bench, raw = raw_side(True, server_settings(write_stall=180.0))
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([DATA])
+    bench.transport.send([DATA])
     bench.clock.advance(1)
     bench.end.free()
     bench.clock.advance(178)
     bench.end.jam()
-    bench.transport.send_payloads([DATA])
+    bench.transport.send([DATA])
     bench.clock.advance(10)  # the first stall's timer has looked meanwhile
     assert not bench.closed
     bench.clock.advance(169)
@@ -120,7 +120,7 @@ def test_no_timer_is_left_when_the_peer_reads_again() -> None:
     bench, raw = raw_side(True, server_settings(write_stall=180.0, rekey_seconds=0))
     log_in(bench, raw)
     bench.end.jam()
-    bench.transport.send_payloads([DATA])
+    bench.transport.send([DATA])
     bench.end.free()
     bench.clock.advance(181)
     assert not bench.closed and bench.clock.getDelayedCalls() == []

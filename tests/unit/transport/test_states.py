@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bastion.transport.key_exchange import KeyExchange
 from bastion.transport.settings import ClosedBy
 from bastion.transport.states import ROUTES, TABLE, Role, Route, State
-from bastion.transport.transport import KeyedTransport
+from bastion.transport.transport import Transport
 from bastion.wire.data import string, uint32
 from bastion.wire.numbers import (
     MSG_DISCONNECT,
@@ -116,12 +117,8 @@ def test_all_256_numbers_in_a_state_that_was_set(
 ) -> None:
     """The whole matrix, over a transport put into the state by force: what is routed where is noted."""
     routed: list[int] = []
-    monkeypatch.setattr(
-        KeyedTransport, "_control", lambda self, number, payload: routed.append(Route.CONTROL)
-    )
-    monkeypatch.setattr(
-        KeyedTransport, "_exchange_received", lambda self, number, payload: routed.append(Route.EXCHANGE)
-    )
+    monkeypatch.setattr(Transport, "_control", lambda self, *message: routed.append(Route.CONTROL))
+    monkeypatch.setattr(KeyExchange, "take_method", lambda self, payload: routed.append(Route.EXCHANGE))
     for number in range(256):
         routed.clear()
         bench, raw = raw_side(role is Role.SERVER)
@@ -129,8 +126,8 @@ def test_all_256_numbers_in_a_state_that_was_set(
         raw.read_version()
         raw.read_all()
         bench.transport._output._queue = None  # nothing is held back, so that answers can be seen
-        bench.transport.receiver = bench.receiver
-        bench.transport._enter(state)
+        bench.transport.receiver = bench.receiver.burst
+        bench.transport.enter(state)
         raw.send(bytes([number]) + b"\0\0\0\0")
         if bench.service.got:
             routed.append(Route.SERVICE)

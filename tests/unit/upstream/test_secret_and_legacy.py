@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from bastion.transport.settings import SECRET_PADDING
 from bastion.upstream.facts import connected, mismatch_text
 from bastion.wire.kexinit import COMPAT, LEGACY_NAMES, Algorithms, KexInit, Mismatch
 from bastion.wire.keys import PrivateKey
@@ -39,10 +40,14 @@ def test_the_length_of_a_password_does_not_show(cipher: str) -> None:
     bench, raw = client_and_raw(client_settings(offer), algorithms=offer)
     shake(bench, raw)
     transport = bench.transport
-    sizes = {size_of(lambda n=length: transport.send_secret(password(n)), bench) for length in range(1, 60)}
+
+    def secret(length: int) -> int:
+        return size_of(lambda: transport.send([password(length)], SECRET_PADDING), bench)
+
+    sizes = {secret(length) for length in range(1, 60)}
     assert len(sizes) == 1, "one size for every usual length"
-    assert size_of(lambda: transport.send_secret(password(61)), bench) <= max(sizes) + 128
-    assert size_of(lambda: transport.send_payload(password(1)), bench) < max(sizes)
+    assert secret(61) <= max(sizes) + 128
+    assert size_of(lambda: transport.send_any(password(1)), bench) < max(sizes)
     assert [raw.read() for _ in range(59)] == [password(length) for length in range(1, 60)]
 
 
@@ -51,7 +56,7 @@ def test_a_secret_that_waits_for_a_key_exchange_is_padded_too() -> None:
         bench, raw = client_and_raw()
         shake(bench, raw)
         raw.send_kexinit()  # the target begins one; ours goes out at once and holds the rest back
-        bench.transport.send_secret(password(length))
+        bench.transport.send([password(length)], SECRET_PADDING)
         raw.read_kexinit()
         size = size_of(raw.finish_exchange, bench)
         assert raw.read_until(50) == password(length)
@@ -70,7 +75,7 @@ def rsa_sha1_server(algorithms: Algorithms) -> tuple[Bench, RawSsh]:
 def test_a_sha1_host_key_is_taken_where_it_is_offered() -> None:
     bench, raw = rsa_sha1_server(FAST.with_legacy(["ssh-rsa"]))
     shake(bench, raw)
-    assert bench.transport.agreed.legacy == ("ssh-rsa",)
+    assert bench.transport.keys.agreed.legacy == ("ssh-rsa",)
 
 
 def test_a_sha1_signature_is_refused_where_another_name_was_agreed() -> None:
@@ -95,7 +100,7 @@ def test_a_rekey_offers_no_legacy_name_that_the_first_exchange_did_without(used:
         server = replace(server, ciphers=("aes256-cbc",), macs=("hmac-sha1",))
     bench, raw = client_and_raw(client_settings(LISTED), algorithms=server)
     log_in(bench, raw)
-    bench.transport.rekey()
+    bench.transport.keys.rekey()
     offer = KexInit.parse(raw.read_until(MSG_KEXINIT))
     names = {
         *offer.kex,
@@ -115,7 +120,7 @@ def test_the_facts_of_a_leg_name_what_is_weak_once() -> None:
     )
     shake(bench, raw)
     facts = connected(
-        bench.transport.peer_version, bench.transport.agreed, "publickey", "key_file", ("ssh-rsa",)
+        bench.transport.keys.peer_version, bench.transport.keys.agreed, "publickey", "key_file", ("ssh-rsa",)
     )
     assert facts.legacy == ("ssh-rsa", "3des-cbc", "hmac-sha1") and facts.peer_version == "SSH-2.0-raw"
 

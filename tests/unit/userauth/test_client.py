@@ -13,6 +13,7 @@ from bastion.userauth.client import KeyCredential, PublicKeyLogin, signature_ord
 from bastion.wire.data import Reader, string
 from bastion.wire.keys import PrivateKey
 from bastion.wire.userauth import PublicKeyBody, UserauthFailure, UserauthRequest, signed_data
+from tests.support.conns import MemoryConn
 
 RSA = PrivateKey(generate_private_key(65537, 2048))
 ED25519 = PrivateKey.generate_ed25519()
@@ -36,10 +37,8 @@ def test_the_order_of_signatures(algorithms: Any, offered: Any, host_key: str, o
     assert tuple(signature_order(algorithms, offered, host_key)) == order
 
 
-class Target:
+class Target(MemoryConn):
     """One login, the target played by hand."""
-
-    session_id = b"H" * 32
 
     def __init__(
         self,
@@ -49,9 +48,8 @@ class Target:
         host_key: str = "",
         accepts: bool = True,
     ) -> None:
-        self.sent: list[bytes] = []
-        self.agreed: Any = SimpleNamespace(host_key=host_key)
-        self.peer_signature_algorithms = offered
+        agreed: Any = SimpleNamespace(host_key=host_key)
+        super().__init__(agreed=agreed, peer_signature_algorithms=offered)
         self.outcome: list[Any] = []
         self.key = key
         self.login = PublicKeyLogin(
@@ -61,14 +59,7 @@ class Target:
         self.login.start()
         self.sent_at_once = len(self.sent)
         if accepts:
-            self.login.packetReceived(6, string(b"ssh-userauth"))
-
-    def send_payload(self, payload: bytes) -> None:
-        self.sent.append(payload)
-
-    send_secret = send_payload
-
-    def authenticated(self) -> None: ...
+            self.login.receive(b"\x06" + string(b"ssh-userauth"))
 
     @property
     def tried(self) -> list[str]:
@@ -77,7 +68,7 @@ class Target:
         for payload in self.sent[1:]:
             request = UserauthRequest.parse(payload)
             body = PublicKeyBody.parse(request.body)
-            data = signed_data(self.session_id, request.user, request.service, body.algorithm, body.blob)
+            data = signed_data(self.keys.session_id, request.user, request.service, body.algorithm, body.blob)
             assert request.method == "publickey" and body.signature is not None
             assert Reader(body.signature).name() == body.algorithm
             self.key.public.verify(body.signature, data, body.algorithm, allow_sha1=True)
@@ -86,7 +77,7 @@ class Target:
 
     def refuse(self, *methods: str, partial: bool = False) -> None:
         payload = UserauthFailure(methods or ("publickey",), partial).encode()
-        self.login.packetReceived(51, payload[1:])
+        self.login.receive(payload)
 
     @property
     def refused(self) -> str:
@@ -98,7 +89,7 @@ def test_each_way_of_signing_is_tried_once_until_one_is_taken() -> None:
     target.refuse()
     target.refuse()
     assert target.tried == [*SHA2, SHA1] and target.login.legacy == (SHA1,)
-    target.login.packetReceived(52, b"")
+    target.login.receive(b"\x34")
     assert target.outcome == ["publickey"]
 
 
@@ -142,13 +133,13 @@ def test_a_target_that_wants_no_more_keys_gets_none() -> None:
 def test_a_question_has_no_place_in_a_key_login() -> None:
     target = Target(ED25519, ("ssh-ed25519",))
     with pytest.raises(ProtocolError):
-        target.login.packetReceived(60, b"")
+        target.login.receive(b"\x3c")
 
 
 def test_a_key_with_one_way_of_signing_waits_for_no_word_of_the_target() -> None:
     target = Target(ED25519, ("ssh-ed25519",))
     assert target.sent_at_once == 2 == len(target.sent) and target.tried == ["ssh-ed25519"]
-    target.login.packetReceived(52, b"")
+    target.login.receive(b"\x34")
     assert target.outcome == ["publickey"]
 
 
@@ -161,5 +152,5 @@ def test_a_key_with_several_waits_for_what_the_target_knows() -> None:
 def test_no_answer_counts_before_the_service_was_accepted(number: int) -> None:
     target = Target(ED25519, ("ssh-ed25519",), accepts=False)
     with pytest.raises(ProtocolError):
-        target.login.packetReceived(number, UserauthFailure(("publickey",), False).encode()[1:])
+        target.login.receive(bytes([number]) + UserauthFailure(("publickey",), False).encode()[1:])
     assert not target.outcome

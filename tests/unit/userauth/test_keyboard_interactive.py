@@ -22,6 +22,7 @@ from bastion.wire.userauth import (
     UserauthFailure,
     UserauthRequest,
 )
+from tests.support.conns import MemoryConn
 
 KBD = "keyboard-interactive"
 PROMPT = (Prompt("Password of admin on switch1: "),)
@@ -52,20 +53,16 @@ class Anybody:
         """Nothing is kept."""
 
 
-class Door:
+class Door(MemoryConn):
     """A connection on which alice has proved who she is by `method`."""
 
-    session_id = b"H" * 32
-    host_key_blob = b"host key"
-
     def __init__(self, method: str = "password") -> None:
-        self.sent: list[bytes] = []
-        self.ended: list[str] = []
+        super().__init__()
         self.clock = Clock()
         self.anybody = Anybody()
         authenticator: Any = self.anybody
         self.service = UserauthService(self, authenticator, self.clock)
-        self.service.packetReceived(5, string(b"ssh-userauth"))
+        self.service.receive(b"\x05" + string(b"ssh-userauth"))
         if method == KBD:
             self.begin(KBD, KeyboardInteractiveBody().encode())
             self.answer(b"secret")
@@ -76,20 +73,14 @@ class Door:
         self.sent.clear()
         self.answers: list[Any] = []
 
-    def send_payload(self, payload: bytes) -> None:
-        self.sent.append(payload)
-
-    def disconnect(self, code: int, text: str) -> None:
-        self.ended.append(text)
-
     def begin(self, method: str, body: bytes = b"", user: str = "alice") -> None:
-        self.service.packetReceived(50, UserauthRequest(user, "ssh-connection", method, body).encode()[1:])
+        self.service.receive(UserauthRequest(user, "ssh-connection", method, body).encode())
 
     def begin_kbd(self, user: str = "alice") -> None:
         self.begin(KBD, KeyboardInteractiveBody().encode(), user)
 
     def answer(self, *responses: bytes) -> None:
-        self.service.packetReceived(61, InfoResponse(responses).encode()[1:])
+        self.service.receive(InfoResponse(responses).encode())
 
     def ask(self, prompts: tuple[Prompt, ...] = PROMPT, instruction: str = "") -> Deferred[Any]:
         asked = self.service.ask(prompts, instruction, timeout=60.0)
@@ -174,14 +165,14 @@ def test_the_service_may_be_asked_for_again_while_a_question_waits() -> None:
     door = Door()
     door.ask()
     door.sent.clear()
-    door.service.packetReceived(5, string(b"ssh-userauth"))
+    door.service.receive(b"\x05" + string(b"ssh-userauth"))
     assert door.sent.pop() == b"\x06" + string(b"ssh-userauth")
     door.begin_kbd()
     door.answer(b"typed")
     assert door.answers == [(b"typed",)]
     door.ask()
     with pytest.raises(ProtocolError, match="only ssh-userauth"):
-        door.service.packetReceived(5, string(b"ssh-connection"))
+        door.service.receive(b"\x05" + string(b"ssh-connection"))
 
 
 def test_an_answer_before_the_question_was_shown_is_refused() -> None:

@@ -19,39 +19,17 @@ from bastion.wire.userauth import (
     UserauthFailure,
     UserauthRequest,
 )
+from tests.support.conns import MemoryConn
 
 SECRET = b"kept by nobody"
 PASSWORD, KBD = "password", "keyboard-interactive"
-
-
-class Wire:
-    """The transport below: what went out, and whether it was padded."""
-
-    session_id = b"H" * 32
-    agreed = None
-    peer_signature_algorithms = None
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.secret: list[bytes] = []
-        self.trusted = False
-
-    def send_payload(self, payload: bytes) -> None:
-        self.sent.append(payload)
-
-    def send_secret(self, payload: bytes) -> None:
-        self.sent.append(payload)
-        self.secret.append(payload)
-
-    def authenticated(self) -> None:
-        self.trusted = True
 
 
 class Appliance:
     """One login; the methods say what the appliance says."""
 
     def __init__(self, fetch: Any = None, tries: int = 1, by_person: bool = False) -> None:
-        self.wire = Wire()
+        self.wire = MemoryConn()
         self.fetched: list[int] = []
         self.waited: list[bool] = []
         self.banners: list[tuple[str, int]] = []
@@ -62,7 +40,7 @@ class Appliance:
         self.login.done.addBoth(self.outcome.append)
         self.login.start()
         assert self.wire.sent.pop() == b"\x05" + string(b"ssh-userauth")
-        self.login.packetReceived(6, string(b"ssh-userauth"))
+        self.login.receive(b"\x06" + string(b"ssh-userauth"))
         assert self.request().method == "none"
 
     def _banner(self, text: str, missing: int) -> None:
@@ -78,7 +56,7 @@ class Appliance:
 
     def say(self, message: Any) -> None:
         payload = message.encode()
-        self.login.packetReceived(payload[0], payload[1:])
+        self.login.receive(payload)
 
     def offers(self, *methods: str, partial: bool = False) -> None:
         self.say(UserauthFailure(methods, partial))
@@ -88,7 +66,7 @@ class Appliance:
         self.say(InfoRequest("name", "instruction", prompts=questions))
 
     def accepts(self) -> None:
-        self.login.packetReceived(52, b"")
+        self.login.receive(b"\x34")
 
     @property
     def refused(self) -> str:
@@ -104,7 +82,7 @@ def test_a_password_is_sent_padded_and_fetched_only_when_it_is_taken() -> None:
     peer.offers("publickey", KBD, PASSWORD)
     request = peer.request()
     assert (request.user, request.service, request.method) == ("admin", "ssh-connection", PASSWORD)
-    assert PasswordBody.parse(request.body) == PasswordBody(SECRET) and len(peer.wire.secret) == 1
+    assert PasswordBody.parse(request.body) == PasswordBody(SECRET) and len(peer.wire.padded) == 1
     peer.accepts()
     assert peer.outcome == [PASSWORD] and peer.wire.trusted and peer.fetched == [0]
     assert SECRET not in repr(vars(peer.login)).encode()
@@ -115,7 +93,7 @@ def test_one_hidden_question_is_answered_padded_and_empty_rounds_are_let_pass() 
     peer.offers(KBD)
     assert peer.request().method == KBD and peer.fetched == []
     peer.asks("Password: ")
-    assert InfoResponse.parse(peer.wire.sent.pop()).responses == (SECRET,) and len(peer.wire.secret) == 1
+    assert InfoResponse.parse(peer.wire.sent.pop()).responses == (SECRET,) and len(peer.wire.padded) == 1
     peer.asks()
     assert InfoResponse.parse(peer.wire.sent.pop()).responses == ()
     peer.accepts()
@@ -141,7 +119,7 @@ def test_what_is_no_password_prompt_is_refused_and_gets_no_secret(prompts, echo,
     peer = Appliance()
     peer.offers(KBD)
     peer.asks(*prompts, echo=echo)
-    assert words in peer.refused and peer.fetched == [] and peer.wire.secret == []
+    assert words in peer.refused and peer.fetched == [] and peer.wire.padded == []
     assert len(peer.refused) < 200 and peer.refused.isprintable()
 
 
@@ -176,7 +154,7 @@ def test_a_person_is_asked_again_as_often_as_there_are_tries(method: str) -> Non
         assert not peer.outcome
         peer.offers(method)
     assert peer.refused == "login admin was refused with the password"
-    assert peer.fetched == [0, 1, 2] and peer.waited == [True, False] * 3 and len(peer.wire.secret) == 3
+    assert peer.fetched == [0, 1, 2] and peer.waited == [True, False] * 3 and len(peer.wire.padded) == 3
 
 
 def test_other_methods_and_further_factors_are_told() -> None:
@@ -195,7 +173,7 @@ def test_other_methods_and_further_factors_are_told() -> None:
 def test_an_expired_password_is_told() -> None:
     peer = Appliance()
     peer.offers(PASSWORD)
-    peer.login.packetReceived(60, string(b"change it\x1b[2J") + string(b""))
+    peer.login.receive(b"\x3c" + string(b"change it\x1b[2J") + string(b""))
     assert peer.refused == "the password of admin has expired: it asks for a new one"
 
 
@@ -203,7 +181,7 @@ def test_a_secret_that_cannot_be_had_is_told_and_nothing_is_sent() -> None:
     reason = Refused(UpstreamReason.CREDENTIAL_FAILED, "the password's file cannot be read")
     peer = Appliance(fetch=lambda _: fail(reason))
     peer.offers(PASSWORD)
-    assert peer.outcome[0].value is reason and peer.wire.secret == []
+    assert peer.outcome[0].value is reason and peer.wire.padded == []
     peer = Appliance(fetch=lambda _: fail(RuntimeError(SECRET.decode())))
     peer.offers(PASSWORD)
     error = peer.outcome[0].value
@@ -231,18 +209,18 @@ def test_the_end_of_the_connection_withdraws_the_question() -> None:
     peer.offers(PASSWORD)
     peer.login.stop()
     assert len(withdrawn) == 1 and peer.outcome[0].value.reason is UpstreamReason.CLOSED
-    assert peer.wire.secret == []
+    assert peer.wire.padded == []
 
 
 def test_hostile_questions_are_bounded() -> None:
     peer = Appliance()
     peer.offers(KBD)
     with pytest.raises(ProtocolError, match="too many prompts"):
-        peer.login.packetReceived(60, string(b"") * 3 + uint32(1000) + (string(b"Password: ") + b"\0") * 1000)
+        peer.login.receive(b"\x3c" + string(b"") * 3 + uint32(1000) + (string(b"Password: ") + b"\0") * 1000)
     with pytest.raises(ProtocolError):
         peer.say(InfoRequest(prompts=(Prompt("x" * (1 << 20)),)))
     with pytest.raises(ProtocolError):
-        peer.login.packetReceived(60, string(b"") * 3 + uint32(1) + string(b"Password: "))
+        peer.login.receive(b"\x3c" + string(b"") * 3 + uint32(1) + string(b"Password: "))
     for _ in range(MAX_EMPTY_ROUNDS):
         peer.asks()
     with pytest.raises(ProtocolError, match="too many rounds"):
@@ -255,10 +233,10 @@ def test_messages_out_of_place_are_protocol_errors() -> None:
     with pytest.raises(ProtocolError):
         peer.asks("Password: ")  # none was asked with, not keyboard-interactive
     with pytest.raises(ProtocolError):
-        peer.login.packetReceived(6, string(b"ssh-userauth"))
+        peer.login.receive(b"\x06" + string(b"ssh-userauth"))
     with pytest.raises(ProtocolError):
-        peer.login.packetReceived(51, namelist(["password"]))
-    assert peer.wire.secret == []
+        peer.login.receive(b"\x33" + namelist(["password"]))
+    assert peer.wire.padded == []
 
 
 def test_a_secret_is_in_no_repr() -> None:
