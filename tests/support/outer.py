@@ -103,6 +103,43 @@ class Door:
         self.turned_away.append((what, name, reason))
 
 
+class Link:
+    """The connection below one channel: keeps what is sent. `waits` and `resumes` count what the channel asks for."""
+
+    channel: OuterChannel
+
+    def __init__(self) -> None:
+        self.sent: list[m.Message] = []
+        self.queued = self.kept = 0
+        self.overfull = self.blocked = self.gone = False
+        self.waits = self.resumes = 0
+
+    def ease(self) -> None:
+        """Something that waited has gone."""
+
+    def send(self, payloads: list[bytes]) -> None:
+        self.sent += [parse_message(payload) for payload in payloads]
+
+    def wait(self, number: int) -> None:
+        self.waits += 1
+
+    def resume_soon(self, number: int) -> None:
+        self.resumes += 1
+        while self.channel.hand_up_kept():
+            pass
+
+    def forget(self, number: int) -> None:
+        self.gone = True
+
+    def failed(self, doing: str) -> None:
+        raise AssertionError(f"{doing} failed")
+
+    def said(self) -> list[m.Message]:
+        """Everything that was sent since the last call."""
+        said, self.sent = self.sent, []
+        return said
+
+
 class Outer:
     """An outer connection with everything around it."""
 

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
+import tomllib
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
 from bastion.auth.identity import Identity
-from bastion.doors.lobby import Answer, LobbyFacts, answer, direct_command, jump_command
+from bastion.doors.lobby import Answer, LobbyDoor, LobbyFacts, answer, direct_command, jump_command
+from bastion.endpoint.channel import OuterChannel
+from bastion.errors import PolicyReason, Refused
+from bastion.observe.events import AuditEvent
+from bastion.observe.meters import REQUESTS, Meters
+from bastion.options import Source
 from bastion.policy.grant import Reachable
-from bastion.policy.targets import Target
+from bastion.policy.rules import parse_policy
+from bastion.policy.targets import Target, parse_targets
+from bastion.wire import messages as m
+from bastion.wire.data import string, uint32
+from bastion.wire.requests import Exec, PtyRequest, WindowChange
+from tests.support.outer import Link
+
+RULES = '[[rule]]\nname = "ops"\ngroups = ["ops"]\ntargets = ["web1"]\nlogins = ["root"]\nverbs = ["shell"]\n'
 
 ALICE = Identity(
     name="alice",
@@ -119,3 +134,107 @@ def test_whatever_is_typed_gets_an_answer_without_control_characters(command: st
     said = answer(command, facts())
     assert said.status in (0, 1, 2, 127)
     assert all(character == "\n" or character.isprintable() for character in said.text)
+
+
+# -- the channel ------------------------------------------------------------------------------------------------------
+
+
+class World:
+    """One session channel of alice's outer connection."""
+
+    def __init__(self) -> None:
+        self.link, self.reactor, self.meters = Link(), Clock(), Meters()
+        self.lines: list[AuditEvent] = []
+        self.stale: Refused | None = None
+        services = SimpleNamespace(
+            policy=parse_policy(tomllib.loads(RULES), Source("p")),
+            inventory=parse_targets(tomllib.loads('[targets.web1]\nhost = "10.0.0.1"\n'), Source("t")),
+            inner_host_keys=SimpleNamespace(ca=None, host_keys=()),
+        )
+        outer: Any = SimpleNamespace(
+            services=services,
+            identity=ALICE,
+            gateway=SimpleNamespace(reactor=self.reactor, meters=self.meters, public=("bastion", 22)),
+            check_fresh=self._check_fresh,
+            note=self.lines.append,
+        )
+        self.channel = OuterChannel(self.link, "session", 0, 7, 1 << 20, 32768, 1 << 20)
+        LobbyDoor().open(outer, self.channel, None)
+
+    def _check_fresh(self) -> None:
+        if self.stale is not None:
+            raise self.stale
+
+    def ask(self, name: str, body: bytes = b"") -> list[m.Message]:
+        """A request that wants a reply; everything that is said to it before the next turn."""
+        self.link.sent.clear()
+        self.channel.take_request(m.ChannelRequest(0, name, True, body))
+        return self.link.said()
+
+    def turn(self) -> list[m.Message]:
+        self.link.sent.clear()
+        self.reactor.advance(0)
+        return self.link.said()
+
+
+def test_a_shell_is_answered_and_the_channel_closed() -> None:
+    world = World()
+    assert [type(one) for one in world.link.sent] == [m.ChannelOpenConfirmation]
+    assert world.ask("shell") == [m.ChannelSuccess(7)], "the reply goes out before the text"
+    text, status, eof, close = world.turn()
+    assert isinstance(text, m.Data) and text.data.startswith(b"Hello alice. You may reach:\n\n  web1")
+    assert status == m.ChannelRequest(7, "exit-status", False, uint32(0))
+    assert (eof, close) == (m.Eof(7), m.Close(7))
+    assert [(line.event, line.fields()) for line in world.lines] == [("lobby", {"command": "", "status": 0})]
+
+
+def test_a_terminal_gets_its_line_ends() -> None:
+    world = World()
+    assert world.ask("pty-req", PtyRequest(b"xterm", 80, 24).encode()) == [m.ChannelSuccess(7)]
+    assert world.ask("window-change", WindowChange(100, 30).encode()) == [m.ChannelSuccess(7)]
+    world.ask("exec", Exec(b"whoami").encode())
+    text = world.turn()[0]
+    assert isinstance(text, m.Data) and b"\r\n" in text.data and b"\n" not in text.data.replace(b"\r\n", b"")
+
+
+def test_one_question_is_answered() -> None:
+    world = World()
+    world.ask("exec", Exec(b"targets").encode())
+    assert world.ask("exec", Exec(b"whoami").encode()) == [m.ChannelFailure(7)]
+    assert world.ask("shell") == [m.ChannelFailure(7)]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("subsystem", string(b"sftp")), ("env", string(b"LANG") + string(b"C")), ("made-up@example.com", b"\1")],
+)
+def test_what_is_not_served_here_is_refused_and_written_down(name: str, body: bytes) -> None:
+    world = World()
+    assert world.ask(name, body) == [m.ChannelFailure(7)]
+    assert world.lines[0].fields()["name"] == name
+    known = "other" if "@" in name else name
+    assert world.meters.value(REQUESTS, known, PolicyReason.UNKNOWN_REQUEST) == 1
+
+
+def test_a_login_that_is_too_old_starts_nothing() -> None:
+    world = World()
+    world.stale = Refused(PolicyReason.PROOF_REQUIRED, "log in again")
+    assert world.ask("shell") == [m.ChannelFailure(7)]
+    assert world.lines[0].fields()["reason"] is PolicyReason.PROOF_REQUIRED
+    assert world.turn() == []
+
+
+def test_a_client_that_does_not_wait_is_answered_by_nobody() -> None:
+    world = World()
+    world.ask("shell")
+    world.channel.take_close()
+    assert world.turn() == [] and world.lines == []
+
+
+def test_what_is_typed_goes_nowhere_and_the_end_of_it_is_no_end() -> None:
+    world = World()
+    world.channel.take_data(m.Data(0, b"typed").encode())
+    world.channel.deliver()
+    world.channel.take_eof()
+    world.ask("shell")
+    assert isinstance(world.turn()[0], m.Data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +17,7 @@ from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import FixedClock
 from bastion.doors import outer as outer_door
 from bastion.doors.door import Asked
-from bastion.doors.jump import UNPROVED_BURST, opened_as_stdio
+from bastion.doors.jump import UNPROVED_BURST
 from bastion.doors.outer import LAST_WORDS, OuterDoors
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditFailed
@@ -32,7 +31,7 @@ from bastion.policy.targets import parse_targets
 from bastion.session.gateway import Limits
 from bastion.transport.settings import ClosedBy, CloseReason, HostKey, TransportSettings
 from bastion.wire import messages as m
-from bastion.wire.forwards import TcpipForward, TcpipOpen
+from bastion.wire.forwards import TcpipForward
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PrivateKey
 from tests.support.outer import Leg, opens_session, opens_tcpip
@@ -359,31 +358,6 @@ def test_a_stop_does_not_wait_for_nobody(outer: Outer) -> None:
 
 # -- whose channel it is ------------------------------------------------------------------------------------------
 
-OPENSSH = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3"
-
-
-@pytest.mark.parametrize(
-    ("version", "originator", "port", "number", "first", "own"),
-    [
-        (OPENSSH, "127.0.0.1", 65535, 0, True, True),
-        (b"SSH-2.0-OpenSSH_for_Windows_9.5", "127.0.0.1", 65535, 0, True, True),
-        (OPENSSH, "127.0.0.1", 65535, 1, True, False),  # something listens: it took number 0
-        (OPENSSH, "127.0.0.1", 65535, 0, False, False),  # or did, or something was said before
-        (OPENSSH, "127.0.0.1", 50000, 0, True, False),
-        (OPENSSH, "::1", 65535, 0, True, False),
-        (OPENSSH, "", 0, 0, True, False),
-        (b"SSH-2.0-dropbear_2022.83", "127.0.0.1", 22, 0, True, False),
-        (b"SSH-2.0-PuTTY_Release_0.78", "0.0.0.0", 0, 0, True, False),
-        (b"SSH-2.0-AsyncSSH_2.24.1", "", 0, 0, True, False),
-        (b"SSH-2.0-paramiko_5.1.0", "127.0.0.1", 65535, 0, True, False),
-    ],
-)
-def test_what_only_openssh_s_own_stdio_looks_like(
-    version: bytes, originator: str, port: int, number: int, first: bool, own: bool
-) -> None:
-    place = TcpipOpen("web1", 22, originator, port)
-    assert opened_as_stdio(version, place, number, first) is own
-
 
 def test_a_second_channel_is_never_the_first(outer: Outer) -> None:
     first = outer.hear(opens_tcpip(0))
@@ -409,11 +383,6 @@ def test_nor_is_one_after_anything_else(outer: Outer, before: m.Message) -> None
     outer.hear(m.Close(0)) if isinstance(before, m.ChannelOpen) and before.kind == "session" else None
     outer.hear(opens_tcpip(0))
     assert outer.said("jump")[-1]["stdio"] == 0
-
-
-def test_the_table_is_in_the_document() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "doors.md").read_text()
-    assert "127.0.0.1 port 65535" in text and "trust_forwards" in text
 
 
 def test_a_client_that_is_refused_for_ever_is_ended(outer: Outer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from bastion.policy.targets import parse_targets
 from bastion.wire import messages as m
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import OpenFailure
-from tests.support.declared import parse_message
+from tests.support.outer import Link
 
 NOW = 1_800_000_000.0
 WINDOW = 64 * 1024
@@ -40,33 +40,6 @@ groups = ["staff"]
 verbs = ["tunnel"]
 tunnel = ["db1.internal:5432"]
 """
-
-
-class Link:
-    """The connection below the channel."""
-
-    def __init__(self):
-        self.sent, self.blocked, self.gone = [], False, False
-        self.queued, self.kept, self.overfull = 0, 0, False
-
-    def ease(self):
-        pass
-
-    def send(self, payloads):
-        self.sent += [parse_message(payload) for payload in payloads]
-
-    def wait(self, number):
-        pass
-
-    def resume_soon(self, number):
-        while self.channel.hand_up_kept():
-            pass
-
-    def forget(self, number):
-        self.gone = True
-
-    def failed(self, doing):
-        raise AssertionError(f"{doing} failed")
 
 
 class Far:

@@ -1,0 +1,162 @@
+"""The front door: what becomes of a connection from its accept to its end, the whole gateway in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+
+from bastion.auth.budget import LIMITS, Limit, Work
+from bastion.errors import HandshakeResult, LimitReason
+from bastion.observe.meters import (
+    CONNECTIONS_ACCEPTED,
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_LIVE,
+    CONNECTIONS_REFUSED,
+    DESCRIPTORS_EXHAUSTED,
+    HANDSHAKES,
+)
+from bastion.transport.transport import Transport
+from tests.hostile.memory_gateway import MemoryGateway, let_in, log_in
+
+HERE = "198.51.100.4"
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
+    made = MemoryGateway(tmp_path, monkeypatch)
+    yield made
+    for peer in made.peers:
+        peer.hang_up()
+    made.close()
+
+
+def counted(gateway: MemoryGateway, family: Any, *labels: str) -> int:
+    return gateway.gateway.meters.value(family, *labels)
+
+
+def lines(gateway: MemoryGateway) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (gateway.folder / "audit.jsonl").read_text().splitlines()]
+
+
+def test_who_is_refused_before_a_byte_has_a_line_and_no_transport(gateway: MemoryGateway) -> None:
+    gateway.gateway.draining = True
+    assert gateway.front.buildProtocol(IPv4Address("TCP", HERE, 1024)) is None
+    assert counted(gateway, CONNECTIONS_ACCEPTED) == counted(gateway, CONNECTIONS_CLOSED) == 1
+    assert counted(gateway, CONNECTIONS_REFUSED, LimitReason.DRAINING) == 1
+    line = lines(gateway)[-1]
+    assert (line["event"], line["source"], line["reason"]) == ("connection_refused", HERE, "draining")
+
+
+def test_a_connection_is_counted_while_it_lives(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    assert (counted(gateway, CONNECTIONS_LIVE), len(gateway.front.connections)) == (1, 1)
+    peer.hang_up()
+    assert (counted(gateway, CONNECTIONS_LIVE), len(gateway.front.connections)) == (0, 0)
+    assert counted(gateway, HANDSHAKES, "front", HandshakeResult.SILENT) == 1
+    assert [line for line in lines(gateway) if line["event"] == "handshake_failed"] == []
+
+
+def test_who_spoke_ssh_and_left_has_a_line(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    peer.send_version()
+    peer.hang_up()
+    line = lines(gateway)[-1]
+    assert (line["event"], line["source"], line["reason"]) == ("handshake_failed", HERE, "failed")
+    assert line["software"] == "SSH-2.0-raw"
+
+
+def test_the_startup_place_is_free_at_the_last_factor(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    assert gateway.gateway.startups.waiting == 1
+    log_in(peer)
+    assert gateway.gateway.startups.waiting == 0
+    peer.hang_up()
+    assert gateway.gateway.startups.waiting == 0
+
+
+def test_a_key_exchange_is_the_sources_until_somebody_is_known(gateway: MemoryGateway) -> None:
+    purse = gateway.gateway.budget.source(HERE)
+    gateway.gateway.budget.limits = dict.fromkeys(LIMITS, Limit(10**12, 10**13, 1, 1))
+    peer = gateway.connect()
+    peer.handshake()
+    spent = purse._buckets[Work.KEY_EXCHANGE].level
+    assert spent > 0
+    other = gateway.connect()
+    log_in(other)
+    assert purse._buckets[Work.KEY_EXCHANGE].level == pytest.approx(spent, rel=0.01)
+
+
+def test_who_is_displaced_is_gone_without_a_word(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    peer.handshake()
+    (connection,) = gateway.front.connections
+    connection._displaced()
+    assert peer.end.aborted and gateway.front.connections == set()
+    assert counted(gateway, CONNECTIONS_REFUSED, LimitReason.DISPLACED) == 1
+    line = lines(gateway)[-1]
+    assert (line["event"], line["reason"]) == ("refused", "displaced")
+
+
+def test_a_name_with_a_target_is_the_direct_door(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    log_in(peer)
+    let_in(gateway.target())
+    peer.read_until(52)
+    (session,) = gateway.gateway.live
+    assert session.door == "direct"
+    (connection,) = gateway.front.connections
+    assert session.session_id == connection.id
+    assert connection._userauth is connection._opening is connection._outer is None
+
+
+def test_a_name_alone_is_an_outer_connection(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    log_in(peer, b"alice")
+    peer.read_until(52)
+    (connection,) = gateway.front.connections
+    assert connection._outer is not None and connection._userauth is None
+    assert gateway.links == []
+    assert lines(gateway)[-1]["event"] == "outer_started"
+    peer.hang_up()
+    assert lines(gateway)[-1]["event"] == "outer_ended"
+
+
+def test_who_leaves_while_the_target_is_dialled_stops_the_dial(gateway: MemoryGateway) -> None:
+    peer = gateway.connect()
+    log_in(peer)
+    peer.hang_up()
+    assert gateway.links.pop().factory.buildProtocol(None) is None
+    assert [line["event"] for line in lines(gateway)][-2:] == ["auth", "authorise"]
+    assert gateway.left_over() == {}
+
+
+@pytest.mark.parametrize("user", [b"alice+root+web1", b"alice"])
+def test_a_stop_says_why(gateway: MemoryGateway, user: bytes) -> None:
+    peer = gateway.connect()
+    log_in(peer, user)
+    gateway.gateway.draining = True
+    (connection,) = gateway.front.connections
+    connection.shut_down("the gateway is closing down")
+    gateway.clock.advance(0)
+    assert b"bastion: the gateway is closing down" in peer.read_until(1)
+    assert gateway.front.lingering  # its last words may be on their way
+    peer.hang_up()
+    assert not gateway.front.lingering
+
+
+def test_no_descriptor_to_accept_with_is_counted(gateway: MemoryGateway) -> None:
+    gateway.front.out_of_descriptors()
+    assert counted(gateway, DESCRIPTORS_EXHAUSTED, "accept") == 1
+
+
+def test_every_connection_has_an_id_and_settings_of_now(gateway: MemoryGateway) -> None:
+    first, second = gateway.connect(), gateway.connect()
+    ids = {connection.id for connection in gateway.front.connections}
+    assert len(ids) == 2
+    assert isinstance(first.transport, Transport)
+    assert second.transport.settings is gateway.gateway.services.front_settings
