@@ -1,7 +1,11 @@
-"""With `audit.required`, a line that cannot be written ends the session like a recorder that cannot write."""
+"""One session between two legs: what is forwarded when, how it ends, and who hears of it.
+
+With `audit.required`, a line that cannot be written ends it like a recorder that cannot write.
+"""
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from twisted.internet.task import Clock
@@ -20,7 +24,8 @@ from bastion.session.tap import SessionTap
 from bastion.session.watch import WatchLimits
 from bastion.sides import Side
 from bastion.transport.settings import ClosedBy, CloseReason
-from bastion.wire.messages import ChannelOpen
+from bastion.wire.messages import ChannelOpen, Data, GlobalRequest, RequestFailure
+from bastion.wire.numbers import Disconnect
 from tests.support.conns import MemoryConn
 
 SESSION = "k3v2m5q7p2r4t6wa"
@@ -61,7 +66,8 @@ class Bench:
             WatchLimits(),
             lambda _, end: self.ends.append(end),
         )
-        self.session.start(lambda _: None)
+        self.closes = []
+        self.session.start(self.closes.append)
 
     def break_log(self):
         os.close(self.audit._fd)
@@ -138,3 +144,104 @@ def test_no_timer_is_left_of_a_session_that_ends_while_a_burst_with_a_gap_is_for
     assert len(bench.ends) == 1
     bench.clock.advance(PARTING / 2)
     assert [timer.func for timer in bench.clock.getDelayedCalls()] == [bench.client.disconnect]
+
+
+# -- what crosses ---------------------------------------------------------------------------------------------------
+
+
+def test_a_burst_is_written_and_then_forwarded(make):
+    bench = make(required=False)
+    assert bench.client.other is bench.target and bench.target.other is bench.client
+    written = []
+    commit = bench.tap.commit
+    bench.target.send = lambda payloads: written.append(list(payloads))
+    bench.session._tap = SimpleNamespace(commit=lambda: (written.append("commit"), commit())[1])
+    bench.client.receiver([OPEN])
+    assert written[0] == "commit" and len(written) == 2
+    (forwarded,) = written[1]
+    assert ChannelOpen.parse(forwarded).kind == "session"
+    assert bench.session.heard == [1, 0]
+
+
+def test_what_came_before_a_broken_message_still_crosses(make):
+    bench = make(required=False)
+    bench.client.receiver([OPEN, Data(99, b"x").encode()])
+    assert [ChannelOpen.parse(payload).kind for payload in bench.target.sent] == ["session"]
+    assert [end.reason for end in bench.ends] == [EndReason.CLIENT_ERROR]
+    assert len(bench.client.goodbyes) == 1, "at once: that leg is the reason"
+
+
+def test_a_target_that_breaks_the_protocol_is_told_so(make):
+    bench = make(required=False)
+    bench.target.receiver([Data(99, b"x").encode()])
+    (end,) = bench.ends
+    assert end.reason is EndReason.TARGET_ERROR and end.text.startswith("the target broke the protocol: ")
+    assert bench.target.goodbyes == [end.text.removeprefix("the target broke the protocol: ")]
+
+
+def test_a_leg_is_not_read_while_the_other_takes_nothing(make):
+    bench = make(required=False)
+    assert bench.session.is_read(Side.CLIENT) and bench.session.is_read(Side.TARGET)
+    bench.target.blocked = True
+    assert not bench.session.is_read(Side.CLIENT) and bench.session.is_read(Side.TARGET)
+
+
+def test_a_question_of_ours_is_answered_to_us(make):
+    bench = make(required=False)
+    bench.session.ask_alive(Side.TARGET)
+    assert bench.target.sent == [GlobalRequest("keepalive@openssh.com", True).encode()]
+    bench.target.receiver([RequestFailure().encode()])
+    assert bench.client.sent == [] and bench.ends == []
+
+
+# -- how it ends ------------------------------------------------------------------------------------------------------
+
+
+def test_it_ends_once_and_says_so_to_everybody(make):
+    bench = make(required=False)
+    bench.session.end(
+        End(EndReason.KILLED, "ended by the security team", Disconnect.BY_APPLICATION, "k3v2m5")
+    )
+    bench.session.end(End(EndReason.IDLE, "no data"))
+    assert [end.reason for end in bench.ends] == [EndReason.KILLED]
+    assert bench.target.goodbyes == ["the session has ended"] and bench.client.goodbyes == []
+    bench.client.receiver([OPEN])
+    bench.clock.advance(PARTING)
+    assert bench.client.goodbyes == ["bastion: ended by the security team (ref k3v2m5)"]
+    assert bench.target.sent == [] and bench.target.receiver is None
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_the_engineer_s_close_is_heard_by_the_session_and_by_whoever_began_it(make):
+    bench = make(required=False)
+    why = CloseReason(ClosedBy.PEER, 11, "disconnected by user")
+    bench.client.on_closed(why)
+    assert [end.reason for end in bench.ends] == [EndReason.CLIENT_CLOSED] and bench.closes == [why]
+
+
+def test_after_another_end_the_engineer_s_close_is_still_heard(make):
+    bench = make(required=False)
+    bench.session.end(End(EndReason.KILLED, "over"))
+    why = CloseReason(ClosedBy.US, 11, "bastion: over")
+    bench.client.on_closed(why)
+    assert bench.closes == [why] and len(bench.ends) == 1
+    assert bench.target.on_closed is None
+
+
+def test_a_target_that_hangs_up(make):
+    bench = make(required=False)
+    bench.target.on_closed(CloseReason(ClosedBy.NETWORK))
+    bench.clock.advance(PARTING)
+    assert [end.reason for end in bench.ends] == [EndReason.TARGET_CLOSED]
+    assert bench.client.goodbyes == ["bastion: the target closed the connection"]
+
+
+def test_a_disk_that_refuses_to_sync_ends_a_silent_session(make):
+    bench = make(required=False)
+    bench.session.recording_refused()
+    assert bench.ends == []
+    bench.tap._writer = SimpleNamespace(
+        failure=RecorderFailed(RecorderReason.WRITE_FAILED, "no"), close=lambda blocks: None
+    )
+    bench.session.recording_refused()
+    assert [end.reason for end in bench.ends] == [EndReason.RECORDER_FAILED]

@@ -1,0 +1,109 @@
+"""What all sessions share: who is let in at all, who pays, what is counted and what the operator reads."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from bastion.auth.budget import Budget, Payer, Work
+from bastion.auth.startups import StartupLimiter
+from bastion.clock import FixedClock
+from bastion.errors import EndReason, LimitReason, Refused
+from bastion.observe.meters import DESCRIPTORS_EXHAUSTED, SESSIONS_ENDED, SESSIONS_LIVE, Meters
+from bastion.session.ending import End
+from bastion.session.gateway import DESCRIPTORS_EVERY, Gateway
+
+HERE = "192.0.2.1"
+
+
+class Log:
+    """The operator's log."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.failures: list[tuple[str, Exception]] = []
+
+    def error(self, text: str, what: str) -> None:
+        self.errors.append(text.format(what=what))
+
+    def failure(self, text: str, failure: Failure, doing: str) -> None:
+        self.failures.append((text.format(doing=doing), failure.value))
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    clock = FixedClock()
+    services: Any = SimpleNamespace(
+        auth=SimpleNamespace(penalties=SimpleNamespace(allows_source=lambda _: True))
+    )
+    nobody: Any = None
+    log: Any = Log()
+    return Gateway(
+        Clock(), clock, Meters(), nobody, nobody, StartupLimiter(lambda: 0.0), Budget(clock), services, log=log
+    )  # fmt: skip
+
+
+def refused(gateway: Gateway) -> LimitReason:
+    with pytest.raises(Refused) as caught:
+        gateway.admit_connection(HERE)
+    assert isinstance(caught.value.reason, LimitReason)
+    return caught.value.reason
+
+
+def test_a_connection_takes_a_place(gateway: Gateway) -> None:
+    gateway.admit_connection(HERE)
+    assert gateway.startups.waiting == 1
+
+
+def test_who_is_not_let_in_takes_none(gateway: Gateway) -> None:
+    penalties: Any = gateway.services.auth.penalties
+    penalties.allows_source = lambda source: source != HERE
+    assert refused(gateway) is LimitReason.PENALTY
+    gateway.draining = True
+    assert refused(gateway) is LimitReason.DRAINING
+    assert gateway.startups.waiting == 0
+
+
+def test_an_identity_pays_for_the_exchanges_it_asks_for(gateway: Gateway) -> None:
+    spend = gateway.pays_key_exchanges("alice")
+    spend(700)
+    assert gateway.budget.held(Payer.IDENTITY, Work.KEY_EXCHANGE) == 700
+
+
+def test_the_end_of_a_session_is_counted_by_door_and_reason(gateway: Gateway) -> None:
+    session: Any = SimpleNamespace(session_id="one", door="jump")
+    gateway.live.add(session)
+    gateway.meters.add(SESSIONS_LIVE, "jump")
+    gateway.session_ended(session, End(EndReason.IDLE, "no data"))
+    assert len(gateway.live) == gateway.meters.value(SESSIONS_LIVE, "jump") == 0
+    assert gateway.meters.value(SESSIONS_ENDED, "jump", EndReason.IDLE) == 1
+
+
+def test_no_descriptors_are_counted_each_time_and_told_now_and_then(gateway: Gateway) -> None:
+    log: Any = gateway.log
+    clock: Any = gateway.clock
+    for what in ("accept", "dial", "recording"):
+        gateway.out_of_descriptors(what)
+        assert gateway.meters.value(DESCRIPTORS_EXHAUSTED, what) == 1
+    assert log.errors == ["out of file descriptors (accept): raise the limit of open files"]
+    clock.advance(DESCRIPTORS_EVERY)
+    gateway.out_of_descriptors("dial")
+    assert len(log.errors) == 2
+
+
+def test_a_fault_of_ours_stands_in_the_log(gateway: Gateway) -> None:
+    log: Any = gateway.log
+    fault = KeyError("x")
+    gateway.log_failure("opening a session", Failure(fault))
+    assert log.failures == [("opening a session failed", fault)]
+
+
+def test_engineers_type_what_is_configured_else_where_it_listens(gateway: Gateway) -> None:
+    gateway.listening = ("host7", 2222)
+    assert gateway.public == ("host7", 2222)
+    gateway.typed = ("bastion.example.com", 22)
+    assert gateway.public == ("bastion.example.com", 22)

@@ -1,0 +1,178 @@
+"""What passes a session is written down at once: in the recording, in lines, in the meters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bastion.clock import FixedClock
+from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
+from bastion.observe.audit import AuditLog
+from bastion.observe.meters import (
+    BYTES,
+    CHANNELS,
+    CHANNELS_LIVE,
+    RECORDER_BLOCKS,
+    RECORDER_BYTES,
+    RECORDER_FAILURES,
+    RECORDINGS_LIVE,
+    REQUESTS,
+    Meters,
+)
+from bastion.recording.format import Header, Kind
+from bastion.recording.store import Store
+from bastion.relay import events as e
+from bastion.relay.channels import Channel
+from bastion.session.ending import End
+from bastion.session.tap import SessionTap
+from bastion.sides import Side
+
+SESSION = "k3v2m5q7p2r4t6wa"
+
+
+class World:
+    """A tap that writes into a folder, and what can be read there afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        self.meters, clock = Meters(), FixedClock()
+        self._log = folder / "audit"
+        self.audit = AuditLog(str(self._log), clock, self.meters)
+        self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
+        recorder, writer = self.store.start(Header(SESSION, "alice", "u-1", "web1", "root", clock.time()))
+        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
+
+    def opened(self, channel: int = 1, kind: str = "session", **detail: Any) -> Channel:
+        self.tap.event(e.ChannelOpened(channel, kind, Side.CLIENT, detail, "ops"))
+        return Channel(channel, kind, Side.CLIENT)
+
+    def lines(self) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self._log.read_text().splitlines()]
+        assert all((line["session"], line["ref"]) == (SESSION, SESSION[:6]) for line in found)
+        return [{k: v for k, v in line.items() if k not in ("ts", "session", "ref")} for line in found]
+
+    def recorded(self) -> list[Any]:
+        with self.store.open(SESSION) as reader:
+            return list(reader)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+    made.audit.close()
+
+
+def test_data_is_in_the_file_once_it_was_committed(world: World) -> None:
+    channel = world.opened()
+    world.tap.data(channel, Side.CLIENT, 0, b"ls\r")
+    world.tap.data(channel, Side.TARGET, 0, b"a  b\r\n")
+    assert world.tap.commit() is False
+    data = [bytes(event.payload) for event in world.recorded() if event.kind is Kind.DATA]
+    assert b"a  b\r\n" in data
+    assert world.tap.moved == 9
+    assert world.meters.value(BYTES, "session", "to_target") == 3
+    assert world.meters.value(BYTES, "session", "to_client") == 6
+    assert world.meters.value(RECORDER_BLOCKS) == 1 and world.meters.value(RECORDER_BYTES) > 9
+
+
+def test_a_turn_in_which_nothing_happened_writes_nothing(world: World) -> None:
+    world.tap.commit()
+    before = world.meters.value(RECORDER_BLOCKS)
+    world.tap.commit()
+    assert world.meters.value(RECORDER_BLOCKS) == before
+
+
+def test_a_channel_has_a_line_at_each_end(world: World) -> None:
+    world.opened(1, "direct-tcpip", host="db1", port=5432)
+    assert world.meters.value(CHANNELS_LIVE, "direct-tcpip") == 1
+    world.tap.event(e.ChannelClosed(1, "direct-tcpip", 5, 6))
+    assert world.lines() == [
+        {
+            "event": "channel_opened",
+            "channel": 1,
+            "kind": "direct-tcpip",
+            "by": "client",
+            "rule": "ops",
+            "host": "db1",
+            "port": 5432,
+        },
+        {"event": "channel_closed", "channel": 1, "kind": "direct-tcpip", "bytes_in": 5, "bytes_out": 6},
+    ]
+    assert world.meters.value(CHANNELS_LIVE, "direct-tcpip") == 0
+    assert world.meters.value(CHANNELS, "direct-tcpip", PolicyReason.ALLOWED) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "family", "labels"),
+    [
+        (
+            e.ChannelRefused("x11", Side.TARGET, PolicyReason.VERB_NOT_ALLOWED, "no", "ops"),
+            CHANNELS,
+            ("x11", PolicyReason.VERB_NOT_ALLOWED),
+        ),
+        (
+            e.RequestRefused(1, Side.CLIENT, "env", PolicyReason.ENV_NOT_ALLOWED, "no", "ops"),
+            REQUESTS,
+            ("env", PolicyReason.ENV_NOT_ALLOWED),
+        ),
+    ],
+)
+def test_a_refusal_is_a_line_and_a_count(
+    world: World, event: Any, family: Any, labels: tuple[str, str]
+) -> None:
+    world.tap.event(event)
+    (line,) = world.lines()
+    assert (line["event"], line["reason"], line["by"]) == ("refused", labels[1], event.by.name.lower())
+    assert world.meters.value(family, *labels) == 1
+
+
+def test_a_command_line_is_in_the_recording_and_not_in_the_log(world: World) -> None:
+    world.opened()
+    world.tap.event(e.RequestForwarded(1, Side.CLIENT, "exec", {"command": "secret"}, "ops"))
+    assert "secret" not in json.dumps(world.lines())
+    world.tap.commit()
+    assert any("secret" in json.dumps(event.note) for event in world.recorded() if event.kind is Kind.NOTE)
+
+
+def test_the_first_channel_that_hides_something_is_said_once(world: World) -> None:
+    for channel in (1, 2):
+        world.opened(channel, "direct-tcpip", host="db1", port=1)
+        world.tap.event(e.ChannelConfirmed(channel))
+    assert [line["event"] for line in world.lines()].count("session_opaque") == 1
+
+
+def test_the_end_closes_the_file_and_says_all_that_was_counted(world: World) -> None:
+    channel = world.opened()
+    world.tap.event(e.ChannelConfirmed(1))
+    world.tap.data(channel, Side.CLIENT, 0, b"ls\r")
+    world.tap.ended(End(EndReason.IDLE, "no data for 10 min"))
+    line = world.lines()[-1]
+    assert (line["event"], line["reason"], line["bytes_in"], line["channels"]) == (
+        "session_ended",
+        "idle",
+        3,
+        1,
+    )
+    assert world.meters.value(CHANNELS_LIVE, "session") == world.meters.value(RECORDINGS_LIVE) == 0
+    assert world.recorded()[-1].kind is not Kind.DATA
+    assert world.tap.commit() is False, "nothing more is written"
+
+
+def test_a_recording_that_breaks_is_given_up_and_nothing_more_is_recorded(world: World) -> None:
+    world.opened()
+    world.tap.broken(RecorderFailed(RecorderReason.WRITE_FAILED, "no space"))
+    assert world.meters.value(RECORDER_FAILURES, RecorderReason.WRITE_FAILED) == 1
+    assert world.lines()[-1]["event"] == "recorder_failed"
+    assert world.tap.failure is None and not world.tap.unsettled and world.tap.commit() is False
+    world.tap.ended(End(EndReason.RECORDER_FAILED, "no space"))
+    assert world.meters.value(RECORDINGS_LIVE) == 0
+
+
+def test_nobody_owes_a_rest_who_kept_to_the_rate(world: World) -> None:
+    world.tap.data(world.opened(), Side.TARGET, 0, b"x")
+    assert world.tap.owed() == {}
