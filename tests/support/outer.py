@@ -12,6 +12,7 @@ from bastion.auth.budget import Budget, Hold, Work
 from bastion.clock import FixedClock
 from bastion.endpoint.channel import OuterChannel
 from bastion.endpoint.connection import OuterConnection
+from bastion.endpoint.limits import MAX_PACKET
 from bastion.errors import PolicyReason, Refused
 from bastion.wire import messages as m
 from bastion.wire.body import Detail
@@ -186,3 +187,11 @@ def opens_tcpip(
 
 def opens_session(peer: int = 0) -> m.ChannelOpen:
     return m.ChannelOpen("session", peer, 2 << 20, 32768, Empty().encode())
+
+
+def fill(outer: Outer, number: int, size: int) -> list[m.Message]:
+    """`size` bytes of data on one channel; what is said to it."""
+    said: list[m.Message] = []
+    for at in range(0, size, MAX_PACKET):
+        said += outer.hear(m.Data(number, bytes(min(MAX_PACKET, size - at))))
+    return said

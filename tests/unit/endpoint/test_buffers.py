@@ -9,8 +9,7 @@ from bastion.auth.budget import LIMITS, MIB, Budget, Limit, Payer, Work
 from bastion.clock import FixedClock
 from bastion.endpoint.limits import HAND_UP, HOLD_SIZE, NARROW_WINDOW, WIDE_CHANNELS, WIDE_WINDOW
 from bastion.wire import messages as m
-from tests.support.outer import Outer, Owner
-from tests.unit.endpoint.test_connection import fill
+from tests.support.outer import Outer, Owner, fill
 
 KEY = Payer.IDENTITY, Work.BUFFERED
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,8 +25,7 @@ from bastion.session.gateway import Limits
 from bastion.wire import messages as m
 from bastion.wire.forwards import DirectStreamlocal, TcpipForward, TcpipOpen
 from bastion.wire.numbers import OpenFailure
-from bastion.wire.requests import Exec
-from tests.support.outer import HalfOwner, Outer, Owner, opens_session, opens_tcpip
+from tests.support.outer import HalfOwner, Outer, Owner, fill, opens_session, opens_tcpip
 
 
 def test_an_open_is_answered_when_the_door_knows() -> None:
@@ -71,26 +68,6 @@ def test_answers_within_one_read_leave_in_one_burst() -> None:
     assert outer.leg.said() == [m.Data(0, b"1"), m.Data(0, b"2")]
 
 
-def test_credit_is_given_back_as_the_owner_reads() -> None:
-    outer = Outer()
-    channel, owner = outer.channel()
-    said = []
-    for _ in range(WIDE_WINDOW * 3 // MAX_PACKET):
-        said += outer.hear(m.Data(channel.number, bytes(MAX_PACKET)))
-    assert len(owner.data) == WIDE_WINDOW * 3
-    assert {type(one) for one in said} == {m.WindowAdjust}
-    assert (
-        WIDE_WINDOW * 2 < sum(one.size for one in said if isinstance(one, m.WindowAdjust)) <= WIDE_WINDOW * 3
-    )
-
-
-def fill(outer: Outer, number: int, size: int) -> list[m.Message]:
-    said = []
-    for at in range(0, size, MAX_PACKET):
-        said += outer.hear(m.Data(number, bytes(min(MAX_PACKET, size - at))))
-    return said
-
-
 def test_an_owner_that_does_not_read_gets_no_more_credit_and_others_go_on() -> None:
     outer = Outer()
     slow, stalled = outer.channel(0, owner=Owner(pause_at=1))
@@ -101,33 +78,6 @@ def test_an_owner_that_does_not_read_gets_no_more_credit_and_others_go_on() -> N
     assert len(reading.data) == WIDE_WINDOW * 2
     assert with_credit
     assert outer.leg.disconnected is None
-
-
-def test_what_was_kept_is_handed_up_in_turns_and_then_credit_follows() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(owner=Owner(pause_at=1))
-    fill(outer, channel.number, WIDE_WINDOW)
-    owner.pause_at = None
-    channel.resumeProducing()
-    assert len(owner.data) == MAX_PACKET  # not within the call: a socket would not do that either
-    credit = sum(one.size for one in outer.turn() if isinstance(one, m.WindowAdjust))
-    assert len(owner.data) == WIDE_WINDOW
-    assert (
-        max(map(len, owner.pieces)) == HAND_UP
-    )  # as a read of a socket would bring it, with others in between
-    assert credit
-    assert not outer.clock.getDelayedCalls()
-
-
-def test_an_owner_that_stops_again_gets_nothing_more() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(owner=Owner(pause_at=1))
-    fill(outer, channel.number, HAND_UP * 2)
-    channel.resumeProducing()
-    for _ in range(5):
-        outer.turn()
-    assert len(owner.data) == MAX_PACKET + HAND_UP
-    assert not outer.clock.getDelayedCalls()
 
 
 @pytest.mark.parametrize(
@@ -176,76 +126,7 @@ def test_nothing_may_come_for_a_channel_that_waits_for_its_answer() -> None:
         outer.hear(m.Data(0, b"early"))
 
 
-def test_a_window_can_be_used_up_and_not_overrun() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(owner=Owner(pause_at=1))
-    fill(outer, channel.number, WIDE_WINDOW)
-    with pytest.raises(ProtocolError, match="overruns the window"):
-        outer.hear(m.Data(channel.number, b"x"))
-
-
-@pytest.mark.parametrize("late", [m.Data(0, b"x"), m.ExtendedData(0, 1, b"x"), m.Eof(0)])
-def test_after_eof_there_is_no_data(late: m.Message) -> None:
-    outer = Outer()
-    outer.channel(owner=HalfOwner())
-    outer.hear(m.Eof(0))
-    with pytest.raises(ProtocolError, match="EOF"):
-        outer.hear(late)
-
-
-def test_extended_data_is_swallowed_and_its_credit_given_back() -> None:
-    outer = Outer()
-    channel, owner = outer.channel()
-    said: list[m.Message] = []
-    for _ in range(WIDE_WINDOW * 2 // MAX_PACKET):
-        said += outer.hear(m.ExtendedData(channel.number, 1, bytes(MAX_PACKET)))
-    assert owner.pieces == []
-    assert {type(one) for one in said} == {m.WindowAdjust}
-
-
 # -- out ------------------------------------------------------------------------------------------------------
-
-
-def test_a_write_is_cut_into_packets_and_leaves_in_one_burst() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(packet=1000)
-    channel.write(b"x" * 2500)
-    assert len(outer.leg.bursts) == 1
-    assert [len(one.data) for one in outer.leg.said() if isinstance(one, m.Data)] == [1000, 1000, 500]
-    assert channel.bytes_taken == 2500
-
-
-def test_what_the_window_does_not_take_waits_and_the_producer_with_it() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(window=10)
-    channel.write(b"0123456789abcdef")
-    assert outer.leg.said() == [m.Data(0, b"0123456789")]
-    assert (owner.paused, channel.queued) == (1, 6)
-    assert outer.hear(m.WindowAdjust(0, 4)) == [m.Data(0, b"abcd")]
-    assert owner.resumed == 0
-    assert outer.hear(m.WindowAdjust(0, 100)) == [m.Data(0, b"ef")]
-    assert (owner.resumed, channel.queued) == (1, 0)
-
-
-def test_a_view_is_not_kept_when_its_buffer_is_used_again() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(window=1000)
-    shared = bytearray(b"a" * 3000)
-    channel.write(memoryview(shared))
-    shared[:] = b"\xee" * 3000
-    assert outer.leg.said() == [m.Data(0, b"a" * 1000)]
-    assert outer.hear(m.WindowAdjust(0, 5000)) == [m.Data(0, b"a" * 2000)]
-
-
-def test_a_zero_window_holds_everything_back() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(window=0)
-    channel.write(b"x")
-    channel.loseConnection()
-    assert outer.leg.said() == []
-    assert owner.ended == []
-    assert outer.hear(m.WindowAdjust(0, 1)) == [m.Data(0, b"x"), m.Eof(0), m.Close(0)]
-    assert len(owner.ended) == 1
 
 
 def test_a_blocked_connection_holds_channels_back_and_they_take_turns() -> None:
@@ -262,36 +143,6 @@ def test_a_blocked_connection_holds_channels_back_and_they_take_turns() -> None:
     assert set(sent) == {0, 1}  # the second channel did not wait for the end of the first
     outer.leg.drain()
     assert (one.queued, two.queued, first.resumed, second.resumed) == (0, 0, 1, 1)
-
-
-def test_a_large_write_stops_where_the_connection_blocks() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(window=1 << 30)
-    outer.leg.block_after = 300_000
-    channel.write(bytes(2_000_000))
-    sent = sum(len(one.data) for one in outer.leg.said() if isinstance(one, m.Data))
-    assert 300_000 <= sent <= 300_000 + HAND_UP
-    assert (channel.queued, owner.paused) == (2_000_000 - sent, 1)
-
-
-def test_what_waited_leaves_in_its_order() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(window=0)
-    for piece in (b"a", b"b", b"cd"):
-        channel.write(piece)
-    assert outer.hear(m.WindowAdjust(0, 9)) == [m.Data(0, b"a"), m.Data(0, b"bcd")]
-
-
-def test_a_queue_past_its_limit_aborts_the_channel_only() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(0, window=0)
-    other, alive = outer.channel(1)
-    channel.write(bytes(QUEUE_LIMIT + 1))
-    assert len(owner.ended) == 1
-    assert channel.queued == 0
-    assert outer.leg.said() == [m.Eof(0), m.Close(0)]
-    outer.hear(m.Data(other.number, b"x"))
-    assert alive.data == b"x"
 
 
 def test_all_queues_together_past_their_limit_abort_the_channel_that_writes_more() -> None:
@@ -323,98 +174,7 @@ def test_a_client_that_stops_under_the_output_of_all_its_sessions_loses_none_of_
     assert not any(owner.ended for _, owner in sessions)
 
 
-def test_small_pieces_that_wait_take_little_more_memory_than_is_counted() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(0, window=0)
-    tracemalloc.start()
-    try:
-        for _ in range(5000):  # such as answers to PING inside, sealed
-            channel.write(bytes(52))
-        held = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert channel.queued == 5000 * 52
-    assert held < 1.5 * channel.queued
-
-
-@pytest.mark.parametrize("sizes", [(1, 60, 3, 5000, 7, 7, 4096, 1), (5,) * 3000], ids=["mixed", "small"])
-def test_pieces_that_were_joined_leave_in_their_order(sizes: tuple[int, ...]) -> None:
-    outer = Outer()
-    channel, owner = outer.channel(0, window=0)
-    written = b"".join(bytes([number % 251]) * size for number, size in enumerate(sizes))
-    for number, size in enumerate(sizes):
-        channel.write(bytes([number % 251]) * size)
-    assert channel.queued == outer.connection.queued == sum(sizes)
-    got = bytearray()
-    for _ in range(sum(sizes)):
-        for said in outer.hear(m.WindowAdjust(channel.number, 700)):
-            assert isinstance(said, m.Data)
-            got += said.data
-        if not channel.queued:
-            break
-    assert got == written and outer.connection.queued == 0
-    assert owner.paused == owner.resumed == 1
-
-
-def test_a_registered_producer_is_paused_at_once_when_something_waits() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(window=0)
-    channel.unregisterProducer()
-    channel.write(b"x")
-    late = Owner()
-    channel.registerProducer(late, True)
-    assert late.paused == 1
-    with pytest.raises(ValueError, match="push"):
-        channel.registerProducer(late, False)
-
-
 # -- endings ----------------------------------------------------------------------------------------------------
-
-
-def test_eof_ends_an_owner_that_knows_no_half_closed_connection() -> None:
-    outer = Outer()
-    _, owner = outer.channel()
-    assert outer.hear(m.Data(0, b"last"), m.Eof(0)) == [m.Eof(0), m.Close(0)]
-    assert owner.data == b"last"
-    assert owner.ended[0].check(ConnectionDone)
-    outer.hear(m.Close(0))
-    assert len(outer.connection) == 0
-
-
-def test_eof_leaves_the_other_direction_open_for_one_that_does() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(owner=HalfOwner())
-    assert outer.hear(m.Eof(0)) == []
-    assert (owner.eofs, owner.ended) == (1, [])
-    channel.write(b"answer")
-    channel.loseConnection()
-    assert outer.leg.said() == [m.Data(0, b"answer"), m.Eof(0), m.Close(0)]
-
-
-def test_our_eof_goes_out_once_and_behind_what_waits() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(window=1, owner=HalfOwner())
-    channel.write(b"ab")
-    channel.loseWriteConnection()
-    channel.loseWriteConnection()
-    channel.write(b"too late")
-    assert outer.leg.said() == [m.Data(0, b"a")]
-    assert outer.hear(m.WindowAdjust(0, 100)) == [m.Data(0, b"b"), m.Eof(0)]
-    channel.loseConnection()
-    assert outer.leg.said() == [m.Close(0)]
-
-
-def test_close_still_delivers_what_came_before_it() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(owner=Owner(pause_at=1))
-    fill(outer, 0, MAX_PACKET * 2)
-    assert outer.hear(m.Eof(0), m.Close(0)) == []
-    assert owner.ended == []
-    channel.resumeProducing()
-    assert outer.turn() == [m.Close(0)]
-    assert len(owner.data) == MAX_PACKET * 2
-    assert len(owner.ended) == 1
-    assert len(outer.connection) == 0
 
 
 def test_a_number_stays_taken_until_both_sides_closed() -> None:
@@ -464,16 +224,6 @@ def test_the_connection_may_end_in_the_middle_of_a_read() -> None:
     outer.hear(m.Data(channel.number, b"x"), m.Eof(channel.number), m.Data(other.number, b"y"))
     assert later.pieces == []
     assert len(later.ended) == 1
-
-
-def test_a_fault_in_one_channel_ends_that_channel() -> None:
-    outer = Outer()
-    channel, owner = outer.channel(0, owner=Owner(fails=True))
-    other, alive = outer.channel(1)
-    said = outer.hear(m.Data(channel.number, b"x"), m.Data(other.number, b"y"))
-    assert said == [m.Eof(0), m.Close(0)]
-    assert len(owner.ended) == 1
-    assert alive.data == b"y"
 
 
 def test_a_fault_in_the_door_refuses_the_channel() -> None:
@@ -651,36 +401,3 @@ def test_other_channels_are_refused_and_told(kind: str, body: bytes, code: int) 
     assert isinstance(said, m.ChannelOpenFailure) and said.code == code
     assert outer.door.turned_away[0][:2] == ("channel", kind)
     assert outer.door.opened == []
-
-
-# -- requests on channels -------------------------------------------------------------------------------------------
-
-
-def test_requests_are_answered_in_order_by_whoever_serves_the_channel() -> None:
-    outer = Outer()
-    outer.hear(opens_session(4))
-    (channel,) = outer.door.opened
-    channel.confirm()
-    asked: list[tuple[str, bytes]] = []
-
-    def answer(name: str, body: bytes) -> bool:
-        asked.append((name, body))
-        return name == "exec"
-
-    channel.on_request = answer
-    outer.leg.said()
-    said = outer.hear(
-        m.ChannelRequest(channel.number, "env", True, b""),
-        m.ChannelRequest(channel.number, "exec", True, Exec(b"id").encode()),
-        m.ChannelRequest(channel.number, "signal", False, b""),
-    )
-    assert said == [m.ChannelFailure(4), m.ChannelSuccess(4)]
-    assert [name for name, _ in asked] == ["env", "exec", "signal"]
-    channel.send_request("exit-status", b"\0\0\0\0")
-    assert outer.leg.said() == [m.ChannelRequest(4, "exit-status", False, b"\0\0\0\0")]
-
-
-def test_requests_on_a_forwarded_channel_are_refused() -> None:
-    outer = Outer()
-    channel, _ = outer.channel(4)
-    assert outer.hear(m.ChannelRequest(channel.number, "shell", True)) == [m.ChannelFailure(4)]
