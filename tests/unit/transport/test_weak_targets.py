@@ -10,8 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from bastion.transport.settings import SECRET_PADDING
-from bastion.upstream.facts import connected, mismatch_text
-from bastion.wire.kexinit import COMPAT, LEGACY_NAMES, Algorithms, KexInit, Mismatch
+from bastion.wire.kexinit import COMPAT, LEGACY_NAMES, Algorithms, KexInit
 from bastion.wire.keys import PrivateKey
 from bastion.wire.numbers import MSG_KEXINIT
 from bastion.wire.userauth import PasswordBody, UserauthRequest
@@ -111,25 +110,3 @@ def test_a_rekey_offers_no_legacy_name_that_the_first_exchange_did_without(used:
         *offer.macs_s2c,
     }
     assert tuple(name for name in LEGACY_NAMES if name in names) == kept
-
-
-def test_the_facts_of_a_leg_name_what_is_weak_once() -> None:
-    bench, raw = client_and_raw(
-        client_settings(LISTED),
-        algorithms=replace(FAST, host_keys=("ssh-ed25519",), ciphers=("3des-cbc",), macs=("hmac-sha1",)),
-    )
-    shake(bench, raw)
-    facts = connected(
-        bench.transport.keys.peer_version, bench.transport.keys.agreed, "publickey", "key_file", ("ssh-rsa",)
-    )
-    assert facts.legacy == ("ssh-rsa", "3des-cbc", "hmac-sha1") and facts.peer_version == "SSH-2.0-raw"
-
-
-def test_a_target_cannot_fill_a_refusal() -> None:
-    many = Mismatch("cipher", tuple(f"{'x' * 60}{number}" for number in range(256)))
-    assert len(mismatch_text([many])) < 600 and mismatch_text([many]).endswith(
-        ", ..., which is not supported here"
-    )
-    assert mismatch_text([Mismatch("MAC", ())]) == (
-        "no common MAC: the target offers only nothing, which is not supported here"
-    )
