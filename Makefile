@@ -19,7 +19,7 @@ export PIP_ROOT_USER_ACTION = ignore
 help:
 	@echo 'make run      a small world on loopback: directory, CAs, a target, the gateway; Ctrl-C ends it'
 	@echo 'make test     install what the tests need, then lint, types and all tests (what CI runs)'
-	@echo 'make unit     the unit tests only, two to three minutes of one core'
+	@echo 'make unit     the pure unit tests with few examples each, half a minute'
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
 	@echo 'make soak     tests marked soak: large or long'
@@ -66,7 +66,7 @@ all-tests: .venv/.test-installed
 	$(BIN)/python .ci/tests -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 unit: .venv/.test-installed
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not soak' --hypothesis-profile=quick tests/unit $(PYTEST_ARGS)
 
 lint: style layout types
 

@@ -15,6 +15,8 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
+# For `make unit`: a tenth of the examples, of every property (tests/support/examples.py).
+settings.register_profile("quick", settings.get_profile("no clock"), max_examples=10)
 
 UNHANDLED = "Unhandled error in Deferred"
 

@@ -31,6 +31,8 @@ from bastion.session.gateway import Gateway
 from tests.unit.auth.threads import StillReactor
 from tests.unit.config.site import Site
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = "198.51.100.7"
 
 

@@ -30,6 +30,7 @@ def test_a_key_open_to_others_is_refused_with_the_repair(tmp_path: Path, mode: i
     assert load_private_key(path).public.type == "ssh-ed25519"
 
 
+@pytest.mark.slow
 def test_a_passphrase_is_needed_and_used(tmp_path: Path) -> None:
     path = tmp_path / "locked"
     keygen("-q", "-t", "ed25519", "-N", "secret words", "-f", path)

@@ -97,6 +97,7 @@ def test_output_is_bounded_by_reading_not_by_trust() -> None:
         shell("cat /dev/zero")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     ["exec sleep 60", "sleep 60 & wait", "exec >&-; exec sleep 60", "setsid sleep 60 & echo out"],

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.cli.explain import explain
@@ -22,6 +22,7 @@ from bastion.cli.replay import replay
 from bastion.cli.sessions import sessions
 from bastion.recording.format import BlockType, Header, Totals, encode_block, encode_preamble
 from bastion.recording.listing import Recordings
+from tests.support.examples import examples
 from tests.support.rights import without_rights
 
 GOOD, BAD = "aaaabbbbccccdddd", "bbbbccccddddeeee"
@@ -184,7 +185,7 @@ FIELDS = st.sampled_from([*HEADER, "later"])
 @given(
     changes=st.dictionaries(FIELDS, JSON, max_size=4), end=st.dictionaries(st.sampled_from([*TOTALS]), JSON)
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_any_header_and_any_end(tmp_path_factory: pytest.TempPathFactory, changes: Any, end: Any) -> None:
     folder = tmp_path_factory.mktemp("any")
     (folder / DAY).mkdir()
@@ -199,7 +200,7 @@ def test_any_header_and_any_end(tmp_path_factory: pytest.TempPathFactory, change
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, noise: bytes, place: int) -> None:
     folder = tmp_path_factory.mktemp("any")
     (folder / DAY).mkdir()

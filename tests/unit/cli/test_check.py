@@ -34,6 +34,7 @@ def test_a_valid_configuration_exits_0_and_says_what_it_has(site):
     assert ("--user" in result.stderr) == (os.geteuid() == 0)  # root's rights say little about the gateway's
 
 
+@pytest.mark.slow
 def test_it_can_be_tried_with_the_rights_of_the_gateways_user(site):
     result = run(site, "--user", "no-such-user")
     assert result.exit_code == 2 and "there is no such user here" in result.stderr

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from bastion.auth.embedded import parse_users
 from bastion.cli.hash_password import hash_password
 
+pytestmark = pytest.mark.slow
+
 
 def run(content: str | bytes) -> tuple[int, str]:
     found = CliRunner().invoke(hash_password, ["--stdin"], input=content)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.unit.config.site import Site
 
+pytestmark = pytest.mark.slow
+
 # What runs the gateway, and takes most of a second to load.
 HEAVY = {"twisted", "zope", "cryptography", "ldap3", "argon2", "prometheus_client", "ssl", "asyncio", "rich"}
 

@@ -389,6 +389,7 @@ def read_until(fd: int, wanted: bytes) -> bytes:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["q", "interrupt", "terminate", "end"])
 def test_however_a_replay_ends_the_terminal_is_as_before(recordings: Path, how: str) -> None:
     speed = "1" if how == "end" else "0.001"  # slow: the second frame is 50 s away

@@ -304,6 +304,7 @@ def test_a_public_key_in_the_place_of_a_private_one_is_called_so(site, section, 
     assert "this is a public key; the private one is usually the file without .pub" in only_error(site)
 
 
+@pytest.mark.slow
 def test_an_encrypted_key_needs_the_file_of_its_passphrase(site):
     site.write("upstream_ca", site.keys["upstream_ca"].openssh_bytes(b"open sesame").decode(), 0o600)
     assert only_error(site).startswith(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
@@ -25,6 +25,7 @@ from bastion.session.gateway import Limits
 from bastion.wire import messages as m
 from bastion.wire.forwards import DirectStreamlocal, TcpipForward, TcpipOpen
 from bastion.wire.numbers import OpenFailure
+from tests.support.examples import examples
 from tests.support.outer import HalfOwner, Outer, Owner, fill, opens_session, opens_tcpip
 
 
@@ -278,7 +279,7 @@ def test_windows_are_narrow_once_many_channels_are_open() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("wadpreck"), st.integers(0, 3), st.integers(0, 90_000)), max_size=60)
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_whatever_happens_no_window_is_exceeded_and_no_byte_is_lost(
     steps: list[tuple[str, int, int]],
 ) -> None:

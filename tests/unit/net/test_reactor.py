@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 INSTALL = "from bastion.net import reactor; reactor.install(); from twisted.internet import reactor as r\n"
 
 ECHO = """

@@ -70,6 +70,7 @@ def private_use(path, tree, ours):
     return found - set(ALLOWED.get(str(path.relative_to(ROOT)), ()))
 
 
+@pytest.mark.slow
 def test_no_other_module_uses_a_private_name_of_twisted():
     ours = set().union(*(names(tree)[0] for tree in CODE.values()))
     found = {
@@ -108,6 +109,7 @@ def test_what_is_missing_is_named(monkeypatch):
         check(Changed)
 
 
+@pytest.mark.slow
 def test_a_twisted_without_one_of_them_is_refused_before_anything_is_served():
     program = (
         "from bastion.net import twisted_names\n"

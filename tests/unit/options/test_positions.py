@@ -1,10 +1,11 @@
 import tomllib
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.options.kinds import quoted
 from bastion.options.positions import key_lines
+from tests.support.examples import examples
 
 TEXT = '''# a comment
 a = 1
@@ -83,7 +84,7 @@ def paths(value, path=()):
         yield from paths(inner, (*path, key))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(DOCUMENTS)
 def test_every_path_of_a_document_has_a_line_with_its_key(document):
     text = ""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.auth.restrictions import PermitOpen, Restrictions
@@ -26,6 +26,7 @@ from bastion.wire.requests import (
     X11Open,
     X11Request,
 )
+from tests.support.examples import examples
 
 from .world import NOW, grant_of, rule
 
@@ -393,7 +394,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     st.lists(st.tuples(st.sampled_from(Side), st.sampled_from("ogr"), NAMES, BODIES), max_size=8),
     st.sampled_from([EVERYTHING, NOTHING]),
@@ -415,7 +416,7 @@ def test_no_message_makes_a_decider_raise_and_every_verdict_names_what_decided(m
             assert not verdict.allowed or name == "env"
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(HOSTS, st.integers(0, 0xFFFFFFFF))
 def test_a_forward_that_is_allowed_is_a_plain_name_or_address_and_no_known_ssh_server(host, port):
     verdict = forward(decider(), host, port)

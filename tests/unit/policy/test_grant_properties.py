@@ -1,6 +1,6 @@
 """A model of the policy, written the other way round, and random policies judged by both."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.auth.restrictions import Restrictions
@@ -11,6 +11,7 @@ from bastion.policy.grant import PERMIT_VERBS, authorise, reachable
 from bastion.policy.rules import VERBS, parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.wire.key_options import ALL_PERMITS
+from tests.support.examples import examples
 
 from .world import NOW, person
 
@@ -112,7 +113,7 @@ def model(situation, login):
     return given_verbs, matched
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(SITUATION)
 def test_a_grant_is_never_more_than_the_union_of_the_matching_rules(situation):
     policy, inventory, who = build(situation)
@@ -137,7 +138,7 @@ def test_a_grant_is_never_more_than_the_union_of_the_matching_rules(situation):
     assert grant.idle == min((rule["idle"] for rule in matched if "idle" in rule), default=None)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(SITUATION)
 def test_explain_agrees_with_authorise(situation):
     policy, inventory, who = build(situation)
@@ -155,7 +156,7 @@ def test_explain_agrees_with_authorise(situation):
     assert set(grant.rules) <= set(matched)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SITUATION)
 def test_what_is_kept_of_the_selections_is_what_the_rules_say(situation):
     policy, inventory, _ = build(situation)
@@ -167,7 +168,7 @@ def test_what_is_kept_of_the_selections_is_what_the_rules_say(situation):
     assert policy.selections(inventory) is policy.selections(inventory)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SITUATION)
 def test_what_is_reachable_is_what_authorise_lets_through(situation):
     policy, inventory, who = build(situation)
@@ -183,7 +184,7 @@ def test_what_is_reachable_is_what_authorise_lets_through(situation):
             assert found[name][0] == grant.login
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SITUATION, st.text(max_size=20))
 def test_a_refusal_never_tells_of_targets_that_may_not_be_reached(situation, name):
     policy, inventory, who = build(situation)

@@ -5,7 +5,7 @@ import socket
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.policy.patterns import (
@@ -16,18 +16,19 @@ from bastion.policy.patterns import (
     is_loopback,
     matches,
 )
+from tests.support.examples import examples
 
 LETTERS = string.ascii_letters + string.digits + "_.@-"
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(LETTERS + "*?", min_size=1, max_size=12), st.text("ab.", min_size=1, max_size=12))
 def test_a_pattern_matches_as_a_glob_does(pattern, word):
     expected = re.fullmatch(fnmatch.translate(pattern), word) is not None
     assert matches(pattern, word) is expected
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(max_size=300))
 def test_a_star_never_matches_what_is_no_word(word):
     if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,253}", word, re.ASCII):
@@ -72,7 +73,7 @@ def test_addresses_are_recognised_in_every_spelling(host, address):
     assert found == (None if address is None else ipaddress.ip_address(address))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.from_regex(r"\A(0x[0-9a-f]{1,8}|0[0-7]{0,10}|[1-9][0-9]{0,9})(\.(0x[0-9a-f]{1,3}|[0-9]{1,4})){0,3}\Z")
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import Kind
+from tests.support.examples import examples
 from tests.unit.recording.samples import CLIENT, TARGET, Tape, full, joined
 
 
@@ -68,7 +69,7 @@ def test_mode_off_has_nothing_to_omit() -> None:
     assert tape.events() == []
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(
     st.lists(
         st.tuples(

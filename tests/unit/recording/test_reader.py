@@ -6,13 +6,14 @@ import io
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.recording import format as fmt
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import FormatError, Kind, Recorded, UnknownVersion
 from bastion.recording.reader import Reader
+from tests.support.examples import examples
 from tests.unit.recording.samples import SESSION, SYNC, Tape, full
 
 # One step of a session: data, a note, injected text, the end of a burst, time passing.
@@ -92,7 +93,7 @@ def test_any_truncation_gives_a_prefix_and_says_where(
 
 
 @given(steps, st.data())
-@settings(max_examples=200)
+@examples(200)
 def test_any_changed_byte_is_detected_and_nothing_false_comes_out(
     script: list[tuple[object, ...]], data: st.DataObject
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import PolicyReason, RecorderFailed
@@ -14,6 +14,7 @@ from bastion.recording.format import Kind, Recorded
 from bastion.recording.recorder import CUT_BYTES, JOIN_OVER
 from bastion.relay import events as relay
 from bastion.sides import Side
+from tests.support.examples import examples
 from tests.unit.recording.samples import CLIENT, TARGET, Tape, full, joined
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -386,7 +387,7 @@ traffic = st.lists(
 
 
 @given(traffic)
-@settings(max_examples=150)
+@examples(150)
 def test_kept_and_skipped_bytes_always_add_up(script: list[tuple[int, int, int, int, float, bool]]) -> None:
     tape = Tape(RecordingPolicy(burst_bytes=48 * KIB, sustained_bytes=16 * KIB, input=True))
     passed: dict[tuple[int, int, int], bytes] = {}
@@ -411,7 +412,7 @@ def test_kept_and_skipped_bytes_always_add_up(script: list[tuple[int, int, int, 
 
 
 @given(traffic)
-@settings(max_examples=50)
+@examples(50)
 def test_the_bucket_bounds_what_is_kept(script: list[tuple[int, int, int, int, float, bool]]) -> None:
     policy = RecordingPolicy(burst_bytes=48 * KIB, sustained_bytes=16 * KIB)
     tape = Tape(policy)

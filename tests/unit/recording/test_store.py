@@ -224,6 +224,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_bursts_loses_nothing_that_was_forwarded(tmp_path: Path) -> None:
     for round_number in range(5):
         name = SESSION[:-1] + "abcde"[round_number]

@@ -9,15 +9,16 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.sides import Side
 from bastion.wire.data import string, uint32
+from tests.support.examples import examples
 from tests.support.unseen import Play, Script, examine, play
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.binary(min_size=20, max_size=500))
 def test_what_crosses_is_in_the_recording(script: bytes) -> None:
     play(script)

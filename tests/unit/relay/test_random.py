@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -25,6 +24,7 @@ from bastion.sides import Side
 from bastion.wire import messages as m
 from bastion.wire import requests as r
 from tests.support.declared import MESSAGES, parse_message
+from tests.support.examples import examples
 from tests.support.playbook import Playbook, asks_all, no
 
 SIDES = st.sampled_from(list(Side))
@@ -399,9 +399,9 @@ class RudeTraffic(Traffic):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+TestTraffic.settings = examples(80, steps=60)
 TestRudeTraffic = RudeTraffic.TestCase
-TestRudeTraffic.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestRudeTraffic.settings = examples(60, steps=25)
 
 
 def long_walk(machine: Traffic, chance: Random, steps: int) -> None:
@@ -448,6 +448,7 @@ def long_walk(machine: Traffic, chance: Random, steps: int) -> None:
         machine.nobody_waits_for_a_refusal_behind_nothing()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_a_long_walk(seed: int) -> None:
     machine = Traffic()

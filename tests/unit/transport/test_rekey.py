@@ -196,6 +196,7 @@ def test_c11_a_queue_beyond_all_bounds_ends_the_connection(server: bool) -> None
     assert bench.end.aborted
 
 
+@pytest.mark.slow
 def test_the_smallest_answers_behind_a_key_exchange_hold_no_more_memory_than_their_limit() -> None:
     """A peer that asks, and does not send the KEXINIT that would let the answers go."""
     bench, raw = server_and_raw()

@@ -58,6 +58,7 @@ def test_a_public_key_reads_as_ssh_keygen_shows_it(kind: str, files: dict[str, P
     assert not key.is_security_key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_private_key_file_survives_our_own_writing(kind: str, keys: dict[str, PrivateKey]) -> None:
     again = PrivateKey.from_bytes(keys[kind].openssh_bytes())

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.relay import events as e
@@ -16,6 +16,7 @@ from bastion.wire import sftp
 from bastion.wire.data import string, uint64
 from bastion.wire.sftp import Attributes
 from tests.support import sftp_words as w
+from tests.support.examples import examples
 from tests.support.playbook import Playbook, asks, sends
 
 SFTP = r.Subsystem("sftp")
@@ -73,7 +74,7 @@ def test_a_channel_is_followed_from_the_subsystem_request_on(playbook):
     book.done()
 
 
-@pytest.mark.parametrize("step", [1, 7, 30_000])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, 30_000])
 def test_a_download_in_order_has_its_digest(step):
     content = bytes(range(256)) * 300
     talk = Talk(step=step)
@@ -88,7 +89,7 @@ def test_a_download_in_order_has_its_digest(step):
     talk.book.done()
 
 
-@pytest.mark.parametrize("step", [1, 30_000])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 30_000])
 def test_an_upload_in_order_has_its_digest(step):
     content = bytes(range(256)) * 200
     talk = Talk(step=step)
@@ -373,7 +374,7 @@ def test_a_request_that_nobody_could_keep_is_named_only():
     assert talk.heard() == [e.SftpOperation(1, "remove", "failure")]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(
         st.tuples(

@@ -1,7 +1,7 @@
 """An sftp channel under a rule: what is refused never reaches the target, what is allowed is not changed."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import PolicyReason, ProtocolError
@@ -16,6 +16,7 @@ from bastion.wire import sftp
 from bastion.wire.data import string, uint32, uint64
 from bastion.wire.sftp import Attributes
 from tests.support import sftp_words as w
+from tests.support.examples import examples
 from tests.support.playbook import Playbook, adjusts, asks, opens, sends
 
 SFTP = r.Subsystem("sftp")
@@ -520,7 +521,7 @@ def test_the_tap_is_told_what_goes_on_and_what_does_not():
     talk.book.done()
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.binary(min_size=1, max_size=80), max_size=6), st.booleans())
 def test_garbage_never_reaches_the_target_unjudged(lines, begun):
     talk = Talk(begun=begun)

@@ -3,12 +3,13 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
 from bastion.relay.sftp.stream import HEAD_LIMIT, PACKET_LIMIT, PacketStream
 from bastion.wire import sftp
+from tests.support.examples import examples
 
 
 class Heads:
@@ -63,7 +64,7 @@ def test_the_same_packets_however_they_come(packets, cuts, views):
     assert sum(len(head) for _, head, _ in cut.heard) + len(cut.bodies) == len(raw)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(PACKETS)
 def test_one_byte_at_a_time(packets):
     raw, sink = b"".join(packets), Heads()

@@ -10,7 +10,7 @@ import random
 from collections import deque
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bastion.policy.sftp import SftpRights, parse_pattern
@@ -22,6 +22,7 @@ from bastion.wire import sftp
 from bastion.wire.requests import Subsystem
 from tests.support import sftp_words as w
 from tests.support.declared import parse_message
+from tests.support.examples import examples
 from tests.support.playbook import ListTap, TableDecider, asks, opens
 
 CONTENT = bytes(range(251)) * 6
@@ -215,7 +216,7 @@ def converse(seed: int, client_window: int, target_window: int, patience: float,
     return world
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.integers(0, 2**32), st.integers(1024, 50_000), st.integers(256, 50_000), st.sampled_from([0.5, 0.75, 0.99]),
     st.integers(1, 25),
@@ -227,7 +228,9 @@ def test_nobody_is_overrun_and_nothing_is_lost(seed, client_window, target_windo
     converse(seed, client_window, target_window, patience, count)
 
 
-@pytest.mark.parametrize(("window", "count"), [(2 << 20, 15_500), (32 * 1024, 3_000)])
+@pytest.mark.parametrize(
+    ("window", "count"), [pytest.param(2 << 20, 15_500, marks=pytest.mark.slow), (32 * 1024, 3_000)]
+)
 def test_ten_thousand_refusals_among_reads_and_writes(window, count):
     world = converse(7, window, window, 0.5, count)
     refused = sum(type(one).__name__ == "SftpRefused" for one in world.relay._tap.heard)
