@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +28,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from bastion import __version__
-from bastion.assembly.applying import Parts, Prepared, apply, prepare
+from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.reloading import Reloading
 from bastion.auth.budget import Budget
@@ -35,6 +37,8 @@ from bastion.auth.throttle import Penalties
 from bastion.cli.output import fail
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
+from bastion.config.check import Report, inspect
+from bastion.config.outputs import Log
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
 from bastion.net import reactor as direct_reactor
@@ -135,7 +139,8 @@ class Program:
     Raises ConfigErrors for a configuration with errors, AuditFailed for a log that cannot be opened.
     """
 
-    def __init__(self, config_file: Path, reactor: Any) -> None:
+    def __init__(self, config_file: Path, reactor: Any, look: Look = inspect) -> None:
+        """`look` reads and checks the configuration, now and at every reload."""
         self._reactor = reactor
         self._clock = SystemClock()
         self.meters = Meters(
@@ -151,7 +156,7 @@ class Program:
         resolver_of(reactor).make_room()
         self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
         parts = Parts(reactor, self._clock, self._observer, Penalties(self._clock), self._own, self._resolved)
-        prepared = prepare(config_file, parts)
+        prepared = prepare(config_file, parts, look)
         config = prepared.config
         self.warnings, self._names = prepared.warnings, prepared.names
         self.gateway = Gateway(
@@ -168,7 +173,7 @@ class Program:
             services=prepared.services,
         )
         apply(self.gateway, prepared)
-        self.reloading = Reloading(self.gateway, config, lambda: prepare(config_file, parts))
+        self.reloading = Reloading(self.gateway, config, lambda: prepare(config_file, parts, look))
         self._rechecks = Rechecks(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
@@ -266,6 +271,13 @@ class Program:
         gateway.audit.close()
 
 
+def _tracing(path: str | os.PathLike[str]) -> Report:
+    """As `inspect`, with `[log] trace` on whatever the file says."""
+    report = inspect(path)
+    config = report.config
+    return report if config is None else replace(report, config=replace(config, log=Log(trace=True)))
+
+
 def _reactor() -> Any:
     """The process's reactor: installed and imported here, once a command needs it, and passed on."""
     if "twisted.internet.reactor" not in sys.modules:
@@ -290,7 +302,8 @@ async def _done(result: Any) -> None:
 
 @click.command(short_help="run the gateway")
 @config_option
-def serve(config_file: Path) -> None:
+@click.option("--trace-messages", is_flag=True, help="As [log] trace = true, whatever the file says.")
+def serve(config_file: Path, trace_messages: bool) -> None:
     """Run the gateway in the foreground.
 
     Prints one JSON line when it is ready; the operator's log goes to standard error. SIGHUP reloads the
@@ -304,7 +317,7 @@ def serve(config_file: Path) -> None:
     keep_freed_memory()
     ask_for_short_slices()
     raise_limit()
-    program = _program(config_file, reactor)
+    program = _program(config_file, reactor, _tracing if trace_messages else inspect)
     stopping: list[str] = []
 
     def stop(name: str) -> None:
@@ -340,10 +353,10 @@ def serve(config_file: Path) -> None:
         raise SystemExit(3)
 
 
-def _program(config_file: Path, reactor: Any) -> Program:
+def _program(config_file: Path, reactor: Any, look: Look) -> Program:
     """The gateway, or exit 2 with everything that is wrong. Warnings are told too, and are no hindrance."""
     try:
-        program = Program(config_file, reactor)
+        program = Program(config_file, reactor, look)
     except ConfigErrors as found:
         for error in found.errors:
             click.echo(f"bastion: error: {printable(str(error))}", err=True)

@@ -27,6 +27,9 @@ from bastion.policy.targets import Resolved
 from bastion.session.gateway import Gateway, Services
 from bastion.upstream.target_addresses import names_among
 
+Look = Callable[[str | os.PathLike[str]], Report]
+"""Reads and checks a configuration: `config.check.inspect`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -53,7 +56,7 @@ class Parts:
 def prepare(
     file: str | os.PathLike[str],
     parts: Parts,
-    look: Callable[[str | os.PathLike[str]], Report] = inspect,
+    look: Look = inspect,
 ) -> Prepared:
     """Read and check everything, and build the services. Raises ConfigErrors with every error found."""
     report = look(file)

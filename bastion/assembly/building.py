@@ -166,6 +166,7 @@ def _common_settings(config: Config) -> TransportSettings:
         write_stall=limits.write_stall,
         rekey_bytes=limits.rekey_bytes,
         rekey_seconds=limits.rekey_interval,
+        trace=config.log.trace,
     )
 
 

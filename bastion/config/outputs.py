@@ -88,6 +88,17 @@ class Audit:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The operator's log: what the gateway says on standard error."""
+
+    trace: bool = option(
+        BOOLEAN, "Write a line for each SSH message of new connections: name, size and channel, never what it says."
+        " For finding a fault, not for every day: whoever connects fills the log.",
+        default=False,
+    )  # fmt: skip
+
+
 def read_section(path: str | os.PathLike[str], kind: type[Section]) -> Section:
     """The section of that kind in the configuration at `path`. Raises ConfigErrors with every fault in it."""
     problems = Problems()

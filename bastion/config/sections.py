@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
-from bastion.config.outputs import Audit, Recording
+from bastion.config.outputs import Audit, Log, Recording
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
@@ -324,4 +324,5 @@ class Sections:
     recording: Recording = option(section(Recording), "")
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
     audit: Audit = option(section(Audit), "")
+    log: Log = option(section(Log), "", default=Log())
     limits: Limits = option(section(Limits), "", default=Limits())

@@ -193,7 +193,8 @@ class InnerConnection:
         self._session: Session | None = None
         self.id = session_id
         self.proved = False  # somebody has shown to be the engineer of the outer connection
-        self.transport = server_transport(services.inner_host_keys.settings_for(target), gateway.reactor)
+        settings = services.inner_host_keys.settings_for(target)
+        self.transport = server_transport(settings, gateway.reactor, f"{session_id} inner")
         context = AuthContext(
             services.auth,
             outer.identity.source_address,

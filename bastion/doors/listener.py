@@ -121,7 +121,7 @@ class FrontConnection:
         self._startup: Startup | None = startup  # until its slot was given back
         startup.on_displaced = self._displaced
         services = gateway.services
-        self.transport = server_transport(services.front_settings, gateway.reactor)
+        self.transport = server_transport(services.front_settings, gateway.reactor, f"{self.id} front")
         context = AuthContext(
             services.auth,
             source,

@@ -248,9 +248,8 @@ class Opening:
             return services.upstream.login_for(grant, identity, self._session_id, ask)
 
         try:
-            target = await services.dialler.dial(
-                grant, make_login, self, gateway.budget.identity(identity.name)
-            )
+            payer, name = gateway.budget.identity(identity.name), f"{self._session_id} target"
+            target = await services.dialler.dial(grant, make_login, self, payer, name)
         except Refused as refusal:
             reason = refusal.reason
             if reason is UpstreamReason.NO_DESCRIPTOR:

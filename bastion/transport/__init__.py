@@ -22,5 +22,6 @@ the logger.
 - `states`: which message a peer may send when, as one table
 - `rekeys`: what a peer that is logged in may have in key exchanges, pure
 - `settings`: limits, timers, algorithms, host keys, how it closed
+- `trace`: a line for each message, for maintainers, when it is asked for
 - `byte_stream`: the seam below: a socket's connection, or a channel
 """

@@ -56,8 +56,10 @@ class Output:
         "writer",
     )
 
-    def __init__(self, owner: Owner, settings: TransportSettings, clock: Timers) -> None:
-        self.writer = PacketWriter()
+    def __init__(
+        self, owner: Owner, settings: TransportSettings, clock: Timers, writer: PacketWriter | None = None
+    ) -> None:
+        self.writer = writer or PacketWriter()
         self.bytes_sent = 0
         self._owner: Owner | None = owner
         self._settings = settings

@@ -148,7 +148,7 @@ class TransportSettings:
     Legacy algorithms beside host keys of ours are a ValueError: no path leads to the front door.
     `version` is our identification line without CR LF. Servers need `host_keys` and offer those of their
     algorithms that are in `algorithms`; clients put there what they can check. A time of 0 switches that
-    timer off.
+    timer off. `trace`: a line of the operator's log for each message (`transport.trace`).
     """
 
     algorithms: Algorithms
@@ -171,6 +171,7 @@ class TransportSettings:
     rekey_bytes: int = 1 << 30
     rekey_packets: int = 1 << 31
     rekey_seconds: float = 3600.0
+    trace: bool = False
     host_key_of: Mapping[str, HostKey] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

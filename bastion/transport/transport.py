@@ -38,6 +38,7 @@ from bastion.transport.settings import (
 )
 from bastion.transport.states import ROUTES, Role, Route, State
 from bastion.transport.stranger import Stranger
+from bastion.transport.trace import packets_of
 from bastion.wire.data import Reader, byte, string, uint32
 from bastion.wire.interning import one_of_equal
 from bastion.wire.kexinit import VersionReader
@@ -52,7 +53,6 @@ from bastion.wire.numbers import (
     Disconnect,
     name_of,
 )
-from bastion.wire.packets import PacketReader
 
 _RECEIVER = int(Route.RECEIVER)  # looked at once for each message
 
@@ -106,8 +106,9 @@ class Transport:
         settings: TransportSettings,
         clock: Timers,
         check_host_key: CheckHostKey | None = None,
+        name: str = "",
     ) -> None:
-        """A client needs `check_host_key`, a server `settings` with host keys."""
+        """A client needs `check_host_key`, a server `settings` with host keys. `name` is for a trace."""
         self.settings = settings
         self.service: Callable[[bytes], None] | None = None
         self.receiver: Callable[[list[bytes]], None] | None = None
@@ -125,8 +126,8 @@ class Transport:
         self._stranger: Stranger | None = Stranger(role, clock)
         self._closing: Closing | None = None
         self._reading = Reading(clock)
-        self._reader = PacketReader()
-        self._output = Output(self, settings, clock)
+        self._reader, writer = packets_of(settings, name)
+        self._output = Output(self, settings, clock, writer)
         self.keys = KeyExchange(
             role, settings, clock, self, self._reader, self._output, self._reading, check_host_key
         )
@@ -485,11 +486,13 @@ class Transport:
         self.below = None
 
 
-def server_transport(settings: TransportSettings, clock: Timers) -> Transport:
+def server_transport(settings: TransportSettings, clock: Timers, name: str = "") -> Transport:
     """An engineer's connection: waits for the client's KEXINIT, proves a host key, tells what it accepts."""
-    return Transport(Role.SERVER, settings, clock)
+    return Transport(Role.SERVER, settings, clock, name=name)
 
 
-def client_transport(settings: TransportSettings, clock: Timers, check_host_key: CheckHostKey) -> Transport:
+def client_transport(
+    settings: TransportSettings, clock: Timers, check_host_key: CheckHostKey, name: str = ""
+) -> Transport:
     """A connection to a target, whose host key is asked about once (`CheckHostKey`)."""
-    return Transport(Role.CLIENT, settings, clock, check_host_key)
+    return Transport(Role.CLIENT, settings, clock, check_host_key, name)

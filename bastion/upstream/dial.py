@@ -88,17 +88,18 @@ class Dialler:
         login: Callable[[], UpstreamLogin],
         observer: DialObserver,
         payer: Purse | None = None,
+        name: str = "",
     ) -> Transport:
         """An authenticated transport, its receiver not yet set. Raises Refused.
 
         It returns in the turn in which the target's success is read, before any later message of that read is
         looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened. `login` is
         called after the host key was accepted, so no certificate is made for a host that is not the target. `payer`
-        pays for looking up its name.
+        pays for looking up its name; `name` says in a trace whose messages they are.
         """
         if not isinstance(grant, Grant):
             raise TypeError("dialling needs a Grant")
-        return await _Dial(self, grant, login, observer, payer).run()
+        return await _Dial(self, grant, login, observer, payer, name).run()
 
     def settings_of(self, target: Target) -> TransportSettings:
         """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
@@ -153,6 +154,7 @@ class _Dial:
         login: Callable[[], UpstreamLogin],
         observer: DialObserver,
         payer: Purse | None,
+        name: str,
     ) -> None:
         self._dialler = dialler
         self._reactor = dialler.reactor
@@ -161,6 +163,7 @@ class _Dial:
         self._make_login = login
         self._observer = observer
         self._payer = payer
+        self._name = name
         self._step = "resolve"
         self._began = self._reactor.seconds()
         self._transport: Transport | None = None
@@ -222,7 +225,7 @@ class _Dial:
         """The protocol for a connection just made."""
         self._phase_done("kex")
         transport = self._transport = client_transport(
-            self._dialler.settings_of(self._target), self._reactor, check_host_key=self._check_host_key
+            self._dialler.settings_of(self._target), self._reactor, self._check_host_key, self._name
         )
         transport.on_secure = lambda: self._secured.callback(None)
         transport.on_closed = self._closed

@@ -106,6 +106,7 @@ class World:
         ).start()
         self.port = 0
         self.metrics_port = 0
+        self.serve_options: tuple[str, ...] = ()  # of `bastion serve`, beside --config
         self.log = self.folder / "gateway.log"
         self._process: subprocess.Popen[str] | None = None
         self._write_files()
@@ -224,7 +225,16 @@ group_base = "{GROUPS}"
         self.kill()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, sys.executable, "-m", "bastion", "serve", "--config", str(self.config)],
+                [
+                    *command,
+                    sys.executable,
+                    "-m",
+                    "bastion",
+                    "serve",
+                    "--config",
+                    str(self.config),
+                    *self.serve_options,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

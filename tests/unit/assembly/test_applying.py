@@ -265,6 +265,7 @@ CASES: dict[str, Case] = {
     "recording.input": Case("true", lambda g: g.services.recording.input, True),
     "recording.bulk_burst": Case('"1 MiB"', lambda g: g.services.recording.burst_bytes, 1 << 20),
     "recording.bulk_rate": Case('"2 MiB"', lambda g: g.services.recording.sustained_bytes, 2 << 20),
+    "log.trace": Case("true", lambda g: g.services.front_settings.trace, True),
     "recording.terminal_rate": Case('"2 MiB"', lambda g: g.services.recording.terminal_bytes, 2 << 20),
     "recording.sftp_hash": Case("false", lambda g: g.services.limits.sftp_hash, False),
     "recording.disk_floor": Case(str(1 << 49), lambda g: _admits(g), False),

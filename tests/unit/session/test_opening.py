@@ -116,7 +116,7 @@ class World:
         return fields
 
     # upstream.dial.Dialler
-    async def dial(self, grant: Any, login: Callable[[], Any], observer: Any, payer: Any) -> Any:
+    async def dial(self, grant: Any, login: Callable[[], Any], observer: Any, payer: Any, name: str) -> Any:
         self.said.append(f"dial {grant.target.name} as {grant.login}")
         self.observer, self.make_login = observer, login
         self.dialled = Deferred(lambda _: self.said.append("dial cancelled"))
