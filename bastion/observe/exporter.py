@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from twisted.web import resource, server
 from twisted.web.http import datetimeToString
 
-from bastion.observe.lag import Waits
+from bastion.clock import Timers
 from bastion.observe.meters import MICROSECONDS, PREFIX, Family, Kind, Meters, Snapshot, merge
 
 # A scraper opens one connection and keeps it; 64 leaves room for several and for probes, and bounds what an
@@ -158,7 +158,7 @@ class Pages(resource.Resource):
 
     isLeaf = True
 
-    def __init__(self, registry: CollectorRegistry, health: Health, reactor: Waits) -> None:
+    def __init__(self, registry: CollectorRegistry, health: Health, reactor: Timers) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry, self._health = registry, health
 

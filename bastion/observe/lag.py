@@ -6,36 +6,21 @@ A keystroke waits behind whatever runs in the reactor turn before it; this is th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from bastion.clock import Clock
+from bastion.clock import Clock, DelayedCall, Timers
 from bastion.observe.meters import LAG_MAX_SECONDS, LAG_SECONDS, MICROSECONDS, Meters
 
 INTERVAL: Final = 0.25  # seconds between probes: 4 wake-ups a second, about 20 us of CPU each
 WINDOW: Final = 60.0  # seconds that the maximum looks back: longer than a usual scrape interval
 
 
-class Timer(Protocol):
-    """What `callLater` returns (Twisted's IDelayedCall)."""
-
-    def active(self) -> bool: ...
-
-    def cancel(self) -> object: ...
-
-
-class Waits(Protocol):
-    """The one method of IReactorTime that this room needs."""
-
-    def callLater(self, delay: float, call: Callable[[], object], /) -> Timer: ...
-
-
 class LagProbe:
     """Start it once per process. `stop()` leaves no timer behind."""
 
-    def __init__(self, reactor: Waits, clock: Clock, meters: Meters) -> None:
+    def __init__(self, reactor: Timers, clock: Clock, meters: Meters) -> None:
         self._reactor, self._clock, self._meters = reactor, clock, meters
-        self._timer: Timer | None = None
+        self._timer: DelayedCall | None = None
         self._due = 0.0
         # (time, lag) with strictly falling lags: the first is the maximum of the window.
         # At most WINDOW / INTERVAL = 240 entries.

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
-from bastion.auth.identity import Identity
 from bastion.auth.startups import Startup, StartupLimiter
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import Clock
@@ -23,7 +22,6 @@ from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import DESCRIPTORS_EXHAUSTED, SESSIONS_ENDED, SESSIONS_LIVE, Meters
 from bastion.observe.rationed import RationedLog
-from bastion.policy.grant import Grant
 from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory
 from bastion.recording.bulk import RecordingPolicy
@@ -32,25 +30,11 @@ from bastion.session.ending import End
 from bastion.session.live import LiveSessions
 from bastion.session.session import Session
 from bastion.transport.settings import TransportSettings
-from bastion.upstream.credentials import Ask
-from bastion.upstream.dial import Dialler, UpstreamLogin
+from bastion.upstream.credentials import TargetCredentials
+from bastion.upstream.dial import Dialler
 
 DESCRIPTORS_EVERY: Final = 10.0
 """Seconds between two lines of the operator's log that say so: every connection would be one."""
-
-
-class UpstreamKeys(Protocol):
-    """Makes what a session logs in to its target with."""
-
-    def login_for(
-        self, grant: Grant, identity: Identity, session_id: str, ask: Ask | None = None
-    ) -> UpstreamLogin:
-        """A fresh key and certificate, or the target's configured key or password. Raises Refused."""
-        ...
-
-    def close(self) -> None:
-        """These keys were replaced, or the process ends."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +64,7 @@ class Services:
     policy: Policy
     inventory: Inventory
     dialler: Dialler
-    upstream: UpstreamKeys
+    upstream: TargetCredentials
     recording: RecordingPolicy
     limits: Limits
     inner_host_keys: InnerHostKeys

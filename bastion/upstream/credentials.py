@@ -39,7 +39,7 @@ ASK_TRIES = 3
 
 
 class TargetCredentials:
-    """Implements `session.gateway.UpstreamKeys`. `keys` maps target names to their configured keys.
+    """Makes what a session logs in to its target with. `keys` maps target names to their configured keys.
 
     `reactor` is needed for passwords only.
     """

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -82,26 +81,6 @@ class Agreed:
     def reply(self, host_key: bytes, signature: bytes) -> bytes:
         """The last message: K_S, the server's public value and the signature of the exchange hash."""
         return byte(self._number) + string(host_key) + self._public + string(signature)
-
-
-class ClientKex(Protocol):
-    """One exchange seen from the client."""
-
-    def start(self) -> bytes:
-        """The first message, sent after our KEXINIT."""
-        ...
-
-    def receive(self, payload: bytes) -> bytes | Reply:
-        """A message 30-49 from the server; gives the next one to send, or the end."""
-        ...
-
-
-class ServerKex(Protocol):
-    """One exchange seen from the server."""
-
-    def receive(self, payload: bytes) -> bytes | Agreed:
-        """A message 30-49 from the client; gives the next one to send, or the end."""
-        ...
 
 
 def _read_reply(payload: bytes, number: int, agreement: Agreement, prefix: bytes) -> Reply:
@@ -212,6 +191,14 @@ class _GexServer:
         self._agreement = NamedModP(bits)
         self._prefix = uint32(least) + uint32(preferred) + uint32(most) + mpint(p) + mpint(g)
         return byte(MSG_KEX_DH_GEX_GROUP) + mpint(p) + mpint(g)
+
+
+ClientKex = _DirectClient | _GexClient
+"""One exchange seen from the client. `start` gives the first message, sent after our KEXINIT; `receive` takes a message
+30-49 from the server and gives the next one to send, or the end."""
+
+ServerKex = _DirectServer | _GexServer
+"""The same seen from the server, which is never the first to speak."""
 
 
 def _choose_group(least: int, preferred: int, most: int) -> int:

@@ -122,7 +122,7 @@ class World:
         self.dialled = Deferred(lambda _: self.said.append("dial cancelled"))
         return await self.dialled
 
-    # session.gateway.UpstreamKeys
+    # upstream.credentials.TargetCredentials
     def login_for(self, grant: Any, identity: Any, session_id: str, ask: Any) -> Any:
         return ask
 
