@@ -152,10 +152,20 @@ def test_a_flood_leaves_nothing_behind(crowded: World) -> None:
 # -- penalties ---------------------------------------------------------------------------------------------------
 
 
+PENALTIES = 'penalties = {{ free = 2, first_block = "{0}", longest_block = "{0}", accounts = 4, source_block = "{0}" }}'
+
+
 @pytest.fixture
 def strict() -> Iterator[World]:
-    limits = 'penalties = { free = 2, first_block = "3s", longest_block = "3s", accounts = 4, source_block = "3s" }'
-    with running(limits=limits) as made:
+    """Blocks last longer than any test."""
+    with running(limits=PENALTIES.format("1h")) as made:
+        yield made
+
+
+@pytest.fixture
+def brief() -> Iterator[World]:
+    """Blocks end while a test waits for it."""
+    with running(limits=PENALTIES.format("1s")) as made:
         yield made
 
 
@@ -176,7 +186,12 @@ def test_guessing_is_slowed_for_that_name_only_and_told(strict: World) -> None:
     strict.reload()
     with strict.refuses("password", "throttled"):
         assert strict.ask(ALICE, PASSWORD).returncode == 255
-    poll(lambda: strict.ask(ALICE, PASSWORD).returncode == 0, 10, "the block never ends")
+
+
+def test_a_block_of_a_name_ends(brief: World) -> None:
+    for _ in range(3):
+        brief.ask(ALICE, "wrong")
+    poll(lambda: brief.ask(ALICE, PASSWORD).returncode == 0, 60, "the block never ends")
 
 
 def test_spraying_over_many_names_closes_the_door_to_the_address(strict: World) -> None:
@@ -186,7 +201,12 @@ def test_spraying_over_many_names_closes_the_door_to_the_address(strict: World) 
     with strict.moves(REFUSED.format("penalty")), connect(strict) as refused:
         assert read_to_end(refused) == b""
     assert strict.audit("connection_refused")[-1]["reason"] == "penalty"
-    poll(lambda: strict.ssh("true").returncode == 0, 10, "the block never ends")
+
+
+def test_a_block_of_an_address_ends(brief: World) -> None:
+    for number in range(4):
+        brief.ask(f"user{number}+root+web1", "wrong")
+    poll(lambda: brief.ssh("true").returncode == 0, 60, "the block never ends")
 
 
 def test_too_many_failures_in_one_connection_end_it(strict: World) -> None:

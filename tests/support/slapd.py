@@ -136,7 +136,16 @@ class Slapd:
         return sum(f'BIND dn="{dn}" method' in line for line in self.lines)
 
     def forget(self) -> None:
-        """Empty the log, so that a test counts only what it caused."""
+        """Empty the log, so that a test counts only what it caused.
+
+        What a test before caused may not have been read yet: a mark is waited for that stands behind it.
+        """
+        if self._process is not None:
+            mark = f"cn=mark{time.monotonic_ns()}"
+            subprocess.run(
+                ["ldapwhoami", "-x", "-H", self.url, "-D", mark, "-w", "x"], capture_output=True, timeout=60
+            )
+            self.wait_for(mark)
         with self._changed:
             self._lines.clear()
 
