@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bastion.ca.front_host import BACKDATED, FrontHostCA
 from bastion.ca.host_certificates import InnerHostKeys, names_of
 from bastion.clock import FixedClock
-from bastion.errors import ConfigError
 from bastion.policy.targets import Target
 from bastion.transport.settings import HostKey, TransportSettings
 from bastion.wire.certificates import Certificate, CertificateKind
@@ -67,9 +64,3 @@ def test_certificates_are_kept_and_renewed_before_they_end() -> None:
     second = made.settings_for(WEB1)
     assert shown(second).valid_before > shown(first).valid_before
     assert shown(second).serial != shown(first).serial
-
-
-@pytest.mark.parametrize("lifetime", [0, 60, 31 * DAY])
-def test_lifetimes_out_of_range_are_refused(lifetime: int) -> None:
-    with pytest.raises(ConfigError, match="lifetime"):
-        FrontHostCA(CA, lifetime)

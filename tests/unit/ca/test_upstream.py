@@ -11,7 +11,6 @@ import pytest
 from bastion.auth.certificates import check_user_certificate
 from bastion.ca.upstream import CertificateRequest, UpstreamCA
 from bastion.errors import AuthReason, ConfigError, Refused
-from bastion.setup_texts.target import TargetFacts, target_config
 from bastion.wire.certificates import Certificate
 from bastion.wire.key_options import ALL_PERMITS
 from bastion.wire.keys import PrivateKey
@@ -100,39 +99,3 @@ def test_bad_lifetimes_are_configuration_errors(lifetime: int) -> None:
 
 
 # -- what the target needs -----------------------------------------------------------------------------------
-
-
-def test_target_config_for_each_sshd() -> None:
-    facts = TargetFacts(CA_KEY.public, ["192.0.2.1", "2001:db8::/64"])
-    unknown = target_config(facts)
-    assert CA_KEY.public.line() in unknown
-    assert "#PerSourcePenaltyExemptList 192.0.2.1,2001:db8::/64" in unknown.splitlines()
-    assert "PerSourcePenaltyExemptList" not in target_config(replace(facts, version=(9, 2)))
-    assert (
-        "PerSourcePenaltyExemptList 192.0.2.1,2001:db8::/64"
-        in target_config(replace(facts, version=(9, 8))).splitlines()
-    )
-    assert "AuthorizedPrincipalsFile /etc/ssh/principals/%u" in target_config(
-        replace(facts, principals_file="/etc/ssh/principals/%u")
-    )
-
-
-@pytest.mark.parametrize("egress", [(), ("127.0.0.1",), ("192.0.2.1", "2001:db8::/64")])
-def test_sshd_accepts_the_lines(egress: tuple[str, ...], tmp_path: Path) -> None:
-    """The real sshd reads the text in its test mode."""
-    import subprocess
-
-    host_key = tmp_path / "host"
-    keygen("-q", "-t", "ed25519", "-N", "", "-f", host_key)
-    text = target_config(TargetFacts(CA_KEY.public, egress, version=(9, 2)))
-    path = tmp_path / "sshd_config"
-    path.write_text(f"HostKey {host_key}\n{text}")
-    # -C: the Match block too.
-    command = ["/usr/sbin/sshd", "-T", "-f", path, "-C", "addr=192.0.2.1,user=root,host=x,laddr=::1,lport=22"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    shown = done.stdout.lower()
-    assert (
-        "trustedusercakeys /etc/ssh/bastion_upstream_ca.pub" in shown and "maxstartups 100:30:1000" in shown
-    )
-    assert ("maxsessions 128" in shown) is (egress != ("127.0.0.1",))

@@ -1,0 +1,87 @@
+"""Tests mirror the rooms: each module of `bastion` has a test by its name in the same folder, or a reason below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests" / "unit"
+
+PROTOCOLS = "protocols and plain values alone"
+EVENTS = "declarations: tests/unit/observe/test_events.py looks at each of them"
+DECLARED = "declarations: tests/unit/config/test_load.py and test_render.py"
+DEMO = "processes and sockets: tests/interop/test_demo.py runs it"
+SLAPD = "talks to a directory: tests/interop/test_ldap.py, tests/faults/test_directory_ill.py"
+TARGETS = "dials: tests/interop/test_target_by_name.py and the like run it"
+WHOLE = (
+    "a transport of whole parts: test_handshake.py, test_rekey.py, test_states.py, test_closing.py beside it"
+)
+
+ELSEWHERE = {
+    "__main__": "the program: every test with a gateway runs it",
+    "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
+    "assembly.reloading": "tests/unit/assembly/test_applying.py, on a whole gateway",
+    "auth.credentials": "tests/unit/auth/test_certificates.py and test_attempt.py",
+    "auth.ldap": f"tests/unit/auth/test_ldap_config.py; {SLAPD}",
+    "auth.ldap_attempt": SLAPD,
+    "auth.ldap_link": SLAPD,
+    "cli.advice": "tests/unit/cli/test_explain.py",
+    "cli.client_config": "tests/interop/jump/test_jump_client_config.py, with the clients that read it",
+    "cli.runtime": PROTOCOLS,
+    "cli.target": TARGETS,
+    "config.document": "tests/unit/config/test_load.py",
+    "config.material": PROTOCOLS,
+    "config.outputs": DECLARED,
+    "config.sections": DECLARED,
+    "demo.files": DEMO,
+    "demo.target": DEMO,
+    "demo.world": DEMO,
+    "doors.door": PROTOCOLS,
+    "endpoint.limits": "numbers alone",
+    "endpoint.link": PROTOCOLS,
+    "observe.events.base": EVENTS,
+    "observe.events.logins": EVENTS,
+    "observe.events.process": EVENTS,
+    "observe.events.refusals": EVENTS,
+    "observe.events.sessions": EVENTS,
+    "observe.events.tunnels": EVENTS,
+    "options.paths": "tests/unit/options/test_kinds.py, with the other kinds",
+    "transport.exchange": WHOLE,
+    "transport.key_exchange": WHOLE,
+    "transport.owner": PROTOCOLS,
+    "transport.packet_conn": PROTOCOLS,
+    "transport.settings": "tests/unit/transport/test_handshake.py and test_weak_targets.py",
+    "transport.transport": WHOLE,
+    "userauth.authenticator": PROTOCOLS,
+}
+"""Module -> what tests it instead of a file of its own."""
+
+
+def without_a_test() -> set[str]:
+    found = set()
+    for path in (ROOT / "bastion").rglob("*.py"):
+        place = path.relative_to(ROOT / "bastion")
+        if path.name != "__init__.py" and not (TESTS / place.parent / f"test_{path.stem}.py").exists():
+            found.add(".".join(place.with_suffix("").parts))
+    return found
+
+
+def test_every_module_has_its_test() -> None:
+    missing = sorted(without_a_test() - ELSEWHERE.keys())
+    assert missing == [], "no tests/unit/<room>/test_<module>.py"
+
+
+def test_what_is_tested_elsewhere_is_there_and_has_none() -> None:
+    gone = sorted(ELSEWHERE.keys() - without_a_test())
+    assert gone == [], "listed here, but has a test of its own or is no module"
+
+
+def test_what_is_named_instead_is_there() -> None:
+    words = {word.strip(",;:") for reason in ELSEWHERE.values() for word in reason.split()}
+    named = {word for word in words if word.startswith("tests/")}
+    assert named and [word for word in sorted(named) if not (ROOT / word).exists()] == []
+
+
+def test_every_folder_of_tests_is_a_room() -> None:
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    assert [str(folder) for folder in sorted(folders) if not (ROOT / "bastion" / folder).is_dir()] == []
