@@ -13,7 +13,8 @@ modules. Only `app` and `__main__` install the reactor; everybody else is given 
 - `connect`: from a name to a connection: resolve once, judge every address, connect to one that was judged good
 - `descriptors`: as many file descriptors as the system gives, and whether any are left
 - `local_addresses`: which addresses and ports are the gateway's own
-- `reactor`: Twisted's epoll reactor with monotonic time, cheap events and a background for strangers
+- `epoll`: Twisted's epoll reactor with monotonic time, cheap events and a background for strangers
+- `reactor`: installs it, or another where there is no epoll
 - `read_size`: how much one turn may read, so that a keystroke does not wait behind bulk
 - `resolver`: names to addresses, in few threads shared fairly between payers
 - `socket`: listening and connecting sockets that use one read buffer and send at once

@@ -61,8 +61,8 @@ class _DirectConnection:
     _maybePauseProducer: Callable[[], None]
     startWriting: Callable[[], None]
 
-    direct = True  # net.reactor
-    background = False  # net.reactor: its events wait behind others'
+    direct = True  # net.epoll
+    background = False  # net.epoll: its events wait behind others'
     burst_buffer = BurstBuffer()
     quick_reads = QUICK_READS
     read_most = FIRST_READ  # bytes of the next read
@@ -203,7 +203,7 @@ class _Listening(socket.socket):
 class Port(tcp.Port):
     """A listening port whose connections are `Server`s."""
 
-    direct = background = True  # net.reactor
+    direct = background = True  # net.epoll
     transport = Server
 
     def createInternetSocket(self) -> socket.socket:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CODE = {
     path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "bastion").rglob("*.py"))
 }
-USERS = {ROOT / "bastion" / "net" / "socket.py", ROOT / "bastion" / "net" / "reactor.py"}
+USERS = {ROOT / "bastion" / "net" / "socket.py", ROOT / "bastion" / "net" / "epoll.py"}
 ALLOWED = {
     "bastion/demo/target.py": {"_runAsUser": "Conch's SFTP server calls it; the demo's target only"},
 }
