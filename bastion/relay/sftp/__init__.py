@@ -14,5 +14,6 @@ May import: the rest of `relay`, `wire.sftp`, and of `policy` what judges paths 
 - `audit`: pairs requests with answers, knows the open files, tells the events
 - `files`: one open file, what passed under its handle, and its digest
 - `channel`: a channel that is followed and not changed (`channels.Content`)
-- `control`: a channel under a rule: judges, refuses, answers in between, gives windows back
+- `rights`: what policy says to each request
+- `control`: a channel under a rule: refuses, answers in between, gives windows back
 """

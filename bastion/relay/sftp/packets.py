@@ -7,12 +7,12 @@ packet that is not what its head promises is a `ProtocolError`.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Protocol
 
 from bastion.errors import ProtocolError
 from bastion.policy.verdict import Verdict
 from bastion.relay.sftp.audit import Conversation
 from bastion.relay.sftp.files import OpenFile
+from bastion.relay.sftp.rights import Rights
 from bastion.relay.sftp.stream import FIRST, HEAD_LIMIT, Bytes
 from bastion.wire import sftp
 from bastion.wire.data import Reader
@@ -30,18 +30,6 @@ _ATTRS_HEAD = FIRST + 4 + 8  # length, type, id, flags, size
 _ATTR_SIZE = 1
 
 
-class Judge(Protocol):
-    """Who says what may reach the target. None is yes."""
-
-    def transfer(self, file: OpenFile | None, writing: bool) -> Verdict | None:
-        """May data be read from or written under this handle?"""
-        ...
-
-    def request(self, request: Request) -> tuple[Verdict | None, bytes | None]:
-        """May this request be made, and if it goes on in another form, which packet goes on?"""
-        ...
-
-
 class RequestSink:
     """Packets of the client. With a `judge`, `verdict` says why the packet at hand is refused (None: it goes
     on), `number` is its id and `name` what it is; `instead` is the head that goes on in its place.
@@ -49,7 +37,7 @@ class RequestSink:
 
     __slots__ = ("_conversation", "_file", "_judge", "instead", "name", "number", "paths", "verdict")
 
-    def __init__(self, conversation: Conversation, judge: Judge | None = None) -> None:
+    def __init__(self, conversation: Conversation, judge: Rights | None = None) -> None:
         self._conversation = conversation
         self._judge = judge
         self._file: OpenFile | None = None
