@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bastion.assembly.building import build_services, penalty_limits
-from bastion.auth.ldap import Observer
+from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
 from bastion.config.check import Report, inspect

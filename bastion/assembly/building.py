@@ -15,9 +15,11 @@ from twisted.logger import Logger
 from bastion import __version__
 from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import LIMITS, Payer, Work
-from bastion.auth.directory import ChainDirectory, Directory
+from bastion.auth.chain import ChainDirectory
+from bastion.auth.directory import Directory
 from bastion.auth.embedded import EmbeddedDirectory, Users
-from bastion.auth.ldap import LdapDirectory, Observer
+from bastion.auth.ldap import LdapDirectory
+from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.ca.front_host import FrontHostCA
 from bastion.ca.host_certificates import InnerHostKeys
@@ -80,13 +82,7 @@ def build_services(
         upstream=TargetCredentials(
             upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor
         ),
-        recording=RecordingPolicy(
-            mode=Mode(config.recording.mode),
-            input=config.recording.input,
-            burst_bytes=config.recording.bulk_burst,
-            sustained_bytes=config.recording.bulk_rate,
-            terminal_bytes=config.recording.terminal_rate,
-        ),
+        recording=recording_policy(config),
         limits=Limits(
             keepalive_interval=limits.keepalive_interval or 0.0,
             keepalive_count=limits.keepalive_count,
@@ -98,6 +94,18 @@ def build_services(
             sessions_per_connection=limits.sessions_per_connection,
         ),
         inner_host_keys=build_inner_host_keys(config, material, clock),
+    )
+
+
+def recording_policy(config: Config) -> RecordingPolicy:
+    """What of a session is recorded, under the names of `recording.bulk`."""
+    wanted = config.recording
+    return RecordingPolicy(
+        mode=Mode(wanted.mode),
+        input=wanted.input,
+        burst_bytes=wanted.bulk_burst,
+        sustained_bytes=wanted.bulk_rate,
+        terminal_bytes=wanted.terminal_rate,
     )
 
 

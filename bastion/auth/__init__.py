@@ -14,9 +14,10 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 - `credentials`, `certificates`: keys and certificates, verified; `attempt`: one login attempt
 - `throttle`, `startups`: penalties for guessing, places for unfinished logins
 - `budget`, `turns`: what one payer may cost, and whose turn it is
-- `directory`: the Protocol of a directory and the chain of both; `answers`: what it said a moment ago
+- `directory`: the Protocol of a directory; `chain`: embedded accounts before LDAP; `answers`: what it said a moment ago
 - `embedded`: accounts in a TOML file
 - `ldap`, `ldap_attempt`, `ldap_link`, `ldap_pool`, `ldap_servers`: LDAP from the reactor down to one conversation
+- `ldap_observer`: who hears what LDAP does
 - `ldap_config`, `ldap_dn`, `ldap_entry`: its options, its names, what an entry says of an account
 - `workers`: threads for calls that block, with deadlines kept by the reactor
 """

@@ -1,4 +1,4 @@
-"""The directory: where accounts come from (L2). One Protocol, and the chain of embedded accounts and LDAP.
+"""The directory: where accounts come from (L2). One Protocol, and what all of them refuse.
 
 Invariants: no password is ever stored or cached; a name that is no login name and a password that no
 directory may be asked about are refused before any call; an `Account` that comes back is active. Reasons say
@@ -8,18 +8,15 @@ locked and wrong.
 
 from __future__ import annotations
 
-import contextlib
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.defer import TimeoutError as TwistedTimeout
+from twisted.internet.defer import Deferred
 
 from bastion.auth.budget import Purse
 from bastion.auth.identity import LOGIN_NAME, Account, AccountState
-from bastion.clock import Timers
 from bastion.errors import AuthReason, Refused
 
 Verdict = TypeVar("Verdict")
@@ -112,12 +109,6 @@ class Directory(Protocol):
         ...
 
 
-class LocalDirectory(Directory, Protocol):
-    """A directory that knows at once which names it has."""
-
-    def __contains__(self, name: object) -> bool: ...
-
-
 def normal_name(name: str) -> str:
     """The name as accounts are compared: lower-case ASCII. Raises Refused with BAD_USER_NAME.
 
@@ -163,105 +154,3 @@ class Covered(Refused):
     def __init__(self, refused: Refused, shown: AuthReason) -> None:
         super().__init__(refused.reason, refused.text)
         self.shown = shown
-
-
-# Seconds that "yes, that key would do" waits for the other directory's answer about the same name. As long as it
-# takes one that works; a break-glass login waits no longer for one that does not.
-COVER_WAIT = 1.0
-
-
-class ChainDirectory:
-    """Embedded (break-glass) accounts first, for the names they have; every other name is the other's.
-
-    Nobody in LDAP can take over an embedded name, and it logs in while LDAP is down. A stranger does not learn
-    which names these are: the other directory is asked about them as well before anything is said that proves
-    nothing (a refusal, or that a key would do), and while it cannot be asked, a refusal says so like every other.
-    A proof is answered at once. Without another directory, unknown names are the embedded one's to refuse.
-    """
-
-    def __init__(
-        self, embedded: LocalDirectory, other: Directory | None = None, timers: Timers | None = None
-    ) -> None:
-        """`timers` bound the wait for `other`; both or neither."""
-        self._embedded = embedded
-        self._other = other
-        self._timers = timers
-
-    def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
-        try:
-            return self._of(name).lookup(name, asker)
-        except Refused as refused:
-            return fail(refused)
-
-    def check_key(
-        self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
-    ) -> Deferred[Verdict]:
-        try:
-            directory = self._of(name)
-        except Refused as refused:
-            return fail(refused)
-        if self._other is None or directory is self._other:
-            return directory.check_key(name, judge, asker)
-        return Deferred.fromCoroutine(self._check_embedded_key(self._other, name, judge, asker))
-
-    def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
-        try:
-            directory = self._of(name)
-            check_password_shape(password)
-        except Refused as refused:
-            return fail(refused)
-        if self._other is None or directory is self._other:
-            return directory.check_password(name, password, asker)
-        return Deferred.fromCoroutine(self._check_embedded_password(self._other, name, password, asker))
-
-    def servers(self) -> Servers:
-        local = self._embedded.servers()
-        if self._other is None:
-            return local
-        others = self._other.servers()
-        return Servers(others.all, others.healthy, local.local or others.local)
-
-    def ask_again(self) -> Deferred[None]:
-        return succeed(None) if self._other is None else self._other.ask_again()
-
-    def close(self) -> None:
-        self._embedded.close()
-        if self._other is not None:
-            self._other.close()
-
-    def _of(self, name: str) -> Directory:
-        """Whose name it is. Raises Refused."""
-        known = normal_name(name) in self._embedded
-        return self._embedded if known or self._other is None else self._other
-
-    async def _check_embedded_key(
-        self, other: Directory, name: str, judge: Callable[[Account], Verdict], asker: Asker
-    ) -> Verdict:
-        try:
-            verdict = await self._embedded.check_key(name, judge, asker)
-        except Refused as refused:
-            raise await self._as_from(other, name, asker, refused) from None
-        if asker.query:
-            assert self._timers is not None
-            waiting = other.lookup(name, asker)
-            with contextlib.suppress(Refused, TwistedTimeout):
-                await waiting.addTimeout(COVER_WAIT, self._timers)  # type: ignore[arg-type]
-        return verdict
-
-    async def _check_embedded_password(
-        self, other: Directory, name: str, password: str, asker: Asker
-    ) -> Account:
-        try:
-            return await self._embedded.check_password(name, password, asker)
-        except Refused as refused:
-            raise await self._as_from(other, name, asker, refused) from None
-
-    @staticmethod
-    async def _as_from(other: Directory, name: str, asker: Asker, refused: Refused) -> Refused:
-        """The refusal, when the other directory has had the time for its own, and in its words if it is down."""
-        try:
-            await other.lookup(name, asker)
-        except Refused as theirs:
-            if theirs.reason in (AuthReason.DIRECTORY_UNAVAILABLE, AuthReason.DIRECTORY_TIMEOUT):
-                return Covered(refused, AuthReason(theirs.reason))
-        return refused

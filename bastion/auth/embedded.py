@@ -214,7 +214,7 @@ def _check_ids(users: Users, at: At) -> None:
 
 
 class EmbeddedDirectory:
-    """A `LocalDirectory` over users that were read before. Passwords are verified in threads of its own.
+    """A `Directory` over users that were read before. Passwords are verified in threads of its own.
 
     Without a reactor it can be asked for names and accounts, but refuses every password.
     """

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -35,6 +34,7 @@ from bastion.auth.identity import Account
 from bastion.auth.ldap_attempt import Attempt, Found, Question
 from bastion.auth.ldap_config import LdapConfig, read_bind_password, tls_context
 from bastion.auth.ldap_link import ServerFailed
+from bastion.auth.ldap_observer import NoObserver, Observer, ThreadReport
 from bastion.auth.ldap_pool import MAX_IDLE, ServicePool
 from bastion.auth.ldap_servers import ServerOrder, Taken
 from bastion.auth.workers import Call, DeadlinePassed, Job, QueueFull, ThreadReactor, Workers, WorkersClosed
@@ -52,58 +52,6 @@ QUEUE = 1000
 PROBE_NAME = "bastion-health-probe"
 
 _log = Logger()
-
-# How a look-up came to its answer: the label values of a counter.
-Way = Literal["asked", "joined", "remembered"]
-
-
-class Observer(Protocol):
-    """What the meters plug in. Called in the reactor's thread; names and errors are their label values."""
-
-    # Threads that are busy, and those of them that are past their deadline and not back yet.
-    in_use: int
-    stuck: int
-    # Questions that wait for a thread, and connections of the service account that wait for a question.
-    waiting: int
-    connections: int
-
-    def lookup(self, way: Way) -> None:
-        """Somebody was looked up: in a server, with somebody who asked for the same name, or from memory."""
-        ...
-
-    def operation(self, name: str, seconds: float) -> None:
-        """connect, service_bind, search or bind took so long, whatever came of it."""
-        ...
-
-    def failure(self, name: str, error: str) -> None:
-        """It gave no usable answer: unavailable, timeout, pool_full, tls, service_credentials, ..."""
-        ...
-
-
-class NoObserver:
-    """Counts nothing: for the command line and for tests that do not look."""
-
-    in_use = stuck = waiting = connections = 0
-
-    def lookup(self, way: Way) -> None: ...
-
-    def operation(self, name: str, seconds: float) -> None: ...
-
-    def failure(self, name: str, error: str) -> None: ...
-
-
-class _ThreadReport:
-    """An observer's voice in a thread: carries every word over to the reactor's."""
-
-    def __init__(self, reactor: ThreadReactor, observer: Observer) -> None:
-        self._reactor = reactor
-        self._observer = observer
-
-    def operation(self, name: str, seconds: float) -> None:
-        self._reactor.callFromThread(self._observer.operation, name, seconds)
-
-    def failure(self, name: str, error: str) -> None:
-        self._reactor.callFromThread(self._observer.failure, name, error)
 
 
 class _Work:
@@ -141,7 +89,7 @@ class LdapDirectory:
         self._reactor = reactor
         self._clock = clock
         self._observer: Observer = NoObserver() if observer is None else observer
-        self._report = _ThreadReport(reactor, self._observer)
+        self._report = ThreadReport(reactor, self._observer)
         self._context = tls_context(config)
         self._service_password = read_bind_password(config)
         self._order = ServerOrder(len(config.servers), config.rest)

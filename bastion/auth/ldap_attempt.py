@@ -18,7 +18,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ldap3.utils.conv import escape_filter_chars
 
@@ -45,6 +45,7 @@ from bastion.auth.ldap_entry import (
     own_name,
 )
 from bastion.auth.ldap_link import Answer, Link, ServerFailed
+from bastion.auth.ldap_observer import ThreadReport
 from bastion.auth.ldap_pool import ServicePool
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
@@ -81,18 +82,6 @@ class Found:
     unusable_keys: int
 
 
-class Report(Protocol):
-    """Hears of every operation, in the thread. The names are the label values of the meters."""
-
-    def operation(self, name: str, seconds: float) -> None:
-        """connect, service_bind, search or bind took so long, whatever came of it."""
-        ...
-
-    def failure(self, name: str, error: str) -> None:
-        """It gave no usable answer: unavailable, timeout, tls, service_credentials, referral, ..."""
-        ...
-
-
 class _Stale(Exception):
     """A connection that had waited turned out to be at its end."""
 
@@ -108,7 +97,7 @@ class Attempt:
         service_password: str,
         pool: ServicePool,
         clock: Clock,
-        report: Report,
+        report: ThreadReport,
     ) -> None:
         self._config = config
         self._context = context

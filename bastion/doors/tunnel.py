@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -33,6 +33,7 @@ from bastion.errors import (
     UpstreamReason,
 )
 from bastion.net.connect import reach
+from bastion.net.socket import Client
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events.refusals import TunnelRefused
 from bastion.observe.events.tunnels import TunnelClosed, TunnelOpened, TunnelSsh
@@ -92,25 +93,6 @@ def _in_the_doors_words(outer: Outer, place: TcpipOpen, refusal: Refused) -> Ref
     return refusal
 
 
-class Far(Protocol):
-    """The TCP connection to the far side (`net.socket.Client`)."""
-
-    @property
-    def queued(self) -> int: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
-
-    def unregisterProducer(self) -> None: ...
-
-    def loseConnection(self) -> None: ...
-
-    def loseWriteConnection(self) -> None: ...
-
-    def abortConnection(self) -> None: ...
-
-
 @dataclass(slots=True)
 class _Timers:
     """What is running; each is cancelled when the tunnel ends."""
@@ -138,7 +120,7 @@ class Tunnel:
         self._own = outer.services.dialler.own
         self._routes: dict[str, TunnelRoute] = {}
         self._route: TunnelRoute | None = None
-        self._far: Far | None = None
+        self._far: Client | None = None
         self._first: FirstBytes | None = FirstBytes()
         self._ssh = False
         self._moved = [0, 0]
@@ -215,7 +197,7 @@ class Tunnel:
         self._outer.note(TunnelRefused(reason=reason, text=text, **self._about()._asdict()))
         channel.refuse(code, f"{text} (ref {self._outer.ref})")
 
-    def connected(self, far: Far) -> None:
+    def connected(self, far: Client) -> None:
         """The far side is there: write it down, then let the client know, then pump."""
         channel, route = self._channel, self._route
         if channel is None or route is None:
@@ -408,7 +390,7 @@ class _FarProtocol:
     def __init__(self, tunnel: Tunnel) -> None:
         self._tunnel: Tunnel | None = tunnel
 
-    def makeConnection(self, transport: Far) -> None:
+    def makeConnection(self, transport: Client) -> None:
         if self._tunnel is not None:
             self._tunnel.connected(transport)
 

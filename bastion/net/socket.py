@@ -60,6 +60,10 @@ class _DirectConnection:
     _writeDisconnecting: bool
     _maybePauseProducer: Callable[[], None]
     startWriting: Callable[[], None]
+    registerProducer: Callable[[Any, bool], None]
+    unregisterProducer: Callable[[], None]
+    loseConnection: Callable[[], None]
+    abortConnection: Callable[[], None]
 
     direct = True  # net.epoll
     background = False  # net.epoll: its events wait behind others'

@@ -31,7 +31,7 @@ from bastion.options.kinds import (
     text,
 )
 from bastion.policy.patterns import DESTINATIONS, PATTERN, Destinations, matches_any
-from bastion.policy.selection import selections
+from bastion.policy.selection import Selecting, selections
 from bastion.policy.sftp import SFTP_TABLE, PathPattern
 from bastion.policy.targets import LABEL_KEY, Inventory, Target
 
@@ -364,7 +364,8 @@ class Policy:
     def selections(self, inventory: Inventory) -> tuple[int, ...]:
         """For each rule the targets it selects, as bits in the inventory's order; computed once for its targets."""
         if not self._kept or self._kept[0][0] is not inventory.targets:
-            self._kept[:] = [(inventory.targets, selections(self.rules, inventory))]
+            selecting = [Selecting(rule.targets, rule.labels) for rule in self.rules]
+            self._kept[:] = [(inventory.targets, selections(selecting, inventory))]
         return self._kept[0][1]
 
 

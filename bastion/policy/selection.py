@@ -8,24 +8,21 @@ rule with every target while all sessions wait. One integer per rule: bit n is s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 from bastion.policy.patterns import expression_of, is_glob, matches_any
 from bastion.policy.targets import Inventory
 
 
-class Selecting(Protocol):
+class Selecting(NamedTuple):
     """What a rule selects targets by: patterns of names, one of which must match, and labels, all of which must."""
 
-    @property
-    def targets(self) -> tuple[str, ...]: ...
-
-    @property
-    def labels(self) -> Mapping[str, tuple[str, ...]]: ...
+    targets: tuple[str, ...]
+    labels: Mapping[str, tuple[str, ...]]
 
 
-def selections(rules: Sequence[Selecting], inventory: Inventory) -> tuple[int, ...]:
-    """For each rule the bits of the targets for which `rule.matches_target` holds."""
+def selections(rules: Iterable[Selecting], inventory: Inventory) -> tuple[int, ...]:
+    """For each rule the bits of the targets for which its `matches_target` holds."""
     selector = _Selector(inventory)
     return tuple(selector.bits_of(rule) for rule in rules)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.policy.rules import Policy, Rule
-from bastion.policy.selection import selections
+from bastion.policy.selection import Selecting, selections
 from bastion.policy.targets import Inventory, Target
 
 NAMES = ["web1", "web2", "db1", "a", "web1.example.com"]
@@ -24,6 +24,10 @@ def rule(targets, labels):
     )
 
 
+def selected(rules, inventory):
+    return selections([Selecting(one.targets, one.labels) for one in rules], inventory)
+
+
 def chosen(bits, inventory):
     return [target.name for index, target in enumerate(inventory) if bits >> index & 1]
 
@@ -36,14 +40,14 @@ def test_a_bit_is_set_for_what_the_rule_matches_and_for_nothing_else(targets, ru
     inventory = Inventory(
         Target(name, host=f"{name}.example.net", labels=labels) for name, labels in targets.items()
     )
-    for one, bits in zip(rules, selections(rules, inventory), strict=True):
+    for one, bits in zip(rules, selected(rules, inventory), strict=True):
         assert chosen(bits, inventory) == [target.name for target in inventory if one.matches_target(target)]
         assert bits >> len(inventory) == 0
 
 
 def test_aliases_do_not_count():
     inventory = Inventory([Target("web1", host="10.0.0.1", aliases=("www",))])
-    assert selections([rule(["www"], {}), rule(["w*1"], {})], inventory) == (0, 1)
+    assert selected([rule(["www"], {}), rule(["w*1"], {})], inventory) == (0, 1)
 
 
 def test_a_policy_selects_once_for_the_targets_of_an_inventory():
