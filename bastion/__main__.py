@@ -7,18 +7,16 @@ from typing import Any
 from bastion.cli.main import cli
 
 
-class _Runtime:
+def _run_in_reactor(main: Any) -> Any:
     """The reactor for commands that need it, imported when one does."""
+    from bastion.app import run_in_reactor
 
-    def run(self, main: Any) -> Any:
-        from bastion.app import ReactorRuntime
-
-        return ReactorRuntime().run(main)
+    return run_in_reactor(main)
 
 
 def main() -> None:
     """Run the command line; the exit codes are listed in `bastion.cli.main`."""
-    cli(prog_name="bastion", obj=_Runtime())
+    cli(prog_name="bastion", obj=_run_in_reactor)
 
 
 if __name__ == "__main__":

@@ -375,28 +375,28 @@ def _in_reactor(reactor: Any, call: Callable[[], None]) -> Callable[[int, object
     return lambda _number, _frame: reactor.callFromThread(call)
 
 
-class ReactorRuntime:
-    """What commands that need the network get as `ctx.obj`: runs one Deferred to its end."""
+def run_in_reactor(main: Callable[[Any], Any]) -> Any:
+    """What commands that need the network get as `ctx.obj`: runs one Deferred to its end.
 
-    def run(self, main: Callable[[Any], Any]) -> Any:
-        """Call `main(reactor)` in a fresh reactor and return what its Deferred fires with, or raise."""
-        reactor = _reactor()
-        outcome: list[Any] = []
+    Call `main(reactor)` in a fresh reactor and return what its Deferred fires with, or raise.
+    """
+    reactor = _reactor()
+    outcome: list[Any] = []
 
-        def begin() -> None:
-            try:
-                result = main(reactor)
-            except Exception:
-                outcome.append(Failure())  # type: ignore[no-untyped-call]
-                reactor.stop()
-                return
-            result.addBoth(outcome.append)
-            result.addBoth(lambda _: reactor.stop())
+    def begin() -> None:
+        try:
+            result = main(reactor)
+        except Exception:
+            outcome.append(Failure())  # type: ignore[no-untyped-call]
+            reactor.stop()
+            return
+        result.addBoth(outcome.append)
+        result.addBoth(lambda _: reactor.stop())
 
-        reactor.callWhenRunning(begin)
-        reactor.run()
-        if not outcome:
-            raise KeyboardInterrupt
-        if isinstance(outcome[0], Failure):
-            outcome[0].raiseException()
-        return outcome[0]
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not outcome:
+        raise KeyboardInterrupt
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    return outcome[0]

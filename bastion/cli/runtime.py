@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
@@ -13,14 +13,9 @@ from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.policy.targets import Target
 
-
-class Runtime(Protocol):
-    """Runs one Deferred in the process's reactor, to its end."""
-
-    def run(self, main: Callable[[Any], Any]) -> Any:
-        """Call `main(reactor)`; return what its Deferred fires with, or raise what it fails with."""
-        ...
-
+RunInReactor = Callable[[Callable[[Any], Any]], Any]
+"""Calls what it is given with the process's reactor; returns what the Deferred fires with, or raises what it fails
+with."""
 
 config_option = click.option(
     "--config",

@@ -18,7 +18,7 @@ from bastion.assembly.building import load_known_hosts, load_upstream_ca, target
 from bastion.ca import pins
 from bastion.ca.known_hosts import KnownHosts
 from bastion.cli.output import colour, fail, printable, write_json, write_table
-from bastion.cli.runtime import Runtime, config_option, find_target, load_or_fail
+from bastion.cli.runtime import RunInReactor, config_option, find_target, load_or_fail
 from bastion.clock import SystemClock
 from bastion.config.load import Config
 from bastion.errors import ConfigError, Refused, UpstreamReason
@@ -51,7 +51,7 @@ def target() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 @click.argument("name")
 @click.pass_obj
-def scan(runtime: Runtime, config_file: Path, as_json: bool, name: str) -> None:
+def scan(run: RunInReactor, config_file: Path, as_json: bool, name: str) -> None:
     """Show the host keys that target NAME proves to hold, and whether they are known.
 
     Example: bastion target scan web7 --config /etc/bastion/bastion.toml
@@ -59,7 +59,7 @@ def scan(runtime: Runtime, config_file: Path, as_json: bool, name: str) -> None:
     config = load_or_fail(config_file)
     wanted = find_target(config, name)
     known = _known_hosts(config)
-    rows = [_row(known, wanted, blob) for blob in _scan(runtime, config, wanted)]
+    rows = [_row(known, wanted, blob) for blob in _scan(run, config, wanted)]
     if as_json:
         write_json(rows)
         return
@@ -82,7 +82,7 @@ def scan(runtime: Runtime, config_file: Path, as_json: bool, name: str) -> None:
 @click.argument("name")
 @click.argument("fingerprint", metavar="SHA256:...")
 @click.pass_obj
-def pin(runtime: Runtime, config_file: Path, hashed: bool, name: str, fingerprint: str) -> None:
+def pin(run: RunInReactor, config_file: Path, hashed: bool, name: str, fingerprint: str) -> None:
     """Trust the host key of target NAME with this fingerprint, in place of the keys known so far.
 
     The key is asked of the host again: only a key that the host holds now and that has this fingerprint is
@@ -94,7 +94,7 @@ def pin(runtime: Runtime, config_file: Path, hashed: bool, name: str, fingerprin
     wanted = find_target(config, name)
     if config.targets.known_hosts is None:
         fail(f"{config_file}: targets.known_hosts names no file to write to", 2)
-    keys = [_plain_key(blob) for blob in _scan(runtime, config, wanted)]
+    keys = [_plain_key(blob) for blob in _scan(run, config, wanted)]
     chosen = [key for key in keys if key.fingerprint() == fingerprint]
     if not chosen:
         shown = ", ".join(dict.fromkeys(key.fingerprint() for key in keys)) or "no key"
@@ -114,7 +114,7 @@ def pin(runtime: Runtime, config_file: Path, hashed: bool, name: str, fingerprin
 @click.argument("name")
 @click.argument("login")
 @click.pass_obj
-def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, login: str) -> None:
+def test_target(run: RunInReactor, config_file: Path, as_json: bool, name: str, login: str) -> None:
     """Go the whole way to target NAME as LOGIN, without opening anything there, and name the step that fails.
 
     Example: bastion target test web7 deploy --config /etc/bastion/bastion.toml
@@ -140,7 +140,7 @@ def test_target(runtime: Runtime, config_file: Path, as_json: bool, name: str, l
         )
 
     try:
-        runtime.run(dial)
+        run(dial)
     except Refused as refusal:
         walk.failed(refusal)
         raise SystemExit(3) from None
@@ -207,7 +207,7 @@ class _Walk:
             write_json({"ok": True, "steps": self._steps, "host_key": self._fingerprint, "connected": facts})
 
 
-def _scan(runtime: Runtime, config: Config, wanted: Target) -> list[bytes]:
+def _scan(run: RunInReactor, config: Config, wanted: Target) -> list[bytes]:
     def ask(reactor: Any) -> Any:
         settings = target_settings(config)
         settings = replace(settings, algorithms=settings.algorithms.with_legacy(wanted.legacy))
@@ -215,7 +215,7 @@ def _scan(runtime: Runtime, config: Config, wanted: Target) -> list[bytes]:
         return Deferred.fromCoroutine(scan_host_keys(reactor, wanted.host, wanted.port, settings, timeout))
 
     try:
-        found: list[bytes] = runtime.run(ask)
+        found: list[bytes] = run(ask)
     except Refused as refusal:
         fail(f"{wanted.name} ({wanted.address}): {refusal.text}", 3)
     if not found:

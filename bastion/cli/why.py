@@ -13,6 +13,7 @@ from bastion.auth.embedded import load_users
 from bastion.auth.identity import LOGIN_NAME, Account, Identity, group_form
 from bastion.auth.restrictions import Restrictions
 from bastion.cli.output import colour, fail, printable, write_json
+from bastion.cli.runtime import RunInReactor
 from bastion.clock import SystemClock
 from bastion.config.load import Config, load
 from bastion.errors import AuthReason, ConfigError, Refused
@@ -35,9 +36,9 @@ NOT_ASKED = "--groups; no directory was asked whether there is such a user"
 @click.option("--groups", help="Groups to decide with, separated by commas, instead of asking the directory.")
 @click.option("--source", default="", help="Address that the engineer comes from.")
 @click.option("--json", "as_json", is_flag=True, help="Write the answer as one JSON object.")
-@click.pass_context
+@click.pass_obj
 def why(
-    context: click.Context,
+    run: RunInReactor | None,
     user: str,
     target: str,
     login: str | None,
@@ -66,12 +67,7 @@ def why(
     if not LOGIN_NAME.match(user):
         fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
     now = SystemClock().time()
-    if groups is not None:
-        account = Account(
-            user, "", frozenset(filter(None, map(group_form, groups.split(",")))), source=NOT_ASKED
-        )
-    else:
-        account = _lookup(config, user, context.obj)
+    account = _lookup(config, user, run) if groups is None else _described(user, groups)
     identity = Identity(
         account.name, account.uid, account.groups, account.source, (), None, source, Restrictions(), now
     )
@@ -99,8 +95,13 @@ def _place_of(target: str) -> tuple[str, int] | None:
     return host, int(port)
 
 
-def _lookup(config: Config, user: str, runtime: Any) -> Account:
-    """The account as a login would find it. `runtime.run` gives a reactor to a directory that needs one."""
+def _described(user: str, groups: str) -> Account:
+    """An account with these groups, whether there is one or not."""
+    return Account(user, "", frozenset(filter(None, map(group_form, groups.split(",")))), source=NOT_ASKED)
+
+
+def _lookup(config: Config, user: str, run: RunInReactor | None) -> Account:
+    """The account as a login would find it. `run` gives a reactor to a directory that needs one."""
     embedded = config.directory.embedded
     try:
         users = load_users(embedded) if embedded is not None else {}
@@ -111,9 +112,9 @@ def _lookup(config: Config, user: str, runtime: Any) -> Account:
                 f"unknown user: the embedded directory has no user {user!r}; use --groups to ask for others",
                 1,
             )
-        if runtime is None:
+        if run is None:
             fail(f"the embedded directory has no user {user!r}, and LDAP was not asked: use --groups", 3)
-        found = runtime.run(lambda reactor: _ask(config, user, reactor))
+        found = run(lambda reactor: _ask(config, user, reactor))
     except ConfigError as error:
         fail(str(error))
     except Refused as refused:

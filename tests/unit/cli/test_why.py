@@ -16,15 +16,13 @@ def site(tmp_path):
     return Site(tmp_path)
 
 
-class Runtime:
+def at_once(main):
     """Stands for the reactor: the directory of these tests answers at once."""
-
-    def run(self, main):
-        outcome = []
-        main(None).addCallbacks(outcome.append, lambda failure: outcome.append(failure.value))
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0]
+    outcome = []
+    main(None).addCallbacks(outcome.append, lambda failure: outcome.append(failure.value))
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
 
 
 class FakeDirectory:
@@ -39,8 +37,8 @@ class FakeDirectory:
         self.closed = True
 
 
-def run(site, *arguments, runtime=None):
-    return CliRunner().invoke(why, [*arguments, "--config", str(site.config)], obj=runtime)
+def run(site, *arguments, in_reactor=None):
+    return CliRunner().invoke(why, [*arguments, "--config", str(site.config)], obj=in_reactor)
 
 
 def test_yes_names_rule_login_and_verbs(site):
@@ -133,11 +131,11 @@ def with_ldap(site, monkeypatch, answer):
 def test_ldap_is_asked_for_whom_the_embedded_directory_does_not_have(site, monkeypatch):
     account = Account("zoe", "uid-1", frozenset(("staff",)), source="ldap")
     directory = with_ldap(site, monkeypatch, succeed(account))
-    result = run(site, "zoe", "web1", runtime=Runtime())
+    result = run(site, "zoe", "web1", in_reactor=at_once)
     assert result.exit_code == 0
     assert "groups of zoe (ldap): staff" in result.output
     assert directory.closed
-    assert "(embedded)" in run(site, "alice", "web1", runtime=Runtime()).output
+    assert "(embedded)" in run(site, "alice", "web1", in_reactor=at_once).output
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,7 @@ def test_ldap_is_asked_for_whom_the_embedded_directory_does_not_have(site, monke
 )
 def test_what_ldap_says_of_a_user_is_an_answer(site, monkeypatch, reason, text):
     with_ldap(site, monkeypatch, fail(Refused(reason, "not admitted")))
-    result = run(site, "zoe", "web1", runtime=Runtime())
+    result = run(site, "zoe", "web1", in_reactor=at_once)
     assert result.exit_code == 1 and text in result.stderr
 
 
@@ -162,7 +160,7 @@ def test_ldap_that_was_not_asked_is_said_so(site, monkeypatch):
 def test_a_directory_that_does_not_answer_exits_3(site, monkeypatch):
     refused = Refused(AuthReason.DIRECTORY_TIMEOUT, "did not answer in time")
     directory = with_ldap(site, monkeypatch, fail(refused))
-    result = run(site, "zoe", "web1", runtime=Runtime())
+    result = run(site, "zoe", "web1", in_reactor=at_once)
     assert result.exit_code == 3
     assert (
         "LDAP has not answered, so nothing is known of 'zoe': did not answer in time (directory_timeout)"
