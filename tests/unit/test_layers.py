@@ -233,6 +233,63 @@ def test_a_circle_of_rooms_needs_no_circle_of_files():
     assert circles({"x": {"y"}, "y": {"z"}, "z": {"z"}}) == {("z",)}
 
 
+MOST_PROTOCOLS = 32
+MOST_FILE_LINES = 500
+MOST_FUNCTION_LINES = 50
+
+
+def protocols(module: str, source: str) -> Iterator[str]:
+    """`module.Class` for each class that has typing's Protocol among its bases."""
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.ClassDef):
+            for base in node.bases:
+                name = base.value if isinstance(base, ast.Subscript) else base
+                if ast.unparse(name).rpartition(".")[2] == "Protocol":
+                    yield f"{module}.{node.name}"
+
+
+def oversize(module: str, source: str) -> Iterator[str]:
+    """A line for the file and each function in it that is longer than it may be; decorators do not count."""
+    if (lines := len(source.splitlines())) > MOST_FILE_LINES:
+        yield f"{module}: {lines} lines"
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            if (lines := node.end_lineno - node.lineno + 1) > MOST_FUNCTION_LINES:
+                yield f"{module}:{node.lineno}: {node.name} has {lines} lines"
+
+
+def test_protocols_are_for_real_seams():
+    """One implementation that may be imported needs none; nor does one method, which is a callable."""
+    found = [name for module, path in MODULES.items() for name in protocols(module, path.read_text("utf-8"))]
+    assert len(found) <= MOST_PROTOCOLS, "\n" + "\n".join(found)
+
+
+def test_no_file_and_no_function_is_too_long():
+    found = [line for module, path in MODULES.items() for line in oversize(module, path.read_text("utf-8"))]
+    assert found == [], "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "bases", ["Protocol", "typing.Protocol", "Protocol[T]", "typing.Protocol[T]", "Timers, Protocol"]
+)
+def test_the_count_sees_a_protocol(bases):
+    source = f"def f():\n    class A({bases}): ...\nclass B(transport.Protocols): ...\nclass C: ..."
+    assert list(protocols("m", source)) == ["m.A"]
+
+
+def test_the_measure_sees_what_is_too_long():
+    body = "    x = 1\n"
+    for start in ("def f():\n", "async def f():\n", "@one\n@two\ndef f():\n"):
+        line = start.count("\n")
+        assert list(oversize("m", start + body * 49)) == []
+        assert list(oversize("m", start + body * 50)) == [f"m:{line}: f has 51 lines"]
+    inner = "class C:\n    def f(self):\n" + ("    " + body) * 50
+    assert list(oversize("m", inner)) == ["m:2: f has 51 lines"]
+    assert list(oversize("m", "x = 1\n" * 500)) == []
+    assert list(oversize("m", "x = 1\n" * 501)) == ["m: 501 lines"]
+
+
 def test_every_planned_room_exists():
     missing = [name for name in LAYERS if f"bastion.{name}" not in MODULES]
     assert missing == [], "in the room plan of docs/architecture.md but not in bastion/"
