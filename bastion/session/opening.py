@@ -160,9 +160,9 @@ class Opening:
         finally:
             self._life.cancel()
         self._running = None
-        self._userauth.succeed()
         engineer.started(session)
         session.start(on_client_closed=engineer.closed)
+        self._userauth.succeed()  # the last: if writing it ends the engineer's connection, the session hears of it
 
     def _show_life(self) -> None:
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)

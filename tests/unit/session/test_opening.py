@@ -37,6 +37,7 @@ from bastion.recording.store import Store
 from bastion.session.gateway import Limits
 from bastion.session.live import LiveSessions
 from bastion.session.opening import ANSWER_TIME, SIGN_OF_LIFE, Opening
+from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.upstream.facts import UpstreamConnected
 from bastion.wire.userauth import Prompt
 from tests.support.conns import MemoryConn
@@ -179,7 +180,7 @@ def test_everything_in_its_order_and_the_last_four_steps_in_one_turn(world: Worl
     world.begin()
     assert world.said == ["line authorise", "dial web1 as root"]
     world.let_in()
-    assert world.said[2:] == ["line session_started", "success", "started"]
+    assert world.said[2:] == ["line session_started", "started", "success"]
     assert list(world.gateway.live) == [world.session]
     assert world.transport.receiver is not None and world.target.receiver is not None  # it runs
     assert world.transport.other is world.target and len(world.target.payers) == 1
@@ -194,6 +195,20 @@ def test_everything_in_its_order_and_the_last_four_steps_in_one_turn(world: Worl
         "ssh-rsa",
     )
     assert len(list(world.store.directory.glob("*/*"))) == 1
+
+
+def test_a_success_that_cannot_be_written_ends_the_session(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off() -> None:
+        assert world.transport.on_closed is not None
+        world.transport.on_closed(CloseReason(ClosedBy.NETWORK, 0, "", None))
+
+    monkeypatch.setattr(world, "succeed", break_off)
+    world.begin()
+    world.let_in()
+    assert world.said[-2:] == ["ended client_closed", "closed"] and world.target.goodbyes
+    assert world.line("session_ended")["reason"] == "client_closed"
 
 
 def test_the_connection_s_end_is_heard_through_the_session(world: World) -> None:
@@ -343,7 +358,7 @@ def test_a_cancel_after_the_start_changes_nothing(world: World) -> None:
     opening = world.begin()
     world.let_in()
     opening.cancel()
-    assert len(world.gateway.live) == 1 and world.said[-1] == "started"
+    assert len(world.gateway.live) == 1 and world.said[-1] == "success"
 
 
 def test_a_cancel_that_nobody_asked_for_is_a_fault(world: World) -> None:
