@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.net import LOOPBACK, free_port
 from tests.support.sshd import sshd_missing
-from tests.support.strangers import Stranger
+from tests.support.talkers import Stranger
 from tests.support.world import World, poll, refusal
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""Small servers for tests of forwards and tunnels, and the kernel's table of who listens."""
+"""Small servers that are no SSH server, what talks to them, and the kernel's table of who listens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.net import LOOPBACK
 LISTENING = "0A"  # the state column of /proc/net/tcp
 
 
-class Echo:
-    """Sends back what it gets, and EOF for EOF, after an optional greeting. `got` is all of it."""
+class Talker:
+    """Accepts until it is closed, each connection in a thread of its own. `accepted` counts them.
 
-    def __init__(self, greeting: bytes = b"", path: Path | None = None) -> None:
-        self._greeting = greeting
-        self.accepted = 0
-        self.got = b""
+    `port` is its own; with `path` it listens on that Unix socket instead, and `port` is 0.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
         if path is None:
             self._listener = socket.create_server((LOOPBACK, 0))
             self.port: int = self._listener.getsockname()[1]
@@ -30,7 +30,8 @@ class Echo:
             self._listener.listen()
             self.port = 0
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, name="echo", daemon=True).start()
+        self.accepted = 0
+        threading.Thread(target=self._accept, name=type(self).__name__, daemon=True).start()
 
     def close(self) -> None:
         for connection in [self._listener, *self._open]:
@@ -50,15 +51,46 @@ class Echo:
                 connection, _ = self._listener.accept()
                 self.accepted += 1
                 self._open.append(connection)
-                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self._talk(connection)
 
     def _talk(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            connection.sendall(self._greeting)
-            while piece := connection.recv(65536):
-                self.got += piece
-                connection.sendall(piece)
-            connection.shutdown(socket.SHUT_WR)
+        """One connection, to its end. It may end with OSError."""
+        raise NotImplementedError
+
+
+class Echo(Talker):
+    """Sends back what it gets, and EOF for EOF, after an optional greeting. `got` is all of it."""
+
+    def __init__(self, greeting: bytes = b"", path: Path | None = None) -> None:
+        self._greeting = greeting
+        self.got = b""
+        super().__init__(path)
+
+    def _talk(self, connection: socket.socket) -> None:
+        connection.sendall(self._greeting)
+        while piece := connection.recv(65536):
+            self.got += piece
+            connection.sendall(piece)
+        connection.shutdown(socket.SHUT_WR)
+
+
+class Stranger(Talker):
+    """Says `greeting` to everybody, reads for ever, answers nothing more. `hang_up`: closes after the greeting."""
+
+    def __init__(self, greeting: bytes = b"", *, hang_up: bool = False) -> None:
+        self._greeting, self._hang_up = greeting, hang_up
+        super().__init__()
+
+    def _talk(self, connection: socket.socket) -> None:
+        connection.sendall(self._greeting)
+        if self._hang_up:
+            connection.shutdown(socket.SHUT_RDWR)
+        while connection.recv(65536):
+            pass
 
 
 def talk(port: int, data: bytes, timeout: float = 20.0) -> bytes:
