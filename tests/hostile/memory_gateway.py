@@ -8,7 +8,7 @@ decides every packet of both legs. `left_over()` names everything that a connect
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +276,11 @@ def data(channel: int, text: bytes) -> bytes:
 PTY = string(b"xterm") + uint32(80) + uint32(24) + uint32(0) + uint32(0) + string(b"\0")
 
 __all__ = ["Closed", "MemoryGateway", "Peer", "logged_failures"]
+
+
+def shared_gateway(folder: Path) -> Iterator[MemoryGateway]:
+    """For a fixture of a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = MemoryGateway(folder, patch)
+        yield made
+        made.close()

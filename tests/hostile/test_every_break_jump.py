@@ -7,34 +7,32 @@ serves; whatever breaks the outer connection ends everything inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from random import Random
 
 import pytest
-from twisted.internet.error import ConnectionRefusedError
-from twisted.python.failure import Failure
 
-from bastion.observe.meters import SESSIONS_STARTED
 from bastion.transport.states import State
 from bastion.wire.data import string
 from tests.hostile import memory_gateway as gate
-from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump
-from tests.hostile.memory_gateway import MemoryGateway, Peer
-from tests.hostile.rawssh import RawSsh
-from tests.hostile.test_every_break import (
+from tests.hostile.breaks import (
     FAR,
     GOODBYE,
     PATIENCE,
-    Broken,
+    WAYS,
     Noisy,
+    Play,
+    check_the_recordings,
     conversation,
     garble,
-    hang_up,
     lose,
     say_goodbye,
     say_nothing,
     stop_reading,
 )
-from tests.support.reactor import logged_failures
+from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump
+from tests.hostile.memory_gateway import MemoryGateway, shared_gateway
+from tests.hostile.rawssh import RawSsh
+
+pytestmark = pytest.mark.usefixtures("nothing_in_the_log")
 
 SAMPLE = 3
 """With noise every third packet is enough for `make test`; `make soak` takes them all."""
@@ -77,36 +75,16 @@ def whoami(gateway: MemoryGateway, outer: Outer) -> bytes:
     return bytes(said)
 
 
-class Play:
-    """One run: the conversation until packet number `stop`, counted over all three legs."""
+class JumpPlay(Play):
+    """Through the jump door: an outer connection, an inner one and a target."""
 
     def __init__(self, gateway: MemoryGateway, stop: int, seed: int | None) -> None:
-        self.gateway = gateway
-        self.stop = stop
-        self.packets = 0
-        self.dice = None if seed is None else Random(seed)
+        super().__init__(gateway, stop, seed)
         outer = gateway.connect(kind=NoisyOuter, version=OPENSSH)
         assert isinstance(outer, NoisyOuter)
         self.outer = outer
-        self._join(outer)
+        self.join(outer)
         self.inner: NoisyInner | None = None
-        self.target: Noisy | None = None
-
-    def _join(self, peer: Peer) -> Noisy:
-        assert isinstance(peer, Noisy)
-        peer.dice = self.dice
-        peer.before_send = self._count
-        return peer
-
-    def _count(self) -> None:
-        if self.packets == self.stop:
-            raise Broken
-        self.packets += 1
-
-    def _meet(self) -> Noisy:
-        self._count()  # the TCP connection to the target may fail, too
-        self.target = self._join(self.gateway.target(kind=Noisy))
-        return self.target
 
     def _rekey(self, peer: Noisy) -> None:
         """The gateway begins an exchange with `peer`; inside, while it is in one with the outer connection."""
@@ -120,15 +98,15 @@ class Play:
             peer.transport.keys.rekey()
         peer.answer_exchange()
 
-    def _talk(self) -> None:
+    def talk(self) -> None:
         outer = self.outer
         outer.log_in()
         outer.in_session = True
         inner = jump(self.gateway, outer, NoisyInner, window=WINDOW)
         assert isinstance(inner, NoisyInner)
         self.inner = inner
-        self._join(inner)
-        conversation(inner, self._meet, self._rekey, b"root", with_proof)
+        self.join(inner)
+        conversation(inner, self.meet, self._rekey, b"root", with_proof)
         inner.wire.close()
         assert b"alice" in whoami(self.gateway, outer)
         with pytest.raises(Refused):
@@ -138,17 +116,6 @@ class Play:
     @property
     def legs(self) -> list[Noisy]:
         return [peer for peer in (self.outer, self.inner, self.target) if peer is not None]
-
-    def run(self) -> bool:
-        """True when it came to its end unbroken."""
-        try:
-            self._talk()
-        except Broken:
-            return False
-        finally:
-            for peer in self.legs:
-                peer.before_send = peer.dice = None
-        return True
 
 
 # -- ways to break the inner leg -------------------------------------------------------------------------------
@@ -177,10 +144,10 @@ def shut_window(inner: NoisyInner) -> None:
 
 
 SILENT = (stop_reading, say_nothing, shut_window)
-WAYS: dict[str, tuple[Callable[..., None], ...]] = {
-    "outer": (lose, hang_up, garble, say_goodbye, stop_reading, say_nothing),
+BREAKS: dict[str, tuple[Callable[..., None], ...]] = {
+    "outer": WAYS,
     "inner": (garble, eof, half_a_packet_and_eof, close, say_goodbye, shut_window, say_nothing),
-    "target": (lose, hang_up, garble, say_goodbye, stop_reading, say_nothing),
+    "target": WAYS,
 }
 
 
@@ -189,36 +156,20 @@ WAYS: dict[str, tuple[Callable[..., None], ...]] = {
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryGateway]:
-    with pytest.MonkeyPatch.context() as patch:
-        made = MemoryGateway(tmp_path_factory.mktemp("breaks"), patch)
-        yield made
-        made.close()
+    yield from shared_gateway(tmp_path_factory.mktemp("breaks"))
 
 
-@pytest.fixture(autouse=True)
-def nothing_in_the_log() -> Iterator[None]:
-    with logged_failures() as failures:
-        yield
-    assert failures == []
-
-
-def break_leg(play: Play, leg: str, way: Callable[..., None]) -> bool:
+def break_leg(play: JumpPlay, leg: str, way: Callable[..., None]) -> bool:
     """Do it; False when that leg is not there yet, or may not be spoken on."""
-    gateway, outer = play.gateway, play.outer
+    outer = play.outer
     if leg == "outer":
         way(outer)
     elif leg == "inner":
         if play.inner is None or play.inner.wire.left or outer.transport.state is not State.AUTHENTICATED:
             return False
         way(play.inner)
-    elif play.target is not None:
-        way(play.target)
-    elif gateway.links:
-        link = gateway.links.pop()
-        if way in (lose, hang_up):
-            link.factory.clientConnectionFailed(link, Failure(ConnectionRefusedError()))
     else:
-        return False
+        return play.break_target(way)
     return True
 
 
@@ -230,7 +181,7 @@ def in_step(outer: Outer) -> bool:
     )
 
 
-def check_the_end(play: Play, leg: str, way: Callable[..., None]) -> None:
+def check_the_end(play: JumpPlay, leg: str, way: Callable[..., None]) -> None:
     """Whoever depends on what broke ends, although the good peers do nothing but wait."""
     gateway, outer = play.gateway, play.outer
     gateway.wind_down(PATIENCE)
@@ -249,7 +200,7 @@ def check_the_end(play: Play, leg: str, way: Callable[..., None]) -> None:
     check_nothing_is_left(play)
 
 
-def check_nothing_is_left(play: Play) -> None:
+def check_nothing_is_left(play: JumpPlay) -> None:
     gateway = play.gateway
     for peer in (play.outer, play.target):
         if peer is not None:
@@ -260,16 +211,9 @@ def check_nothing_is_left(play: Play) -> None:
     gateway.peers.clear()
 
 
-def check_the_recordings(gateway: MemoryGateway) -> None:
-    """Every session that began is there, with an end."""
-    listed = list(gateway.gateway.store.sessions())
-    assert len(listed) == gateway.gateway.meters.value(SESSIONS_STARTED, "jump")
-    assert {str(entry.state) for entry in listed} == {"ended"}
-
-
 def whole(gateway: MemoryGateway, seed: int | None) -> int:
     """The conversation unbroken, and how many packets it has."""
-    play = Play(gateway, FAR, seed)
+    play = JumpPlay(gateway, FAR, seed)
     assert play.run()
     gateway.wind_down(5)
     assert all(peer.gone for peer in play.legs)
@@ -281,7 +225,7 @@ def break_all(gateway: MemoryGateway, leg: str, way: Callable[..., None], every:
     packets, broken = whole(gateway, None), 0
     stops = range(packets)[::every]
     for stop in stops:
-        play = Play(gateway, stop, stop if noise else None)
+        play = JumpPlay(gateway, stop, stop if noise else None)
         assert not play.run()
         done = break_leg(play, leg, way)
         if not done:
@@ -289,16 +233,16 @@ def break_all(gateway: MemoryGateway, leg: str, way: Callable[..., None], every:
         broken += done
         check_the_end(play, leg if done else "outer", way if done else lose)
     assert broken > len(stops) // 2
-    check_the_recordings(gateway)
+    check_the_recordings(gateway, "jump")
 
 
-CASES = [pytest.param(leg, way, id=f"{leg}-{way.__name__}") for leg, ways in WAYS.items() for way in ways]
+CASES = [pytest.param(leg, way, id=f"{leg}-{way.__name__}") for leg, ways in BREAKS.items() for way in ways]
 
 
 def test_the_conversation_itself(gateway: MemoryGateway) -> None:
     counted = {whole(gateway, seed) for seed in (None, *range(20))}
     assert len(counted) == 1 and counted.pop() > 60
-    check_the_recordings(gateway)
+    check_the_recordings(gateway, "jump")
 
 
 @pytest.mark.parametrize(("leg", "way"), CASES)

@@ -12,8 +12,8 @@ import pytest
 
 from bastion.wire.kexinit import COMPAT
 from tests.hostile import memory_gateway as gate
+from tests.hostile.breaks import GOODBYE, Broken, Noisy, conversation
 from tests.hostile.rawssh import Closed, RawSsh, SocketWire
-from tests.hostile.test_every_break import GOODBYE, Broken, Noisy, conversation
 from tests.support.sshd import sshd_missing
 from tests.support.world import World, poll
 

@@ -15,9 +15,9 @@ from bastion.relay.limits import MIN_PACKET
 from bastion.wire.data import string, uint32
 from bastion.wire.kexinit import FRONT
 from tests.hostile import memory_gateway as gate
+from tests.hostile.breaks import GOODBYE
 from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Pipe, Refused, open_tcpip
 from tests.hostile.rawssh import SocketWire
-from tests.hostile.test_every_break import GOODBYE
 from tests.support.sshd import sshd_missing
 from tests.support.world import World, poll
 

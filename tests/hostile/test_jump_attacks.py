@@ -6,9 +6,8 @@ recording its end. The same over real sockets, with figures: `test_gateway_jump.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 
@@ -18,31 +17,16 @@ from bastion.errors import EndReason, PolicyReason
 from bastion.observe.meters import CHANNELS, SESSIONS_ENDED
 from bastion.wire.data import string, uint32
 from tests.hostile import memory_gateway as gate
+from tests.hostile.breaks import GOODBYE
 from tests.hostile.jump_peers import OPENSSH, Inner, Outer, Refused, jump
 from tests.hostile.memory_gateway import MemoryGateway, Peer
-from tests.hostile.test_every_break import GOODBYE
 from tests.hostile.test_state_matrix import TARGET_CHANNEL
 from tests.hostile.test_state_matrix_jump import log_in, session
-from tests.support.reactor import logged_failures
 
 SESSIONS = 256
 MIB = 1 << 20
 SMALL = 64 * 1024
 FLOOD = gate.data(0, bytes(32 * 1024))
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
-    made = MemoryGateway(tmp_path, monkeypatch)
-    with logged_failures() as failures:
-        yield made
-        made.wind_down(3)
-        for peer in made.peers:
-            peer.hang_up()
-        assert made.left_over() == {}
-        assert {str(entry.state) for entry in made.gateway.store.sessions()} <= {"ended"}
-    assert failures == []
-    made.close()
 
 
 @pytest.fixture

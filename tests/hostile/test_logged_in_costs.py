@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,22 +18,8 @@ from tests.hostile import memory_gateway as gate
 from tests.hostile.jump_peers import OPENSSH, Outer, Refused
 from tests.hostile.memory_gateway import MemoryGateway, Peer
 from tests.hostile.rawssh import Closed, RawSsh
-from tests.support.reactor import logged_failures
 
 MOST = LEG_BURST // COSTS["curve25519-sha256"]
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
-    made = MemoryGateway(tmp_path, monkeypatch)
-    with logged_failures() as failures:
-        yield made
-        made.wind_down(3)
-        for peer in made.peers:
-            peer.hang_up()
-        assert made.left_over() == {}
-    assert failures == []
-    made.close()
 
 
 def session(gateway: MemoryGateway) -> tuple[Peer, Peer]:

@@ -19,7 +19,7 @@ from bastion.wire.data import string, uint32
 from bastion.wire.kex import Agreed
 from bastion.wire.numbers import Disconnect
 from tests.hostile import memory_gateway as gate
-from tests.hostile.memory_gateway import MemoryGateway, Peer
+from tests.hostile.memory_gateway import MemoryGateway, Peer, shared_gateway
 from tests.hostile.rawssh import Closed, debug, ignore
 from tests.support.reactor import logged_failures
 
@@ -237,10 +237,7 @@ def written(states: Iterable[str]) -> dict[str, tuple[set[int], set[int]]]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryGateway]:
-    with pytest.MonkeyPatch.context() as patch:
-        made = MemoryGateway(tmp_path_factory.mktemp("matrix"), patch)
-        yield made
-        made.close()
+    yield from shared_gateway(tmp_path_factory.mktemp("matrix"))
 
 
 def clear(gateway: MemoryGateway) -> None:

@@ -17,7 +17,7 @@ from bastion.wire.data import string, uint32
 from tests.hostile import memory_gateway as gate
 from tests.hostile import test_state_matrix as direct
 from tests.hostile.jump_peers import OPENSSH, Inner, Outer, jump
-from tests.hostile.memory_gateway import MemoryGateway, Peer
+from tests.hostile.memory_gateway import MemoryGateway, Peer, shared_gateway
 from tests.hostile.test_state_matrix import CLIENT_CHANNEL, NO_CHANNEL, TARGET_CHANNEL, clear
 
 LOGIN = string(b"root") + string(b"ssh-connection")
@@ -167,10 +167,7 @@ SCENES: dict[str, Make] = {
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryGateway]:
-    with pytest.MonkeyPatch.context() as patch:
-        made = MemoryGateway(tmp_path_factory.mktemp("matrix"), patch)
-        yield made
-        made.close()
+    yield from shared_gateway(tmp_path_factory.mktemp("matrix"))
 
 
 def outer_connection(gateway: MemoryGateway) -> Outer:
