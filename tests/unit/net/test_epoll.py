@@ -69,36 +69,6 @@ def test_no_cancelled_timer_wakes_it_up() -> None:
     assert run(INSTALL + TIMERS) == "True ['due', 'moved'] 0 0"
 
 
-def test_the_program_runs_on_it() -> None:
-    assert run("from bastion import app; print(type(app._reactor()).__name__)") == "DirectReactor"
-
-
-WALL = """
-import time
-wall, fired = time.time, []
-r.callLater(0.05, fired.append, "due")
-time.time = lambda: wall() - 3600
-r.callLater(0.1, r.stop)
-r.run()
-print(type(r).__name__, fired, r.seconds is time.monotonic)
-"""
-WITHOUT_EPOLL = "import select; del select.epoll\n"
-WITHOUT_POLL = "del select.poll\n"
-
-
-@pytest.mark.parametrize(
-    ("before", "name"),
-    [
-        ("", "DirectReactor"),
-        (WITHOUT_EPOLL, "MonotonicReactor"),
-        (WITHOUT_EPOLL + WITHOUT_POLL, "MonotonicReactor"),
-    ],
-    ids=["epoll", "poll", "select"],
-)
-def test_every_reactor_counts_monotonic_seconds(before: str, name: str) -> None:
-    assert run(before + INSTALL + WALL) == f"{name} ['due'] True"
-
-
 STRANGERS = """
 import socket, time
 from twisted.internet.protocol import Factory, Protocol
