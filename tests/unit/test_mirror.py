@@ -46,7 +46,6 @@ ELSEWHERE = {
     "observe.events.sessions": EVENTS,
     "observe.events.tunnels": EVENTS,
     "options.paths": "tests/unit/options/test_kinds.py, with the other kinds",
-    "relay.sftp.rights": "tests/unit/relay/sftp/test_control.py and tests/unit/policy/test_sftp.py, on whole channels",
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,
