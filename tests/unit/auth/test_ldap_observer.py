@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bastion.auth.ldap_observer import NoObserver, ThreadReport
+from tests.unit.auth.threads import StillReactor
 
 
 class Heard(NoObserver):
@@ -18,21 +19,11 @@ class Heard(NoObserver):
         self.said.append((name, error))
 
 
-class Later:
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def callFromThread(self, *call: Any) -> None:
-        self.calls.append(call)
-
-
 def test_a_thread_only_leaves_word() -> None:
-    reactor: Any = Later()
-    heard = Heard()
+    reactor, heard = StillReactor(), Heard()
     report = ThreadReport(reactor, heard)
     report.operation("search", 0.5)
     report.failure("ldap1", "timeout")
     assert heard.said == []
-    for function, *arguments in reactor.calls:
-        function(*arguments)
+    reactor.drain(2)
     assert heard.said == [("search", 0.5), ("ldap1", "timeout")]
