@@ -62,6 +62,7 @@ def test_every_event_is_listed_once() -> None:
     assert len({(one.event, one.what) for one in EVENTS}) == len(EVENTS)
 
 
+@pytest.mark.slow
 def test_every_event_is_written_somewhere() -> None:
     assert {one.__name__ for one in EVENTS} - made() == set()
 

@@ -192,6 +192,7 @@ def test_a_client_reads_one_reply_only(name: str) -> None:
         client.receive(last)
 
 
+@pytest.mark.slow
 @methods
 @pytest.mark.parametrize("number", [0, 20, 21, 30, 31, 32, 33, 34, 40, 49, 255])
 def test_messages_of_the_wrong_number_end_the_exchange(name: str, number: int) -> None:

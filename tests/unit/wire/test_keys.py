@@ -70,6 +70,7 @@ def test_a_private_key_file_survives_our_own_writing(kind: str, keys: dict[str, 
             PrivateKey.from_bytes(locked, wrong)
 
 
+@pytest.mark.slow
 def test_pem_keys_load(tmp_path: Path) -> None:
     path = make_key(tmp_path, "pem", "-t", "rsa", "-b", "2048", "-m", "PEM")
     assert load(path).public.blob == public_blob(path)

@@ -344,6 +344,7 @@ def test_a_target_without_sftp_leaves_a_plain_channel(playbook):
     book.done()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("packets", "why"),
     [

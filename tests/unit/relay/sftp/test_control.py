@@ -355,6 +355,7 @@ def test_answers_are_cut_to_the_packets_of_the_client():
     talk.book.done()
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_nothing_is_ended():
     talk = Talk(window=1 << 30)
     talk.half.window.reserve = 0
