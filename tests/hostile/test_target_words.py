@@ -6,6 +6,7 @@ By hand-made packets through the whole gateway.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ class Story:
         self.target.hang_up()
         self.gate.wind_down(70)
         (path,) = (self.gate.folder / "recordings").rglob("*.rec")
-        return Reader(path.open("rb"))
+        return Reader(io.BytesIO(path.read_bytes()))
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         lines = (self.gate.folder / "audit.jsonl").read_text().splitlines()

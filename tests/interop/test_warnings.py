@@ -30,7 +30,7 @@ SIZES = [
     pytest.param(128 << 20, (8, 20), id="128MiB", marks=pytest.mark.soak),
 ]
 WARNED = b"bastion: no data for "
-ENDS = b" s\r\n"  # of "this session ends in 3 s"
+ENDS = b" s\r\n"  # of "this session ends in 6 s"
 FROM_HERE = b"@"  # typed before what is counted: a slow start may have had warnings of its own
 ECHO = "stty raw -echo; printf R; exec cat"
 PATIENCE = 900.0
@@ -40,7 +40,7 @@ PATIENCE = 900.0
 def world() -> Iterator[World]:
     if sshd_missing():
         pytest.skip(sshd_missing())
-    made = JumpWorld(policy=EVERYTHING.replace("sftp_content = true", 'idle = "6s"'))
+    made = JumpWorld(policy=EVERYTHING.replace("sftp_content = true", 'idle = "12s"'))
     try:
         yield made.start()
         assert "Traceback" not in made.log.read_text()

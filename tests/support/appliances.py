@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets
@@ -17,6 +16,7 @@ from typing import Any
 
 import asyncssh
 
+from tests.support.loops import Loop
 from tests.support.net import LOOPBACK, free_port
 from tests.support.processes import kill_all
 from tests.support.sshd import make_key
@@ -121,9 +121,7 @@ class Asyncssh:
         folder.mkdir(parents=True, exist_ok=True)
         self._key = make_key(folder / "asyncssh_host")
         self.host_public = " ".join(Path(f"{self._key}.pub").read_text().split()[:2])
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._loop = Loop()
         self._listeners: list[Any] = []
 
     def listen(self, server: Callable[[], asyncssh.SSHServer], **options: Any) -> int:
@@ -137,15 +135,17 @@ class Asyncssh:
                 **options,
             )
 
-        listener = asyncio.run_coroutine_threadsafe(begin(), self._loop).result(30)
+        listener = self._loop.run(begin())
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
 
     def stop(self) -> None:
-        for listener in self._listeners:
-            self._loop.call_soon_threadsafe(listener.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        async def end() -> None:
+            for listener in self._listeners:
+                listener.close()
+
+        self._loop.run(end())
+        self._loop.close()
 
 
 def _hello(process: Any) -> None:

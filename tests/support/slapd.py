@@ -145,7 +145,8 @@ class Slapd:
             subprocess.run(
                 ["ldapwhoami", "-x", "-H", self.url, "-D", mark, "-w", "x"], capture_output=True, timeout=60
             )
-            self.wait_for(mark)
+            connection = self.wait_for(f'BIND dn="{mark}"').partition("conn=")[2].split()[0]
+            self.wait_for(rf"conn={connection} fd=\d+ closed")
         with self._changed:
             self._lines.clear()
 
