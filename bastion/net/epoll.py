@@ -12,10 +12,10 @@ Twisted's way.
 Twisted also wakes up for every timer that was cancelled, at the moment it would have been due: a login cancels a
 dozen. Those are dropped before it is decided how long to sleep.
 
-Who has not logged in waits behind who has: events of `background` connections, and of the port that accepts them, are
-taken in the order they came for `BACKGROUND_TURN` of each turn; the others of that turn come first, and what is left
-stays for the next. So hundreds of strangers cost an engineer's keystroke that much and one piece of their work, and
-not hundreds of pieces.
+Who has not logged in waits behind who has: events of `background` connections are taken in the order they came for
+`BACKGROUND_TURN` of each turn; the others of that turn come first, and what is left stays for the next. So hundreds of
+strangers cost an engineer's keystroke that much and one piece of their work, and not hundreds of pieces. The port is
+not in the background: who comes is accepted in the next turn, a few in each.
 
 A timer of Twisted's carries two bound methods of the reactor and a dictionary of its own, 190 of its 480 bytes.
 An idle session has three timers, so here all timers have the same ones.
@@ -36,7 +36,8 @@ LONGEST_SLEEP = 2147483.0
 """Seconds that one poll may take: epoll_wait(2) counts milliseconds in 31 bits."""
 
 MAX_EVENTS = 128
-"""Events of one poll. More wait for the next: with more connections ready than this, none starves."""
+"""Events of one poll beside those that wait in the background, which are told again each time. More wait for the next:
+with more connections ready than this, none starves."""
 
 BACKGROUND_TURN = 0.002
 """Seconds of one turn for connections that have not logged in. At least one event of theirs is taken in each turn, so
@@ -72,7 +73,9 @@ class DirectReactor(EPollReactor):
         if background:
             timeout = 0.0
         try:
-            ready = self._poller.poll(-1 if timeout is None else timeout, MAX_EVENTS)
+            # Those that wait are told again each time: none of them may take the place of somebody else's.
+            most = MAX_EVENTS + len(background)
+            ready = self._poller.poll(-1 if timeout is None else timeout, most)
         except InterruptedError:
             return
         selectables = self._selectables

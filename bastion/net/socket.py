@@ -207,7 +207,7 @@ class _Listening(socket.socket):
 class Port(tcp.Port):
     """A listening port whose connections are `Server`s."""
 
-    direct = background = True  # net.epoll
+    direct = True  # net.epoll: accepts in each turn, MAX_ACCEPTS at most
     transport = Server
 
     def createInternetSocket(self) -> socket.socket:

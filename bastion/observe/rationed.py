@@ -54,6 +54,8 @@ def line_size(fields: dict[str, Value]) -> int:
     """Bytes that a line with these fields has at most, found without making it."""
     size = LINE_OVERHEAD
     for name, value in fields.items():
+        if value == "":
+            continue  # it is left out of the line (`audit.encode_line`)
         size += len(name) + 8
         if isinstance(value, str):
             if value.isascii() and value.isprintable():

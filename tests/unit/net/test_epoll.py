@@ -79,6 +79,7 @@ class Slow(Protocol):
     def dataReceived(self, data):
         if bytes(data) == b"hi":
             self.transport.leave_background()
+            known.append(self)
         elif not self.transport.background:
             order.append("engineer")
         else:
@@ -89,7 +90,7 @@ class Slow(Protocol):
         if len(order) == WORDS:
             r.stop()
 
-order, peers = [], []
+order, peers, known = [], [], []
 port = io.listen(r, 0, Factory.forProtocol(Slow), interface="127.0.0.1")
 
 def connect():
@@ -103,7 +104,7 @@ def speak():
         peer.sendall(b"work")
 
 def connected():
-    if len(r.getReaders()) < STRANGERS + 3:  # with the port and the waker
+    if not known or len(r.getReaders()) < STRANGERS + 3:  # with the port and the waker
         r.callLater(0.01, connected)
     else:
         r.callLater(0, speak)
@@ -192,3 +193,97 @@ print(max(turns) <= io.MAX_ACCEPTS, sum(turns))
 
 def test_a_turn_accepts_few() -> None:
     assert run(INSTALL + MANY) == "True 60"
+
+
+PRIORITY = """
+import socket, time
+
+class Ready:
+    # One that stays readable when it is a stranger's, and is read out when it is an engineer's.
+    direct = True
+
+    def __init__(self, background):
+        self.background = background
+        self.mine, self.peer = socket.socketpair()
+        self.mine.setblocking(False)
+        self.peer.send(b"x")
+
+    def fileno(self):
+        return self.mine.fileno()
+
+    def doRead(self):
+        if self.background:
+            until = time.thread_time() + 0.0002
+            while time.thread_time() < until:
+                pass
+        else:
+            self.mine.recv(1)
+            waited.append(turns[0] - sent[-1])
+
+    def logPrefix(self):
+        return "ready"
+
+    def connectionLost(self, why):
+        pass
+
+turns, sent, waited = [0], [0], []
+poll = r.doPoll
+
+def counted(timeout):
+    turns[0] += 1
+    poll(timeout)
+
+r.doPoll = r.doIteration = counted
+strangers, engineer = [Ready(True) for _ in range(STRANGERS)], Ready(False)
+for one in (*strangers, engineer):
+    r.addReader(one)
+
+def key():
+    if len(waited) >= 10:
+        r.stop()
+        return
+    sent.append(turns[0])
+    engineer.peer.send(b"k")
+    r.callLater(0.02, key)
+
+r.callLater(0.1, key)
+r.callLater(60, r.stop)
+r.run()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strangers", [100, 1000])
+def test_an_engineer_waits_for_one_turn_however_many_strangers_are_ready(strangers: int) -> None:
+    program = INSTALL + f"STRANGERS = {strangers}\n" + PRIORITY + "print(len(waited), max(waited[1:]) <= 2)"
+    assert run(program) == "10 True"
+
+
+NEWCOMERS = """
+from twisted.internet.protocol import Factory, Protocol
+from bastion.net import socket as io
+
+class Comes(Protocol):
+    def connectionMade(self):
+        accepted.append(turns[0])
+        if len(accepted) == 24:
+            r.stop()
+
+accepted, began = [], []
+port = io.listen(r, 0, Factory.forProtocol(Comes), interface="127.0.0.1")
+
+def come():
+    began.append(turns[0])
+    came.extend(socket.create_connection(("127.0.0.1", port.getHost().port), 10) for _ in range(24))
+
+came = []
+r.callLater(0.05, come)
+"""
+
+
+@pytest.mark.slow
+def test_newcomers_are_accepted_in_each_turn_however_many_strangers_are_ready() -> None:
+    """A flood of strangers' bytes must not keep the kernel's backlog full, where nobody shares fairly."""
+    strangers, _, rest = PRIORITY.partition("def key():")
+    end = "r.callLater(60, r.stop)\nr.run()\nprint(len(accepted), max(accepted) - began[0] <= 5)"
+    assert rest and run(INSTALL + "STRANGERS = 1000\n" + strangers + NEWCOMERS + end) == "24 True"

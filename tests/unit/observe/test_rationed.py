@@ -93,3 +93,7 @@ def test_identities_pay_for_themselves_and_the_end_writes_all_down(bench: Bench)
     (summary,) = bench.lines("lines_summed")
     assert summary["identity"] == "alice" and summary["counts"] == {"channel_opened": 1}
     assert not bench.timers.getDelayedCalls()
+
+
+def test_what_is_left_out_of_a_line_costs_nothing() -> None:
+    assert line_size({"user": "alice", "rule": "", "key": ""}) == line_size({"user": "alice"})
