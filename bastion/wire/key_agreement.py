@@ -12,6 +12,7 @@ import warnings
 from functools import cache
 from typing import Protocol
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - else at the first key, where no descriptor may be left
 from cryptography.hazmat.primitives.asymmetric import dh, ec, mlkem, x25519
 from cryptography.utils import CryptographyDeprecationWarning
 

@@ -107,3 +107,17 @@ def test_operators_are_not_told_what_we_know_about_diffie_hellman() -> None:
     script = "from bastion.wire.key_agreement import NamedModP; NamedModP(2048).offer()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_the_first_key_imports_nothing() -> None:
+    """What is imported late needs a descriptor when the gateway may have none left."""
+    program = (
+        "import sys\n"
+        "from bastion.wire import key_agreement as k\n"
+        "before = set(sys.modules)\n"
+        "[made().offer() for made in (k.X25519, k.MlKemX25519)]\n"
+        "print(sorted(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
