@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -57,17 +58,20 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def connect(world: World, kex: str = "curve25519-sha256", host_key: str = "ssh-ed25519") -> RawSsh:
+def connect(
+    world: World, kex: str = "curve25519-sha256", host_key: str = "ssh-ed25519", source: str = LOOPBACK
+) -> RawSsh:
     offered = replace(FRONT, kex=(kex,), host_keys=(host_key,))
-    return RawSsh(SocketWire.connect(world.port), algorithms=offered)
+    wire = SocketWire(socket.create_connection((LOOPBACK, world.port), 10, (source, 0)))
+    return RawSsh(wire, algorithms=offered)
 
 
 def shake(world: World, kex: str = "curve25519-sha256", host_key: str = "ssh-ed25519") -> RawSsh:
     return connect(world, kex, host_key).handshake()
 
 
-def at_userauth(world: World) -> RawSsh:
-    peer = shake(world)
+def at_userauth(world: World, source: str = LOOPBACK) -> RawSsh:
+    peer = connect(world, source=source).handshake()
     peer.request_service()
     peer.read_until(6)
     return peer
@@ -189,28 +193,29 @@ def cost_of_attempts(world: World, name: str, count: int) -> tuple[float, float]
     return (cpu_seconds(world.pid) - before) / count * 1000, (audit.stat().st_size - size) / count
 
 
-def half_packet(world: World) -> RawSsh:
+def half_packet(world: World, source: str) -> RawSsh:
     """The most one packet can hold back: a frame of nearly 64 KiB whose last byte never comes."""
-    peer = at_userauth(world)
+    peer = at_userauth(world, source)
     wire = peer.writer.seal([b"\x32" + bytes(60_000)])
     peer.send_raw(wire[:-1])
     return peer
 
 
-HELD: dict[str, Callable[[World], RawSsh]] = {
-    "TCP connection": connect,
-    "key exchange done": shake,
+HELD: dict[str, Callable[[World, str], RawSsh]] = {
+    "TCP connection": lambda world, source: connect(world, source=source),
+    "key exchange done": lambda world, source: connect(world, source=source).handshake(),
     "ssh-userauth begun": at_userauth,
     "... and 60 KB of a packet that never ends": half_packet,
 }
 
 
 def memory_held(world: World, name: str, count: int) -> float:
-    """KiB of the gateway for each of `count` connections that are held open."""
-    close(HELD[name](world))
+    """KiB of the gateway for each of `count` connections that are held open, each from an address of its own: one
+    source could not pay for so many key exchanges at once."""
+    close(HELD[name](world, LOOPBACK))
     settle(world)
     before = world.memory()
-    held = [HELD[name](world) for _ in range(count)]
+    held = [HELD[name](world, f"127.2.{number >> 8}.{number & 255 or 1}") for number in range(count)]
     poll(lambda: world.metric("bastion_connections_live") == count, 30, "not all were let in")
     grown = world.memory() - before
     for peer in held:
