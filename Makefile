@@ -66,7 +66,7 @@ all-tests: .venv/.test-installed
 	$(BIN)/python .ci/tests -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 unit: .venv/.test-installed
-	$(BIN)/python -m pytest -m 'not slow and not soak' --hypothesis-profile=quick tests/unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not soak' --hypothesis-profile=quick tests/unit/*/ $(PYTEST_ARGS)
 
 lint: style layout types
 

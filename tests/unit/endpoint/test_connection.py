@@ -242,6 +242,7 @@ def test_a_fault_in_the_door_refuses_the_channel() -> None:
 # -- limits -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ten_thousand_opens_are_bounded() -> None:
     outer = Outer()
     granted = refused = 0

@@ -24,6 +24,7 @@ def test_what_crosses_is_in_the_recording(script: bytes) -> None:
     play(script)
 
 
+@pytest.mark.slow
 def test_long_conversations() -> None:
     """From a fixed seed, so that the figure is the same everywhere: the scripts get somewhere."""
     random = Random(4254)

@@ -228,6 +228,7 @@ def test_nobody_is_overrun_and_nothing_is_lost(seed, client_window, target_windo
     converse(seed, client_window, target_window, patience, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "count"), [pytest.param(2 << 20, 15_500, marks=pytest.mark.slow), (32 * 1024, 3_000)]
 )
