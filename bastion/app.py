@@ -1,8 +1,8 @@
 """The program: builds everything, and is the only place that imports the reactor (L5).
 
 Start-up order: read and check all files, open the audit log and the store, listen, say that it is ready on
-standard output. SIGHUP reloads (a faulty file changes nothing), SIGTERM and SIGINT stop accepting and end the
-sessions with a message.
+standard output. SIGHUP reloads (a faulty file changes nothing). SIGTERM lets nothing new begin and what runs finish,
+as long as `[limits] drain_timeout` says; SIGINT, or a second SIGTERM, ends the sessions with a message.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.config.check import Report, inspect
 from bastion.config.outputs import Log
+from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
 from bastion.net import reactor as direct_reactor
@@ -52,10 +53,17 @@ from bastion.net.twisted_names import UnknownTwisted
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.clock_steps import ClockSteps
-from bastion.observe.events.process import ClockStepped, GatewayStarted, GatewayStopped
+from bastion.observe.events.process import (
+    ClockStepped,
+    DrainEnded,
+    DrainStarted,
+    GatewayStarted,
+    GatewayStopped,
+)
 from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     BUDGET_REFUSALS,
+    DRAINING,
     LDAP_CONNECTIONS,
     LDAP_FAILURES,
     LDAP_LOOKUPS,
@@ -83,6 +91,8 @@ Result = TypeVar("Result")
 
 # Seconds that connections get at a stop to take their last words.
 STOP_GRACE = 3.0
+
+CLOSING_DOWN = "the gateway is closing down"
 
 
 class LdapMeters:
@@ -181,6 +191,7 @@ class Program:
         self._front = Front(self.gateway)
         self._ports: list[Any] = []
         self._metrics: Any = None
+        self._draining: Draining | None = None
 
     def start(self) -> dict[str, Any]:
         """Listen everywhere; the addresses that came of it (port 0 means any)."""
@@ -241,19 +252,38 @@ class Program:
         self._resolved.follow_names(prepared.names)
         self._rechecks.now()
 
+    async def drain(self, signal_name: str, seconds: float) -> None:
+        """Let nothing new begin, and what runs finish: until nobody is left, `seconds` have passed, or `hurry`."""
+        gateway = self.gateway
+        gateway.draining = True
+        self.meters.set(DRAINING, 1)
+        sessions, connections = len(gateway.live), len(self._front.connections)
+        gateway.audit.note(DrainStarted(signal_name, seconds, sessions, connections))
+        words = "closing down: {sessions} sessions may finish within {seconds:g} s"
+        gateway.log.info(words, sessions=sessions, seconds=seconds)
+        self._draining = Draining(self._front, CLOSING_DOWN)
+        how = await self._draining.begin(seconds)
+        gateway.audit.note(DrainEnded(how, len(gateway.live)))
+
+    def hurry(self) -> None:
+        """Wait for no session any more."""
+        if self._draining is not None:
+            self._draining.finish(Drained.HURRIED)
+
     async def stop(self, signal_name: str) -> None:
         """Stop accepting, end every session with a message, give the last words a moment, write all down."""
         gateway = self.gateway
-        gateway.draining = True
+        gateway.draining = gateway.closing = True
+        self.meters.set(DRAINING, 1)
         self.reloading.stop()
         self._rechecks.stop()
         for port in self._ports:
             await _done(port.stopListening())
         for session in gateway.live:
-            session.end(End(EndReason.SHUTDOWN, "the gateway is closing down", ref=session.session_id[:6]))
+            session.end(End(EndReason.SHUTDOWN, CLOSING_DOWN, ref=session.session_id[:6]))
         await deferLater(self._reactor, PARTING + 0.05)
         for connection in list(self._front.connections):
-            connection.shut_down("the gateway is closing down")
+            connection.shut_down(CLOSING_DOWN)
         until = self._clock.monotonic() + STOP_GRACE
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
@@ -269,6 +299,38 @@ class Program:
         gateway.rationed.flush()
         gateway.audit.note(GatewayStopped(signal_name))
         gateway.audit.close()
+
+
+class Ending:
+    """How a program ends, once: `ended` is called when nothing of it is left."""
+
+    def __init__(self, program: Program, ended: Callable[[], None]) -> None:
+        self._program = program
+        self._ended = ended
+        self._begun = False
+
+    def drain(self) -> None:
+        """SIGTERM: when all sessions have finished, or their time is over; a second one: now."""
+        self._begin("TERM", self._program.gateway.services.limits.drain_timeout)
+
+    def stop(self) -> None:
+        """SIGINT: now."""
+        self._begin("INT", 0.0)
+
+    def _begin(self, name: str, seconds: float) -> None:
+        program = self._program
+        if self._begun:
+            program.hurry()
+            return
+        self._begun = True
+        done: Deferred[Any] = ensureDeferred(self._end(name, seconds))
+        done.addErrback(lambda failure: program.gateway.log_failure("stopping", failure))
+        done.addBoth(lambda _: self._ended())
+
+    async def _end(self, name: str, seconds: float) -> None:
+        if seconds:
+            await self._program.drain(name, seconds)
+        await self._program.stop(name)
 
 
 def _tracing(path: str | os.PathLike[str]) -> Report:
@@ -307,7 +369,7 @@ def serve(config_file: Path, trace_messages: bool) -> None:
     """Run the gateway in the foreground.
 
     Prints one JSON line when it is ready; the operator's log goes to standard error. SIGHUP reloads the
-    configuration, SIGTERM ends it.
+    configuration. SIGTERM lets sessions finish, see [limits] drain_timeout; a second one, or SIGINT, ends it at once.
 
     Example: bastion serve --config /etc/bastion/bastion.toml
     """
@@ -318,20 +380,13 @@ def serve(config_file: Path, trace_messages: bool) -> None:
     ask_for_short_slices()
     raise_limit()
     program = _program(config_file, reactor, _tracing if trace_messages else inspect)
-    stopping: list[str] = []
-
-    def stop(name: str) -> None:
-        if not stopping:
-            stopping.append(name)
-            ended: Deferred[Any] = ensureDeferred(program.stop(name))
-            ended.addErrback(lambda failure: program.gateway.log_failure("stopping", failure))
-            ended.addBoth(lambda _: reactor.stop())
+    ending = Ending(program, reactor.stop)
 
     def begin() -> None:
         for number, call in (
             (signal.SIGHUP, program.reloading.hup),
-            (signal.SIGTERM, lambda: stop("TERM")),
-            (signal.SIGINT, lambda: stop("INT")),
+            (signal.SIGTERM, ending.drain),
+            (signal.SIGINT, ending.stop),
         ):
             signal.signal(number, _in_reactor(reactor, call))
         try:

@@ -90,6 +90,7 @@ def build_services(
             sftp_hash=config.recording.sftp_hash,
             audit_detail=config.audit.detail,
             recheck=config.directory.recheck or 0.0,
+            drain_timeout=limits.drain_timeout or 0.0,
             channels=limits.channels_per_connection,
             sessions_per_connection=limits.sessions_per_connection,
         ),

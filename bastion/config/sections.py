@@ -295,6 +295,11 @@ class Limits:
     max_auth_age: float | None = option(
         or_off(duration(1)), "A login older than this opens nothing new.", default=12 * 3600.0
     )
+    drain_timeout: float | None = option(
+        or_off(duration(0.1, 7 * 86400)),
+        "What sessions and tunnels get to finish after SIGTERM; a second one, or SIGINT, ends them at once.",
+        default=15 * 60.0,
+    )
     startups: Startups = option(
         STARTUPS,
         "Early drop of unfinished logins, after OpenSSH's MaxStartups: from the first number on, connections from the"

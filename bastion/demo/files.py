@@ -233,6 +233,8 @@ listen = "{LOOPBACK}:{{metrics}}"
 
 [audit]
 file = "audit.jsonl"
+[limits]
+drain_timeout = "off"
 """
 
 SSH_CONFIG: Final = f"""\

@@ -19,4 +19,5 @@ through `door` only.
     jump                  SSH inside a channel, ended here and joined to its target
     inner_authentication  who is behind such a connection, where it may not be the engineer's own client
     tunnel                bytes to and from what is no target, counted and not recorded
+    draining              what runs finishes, whoever has nothing open goes home
 """

@@ -41,6 +41,12 @@ from bastion.transport.transport import Transport, server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire.numbers import Disconnect
 
+TURNED_AWAY = 64
+"""Connections at the same time that are told, while the gateway drains, that it does; others are closed."""
+
+LINGERING = 4096
+"""Connections that are waited for at the end until they have taken their last words."""
+
 
 class Front(ServerFactory[Any]):
     """Builds the transport of every accepted connection, or refuses it before a byte is spent on it."""
@@ -62,7 +68,12 @@ class Front(ServerFactory[Any]):
         """A connection has closed; its socket may still be sending."""
         self.connections.discard(connection)
         if self.gateway.draining:
-            self._closing.append(connection.transport)
+            self._linger(connection.transport)
+
+    def _linger(self, transport: Transport) -> None:
+        if self.lingering:  # which forgets those that are gone
+            self._closing = self._closing[-LINGERING:]
+        self._closing.append(transport)
 
     def out_of_descriptors(self) -> None:
         """Somebody connects and there is no descriptor for it (`net.socket.Port`)."""
@@ -80,8 +91,24 @@ class Front(ServerFactory[Any]):
             gateway.meters.add(CONNECTIONS_CLOSED)
             assert isinstance(refusal.reason, LimitReason)
             gateway.rationed.note(purse, source, ConnectionRefused(source, refusal.reason))
-            return None
+            return self._turn_away(refusal)
         return FrontConnection(self, source, purse, startup).transport
+
+    def _turn_away(self, refusal: Refused) -> Transport | None:
+        """While the gateway drains it says so: a version and a DISCONNECT (RFC 4253 section 11.1), no key exchange."""
+        if refusal.reason is not LimitReason.DRAINING or (
+            self.lingering and len(self._closing) >= TURNED_AWAY
+        ):
+            return None
+        gateway = self.gateway
+        transport = server_transport(gateway.services.front_settings, gateway.reactor, "turned away front")
+
+        def tell() -> None:
+            transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {refusal.text}")
+            self._linger(transport)
+
+        gateway.reactor.callLater(0, tell)
+        return transport
 
 
 class FrontConnection:
@@ -212,6 +239,16 @@ class FrontConnection:
         self.transport.on_secure = self.transport.on_closed = None
 
     # -- the end ------------------------------------------------------------------------------------------
+
+    @property
+    def unproved(self) -> bool:
+        """Nobody has proved who they are yet."""
+        return self._userauth is not None and self._opening is None
+
+    @property
+    def idle(self) -> bool:
+        """An engineer is there, and nothing runs inside."""
+        return self._outer is not None and self._outer.idle
 
     def shut_down(self, text: str) -> None:
         """The gateway stops: last words, then the end."""

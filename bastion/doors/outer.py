@@ -248,6 +248,11 @@ class OuterDoors:
         self._transport.disconnect(end.code, end.line)
 
     @property
+    def idle(self) -> bool:
+        """It has no channel."""
+        return not len(self._connection)
+
+    @property
     def _doors(self) -> tuple[Door, ...]:
         return self._lobby, self._jump, self._tunnel
 

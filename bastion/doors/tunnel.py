@@ -303,7 +303,7 @@ class Tunnel:
     def connectionLost(self, reason: Failure) -> None:
         """The client closed the channel, or the connection is gone."""
         self._channel = None
-        shutdown = self._gateway.draining
+        shutdown = self._gateway.closing
         self._end(TunnelReason.SHUTDOWN if shutdown else TunnelReason.CLIENT_CLOSED)
 
     def far_lost(self, reason: Failure) -> None:

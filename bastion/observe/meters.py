@@ -366,6 +366,9 @@ AUDIT_SUMMED: Final = _counter(
     "Lines not written one by one because their payer had used up its share of the audit log; a line counts them.",
     Label("payer", PAYERS),
 )
+DRAINING: Final = _gauge(
+    "draining", "1 while the gateway lets no new session begin because it is to end.", merge=Merge.MAX
+)
 CONFIG_RELOADS: Final = _counter(
     "config_reloads_total",
     "Reloads of the configuration, by what came of them.",

@@ -42,7 +42,7 @@ class Limits:
     """Seconds and counts (docs/configuration.md) that the session layer keeps; 0 switches a timer off.
 
     `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log. `recheck`: how
-    often rights are asked for again (`session.standing`).
+    often rights are asked for again (`session.standing`). `drain_timeout`: what sessions get at a stop.
     """
 
     keepalive_interval: float = 60.0
@@ -53,6 +53,7 @@ class Limits:
     sftp_hash: bool = True
     audit_detail: bool = False
     recheck: float = 300.0
+    drain_timeout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Gateway:
     budget: Budget
     services: Services
     live: LiveSessions = field(default_factory=LiveSessions)
-    draining: bool = False
+    draining: bool = False  # nothing new begins
+    closing: bool = False  # and what runs is being ended
     reloads: int = 0  # how often the services were swapped
     typed: tuple[str, int] | None = None  # the host and port that engineers type, as configured
     listening: tuple[str, int] = ("bastion", 22)  # the host's own name and the port that it listens at
@@ -103,7 +105,7 @@ class Gateway:
     def admit_connection(self, source: str) -> Startup:
         """Count a new connection from `source`, or raise Refused(LimitReason) before a byte is spent on it."""
         if self.draining:
-            raise Refused(LimitReason.DRAINING, "the gateway is closing down")
+            raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again in a moment")
         if not self.services.auth.penalties.allows_source(source):
             raise Refused(LimitReason.PENALTY, "too many failures from this address")
         return self.startups.admit(source, self.reactor.seconds())

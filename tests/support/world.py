@@ -155,6 +155,7 @@ listen = "{LOOPBACK}:0"
 file = "audit.jsonl"
 {audit}
 [limits]
+{"" if "drain_timeout" in limits else 'drain_timeout = "off"'}
 {limits}
 {config}
 """

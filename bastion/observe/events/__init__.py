@@ -28,6 +28,8 @@ __all__ = ["EVENTS", "NOBODY", "NOWHERE", "About", "AuditEvent", "Facts", "Line"
 EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.ClockStepped,
     process.GatewayStarted,
+    process.DrainStarted,
+    process.DrainEnded,
     process.GatewayStopped,
     process.Reload,
     process.HealthChanged,

@@ -38,6 +38,37 @@ class GatewayStarted(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class DrainStarted(AuditEvent):
+    """nothing new begins, what runs may finish"""
+
+    event: ClassVar[str] = "drain_started"
+
+    signal: str
+    seconds: Annotated[float, "until what still runs is ended"]
+    sessions: int
+    connections: Annotated[int, "of engineers, those of the sessions included"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        running = f"{line.get('sessions', '?')} sessions ran"
+        return f"the gateway began to close down, {running}{of(line, 'seconds', ' and had, in seconds, ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainEnded(AuditEvent):
+    """the end of that, just before the gateway ends"""
+
+    event: ClassVar[str] = "drain_ended"
+
+    result: Annotated[str, "`empty`: all had finished; `deadline`; `hurried`: by a second signal"]
+    sessions: Annotated[int, "that still ran, and are ended"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the gateway had let sessions finish ({line.get('result', '?')}), {line.get('sessions', '?')} still ran"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStopped(AuditEvent):
     """it ends"""
 

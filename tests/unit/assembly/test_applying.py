@@ -287,6 +287,7 @@ CASES: dict[str, Case] = {
     "limits.idle": Case('"7s"', lambda g: g.services.policy.defaults.idle, 7.0),
     "limits.max_duration": Case('"7s"', lambda g: g.services.policy.defaults.max_duration, 7.0),
     "limits.max_auth_age": Case('"7s"', lambda g: g.services.policy.defaults.max_auth_age, 7.0),
+    "limits.drain_timeout": Case('"7s"', lambda g: g.services.limits.drain_timeout, 7.0),
     "limits.startups": Case('"4:100:4"', _admitted, 4),
     "limits.startups_per_source": Case("3", _admitted, 3),
     "limits.penalties.free": Case("2", _waits(3), 5),

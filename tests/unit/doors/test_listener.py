@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from bastion.auth.budget import LIMITS, Limit, Work
+from bastion.doors.listener import TURNED_AWAY
 from bastion.errors import HandshakeResult, LimitReason
 from bastion.observe.meters import (
     CONNECTIONS_ACCEPTED,
@@ -44,12 +45,35 @@ def lines(gateway: MemoryGateway) -> list[dict[str, Any]]:
 
 
 def test_who_is_refused_before_a_byte_has_a_line_and_no_transport(gateway: MemoryGateway) -> None:
-    gateway.gateway.draining = True
+    penalties: Any = gateway.gateway.services.auth.penalties
+    penalties.allows_source = lambda source: False
     assert gateway.front.buildProtocol(IPv4Address("TCP", HERE, 1024)) is None
     assert counted(gateway, CONNECTIONS_ACCEPTED) == counted(gateway, CONNECTIONS_CLOSED) == 1
+    assert counted(gateway, CONNECTIONS_REFUSED, LimitReason.PENALTY) == 1
+    line = lines(gateway)[-1]
+    assert (line["event"], line["source"], line["reason"]) == ("connection_refused", HERE, "penalty")
+
+
+def test_while_it_drains_a_newcomer_is_told_and_costs_no_key_exchange(gateway: MemoryGateway) -> None:
+    gateway.gateway.draining = True
+    peer = gateway.connect()
+    gateway.clock.advance(0)
+    assert peer.transport.closed and b"closing down, try again" in bytes(peer.end.written)
     assert counted(gateway, CONNECTIONS_REFUSED, LimitReason.DRAINING) == 1
+    assert counted(gateway, CONNECTIONS_LIVE) == 0 and gateway.gateway.startups.waiting == 0
     line = lines(gateway)[-1]
     assert (line["event"], line["source"], line["reason"]) == ("connection_refused", HERE, "draining")
+
+
+def test_so_many_newcomers_are_told_at_a_time(gateway: MemoryGateway) -> None:
+    gateway.gateway.draining = True
+    for _ in range(TURNED_AWAY):
+        gateway.connect()
+        gateway.clock.advance(0)
+    assert gateway.front.buildProtocol(IPv4Address("TCP", HERE, 1024)) is None
+    gateway.peers[0].hang_up()
+    gateway.connect()
+    assert counted(gateway, CONNECTIONS_REFUSED, LimitReason.DRAINING) == TURNED_AWAY + 2
 
 
 def test_a_connection_is_counted_while_it_lives(gateway: MemoryGateway) -> None:

@@ -104,6 +104,7 @@ class World:
             clock=FixedClock(NOW),
             meters=Meters(),
             draining=False,
+            closing=False,
             budget=Budget(FixedClock(NOW)),
         )
         self.services = SimpleNamespace(
