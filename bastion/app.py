@@ -39,6 +39,8 @@ from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.config.check import Report, inspect
 from bastion.config.outputs import Log
+from bastion.control.hub import Hub
+from bastion.control.local import LocalNode
 from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
@@ -189,6 +191,9 @@ class Program:
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self._watch = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
         self._front = Front(self.gateway)
+        local = LocalNode(self.gateway, on_look=self._refresh)
+        local.config_file = str(config.file)
+        self.node = Hub(local)
         self._ports: list[Any] = []
         self._metrics: Any = None
         self._draining: Draining | None = None

@@ -199,6 +199,7 @@ class EndReason(StrEnum):
     GRANT_ENDED = "grant_ended"
     RIGHTS_WITHDRAWN = "rights_withdrawn"
     KILLED = "killed"
+    LOCKED = "locked"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
 
@@ -212,6 +213,8 @@ class TunnelReason(StrEnum):
     DURATION = "duration"
     GRANT_ENDED = "grant_ended"
     NESTED_SSH = "nested_ssh"
+    KILLED = "killed"
+    LOCKED = "locked"
     SHUTDOWN = "shutdown"
 
 
@@ -234,6 +237,21 @@ class HealthPart(StrEnum):
     DISK_FLOOR = "disk_floor"
     DIRECTORY = "directory"
     HOST_KEYS = "host_keys"
+
+
+class ControlReason(StrEnum):
+    """Why a question to a running gateway was not answered: metric label, audit word and what the asker reads."""
+
+    MALFORMED = "malformed"  # no frame, or no question
+    UNKNOWN_COMMAND = "unknown_command"
+    NO_ROLE = "no_role"  # the asker is in no group that may
+    NOT_FOUND = "not_found"
+    AMBIGUOUS = "ambiguous"
+    TOO_MANY = "too_many"  # clients, questions, watchers
+    SLOW = "slow"  # half a frame, or answers that nobody reads
+    TIMEOUT = "timeout"
+    LINK_LOST = "link_lost"
+    FAILED = "failed"
 
 
 Reason = AuthReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason

@@ -263,6 +263,10 @@ class InnerConnection:
 
     # -- session.opening.Engineer ------------------------------------------------------------------------
 
+    @property
+    def outer(self) -> str:
+        return self._outer.id
+
     def refusal_text(self, refusal: Refused) -> str:
         """A refused login, with the command that works instead."""
         if not isinstance(refusal, LoginRefused):

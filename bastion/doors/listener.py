@@ -33,8 +33,10 @@ from bastion.observe.meters import (
     HANDSHAKES,
 )
 from bastion.recording.store import new_session_id
+from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.opening import Opening
+from bastion.session.present import Kind, Present, party_of
 from bastion.session.session import Session
 from bastion.transport.settings import CloseReason
 from bastion.transport.transport import Transport, server_transport
@@ -192,6 +194,16 @@ class FrontConnection:
         self.transport.end_login_grace()
         self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.keys.charge(self._gateway.pays_key_exchanges(identity.name))
+        self._gateway.present.add(
+            Present(
+                self.id,
+                Kind.CONNECTION,
+                party_of(identity),
+                "direct" if destination.target else "outer",
+                self._gateway.clock.time(),
+                self.end,
+            )
+        )
         if destination.target is None:
             self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity)
             self._userauth = None
@@ -213,6 +225,8 @@ class FrontConnection:
         self.transport.give_up("its place was needed for another source", LimitReason.DISPLACED)
 
     # -- session.opening.Engineer ------------------------------------------------------------------------
+
+    outer = ""
 
     def refusal_text(self, refusal: Refused) -> str:
         return refusal.text
@@ -236,6 +250,7 @@ class FrontConnection:
         gateway.meters.add(CONNECTIONS_LIVE, by=-1)
         gateway.meters.add(CONNECTIONS_CLOSED)
         self._front.ended(self)
+        gateway.present.remove(self.id)
         self.transport.on_secure = self.transport.on_closed = None
 
     # -- the end ------------------------------------------------------------------------------------------
@@ -256,6 +271,13 @@ class FrontConnection:
             self._outer.shut_down(text)
         else:
             self.transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
+
+    def end(self, end: End) -> None:
+        """Somebody ends it: all that is inside, with these last words."""
+        if self._outer is not None:
+            self._outer.end(end)
+        else:
+            self.transport.disconnect(end.code, end.line)
 
     def _stop_login(self) -> None:
         opening, self._opening = self._opening, None

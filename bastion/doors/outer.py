@@ -40,6 +40,7 @@ from bastion.relay.paying import OPEN_LINES
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.session.paying import LINE_BYTES
+from bastion.session.session import PARTING
 from bastion.session.standing import Standing
 from bastion.session.tap import AUDIT_TEXT
 from bastion.transport.settings import ClosedBy, CloseReason
@@ -266,11 +267,22 @@ class OuterDoors:
         self._shut_doors(End(EndReason.SHUTDOWN, text, ref=self.ref))
         if self._closing is None:
             wait = LAST_WORDS if len(self._connection) else 0.0
-            self._closing = self.gateway.reactor.callLater(wait, self._disconnect, text)
+            self._closing = self.gateway.reactor.callLater(
+                wait, self._disconnect, End(EndReason.SHUTDOWN, text)
+            )
 
-    def _disconnect(self, text: str) -> None:
+    def end(self, end: End) -> None:
+        """Somebody ends the connection: all that is inside, and then itself, a moment later and not as patiently."""
+        self._keepalive.stop()
+        self._shut_doors(end)
+        if self._closing is not None:
+            self._closing.cancel()
+        wait = PARTING + PARTING if len(self._connection) else 0.0
+        self._closing = self.gateway.reactor.callLater(wait, self._disconnect, end)
+
+    def _disconnect(self, end: End) -> None:
         self._closing = None
-        self._transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {text}")
+        self._transport.disconnect(end.code, end.line)
 
     def closed(self, reason: CloseReason) -> None:
         """The connection is over, and all that was inside."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -24,6 +24,7 @@ from bastion.clock import DelayedCall
 from bastion.doors.door import Asked, Outer
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import (
+    EndReason,
     LimitReason,
     PolicyReason,
     Reason,
@@ -43,6 +44,7 @@ from bastion.policy.route import ToGateway
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
 from bastion.relay.first_bytes import FirstBytes, Look
 from bastion.session.ending import End
+from bastion.session.present import Counts, Kind, Present, party_of
 from bastion.session.tap import AUDIT_TEXT
 from bastion.session.watch import CALENDAR_LOOK
 from bastion.sides import Side
@@ -54,11 +56,17 @@ LINGER = 10.0
 
 KIND = "tunnel"
 
+ENDED_BY_SOMEBODY: Final = {EndReason.KILLED: TunnelReason.KILLED, EndReason.LOCKED: TunnelReason.LOCKED}
+"""What ends a tunnel although its connection may go on."""
+
 
 class TunnelDoor:
     """The `Door` to what is no target, or a gateway of the inventory. Keeps nothing of what goes through."""
 
-    __slots__ = ()
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: set[Tunnel] = set()
 
     def open(self, outer: Outer, channel: OuterChannel, asked: Asked | None) -> None:
         """Carry `channel` to `asked.place`. Raises Refused before anything is resolved or dialled."""
@@ -77,10 +85,15 @@ class TunnelDoor:
             )
         except Refused as refusal:
             raise _in_the_doors_words(outer, place, refusal) from None
-        Tunnel(outer, channel, place, grant).start()
+        tunnel = Tunnel(outer, channel, place, grant, self._open.discard)
+        self._open.add(tunnel)
+        tunnel.start()
 
     def shut_down(self, end: End) -> None:
-        """A tunnel has nobody to speak to: it ends with the connection."""
+        """A tunnel has nobody to speak to: it ends with the connection, or at once when somebody ends that."""
+        if end.reason in ENDED_BY_SOMEBODY:
+            for tunnel in list(self._open):
+                tunnel.end(end)
 
     def closed(self) -> None:
         """Each tunnel has heard of it as the owner of its channel."""
@@ -110,7 +123,15 @@ class _Timers:
 class Tunnel:
     """One tunnel, from the decision to its end. The owner of its channel (`endpoint.channel.ChannelOwner`)."""
 
-    def __init__(self, outer: Outer, channel: OuterChannel, place: TcpipOpen, grant: TunnelGrant) -> None:
+    def __init__(
+        self,
+        outer: Outer,
+        channel: OuterChannel,
+        place: TcpipOpen,
+        grant: TunnelGrant,
+        on_ended: Callable[[Tunnel], None],
+    ) -> None:
+        self._on_ended = on_ended
         self._outer = outer
         self._gateway = outer.gateway
         self._channel: OuterChannel | None = channel
@@ -180,6 +201,7 @@ class Tunnel:
         if channel is None:
             return
         self._stop()
+        self._on_ended(self)
         meters = self._gateway.meters
         code = OpenFailure.ADMINISTRATIVELY_PROHIBITED
         if isinstance(reason, UpstreamReason):
@@ -219,9 +241,31 @@ class Tunnel:
         meters.add(TUNNEL_DIALS, UpstreamReason.OK)
         meters.add(CHANNELS, KIND, PolicyReason.ALLOWED)
         meters.add(CHANNELS_LIVE, KIND)
+        self._be_present()
         channel.confirm()
         channel.registerProducer(far, True)
         far.registerProducer(channel, True)
+
+    def _be_present(self) -> None:
+        """From now on somebody may see and end it."""
+        outer = self._outer
+        self._gateway.present.add(
+            Present(
+                self._name,
+                Kind.TUNNEL,
+                party_of(outer.identity),
+                KIND,
+                self._gateway.clock.time(),
+                self.end,
+                f"{self._grant.host}:{self._grant.port}",
+                connection=outer.id,
+                counts=lambda: Counts(1, *self._moved),
+            )
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"{self._outer.id}.{self._number}"
 
     # -- pumping -----------------------------------------------------------------------------------------
 
@@ -325,12 +369,20 @@ class Tunnel:
         wait = min(left, CALENDAR_LOOK) if by_credential else left
         self._timers.end = reactor.callLater(wait, self._look_at_end)
 
+    def end(self, end: End) -> None:
+        """Somebody ends it. It has nobody to speak to: the audit log says why."""
+        if self._began is None:
+            self._fail(PolicyReason.GRANT_ENDED, end.text)
+            return
+        self._end(ENDED_BY_SOMEBODY[end.reason])
+
     def _end(self, reason: TunnelReason) -> None:
         """Close both sides, once. What was already sent on still arrives, unless a limit or SSH ended it."""
         route, self._route = self._route, None
         channel, self._channel = self._channel, None
         far, self._far = self._far, None
         self._stop()
+        self._on_ended(self)
         self._first = None
         gentle = reason in (TunnelReason.CLIENT_CLOSED, TunnelReason.FAR_CLOSED)
         if far is not None:
@@ -346,6 +398,7 @@ class Tunnel:
             (channel.loseConnection if gentle else channel.abortConnection)()
         if route is None or self._began is None:
             return
+        self._gateway.present.remove(self._name)
         meters = self._gateway.meters
         meters.add(CHANNELS_LIVE, KIND, by=-1)
         meters.add(TUNNELS_ENDED, reason)

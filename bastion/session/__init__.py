@@ -17,6 +17,7 @@ It may import all rooms below. It knows no door: who opens a session is an `open
     paying      who pays for notes and lines: the engineer, or a target's own allowance
     watch       the clocks: keepalive, silence, longest duration, end of the credential
     ending      how it ended, and the line that the engineer reads
+    present     all that is open and may be ended: sessions, tunnels, connections, and whose they are
     live        the sessions that are open now, and what each was opened with
     standing    whether somebody who logged in a while ago still has the account and the rights
 """

@@ -28,6 +28,7 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.ending import End
 from bastion.session.live import LiveSessions
+from bastion.session.present import Presence
 from bastion.session.session import Session
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
@@ -84,6 +85,7 @@ class Gateway:
     budget: Budget
     services: Services
     live: LiveSessions = field(default_factory=LiveSessions)
+    present: Presence = field(default_factory=Presence)
     draining: bool = False  # nothing new begins
     closing: bool = False  # and what runs is being ended
     reloads: int = 0  # how often the services were swapped
@@ -117,6 +119,7 @@ class Gateway:
     def session_ended(self, session: Session, end: End) -> None:
         """A session that was live is over."""
         self.live.remove(session)
+        self.present.remove(session.session_id)
         self.meters.add(SESSIONS_LIVE, session.door, by=-1)
         self.meters.add(SESSIONS_ENDED, session.door, end.reason)
 

@@ -53,6 +53,7 @@ from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.gateway import Gateway
 from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
+from bastion.session.present import Kind, Present, party_of
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
@@ -85,6 +86,11 @@ class Engineer(Protocol):
     """The connection that a session is opened for (`doors.listener.FrontConnection`, `doors.jump.InnerConnection`)."""
 
     id: str
+
+    @property
+    def outer(self) -> str:
+        """The id of the connection that it came through, "" when it is one itself."""
+        ...
 
     @property
     def transport(self) -> PacketConn: ...
@@ -323,6 +329,20 @@ class Opening:
             gateway.session_ended,
         )
         gateway.live.add(session, right_of(grant, self._identity))
+        gateway.present.add(
+            Present(
+                self._session_id,
+                Kind.SESSION,
+                party_of(self._identity),
+                self._door,
+                gateway.clock.time(),
+                session.end,
+                grant.target.name,
+                grant.login,
+                self._engineer.outer,
+                session.counts,
+            )
+        )
         gateway.meters.add(SESSIONS_STARTED, self._door)
         gateway.meters.add(SESSIONS_LIVE, self._door)
         return session

@@ -16,6 +16,7 @@ from bastion.errors import EndReason, ProtocolError, RecorderFailed
 from bastion.net.read_size import KEYSTROKE, pace
 from bastion.relay.relay import Actions, Relay
 from bastion.session.ending import End
+from bastion.session.present import Counts
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
 from bastion.sides import Side
@@ -170,6 +171,10 @@ class Session:
     def moved(self) -> int:
         """Channel bytes so far, both ways."""
         return self._tap.moved
+
+    def counts(self) -> Counts:
+        """Channels so far, and their bytes each way."""
+        return self._tap.counts()
 
     def is_read(self, side: Side) -> bool:
         """False while back-pressure keeps us from reading this leg."""

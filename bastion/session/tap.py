@@ -43,6 +43,7 @@ from bastion.relay.events import (
     StreamSsh,
 )
 from bastion.session.ending import End
+from bastion.session.present import Counts
 from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_of
 from bastion.sides import Side
 
@@ -266,6 +267,10 @@ class SessionTap:
     def moved(self) -> int:
         """Channel bytes so far, both ways."""
         return sum(self._recorder.seen)
+
+    def counts(self) -> Counts:
+        """Channels so far, and their bytes each way."""
+        return Counts(self._recorder.channels, *self._recorder.seen)
 
     def commit(self) -> bool:
         """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.

@@ -23,6 +23,8 @@ ALLOWED = {
     "get_command": "click.Group",
     "format_commands": "click.Group",
     "describe": "prometheus_client's Collector",
+    "connectionMade": "Twisted's Protocol",
+    "leave": "a hub of several processes",
     "handleContentChunk": "twisted.web's Request",
     "clientConnectionFailed": "Twisted's ClientFactory",
     "resolutionBegan": "Twisted's IResolutionReceiver",

@@ -16,7 +16,7 @@ from bastion.clock import FixedClock
 from bastion.doors.door import Asked
 from bastion.doors.tunnel import LINGER, TunnelDoor
 from bastion.endpoint.channel import OuterChannel
-from bastion.errors import PolicyReason, Refused, TunnelReason, UpstreamReason
+from bastion.errors import EndReason, PolicyReason, Refused, TunnelReason, UpstreamReason
 from bastion.net import connect as reach
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events import Facts
@@ -26,6 +26,8 @@ from bastion.policy.grant import matching_rules
 from bastion.policy.route import ToGateway, ToTunnel
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
+from bastion.session.ending import End
+from bastion.session.present import Presence
 from bastion.wire import messages as m
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import OpenFailure
@@ -100,6 +102,7 @@ class World:
             restrictions or Restrictions(), NOW,
         )  # fmt: skip
         self.gateway = SimpleNamespace(
+            present=Presence(),
             reactor=self.reactor,
             clock=FixedClock(NOW),
             meters=Meters(),
@@ -150,7 +153,8 @@ class World:
             way = ToGateway(
                 target, tuple(matching_rules(self.services.policy, self.identity, target, source))
             )
-        TunnelDoor().open(self, self.channel, Asked(self.place, way, False, Facts()))
+        self.door = TunnelDoor()
+        self.door.open(self, self.channel, Asked(self.place, way, False, Facts()))
         return self
 
     def resolve(self, *addresses):
@@ -333,6 +337,39 @@ def test_the_end_of_the_outer_connection_ends_the_tunnel(world):
     world.channel.lose(Failure(ConnectionLost()))
     assert world.far.calls == ["close"]
     assert world.closed()["reason"] == TunnelReason.CLIENT_CLOSED
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"), [("killed", TunnelReason.KILLED), ("locked", TunnelReason.LOCKED)]
+)
+@pytest.mark.parametrize("way", ["by itself", "with its connection"])
+def test_somebody_ends_it_at_once(world, end, reason, way):
+    world.connect()
+    world.client(b"abc")
+    ending = End(EndReason(end), "ended by the security team: x")
+    (present,) = world.gateway.present
+    assert (present.kind, present.target, present.counts()) == ("tunnel", "db1.internal:5432", (1, 3, 0))
+    if way == "by itself":
+        present.end(ending)
+    else:
+        world.door.shut_down(ending)
+    assert "abort" in world.far.calls and world.said[-1] == "Close"
+    assert world.closed()["reason"] == reason and len(world.gateway.present) == 0
+    world.door.shut_down(ending)
+
+
+def test_a_shut_down_of_the_gateway_leaves_it_to_the_connection(world):
+    world.connect()
+    world.door.shut_down(End(EndReason.SHUTDOWN, "closing down"))
+    assert world.far.calls == []
+
+
+def test_one_that_is_still_reaching_out_is_ended_with_its_connection(world):
+    world.open()
+    world.door.shut_down(End(EndReason.KILLED, "x"))
+    world.reactor.advance(100)
+    assert len(world.gateway.present) == 0 and world.factories == []
+    assert world.said == ["ChannelOpenFailure"]
 
 
 def test_a_far_side_that_takes_nothing_does_not_linger_for_ever(world):

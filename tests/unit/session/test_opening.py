@@ -37,6 +37,7 @@ from bastion.recording.store import Store
 from bastion.session.gateway import Limits
 from bastion.session.live import LiveSessions
 from bastion.session.opening import ANSWER_TIME, SIGN_OF_LIFE, Opening
+from bastion.session.present import Presence
 from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.upstream.facts import UpstreamConnected
 from bastion.wire.userauth import Prompt
@@ -71,6 +72,7 @@ class World:
             store=self.store,
             budget=Budget(clock),
             live=LiveSessions(),
+            present=Presence(),
             draining=False,
             services=SimpleNamespace(
                 policy=parse_policy(tomllib.loads(RULES), Source("p")),
@@ -85,7 +87,7 @@ class World:
             out_of_descriptors=lambda what: self.said.append(f"no descriptor for {what}"),
             log_failure=lambda doing, failure: self.faults.append(failure.value),
         )
-        self.id = SESSION
+        self.id, self.outer = SESSION, ""
         self.transport, self.target = MemoryConn(), MemoryConn()
         self.asked: tuple[Any, ...] = ()
         self.answer: Deferred[tuple[bytes, ...]] = Deferred()

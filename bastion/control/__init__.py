@@ -1,0 +1,16 @@
+"""What a running gateway can be asked and told from outside SSH (L3): who is here, end it, how are you.
+
+What it is for: the security team's commands, one page of metrics for several processes, and processes that know of
+each other. Whoever asks sees a `node.Node` and never how many processes stand behind it: this one (`local`), one at
+the far end of a socket (`link`), or several as one (`hub`).
+
+Invariants: nothing here is on the way of a byte; every frame, queue and list that a peer can fill has a limit and every
+question a deadline; what acts is written to the audit log with who asked and why.
+
+    frames    length and JSON object: cutting a stream into them, and what they may hold
+    codec     frozen dataclasses as JSON, and back, strictly
+    node      what can be asked, as values, and `Node`, whom it is asked of
+    local     the node of this process, over `session.gateway.Gateway`
+    hub       several nodes as one: union, all, sum
+    link      the node at the far end of a connection, and what serves one there
+"""

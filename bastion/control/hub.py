@@ -1,0 +1,97 @@
+"""Several nodes as one (L3): who is here is the union, an ending is everybody's, meters are added up.
+
+Invariant: each node is asked once, at the same time; a node that is gone has nothing to answer for; one that gives no
+answer is named where the answer can say so, and where it cannot, the answer is that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from bastion.control.node import ControlError, Node, R, Request, Stream, gathered
+from bastion.errors import ControlReason
+
+
+class Hub(Node):
+    """The nodes that there are now, as one."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self._nodes: list[Node] = list(nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self._nodes))
+
+    def join(self, node: Node) -> None:
+        """`node` is asked from now on."""
+        self._nodes.append(node)
+
+    def leave(self, node: Node) -> None:
+        """`node` is asked no more; that it was never asked does no harm."""
+        if node in self._nodes:
+            self._nodes.remove(node)
+
+    def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
+        """Ask all of them. A question with a stream is for the one that knows its session: see `_ask_owner`."""
+        if stream is not None and len(self._nodes) > 1:
+            return Deferred.fromCoroutine(self._ask_owner(request, stream))
+        asked = list(self._nodes)
+        if len(asked) == 1:
+            return asked[0].ask(request, stream)
+        together: Deferred[Any] = DeferredList([node.ask(request) for node in asked], consumeErrors=True)
+
+        answered: Deferred[R] = together.addCallback(lambda results: _gather(request, asked, results))
+        return answered
+
+    async def _ask_owner(self, request: Request[R], stream: Stream) -> R:
+        """One after the other: who does not know what is asked for says so at once."""
+        refusal = ControlError(ControlReason.NOT_FOUND, "nothing is open under that name")
+        for node in list(self._nodes):
+            try:
+                return await node.ask(request, stream)
+            except ControlError as error:
+                if (
+                    error.reason is not ControlReason.NOT_FOUND
+                    and error.reason is not ControlReason.LINK_LOST
+                ):
+                    raise
+                refusal = error
+        raise refusal
+
+
+def _gather(request: Request[R], asked: list[Node], results: list[tuple[bool, Any]]) -> R:
+    """One answer of all, or the first reason why there is none."""
+    answers: list[Any] = []
+    missing: list[ControlError] = []
+    for node, (answered, result) in zip(asked, results, strict=True):
+        if answered:
+            answers.append(result)
+            continue
+        error = _error_of(result, node)
+        if error.reason is ControlReason.LINK_LOST:
+            continue
+        stand_in = None
+        if error.reason is ControlReason.TIMEOUT:
+            stand_in = request.unanswered(node.name)
+        if stand_in is not None:
+            answers.append(stand_in)
+        else:
+            missing.append(error)
+    hard = [error for error in missing if error.reason is not ControlReason.NOT_FOUND]
+    if hard or not answers:
+        nobody = ControlError(ControlReason.LINK_LOST, "no process of the gateway answers")
+        raise (hard or missing or [nobody])[0]
+    answer: R = gathered(request, answers)
+    return answer
+
+
+def _error_of(failure: Failure, node: Node) -> ControlError:
+    error = failure.value
+    if isinstance(error, ControlError):
+        return error
+    if isinstance(error, CancelledError):
+        return ControlError(ControlReason.LINK_LOST, "not wanted any more")
+    return ControlError(ControlReason.FAILED, f"{node.name} failed: its log says how")

@@ -1,0 +1,159 @@
+"""The node of this process (L3): what `session.gateway.Gateway` knows and can do, as answers.
+
+`LocalNode` has a table, question -> what answers it. Rooms above add what they answer (`answers`): a reload, a drain.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from bastion import __version__
+from bastion.control.node import (
+    ControlError,
+    Counted,
+    Ended,
+    Kill,
+    Live,
+    LiveAsked,
+    LiveRow,
+    Node,
+    NodeStatus,
+    R,
+    Request,
+    Selection,
+    SnapshotAsked,
+    Status,
+    StatusAsked,
+    Stream,
+)
+from bastion.errors import ControlReason, EndReason
+from bastion.recording.format import REF_LENGTH
+from bastion.session.ending import End
+from bastion.session.gateway import Gateway
+from bastion.session.present import Kind, Present
+
+Answer = Callable[[Any, Stream | None], Any]
+"""Answers one kind of question: a value or a Deferred; raises ControlError."""
+
+ORDER: Final = {kind: place for place, kind in enumerate(Kind)}
+
+
+class LocalNode(Node):
+    """This process. `on_look` is called before meters are copied, for gauges that are read when somebody looks."""
+
+    def __init__(
+        self, gateway: Gateway, name: str = "gateway", on_look: Callable[[], None] | None = None
+    ) -> None:
+        self.name = name
+        self._gateway = gateway
+        self._on_look = on_look
+        self._started_at = gateway.clock.time()
+        self.config_file = ""
+        self._table: dict[type[Request[Any]], Answer] = {
+            StatusAsked: self._status,
+            SnapshotAsked: self._snapshot,
+            LiveAsked: self._live,
+            Kill: self._kill,
+        }
+
+    def answers(
+        self, request: type[Request[R]], answer: Callable[[Any, Stream | None], R | Deferred[R]]
+    ) -> None:
+        """From now on `answer` answers this kind of question."""
+        self._table[request] = answer
+
+    def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
+        answer = self._table.get(type(request))
+        if answer is None:
+            answered: Deferred[R] = Deferred()
+            answered.errback(ControlError(ControlReason.UNKNOWN_COMMAND, f"{self.name} does not do that"))
+            return answered
+        return maybeDeferred(answer, request, stream)
+
+    # -- answers -----------------------------------------------------------------------------------------
+
+    def _status(self, request: StatusAsked, stream: Stream | None) -> Status:
+        gateway = self._gateway
+        disk = gateway.store.health()
+        return Status(
+            (
+                NodeStatus(
+                    name=self.name,
+                    state="draining" if gateway.draining else "running",
+                    version=__version__,
+                    pid=os.getpid(),
+                    started_at=self._started_at,
+                    config=self.config_file,
+                    reloads=gateway.reloads,
+                    sessions=len(gateway.live),
+                    connections=gateway.present.count(Kind.CONNECTION),
+                    tunnels=gateway.present.count(Kind.TUNNEL),
+                    penalties=len(gateway.services.auth.penalties),
+                    disk_free=disk.free_bytes,
+                    disk_floor=disk.floor_bytes,
+                ),
+            )
+        )
+
+    def _snapshot(self, request: SnapshotAsked, stream: Stream | None) -> Counted:
+        if self._on_look is not None:
+            self._on_look()
+        return Counted(self._gateway.meters.snapshot())
+
+    def _live(self, request: LiveAsked, stream: Stream | None) -> Live:
+        return Live(tuple(self._row(present) for present in self._chosen(request.selection)))
+
+    def _row(self, present: Present) -> LiveRow:
+        party, counts = present.party, present.counts()
+        return LiveRow(
+            id=present.id,
+            kind=present.kind,
+            user=party.user,
+            uid=party.uid,
+            source=party.source,
+            door=present.door,
+            started_at=present.started_at,
+            target=present.target,
+            login=present.login,
+            connection=present.connection,
+            channels=counts.channels,
+            bytes_in=counts.bytes_in,
+            bytes_out=counts.bytes_out,
+            node=self.name,
+        )
+
+    def _kill(self, request: Kill, stream: Stream | None) -> Ended:
+        chosen = self._chosen(request.selection)
+        if not chosen:
+            raise ControlError(ControlReason.NOT_FOUND, "nothing that is open fits")
+        return end_all(chosen, EndReason.KILLED, request.reason)
+
+    def _chosen(self, selection: Selection) -> list[Present]:
+        return [present for present in self._gateway.present if fits(selection, present)]
+
+
+def fits(selection: Selection, present: Present) -> bool:
+    """Is it meant? An empty selection means nothing."""
+    if not (selection.id or selection.user or selection.target or selection.everything):
+        return False
+    if selection.id and selection.id != present.id:
+        return False
+    if selection.user and selection.user != present.party.user:
+        return False
+    host = present.target.rpartition(":")[0] if present.kind is Kind.TUNNEL else present.target
+    return not selection.target or selection.target in (present.target, host)
+
+
+def end_all(chosen: list[Present], reason: EndReason, why: str) -> Ended:
+    """End what was chosen, what is inside before what it came through, and count it."""
+    counted = dict.fromkeys(Kind, 0)
+    for present in sorted(chosen, key=lambda one: ORDER[one.kind]):
+        counted[present.kind] += 1
+        text = f"ended by the security team: {why}"
+        present.end(End(reason, text, ref=present.id[:REF_LENGTH]))
+    ids = tuple(present.id for present in chosen)
+    return Ended(counted[Kind.SESSION], counted[Kind.TUNNEL], counted[Kind.CONNECTION], ids)

@@ -1,0 +1,97 @@
+"""Everything of this process that somebody may want to see or end: sessions, tunnels, engineers' connections (L3).
+
+Invariant: what is open is in the table, exactly from its opening to its end, with whose it is and how it is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from bastion.auth.identity import Identity
+from bastion.session.ending import End
+
+
+class Kind(StrEnum):
+    """What is open. In this order they are ended: what is inside before what it came through."""
+
+    SESSION = "session"
+    TUNNEL = "tunnel"
+    CONNECTION = "connection"
+
+
+class Party(NamedTuple):
+    """Whose it is: the account, where from, and what was shown in proof. Fingerprints are `SHA256:...`, "" for none;
+    those of a certificate are of the key in it and of its CA."""
+
+    user: str
+    uid: str
+    source: str
+    key: str = ""
+    certificate_id: str = ""
+    serial: int | None = None
+    ca: str = ""
+
+
+def party_of(identity: Identity) -> Party:
+    """Who `identity` is to the security team."""
+    name, uid, source = identity.name, identity.uid, identity.source_address
+    certificate = identity.certificate
+    if certificate is None:
+        return Party(name, uid, source, identity.key_fingerprint)
+    shown = certificate.fingerprint, certificate.key_id, certificate.serial, certificate.ca_fingerprint
+    return Party(name, uid, source, *shown)
+
+
+class Counts(NamedTuple):
+    """Channels so far, and their bytes: in from the engineer, out to him."""
+
+    channels: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+def _nothing() -> Counts:
+    return Counts()
+
+
+@dataclass(slots=True, eq=False)
+class Present:
+    """One thing that is open. `target` is its name in the inventory, of a tunnel where it leads, `host:port`."""
+
+    id: str
+    kind: Kind
+    party: Party
+    door: str
+    started_at: float
+    end: Callable[[End], None]
+    target: str = ""
+    login: str = ""
+    connection: str = ""
+    counts: Callable[[], Counts] = _nothing
+
+
+class Presence:
+    """The table. A process has one (`gateway.Gateway.present`)."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Present] = {}
+
+    def add(self, present: Present) -> None:
+        self._by_id[present.id] = present
+
+    def remove(self, id: str) -> None:
+        """It has ended; what never was there does no harm."""
+        self._by_id.pop(id, None)
+
+    def __iter__(self) -> Iterator[Present]:
+        """A copy, so that ending one while walking is fine."""
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def count(self, kind: Kind) -> int:
+        return sum(present.kind is kind for present in self._by_id.values())

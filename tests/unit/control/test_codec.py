@@ -1,0 +1,94 @@
+"""Values as JSON and back: what is not as annotated is refused by name, and nothing is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+import pytest
+
+from bastion.control import node
+from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    text: str = "x"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    text: str
+    number: int = 3
+    share: float = 0.5
+    flag: bool = False
+    colour: Colour = Colour.RED
+    inner: Inner = Inner()
+    several: tuple[Inner, ...] = ()
+    perhaps: float | None = None
+    named: Mapping[str, int] | None = None
+
+
+FULL = Value("t", -1, 2.5, True, Colour.RED, Inner("y"), (Inner(), Inner("z")), 1.0, {"a": 1})
+
+
+def test_there_and_back():
+    for value in (FULL, Value("")):
+        assert from_json(Value, orjson.loads(orjson.dumps(to_json(value))), strict=True) == value
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"text": 1}, "Value.text: not a string"),
+        ({"text": None}, "Value.text"),
+        ({"text": "x" * (MAX_TEXT + 1)}, "Value.text: longer"),
+        ({"number": True}, "Value.number: not an integer"),
+        ({"number": 1.0}, "Value.number"),
+        ({"share": "1"}, "Value.share: not a number"),
+        ({"flag": 1}, "Value.flag: not true or false"),
+        ({"colour": "blue"}, "Value.colour: not one of red"),
+        ({"colour": ["red"]}, "Value.colour"),
+        ({"inner": []}, "Value.inner: not an object"),
+        ({"inner": {"text": 1}}, "Value.inner.text"),
+        ({"several": {}}, "Value.several: not a list"),
+        ({"several": [1]}, r"Value.several\[\]"),
+        ({"named": {"a": "b"}}, r"Value.named\{\}"),
+        ({"more": 1}, "not known here"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, fault):
+    with pytest.raises(Unfit, match=fault):
+        from_json(Value, {**to_json(FULL), **change}, strict=True)
+
+
+def test_what_is_missing_is_named_and_defaults_stand_in():
+    with pytest.raises(Unfit, match=r"Value.text: is missing"):
+        from_json(Value, {}, strict=True)
+    assert from_json(Value, {"text": "a"}, strict=True) == Value("a")
+    with pytest.raises(Unfit):
+        from_json(Value, [], strict=True)
+
+
+def test_an_answer_of_a_newer_process_may_say_more():
+    assert from_json(Value, {"text": "a", "more": 1}, strict=False) == Value("a")
+
+
+def test_everything_that_can_be_asked_goes_there_and_back():
+    by, selection = node.By(0, "root"), node.Selection(user="alice")
+    examples = {
+        "status": node.StatusAsked(),
+        "snapshot": node.SnapshotAsked(),
+        "live": node.LiveAsked(selection),
+        "kill": node.Kill(selection, "why", by),
+    }
+    assert examples.keys() == node.REQUESTS.keys()
+    for command, request in examples.items():
+        again = from_json(node.REQUESTS[command], orjson.loads(orjson.dumps(to_json(request))), strict=True)
+        assert again == request

@@ -1,0 +1,128 @@
+"""Several nodes as one: everybody is asked at the same time, and who is gone or silent is no reason to know nothing."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from bastion.control.hub import Hub
+from bastion.control.node import (
+    By,
+    ControlError,
+    Ended,
+    Kill,
+    Live,
+    LiveAsked,
+    LiveRow,
+    Node,
+    Selection,
+    Stream,
+)
+from bastion.errors import ControlReason
+
+
+class Fake(Node):
+    def __init__(self, name):
+        self.name, self.asked, self.answers = name, [], []
+
+    def ask(self, request, stream=None):
+        self.asked.append(request)
+        answer = Deferred()
+        self.answers.append(answer)
+        return answer
+
+
+def row(id):
+    return LiveRow(id, "session", "alice", "u", "192.0.2.1", "jump", 1.0)
+
+
+def outcome(deferred):
+    got = []
+    deferred.addBoth(got.append)
+    return got
+
+
+KILL = Kill(Selection(user="alice"), "why", By(0, "root"))
+
+
+def error(reason, text="no"):
+    return ControlError(reason, text)
+
+
+def test_one_node_is_asked_as_it_is():
+    node = Fake("one")
+    got = outcome(Hub(node).ask(LiveAsked()))
+    node.answers[0].callback(Live((row("a"),)))
+    assert got == [Live((row("a"),))]
+
+
+def test_all_are_asked_at_once_and_answer_as_one():
+    nodes = [Fake("one"), Fake("two")]
+    hub = Hub(*nodes)
+    got = outcome(hub.ask(LiveAsked()))
+    assert [len(node.asked) for node in nodes] == [1, 1]
+    nodes[1].answers[0].callback(Live((row("b"),)))
+    assert got == []
+    nodes[0].answers[0].callback(Live((row("a"),)))
+    assert [one.id for one in got[0].rows] == ["a", "b"]
+
+
+def test_nodes_come_and_go():
+    nodes = [Fake("one"), Fake("two")]
+    hub = Hub(nodes[0])
+    hub.join(nodes[1])
+    hub.leave(nodes[0])
+    hub.leave(nodes[0])
+    hub.ask(LiveAsked())
+    assert [len(node.asked) for node in nodes] == [0, 1] and list(hub) == [nodes[1]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (Ended(1), Ended(2), Ended(3)),
+        (error(ControlReason.NOT_FOUND), Ended(2), Ended(2)),
+        (error(ControlReason.LINK_LOST), Ended(2), Ended(2)),
+        (error(ControlReason.TIMEOUT), Ended(2), ControlReason.TIMEOUT),
+        (error(ControlReason.NOT_FOUND), error(ControlReason.NOT_FOUND), ControlReason.NOT_FOUND),
+        (error(ControlReason.LINK_LOST), error(ControlReason.LINK_LOST), ControlReason.LINK_LOST),
+        (error(ControlReason.NOT_FOUND), error(ControlReason.FAILED), ControlReason.FAILED),
+        (RuntimeError("secret"), Ended(1), ControlReason.FAILED),
+    ],
+)
+def test_an_ending_is_everybodys_and_says_when_somebody_was_not_told(first, second, expected):
+    nodes = [Fake("one"), Fake("two")]
+    got = outcome(Hub(*nodes).ask(KILL))
+    for node, answer in zip(nodes, (first, second), strict=True):
+        (node.answers[0].errback if isinstance(answer, Exception) else node.answers[0].callback)(answer)
+    if isinstance(expected, Ended):
+        assert got == [expected]
+    else:
+        assert got[0].value.reason is expected and "secret" not in got[0].value.text
+
+
+def test_who_is_silent_is_named_in_a_list():
+    nodes = [Fake("one"), Fake("two")]
+    got = outcome(Hub(*nodes).ask(LiveAsked()))
+    nodes[0].answers[0].callback(Live(()))
+    nodes[1].answers[0].errback(error(ControlReason.TIMEOUT))
+    assert got == [Live((), ("two",))]
+
+
+def test_a_stream_is_for_the_one_who_knows_what_is_asked_for():
+    nodes = [Fake("one"), Fake("two"), Fake("three")]
+    got = outcome(Hub(*nodes).ask(KILL, Stream(lambda event, size: None)))
+    nodes[0].answers[0].errback(error(ControlReason.NOT_FOUND))
+    assert got == [] and nodes[2].asked == []
+    nodes[1].answers[0].callback(Ended(1))
+    assert got == [Ended(1)] and nodes[2].asked == []
+
+
+@pytest.mark.parametrize("reason", [ControlReason.NOT_FOUND, ControlReason.NO_ROLE])
+def test_a_stream_that_nobody_has(reason):
+    nodes = [Fake("one"), Fake("two")]
+    got = outcome(Hub(*nodes).ask(KILL, Stream(lambda event, size: None)))
+    nodes[0].answers[0].errback(error(reason))
+    if reason is ControlReason.NOT_FOUND:
+        nodes[1].answers[0].errback(error(reason))
+    assert got[0].value.reason is reason
