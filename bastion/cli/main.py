@@ -14,6 +14,7 @@ from bastion import __version__
 
 # name -> (module:attribute, one line of help). The help stands here so that `bastion --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("bastion.cli.init:init", "make a gateway: keys, configuration, folders"),
     "serve": ("bastion.app:serve", "run the gateway"),
     "check": ("bastion.cli.check:check", "validate config and policy"),
     "why": ("bastion.cli.why:why", "explain whether somebody may reach a target"),
@@ -53,5 +54,5 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """An SSH gateway that records every session.
 
-    Start with `bastion check --config etc/bastion.toml`, then `bastion serve --config etc/bastion.toml`.
+    Start with `bastion init DIR`, then `bastion serve --config DIR/bastion.toml`.
     """

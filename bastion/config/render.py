@@ -26,19 +26,25 @@ def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-def render_sample() -> str:
-    """`etc/bastion.toml`: every option with its help; what is required is set, the rest shows its default."""
+def render_sample(chosen: Mapping[str, str] | None = None) -> str:
+    """`etc/bastion.toml`: every option with its help; what is required is set, the rest shows its default.
+
+    `chosen` is option (`listen.public`) -> value as TOML, in place of what the sample sets.
+    """
+    values = _SET_IN_SAMPLE if chosen is None else chosen
     lines = [
         "# The configuration of Bastion. Every option is here; one that is commented out shows its default.",
         "# Check it with `bastion check --config FILE`. Paths are relative to the folder of this file.",
         "# Options marked (restart) need a restart, all others a reload (SIGHUP).",
     ]
     for declared in declarations(Sections):
-        lines += ["", *_sample_section(declared.name, declared)]
+        lines += ["", *_sample_section(declared.name, declared, values)]
     return "\n".join(lines) + "\n"
 
 
-def _sample_section(path: str, declared: Declared, absent: bool = False) -> Iterator[str]:
+def _sample_section(
+    path: str, declared: Declared, values: Mapping[str, str], absent: bool = False
+) -> Iterator[str]:
     cls = declared.kind.section
     assert cls is not None
     mark = "# " if absent else ""
@@ -52,10 +58,10 @@ def _sample_section(path: str, declared: Declared, absent: bool = False) -> Iter
         yield ""
         restart = " (restart)" if option.scope is Scope.RESTART else ""
         yield from _comment(f"{option.help}{restart} {_hint(option)}".rstrip())
-        yield _sample_line(option, _SET_IN_SAMPLE.get(f"{path}.{option.name}"), absent)
+        yield _sample_line(option, values.get(f"{path}.{option.name}"), absent)
     for option in nested:
         yield ""
-        yield from _sample_section(f"{path}.{option.name}", option, absent or option.default is None)
+        yield from _sample_section(f"{path}.{option.name}", option, values, absent or option.default is None)
 
 
 # Options that are not required but that the sample sets, so that the sample is a whole.

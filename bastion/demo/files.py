@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Final
 
 import argon2
 
-from bastion.ca.keys import write_private_key
 from bastion.demo.target import LOGIN, LOOPBACK
+from bastion.install.authorities import make_key
 from bastion.wire.certificates import Certificate, CertificateKind, flag_options, issue
 from bastion.wire.key_options import ALL_PERMITS
 from bastion.wire.keys import PrivateKey
@@ -28,8 +27,7 @@ GATEWAY: Final = "bastion"  # what ssh_config calls the gateway
 VALIDITY: Final = 24 * 3600  # seconds: longer than anybody looks at a demo
 BACKDATED: Final = 60
 
-# No vowels and nothing that looks like something else: passwords are read and typed.
-PASSWORD_LETTERS: Final = "bcdfghjkmnpqrstvwxz"
+PASSWORD_GROUPS: Final = 3  # 51 bits, and an attacker has only as long as the demo runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +48,17 @@ class Passwords:
     bob: str
 
 
-def make_password() -> str:
-    """Three groups of four letters: 51 bits, and an attacker has only as long as the demo runs."""
-    return "-".join("".join(secrets.choice(PASSWORD_LETTERS) for _ in range(4)) for _ in range(3))
-
-
 def write_keys(folder: Path, now: float) -> None:
     """The four authorities, the host keys, alice's key and her certificate."""
     keys, alice = folder / "keys", folder / "alice"
     for place in (keys, alice, folder / "recordings"):
         place.mkdir(mode=0o700)
-    login_ca = _key(keys / "login_ca", "demo login CA")
-    _key(keys / "upstream_ca", "demo upstream CA")
-    _key(keys / "front_host_ca", "demo front host CA")
-    target_host_ca = _key(keys / "target_host_ca", "demo target host CA")
-    _key(keys / "ssh_host_ed25519_key", "demo gateway")
-    target_host = _key(keys / "target_host_key", "demo target")
+    login_ca = make_key(keys / "login_ca", "demo login CA")
+    make_key(keys / "upstream_ca", "demo upstream CA")
+    make_key(keys / "front_host_ca", "demo front host CA")
+    target_host_ca = make_key(keys / "target_host_ca", "demo target host CA")
+    make_key(keys / "ssh_host_ed25519_key", "demo gateway")
+    target_host = make_key(keys / "target_host_key", "demo target")
     names = (TARGET, LOOPBACK)
     _certify(
         keys / "target_host_key-cert.pub",
@@ -76,16 +69,10 @@ def write_keys(folder: Path, now: float) -> None:
         names,
         now,
     )
-    own = _key(alice / "id_ed25519", "alice")
+    own = make_key(alice / "id_ed25519", "alice")
     _certify(
         alice / "id_ed25519-cert.pub", login_ca, own, CertificateKind.USER, "alice@demo", ("alice",), now
     )
-
-
-def _key(path: Path, comment: str) -> PrivateKey:
-    key = PrivateKey.generate_ed25519()
-    write_private_key(path, key, comment)
-    return key
 
 
 def _certify(

@@ -32,6 +32,7 @@ from bastion.clock import SystemClock
 from bastion.demo import files
 from bastion.demo.files import DEAD_TARGET, GATEWAY, TARGET, Passwords, Ports
 from bastion.demo.target import LOGIN, LOOPBACK, MARK
+from bastion.install.authorities import make_password
 
 LOCK: Final = ".bastion-demo"  # marks a folder as ours, and is locked while a demo runs in it
 READY_TIMEOUT: Final = 30.0
@@ -156,7 +157,7 @@ def _run(folder: Path, port: int, metrics_port: int, mark: str, children: list[C
     click.echo(f"building a world in {folder}")
     files.write_keys(folder, SystemClock().time())
     files.write_target_home(folder)
-    passwords = Passwords(files.make_password(), files.make_password())
+    passwords = Passwords(*(make_password(files.PASSWORD_GROUPS) for _ in range(2)))
     python = [sys.executable, "-m"]
     target = Child(
         "target", [*python, "bastion.demo.target", "--folder", str(folder)], folder / "target.log", mark

@@ -32,14 +32,7 @@ class OwnPlaces:
 
         Binding would answer too, but not where `ip_nonlocal_bind` is set, as failover pairs set it.
         """
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((str(address), _PROBE_PORT))
-                source = address_of(probe.getsockname()[0])
-        except OSError:
-            return False  # no route, or no such family: it is not here
-        return source == address
+        return address_of(source_towards(address)) == address
 
     def listens_on(self, address: Address, port: int) -> bool:
         """Is that a port of the gateway? One that is open on all addresses is so on each of ours."""
@@ -48,3 +41,17 @@ class OwnPlaces:
         if not any((anywhere, port) in self._listeners for anywhere in _ANY):
             return False
         return address.is_loopback or address.is_unspecified or self.has(address)
+
+
+def source_towards(address: Address) -> str:
+    """The address of this machine that a connection to `address` would come from.
+
+    "" when there is no route, or no such family here.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), _PROBE_PORT))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

@@ -334,6 +334,11 @@ class PrivateKey:
         return cls(ed25519.Ed25519PrivateKey.generate())
 
     @classmethod
+    def generate_rsa(cls, bits: int) -> Self:
+        """Takes a good part of a second: never in the reactor's thread."""
+        return cls(rsa.generate_private_key(public_exponent=65537, key_size=bits))
+
+    @classmethod
     def from_bytes(cls, data: bytes, passphrase: bytes | None = None) -> Self:
         """Load an OpenSSH or PEM private key of our own. Raises ProtocolError, without the file's content."""
         if len(data) > MAX_PRIVATE_KEY_FILE:

@@ -27,6 +27,8 @@ ELSEWHERE = {
     "auth.ldap_link": SLAPD,
     "cli.advice": "tests/unit/cli/test_explain.py",
     "cli.client_config": "tests/interop/jump/test_jump_client_config.py, with the clients that read it",
+    "cli.init_questions": "tests/unit/cli/test_init.py, on a terminal and by options",
+    "cli.init_report": "tests/unit/cli/test_init.py",
     "cli.runtime": PROTOCOLS,
     "cli.target": TARGETS,
     "config.document": "tests/unit/config/test_load.py",
