@@ -94,9 +94,15 @@ class AuditEvent:
         raise NotImplementedError
 
 
+_NAMES: dict[type, tuple[str, ...]] = {}  # as many as there are events
+
+
 def names_of(event: type[AuditEvent]) -> tuple[str, ...]:
-    """The names of an event's own fields, in order."""
-    return tuple(one.name for one in fields(event))  # type: ignore[arg-type]
+    """The names of an event's own fields, in order; looked up once, as every line asks for them."""
+    names = _NAMES.get(event)
+    if names is None:
+        names = _NAMES[event] = tuple(one.name for one in fields(event))  # type: ignore[arg-type]
+    return names
 
 
 def explained(event: type[AuditEvent]) -> dict[str, str]:
