@@ -124,6 +124,8 @@ fuzz: .venv/.fuzz-installed
 		[ -e "$$file" ] || continue; found=yes; \
 		echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" --seconds $(FUZZ_SECONDS) || exit 1; \
 	done; [ -n "$$found" ] || echo 'fuzz: tests/fuzz holds no fuzzer yet'
+	@echo 'fuzz: the properties of tests/unit with examples of chance, three times as many as make test tries'
+	$(BIN)/python -m pytest -q -m 'hypothesis and not soak' --hypothesis-profile=explore -n $(TEST_WORKERS) tests/unit $(PYTEST_ARGS)
 
 # What has changed for users: the section Unreleased of CHANGELOG.md, or with VERSION= that of a release.
 changelog: .venv/.test-installed

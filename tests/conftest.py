@@ -13,8 +13,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.logger import LogEvent, globalLogPublisher
 
-settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run: what `make test` says does not depend on chance. `make fuzz` looks for new ones.
+settings.register_profile(
+    "no clock", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("no clock")
+settings.register_profile(
+    "explore", settings.get_profile("no clock"), derandomize=False, max_examples=300, print_blob=True
+)
 # For `make unit`: a tenth of the examples, of every property (tests/support/examples.py).
 settings.register_profile("quick", settings.get_profile("no clock"), max_examples=10)
 
