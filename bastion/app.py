@@ -38,6 +38,7 @@ from bastion.cli.output import fail
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.config.check import Report, inspect
+from bastion.config.load import Config
 from bastion.config.outputs import Log
 from bastion.control.hub import Hub
 from bastion.control.local import LocalNode
@@ -47,7 +48,9 @@ from bastion.errors import ConfigError, EndReason
 from bastion.net import reactor as direct_reactor
 from bastion.net import socket as io
 from bastion.net.descriptors import raise_limit
+from bastion.net.listening import NOTHING_GIVEN, Listeners, from_systemd, open_listener
 from bastion.net.local_addresses import OwnPlaces
+from bastion.net.notify import Heartbeat, Notifier, watchdog_seconds
 from bastion.net.read_size import ask_for_short_slices
 from bastion.net.resolver import resolve, resolver_of
 from bastion.net.tuning import keep_freed_memory
@@ -151,8 +154,10 @@ class Program:
     Raises ConfigErrors for a configuration with errors, AuditFailed for a log that cannot be opened.
     """
 
-    def __init__(self, config_file: Path, reactor: Any, look: Look = inspect) -> None:
-        """`look` reads and checks the configuration, now and at every reload."""
+    def __init__(
+        self, config_file: Path, reactor: Any, look: Look = inspect, given: Listeners = NOTHING_GIVEN
+    ) -> None:
+        """`look` reads and checks the configuration, now and at every reload; `given` listens already."""
         self._reactor = reactor
         self._clock = SystemClock()
         self.meters = Meters(
@@ -194,6 +199,7 @@ class Program:
         local = LocalNode(self.gateway, on_look=self._refresh)
         local.config_file = str(config.file)
         self.node = Hub(local)
+        self._listeners = given
         self._ports: list[Any] = []
         self._metrics: Any = None
         self._draining: Draining | None = None
@@ -201,13 +207,13 @@ class Program:
     def start(self) -> dict[str, Any]:
         """Listen everywhere; the addresses that came of it (port 0 means any)."""
         config = self.reloading.config
-        for address in config.listen.addresses:
-            self._ports.append(io.listen(self._reactor, address.port, self._front, interface=address.host))
+        self._listeners = listeners = self._listen(config, self._listeners)
+        for listener in listeners.ssh:
+            self._ports.append(io.accept(self._reactor, listener, self._front))
         self.gateway.listening = socket.gethostname(), self._ports[0].getHost().port
-        if config.metrics.listen is not None:
-            where = config.metrics.listen
+        if listeners.metrics is not None:
             registry = exporter.build_registry(self.meters, refresh=self._refresh)
-            self._metrics = exporter.listen(self._reactor, where.host, where.port, registry, self._watch.page)
+            self._metrics = exporter.serve(self._reactor, listeners.metrics, registry, self._watch.page)
         for port in (*self._ports, self._metrics):
             if port is not None:
                 self._own.listening(port.getHost().host, port.getHost().port)
@@ -223,6 +229,25 @@ class Program:
             "ssh": [_address(port) for port in self._ports],
             "metrics": _address(self._metrics) if self._metrics is not None else None,
         }
+
+    def _listen(self, config: Config, given: Listeners) -> Listeners:
+        """What is given, and what the configuration says for what is not. Raises OSError."""
+        ssh, metrics, where = given.ssh, given.metrics, config.metrics.listen
+        if ssh:
+            self.gateway.log.info(
+                "listening on sockets that were handed in: [listen] addresses is not looked at"
+            )
+        else:
+            ssh = tuple(open_listener(address.host, address.port) for address in config.listen.addresses)
+        if metrics is None and where is not None:
+            metrics = open_listener(where.host, where.port)
+        return replace(given, ssh=ssh, metrics=metrics)
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        count = len(self.gateway.live)
+        shown = f"{count} session" + "s" * (count != 1)
+        return f"closing down, {shown} still run" if self.gateway.draining else shown
 
     def _clock_stepped(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"
@@ -284,6 +309,8 @@ class Program:
         self._rechecks.stop()
         for port in self._ports:
             await _done(port.stopListening())
+        for listener in self._listeners.ssh:
+            listener.close()
         for session in gateway.live:
             session.end(End(EndReason.SHUTDOWN, CLOSING_DOWN, ref=session.session_id[:6]))
         await deferLater(self._reactor, PARTING + 0.05)
@@ -298,6 +325,8 @@ class Program:
         self._resolved.stop()
         if self._metrics is not None:
             await _done(self._metrics.stopListening())
+        if self._listeners.metrics is not None:
+            self._listeners.metrics.close()
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
         gateway.store.close()
@@ -309,8 +338,9 @@ class Program:
 class Ending:
     """How a program ends, once: `ended` is called when nothing of it is left."""
 
-    def __init__(self, program: Program, ended: Callable[[], None]) -> None:
+    def __init__(self, program: Program, heart: Heartbeat, ended: Callable[[], None]) -> None:
         self._program = program
+        self._heart = heart
         self._ended = ended
         self._begun = False
 
@@ -328,6 +358,7 @@ class Ending:
             program.hurry()
             return
         self._begun = True
+        self._heart.stopping()
         done: Deferred[Any] = ensureDeferred(self._end(name, seconds))
         done.addErrback(lambda failure: program.gateway.log_failure("stopping", failure))
         done.addBoth(lambda _: self._ended())
@@ -385,11 +416,18 @@ def serve(config_file: Path, trace_messages: bool) -> None:
     ask_for_short_slices()
     raise_limit()
     program = _program(config_file, reactor, _tracing if trace_messages else inspect)
-    ending = Ending(program, reactor.stop)
+    notifier = Notifier(os.environ.pop("NOTIFY_SOCKET", ""))
+    heart = Heartbeat(reactor, notifier, watchdog_seconds(os.environ, os.getpid()), program.status)
+    program.reloading.on_told = notifier.ready
+    ending = Ending(program, heart, reactor.stop)
+
+    def reload() -> None:
+        notifier.reloading(reactor.seconds())
+        program.reloading.hup()
 
     def begin() -> None:
         for number, call in (
-            (signal.SIGHUP, program.reloading.hup),
+            (signal.SIGHUP, reload),
             (signal.SIGTERM, ending.drain),
             (signal.SIGINT, ending.stop),
         ):
@@ -405,6 +443,8 @@ def serve(config_file: Path, trace_messages: bool) -> None:
         gc.collect()
         gc.freeze()
         print(json.dumps(ready), flush=True)
+        notifier.ready()
+        heart.start()
 
     failed: list[bool] = []
     reactor.callWhenRunning(begin)
@@ -416,7 +456,7 @@ def serve(config_file: Path, trace_messages: bool) -> None:
 def _program(config_file: Path, reactor: Any, look: Look) -> Program:
     """The gateway, or exit 2 with everything that is wrong. Warnings are told too, and are no hindrance."""
     try:
-        program = Program(config_file, reactor, look)
+        program = Program(config_file, reactor, look, from_systemd(os.environ, os.getpid()))
     except ConfigErrors as found:
         for error in found.errors:
             click.echo(f"bastion: error: {printable(str(error))}", err=True)

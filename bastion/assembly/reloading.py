@@ -55,6 +55,7 @@ class Reloading:
         self._workers = Workers(gateway.reactor, "reload", 1, 0)
         self._running = self._again = False
         self.on_applied: Callable[[Prepared], None] = lambda prepared: None
+        self.on_told: Callable[[], None] = lambda: None
         self.taken()
 
     def hup(self) -> None:
@@ -133,6 +134,7 @@ class Reloading:
     def _told(self, result: str, restart: str = "", text: str = "") -> None:
         self._gateway.meters.add(CONFIG_RELOADS, result)
         self._gateway.audit.note(Reload(result, restart, text))
+        self.on_told()
 
     def _next(self) -> None:
         self._running = False

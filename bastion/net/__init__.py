@@ -12,8 +12,10 @@ modules. Only `app` and `__main__` install the reactor; everybody else is given 
 
 - `connect`: from a name to a connection: resolve once, judge every address, connect to one that was judged good
 - `descriptors`: as many file descriptors as the system gives, and whether any are left
+- `listening`: sockets that listen: opened here, or handed in by systemd
 - `local_addresses`: which addresses and ports are the gateway's own
 - `epoll`: Twisted's epoll reactor with monotonic time, cheap events and a background for strangers
+- `notify`: what systemd is told, and its watchdog
 - `reactor`: installs it, or another where there is no epoll
 - `read_size`: how much one turn may read, so that a keystroke does not wait behind bulk
 - `resolver`: names to addresses, in few threads shared fairly between payers

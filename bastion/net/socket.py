@@ -21,6 +21,7 @@ from typing import Any
 from twisted.internet import main, tcp
 
 from bastion.net.descriptors import EXHAUSTED
+from bastion.net.listening import BACKLOG, open_listener
 from bastion.net.read_size import FIRST_READ, LONG_TURN, READ_SIZE, pace
 from bastion.wire.packets import BurstBuffer
 
@@ -210,10 +211,13 @@ class Port(tcp.Port):
     direct = True  # net.epoll: accepts in each turn, MAX_ACCEPTS at most
     transport = Server
 
-    def createInternetSocket(self) -> socket.socket:
-        made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
-        told = getattr(self.factory, "out_of_descriptors", None)
-        return made if told is None else _Listening(made, told)
+    def __init__(self, listener: socket.socket, factory: Any, reactor: Any) -> None:
+        """Accepts from a duplicate of `listener`, which stays open: closing a port ends nothing for its queue."""
+        host, port = listener.getsockname()[:2]
+        super().__init__(port, factory, BACKLOG, host, reactor)
+        own = listener.dup()
+        told = getattr(factory, "out_of_descriptors", None)
+        self._preexistingSocket = own if told is None else _Listening(own, told)
 
     def doRead(self) -> None:
         """Accept who waits, MAX_ACCEPTS at most: the others at the next turn."""
@@ -230,11 +234,17 @@ class Connector(tcp.Connector):
         )
 
 
-def listen(reactor: Any, port: int, factory: Any, backlog: int = 128, interface: str = "") -> Port:
-    """Listen on `interface` (numeric, empty for all) and `port` (0 = any). Raises CannotListenError."""
-    listening = Port(port, factory, backlog, interface, reactor)
-    listening.startListening()
-    return listening
+def accept(reactor: Any, listener: socket.socket, factory: Any) -> Port:
+    """Accept connections of `listener`, which the caller keeps."""
+    port = Port(listener, factory, reactor)
+    port.startListening()
+    return port
+
+
+def listen(reactor: Any, port: int, factory: Any, interface: str = "") -> Port:
+    """Listen on `interface` (numeric, empty for all) and `port` (0 = any). Raises OSError."""
+    with open_listener(interface, port) as listener:
+        return accept(reactor, listener, factory)
 
 
 def connect(

@@ -33,7 +33,7 @@ CONNECTION = (
 
 CLIENT = ("_connectDone",)
 CONNECTOR = ("_makeTransport",)
-PORT = ("createInternetSocket", "numberAccepts")
+PORT = ("_preexistingSocket", "numberAccepts")
 
 TIMER = ("cancelled", "canceller", "kw", "resetter", "time")
 

@@ -10,6 +10,7 @@ written to the log. The port has no authentication: it is meant for loopback or 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final, cast
@@ -242,9 +243,7 @@ class MetricsSite(server.Site):
         """Scrapes are no news."""
 
 
-def listen(reactor: Any, host: str, port: int, registry: CollectorRegistry, health: Health) -> Any:
-    """Serve `registry` on host:port; returns Twisted's IListeningPort.
-
-    Raises twisted.internet.error.CannotListenError when the port is taken.
-    """
-    return reactor.listenTCP(port, MetricsSite(registry, health, reactor), interface=host)
+def serve(reactor: Any, listener: socket.socket, registry: CollectorRegistry, health: Health) -> Any:
+    """Serve `registry` to who connects to `listener`, which the caller keeps; returns Twisted's IListeningPort."""
+    site = MetricsSite(registry, health, reactor)
+    return reactor.adoptStreamPort(listener.fileno(), listener.family, site)

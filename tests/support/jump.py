@@ -34,8 +34,8 @@ class JumpWorld(World):
         )
         make_key(self.keys / "front_host_ca")
 
-    def start(self, *command: str, environment: dict[str, str] | None = None) -> World:
-        super().start(*command, environment=environment)
+    def start(self, *command: str, **options: Any) -> World:
+        super().start(*command, **options)
         authority = (self.keys / "front_host_ca.pub").read_text()
         port = self.sshd.port
         names = ",".join(f"{name},[{name}]:{port}" for name in ("web1", "www", LOOPBACK))

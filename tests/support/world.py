@@ -221,7 +221,9 @@ group_base = "{GROUPS}"
 
     # -- the gateway -------------------------------------------------------------------------------------
 
-    def start(self, *command: str, environment: dict[str, str] | None = None) -> World:
+    def start(
+        self, *command: str, environment: dict[str, str] | None = None, pass_fds: Sequence[int] = ()
+    ) -> World:
         """Start the gateway and wait for its ready line. One that a failed test left running is ended first."""
         self.kill()
         with self.log.open("ab") as log:
@@ -241,6 +243,7 @@ group_base = "{GROUPS}"
                 stdin=subprocess.DEVNULL,
                 text=True,
                 env={**os.environ, **(environment or {})},
+                pass_fds=pass_fds,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

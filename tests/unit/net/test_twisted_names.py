@@ -12,7 +12,16 @@ from twisted.internet import tcp
 from twisted.internet.epollreactor import EPollReactor
 
 from bastion.net import twisted_names
-from bastion.net.twisted_names import CLIENT, CONNECTION, CONNECTOR, REACTOR, UnknownTwisted, check, known
+from bastion.net.twisted_names import (
+    CLIENT,
+    CONNECTION,
+    CONNECTOR,
+    PORT,
+    REACTOR,
+    UnknownTwisted,
+    check,
+    known,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE = {
@@ -89,7 +98,7 @@ def test_every_private_name_that_is_used_is_checked():
     for path in USERS:
         defined, read = names(CODE[path])
         used |= (defined | read) & twisted
-    assert used == private((*CONNECTION, *CLIENT, *CONNECTOR, *REACTOR))
+    assert used == private((*CONNECTION, *CLIENT, *CONNECTOR, *PORT, *REACTOR))
 
 
 def test_the_installed_twisted_has_them_all():
