@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.health import HealthWatch
+from bastion.assembly.ldap_meters import LdapMeters
 from bastion.assembly.reloading import Reloading
 from bastion.auth.budget import Budget
 from bastion.auth.startups import StartupLimiter
@@ -69,13 +70,6 @@ from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     BUDGET_REFUSALS,
     DRAINING,
-    LDAP_CONNECTIONS,
-    LDAP_FAILURES,
-    LDAP_LOOKUPS,
-    LDAP_POOL_IN_USE,
-    LDAP_POOL_STUCK,
-    LDAP_QUEUE_WAITING,
-    LDAP_SECONDS,
     MICROSECONDS,
     NAME_LOOKUPS,
     RECORDER_SLOW_WRITES,
@@ -98,54 +92,6 @@ Result = TypeVar("Result")
 STOP_GRACE = 3.0
 
 CLOSING_DOWN = "the gateway is closing down"
-
-
-class LdapMeters:
-    """The directory's observer: what LDAP does, as counters."""
-
-    def __init__(self, meters: Meters) -> None:
-        self._meters = meters
-
-    @property
-    def in_use(self) -> int:
-        return self._meters.value(LDAP_POOL_IN_USE)
-
-    @in_use.setter
-    def in_use(self, count: int) -> None:
-        self._meters.set(LDAP_POOL_IN_USE, count)
-
-    @property
-    def stuck(self) -> int:
-        return self._meters.value(LDAP_POOL_STUCK)
-
-    @stuck.setter
-    def stuck(self, count: int) -> None:
-        self._meters.set(LDAP_POOL_STUCK, count)
-
-    @property
-    def waiting(self) -> int:
-        return self._meters.value(LDAP_QUEUE_WAITING)
-
-    @waiting.setter
-    def waiting(self, count: int) -> None:
-        self._meters.set(LDAP_QUEUE_WAITING, count)
-
-    @property
-    def connections(self) -> int:
-        return self._meters.value(LDAP_CONNECTIONS)
-
-    @connections.setter
-    def connections(self, count: int) -> None:
-        self._meters.set(LDAP_CONNECTIONS, count)
-
-    def lookup(self, way: str) -> None:
-        self._meters.add(LDAP_LOOKUPS, way)
-
-    def operation(self, name: str, seconds: float) -> None:
-        self._meters.observe(LDAP_SECONDS, seconds, name)
-
-    def failure(self, name: str, error: str) -> None:
-        self._meters.add(LDAP_FAILURES, name, error)
 
 
 class Program:

@@ -12,5 +12,6 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `building`: from configuration and material to `Services`
 - `applying`: the steps from a checked configuration to the one in force, the same at start and reload
 - `reloading`: SIGHUP: reads and checks in a thread, one at a time, and swaps
+- `ldap_meters`: what the LDAP directory says of itself, as counters
 - `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
 """

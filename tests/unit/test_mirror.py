@@ -20,6 +20,7 @@ WHOLE = (
 ELSEWHERE = {
     "__main__": "the program: every test with a gateway runs it",
     "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
+    "assembly.ldap_meters": f"plain counters; {SLAPD}",
     "assembly.reloading": "tests/unit/assembly/test_applying.py, on a whole gateway",
     "auth.credentials": "tests/unit/auth/test_certificates.py and test_attempt.py",
     "auth.ldap": f"tests/unit/auth/test_ldap_config.py; {SLAPD}",
