@@ -21,7 +21,8 @@ help:
 	@echo 'make test     install what the tests need, then lint, types and all tests (what CI runs)'
 	@echo 'make unit     the pure unit tests with few examples each, half a minute'
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
-	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one)'
+	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one;'
+	@echo '              CONTENDER="piper:PID=ssh -p 2222 {} me@host": another gateway beside ours)'
 	@echo 'make soak     tests marked soak: large or long'
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
@@ -85,7 +86,7 @@ format: .venv/.test-installed
 
 bench: .venv/.test-installed packages
 	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 19'
-	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(BENCH_ARGS)
+	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(if $(CONTENDER),--contender '$(CONTENDER)') $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.reload_lag $(if $(QUICK),1000)
 
 soak: soak-tests cost

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bench import measurements
-from tests.bench.contenders import NAMES, Arena, Contender
+from tests.bench.contenders import NAMES, Arena, Contender, Foreign
 from tests.bench.measurements import GIB, MIB, Masters
 from tests.bench.report import Results, verdict_lines
 from tests.support.sshd import sshd_missing
@@ -33,8 +33,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=0, help="MiB of one bulk transfer")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
     parser.add_argument("--contenders", default=",".join(NAMES))
+    parser.add_argument(
+        "--contender",
+        action="append",
+        default=[],
+        help="another gateway, NAME[:PID]=COMMAND: 'piper:1234=ssh -p 2222 {} me@127.0.0.1'; {} is where options go",
+    )
     parser.add_argument("--strict", action="store_true")
     found = parser.parse_args()
+    for text in found.contender:
+        try:
+            Foreign.parse(text, Path())
+        except ValueError as error:
+            parser.error(f"--contender {error}")
     found.rounds = found.rounds or (2 if found.quick else 5)
     found.size = found.size or (384 if found.quick else 640)
     found.only, found.contenders = found.only.split(","), found.contenders.split(",")
@@ -144,6 +155,7 @@ def measure(options: argparse.Namespace, results: Results) -> None:
             if "growth" in options.only:
                 growth(arena, results, options, work)
             contenders = [arena.start(name) for name in options.contenders]
+            contenders += [Foreign.parse(text, work) for text in options.contender]
             try:
                 if "logins" in options.only:
                     logins(contenders, results, options)

@@ -7,6 +7,7 @@ so far. `fresh` starts it again, so that memory is measured on a process that ha
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench.process_cost import own_cpu, pss
+from tests.bench.process_cost import cpu_with_waited, descendants, own_cpu, pss
 from tests.support.net import LOOPBACK
 from tests.support.sshd import make_key
 from tests.support.world import World
@@ -124,6 +125,24 @@ class GatewayProcess:
         self._world.kill()
 
 
+class AnyProcess:
+    """A process that somebody else has started, with all below it; CPU and memory are 0 when it is not named."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def _all(self) -> list[int]:
+        return [self._pid, *descendants(self._pid)] if self._pid else []
+
+    def cpu(self) -> float:
+        return sum(map(cpu_with_waited, self._all()))
+
+    def pss(self) -> int:
+        return pss(self._all())
+
+    def stop(self) -> None: ...
+
+
 class Nothing:
     """Direct: there is nothing between."""
 
@@ -185,6 +204,38 @@ class Contender:
         if self.world is not None:
             for path in self.world.recordings.rglob("*.rec"):
                 path.unlink()
+
+
+@dataclass
+class Foreign(Contender):
+    """Another gateway that its owner has set up: `template` is the ssh command that leads through it."""
+
+    template: list[str] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, text: str, folder: Path) -> Foreign:
+        """`NAME[:PID]=COMMAND`: `{}` in the command is where options of ssh go, else behind its first word.
+
+        Raises ValueError. PID is the gateway's process, whose CPU and that of all below it is measured.
+        """
+        head, equals, command = text.partition("=")
+        name, colon, pid = head.partition(":")
+        template = shlex.split(command)
+        if not (name and equals and template) or (colon and not pid.isdecimal()):
+            raise ValueError(f"{text!r}: write NAME=COMMAND or NAME:PID=COMMAND, for example "
+                             "'piper:1234=ssh -p 2222 {} me@127.0.0.1'")  # fmt: skip
+        if "{}" not in template:
+            template.insert(1, "{}")
+        measured = AnyProcess(int(pid) if pid else 0)
+        return cls(name, 0, "", 0, measured, folder, folder, template=template)
+
+    def command(self, cipher: str, *arguments: str) -> list[str]:
+        """As a contender's; what is to be run stands at the end."""
+        at = arguments.index("target")
+        options = ["-o", CIPHERS[cipher].replace(" ", "=", 1)] if CIPHERS[cipher] else []
+        options += arguments[:at]
+        words = [part for word in self.template for part in (options if word == "{}" else [word])]
+        return [*words, *arguments[at + 1 :]]
 
 
 MODES = {"off": 'mode = "off"', "default": "", "full": 'mode = "full"\ninput = true'}

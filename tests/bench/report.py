@@ -94,9 +94,11 @@ class Results:
     def table(self) -> str:
         """Figures down, contenders across; a last column says how much the rounds differed."""
         width = max(map(len, self.values), default=0)
-        lines = [f"{'figure':{width}} " + " ".join(f"{name:>15}" for name in NAMES) + "   spread"]
+        others = dict.fromkeys(name for found in self.values.values() for name in found if name not in NAMES)
+        names = (*NAMES, *others)
+        lines = [f"{'figure':{width}} " + " ".join(f"{name:>15}" for name in names) + "   spread"]
         for figure, values in self.values.items():
-            cells = [self.median(figure, name) for name in NAMES]
+            cells = [self.median(figure, name) for name in names]
             spread = max(
                 ((max(v) - min(v)) / statistics.median(v) for v in values.values() if any(v)), default=0
             )
