@@ -11,6 +11,7 @@ It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`
 `cryptography`. What blocks (`secrets`, `pins`) says so, and is called in a thread or by a command.
 
     keys               private key files that only their owner reads, lists of public keys
+    credentials        where systemd's are
     secrets            passwords for targets, from a file or a program
     upstream           the upstream CA: a certificate for one session
     front_host         the front host CA: host certificates for the inventory's names

@@ -11,6 +11,7 @@ import stat
 from codecs import BOM_UTF8
 from pathlib import Path
 
+from bastion.ca.credentials import is_credential
 from bastion.ca.secrets import read_secret_file
 from bastion.errors import ConfigError, ProtocolError
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
@@ -137,7 +138,8 @@ def _problem(status: os.stat_result, name: str, private: bool) -> str:
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    if private and mode & 0o077:
+    open_to = 0o037 if is_credential(name, status.st_uid) else 0o077
+    if private and mode & open_to:
         return f"private key is open to others (mode {mode:04o}); run: chmod 600 {name}"
     return ""
 

@@ -7,6 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 
+from bastion.ca.credentials import credentials_folder
 from bastion.errors import ConfigError
 from bastion.options import At, Problems, Source
 from bastion.options.positions import key_lines
@@ -27,7 +28,7 @@ def open_document(
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.errors.append(ConfigError(str(path), _line_of(error, text), "", f"is not TOML: {error}"))
         return None
-    return document, Source(str(path), str(path.parent), key_lines(text))
+    return document, Source(str(path), str(path.parent), key_lines(text), credentials_folder())
 
 
 def _read_text(path: Path, problems: Problems, named_at: At | None) -> str | None:

@@ -174,7 +174,8 @@ again with `python -m bastion.config.render .` in the checkout.
 
 `bastion check --config FILE` reads the file and everything it names and reports every fault with file, line
 and key. `bastion check --config FILE --show` prints the values in effect, defaults included. An unknown key
-is a fault. Paths are relative to the folder of the file they stand in. Durations are seconds or strings like
+is a fault. Paths are relative to the folder of the file they stand in; `credential:NAME` is a file that systemd hands
+out (`LoadCredential=NAME:...`). Durations are seconds or strings like
 `"90s"`, `"15m"`, `"1h30m"`, `"2d"`; sizes are bytes or strings such as `"64 MiB"`.
 
 "Takes effect" says what a changed value needs: `reload` (SIGHUP, for new connections) or `restart`.

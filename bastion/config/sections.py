@@ -100,7 +100,7 @@ class HostKeys:
         optional(FILE),
         "File with the passphrase of these keys in its first line, closed to others. Not set: none is encrypted.",
         default=None,
-        example='"/run/credentials/bastion.service/host_keys"',
+        example='"credential:host_keys"',
     )
 
 
@@ -141,7 +141,7 @@ class UpstreamCA:
         optional(FILE),
         "File with the key's passphrase in its first line, closed to others. Not set: the key is not encrypted.",
         default=None,
-        example='"/run/credentials/bastion.service/upstream_ca"',
+        example='"credential:upstream_ca"',
     )
     lifetime: float = option(
         duration(30, 3600), "How long a certificate is valid; it is used once, at once.", default=300.0
@@ -165,7 +165,7 @@ class FrontHostCA:
         optional(FILE),
         "File with the key's passphrase in its first line, closed to others. Not set: the key is not encrypted.",
         default=None,
-        example='"/run/credentials/bastion.service/front_host_ca"',
+        example='"credential:front_host_ca"',
     )
     lifetime: float = option(
         duration(3600, 30 * 86400),

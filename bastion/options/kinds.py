@@ -30,6 +30,9 @@ LIST_MAX = 10_000
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _DURATION = re.compile(r"\A(?:[0-9]{1,9}(?:ms|s|m|h|d)){1,5}\Z")
+CREDENTIAL = "credential:"
+# systemd.exec(5): a name that can be a file's.
+_CREDENTIAL_NAME = re.compile(r"\A[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\Z")
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SIZE = re.compile(r"\A([0-9]{1,15}) ?(B|KiB|MiB|GiB|TiB)\Z")
 
@@ -191,10 +194,17 @@ SIZE: Kind[int] = Kind(
 def _read_path(value: object, at: At) -> str:
     if not isinstance(value, str) or not value or "\0" in value or len(value) > TEXT_MAX:
         raise at.wrong(f"{shown(value)} is not a path", PATH.allowed)
+    if value.startswith(CREDENTIAL):
+        name = value.removeprefix(CREDENTIAL)
+        if not _CREDENTIAL_NAME.match(name) or not at.source.credentials:
+            raise at.wrong(f"{shown(value)} is not the name of a credential", PATH.allowed)
+        return posixpath.join(at.source.credentials, name)
     return posixpath.join(at.source.base, value)
 
 
-PATH: Kind[str] = Kind("path", "a path, relative to this file's folder", _read_path, quoted)
+PATH: Kind[str] = Kind(
+    "path", "a path, relative to this file's folder, or credential:NAME", _read_path, quoted
+)
 
 
 def address_of(value: str) -> Address | None:

@@ -381,3 +381,21 @@ def test_every_fault_of_the_users_file_is_told(site):
         "users.toml:2: users.alice.key",
         "users.toml:4: users.bob.group",
     ]
+
+
+def test_a_key_and_a_passphrase_may_be_credentials(site, tmp_path, monkeypatch):
+    folder = tmp_path / "credentials"
+    folder.mkdir(0o700)
+    (site.folder / "upstream_ca").rename(folder / "ca")
+    site.edit('key = "upstream_ca"', 'key = "credential:ca"')
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    report = inspect(site.config)
+    assert report.errors == () and report.config.upstream_ca.key == folder / "ca"
+    site.edit('key = "credential:ca"', 'key = "credential:gone"')
+    assert f"{folder}/gone" in str(inspect(site.config).errors[0])
+
+
+@pytest.mark.parametrize("name", ["", "../ca", "a/b", ".hidden", "a" * 256])
+def test_a_credential_is_a_name_and_no_way_out_of_its_folder(site, name):
+    site.edit('key = "upstream_ca"', f'key = "credential:{name}"')
+    assert "is not the name of a credential" in errors(site)[0]

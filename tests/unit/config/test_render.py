@@ -64,7 +64,8 @@ def test_every_option_of_the_sample_is_valid_when_switched_on():
     from bastion.options.positions import key_lines
 
     problems = Problems()
-    read(Sections, tomllib.loads(text), At(Source(str(path), str(folder), key_lines(text)), problems))
+    source = Source(str(path), str(folder), key_lines(text), "/run/credentials/x")
+    read(Sections, tomllib.loads(text), At(source, problems))
     assert problems.errors == []
 
 
