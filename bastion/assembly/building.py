@@ -22,11 +22,15 @@ from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.ca.front_host import FrontHostCA
+from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts
+from bastion.ca.ledger import KeyName
+from bastion.ca.slots import Staged
 from bastion.ca.upstream import UpstreamCA
 from bastion.clock import Clock
+from bastion.config.key_slots import load_staged
 from bastion.config.load import Config
 from bastion.config.material import Material
 from bastion.errors import ConfigError
@@ -34,10 +38,10 @@ from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.gateway import Limits, Services
-from bastion.transport.settings import HostKey, TransportSettings
+from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
-from bastion.wire.kexinit import COMPAT, FRONT, TARGET
+from bastion.wire.kexinit import COMPAT, FRONT, TARGET, Algorithms
 from bastion.wire.keys import PrivateKey
 
 _log = Logger(namespace="bastion.session")
@@ -73,7 +77,6 @@ def build_services(
             penalties=penalties,
             methods=config.login.methods,
         ),
-        front_settings=front_settings(config, material.host_keys),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
         dialler=Dialler(
@@ -140,23 +143,21 @@ def penalty_limits(config: Config) -> PenaltyLimits:
     )
 
 
-def front_settings(config: Config, keys: Sequence[PrivateKey]) -> TransportSettings:
+def front_keys(config: Config, keys: Sequence[Staged], clock: Clock) -> FrontKeys:
     """What engineers' connections are told: our host keys and the algorithms that go with them."""
-    host_keys = tuple(HostKey(key) for key in keys)
-    algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
-    held = {name for key in host_keys for name in key.algorithms}
-    shown = tuple(name for name in algorithms.host_keys if name in held)
-    return replace(
-        _common_settings(config), algorithms=replace(algorithms, host_keys=shown), host_keys=host_keys
-    )
+    return FrontKeys(replace(_common_settings(config), algorithms=_front_algorithms(config)), keys, clock)
+
+
+def _front_algorithms(config: Config) -> Algorithms:
+    return COMPAT if config.listen.algorithms == "compat" else FRONT
 
 
 def build_inner_host_keys(config: Config, material: Material, clock: Clock) -> InnerHostKeys:
     """How the gateway stands in for targets on inner connections: with the same host keys."""
-    algorithms = COMPAT if config.listen.algorithms == "compat" else FRONT
-    key = material.front_host_ca
-    ca = None if key is None else FrontHostCA(key, int(config.front_host_ca.lifetime))
-    return InnerHostKeys(front_settings(config, material.host_keys), algorithms, ca, clock)
+    keys = material.front_host_ca
+    ca = None if keys is None else FrontHostCA(keys, int(config.front_host_ca.lifetime))
+    front = front_keys(config, material.host_keys, clock)
+    return InnerHostKeys(front, _front_algorithms(config), ca, clock)
 
 
 def target_settings(config: Config) -> TransportSettings:
@@ -197,19 +198,17 @@ def load_known_hosts(config: Config) -> KnownHosts:
     return hosts
 
 
-def upstream_ca(config: Config, key: PrivateKey | None) -> UpstreamCA | None:
-    """The CA towards targets with that key, None when every target has a key of its own."""
-    if key is None:
+def upstream_ca(config: Config, keys: Staged | None) -> UpstreamCA | None:
+    """The CA towards targets with those keys, None when every target has a key of its own."""
+    if keys is None:
         return None
     egress = [str(network) for network in config.upstream_ca.egress]
-    return UpstreamCA(key, egress, int(config.upstream_ca.lifetime))
+    return UpstreamCA(keys, egress, int(config.upstream_ca.lifetime))
 
 
 def load_upstream_ca(config: Config) -> UpstreamCA | None:
     """The same, for a command that needs nothing else. Raises ConfigError."""
-    wanted = config.upstream_ca
-    key = None if wanted.key is None else load_private_key(wanted.key, wanted.passphrase_file)
-    return upstream_ca(config, key)
+    return upstream_ca(config, next(iter(load_staged(config, KeyName.UPSTREAM_CA)), None))
 
 
 def target_keys(inventory: Inventory) -> dict[str, PrivateKey]:

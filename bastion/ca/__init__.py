@@ -5,10 +5,11 @@ known_hosts says which host key a target has; private keys are read from files, 
 
 Invariants: a certificate never exceeds the login that asked for it, nor a host certificate the inventory's names;
 nothing is trusted on first use, and a line that cannot be read is an error; a private key that others can read is
-refused; nothing of a secret is in an error. The four authorities are never the same key (`config.check` looks).
+refused; nothing of a secret is in an error. The four authorities are never the same key (`config.authorities` looks).
 
-It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`), `transport.settings` and
-`cryptography`. What blocks (`secrets`, `pins`) says so, and is called in a thread or by a command.
+It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`), `transport.settings`, `pyrage` and
+`cryptography`. What blocks (`secrets`, `pins`, `rotation`, `backup`) says so, and is called in a thread or by a
+command.
 
     keys               private key files that only their owner reads, lists of public keys
     credentials        where systemd's are
@@ -17,5 +18,11 @@ It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`
     front_host         the front host CA: host certificates for the inventory's names
     host_certificates  the host keys of inner connections, with such certificates
     known_hosts        the hosts whose keys are known, read strictly
+    files              key files, ledger and known_hosts written: whole or not at all
+    ledger             keys.toml: which key is in force from when, and which were retired
+    slots              one configured key and the one that is to take its place
+    rotation           the steps of `bastion keys rotate` and `retire`
+    backup             files sealed for age recipients
+    front_keys         the gateway's own host keys, by time
     pins               known_hosts written: what `bastion target pin` does
 """

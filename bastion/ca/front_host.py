@@ -7,12 +7,14 @@ never reaches this module.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Collection
 
+from bastion.ca.slots import Staged
 from bastion.errors import ConfigError
 from bastion.wire.certificates import Certificate, CertificateKind, issue
-from bastion.wire.keys import PublicKey, Signer
+from bastion.wire.keys import PublicKey
 
 BACKDATED = 3600
 """Seconds by which valid_after lies before now, for laptops whose clock is behind. A host certificate is no
@@ -23,26 +25,30 @@ LIFETIMES = (3600, 30 * 86400)
 
 
 class FrontHostCA:
-    """Issues stand-in host certificates with one signing key. `lifetime` in seconds."""
+    """Issues stand-in host certificates with the key that is in force. `lifetime` in seconds."""
 
-    def __init__(self, signer: Signer, lifetime: int) -> None:
+    def __init__(self, keys: Staged, lifetime: int) -> None:
         """Raises ConfigError for a lifetime out of range."""
         if not LIFETIMES[0] <= lifetime <= LIFETIMES[1]:
             raise ConfigError(
                 "[front_host_ca]", 0, "lifetime", "out of range", f"{LIFETIMES[0]} to {LIFETIMES[1]} seconds"
             )
-        self._signer = signer
+        self._keys = keys
         self.lifetime = lifetime
 
     @property
-    def public(self) -> PublicKey:
-        """What stands in the engineers' @cert-authority lines."""
-        return self._signer.public
+    def publics(self) -> tuple[PublicKey, ...]:
+        """What stands in the engineers' @cert-authority lines: two keys while one takes the other's place."""
+        return self._keys.publics
+
+    def next_change(self, now: float) -> float:
+        """When another key begins to sign, in seconds since the epoch; infinite when none will."""
+        return self._keys.switch if now < self._keys.switch else math.inf
 
     def certify(self, key: PublicKey, names: Collection[str], now: float) -> Certificate:
         """A certificate for `key` as the host called `names`, valid from an hour ago for the lifetime."""
         return issue(
-            self._signer,
+            self._keys.at(now),
             key,
             kind=CertificateKind.HOST,
             serial=secrets.randbits(64),

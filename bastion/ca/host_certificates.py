@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bastion.ca.front_host import FrontHostCA
+from bastion.ca.front_keys import FrontKeys
 from bastion.clock import Clock
 from bastion.policy.targets import Target
 from bastion.transport.settings import HostKey, TransportSettings
@@ -20,35 +21,32 @@ class InnerHostKeys:
     """Transport settings of inner connections by target. One per `Services`; holds one entry per target."""
 
     def __init__(
-        self, base: TransportSettings, algorithms: Algorithms, ca: FrontHostCA | None, clock: Clock
+        self, front: FrontKeys, algorithms: Algorithms, ca: FrontHostCA | None, clock: Clock
     ) -> None:
-        """`base` has the plain host keys, `algorithms` also the names of their certificates."""
-        self._base = base
+        """`front` has the plain host keys, `algorithms` also the names of their certificates."""
+        self.front = front
         self._algorithms = algorithms
         self._clock = clock
         self._made: dict[str, tuple[TransportSettings, float]] = {}
         self.ca = ca
 
-    @property
-    def host_keys(self) -> tuple[HostKey, ...]:
-        """The plain keys."""
-        return tuple(self._base.host_keys)
-
     def settings_for(self, target: Target) -> TransportSettings:
         """The settings of one inner connection to `target`. A running one keeps the certificate it showed."""
+        base = self.front.settings()
         if self.ca is None:
-            return self._base
+            return base
         now = self._clock.time()
         made, renew_at = self._made.get(target.name, (None, 0.0))
         if made is None or now >= renew_at:
             names = names_of(target)
             certified = tuple(
                 HostKey(key.signer, self.ca.certify(key.signer.public, names, now).blob)
-                for key in self._base.host_keys
+                for key in base.host_keys
             )
-            host_keys = (*certified, *self._base.host_keys)
-            made = replace(self._base, algorithms=self._algorithms, host_keys=host_keys)
-            self._made[target.name] = made, now + self.ca.lifetime / 2
+            host_keys = (*certified, *base.host_keys)
+            made = replace(base, algorithms=self._algorithms, host_keys=host_keys)
+            changes = (now + self.ca.lifetime / 2, self.front.next_change(), self.ca.next_change(now))
+            self._made[target.name] = made, min(changes)
         return made
 
 

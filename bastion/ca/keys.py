@@ -11,12 +11,17 @@ import stat
 from codecs import BOM_UTF8
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
 from bastion.ca.credentials import is_credential
+from bastion.ca.files import create_file
 from bastion.ca.secrets import read_secret_file
 from bastion.errors import ConfigError, ProtocolError
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
+from bastion.wire.data import Reader
 from bastion.wire.keys import (
     MAX_PRIVATE_KEY_FILE,
+    RSA,
     PrivateKey,
     PublicKey,
     decode_base64,
@@ -25,6 +30,10 @@ from bastion.wire.keys import (
     split_blanks,
 )
 
+RSA_BITS = 3072
+"""Bits of an RSA key that is made here: ssh-audit rates less a weakness of a host key."""
+
+_OPENSSH_MAGIC = b"openssh-key-v1\0"
 MAX_PUBLIC_FILE = 1024 * 1024
 """Bytes of a file with public keys: 10 000 ed25519 keys with comments."""
 
@@ -44,6 +53,29 @@ def load_private_key(
         raise ConfigError(
             os.fspath(path), 0, "", error.text, "OpenSSH or PEM, ed25519, ecdsa or rsa"
         ) from None
+
+
+def looks_private(data: bytes) -> bool:
+    """Are these bytes a private key file, of whatever format and type?"""
+    return b"PRIVATE KEY-----" in data[:256]
+
+
+def public_half(data: bytes) -> PublicKey:
+    """The public half of a private key file, of OpenSSH's format also when it is encrypted. Raises ProtocolError."""
+    begin, end = b"-----BEGIN OPENSSH PRIVATE KEY-----", b"-----END OPENSSH PRIVATE KEY-----"
+    if begin not in data:
+        return PrivateKey.from_bytes(data).public
+    body = data.partition(begin)[2].partition(end)[0]
+    packed = decode_base64("".join(body.decode("ascii", "replace").split()))
+    # OpenSSH PROTOCOL.key section 1: the public keys stand before what is encrypted.
+    if not packed.startswith(_OPENSSH_MAGIC):
+        raise ProtocolError("not an OpenSSH private key")
+    reader = Reader(packed, len(_OPENSSH_MAGIC))
+    for _ in range(3):  # cipher, key derivation, its options
+        reader.string(MAX_PRIVATE_KEY_FILE)
+    if reader.uint32() != 1:
+        raise ProtocolError("the file holds more than one key")
+    return PublicKey.parse(reader.string(MAX_PRIVATE_KEY_FILE))
 
 
 def load_public_keys(path: str | os.PathLike[str]) -> tuple[PublicKey, ...]:
@@ -82,18 +114,19 @@ def load_certificate(path: str | os.PathLike[str]) -> Certificate:
     return certificate
 
 
+def generate_like(key: PublicKey) -> PrivateKey:
+    """A new key of the same type and size; RSA of the size that host keys need at least. It may take a second."""
+    if key.type == RSA:
+        return PrivateKey(rsa.generate_private_key(public_exponent=65537, key_size=max(key.bits, RSA_BITS)))
+    if isinstance(key.key, ec.EllipticCurvePublicKey):
+        return PrivateKey(ec.generate_private_key(key.key.curve))
+    return PrivateKey.generate_ed25519()
+
+
 def write_private_key(path: str | os.PathLike[str], key: PrivateKey, comment: str = "") -> None:
     """Write a new key file (0600) and its .pub beside it. Never overwrites: FileExistsError."""
-    _write_new(Path(path), key.openssh_bytes(), 0o600)
-    _write_new(Path(f"{os.fspath(path)}.pub"), (key.public.line(comment) + "\n").encode(), 0o644)
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    create_file(Path(path), key.openssh_bytes(), 0o600)
+    create_file(Path(f"{os.fspath(path)}.pub"), (key.public.line(comment) + "\n").encode(), 0o644)
 
 
 def read_text_lines(path: str | os.PathLike[str]) -> list[str]:

@@ -8,16 +8,12 @@ serialised by a lock on the directory. Nothing but ConfigError is raised.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import fcntl
 import os
-import pwd
 import secrets
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
+from bastion.ca.files import locked, replace_file, unwritable
 from bastion.ca.keys import read_text_lines
 from bastion.ca.known_hosts import HASH_MAGIC, KnownHosts, Line, Marker, hash_name, lookup_name
 from bastion.errors import ConfigError
@@ -48,7 +44,7 @@ def pin(
     try:
         return _pin(path, host, port, key, replace, hashed, salt)
     except OSError as error:
-        raise _unwritable(Path(os.path.realpath(path)), error) from None
+        raise unwritable(Path(os.path.realpath(path)), error) from None
 
 
 def _pin(
@@ -64,7 +60,7 @@ def _pin(
     if not host or key.is_security_key or any(c in name for c in ",*?!| \t\r\n#@"):
         raise ConfigError(os.fspath(path), 0, "", "not a host name and host key that can be pinned")
     target = Path(os.path.realpath(path))
-    with _locked(target.parent):
+    with locked(target.parent):
         lines = read_text_lines(target) if target.exists() else []
         known = KnownHosts.parse("\n".join(lines), os.fspath(path))
         about = [line for line in known.lines if line.marker is Marker.NONE and line.matches(name)]
@@ -84,7 +80,7 @@ def _pin(
         if not present:
             written = hash_name(name, salt(SALT_BYTES)) if hashed else name
             kept.append(f"{written} {key.line()}")
-        _replace_file(target, "\n".join(kept) + "\n")
+        replace_file(target, ("\n".join(kept) + "\n").encode("utf-8"), NEW_MODE)
         return not present
 
 
@@ -101,59 +97,3 @@ def _without(line: Line, name: str, text: str, source: str) -> str:
     # A line of negations only, as of none, means nobody.
     positive = [other for other in left if not other.startswith("!")]
     return text.replace(line.patterns, ",".join(left), 1) if positive else ""
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _replace_file(target: Path, text: str) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, a crash leaves one of them.
-
-    The new file has the old one's owner, group and mode before it takes its place. Raises OSError.
-    """
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            _take_over(descriptor, target)
-            os.fsync(descriptor)
-        os.replace(beside, target)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def _take_over(descriptor: int, target: Path) -> None:
-    """Owner, group and mode of `target` for the file that will replace it. Raises OSError when they cannot be had."""
-    try:
-        before = os.stat(target)
-    except FileNotFoundError:
-        os.fchmod(descriptor, NEW_MODE)
-        return
-    made = os.fstat(descriptor)
-    if (before.st_uid, before.st_gid) != (made.st_uid, made.st_gid):
-        os.fchown(descriptor, before.st_uid, before.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))  # after the owner: a change of it may take bits away
-
-
-def _unwritable(target: Path, error: OSError) -> ConfigError:
-    text = f"cannot be written: {error.strerror}"
-    if error.errno not in (errno.EACCES, errno.EPERM):
-        return ConfigError(os.fspath(target), 0, "", text)
-    with suppress(OSError, KeyError):
-        owner = pwd.getpwuid(os.stat(target.parent).st_uid).pw_name
-        return ConfigError(
-            os.fspath(target), 0, "", text, f"run it as root, or as {owner}, to whom the folder belongs"
-        )
-    return ConfigError(os.fspath(target), 0, "", text, "run it as root")

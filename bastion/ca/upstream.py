@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from bastion.auth.certificates import FORCE_COMMAND, SOURCE_ADDRESS
 from bastion.auth.restrictions import AddressList
+from bastion.ca.slots import Staged
 from bastion.errors import AuthReason, ConfigError, ProtocolError, Refused
 from bastion.wire.certificates import Certificate, CertificateKind, flag_options, issue
 from bastion.wire.key_options import ALL_PERMITS
-from bastion.wire.keys import PrivateKey, PublicKey, Signer
+from bastion.wire.keys import PrivateKey
 
 BACKDATED = 60
 """Seconds by which valid_after lies before now, for targets whose clock is behind. Never in checks."""
@@ -58,10 +59,10 @@ class CertificateRequest:
 
 
 class UpstreamCA:
-    """Issues per-session certificates with one signing key. Holds no state of any session."""
+    """Issues per-session certificates with the key that is in force. Holds no state of any session."""
 
     def __init__(
-        self, signer: Signer, egress_addresses: Collection[str] = (), lifetime: int = DEFAULT_LIFETIME
+        self, keys: Staged, egress_addresses: Collection[str] = (), lifetime: int = DEFAULT_LIFETIME
     ) -> None:
         """`egress_addresses` are addresses or CIDR networks; none means no source-address option at all.
 
@@ -71,7 +72,7 @@ class UpstreamCA:
             raise ConfigError("[upstream_ca]", 0, "lifetime", "out of range", f"1 to {MAX_LIFETIME} seconds")
         if isinstance(egress_addresses, str):
             raise ConfigError("[upstream_ca]", 0, "egress_addresses", "one text", "a list of addresses")
-        self._signer = signer
+        self._keys = keys
         self._lifetime = lifetime
         self._sources = ",".join(sorted(set(egress_addresses)))
         try:
@@ -80,11 +81,6 @@ class UpstreamCA:
             raise ConfigError(
                 "[upstream_ca]", 0, "egress_addresses", error.text, "addresses or CIDR networks"
             ) from None
-
-    @property
-    def public(self) -> PublicKey:
-        """The key that targets trust (TrustedUserCAKeys)."""
-        return self._signer.public
 
     def issue(self, request: CertificateRequest, now: float) -> tuple[PrivateKey, Certificate]:
         """A fresh ed25519 key and its certificate.
@@ -109,7 +105,7 @@ class UpstreamCA:
             options[FORCE_COMMAND] = request.force_command
         key = PrivateKey.generate_ed25519()
         certificate = issue(
-            self._signer,
+            self._keys.at(now),
             key.public,
             kind=CertificateKind.USER,
             serial=secrets.randbits(64),

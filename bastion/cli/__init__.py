@@ -16,5 +16,6 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `sessions`, `replay`, `export`: recordings
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need
+- `keys`: `key_list`, `key_rotation` and `key_backup`, the gateway's own keys
 - `hash_password`: a hash for the embedded directory
 """

@@ -5,18 +5,20 @@ from __future__ import annotations
 import click
 
 from bastion.auth.identity import LOGIN_NAME
-from bastion.ca.keys import load_private_key
+from bastion.ca.ledger import KeyName
 from bastion.cli.output import fail
+from bastion.config.key_slots import load_staged, publics_of
 from bastion.config.load import load
 from bastion.errors import ConfigError
 from bastion.setup_texts.client import FORMS, target_facts, text_for
 from bastion.setup_texts.facts import ClientFacts
+from bastion.setup_texts.sshfp import sshfp
 
 
 @click.command("client-config")
 @click.option("--config", "-c", "config_path", required=True, help="The configuration file.")
-@click.option("--for", "form", type=click.Choice(list(FORMS)), default="openssh", show_default=True,
-              help="The client; plain and dropbear: known_hosts lines without host certificates.")  # fmt: skip
+@click.option("--for", "form", type=click.Choice([*FORMS, "sshfp"]), default="openssh", show_default=True,
+              help="The client; plain and dropbear: known_hosts without certificates; sshfp: DNS records.")  # fmt: skip
 @click.option("--user", default="", help="The engineer's name on the gateway, to be written into the lines.")
 def client_config(config_path: str, form: str, user: str) -> None:
     """Print host keys, host aliases and proxy settings for clients; the whole inventory.
@@ -34,9 +36,8 @@ def client_config(config_path: str, form: str, user: str) -> None:
         config = load(config_path)
         if config.listen.public is None:
             fail('set [listen] public to what engineers type, such as public = "bastion.example.com:22"')
-        host_keys = tuple(load_private_key(file).public for file in config.host_keys.files)
-        ca = config.front_host_ca.key
-        authority = None if ca is None else load_private_key(ca).public
+        host_keys = publics_of(load_staged(config, KeyName.HOST_KEYS))
+        authorities = publics_of(load_staged(config, KeyName.FRONT_HOST_CA))
     except ConfigError as error:
         fail(str(error))
     facts = ClientFacts(
@@ -45,9 +46,9 @@ def client_config(config_path: str, form: str, user: str) -> None:
         identity=user,
         targets=tuple(target_facts(target, _login(target.logins)) for target in config.inventory),
         host_keys=host_keys,
-        authority=authority,
+        authorities=authorities,
     )
-    click.echo(text_for(facts, form), nl=False)
+    click.echo(sshfp(facts) if form == "sshfp" else text_for(facts, form), nl=False)
 
 
 def _login(logins: tuple[str, ...]) -> str:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "target": ("bastion.cli.target:target", "scan, pin and test targets"),
     "target-config": ("bastion.cli.target_config:target_config", "print what a target's sshd needs"),
     "client-config": ("bastion.cli.client_config:client_config", "print what engineers' clients need"),
+    "keys": ("bastion.cli.keys:keys", "list, rotate and back up the gateway's own keys"),
     "hash-password": ("bastion.cli.hash_password:hash_password", "make a hash for the embedded directory"),
     "demo": ("bastion.demo.world:demo", "run a small world on loopback"),
 }

@@ -6,8 +6,9 @@ import re
 
 import click
 
-from bastion.ca.keys import load_private_key
+from bastion.ca.ledger import KeyName
 from bastion.cli.output import fail
+from bastion.config.key_slots import load_staged, publics_of
 from bastion.config.load import load
 from bastion.errors import ConfigError
 from bastion.setup_texts.target import TargetFacts
@@ -39,11 +40,11 @@ def target_config(config_path: str, sshd_version: str, principals_file: str) -> 
         config = load(config_path)
         if config.upstream_ca.key is None:
             fail("no upstream CA is configured ([upstream_ca] key), so there is nothing for targets to trust")
-        public = load_private_key(config.upstream_ca.key).public
+        keys = publics_of(load_staged(config, KeyName.UPSTREAM_CA))
     except ConfigError as error:
         fail(str(error))
     egress = tuple(str(network) for network in config.upstream_ca.egress)
-    facts = TargetFacts(public, egress, _version(sshd_version), principals_file)
+    facts = TargetFacts(keys, egress, _version(sshd_version), principals_file)
     click.echo(text_for(facts), nl=False)
 
 

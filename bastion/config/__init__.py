@@ -13,6 +13,8 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `sections`, `outputs`: every section of `bastion.toml`, each option on one line
 - `document`: one TOML file with the lines of its keys; `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written
+- `key_slots`: its key files; `authorities`: their keys beside each other and the ledger; `key_backup`: what of them
+  is backed up
 - `material`: what the files hold: keys, known hosts, users
 - `changes`: what differs between two configurations, and whether that needs a restart
 - `render`: the sample file, the dump and the reference

@@ -13,15 +13,19 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 
 from bastion.auth.embedded import Users, load_users
 from bastion.auth.ldap_config import read_bind_password, tls_context
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
+from bastion.ca.ledger import KeyName, Ledger, read_ledger
 from bastion.ca.secrets import check_program, read_secret_file
+from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
+from bastion.config.authorities import ROLES, TARGET_HOST_CA, Held, key_faults
+from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config, load_into
 from bastion.config.material import Material
 from bastion.config.places import try_places
@@ -32,7 +36,7 @@ from bastion.policy.patterns import canonical
 from bastion.policy.review import review
 from bastion.policy.targets import Target, TargetPassword
 from bastion.wire.kexinit import COMPAT, FRONT
-from bastion.wire.keys import PrivateKey, PublicKey
+from bastion.wire.keys import PrivateKey
 
 # An RSA host key below this is rated a weakness by ssh-audit.
 RSA_HOST_KEY_BITS = 3072
@@ -88,11 +92,11 @@ class _Check:
         self._config = config
         self._sources = sources
         self._source = sources.get(config.file, Source(str(config.file)))
-        # role -> (key, where it is written): the authorities of which no two may be equal
-        self._authorities: dict[str, list[tuple[PublicKey, str]]] = {}
+        self._authorities: list[Held] = []  # of which no two may be equal
+        self._ledger = Ledger()
         self._groups: set[str] | None = None  # all that anybody is in, where the file of users says it
-        self._host_private: list[PrivateKey] = []
-        self._cas: dict[str, PrivateKey] = {}
+        self._host_private: list[Staged] = []
+        self._cas: dict[KeyName, Staged] = {}
         self._users: Users | None = None
         self._known = KnownHosts()
         self._pins: list[KnownHosts] = []
@@ -102,9 +106,9 @@ class _Check:
         """What was read, once there are no errors."""
         return Material(
             host_keys=tuple(self._host_private),
-            login_cas=tuple(key for key, _ in self._authorities.get("login CA", ())),
-            upstream_ca=self._cas.get("upstream_ca"),
-            front_host_ca=self._cas.get("front_host_ca"),
+            login_cas=tuple(held.key for held in self._authorities if held.role == ROLES[KeyName.LOGIN_CA]),
+            upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
+            front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),
             known_hosts=self._known.joined(self._pins),
             users=self._users,
             target_keys=self._target_keys,
@@ -112,6 +116,7 @@ class _Check:
 
     def run(self) -> None:
         self._deciding_files()
+        self._key_ledger()
         self._host_keys()
         self._login_ca()
         self._signing_keys()
@@ -142,6 +147,7 @@ class _Check:
             ((), config.file),
             (("targets", "file"), config.targets.file),
             (("policy", "file"), config.policy.file),
+            (("keys", "ledger"), ledger_path(config)),
         ]
         if config.targets.known_hosts is not None:
             files.append((("targets", "known_hosts"), config.targets.known_hosts))
@@ -194,17 +200,32 @@ class _Check:
 
     # -- keys --------------------------------------------------------------------------------------------
 
+    def _key_ledger(self) -> None:
+        path = ledger_path(self._config)
+        if self._config.keys.ledger is not None and not path.exists():
+            text = f"{path} does not exist: which keys were retired is not known; `touch {path}` begins a new one"
+            self._wrong(("keys", "ledger"), text)
+            return
+        try:
+            self._ledger = read_ledger(path)
+        except ConfigErrors as found:
+            for fault in found.errors:
+                self._wrong(("keys", "ledger"), str(fault))
+        except ConfigError as error:
+            self._wrong(("keys", "ledger"), str(error))
+
     def _host_keys(self) -> None:
-        section = self._config.host_keys
         offered = (COMPAT if self._config.listen.algorithms == "compat" else FRONT).host_keys
         kinds: dict[str, Path] = {}
-        for index, path in enumerate(section.files):
-            key: KeyPath = ("host_keys", "files", index)
-            private = self._private(key, path, section.passphrase_file)
-            if private is None:
+        for slot in signing_slots(self._config):
+            if slot.name is not KeyName.HOST_KEYS:
                 continue
-            public = private.public
-            self._host_private.append(private)
+            key, path = slot.option, slot.path
+            staged = self._slot(slot)
+            if staged is None:
+                continue
+            public = staged.first.public
+            self._host_private.append(staged)
             if public.type in kinds:
                 self._wrong(
                     key, f"{path} and {kinds[public.type]} are both {public.type}", "one key per type"
@@ -217,45 +238,44 @@ class _Check:
             elif not set(public.algorithms) & set(offered):
                 text = f"{path} is never used: {public.type} is not among the algorithms on offer"
                 self._doubtful(key, text, 'ed25519, rsa, or listen.algorithms = "compat"')
-            self._add("host key of the gateway", public, str(path))
-        held = {name for private in self._host_private for name in private.public.algorithms}
+        held = {name for staged in self._host_private for name in staged.first.public.algorithms}
         if self._host_private and not held & set(offered):
             self._wrong(
                 ("host_keys", "files"), "no host key fits the algorithms on offer", "ed25519, rsa >= 3072"
             )
 
     def _login_ca(self) -> None:
-        for index, path in enumerate(self._config.login_ca.files):
+        for slot in login_slots(self._config):
             try:
-                keys = load_public_keys(path)
+                keys = load_public_keys(slot.path)
             except ConfigError as error:
-                self._wrong(("login_ca", "files", index), str(error))
+                self._wrong(slot.option, str(error))
                 continue
             for public in keys:
-                self._add("login CA", public, str(path))
+                self._authorities.append(Held(ROLES[slot.name], public, str(slot.path)))
 
     def _signing_keys(self) -> None:
         config = self._config
-        for role, name, section in (
-            ("upstream CA", "upstream_ca", config.upstream_ca),
-            ("front host CA", "front_host_ca", config.front_host_ca),
-        ):
-            if section.key is None:
-                continue
-            private = self._private((name, "key"), section.key, section.passphrase_file)
-            if private is not None:
-                self._cas[name] = private
-                self._add(role, private.public, str(section.key))
+        for slot in signing_slots(config):
+            if slot.name is not KeyName.HOST_KEYS and (staged := self._slot(slot)) is not None:
+                self._cas[slot.name] = staged
         if config.upstream_ca.key is not None and not config.upstream_ca.egress:
             text = "is empty: a stolen certificate would work from any address until it expires"
             self._doubtful(("upstream_ca", "egress"), text, "the gateways' own addresses")
 
-    def _private(self, key: KeyPath, path: Path, passphrase_file: Path | None) -> PrivateKey | None:
+    def _slot(self, slot: Slot) -> Staged | None:
+        """The keys of one slot, noted as authorities."""
         try:
-            return load_private_key(path, passphrase_file)
+            staged = load_slot(slot, self._ledger)
         except ConfigError as error:
-            self._wrong(key, str(error))
+            self._wrong(slot.option, str(error))
             return None
+        for public, path in zip(staged.publics, (slot.path, slot.next), strict=False):
+            self._authorities.append(Held(ROLES[slot.name], public, str(path)))
+        if staged.then is None and slot.next.exists():
+            text = f"{slot.next} is in no rotation that the ledger knows of, and is not used"
+            self._doubtful(slot.option, text, "bastion keys rotate, again; or remove it")
+        return staged
 
     def _known_hosts(self) -> None:
         path = self._config.targets.known_hosts
@@ -278,21 +298,12 @@ class _Check:
             self._doubtful(("targets", "known_hosts"), str(warning))
         for line in self._known.lines:
             if line.marker is Marker.CERT_AUTHORITY:
-                self._add("target host CA", line.key, f"{path}:{line.number}")
-
-    def _add(self, role: str, key: PublicKey, where: str) -> None:
-        self._authorities.setdefault(role, []).append((key, where))
+                self._authorities.append(Held(TARGET_HOST_CA, line.key, f"{path}:{line.number}"))
 
     def _separate_authorities(self) -> None:
-        """If targets trusted the login CA, engineers could walk round the gateway; other pairs alike."""
-        for (one, keys), (other, others) in combinations(self._authorities.items(), 2):
-            for key, where in keys:
-                for second, elsewhere in others:
-                    if key.blob == second.blob:
-                        text = (
-                            f"{where} ({one}) and {elsewhere} ({other}) are the same key {key.fingerprint()}"
-                        )
-                        self._wrong((_SECTIONS[one],), text, "a key of its own for each authority")
+        for fault in key_faults(self._authorities, self._ledger, SystemClock().time()):
+            note = self._wrong if fault.error else self._doubtful
+            note((fault.section,), fault.problem, fault.allowed)
 
     # -- people and machines -----------------------------------------------------------------------------
 
@@ -403,12 +414,3 @@ def _password(password: TargetPassword) -> Iterator[Fault]:
             check_program(password.command[0])
     except ConfigError as error:
         yield True, "password", str(error), ""
-
-
-_SECTIONS = {
-    "host key of the gateway": "host_keys",
-    "login CA": "login_ca",
-    "upstream CA": "upstream_ca",
-    "front host CA": "front_host_ca",
-    "target host CA": "targets",
-}

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from bastion.auth.embedded import Users
 from bastion.ca.known_hosts import KnownHosts
+from bastion.ca.slots import Staged
 from bastion.wire.keys import PrivateKey, PublicKey
 
 _NO_KEYS: Mapping[str, PrivateKey] = MappingProxyType({})
@@ -21,10 +22,10 @@ _NO_KEYS: Mapping[str, PrivateKey] = MappingProxyType({})
 class Material:
     """`known_hosts` has the pins of the inventory too; `target_keys` is target name -> the key to log in with."""
 
-    host_keys: tuple[PrivateKey, ...] = ()
+    host_keys: tuple[Staged, ...] = ()
     login_cas: tuple[PublicKey, ...] = ()
-    upstream_ca: PrivateKey | None = None
-    front_host_ca: PrivateKey | None = None
+    upstream_ca: Staged | None = None
+    front_host_ca: Staged | None = None
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords
     target_keys: Mapping[str, PrivateKey] = field(default_factory=lambda: _NO_KEYS)

@@ -175,6 +175,19 @@ class FrontHostCA:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """What is known of the gateway's own keys beside the keys: `bastion keys`."""
+
+    ledger: Path | None = option(
+        optional(FILE),
+        "File in which `bastion keys` writes which key is in force from when, and which were retired."
+        " Not set: `keys.toml` in the folder of the first host key, which need not be there.",
+        default=None,
+        example='"keys/keys.toml"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """Who the engineers are. A name of the embedded directory is never an account of LDAP."""
 
@@ -323,6 +336,7 @@ class Sections:
     login_ca: LoginCA = option(section(LoginCA), "", default=LoginCA())
     upstream_ca: UpstreamCA = option(section(UpstreamCA), "", default=UpstreamCA())
     front_host_ca: FrontHostCA = option(section(FrontHostCA), "", default=FrontHostCA())
+    keys: Keys = option(section(Keys), "", default=Keys())
     directory: Directory = option(section(Directory), "")
     targets: Targets = option(section(Targets), "")
     policy: PolicyFile = option(section(PolicyFile), "")

@@ -62,7 +62,6 @@ class Services:
     """Everything that comes from the configuration. Swapped whole."""
 
     auth: AuthServices
-    front_settings: TransportSettings
     policy: Policy
     inventory: Inventory
     dialler: Dialler
@@ -70,6 +69,11 @@ class Services:
     recording: RecordingPolicy
     limits: Limits
     inner_host_keys: InnerHostKeys
+
+    @property
+    def front_settings(self) -> TransportSettings:
+        """What an engineer's connection that begins now is told."""
+        return self.inner_host_keys.front.settings()
 
 
 @dataclass(slots=True)

@@ -27,8 +27,8 @@ def facts_for(
         port=public[1],
         identity=identity,
         targets=tuple(target_facts(target, login) for target, login in targets),
-        host_keys=tuple(key.signer.public for key in inner_host_keys.host_keys),
-        authority=ca.public if ca is not None else None,
+        host_keys=inner_host_keys.front.publics,
+        authorities=ca.publics if ca is not None else (),
     )
 
 
@@ -48,13 +48,16 @@ def text_for(facts: ClientFacts, form: str) -> str:
 
 
 def known_hosts(facts: ClientFacts) -> list[str]:
-    """Lines for the gateway, and for its targets one authority per target, or the plain keys without a CA."""
+    """Lines for the gateway, and for its targets the authorities of each target, or the plain keys without a CA."""
     lines = [f"{place(facts.gateway, facts.port)} {key.line()}" for key in facts.host_keys]
-    if facts.authority is None:
+    if not facts.authorities:
         return lines + plain_lines(facts)
-    for target in facts.targets:
-        if target.recorded:
-            lines.append(f"@cert-authority {_places(target)} {facts.authority.line('bastion-front-host-ca')}")
+    lines += [
+        f"@cert-authority {_places(target)} {authority.line('bastion-front-host-ca')}"
+        for target in facts.targets
+        if target.recorded
+        for authority in facts.authorities
+    ]
     return lines
 
 

@@ -24,14 +24,18 @@ class ClientTarget:
 
 @dataclass(frozen=True, slots=True)
 class ClientFacts:
-    """`gateway` and `port` are what engineers type; `identity` may be empty; `authority` None without a CA."""
+    """`gateway` and `port` are what engineers type; `identity` may be empty.
+
+    `authorities` are the front host CA's keys, none without a CA, two while one takes the other's place; so with
+    `host_keys` of one type.
+    """
 
     gateway: str
     port: int
     identity: str
     targets: tuple[ClientTarget, ...]
     host_keys: tuple[PublicKey, ...]
-    authority: PublicKey | None = None
+    authorities: tuple[PublicKey, ...] = ()
 
 
 def place(host: str, port: int, brackets: bool = True) -> str:

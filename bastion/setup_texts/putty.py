@@ -23,7 +23,7 @@ def putty(facts: ClientFacts) -> str:
     lines = ["Windows Registry Editor Version 5.00", "", f"[{_ROOT}\\SshHostKeys]"]
     lines += [_host_key(key, facts.gateway, facts.port) for key in facts.host_keys]
     recorded = [target for target in facts.targets if target.recorded]
-    if facts.authority is None:
+    if not facts.authorities:
         lines += [
             _host_key(key, name, target.port)
             for target in recorded
@@ -31,15 +31,8 @@ def putty(facts: ClientFacts) -> str:
             for key in facts.host_keys
         ]
     elif recorded:
-        lines += [
-            "",
-            f"[{_ROOT}\\SshHostCAs\\bastion]",
-            f'"PublicKey"="{base64.b64encode(facts.authority.blob).decode("ascii")}"',
-            f'"Validity"="{" || ".join(_valid_for(target) for target in recorded)}"',
-            '"PermitRSASHA1"=dword:00000000',
-            '"PermitRSASHA256"=dword:00000001',
-            '"PermitRSASHA512"=dword:00000001',
-        ]
+        for number, authority in enumerate(facts.authorities, 1):
+            lines += _authority(f"bastion-{number}" if number > 1 else "bastion", authority, recorded)
     lines += [
         "",
         f"[{_ROOT}\\Sessions\\bastion]",
@@ -48,6 +41,18 @@ def putty(facts: ClientFacts) -> str:
     for target in facts.targets:
         lines += ["", f"[{_ROOT}\\Sessions\\{target.name}]", *_session(facts, target)]
     return "\n".join(lines) + "\n"
+
+
+def _authority(name: str, key: PublicKey, targets: list[ClientTarget]) -> list[str]:
+    return [
+        "",
+        f"[{_ROOT}\\SshHostCAs\\{name}]",
+        f'"PublicKey"="{base64.b64encode(key.blob).decode("ascii")}"',
+        f'"Validity"="{" || ".join(_valid_for(target) for target in targets)}"',
+        '"PermitRSASHA1"=dword:00000000',
+        '"PermitRSASHA256"=dword:00000001',
+        '"PermitRSASHA512"=dword:00000001',
+    ]
 
 
 def _valid_for(target: ClientTarget) -> str:

@@ -20,9 +20,12 @@ MAX_STARTUPS = "100:30:1000"
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
-    """What is known of the gateway and of the target's sshd. `version` None = unknown."""
+    """What is known of the gateway and of the target's sshd. `version` None = unknown.
 
-    upstream_ca: PublicKey
+    `upstream_cas` are two keys while one takes the other's place.
+    """
+
+    upstream_cas: tuple[PublicKey, ...]
     egress_addresses: Collection[str] = ()
     version: tuple[int, int] | None = None
     principals_file: str = ""
@@ -32,8 +35,7 @@ def target_config(facts: TargetFacts) -> str:
     """Shell and sshd_config lines, commented, in the order in which an administrator does them."""
     sources = ",".join(facts.egress_addresses)
     parts = [
-        f"# 1. The gateway's upstream CA, public half, in {CA_FILE}:",
-        f"#    {facts.upstream_ca.line('bastion-upstream-ca')}",
+        *_authorities(facts.upstream_cas),
         "",
         "# 2. In /etc/ssh/sshd_config, above the first Match block:",
         f"TrustedUserCAKeys {CA_FILE}",
@@ -46,6 +48,14 @@ def target_config(facts: TargetFacts) -> str:
         "#    Its log then shows each login with the engineer and the session: ID alice k3v2m5q7p2r4t6w8",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _authorities(keys: tuple[PublicKey, ...]) -> list[str]:
+    lines = [f"#    {key.line('bastion-upstream-ca')}" for key in keys]
+    if len(keys) == 1:
+        return [f"# 1. The gateway's upstream CA, public half, in {CA_FILE}:", *lines]
+    head = f"# 1. The gateway's upstream CA, public halves, in {CA_FILE}."
+    return [head, "#    A new key is taking the old one's place, so both lines for now:", *lines]
 
 
 def _principals(path: str) -> list[str]:

@@ -29,7 +29,7 @@ from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RE
 from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway
 from tests.unit.auth.threads import StillReactor
-from tests.unit.config.site import Site
+from tests.unit.config.site import Site, rotating
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +196,10 @@ def _locked_host_key(running: Running) -> None:
     running.files.lock("host_key", b"battery staple")
 
 
+def _rotating_front_host_ca(running: Running) -> None:
+    rotating(running.files, "front_host_ca")
+
+
 def _compat_key(running: Running) -> None:
     """An ECDSA key beside the other: only "compat" has it on offer."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -218,15 +222,18 @@ CASES: dict[str, Case] = {
     "host_keys.passphrase_file": Case('"words"', lambda g: g.services.front_settings, LOOKS, _locked_host_key),
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
-    "upstream_ca.key": Case('"second"', lambda g: _ca("public")(g), LOOKS),
-    "upstream_ca.passphrase_file": Case('"words"', _ca("_signer"), LOOKS, _locked("upstream_ca")),
+    "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),
+    "upstream_ca.passphrase_file": Case('"words"', _ca("_keys"), LOOKS, _locked("upstream_ca")),
     "upstream_ca.lifetime": Case('"90s"', _ca("_lifetime"), 90),
     "upstream_ca.egress": Case('["192.0.2.77"]', _ca("_sources"), "192.0.2.77/32"),
-    "front_host_ca.key": Case('"second"', lambda g: g.services.inner_host_keys.ca.public, LOOKS),
+    "front_host_ca.key": Case('"second"', lambda g: g.services.inner_host_keys.ca.publics, LOOKS),
     "front_host_ca.passphrase_file": Case(
         '"words"', lambda g: g.services.inner_host_keys.ca, LOOKS, _locked("front_host_ca")
     ),
     "front_host_ca.lifetime": Case('"2h"', lambda g: g.services.inner_host_keys.ca.lifetime, 7200),
+    "keys.ledger": Case(
+        '"ledger"', lambda g: len(g.services.inner_host_keys.ca.publics), 2, _rotating_front_host_ca
+    ),
     "directory.embedded": Case('"users.2"', _known("zoe"), True),
     "directory.recheck": Case('"7s"', lambda g: g.services.limits.recheck, 7.0),
     "directory.ldap.servers": Case('["ldap://127.0.0.1:2"]', lambda g: ldap("servers")(g)[0].port, 2),

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from bastion.assembly.building import VERSION_LINE, front_settings, load_known_hosts, target_settings
+from bastion.assembly.building import VERSION_LINE, front_keys, load_known_hosts, target_settings
+from bastion.ca.slots import Staged
+from bastion.clock import FixedClock
 from bastion.config.load import load
 from bastion.errors import ConfigError
 from tests.unit.config.site import Site
@@ -31,7 +33,8 @@ def test_both_legs_look_like_openssh_to_openssh(tmp_path):
     """Its eow@openssh.com and no-more-sessions@openssh.com go to no other software (compat.c)."""
     site = Site(tmp_path)
     config = load(site.config)
-    for settings in (front_settings(config, [site.keys["host_key"]]), target_settings(config)):
+    front = front_keys(config, [Staged(site.keys["host_key"])], FixedClock())
+    for settings in (front.settings(), target_settings(config)):
         assert settings.version.startswith("SSH-2.0-OpenSSH")
 
 

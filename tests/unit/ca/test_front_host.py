@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bastion.ca.front_host import BACKDATED, FrontHostCA
+from bastion.ca.slots import Staged
 from bastion.errors import ConfigError
 from bastion.wire.certificates import Certificate, CertificateKind
 from bastion.wire.keys import PrivateKey
@@ -15,7 +16,7 @@ DAY = 86400
 
 @pytest.mark.parametrize("now", [1_800_000_000.9, 10.0])
 def test_a_certificate_names_what_it_was_given_once_and_lasts_as_long_as_was_said(now: float) -> None:
-    made = FrontHostCA(CA, DAY).certify(HOST.public, ["web1", "www", "web1"], now)
+    made = FrontHostCA(Staged(CA), DAY).certify(HOST.public, ["web1", "www", "web1"], now)
     read = Certificate.parse(made.blob)
     assert (read.kind, read.principals, read.key_id) == (
         CertificateKind.HOST,
@@ -30,4 +31,4 @@ def test_a_certificate_names_what_it_was_given_once_and_lasts_as_long_as_was_sai
 @pytest.mark.parametrize("lifetime", [0, 60, 31 * DAY])
 def test_lifetimes_out_of_range_are_refused(lifetime: int) -> None:
     with pytest.raises(ConfigError, match="lifetime"):
-        FrontHostCA(CA, lifetime)
+        FrontHostCA(Staged(CA), lifetime)

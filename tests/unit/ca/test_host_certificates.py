@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bastion.ca.front_host import BACKDATED, FrontHostCA
+from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys, names_of
+from bastion.ca.slots import Staged
 from bastion.clock import FixedClock
 from bastion.policy.targets import Target
-from bastion.transport.settings import HostKey, TransportSettings
+from bastion.transport.settings import TransportSettings
 from bastion.wire.certificates import Certificate, CertificateKind
 from bastion.wire.kexinit import FRONT
 from bastion.wire.keys import PrivateKey
@@ -18,8 +20,8 @@ DAY = 86400
 
 
 def inner_host_keys(clock: FixedClock, ca: FrontHostCA | None) -> InnerHostKeys:
-    base = TransportSettings(FRONT, (HostKey(HOST),), signature_algorithms=())
-    return InnerHostKeys(base, FRONT, ca, clock)
+    base = TransportSettings(FRONT, signature_algorithms=())
+    return InnerHostKeys(FrontKeys(base, [Staged(HOST)], clock), FRONT, ca, clock)
 
 
 def shown(settings: TransportSettings) -> Certificate:
@@ -29,7 +31,7 @@ def shown(settings: TransportSettings) -> Certificate:
 
 def test_a_certificate_has_the_names_of_the_inventory() -> None:
     clock = FixedClock()
-    certificate = shown(inner_host_keys(clock, FrontHostCA(CA, DAY)).settings_for(WEB1))
+    certificate = shown(inner_host_keys(clock, FrontHostCA(Staged(CA), DAY)).settings_for(WEB1))
     assert certificate.kind is CertificateKind.HOST
     assert certificate.principals == ("web1", "www", "10.0.0.5") == names_of(WEB1)
     assert certificate.signature_key == CA.public
@@ -41,7 +43,7 @@ def test_a_certificate_has_the_names_of_the_inventory() -> None:
 
 
 def test_the_same_key_is_offered_plain_behind_its_certificate() -> None:
-    settings = inner_host_keys(FixedClock(), FrontHostCA(CA, DAY)).settings_for(WEB1)
+    settings = inner_host_keys(FixedClock(), FrontHostCA(Staged(CA), DAY)).settings_for(WEB1)
     assert settings.algorithms.host_keys == ("ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519")
     assert settings.host_key_of["ssh-ed25519"].blob == HOST.public.blob
 
@@ -49,12 +51,12 @@ def test_the_same_key_is_offered_plain_behind_its_certificate() -> None:
 def test_without_an_authority_there_is_the_plain_key() -> None:
     made = inner_host_keys(FixedClock(), None)
     assert made.settings_for(WEB1).algorithms.host_keys == ("ssh-ed25519",)
-    assert [key.blob for key in made.host_keys] == [HOST.public.blob]
+    assert made.front.publics == (HOST.public,)
 
 
 def test_certificates_are_kept_and_renewed_before_they_end() -> None:
     clock = FixedClock()
-    made = inner_host_keys(clock, FrontHostCA(CA, DAY))
+    made = inner_host_keys(clock, FrontHostCA(Staged(CA), DAY))
     first = made.settings_for(WEB1)
     assert made.settings_for(WEB1) is first
     assert made.settings_for(WEB2) is not first

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bastion.auth.certificates import check_user_certificate
+from bastion.ca.slots import Staged
 from bastion.ca.upstream import CertificateRequest, UpstreamCA
 from bastion.errors import AuthReason, ConfigError, Refused
 from bastion.wire.certificates import Certificate
@@ -22,11 +23,11 @@ REQUEST = CertificateRequest("deploy", "alice", "k3v2m5q7p2r4t6w8", ("permit-pty
 
 
 def issue(request: CertificateRequest = REQUEST, *egress: str) -> Certificate:
-    return UpstreamCA(CA_KEY, egress).issue(request, NOW)[1]
+    return UpstreamCA(Staged(CA_KEY), egress).issue(request, NOW)[1]
 
 
 def test_what_a_session_certificate_says() -> None:
-    key, certificate = UpstreamCA(CA_KEY, ["192.0.2.1"], lifetime=120).issue(REQUEST, NOW)
+    key, certificate = UpstreamCA(Staged(CA_KEY), ["192.0.2.1"], lifetime=120).issue(REQUEST, NOW)
     assert certificate.key == key.public and key.public.type == "ssh-ed25519"
     assert certificate.principals == ("deploy",)
     assert certificate.key_id == "alice k3v2m5q7p2r4t6w8"
@@ -50,7 +51,7 @@ def test_ssh_keygen_agrees(tmp_path: Path) -> None:
 
 
 def test_every_session_has_its_own_key_and_serial() -> None:
-    ca = UpstreamCA(CA_KEY)
+    ca = UpstreamCA(Staged(CA_KEY))
     made = [ca.issue(REQUEST, NOW) for _ in range(20)]
     assert len({key.public.blob for key, _ in made}) == len({cert.serial for _, cert in made}) == 20
 
@@ -89,13 +90,13 @@ def test_names_that_policy_must_never_let_through(changes: dict[str, object]) ->
 @pytest.mark.parametrize("egress", [["10.0.0.1/8"], ["host"], ["*"], ["192.0.2.1,"], "192.0.2.1"])
 def test_bad_egress_addresses_are_configuration_errors(egress: list[str]) -> None:
     with pytest.raises(ConfigError, match="egress_addresses"):
-        UpstreamCA(CA_KEY, egress)
+        UpstreamCA(Staged(CA_KEY), egress)
 
 
 @pytest.mark.parametrize("lifetime", [0, -1, 86400])
 def test_bad_lifetimes_are_configuration_errors(lifetime: int) -> None:
     with pytest.raises(ConfigError, match="lifetime"):
-        UpstreamCA(CA_KEY, lifetime=lifetime)
+        UpstreamCA(Staged(CA_KEY), lifetime=lifetime)
 
 
 # -- what the target needs -----------------------------------------------------------------------------------

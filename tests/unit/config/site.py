@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from bastion.ca.keys import write_private_key
+from bastion.ca.ledger import Entry, KeyName, Ledger, write_ledger
 from bastion.wire.keys import PrivateKey
 
 CONFIG = """
@@ -72,3 +73,13 @@ class Site:
         text = self.config.read_text()
         assert old in text
         self.write("bastion.toml", text.replace(old, new))
+
+
+def rotating(site: Site, name: str, until: float = 4_000_000_000.0, ledger: str = "ledger") -> PrivateKey:
+    """Another key is to take the place of that one at `until`, by a ledger of this name; the key."""
+    new = PrivateKey.generate_ed25519()
+    write_private_key(site.folder / f"{name}.next", new)
+    kind = KeyName.HOST_KEYS if name == "host_key" else KeyName(name)
+    old = Entry(kind, site.keys[name].public, 1.0, "root", 1.0, retire_after=until)
+    write_ledger(site.folder / ledger, Ledger((old, Entry(kind, new.public, 1.0, "root", until))))
+    return new

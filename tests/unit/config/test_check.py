@@ -313,7 +313,7 @@ def test_an_encrypted_key_needs_the_file_of_its_passphrase(site):
     site.edit('key = "upstream_ca"', 'key = "upstream_ca"\npassphrase_file = "words"')
     site.write("words", "open sesame\n", 0o640)
     assert errors(site) == []
-    assert inspect(site.config).material.upstream_ca.public == site.keys["upstream_ca"].public
+    assert inspect(site.config).material.upstream_ca.publics[0] == site.keys["upstream_ca"].public
     site.write("words", "close sesame\n", 0o644)
     assert "the passphrase's file lets others in (mode 0644)" in only_error(site)
     site.write("words", "close sesame\n", 0o600)

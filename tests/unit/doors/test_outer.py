@@ -13,7 +13,9 @@ from twisted.internet.task import Clock
 from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.restrictions import Restrictions
+from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
+from bastion.ca.slots import Staged
 from bastion.clock import FixedClock
 from bastion.doors import outer as outer_door
 from bastion.doors.door import Asked
@@ -29,7 +31,7 @@ from bastion.policy.route import ToGateway
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.session.gateway import Limits
-from bastion.transport.settings import ClosedBy, CloseReason, HostKey, TransportSettings
+from bastion.transport.settings import ClosedBy, CloseReason, TransportSettings
 from bastion.wire import messages as m
 from bastion.wire.forwards import TcpipForward
 from bastion.wire.kexinit import FRONT
@@ -95,7 +97,10 @@ class Outer:
             limits=Limits(**limits),
             auth=SimpleNamespace(methods=("publickey",)),
             inner_host_keys=InnerHostKeys(
-                TransportSettings(FRONT, (HostKey(PrivateKey.generate_ed25519()),)), FRONT, None, self.clock
+                FrontKeys(TransportSettings(FRONT), [Staged(PrivateKey.generate_ed25519())], self.clock),
+                FRONT,
+                None,
+                self.clock,
             ),
         )
         self.gateway: Any = SimpleNamespace(

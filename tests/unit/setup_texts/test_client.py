@@ -24,7 +24,7 @@ def facts(authority: bool = True, **changes: object) -> ClientFacts:
         "identity": "alice",
         "targets": (WEB1, DB, EDGE),
         "host_keys": (PrivateKey.generate_ed25519().public,),
-        "authority": PrivateKey.generate_ed25519().public if authority else None,
+        "authorities": (PrivateKey.generate_ed25519().public,) if authority else (),
     }
     return ClientFacts(**(values | changes))  # type: ignore[arg-type]
 
@@ -60,14 +60,13 @@ def test_an_unknown_form_is_a_key_error() -> None:
 
 def test_the_authority_is_trusted_for_names_and_addresses_of_recorded_targets_only() -> None:
     made = facts()
-    assert made.authority is not None
     lines = known_hosts(made)
     assert lines[0] == f"[bastion.example.com]:2222 {made.host_keys[0].line()}"
     assert [line.rsplit(" ", 3)[0] for line in lines[1:]] == [
         "@cert-authority web1,www,10.0.0.5",
         "@cert-authority [db]:2201,[2001:db8::7]:2201",
     ]
-    assert all(made.authority.line() in line for line in lines[1:])
+    assert all(made.authorities[0].line() in line for line in lines[1:])
 
 
 def test_without_an_authority_each_target_has_the_gateways_keys() -> None:

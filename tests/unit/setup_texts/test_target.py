@@ -16,7 +16,7 @@ CA_KEY = PrivateKey.generate_ed25519()
 
 
 def test_target_config_for_each_sshd() -> None:
-    facts = TargetFacts(CA_KEY.public, ["192.0.2.1", "2001:db8::/64"])
+    facts = TargetFacts((CA_KEY.public,), ["192.0.2.1", "2001:db8::/64"])
     unknown = target_config(facts)
     assert CA_KEY.public.line() in unknown
     assert "#PerSourcePenaltyExemptList 192.0.2.1,2001:db8::/64" in unknown.splitlines()
@@ -35,7 +35,7 @@ def test_sshd_accepts_the_lines(egress: tuple[str, ...], tmp_path: Path) -> None
     """The real sshd reads the text in its test mode."""
     host_key = tmp_path / "host"
     keygen("-q", "-t", "ed25519", "-N", "", "-f", host_key)
-    text = target_config(TargetFacts(CA_KEY.public, egress, version=(9, 2)))
+    text = target_config(TargetFacts((CA_KEY.public,), egress, version=(9, 2)))
     path = tmp_path / "sshd_config"
     path.write_text(f"HostKey {host_key}\n{text}")
     # -C: the Match block too.

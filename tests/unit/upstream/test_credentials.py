@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from bastion.auth.certificates import CertificateFacts
 from bastion.auth.restrictions import Restrictions
+from bastion.ca.slots import Staged
 from bastion.ca.upstream import UpstreamCA
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason, Refused, UpstreamReason
@@ -20,7 +21,7 @@ from bastion.wire.certificates import Certificate
 from bastion.wire.keys import PrivateKey
 from tests.unit.policy.world import NOW, grant_of, inventory_of, person, policy_of
 
-CA = UpstreamCA(PrivateKey.generate_ed25519(), lifetime=300)
+CA = UpstreamCA(Staged(PrivateKey.generate_ed25519()), lifetime=300)
 SESSION = "k3v2m5q7p2r4t6wa"
 
 

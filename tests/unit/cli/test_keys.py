@@ -1,0 +1,99 @@
+"""`bastion keys` on a real configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyrage
+import pytest
+from click.testing import CliRunner, Result
+
+from bastion.ca.ledger import read_ledger, write_ledger
+from bastion.cli.keys import keys
+from tests.unit.config.site import Site, rotating
+
+
+class Keys(Site):
+    def run(self, *words: str | Path) -> Result:
+        name, *more = (str(word) for word in words)
+        return CliRunner().invoke(keys, [name, "--config", str(self.config), *more])
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Keys:
+    made = Keys(tmp_path)
+    identity = pyrage.x25519.Identity.generate()
+    made.write("age.key", f"{identity}\n", 0o600)
+    made.write("age.pub", f"{identity.to_public()}\n")
+    return made
+
+
+def test_the_list_has_every_key_and_how_it_stands(site: Keys) -> None:
+    new = rotating(site, "upstream_ca", ledger="keys.toml")
+    rows = json.loads(site.run("list", "--json").output)
+    assert [(row["key"], row["state"]) for row in rows] == [
+        ("host_ed25519", "active, not in the ledger"),
+        ("upstream_ca", "outgoing"),
+        ("upstream_ca", "incoming"),
+        ("front_host_ca", "active, not in the ledger"),
+        ("login_ca", "active, not in the ledger"),
+    ]
+    assert rows[2]["fingerprint"] == new.public.fingerprint()
+    text = site.run("list").output
+    assert "2096-10-02 07:06Z" in text and "upstream_ca.next" in text
+
+
+def test_a_backup_restores_every_key_on_another_machine(site: Keys, tmp_path: Path) -> None:
+    done = site.run("export-backup", "-R", tmp_path / "age.pub", tmp_path / "keys.age")
+    assert (done.exit_code, done.output.partition(": ")[2]) == (
+        0,
+        "3 private keys and the ledger, sealed for 1 recipient\n",
+    )
+    sealed = tmp_path / "keys.age"
+    assert sealed.stat().st_mode & 0o777 == 0o600
+    names = ("host_key", "upstream_ca", "front_host_ca", "login_ca.pub", "host_key.pub")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / name).unlink()
+    tried = site.run("import-backup", "-i", tmp_path / "age.key", "--dry-run", sealed)
+    assert tried.exit_code == 0 and "not written" in tried.output and not (tmp_path / "host_key").exists()
+    assert site.run("import-backup", "-i", tmp_path / "age.key", sealed).exit_code == 0
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    assert (tmp_path / "host_key").stat().st_mode & 0o777 == 0o600
+    assert len(read_ledger(tmp_path / "keys.toml").entries) == 4
+    again = site.run("import-backup", "-i", tmp_path / "age.key", sealed)
+    assert again.exit_code == 0 and "  there already: " in again.output and "  written: " not in again.output
+
+
+def test_nothing_is_overwritten_and_nothing_retired_comes_back(site: Keys, tmp_path: Path) -> None:
+    sealed = tmp_path / "keys.age"
+    assert site.run("export-backup", "-R", tmp_path / "age.pub", sealed).exit_code == 0
+    again = site.run("export-backup", "-R", tmp_path / "age.pub", sealed)
+    assert again.exit_code == 2 and "is there already: nothing was written" in again.output
+    site.make_key("upstream_ca")
+    refused = site.run("import-backup", "-i", tmp_path / "age.key", sealed)
+    assert refused.exit_code == 2 and "upstream_ca: is there already, and is another file" in refused.output
+    assert not (tmp_path / "keys.toml").exists()
+    (tmp_path / "upstream_ca").unlink()
+    (tmp_path / "upstream_ca.pub").unlink()
+    assert site.run("import-backup", "-i", tmp_path / "age.key", sealed).exit_code == 0
+    ledger = read_ledger(tmp_path / "keys.toml")
+    write_ledger(tmp_path / "keys.toml", ledger.changed(ledger.entries[1].public, retired=2e9))
+    refused = site.run("import-backup", "-i", tmp_path / "age.key", sealed)
+    assert refused.exit_code == 2 and "upstream_ca was retired: it must not come back" in refused.output
+
+
+def test_a_backup_of_another_configuration_is_refused(site: Keys, tmp_path: Path) -> None:
+    sealed = tmp_path / "keys.age"
+    assert site.run("export-backup", "-R", tmp_path / "age.pub", sealed).exit_code == 0
+    site.edit('key = "upstream_ca"', 'key = "another"')
+    refused = site.run("import-backup", "-i", tmp_path / "age.key", sealed)
+    assert refused.exit_code == 2
+    assert "holds upstream_ca, which this configuration names nowhere" in refused.output
+
+
+def test_without_a_recipient_nothing_is_written(site: Keys, tmp_path: Path) -> None:
+    refused = site.run("export-backup", tmp_path / "keys.age")
+    assert refused.exit_code == 2 and "never written unsealed" in refused.output
+    assert not (tmp_path / "keys.age").exists()
