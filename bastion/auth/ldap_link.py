@@ -290,6 +290,14 @@ class Link:
         asked.register(held.inner, select.POLLIN)
         return not asked.poll(0)
 
+    def certificate_ends(self) -> float | None:
+        """Until when the server's certificate is valid, in seconds since the epoch; None without TLS."""
+        held: _CountedSocket | None = self._connection.socket
+        if held is None or not isinstance(held.inner, ssl.SSLSocket):
+            return None
+        ends = (held.inner.getpeercert() or {}).get("notAfter")
+        return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else None
+
     def renew(self) -> None:
         """The next conversation begins: it may receive as much as the first."""
         held: _CountedSocket | None = self._connection.socket

@@ -25,7 +25,6 @@ from bastion.ca import pins
 from bastion.cli.init_questions import Gathered, Given, confirm, gather
 from bastion.cli.init_report import Report, show, show_existing
 from bastion.cli.output import fail, printable
-from bastion.cli.program import program
 from bastion.cli.runtime import RunInReactor
 from bastion.config.load import Config, load
 from bastion.errors import ConfigError, Refused
@@ -33,6 +32,7 @@ from bastion.install.answers import BadAnswer, read_pin
 from bastion.install.gateway import build, names
 from bastion.install.layout import Layout, Owners
 from bastion.install.making import in_the_way, place, staged
+from bastion.install.program import program
 from bastion.policy.targets import Target
 from bastion.upstream.keyscan import scan_host_keys
 from bastion.wire.certificates import CERTIFICATE_TYPES

@@ -13,9 +13,9 @@ import click
 
 from bastion.cli.init_questions import Gathered
 from bastion.cli.output import colour, printable, write_json, write_table
-from bastion.cli.program import command
 from bastion.install.gateway import Made
 from bastion.install.layout import Layout
+from bastion.install.program import command
 
 HOST_CA = (
     "The target host CA is not made here: it signs your hosts' keys and belongs to whoever runs them. When there is\n"

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("bastion.cli.init:init", "make a gateway: keys, configuration, folders"),
     "serve": ("bastion.app:serve", "run the gateway"),
     "check": ("bastion.cli.check:check", "validate config and policy"),
+    "doctor": ("bastion.cli.doctor:doctor", "say what is wrong around a gateway, and what to type"),
     "why": ("bastion.cli.why:why", "explain whether somebody may reach a target"),
     "explain": ("bastion.cli.explain:explain", "tell the full story behind a reference"),
     "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),

@@ -10,6 +10,7 @@ TESTS = ROOT / "tests" / "unit"
 PROTOCOLS = "protocols and plain values alone"
 EVENTS = "declarations: tests/unit/observe/test_events.py looks at each of them"
 DECLARED = "declarations: tests/unit/config/test_load.py and test_render.py"
+DOCTOR = "asks real servers: tests/interop/test_doctor.py"
 DEMO = "processes and sockets: tests/interop/test_demo.py runs it"
 SLAPD = "talks to a directory: tests/interop/test_ldap.py, tests/faults/test_directory_ill.py"
 TARGETS = "dials: tests/interop/test_target_by_name.py and the like run it"
@@ -28,6 +29,7 @@ ELSEWHERE = {
     "auth.ldap_link": SLAPD,
     "cli.advice": "tests/unit/cli/test_explain.py",
     "cli.client_config": "tests/interop/jump/test_jump_client_config.py, with the clients that read it",
+    "cli.doctor": DOCTOR,
     "cli.init_questions": "tests/unit/cli/test_init.py, on a terminal and by options",
     "cli.init_report": "tests/unit/cli/test_init.py",
     "cli.key_backup": "tests/unit/cli/test_keys.py",
@@ -42,6 +44,11 @@ ELSEWHERE = {
     "demo.files": DEMO,
     "demo.target": DEMO,
     "demo.world": DEMO,
+    "doctor.directory": DOCTOR,
+    "doctor.examination": DOCTOR,
+    "doctor.findings": PROTOCOLS,
+    "doctor.gateway": DOCTOR,
+    "doctor.network": DOCTOR,
     "doors.door": PROTOCOLS,
     "endpoint.limits": "numbers alone",
     "endpoint.link": PROTOCOLS,

@@ -1,4 +1,4 @@
-"""How to call this very program again (L4): for commands that are printed to be pasted, and for running one."""
+"""How to call this very program again (L3): for commands that are printed to be pasted, and for running one."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from bastion.cli.program import command, program
+from bastion.install.program import command, program
 
 
 @pytest.mark.slow
