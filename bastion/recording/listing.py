@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bastion.clock import Clock, SystemClock
-from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, is_session_id
+from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, Totals, is_session_id
 from bastion.recording.reader import Reader
 
 SUFFIX = ".rec"
@@ -39,7 +39,7 @@ class SessionEntry:
 
     `state`: live (a gateway is writing it), ended, truncated (its gateway died), damaged (see `problem`).
     `bytes` is channel bytes both ways, `size` the file's. `reason` is why it ended, "" when it did not. `opaque`
-    counts channels that nobody can replay, once it has ended.
+    counts channels that nobody can replay, once it has ended, and `totals` are those of the file's end.
     """
 
     header: Header
@@ -51,6 +51,7 @@ class SessionEntry:
     problem: str
     path: Path
     opaque: int = 0
+    totals: Totals | None = None
 
 
 class Recordings:
@@ -75,7 +76,7 @@ class Recordings:
                     raise
                 unreadable(folder, str(error.strerror))
                 continue
-            entries = [entry for path in paths if (entry := self._entry(path)) is not None]
+            entries = [entry for path in paths if (entry := self.entry(path)) is not None]
             entries.sort(key=lambda entry: entry.header.started_at, reverse=True)
             for entry in entries:
                 if since is None or entry.header.started_at >= since or entry.header.started_at == 0:
@@ -97,7 +98,7 @@ class Recordings:
                     raise
                 unreadable(folder, str(error.strerror))
                 continue
-            found += [entry for path in paths if (entry := self._entry(path)) is not None]
+            found += [entry for path in paths if (entry := self.entry(path)) is not None]
             if found and len(prefix) == SESSION_ID_LENGTH:
                 break
         return found
@@ -129,7 +130,7 @@ class Recordings:
             return []
         return [self.directory / name for name in sorted(names, reverse=True)]
 
-    def _entry(self, path: Path) -> SessionEntry | None:
+    def entry(self, path: Path) -> SessionEntry | None:
         """What the listing says of one file; None when it has gone since its folder was read."""
         unknown = Header.unknown(path.stem)
         size = 0
@@ -165,6 +166,7 @@ class Recordings:
             problem,
             path,
             0 if totals is None else totals.opaque,
+            totals,
         )
 
 
