@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ def open_document(
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.errors.append(ConfigError(str(path), _line_of(error, text), "", f"is not TOML: {error}"))
         return None
-    return document, Source(str(path), str(path.parent), key_lines(text), credentials_folder())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return document, Source(str(path), str(path.parent), key_lines(text), credentials_folder(), digest)
 
 
 def _read_text(path: Path, problems: Problems, named_at: At | None) -> str | None:

@@ -6,6 +6,7 @@ No key file is opened here; `inspect` in `bastion.config.check` does that.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Config(Sections):
     file: Path
     inventory: Inventory
     rules: Policy
+    digest: str = ""  # of the three files, as they were read
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -50,6 +52,7 @@ def load_into(
         return None
     document, source = opened
     found[file] = source
+    digests = [source.digest]
     at = At(source, problems)
     try:
         sections = read(Sections, document, at)
@@ -59,10 +62,12 @@ def load_into(
     targets_file = open_document(sections.targets.file, problems, at.child("targets").child("file"))
     if targets_file is not None:
         found[sections.targets.file] = targets_file[1]
+        digests.append(targets_file[1].digest)
         inventory = parse_targets(*targets_file, problems)
     policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"))
     if policy_file is not None:
         found[sections.policy.file] = policy_file[1]
+        digests.append(policy_file[1].digest)
         limits = sections.limits
         defaults = Defaults(
             max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age
@@ -70,4 +75,9 @@ def load_into(
         rules = parse_policy(*policy_file, problems, defaults)
     rules.selections(inventory)  # now, and not when the first engineer waits for it
     values = {name: getattr(sections, name) for name in Sections.__dataclass_fields__}
-    return Config(**values, file=file, inventory=inventory, rules=rules)
+    return Config(**values, file=file, inventory=inventory, rules=rules, digest=_digest(digests))
+
+
+def _digest(digests: list[str]) -> str:
+    """One name for what the files said."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -38,12 +38,13 @@ class ConfigErrors(ConfigError):
 @dataclass(frozen=True, slots=True)
 class Source:
     """One document: `file` as it is shown, `base` for relative paths in it, `lines` from key path to line, and the
-    folder in which `credential:NAME` is."""
+    folder in which `credential:NAME` is. `digest` is the SHA-256 of what was read."""
 
     file: str
     base: str = ""
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     credentials: str = ""
+    digest: str = ""
 
     def line(self, path: KeyPath) -> int:
         """The 1-based line of `path`, or of the nearest table around it, or 0."""
