@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
+from bastion.assembly.building import state_place
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
 from bastion.assembly.reloading import Reloading
@@ -78,11 +79,15 @@ from bastion.observe.meters import (
     Meters,
 )
 from bastion.options import ConfigErrors
+from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import PARTING
 from bastion.session.standing import Rechecks
+from bastion.state.database import password_of
+from bastion.state.schema_version import SchemaUnfit
+from bastion.state.store import StateStore
 from bastion.upstream.target_addresses import TargetAddresses
 from bastion.wire.printable import printable
 
@@ -134,6 +139,7 @@ class Program:
                 on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
             ),
             services=prepared.services,
+            state=self._state(config),
         )
         apply(self.gateway, prepared)
         self.reloading = Reloading(self.gateway, config, lambda: prepare(config_file, parts, look))
@@ -166,6 +172,8 @@ class Program:
         self._lag.start()
         self._steps.start()
         self._watch.start()
+        self.gateway.state.start()
+        self.gateway.state.in_force(config.digest, "start", __version__)
         self.reloading.on_applied = self._applied
         self._rechecks.start()
         self._resolved.follow_names(self._names)
@@ -204,6 +212,18 @@ class Program:
         )
         self.gateway.audit.note(ClockStepped(round(seconds, 3)))
 
+    def _state(self, config: Config) -> StateStore:
+        """The state store, opened. Raises ConfigError for what only an operator can mend."""
+        place = state_place(config.state, config.recording.directory)
+        node = config.state.node or socket.gethostname()
+        recordings = Recordings(config.recording.directory)
+        state = StateStore(self._reactor, self._clock, self.meters, recordings, place, node)
+        try:
+            state.open(password_of(place))
+        except SchemaUnfit as unfit:
+            raise ConfigError(str(config.file), 0, "state", unfit.text) from None
+        return state
+
     def _sync_failed(self, _: object) -> None:
         """In the syncing thread: the sessions whose data the disk has refused are to end, those that are silent too."""
         self._reactor.callFromThread(self._end_refused)
@@ -222,11 +242,13 @@ class Program:
         self.meters.set(RECORDING_STORE_FREE_BYTES, health.free_bytes)
         self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
         self.meters.set(RECORDER_SLOW_WRITES, health.slow_writes)
+        self.gateway.state.refresh()
 
     def _applied(self, prepared: Prepared) -> None:
         """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
         self._resolved.follow_names(prepared.names)
         self._rechecks.now()
+        self.gateway.state.in_force(prepared.config.digest, "reload", __version__)
 
     async def drain(self, signal_name: str, seconds: float) -> None:
         """Let nothing new begin, and what runs finish: until nobody is left, `seconds` have passed, or `hurry`."""
@@ -276,6 +298,7 @@ class Program:
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
         gateway.store.close()
+        await gateway.state.stop()
         gateway.rationed.flush()
         gateway.audit.note(GatewayStopped(signal_name))
         gateway.audit.close()

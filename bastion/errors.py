@@ -174,6 +174,8 @@ class LimitReason(StrEnum):
     DURATION = "duration"
     SESSIONS = "sessions"
     DRAINING = "draining"
+    STATE_UNAVAILABLE = "state_unavailable"
+    STATE_OWED = "state_owed"
     PROTOCOL_ERROR = "protocol_error"
     # What one source or identity may cost is used up (`auth.budget`).
     BUDGET_PUBLIC_KEY = "budget_public_key"
@@ -237,6 +239,7 @@ class HealthPart(StrEnum):
     DISK_FLOOR = "disk_floor"
     DIRECTORY = "directory"
     HOST_KEYS = "host_keys"
+    STATE = "state"
 
 
 class ControlReason(StrEnum):

@@ -84,6 +84,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     gateway.startups.set_limits(startups.begin, startups.rate, startups.full, limits.startups_per_source)
     prepared.services.auth.penalties.set_limits(penalty_limits(config))
     gateway.store.set_limits(config.recording.disk_floor, config.recording.fsync_interval)
+    gateway.state.refuse = config.state.unavailable == "refuse"
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)
     gateway.services = prepared.services

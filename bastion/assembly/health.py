@@ -110,6 +110,7 @@ class HealthWatch:
         yield self._recordings()
         yield self._disk_floor()
         yield self._directory()
+        yield self._state()
         missing = self._disk.host_keys
         yield Finding(HealthPart.HOST_KEYS, State.DEGRADED if missing else State.OK, missing)
 
@@ -150,6 +151,14 @@ class HealthWatch:
         if servers.local:
             return Finding(HealthPart.DIRECTORY, State.DEGRADED, f"{text}; embedded accounts log in")
         return Finding(HealthPart.DIRECTORY, State.REFUSING, f"{text}, and there are no embedded accounts")
+
+    def _state(self) -> Finding:
+        store, state = self._gateway.state.health(), self._gateway.state
+        if not store.down and not store.spool:
+            return Finding(HealthPart.STATE, State.OK)
+        text = f"{store.owed} rows are owed: {store.down or 'their file: ' + store.spool}"
+        refusing = store.full or (state.refuse and store.down)
+        return Finding(HealthPart.STATE, State.REFUSING if refusing else State.DEGRADED, text)
 
     # -- looking -----------------------------------------------------------------------------------------
 

@@ -124,6 +124,7 @@ class _Check:
         self._separate_authorities()
         self._directory()
         self._targets()
+        self._state()
         self._places()
         self._policy()
         self._ports()
@@ -327,6 +328,17 @@ class _Check:
                     self._wrong(("directory", "ldap", key), str(error))
             for key, text in ldap.warnings():
                 self._doubtful(("directory", "ldap", key), text)
+
+    def _state(self) -> None:
+        state = self._config.state
+        if state.password_file is None:
+            return
+        if state.url is None:
+            self._doubtful(("state", "password_file"), "is of no use without state.url")
+        try:
+            read_secret_file(state.password_file, "state store's password")
+        except ConfigError as error:
+            self._wrong(("state", "password_file"), str(error))
 
     def _targets(self) -> None:
         config = self._config

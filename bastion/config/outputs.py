@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
-"""The two sections that say where the gateway writes (L2).
+"""The three sections that say where the gateway writes (L2).
 
 They stand apart from the others because the commands that look at recordings and at the log need nothing else: they
 read one section of the file, begin at once, and a fault elsewhere in it is no reason to withhold what they show.
@@ -8,6 +8,7 @@ read one section of the file, begin at once, and a fault elsewhere in it is no r
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,12 +16,15 @@ from typing import TypeVar
 from bastion.config.document import open_document
 from bastion.errors import ConfigError
 from bastion.options import At, Problems, Scope, Unreadable, option, read
-from bastion.options.kinds import BOOLEAN, SIZE, choice, duration
+from bastion.options.kinds import BOOLEAN, SIZE, choice, duration, optional, text
 from bastion.options.paths import FILE
 
 LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, three a second
 
-Section = TypeVar("Section", "Recording", "Audit")
+POSTGRES_URL = re.compile(r"\Apostgresql://[^\s:@/]*@?[^\s@]+\Z")
+NODE_NAME = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
+
+Section = TypeVar("Section", "Recording", "Audit", "State")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,47 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """The state store: the index of sessions and recordings, and locks."""
+
+    directory: Path | None = option(
+        optional(FILE),
+        "Folder of the gateway's own state: the SQLite file, and rows that are still owed to the store. On a local"
+        " filesystem. Not set: `state` in the folder of recordings.",
+        default=None,
+        example='"/var/lib/bastion/state"',
+        scope=Scope.RESTART,
+    )
+    url: str | None = option(
+        optional(text("URL", POSTGRES_URL, "postgresql://USER@HOST:PORT/DATABASE, without a password")),
+        "PostgreSQL, for several gateways that share their state. Not set: an SQLite file.",
+        default=None,
+        example='"postgresql://bastion@db.example.com/bastion?sslmode=verify-full"',
+        scope=Scope.RESTART,
+    )
+    password_file: Path | None = option(
+        optional(FILE),
+        "File with the password for `url` in its first line, closed to others. Not set: none is sent.",
+        default=None,
+        example='"/run/credentials/bastion.service/state"',
+        scope=Scope.RESTART,
+    )
+    node: str | None = option(
+        optional(text("name", NODE_NAME, "letters, digits and . _ -")),
+        "What this gateway is called in the store. Not set: the host's name.",
+        default=None,
+        example='"gw1"',
+        scope=Scope.RESTART,
+    )
+    unavailable: str = option(
+        choice("allow", "refuse"),
+        'New sessions while the store is away: "allow" lets them begin and writes their rows later, "refuse" does not.'
+        " Sessions that run go on either way.",
+        default="allow",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """The operator's log: what the gateway says on standard error."""
 
@@ -108,7 +153,7 @@ def read_section(path: str | os.PathLike[str], kind: type[Section]) -> Section:
     document, source = opened
     name = kind.__name__.lower()
     at = At(source, problems).child(name)
-    table = document.get(name)
+    table = document.get(name, {} if name == "state" else None)
     try:
         if not isinstance(table, dict):
             raise at.wrong("is missing" if table is None else "is no table", f"a table [{name}]")

@@ -54,6 +54,9 @@ def written_places(config: Config, now: float) -> tuple[Place, ...]:
     today = recordings / datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
     if os.path.lexists(today):  # made by an earlier run, perhaps by another user
         places.append(Place(("recording", "directory"), today, True))
+    state = config.state.directory or recordings / "state"
+    if os.path.lexists(state):  # else it is made
+        places.append(Place(("state", "directory"), state, True))
     places.append(Place(("audit", "file"), config.audit.file, False))
     return tuple(places)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
-from bastion.config.outputs import Audit, Log, Recording
+from bastion.config.outputs import Audit, Log, Recording, State
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
@@ -341,6 +341,7 @@ class Sections:
     targets: Targets = option(section(Targets), "")
     policy: PolicyFile = option(section(PolicyFile), "")
     recording: Recording = option(section(Recording), "")
+    state: State = option(section(State), "", default=State())
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
     audit: Audit = option(section(Audit), "")
     log: Log = option(section(Log), "", default=Log())

@@ -48,6 +48,7 @@ from bastion.session.present import Counts, Kind, Present, party_of
 from bastion.session.tap import AUDIT_TEXT
 from bastion.session.watch import CALENDAR_LOOK
 from bastion.sides import Side
+from bastion.state.rows import ENDED, Moved, TunnelStart, tunnel_ended, tunnel_started
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import OpenFailure
 
@@ -232,6 +233,7 @@ class Tunnel:
             far.abortConnection()
             return
         self._far, self._reaching = far, None
+        self._gateway.state.note([tunnel_started(self._row(route), self._gateway.state.writer)])
         self._timers.stop()
         self._began = self._gateway.reactor.seconds()
         if self._grant.ends_at is not None:
@@ -403,6 +405,10 @@ class Tunnel:
         meters.add(CHANNELS_LIVE, KIND, by=-1)
         meters.add(TUNNELS_ENDED, reason)
         about = self._about()._replace(address=route.address, rules=",".join(route.rules))
+        moved = Moved(self._moved[Side.CLIENT], self._moved[Side.TARGET], 1, 1)
+        self._gateway.state.note(
+            [tunnel_ended(self._id, ENDED, self._gateway.clock.time(), str(reason), moved)]
+        )
         self._outer.note(
             TunnelClosed(
                 reason=reason,
@@ -412,6 +418,25 @@ class Tunnel:
                 ssh=self._ssh,
                 **about._asdict(),
             )
+        )
+
+    @property
+    def _id(self) -> str:
+        return f"{self._outer.id}/{self._number}"
+
+    def _row(self, route: TunnelRoute) -> TunnelStart:
+        outer = self._outer
+        return TunnelStart(
+            id=self._id,
+            connection=outer.id,
+            identity=outer.identity.name,
+            uid=outer.identity.uid,
+            host=self._grant.host,
+            port=self._grant.port,
+            address=route.address,
+            source=outer.identity.source_address,
+            rules=",".join(route.rules),
+            started_at=self._gateway.clock.time(),
         )
 
     def _stop(self) -> None:

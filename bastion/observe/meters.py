@@ -320,6 +320,31 @@ HEALTH: Final = _gauge(
 RECORDING_STORE_FREE_BYTES: Final = _gauge(
     "recording_store_free_bytes", "Free space under the recording store.", merge=Merge.MAX
 )
+STATE_OWED_ROWS: Final = _gauge(
+    "state_owed_rows", "Changes of rows that the state store has not taken yet; they are in a spool file."
+)
+STATE_OWED_OLDEST_SECONDS: Final = _gauge(
+    "state_owed_oldest_seconds",
+    "Age of the oldest change that the state store has not taken yet.",
+    merge=Merge.MAX,
+    scale=MICROSECONDS,
+)
+STATE_WRITE_SECONDS: Final = _histogram(
+    "state_write_seconds", "Time that writing a batch to the state store took.", buckets=PHASE_BUCKETS
+)
+STATE_ROWS_WRITTEN: Final = _counter(
+    "state_rows_written_total", "Changes of rows written to the state store."
+)
+STATE_ERRORS: Final = _counter(
+    "state_errors_total",
+    "Faults of the state store: it could not be used, it takes a change never, or the spool could not be written.",
+    Label("fault", ("unavailable", "rejected", "spool")),
+)
+STATE_REFUSALS: Final = _counter(
+    "state_refusals_total",
+    "Sessions refused because of the state store: it is away, or too much is owed.",
+    _reasons("reason", (LimitReason.STATE_UNAVAILABLE, LimitReason.STATE_OWED)),
+)
 LDAP_SECONDS: Final = _histogram(
     "ldap_operation_seconds",
     "Time each LDAP operation took, whatever its result.",

@@ -30,6 +30,8 @@ from bastion.session.ending import End
 from bastion.session.live import LiveSessions
 from bastion.session.present import Presence
 from bastion.session.session import Session
+from bastion.state.rows import ENDED, session_ended
+from bastion.state.store import StateStore
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
@@ -78,7 +80,7 @@ class Services:
 
 @dataclass(slots=True)
 class Gateway:
-    """The process: its reactor, clocks, counters, log, store, and the live sessions."""
+    """The process: its reactor, clocks, counters, log, stores, and the live sessions."""
 
     reactor: Any
     clock: Clock
@@ -88,6 +90,7 @@ class Gateway:
     startups: StartupLimiter
     budget: Budget
     services: Services
+    state: StateStore
     live: LiveSessions = field(default_factory=LiveSessions)
     present: Presence = field(default_factory=Presence)
     draining: bool = False  # nothing new begins
@@ -126,6 +129,10 @@ class Gateway:
         self.present.remove(session.session_id)
         self.meters.add(SESSIONS_LIVE, session.door, by=-1)
         self.meters.add(SESSIONS_ENDED, session.door, end.reason)
+        moved, size = session.moved_in_all()
+        self.state.note(
+            session_ended(session.session_id, ENDED, self.clock.time(), str(end.reason), moved, size)
+        )
 
     def out_of_descriptors(self, what: str) -> None:
         """`what` (accept, dial, recording) found no file descriptor: counted, and told the operator now and then."""

@@ -57,6 +57,7 @@ from bastion.session.present import Kind, Present, party_of
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
+from bastion.state.rows import session_started
 from bastion.transport.packet_conn import PacketConn
 from bastion.transport.settings import CloseReason
 from bastion.transport.transport import Transport
@@ -228,6 +229,7 @@ class Opening:
         if len(gateway.live) >= self._services.limits.sessions:
             raise Refused(LimitReason.SESSIONS, "the gateway has as many sessions as it may have")
         try:
+            gateway.state.admit()
             gateway.store.admit()
         except RecorderFailed as error:
             raise self._unrecordable(error) from None
@@ -374,7 +376,8 @@ class Opening:
     def _start_recording(self, grant: Grant) -> SessionTap:
         gateway, identity = self._gateway, self._identity
         # The header is in the file before anybody works.
-        recorder, writer = gateway.store.start(self._header(grant), self._recording_policy(grant))
+        header = self._header(grant)
+        recorder, writer = gateway.store.start(header, self._recording_policy(grant))
         tap = SessionTap(
             recorder,
             writer,
@@ -408,6 +411,8 @@ class Opening:
         except RecorderFailed as error:
             tap.broken(error)
             raise
+        path = f"{writer.path.parent.name}/{writer.path.name}"
+        gateway.state.note(session_started(header, path, gateway.state.writer))
         return tap
 
     def _watch_limits(self, grant: Grant) -> WatchLimits:

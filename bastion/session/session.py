@@ -20,6 +20,7 @@ from bastion.session.present import Counts
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
 from bastion.sides import Side
+from bastion.state.rows import Moved
 from bastion.transport.packet_conn import PacketConn
 from bastion.transport.settings import CloseReason
 from bastion.wire.numbers import MSG_CHANNEL_DATA, Disconnect
@@ -175,6 +176,10 @@ class Session:
     def counts(self) -> Counts:
         """Channels so far, and their bytes each way."""
         return self._tap.counts()
+
+    def moved_in_all(self) -> tuple[Moved, int]:
+        """What has passed, and the size of the recording: for the session's row at its end."""
+        return self._tap.moved_in_all()
 
     def is_read(self, side: Side) -> bool:
         """False while back-pressure keeps us from reading this leg."""

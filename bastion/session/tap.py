@@ -46,6 +46,7 @@ from bastion.session.ending import End
 from bastion.session.present import Counts
 from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_of
 from bastion.sides import Side
+from bastion.state.rows import Moved
 
 # Channel types of the wire -> the closed set of the meters.
 KINDS = {
@@ -75,6 +76,7 @@ class SessionTap:
     """One per session: implements `relay.tap.Tap`."""
 
     __slots__ = (
+        "_asked",
         "_audit",
         "_blocks",
         "_bytes",
@@ -86,6 +88,7 @@ class SessionTap:
         "_recorder",
         "_session_id",
         "_sftp_content",
+        "_size",
         "_transfers",
         "_writer",
     )
@@ -108,6 +111,8 @@ class SessionTap:
         self._meters = meters
         self._session_id = session_id
         self._channels: dict[int, _Kind] = {}  # those that were let through, by id
+        self._asked: dict[str, int] = {}  # what was asked for, and how often: a dozen words at most
+        self._size = 0  # the file's, once it is closed
         self._blocks = meters.cell(RECORDER_BLOCKS)
         self._bytes = meters.cell(RECORDER_BYTES)
         self._gap = meters.cell(RECORDER_GAP_BYTES)
@@ -155,6 +160,7 @@ class SessionTap:
         kind = self._kind_of(event.channel_id)
         if kind == "session":
             return
+        self._asked[kind] = self._asked.get(kind, 0) + 1
         self._recorder.opaque += 1
         if self._recorder.opaque == 1 and self._writer is not None:
             self._recorder.note("session_opaque", event.channel_id, {"kind": kind})
@@ -220,6 +226,8 @@ class SessionTap:
         if event.name in ("shell", "exec", "subsystem", "pty-req"):
             # Ids and sizes here (docs/audit.md); command lines stand in the recording.
             kind, direction = transfer_of(event)
+            if event.name != "pty-req":
+                self._asked[event.name] = self._asked.get(event.name, 0) + 1
             self._emit(lines.Request(event.channel_id, event.name, event.rule, kind, direction))
 
     def _sftp(self, event: Event) -> None:
@@ -272,6 +280,12 @@ class SessionTap:
         """Channels so far, and their bytes each way."""
         return Counts(self._recorder.channels, *self._recorder.seen)
 
+    def moved_in_all(self) -> tuple[Moved, int]:
+        """What has passed, and the size of the file."""
+        recorder = self._recorder
+        bytes_in, bytes_out = recorder.seen
+        return Moved(bytes_in, bytes_out, recorder.channels, recorder.opaque, self._asked), self._size
+
     def commit(self) -> bool:
         """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.
 
@@ -313,6 +327,7 @@ class SessionTap:
         self._note(lines.RecorderFailed(error.reason, error.text))
         if writer is not None:
             writer.close(self._recorder.finish(EndReason.RECORDER_FAILED))
+            self._size = writer.written
 
     def ended(self, end: End) -> None:
         """The session is over: end block, fsync, close, one audit line."""
@@ -325,6 +340,7 @@ class SessionTap:
             self._meters.add(RECORDINGS_LIVE, by=-1)
             self._recorder.note("session_ended", detail={"reason": end.reason, "text": end.text})
             writer.close(self._recorder.finish(end.reason))
+            self._size = writer.written
         bytes_in, bytes_out = self._recorder.seen
         self._note(
             lines.SessionEnded(

@@ -172,6 +172,7 @@ class MemoryGateway:
     def close(self) -> None:
         self.gateway.services.auth.directory.close()
         self.gateway.store.close()
+        self.gateway.state.close()
         self.gateway.audit.close()
 
     # -- peers -------------------------------------------------------------------------------------------

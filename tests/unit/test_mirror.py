@@ -18,6 +18,7 @@ WHOLE = (
     "a transport of whole parts: test_handshake.py, test_rekey.py, test_states.py, test_closing.py beside it"
 )
 
+MIGRATIONS = "tests/unit/state/test_migrating.py compares them"
 ELSEWHERE = {
     "__main__": "the program: every test with a gateway runs it",
     "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
@@ -59,6 +60,8 @@ ELSEWHERE = {
     "observe.events.sessions": EVENTS,
     "observe.events.tunnels": EVENTS,
     "options.paths": "tests/unit/options/test_kinds.py, with the other kinds",
+    "state.migrations.versions.r0001": MIGRATIONS,
+    "state.schema": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,

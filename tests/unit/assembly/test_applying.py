@@ -121,6 +121,7 @@ class Running:
         self.gateway.services.auth.directory.close()
         self.gateway.services.upstream.close()
         self.gateway.store.close()
+        self.gateway.state.close()
         self.gateway.audit.close()
 
 
@@ -277,6 +278,7 @@ CASES: dict[str, Case] = {
     "recording.sftp_hash": Case("false", lambda g: g.services.limits.sftp_hash, False),
     "recording.disk_floor": Case(str(1 << 49), lambda g: _admits(g), False),
     "recording.fsync_interval": Case('"50ms"', lambda g: round(g.store._syncer._pause, 3), 0.05),
+    "state.unavailable": Case('"refuse"', lambda g: g.state.refuse, True),
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),
     "audit.required": Case("true", lambda g: g.audit.required, True),
     "audit.detail": Case("true", lambda g: g.services.limits.audit_detail, True),
@@ -314,6 +316,10 @@ STARTED = {
 RESTART = {
     "listen.addresses": '["127.0.0.1:1"]',
     "recording.directory": '"recordings.2"',
+    "state.directory": '"state.2"',
+    "state.url": '"postgresql://gw@127.0.0.1:1/none"',
+    "state.password_file": '"words"',
+    "state.node": '"gw2"',
     "metrics.listen": '"127.0.0.1:1"',
 }
 
@@ -358,7 +364,10 @@ def test_what_needs_a_restart_is_told(running: Running, path: str) -> None:
     assert meters.value(CONFIG_RELOADS, "restart_needed") == 1
     assert meters.value(CONFIG_LAST_RELOAD) > 0
     section, _, key = path.rpartition(".")
-    running.files.options[section][key] = STARTED[path]
+    if path in STARTED:
+        running.files.options[section][key] = STARTED[path]
+    else:
+        del running.files.options[section][key]
     running.files.set("limits.sessions", "7")
     assert running.reload()["result"] == "ok", "what was taken back waits for nothing"
     assert meters.value(CONFIG_RESTART_PENDING) == 0

@@ -19,6 +19,7 @@ from bastion.observe.audit import AuditLog
 from bastion.observe.meters import HEALTH, Meters
 from bastion.recording.store import Store
 from tests.support.audit_lines import Told
+from tests.support.state import closed_store
 
 
 class Directory:
@@ -65,6 +66,7 @@ class Bench:
         self.audit = AuditLog(str(folder / "audit.jsonl"), self.clock, self.meters, required)
         self.store = Store(self.recordings, disk_floor_bytes=1, clock=self.clock)
         self.store.look()
+        self.state = closed_store()
         self.gateway: Any = SimpleNamespace(
             reactor=self.reactor,
             clock=self.clock,
@@ -72,6 +74,7 @@ class Bench:
             audit=self.audit,
             store=self.store,
             log=self.log,
+            state=self.state,
             draining=False,
             services=SimpleNamespace(auth=SimpleNamespace(directory=self.directory)),
         )

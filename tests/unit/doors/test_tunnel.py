@@ -32,6 +32,7 @@ from bastion.wire import messages as m
 from bastion.wire.forwards import TcpipOpen
 from bastion.wire.numbers import OpenFailure
 from tests.support.outer import Link
+from tests.support.state import closed_store
 
 NOW = 1_800_000_000.0
 WINDOW = 64 * 1024
@@ -101,6 +102,7 @@ class World:
             "alice", "u1", frozenset(["staff"]), "test", ("publickey",), None, "192.0.2.1",
             restrictions or Restrictions(), NOW,
         )  # fmt: skip
+        self.state = closed_store()
         self.gateway = SimpleNamespace(
             present=Presence(),
             reactor=self.reactor,
@@ -109,6 +111,7 @@ class World:
             draining=False,
             closing=False,
             budget=Budget(FixedClock(NOW)),
+            state=self.state,
         )
         self.services = SimpleNamespace(
             policy=parse_policy(tomllib.loads(rules), Source("p")),

@@ -16,6 +16,8 @@ from bastion.errors import EndReason, LimitReason, Refused
 from bastion.observe.meters import DESCRIPTORS_EXHAUSTED, SESSIONS_ENDED, SESSIONS_LIVE, Meters
 from bastion.session.ending import End
 from bastion.session.gateway import DESCRIPTORS_EVERY, Gateway
+from bastion.state.rows import Moved
+from tests.support.state import closed_store
 
 HERE = "192.0.2.1"
 
@@ -42,8 +44,9 @@ def gateway() -> Gateway:
     )
     nobody: Any = None
     log: Any = Log()
+    closed = closed_store()
     return Gateway(
-        Clock(), clock, Meters(), nobody, nobody, StartupLimiter(lambda: 0.0), Budget(clock), services, log=log
+        Clock(), clock, Meters(), nobody, nobody, StartupLimiter(lambda: 0.0), Budget(clock), services, closed, log=log
     )  # fmt: skip
 
 
@@ -75,7 +78,7 @@ def test_an_identity_pays_for_the_exchanges_it_asks_for(gateway: Gateway) -> Non
 
 
 def test_the_end_of_a_session_is_counted_by_door_and_reason(gateway: Gateway) -> None:
-    session: Any = SimpleNamespace(session_id="one", door="jump")
+    session: Any = SimpleNamespace(session_id="one", door="jump", moved_in_all=lambda: (Moved(1, 2), 3))
     gateway.live.add(session)
     gateway.meters.add(SESSIONS_LIVE, "jump")
     gateway.session_ended(session, End(EndReason.IDLE, "no data"))

@@ -42,6 +42,7 @@ from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.upstream.facts import UpstreamConnected
 from bastion.wire.userauth import Prompt
 from tests.support.conns import MemoryConn
+from tests.support.state import closed_store
 
 NOW = 1_800_000_000.0
 SESSION = "k3v2m5q7p2r4t6wa"
@@ -71,6 +72,7 @@ class World:
             audit=self,
             store=self.store,
             budget=Budget(clock),
+            state=closed_store(),
             live=LiveSessions(),
             present=Presence(),
             draining=False,

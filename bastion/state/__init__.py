@@ -1,0 +1,22 @@
+"""The state store (L2): who was where and what is locked, in SQLite or PostgreSQL, beside the hot path and never on it.
+
+What it is for: an index of sessions, tunnels and recordings that is there from their start, and what must outlive a
+process or be shared by several. Recordings are evidence without it; it can be made again from them.
+
+Invariants: the reactor never waits for a database; what cannot be written is owed, in order, on disk; applying a
+change twice is applying it once; no password, command line or output is ever a row.
+
+May import: L0, L1, `recording`'s listing, `auth`'s threads, and what `auth` does not have of its own. `docs/state.md`
+has the tables and the rules of migrations.
+
+- `schema`: the tables
+- `schema_version`: does the schema in the database fit this program?
+- `database`: one database through SQLAlchemy, and what goes wrong with it
+- `changes`: what is to become of a row, as a value and as a line
+- `rows`: sessions, tunnels, locks and configurations as changes
+- `journal`: what the store is owed, in memory and in a spool file
+- `adopting`: what processes that died have left to others
+- `store`: the store as a gateway's process has it
+- `migrating`: alembic, for the command and for a child process
+- `migrations`: the revisions
+"""

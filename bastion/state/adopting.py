@@ -1,0 +1,99 @@
+"""What processes that died have left to others: rows owed, and sessions whose end nobody wrote (L2). Blocks.
+
+Invariant: after `adopt` has returned, no row of this folder's processes says `live` unless its process lives, and no
+row that a dead process owed is missing. Any process may do it at any time, several at once too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Row, select
+
+from bastion.recording.listing import Recordings
+from bastion.state.changes import BadChange, Change, apply, read_line
+from bastion.state.database import Database
+from bastion.state.journal import left_over
+from bastion.state.rows import INCOMPLETE, LIVE, SESSION, Moved, ending_of, session_ended, tunnel_ended
+from bastion.state.schema import RECORDINGS, SESSIONS
+
+AT_ONCE: Final = 64
+"""Lines of a dead process's journal in one transaction, so that others can write between two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What came of it: changes written, lines that were none, rows whose session had died with its process."""
+
+    written: int = 0
+    bad: int = 0
+    ended: int = 0
+
+
+def adopt(database: Database, folder: Path, home: str, recordings: Recordings) -> Adopted:
+    """Write what is left over in `folder`, and end what has died. `home` is what this folder's instances begin with.
+
+    Raises StateDown, and OSError for the folder; then the rest is still there for the next time.
+    """
+    found, living = left_over(folder)
+    written = bad = 0
+    try:
+        for one in found:
+            lines = one.lines()
+            while batch := list(islice(lines, AT_ONCE)):
+                changes = list(_readable(batch))
+                bad += len(batch) - len(changes)
+                if changes:
+                    with database.write() as connection:
+                        apply(connection, changes)
+                written += len(changes)
+            one.done()
+    finally:
+        for one in found:
+            one.close()
+    return Adopted(written, bad, _end_the_dead(database, home, living, recordings))
+
+
+def _readable(lines: list[bytes]) -> list[Change]:
+    changes = []
+    for line in lines:
+        try:
+            changes.append(read_line(line))
+        except BadChange:
+            continue  # torn by the crash, or of a later version
+    return changes
+
+
+def _end_the_dead(database: Database, home: str, living: list[str], recordings: Recordings) -> int:
+    """Rows that say `live` and whose process does not."""
+    wanted = (
+        select(SESSIONS.c.id, SESSIONS.c.kind, SESSIONS.c.started_at, RECORDINGS.c.path)
+        .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id, isouter=True)
+        .where(SESSIONS.c.state == LIVE, SESSIONS.c.instance.startswith(home, autoescape=True))
+        .where(SESSIONS.c.instance.not_in(living))
+    )
+    with database.read() as connection:
+        dead = connection.execute(wanted).all()
+    ended = 0
+    for row in dead:
+        changes = _ending(row, recordings)
+        if changes:
+            with database.write() as connection:
+                apply(connection, changes)
+            ended += 1
+    return ended
+
+
+def _ending(row: Row[str, str, float, str], recordings: Recordings) -> list[Change]:
+    """The end of one that died, as far as its recording tells it; nothing when it lives after all."""
+    if row.kind != SESSION:
+        return [tunnel_ended(row.id, INCOMPLETE, None, "", Moved(0, 0))]
+    entry = recordings.entry(recordings.directory / row.path) if row.path else None
+    if entry is None:  # it died before its file was there, or the file was taken away
+        return session_ended(row.id, INCOMPLETE, None, "", Moved(0, 0), 0)
+    if entry.state == "live":
+        return []
+    return ending_of(entry)

@@ -1,0 +1,112 @@
+"""What is to become of a row, as a value: made by the gateway, written later by a thread, spooled as a line (L2).
+
+Invariant: the changes of a row are applied in order, and all of them again from the first change the same: a row is
+added once and then set, or put and dropped, never both. So a journal that was written and not yet forgotten when its
+process died may be written again as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, Executable, Table, bindparam, delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bastion.errors import BastionError
+from bastion.state.schema import METADATA
+
+Value = str | int | float | None
+
+ADD: Final = "add"  # the row, unless it is there
+PUT: Final = "put"  # the row, in the place of one of the same key
+SET: Final = "set"  # these columns of the row of that key, if there is one
+DROP: Final = "drop"  # the row of that key
+_VERBS: Final = (ADD, PUT, SET, DROP)
+
+LINE_MAX: Final = 64 * 1024
+"""Bytes of one change as a line; a row with a long list of rules has two thousand."""
+
+
+class BadChange(BastionError):
+    """A line that is no change of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one row. `values` has the key columns too."""
+
+    verb: str
+    table: str
+    values: Mapping[str, Value]
+
+    def line(self) -> bytes:
+        """One line of JSON, with its newline. Raises BadChange for what no line may be."""
+        try:
+            line = orjson.dumps([self.verb, self.table, self.values]) + b"\n"
+        except TypeError:  # a lone surrogate, an integer beyond 64 bits
+            line = b""
+        if not line or len(line) > LINE_MAX:
+            raise BadChange("a change of state that cannot be spooled")
+        return line
+
+
+def read_line(line: bytes) -> Change:
+    """`Change.line` read back. Raises BadChange for anything that this version would not have written."""
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise BadChange("not JSON") from None
+    if not isinstance(document, list) or len(document) != 3:
+        raise BadChange("not verb, table and values")
+    verb, name, values = document
+    table = METADATA.tables.get(name) if isinstance(name, str) else None
+    if verb not in _VERBS or table is None or not isinstance(values, dict):
+        raise BadChange("an unknown table or verb")
+    if (
+        not values.keys() <= set(table.c.keys())
+        or not {column.name for column in table.primary_key} <= values.keys()
+    ):
+        raise BadChange(f"columns that {name} does not have, or no key")
+    if not all(value is None or isinstance(value, str | int | float) for value in values.values()):
+        raise BadChange("values that are no values of a column")
+    return Change(verb, name, values)
+
+
+def apply(connection: Connection, changes: Iterable[Change]) -> None:
+    """Write `changes`, in order. Neighbours of one kind go to the database together."""
+
+    def kind(change: Change) -> tuple[str, str, tuple[str, ...]]:
+        return change.verb, change.table, tuple(change.values)
+
+    for (verb, name, columns), group in groupby(changes, key=kind):
+        statement = _statement(connection, verb, METADATA.tables[name], columns)
+        connection.execute(statement, [_bound(change.values) for change in group])
+
+
+def _bound(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {f"b_{name}": _clean(value) for name, value in values.items()}
+
+
+def _clean(value: Value) -> Value:
+    """PostgreSQL's text has no NUL."""
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
+def _statement(connection: Connection, verb: str, table: Table, columns: tuple[str, ...]) -> Executable:
+    keys = [column.name for column in table.primary_key]
+    bound: dict[str, Any] = {name: bindparam(f"b_{name}", type_=table.c[name].type) for name in columns}
+    if verb in (ADD, PUT):
+        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+        insert = dialect.insert(table).values(bound)
+        others = {name: insert.excluded[name] for name in columns if name not in keys}
+        if verb == ADD or not others:
+            return insert.on_conflict_do_nothing(index_elements=keys)  # type: ignore[no-any-return]
+        return insert.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
+    here = [table.c[name] == bound[name] for name in keys]
+    if verb == DROP:
+        return delete(table).where(*here)
+    return update(table).where(*here).values({name: bound[name] for name in columns if name not in keys})

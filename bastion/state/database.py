@@ -1,0 +1,215 @@
+"""One database, reached through SQLAlchemy: SQLite in a file, or PostgreSQL by URL (L2). Everything here blocks.
+
+Invariants: a call that fails raises `StateDown`, whose text never holds a password nor a value of a row; every
+statement has a deadline of the database's own (`busy_timeout`, `statement_timeout`), every connection one to be made.
+
+SQLite runs in WAL mode, so that commands read while gateways write, with `synchronous = FULL`: a commit is on disk
+when it returns. The writes of one gateway go in batches and from a thread, so that costs no session anything, and
+what is left of the owed rows (`state.journal`) can be forgotten at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from bastion.ca.secrets import read_secret_file
+from bastion.errors import BastionError, ConfigError
+from bastion.wire.printable import printable
+
+BUSY_SECONDS: Final = 5.0
+"""How long a write waits for another process that writes to the same SQLite file."""
+
+CONNECT_SECONDS: Final = 5
+STATEMENT_SECONDS: Final = 10
+LOCK_SECONDS: Final = 5
+
+FILE_NAME: Final = "state.db"
+TEXT_MAX: Final = 300
+"""Characters of a database's own words that are kept."""
+
+
+class StateDown(BastionError):
+    """The store did not take it, or did not answer. `text` is for the operator. `refused`: it was there and said no."""
+
+    def __init__(self, text: str, refused: bool = False) -> None:
+        super().__init__(text)
+        self.text, self.refused = text, refused
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the state is. `folder`: of this gateway's own files; `url`: PostgreSQL, "" for SQLite in the folder."""
+
+    folder: Path
+    url: str = ""
+    password_file: Path | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """SQLite, a file of this machine alone."""
+        return not self.url
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file, when `embedded`."""
+        return self.folder / FILE_NAME
+
+    def __str__(self) -> str:
+        """What may be shown to anybody: no password."""
+        return str(self.file) if self.embedded else checked_url(self.url).render_as_string()
+
+
+def checked_url(text: str) -> URL:
+    """A PostgreSQL URL without a password in it. Raises ConfigError."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            "state", 0, "url", "is no URL", "postgresql://bastion@db.example.com/bastion"
+        ) from None
+    if url.get_backend_name() != "postgresql":
+        raise ConfigError("state", 0, "url", "is no PostgreSQL URL", "postgresql://USER@HOST/DATABASE")
+    if url.password is not None:
+        raise ConfigError(
+            "state", 0, "url", "has a password in it", "password_file, and no password in the URL"
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+def password_of(place: Place) -> str:
+    """What the database asks for; "" when it asks for none. Raises ConfigError."""
+    return "" if place.password_file is None else read_secret_file(place.password_file).decode()
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of this gateway's own state, closed to others. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+class Database:
+    """Connections to one place, two at most. Used by one thread at a time but for `cut`."""
+
+    def __init__(self, place: Place, password: str = "") -> None:
+        """Connects to nothing yet. `password` is kept in here and told to nobody. Raises ConfigError."""
+        self.place = place
+        self._at_work: Any = None  # the driver's connection that is in use
+        self._engine: Engine = _sqlite(place.file) if place.embedded else _postgres(place.url, password)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: all of it is kept, or nothing. Raises StateDown."""
+        with _told(), self._connected() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that writes nothing. Raises StateDown."""
+        with _told(), self._connected() as connection:
+            yield connection.execution_options(reading=True)
+
+    def cut(self) -> None:
+        """From any thread: whatever waits for PostgreSQL's answer is to return now."""
+        driver = getattr(self._at_work, "pgconn", None)
+        if driver is None:
+            return
+        with suppress(OSError, ValueError), socket.socket(fileno=os.dup(driver.socket)) as pipe:
+            pipe.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        if self.place.embedded:
+            _make_file(self.place.file)
+        with self._engine.connect() as connection:
+            self._at_work = connection.connection.driver_connection
+            try:
+                yield connection
+            finally:
+                self._at_work = None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in here is a StateDown without a cause: SQLAlchemy's errors carry statements."""
+    try:
+        yield
+    except DBAPIError as error:
+        # Ours to mend, not the store's to take later: a row that no repetition makes right.
+        refused = type(error).__name__ in (
+            "IntegrityError",
+            "DataError",
+            "ProgrammingError",
+            "NotSupportedError",
+        )
+        text = " ".join(str(error.orig).split())
+        raise StateDown(printable(text, TEXT_MAX), refused) from None
+    except SQLAlchemyError as error:
+        raise StateDown(f"{type(error).__name__} in the database layer") from None
+    except OSError as error:
+        raise StateDown(f"{error.filename or 'the state folder'}: {error.strerror}") from None
+
+
+def _make_file(file: Path) -> None:
+    """SQLite would make it readable for all, and its -wal and -shm like it. Raises OSError."""
+    if not file.exists():
+        make_folder(file.parent)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def _sqlite(file: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(file)),
+        hide_parameters=True,
+        pool_size=1,
+        max_overflow=1,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepared(driver: Any, record: object) -> None:
+        driver.isolation_level = None  # transactions begin below, not where sqlite3 thinks
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            driver.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def began(connection: Connection) -> None:
+        # A reader that turns writer in mid-transaction can be refused at once, whatever the timeout: writers say so.
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(text: str, password: str) -> Engine:
+    options = f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+    engine = create_engine(
+        checked_url(text),
+        hide_parameters=True,
+        pool_size=1,
+        max_overflow=1,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "bastion",
+            "options": options,
+            "tcp_user_timeout": STATEMENT_SECONDS * 1000,
+        },
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def authenticated(dialect: object, record: object, arguments: object, named: dict[str, Any]) -> None:
+        if password:
+            named["password"] = password
+
+    return engine

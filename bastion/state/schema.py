@@ -1,0 +1,100 @@
+"""The tables of the state store, as SQLAlchemy sees them (L2). `docs/state.md` says what each column is.
+
+Invariant: this is what the newest migration leaves behind (a test compares the two). Times are seconds since the
+epoch, ids are text, lists are JSON text: SQLite and PostgreSQL say the same of each.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Double, Index, MetaData, Table, Text
+
+METADATA: Final = MetaData()
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+NODES: Final = Table(
+    "nodes",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    _text("version"),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+"""The gateways that write here."""
+
+SESSIONS: Final = Table(
+    "sessions",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("kind"),
+    _text("state"),
+    _text("identity"),
+    _text("uid"),
+    _text("target"),
+    _text("login"),
+    _text("host"),
+    _count("port"),
+    _text("door"),
+    _text("source"),
+    _text("rules"),
+    _text("connection"),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    _text("reason"),
+    _count("bytes_in"),
+    _count("bytes_out"),
+    _count("channels"),
+    _count("opaque"),
+    _text("summary"),
+    _text("header"),
+    _text("node"),
+    _text("instance"),
+    _text("config"),
+)
+"""Sessions and tunnels: a row from the start on, completed at the end."""
+
+Index("sessions_started_at", SESSIONS.c.started_at)
+Index("sessions_live", SESSIONS.c.state, SESSIONS.c.instance)
+
+RECORDINGS: Final = Table(
+    "recordings",
+    METADATA,
+    Column("session_id", Text, primary_key=True),
+    _text("node"),
+    _text("path"),
+    _count("size"),
+    _text("state"),
+)
+"""The files of sessions; a path is relative to the folder of recordings of its node."""
+
+LOCKS: Final = Table(
+    "locks",
+    METADATA,
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    _text("reason"),
+    _text("made_by"),
+    Column("made_at", Double, nullable=False),
+    Column("until", Double),
+)
+"""What is locked out now: a user, a target, a certificate or a source."""
+
+CONFIGS: Final = Table(
+    "configs",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("loaded_at", Double, nullable=False),
+    _text("loaded_by"),
+    _text("version"),
+)
+"""Which configurations were in force, by digest, and who loaded them first."""

@@ -1,0 +1,116 @@
+"""What a dead process left is written, and what died with it ends; what lives is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bastion.recording.store import Store
+from bastion.state.adopting import AT_ONCE, Adopted, adopt
+from bastion.state.changes import apply
+from bastion.state.database import Database, Place, StateDown
+from bastion.state.journal import Journal
+from bastion.state.rows import Lock, TunnelStart, Writer, lock_added, session_started, tunnel_started
+from bastion.state.schema import LOCKS, RECORDINGS, SESSIONS
+from tests.support.state import rows
+from tests.unit.recording.disk import finish, say
+from tests.unit.recording.samples import header
+
+HOME = "home"
+DEAD = Writer("gw", f"{HOME}.1")
+LIVING = Writer("gw", f"{HOME}.2")
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Store:
+    return Store(tmp_path / "recordings", disk_floor_bytes=0)
+
+
+def started(database: Database, recordings: Store, session: str, by: Writer) -> tuple[object, object]:
+    """A session with a file and a row."""
+    about = header(session)
+    recorder, writer = recordings.start(about)
+    path = f"{writer.path.parent.name}/{writer.path.name}"
+    with database.write() as connection:
+        apply(connection, session_started(about, path, by))
+    return recorder, writer
+
+
+def run(place: Place, database: Database, recordings: Store) -> Adopted:
+    return adopt(database, place.folder, HOME, recordings)
+
+
+def test_what_was_owed_is_written_and_the_file_goes(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    lines = [lock_added(Lock("user", f"u{number}", "", "", 1.0)).line() for number in range(AT_ONCE + 5)]
+    file = place.folder / f"{HOME}.1.owed"
+    file.write_bytes(b"".join(lines) + b'["put","locks",{"kind":"us')
+    assert run(place, database, recordings) == Adopted(AT_ONCE + 5, 1, 0)
+    assert len(rows(database, LOCKS)) == AT_ONCE + 5 and not file.exists()
+    assert run(place, database, recordings) == Adopted()
+
+
+def test_sessions_of_a_dead_process_end_as_their_recordings_tell(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    living = Journal(place.folder, LIVING.instance)
+    living.open()
+    names = [letter * 16 for letter in "abcd"]
+    ended, torn, gone, lives = (
+        started(database, recordings, name, DEAD if name != names[3] else LIVING) for name in names
+    )
+    finish(*ended)  # type: ignore[arg-type]
+    for recorder, writer in (torn, gone, lives):
+        say(recorder, writer, b"hello")  # type: ignore[arg-type]
+    recordings.close()
+    gone[1].path.unlink()  # type: ignore[attr-defined]
+    assert run(place, database, recordings) == Adopted(0, 0, 3)
+    states = {row["id"]: (row["state"], row["reason"], row["bytes_out"]) for row in rows(database, SESSIONS)}
+    assert states == {
+        names[0]: ("ended", "client_closed", 0),
+        names[1]: ("incomplete", "", 5),
+        names[2]: ("incomplete", "", 0),
+        names[3]: ("live", "", 0),
+    }
+    sizes = {row["session_id"]: (row["state"], row["size"] > 0) for row in rows(database, RECORDINGS)}
+    assert sizes[names[1]] == ("incomplete", True) and sizes[names[3]] == ("live", False)
+    living.close()
+
+
+def test_a_recording_that_somebody_writes_is_no_dead_session(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    """Its process may be of a version that keeps no journal."""
+    started(database, recordings, "a" * 16, DEAD)
+    assert run(place, database, recordings).ended == 0
+    recordings.close()
+    assert run(place, database, recordings).ended == 1
+
+
+def test_sessions_of_another_folder_are_not_ours(place: Place, database: Database, recordings: Store) -> None:
+    started(database, recordings, "a" * 16, Writer("gw", "elsewhere.1"))
+    recordings.close()
+    assert run(place, database, recordings).ended == 0
+
+
+def test_a_tunnel_that_died_is_incomplete(place: Place, database: Database, recordings: Store) -> None:
+    with database.write() as connection:
+        apply(
+            connection, [tunnel_started(TunnelStart("c/1", "c", "a", "u", "h", 1, "h", "s", "", 5.0), DEAD)]
+        )
+    assert run(place, database, recordings).ended == 1
+    (row,) = rows(database, SESSIONS)
+    assert (row["state"], row["ended_at"]) == ("incomplete", None)
+
+
+def test_while_the_store_is_down_everything_stays(tmp_path: Path, place: Place, recordings: Store) -> None:
+    file = place.folder / f"{HOME}.1.owed"
+    place.folder.mkdir()
+    file.write_bytes(lock_added(Lock("user", "u", "", "", 1.0)).line())
+    down = Database(Place(tmp_path, "postgresql://gw@127.0.0.1:1/none"))
+    with pytest.raises(StateDown):
+        adopt(down, place.folder, HOME, recordings)
+    down.close()
+    assert file.stat().st_size > 0
