@@ -7,12 +7,13 @@ DEMO ?= demo
 PYTEST_ARGS ?=
 TEST_WORKERS ?= 3
 FUZZ_SECONDS ?= 60
+DEB_PYTHON ?= /usr/bin/python3
 
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode changelog constraints \
+.PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode changelog constraints deb \
 	clean distclean
 .DEFAULT_GOAL := help
 
@@ -27,6 +28,7 @@ help:
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make deb      dist/bastion_VERSION_ARCH.deb for the Debian of this machine (DEB_PYTHON=$(DEB_PYTHON))'
 	@echo 'make changelog  CHANGELOG.md from changelog.d (VERSION=0.2.0: a release; the fragments are used up)'
 	@echo 'make constraints  constraints.txt again: the newest versions that setup.cfg allows'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
@@ -127,6 +129,10 @@ fuzz: .venv/.fuzz-installed
 	done; [ -n "$$found" ] || echo 'fuzz: tests/fuzz holds no fuzzer yet'
 	@echo 'fuzz: the properties of tests/unit with examples of chance, three times as many as make test tries'
 	$(BIN)/python -m pytest -q -m 'hypothesis and not soak' --hypothesis-profile=explore -n $(TEST_WORKERS) tests/unit $(PYTEST_ARGS)
+
+# A virtual environment of its own in /opt/bastion/VERSION, the units, the user: docs/upgrading.md.
+deb: .venv/.made
+	@PYTHON=$(BIN)/python DEB_PYTHON=$(DEB_PYTHON) .ci/deb
 
 # What has changed for users: the section Unreleased of CHANGELOG.md, or with VERSION= that of a release.
 changelog: .venv/.test-installed
