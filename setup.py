@@ -2,7 +2,7 @@
 
 It is the tag's (v0.2.0), and says how far a checkout is beyond it (0.2.0.post3+g1a2b3c4). Where git knows no tag (a
 shallow clone) it is that of `bastion/__init__.py` with the commit (0.1.0+g1a2b3c4); where there is no git (an sdist),
-what the sdist was made with. A wheel and an sdist carry it as the file bastion/VERSION.
+what the sdist was made with: the file bastion/VERSION. In a wheel it is bastion.__version__.
 """
 
 from __future__ import annotations
@@ -59,9 +59,15 @@ def version() -> str:
 class BuildWithVersion(build_py):
     def run(self) -> None:
         super().run()
-        if not self.editable_mode:  # a checkout says what it is by itself
-            carried = Path(self.build_lib) / "bastion" / "VERSION"
-            carried.write_text(VERSION + "\n", encoding="ascii")
+        if self.editable_mode:  # a checkout is not written to
+            return
+        code = Path(self.build_lib) / "bastion" / "__init__.py"
+        line = f'__version__ = "{VERSION}"'
+        text, count = re.subn(
+            r"^__version__ = .*$", line, code.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        assert count == 1, f"{code} has {count} lines with __version__"
+        code.write_text(text, encoding="utf-8")
 
 
 class SdistWithVersion(sdist):
