@@ -6,6 +6,7 @@ functions are for commands that need one thing of a configuration, without the w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,9 @@ def penalty_limits(config: Config) -> PenaltyLimits:
     )
 
 
-def front_keys(config: Config, material: Material, clock: Clock) -> FrontKeys:
+def front_keys(config: Config, keys: Sequence[Staged], clock: Clock) -> FrontKeys:
     """What engineers' connections are told: our host keys and the algorithms that go with them."""
-    base = replace(_common_settings(config), algorithms=_front_algorithms(config))
-    return FrontKeys(base, material.host_keys, clock, material.host_keys_changing)
+    return FrontKeys(replace(_common_settings(config), algorithms=_front_algorithms(config)), keys, clock)
 
 
 def _front_algorithms(config: Config) -> Algorithms:
@@ -159,7 +159,7 @@ def build_inner_host_keys(config: Config, material: Material, clock: Clock) -> I
     """How the gateway stands in for targets on inner connections: with the same host keys."""
     keys = material.front_host_ca
     ca = None if keys is None else FrontHostCA(keys, int(config.front_host_ca.lifetime))
-    front = front_keys(config, material, clock)
+    front = front_keys(config, material.host_keys, clock)
     return InnerHostKeys(front, _front_algorithms(config), ca, clock)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import signal
 import stat
 import subprocess
@@ -31,15 +32,15 @@ from bastion.errors import ConfigError, Refused
 from bastion.install.answers import BadAnswer, read_pin
 from bastion.install.gateway import build, names
 from bastion.install.layout import Layout, Owners
-from bastion.install.making import in_the_way, place, staged
+from bastion.install.making import in_the_way, make_units, place, staged
 from bastion.install.program import program
+from bastion.install.units import HIDDEN, USER, CannotMake, Unit, make_users, missing_units
 from bastion.policy.targets import Target
 from bastion.upstream.keyscan import scan_host_keys
 from bastion.wire.certificates import CERTIFICATE_TYPES
 from bastion.wire.data import Reader
 from bastion.wire.keys import PublicKey
 
-USER: Final = "bastion"
 CHECK_SECONDS: Final = 120.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -89,6 +90,9 @@ Examples:
 )
 @click.option("--system", is_flag=True,
               help="Recordings, state, log and socket below /var and /run, not in DIR.")  # fmt: skip
+@click.option(
+    "--systemd", is_flag=True, help="As --system, and the service's units, its user and its groups."
+)
 @click.option("--yes", is_flag=True, help="Ask nothing: defaults for what no option says.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; asks nothing.")
 @click.pass_obj
@@ -100,6 +104,7 @@ def init(
     scan: bool,
     pinned: tuple[str, ...],
     system: bool,
+    systemd: bool,
     yes: bool,
     as_json: bool,
     **given: Any,
@@ -109,11 +114,15 @@ def init(
     On a terminal it asks for what no option says. Nothing is overwritten: where there is a gateway, it says what
     is there and checks it. The target host CA is not made, it is whoever's who runs the targets.
     """
-    layout = (Layout.system if system else Layout.beside)(Path(os.path.abspath(folder)))
+    layout = (Layout.system if system or systemd else Layout.beside)(Path(os.path.abspath(folder)))
     asking = not (yes or as_json)
-    user, owners = _owners(user)
+    user = user or (USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
+    units = _units(layout, user) if systemd else ()
+    owners = (
+        Owners() if systemd else _owners(user)
+    )  # the service's user is made when all else is known to fit
     if layout.config.exists():
-        _existing(layout, user, as_json)
+        _existing(layout, user, units, as_json)
     _refuse_what_is_there(layout)
     if asking and not sys.stdin.isatty():
         fail("standard input is no terminal: give --yes to take the defaults for what no option says")
@@ -122,19 +131,29 @@ def init(
     unknown = set(fingerprints) - {target.name for target in gathered.answers.targets}
     if unknown:
         fail(f"--pin {min(unknown)}: there is no --target of that name")
-    report = Report(layout, gathered, user, scan_all=scan)
+    report = Report(layout, gathered, user, units, scan, systemd)
+    if systemd:
+        owners = _owners_of_service(user)
     _make(run, layout, owners, gathered, report, (fingerprints, asking))
     report.checked = _check(layout, user)
     show(report, as_json)
     sys.exit(0 if report.checked["ok"] else 1)
 
 
-def _owners(user: str | None) -> tuple[str, Owners]:
-    """Whom the gateway runs as, and what that means for its files; or exit 2 with what to type."""
-    root = os.geteuid() == 0
-    name = user or (USER if root else pwd.getpwuid(os.geteuid()).pw_name)
+def _owners_of_service(user: str) -> Owners:
+    """The same, of a user that is made when it is missing."""
     try:
-        return name, Owners.of(name)
+        for made in make_users(user):
+            click.echo(f"made {made}", err=True)
+    except CannotMake as error:
+        fail(f"--systemd: {error}")
+    return _owners(user)
+
+
+def _owners(name: str) -> Owners:
+    """What it means for its files that the gateway runs as `name`; or exit 2 with what to type."""
+    try:
+        return Owners.of(name)
     except KeyError:
         line = f"useradd --system --home-dir /var/lib/bastion --shell /usr/sbin/nologin {name}"
         fail(
@@ -142,6 +161,20 @@ def _owners(user: str | None) -> tuple[str, Owners]:
         )
     except PermissionError:
         fail(f"--user {name}: only root can make files for somebody else")
+
+
+def _units(layout: Layout, user: str) -> tuple[Unit, ...]:
+    """The units that are to be made, or exit 2 for a program that the service could not see."""
+    if os.geteuid() != 0:
+        fail("--systemd: only root can install a service")
+    words = program()
+    real = os.path.realpath(sys.executable)
+    for path in (words[0], sys.prefix, real):
+        if path.startswith(HIDDEN):
+            fail(
+                f"--systemd: the service cannot see {path} (ProtectHome): install it elsewhere, such as /opt/bastion"
+            )
+    return missing_units(layout, user, shlex.join(words))
 
 
 def _pins(given: Sequence[str]) -> dict[str, str]:
@@ -185,7 +218,7 @@ def _make(
             fingerprints, asking = wanted
             if report.scan_all or fingerprints:
                 _trust(run, config, report, fingerprints, asking)
-            place(stage, layout, owners)
+            place(stage, layout, owners, report.units)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror}. Nothing was made.", 2)
@@ -257,11 +290,17 @@ def _chosen(
     return keys[0] if confirm(f"Is {keys[0].fingerprint()} what the console shows?") else None
 
 
-def _existing(layout: Layout, user: str, as_json: bool) -> None:
-    """There is a gateway: say what is there of it, check it, change nothing, and end."""
+def _existing(layout: Layout, user: str, units: Sequence[Unit], as_json: bool) -> None:
+    """There is a gateway: say what is there of it, check it, change nothing of it, and end. Units are made."""
+    try:
+        if units:
+            _owners_of_service(user)
+        make_units(units, [])
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
     there = {place.path: _state(place.path) for place in (*layout.folders(), *layout.files())}
     checked = _check(layout, user)
-    show_existing(layout, there, checked, as_json)
+    show_existing(layout, there, units, checked, as_json)
     sys.exit(0 if checked["ok"] else 1)
 
 

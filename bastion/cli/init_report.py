@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bastion.cli.output import colour, printable, write_json, write_table
 from bastion.install.gateway import Made
 from bastion.install.layout import Layout
 from bastion.install.program import command
+from bastion.install.units import Unit
 
 HOST_CA = (
     "The target host CA is not made here: it signs your hosts' keys and belongs to whoever runs them. When there is\n"
@@ -30,11 +31,13 @@ class Report:
     layout: Layout
     gathered: Gathered
     user: str
+    units: tuple[Unit, ...] = ()
+    scan_all: bool = False
+    systemd: bool = False
     made: Made = field(default_factory=lambda: Made({}))
     scanned: dict[str, list[str]] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)
     checked: dict[str, Any] = field(default_factory=dict)
-    scan_all: bool = False
 
     def scanning(self, name: str, fingerprints: Mapping[str, str]) -> bool:
         """Is target `name` to be asked for its keys?"""
@@ -54,13 +57,18 @@ def next_steps(report: Report) -> tuple[Step, ...]:
     config, answers = report.layout.config, report.gathered.answers
     options = ("--config", config)
     serve = command("serve", *options)
-    if os.geteuid() == 0 and report.user != "root":
+    if report.systemd:
+        serve = "systemctl daemon-reload && systemctl enable --now bastion.service"
+    elif os.geteuid() == 0 and report.user != "root":
         serve = f"runuser -u {shlex.quote(report.user)} -- {serve}"
     login = answers.logins[0] if answers.logins else "root"
     public = answers.public
     if answers.targets:
         target = answers.targets[0].name
-        trust = [Step(f"what {target} has to trust, to be pasted there", command("target-config", *options))]
+        trust = [
+            Step(f"a script for root on {target}, which is to trust the gateway",
+                 command("target-config", *options, "--script"))
+        ]  # fmt: skip
         if target in report.pinned:
             trust.append(
                 Step(f"the whole way to {target}", command("target", "test", *options, target, login))
@@ -78,7 +86,7 @@ def next_steps(report: Report) -> tuple[Step, ...]:
         who = answers.account
     return (
         *trust,
-        Step("run the gateway (in another terminal)", serve),
+        Step("run the gateway" + (" (in another terminal)" if not report.systemd else ""), serve),
         Step("log in", f"ssh -p {public.port} {who}@{public.host}"),
         Step("what was recorded", command("sessions", *options)),
     )
@@ -100,6 +108,8 @@ def show(report: Report, as_json: bool) -> None:
         if place.path.suffix != ".pub"
     ]
     write_table(("PATH", "MODE", "WHAT"), rows, flexible=("WHAT",))
+    for unit in report.units:
+        click.echo(f"made {unit.path}")
     click.echo(f"\nHost key of the gateway, for engineers who see it the first time:\n{_host_keys(report)}")
     if report.gathered.password:
         click.echo(
@@ -150,6 +160,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "folder": str(layout.folder),
         "user": report.user,
         "made": [str(place.path) for place in (*layout.folders(), *layout.files()) if place.path.exists()],
+        "units": [str(unit.path) for unit in report.units],
         "fingerprints": {name: key.fingerprint() for name, key in report.made.keys.items()},
         "account": answers.account,
         "password": report.gathered.password or None,
@@ -162,7 +173,11 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 def show_existing(
-    layout: Layout, there: Mapping[Path, str], checked: Mapping[str, Any], as_json: bool
+    layout: Layout,
+    there: Mapping[Path, str],
+    units: Sequence[Unit],
+    checked: Mapping[str, Any],
+    as_json: bool,
 ) -> None:
     """There is a gateway already: what is there of what would be made."""
     if as_json:
@@ -173,7 +188,9 @@ def show_existing(
             "check": dict(checked),
         })  # fmt: skip
         return
-    click.echo(f"{printable(str(layout.config))} is there: nothing was changed.\n")
+    click.echo(f"{printable(str(layout.config))} is there: nothing {'of it ' if units else ''}was changed.\n")
+    for unit in units:
+        click.echo(f"made {unit.path}")
     places = {place.path: place for place in (*layout.folders(), *layout.files())}
     rows = [
         (layout.written(path), state, places[path].what)

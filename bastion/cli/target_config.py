@@ -11,7 +11,7 @@ from bastion.cli.output import fail
 from bastion.config.key_slots import load_staged, publics_of
 from bastion.config.load import load
 from bastion.errors import ConfigError
-from bastion.setup_texts.target import TargetFacts
+from bastion.setup_texts.target import TargetFacts, target_script
 from bastion.setup_texts.target import target_config as text_for
 
 # "9.2", "OpenSSH_9.2p1 Debian-2+deb12u10", "10.0p2"
@@ -26,13 +26,17 @@ _VERSION = re.compile(r"(?:OpenSSH_)?([0-9]{1,3})\.([0-9]{1,3})(?:p[0-9]+)?(?:[ 
 @click.option(
     "--principals-file", default="", help="Use AuthorizedPrincipalsFile with this path, as the target does."
 )
-def target_config(config_path: str, sshd_version: str, principals_file: str) -> None:
+@click.option("--script", is_flag=True, help="As a shell script for root on the target.")
+def target_config(config_path: str, sshd_version: str, principals_file: str, script: bool) -> None:
     """Print the upstream CA's public key and the sshd_config lines for targets.
 
     \b
     Exit codes: 0 done, 2 the call or a file is wrong.
 
-    Example: bastion target-config --config /etc/bastion/bastion.toml --sshd-version 9.2
+    \b
+    Examples:
+      bastion target-config --config /etc/bastion/bastion.toml --sshd-version 9.2
+      bastion target-config --config /etc/bastion/bastion.toml --script | ssh root@web1 sh
     """
     if principals_file and (not principals_file.startswith("/") or not principals_file.isprintable()):
         fail("--principals-file is an absolute path such as /etc/ssh/principals/%u")
@@ -45,7 +49,7 @@ def target_config(config_path: str, sshd_version: str, principals_file: str) -> 
         fail(str(error))
     egress = tuple(str(network) for network in config.upstream_ca.egress)
     facts = TargetFacts(keys, egress, _version(sshd_version), principals_file)
-    click.echo(text_for(facts), nl=False)
+    click.echo(target_script(facts) if script else text_for(facts), nl=False)
 
 
 def _version(text: str) -> tuple[int, int] | None:

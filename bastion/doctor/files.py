@@ -55,6 +55,7 @@ def things(subject: Subject) -> list[Thing]:
         (config.front_host_ca.key, "the front host CA", Kind.KEY),
         (config.front_host_ca.passphrase_file, "the front host CA's passphrase", Kind.SECRET),
         (config.directory.embedded, "accounts", Kind.SECRET),
+        (config.state.password_file, "the state store's password", Kind.SECRET),
         (ldap.bind_password_file if ldap else None, "LDAP's password", Kind.SECRET),
     ]
     for target in config.inventory:
@@ -63,6 +64,8 @@ def things(subject: Subject) -> list[Thing]:
         optional.append((secret, f"the password for {target.name}", Kind.SECRET))
     found += [Thing(Path(path), what, kind) for path, what, kind in optional if path is not None]
     found.append(Thing(config.recording.directory, "recordings", Kind.WRITTEN))
+    state = config.state.directory or config.recording.directory / "state"
+    found.append(Thing(state, "state", Kind.WRITTEN))
     found.append(Thing(config.audit.file.parent, "the audit log's folder", Kind.WRITTEN))
     return list({thing.path: thing for thing in found}.values())
 

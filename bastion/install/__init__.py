@@ -15,6 +15,7 @@ May import: the layers below.
 - `gateway`: all of it, built in a stage
 - `texts`: the files' contents, with the samples of `etc/` as examples
 - `making`: staging and placing
+- `units`: systemd's files, the service's user
 - `program`: how this installation is called again
 - `recipients`: age recipients, checked to the last letter
 """

@@ -44,6 +44,7 @@ class Layout:
     log: Path
     state: Path
     run: Path
+    home: Path | None = None  # of the service, when it has one: what it writes lies there
 
     @classmethod
     def beside(cls, folder: Path) -> Layout:
@@ -55,13 +56,8 @@ class Layout:
         """As Debian has it, below `root`."""
         var = root / "var"
         library = var / "lib" / "bastion"
-        return cls(
-            folder,
-            library / "recordings",
-            var / "log" / "bastion",
-            library / "state",
-            root / "run" / "bastion",
-        )
+        run = root / "run" / "bastion"
+        return cls(folder, library / "recordings", var / "log" / "bastion", library / "state", run, library)
 
     @property
     def config(self) -> Path:
@@ -76,6 +72,7 @@ class Layout:
         return (
             Place(self.folder, "configuration", 0o755, Belongs.CONFIGURES, True),
             Place(self.keys, "keys", 0o750, Belongs.CONFIGURES, True),
+            *([Place(self.home, "what is kept", 0o700, Belongs.SERVICE, True)] if self.home else []),
             Place(self.recordings, "recordings", 0o700, Belongs.SERVICE, True),
             Place(self.log, "audit log", 0o750, Belongs.SERVICE, True),
             Place(self.state, "state", 0o700, Belongs.SERVICE, True),

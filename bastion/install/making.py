@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bastion.install.layout import CONFIG, Belongs, Layout, Owners, Place
+from bastion.install.units import Unit
 
 STAGE_MARK = ".init-"
 Undo = list[Callable[[], object]]
@@ -57,10 +58,14 @@ def in_the_way(layout: Layout, names: Sequence[str]) -> list[Path]:
     return [layout.folder / name for name in names if os.path.lexists(layout.folder / name)]
 
 
-def place(stage: Path, layout: Layout, owners: Owners) -> None:
-    """Move what is in `stage` to its folder, and make the folders outside of it. Raises OSError, everything undone."""
+def place(stage: Path, layout: Layout, owners: Owners, more: Sequence[Unit] = ()) -> None:
+    """Move what is in `stage` to its folder, and make the folders outside of it and the files of `more`.
+
+    Raises OSError, everything undone.
+    """
     undo: Undo = []
     try:
+        make_units(more, undo)
         for wanted in layout.folders():
             if not wanted.path.is_relative_to(layout.folder) and not wanted.path.is_dir():
                 _make_parents(wanted.path, undo)
@@ -71,6 +76,14 @@ def place(stage: Path, layout: Layout, owners: Owners) -> None:
         for step in reversed(undo):
             step()
         raise
+
+
+def make_units(units: Sequence[Unit], undo: Undo) -> None:
+    """Files of the system's folders, 0644 and of whoever calls. Raises OSError."""
+    for unit in units:
+        _make_parents(unit.path, undo)
+        write_file(unit.path, unit.text, 0o644, Owners(), Belongs.PRIVATE)
+        undo.append(unit.path.unlink)
 
 
 def _move_in(stage: Path, layout: Layout, owners: Owners, undo: Undo) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 
 def program() -> tuple[str, ...]:
-    """The words before a subcommand: the `bastion` beside this interpreter, or the module."""
+    """The words before a subcommand: `bastion` as the PATH has it when that is this installation (a link that stays
+    when a new version comes), else the one beside this interpreter, or the module."""
     script = Path(sys.executable).parent / "bastion"
-    return (str(script),) if script.exists() else (sys.executable, "-m", "bastion")
+    if not script.exists():
+        return (sys.executable, "-m", "bastion")
+    found = shutil.which("bastion")
+    if found is not None and os.path.isabs(found) and os.path.realpath(found) == os.path.realpath(script):
+        return (found,)
+    return (str(script),)
 
 
 def command(*words: object) -> str:

@@ -33,6 +33,7 @@ def config_text(answers: Answers, layout: Layout) -> str:
             "targets.known_hosts": '"known_hosts"',
             "recording.directory": _toml(layout.written(layout.recordings)),
             **({"metrics.listen": _toml(str(answers.metrics))} if answers.metrics else {}),
+            "state.directory": _toml(layout.written(layout.state)),
             "audit.file": _toml(layout.written(layout.log / "audit.jsonl")),
         }
     )

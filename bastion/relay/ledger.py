@@ -26,17 +26,16 @@ class Entry:
     """One reply that is owed: to the request `name`, which we asked ourselves or forwarded.
 
     `place` is what a forward was asked for. `refusals` of ours are due to the asking side as soon as this reply
-    has been forwarded, and `proof`, an answer of ours, behind so many of them.
+    has been forwarded.
     """
 
-    __slots__ = ("name", "ours", "place", "proof", "refusals")
+    __slots__ = ("name", "ours", "place", "refusals")
 
     def __init__(self, name: str, ours: bool, place: Place | None = None) -> None:
         self.name = name
         self.ours = ours
         self.place = place
         self.refusals = 0
-        self.proof: tuple[int, bytes] | None = None
 
 
 class Ledger:
@@ -80,13 +79,6 @@ class Ledger:
         self._check_room()
         self._last_forwarded.refusals += 1
         self._refusals += 1
-        return False
-
-    def add_answer(self, answer: bytes) -> bool:
-        """We answer a request that wants a reply ourselves, once on this ledger. True: now. False: in its turn."""
-        if self._last_forwarded is None:
-            return True
-        self._last_forwarded.proof = self._last_forwarded.refusals, answer
         return False
 
     def settle(self) -> Entry | None:

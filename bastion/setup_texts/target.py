@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from bastion.wire.keys import PublicKey
 
 CA_FILE = "/etc/ssh/bastion_upstream_ca.pub"
+CONFIG_FOLDER = "/etc/ssh/sshd_config.d"
+CONFIG_FILE = f"{CONFIG_FOLDER}/bastion.conf"
+MAIN_FILE = "/etc/ssh/sshd_config"
 PENALTIES_SINCE = (9, 8)
 """sshd versions below do not know PerSourcePenaltyExemptList and refuse to start with it."""
 
@@ -48,6 +51,46 @@ def target_config(facts: TargetFacts) -> str:
         "#    Its log then shows each login with the engineer and the session: ID alice k3v2m5q7p2r4t6w8",
     ]
     return "\n".join(parts) + "\n"
+
+
+def target_script(facts: TargetFacts) -> str:
+    """The same as a script for the target's root: it may run twice, and reloads sshd only when that accepts it."""
+    sources = ",".join(facts.egress_addresses)
+    lines = [f"TrustedUserCAKeys {CA_FILE}", f"MaxStartups {MAX_STARTUPS}"]
+    if facts.principals_file:
+        lines.append(f"AuthorizedPrincipalsFile {facts.principals_file}")
+    penalties = f"PerSourcePenaltyExemptList {sources}"
+    # Below a Match line nothing else may stand, so what only some versions know comes before it.
+    newer = (
+        [f"if sshd -t -o '{penalties}' 2>/dev/null; then echo '{penalties}' >> {CONFIG_FILE}; fi"]
+        if sources
+        else []
+    )
+    return (
+        "\n".join(
+            (
+                "# For root on the target: trust the gateway's upstream CA.",
+                "set -e",
+                f"cat > {CA_FILE} <<'END'",
+                *(key.line("bastion-upstream-ca") for key in facts.upstream_cas),
+                "END",
+                f"mkdir -p {CONFIG_FOLDER}",
+                f"cat > {CONFIG_FILE} <<'END'",
+                *lines,
+                "END",
+                *newer,
+                f"cat >> {CONFIG_FILE} <<'END'",
+                *(line for line in _sessions(sources) if line and not line.startswith("#")),
+                "END",
+                f"grep -qi '^ *Include  *{CONFIG_FOLDER}/' {MAIN_FILE} ||",
+                f"    sed -i '1i Include {CONFIG_FOLDER}/*.conf' {MAIN_FILE}",
+                "sshd -t",
+                "systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || "
+                'kill -HUP "$(cat /run/sshd.pid)"',
+            )
+        )
+        + "\n"
+    )
 
 
 def _authorities(keys: tuple[PublicKey, ...]) -> list[str]:

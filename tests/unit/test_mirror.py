@@ -35,7 +35,7 @@ ELSEWHERE = {
     "cli.init_report": "tests/unit/cli/test_init.py",
     "cli.key_backup": "tests/unit/cli/test_keys.py",
     "cli.key_list": "tests/unit/cli/test_keys.py",
-    "cli.key_rotation": "tests/interop/test_key_rotation.py",
+    "cli.key_rotation": "tests/unit/cli/test_keys.py",
     "cli.runtime": PROTOCOLS,
     "cli.target": TARGETS,
     "config.document": "tests/unit/config/test_load.py",
