@@ -1,4 +1,4 @@
-"""The program: builds everything, and is the only place that imports the reactor (L5).
+"""The program: builds everything (L5).
 
 Start-up order: read and check all files, open the audit log and the store, listen, say that it is ready on
 standard output. SIGHUP reloads (a faulty file changes nothing). SIGTERM lets nothing new begin and what runs finish,
@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ import cryptography
 import twisted
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
-from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from bastion import __version__
@@ -32,12 +31,11 @@ from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.building import state_place
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
+from bastion.assembly.part import Part
 from bastion.assembly.reloading import Reloading
-from bastion.auth.budget import Budget
-from bastion.auth.startups import StartupLimiter
+from bastion.auth.budget import LIMITS, Budget, divided
+from bastion.auth.startups import REPAY, StartupLimiter
 from bastion.auth.throttle import Penalties
-from bastion.cli.output import fail
-from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.config.check import Report, inspect
 from bastion.config.load import Config
@@ -47,7 +45,6 @@ from bastion.control.local import LocalNode
 from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
-from bastion.net import reactor as direct_reactor
 from bastion.net import socket as io
 from bastion.net.descriptors import raise_limit
 from bastion.net.listening import NOTHING_GIVEN, Listeners, from_systemd, open_listener
@@ -56,7 +53,6 @@ from bastion.net.notify import Heartbeat, Notifier, watchdog_seconds
 from bastion.net.read_size import ask_for_short_slices
 from bastion.net.resolver import resolve, resolver_of
 from bastion.net.tuning import keep_freed_memory
-from bastion.net.twisted_names import UnknownTwisted
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.clock_steps import ClockSteps
@@ -76,15 +72,18 @@ from bastion.observe.meters import (
     RECORDER_SLOW_WRITES,
     RECORDER_UNSYNCED_SECONDS,
     RECORDING_STORE_FREE_BYTES,
+    WORKERS,
     Meters,
 )
 from bastion.options import ConfigErrors
+from bastion.reactor import in_reactor, log_to_standard_error, the_reactor
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import PARTING
 from bastion.session.standing import Rechecks
+from bastion.sharing.rows import Cell
 from bastion.state.database import password_of
 from bastion.state.schema_version import SchemaUnfit
 from bastion.state.store import StateStore
@@ -100,16 +99,22 @@ CLOSING_DOWN = "the gateway is closing down"
 
 
 class Program:
-    """One running gateway: its listening ports, its metrics page and what a signal does to it.
+    """One running gateway, or one worker of it: its listening ports, its metrics page and what a signal does to it.
 
     Raises ConfigErrors for a configuration with errors, AuditFailed for a log that cannot be opened.
     """
 
     def __init__(
-        self, config_file: Path, reactor: Any, look: Look = inspect, given: Listeners = NOTHING_GIVEN
+        self,
+        config_file: Path,
+        reactor: Any,
+        look: Look = inspect,
+        given: Listeners = NOTHING_GIVEN,
+        part: Part | None = None,
     ) -> None:
         """`look` reads and checks the configuration, now and at every reload; `given` listens already."""
         self._reactor = reactor
+        self._part = part = part or Part()
         self._clock = SystemClock()
         self.meters = Meters(
             {
@@ -123,61 +128,83 @@ class Program:
         self._own = OwnPlaces()
         resolver_of(reactor).make_room()
         self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
-        parts = Parts(reactor, self._clock, self._observer, Penalties(self._clock), self._own, self._resolved)
+        penalties = part.penalties or Penalties(self._clock)
+        parts = Parts(
+            reactor, self._clock, self._observer, penalties, self._own, self._resolved, part.others.workers
+        )
         prepared = prepare(config_file, parts, look)
         config = prepared.config
         self.warnings, self._names = prepared.warnings, prepared.names
-        self.gateway = Gateway(
-            reactor=reactor,
-            clock=self._clock,
-            meters=self.meters,
-            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required),
-            store=Store(config.recording.directory, on_sync_failed=self._sync_failed),
-            startups=StartupLimiter(random.SystemRandom().random),
-            budget=Budget(
-                self._clock,
-                on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
-            ),
-            services=prepared.services,
-            state=self._state(config),
-        )
+        self.gateway = self._gateway(prepared)
         apply(self.gateway, prepared)
-        self.reloading = Reloading(self.gateway, config, lambda: prepare(config_file, parts, look))
+        self.reloading = Reloading(self.gateway, prepared, lambda: prepare(config_file, parts, look))
         self._rechecks = Rechecks(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
-        self._watch = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
+        self.health = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
         self._front = Front(self.gateway)
-        local = LocalNode(self.gateway, on_look=self._refresh)
-        local.config_file = str(config.file)
-        self.node = Hub(local)
+        self.local = LocalNode(self.gateway, on_look=self._refresh)
+        self.local.config_file = str(config.file)
+        self.node = Hub(self.local)
         self._listeners = given
         self._ports: list[Any] = []
         self._metrics: Any = None
         self._draining: Draining | None = None
+        self._repaying: Any = None  # a timer, where there are other workers
 
-    def start(self) -> dict[str, Any]:
-        """Listen everywhere; the addresses that came of it (port 0 means any)."""
-        config = self.reloading.config
-        self._listeners = listeners = self._listen(config, self._listeners)
+    def _gateway(self, prepared: Prepared) -> Gateway:
+        """What all sessions share. Raises AuditFailed."""
+        config, others = prepared.config, self._part.others
+        return Gateway(
+            reactor=self._reactor,
+            clock=self._clock,
+            meters=self.meters,
+            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required),
+            store=Store(config.recording.directory, on_sync_failed=self._sync_failed),
+            startups=StartupLimiter(random.SystemRandom().random, others=others),
+            budget=Budget(
+                self._clock,
+                divided(LIMITS, others.workers),
+                on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
+            ),
+            services=prepared.services,
+            state=self._state(config),
+            others=others,
+        )
+
+    def start(self, own: Iterable[str] = ()) -> dict[str, Any]:
+        """Listen everywhere; the addresses that came of it (port 0 means any). `own` are those of the supervisor."""
+        config, alone = self.reloading.config, self._part.alone
+        if alone:
+            self._listeners = self._listen(config, self._listeners)
+        listeners = self._listeners
         for listener in listeners.ssh:
             self._ports.append(io.accept(self._reactor, listener, self._front))
         self.gateway.listening = socket.gethostname(), self._ports[0].getHost().port
         if listeners.metrics is not None:
             registry = exporter.build_registry(self.meters, refresh=self._refresh)
-            self._metrics = exporter.serve(self._reactor, listeners.metrics, registry, self._watch.page)
+            self._metrics = exporter.serve(self._reactor, listeners.metrics, registry, self.health.page)
         for port in (*self._ports, self._metrics):
             if port is not None:
                 self._own.listening(port.getHost().host, port.getHost().port)
+        for address in own:
+            host, _, number = address.rpartition(":")
+            self._own.listening(host.strip("[]"), int(number))
         self._lag.start()
-        self._steps.start()
-        self._watch.start()
+        if alone:
+            self._steps.start()
+        self.health.start()
         self.gateway.state.start()
         self.gateway.state.in_force(config.digest, "start", __version__)
         self.reloading.on_applied = self._applied
         self._rechecks.start()
         self._resolved.follow_names(self._names)
-        self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
+        if alone:
+            self.meters.set(WORKERS, 1, "serving")
+            self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
+        else:
+            self._part.others.add(Cell.ACCEPTING, 1)
+            self._repay()
         return {
             "event": "ready",
             "ssh": [_address(port) for port in self._ports],
@@ -196,6 +223,11 @@ class Program:
         if metrics is None and where is not None:
             metrics = open_listener(where.host, where.port)
         return replace(given, ssh=ssh, metrics=metrics)
+
+    def _repay(self) -> None:
+        """Places of unfinished logins that are too many over all workers."""
+        self._repaying = self._reactor.callLater(REPAY, self._repay)
+        self.gateway.startups.repay()
 
     def status(self) -> str:
         """One line for `systemctl status`."""
@@ -289,7 +321,7 @@ class Program:
             await deferLater(self._reactor, 0.05)
         self._lag.stop()
         self._steps.stop()
-        self._watch.stop()
+        self.health.stop()
         self._resolved.stop()
         if self._metrics is not None:
             await _done(self._metrics.stopListening())
@@ -300,7 +332,10 @@ class Program:
         gateway.store.close()
         await gateway.state.stop()
         gateway.rationed.flush()
-        gateway.audit.note(GatewayStopped(signal_name))
+        if self._repaying is not None:
+            self._repaying.cancel()
+        if self._part.alone:
+            gateway.audit.note(GatewayStopped(signal_name))
         gateway.audit.close()
 
 
@@ -345,18 +380,6 @@ def _tracing(path: str | os.PathLike[str]) -> Report:
     return report if config is None else replace(report, config=replace(config, log=Log(trace=True)))
 
 
-def _reactor() -> Any:
-    """The process's reactor: installed and imported here, once a command needs it, and passed on."""
-    if "twisted.internet.reactor" not in sys.modules:
-        try:
-            direct_reactor.install()
-        except UnknownTwisted as error:
-            fail(str(error), 3)
-    from twisted.internet import reactor
-
-    return reactor
-
-
 def _address(port: Any) -> str:
     host = port.getHost()
     return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
@@ -367,24 +390,14 @@ async def _done(result: Any) -> None:
         await result
 
 
-@click.command(short_help="run the gateway")
-@config_option
-@click.option("--trace-messages", is_flag=True, help="As [log] trace = true, whatever the file says.")
-def serve(config_file: Path, trace_messages: bool) -> None:
-    """Run the gateway in the foreground.
-
-    Prints one JSON line when it is ready; the operator's log goes to standard error. SIGHUP reloads the
-    configuration. SIGTERM lets sessions finish, see [limits] drain_timeout; a second one, or SIGINT, ends it at once.
-
-    Example: bastion serve --config /etc/bastion/bastion.toml
-    """
-    reactor = _reactor()
-    observer: Any = textFileLogObserver(sys.stderr)
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    keep_freed_memory()
-    ask_for_short_slices()
-    raise_limit()
-    program = _program(config_file, reactor, _tracing if trace_messages else inspect)
+def run(config_file: Path, trace_messages: bool) -> None:
+    """The gateway in this process, until it is told to end. Exits with 2 for a faulty configuration, 3 when it cannot
+    listen."""
+    reactor = the_reactor()
+    log_to_standard_error()
+    program = make_program(
+        config_file, reactor, trace_messages, lambda: from_systemd(os.environ, os.getpid()), Part()
+    )
     notifier = Notifier(os.environ.pop("NOTIFY_SOCKET", ""))
     heart = Heartbeat(reactor, notifier, watchdog_seconds(os.environ, os.getpid()), program.status)
     program.reloading.on_told = notifier.ready
@@ -400,7 +413,7 @@ def serve(config_file: Path, trace_messages: bool) -> None:
             (signal.SIGTERM, ending.drain),
             (signal.SIGINT, ending.stop),
         ):
-            signal.signal(number, _in_reactor(reactor, call))
+            signal.signal(number, in_reactor(reactor, call))
         try:
             ready = program.start()
         except Exception as error:
@@ -408,9 +421,7 @@ def serve(config_file: Path, trace_messages: bool) -> None:
             failed.append(True)
             reactor.stop()
             return
-        # What start-up made is never garbage: no collection walks it again.
-        gc.collect()
-        gc.freeze()
+        keep_what_is_there()
         print(json.dumps(ready), flush=True)
         notifier.ready()
         heart.start()
@@ -422,10 +433,15 @@ def serve(config_file: Path, trace_messages: bool) -> None:
         raise SystemExit(3)
 
 
-def _program(config_file: Path, reactor: Any, look: Look) -> Program:
+def make_program(
+    config_file: Path, reactor: Any, trace_messages: bool, given: Callable[[], Listeners], part: Part
+) -> Program:
     """The gateway, or exit 2 with everything that is wrong. Warnings are told too, and are no hindrance."""
+    keep_freed_memory()
+    ask_for_short_slices()
+    raise_limit()
     try:
-        program = Program(config_file, reactor, look, from_systemd(os.environ, os.getpid()))
+        program = Program(config_file, reactor, _tracing if trace_messages else inspect, given(), part)
     except ConfigErrors as found:
         for error in found.errors:
             click.echo(f"bastion: error: {printable(str(error))}", err=True)
@@ -440,8 +456,10 @@ def _program(config_file: Path, reactor: Any, look: Look) -> Program:
     return program
 
 
-def _in_reactor(reactor: Any, call: Callable[[], None]) -> Callable[[int, object], None]:
-    return lambda _number, _frame: reactor.callFromThread(call)
+def keep_what_is_there() -> None:
+    """What start-up made is never garbage: no collection walks it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def run_in_reactor(main: Callable[[Any], Any]) -> Any:
@@ -449,7 +467,7 @@ def run_in_reactor(main: Callable[[Any], Any]) -> Any:
 
     Call `main(reactor)` in a fresh reactor and return what its Deferred fires with, or raise.
     """
-    reactor = _reactor()
+    reactor = the_reactor()
     outcome: list[Any] = []
 
     def begin() -> None:

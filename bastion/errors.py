@@ -204,6 +204,7 @@ class EndReason(StrEnum):
     LOCKED = "locked"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
+    WORKER_DIED = "worker_died"
 
 
 class TunnelReason(StrEnum):

@@ -11,7 +11,9 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 
 - `building`: from configuration and material to `Services`
 - `applying`: the steps from a checked configuration to the one in force, the same at start and reload
+- `part`: what of the gateway a process is: all of it, or one of several workers
 - `reloading`: SIGHUP: reads and checks in a thread, one at a time, and swaps
 - `ldap_meters`: what the LDAP directory says of itself, as counters
+- `telling`: what the operator reads of a reload
 - `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
 """

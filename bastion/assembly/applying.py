@@ -11,21 +11,27 @@ began with.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from bastion.assembly.building import build_services, penalty_limits
+from bastion.assembly.building import build_services
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
 from bastion.config.check import Report, inspect
+from bastion.config.contents import contents, newest
 from bastion.config.load import Config
+from bastion.config.material import Material
+from bastion.config.penalties import penalty_limits
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
 from bastion.session.gateway import Gateway, Services
 from bastion.upstream.target_addresses import names_among
+
+READINGS: Final = 3
+"""How often the files are read before one that changes all the time is taken as it is."""
 
 Look = Callable[[str | os.PathLike[str]], Report]
 """Reads and checks a configuration: `config.check.inspect`."""
@@ -39,6 +45,8 @@ class Prepared:
     services: Services
     warnings: tuple[ConfigError, ...]
     names: tuple[str, ...]  # of the targets that are dialled by name
+    contents: Mapping[str, str]  # digests of all files, by what they are for (`config.contents`)
+    changes: tuple[str, ...] = ()  # against what was in force, a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class Parts:
     penalties: Penalties
     own: Own
     resolved: Resolved
+    workers: int = 1  # processes that share the directory
 
 
 def prepare(
@@ -59,8 +68,7 @@ def prepare(
     look: Look = inspect,
 ) -> Prepared:
     """Read and check everything, and build the services. Raises ConfigErrors with every error found."""
-    report = look(file)
-    config, material = report.accepted()
+    config, material, warnings, read = _read_at_rest(file, parts.clock, look)
     services = build_services(
         config,
         material,
@@ -70,9 +78,24 @@ def prepare(
         parts.penalties,
         parts.own,
         parts.resolved,
+        parts.workers,
     )
     names = names_among(target.host for target in config.inventory)
-    return Prepared(config, services, report.warnings, names)
+    return Prepared(config, services, warnings, names, read)
+
+
+def _read_at_rest(
+    file: str | os.PathLike[str], clock: Clock, look: Look
+) -> tuple[Config, Material, tuple[ConfigError, ...], Mapping[str, str]]:
+    """What is in the files, once none of them has changed while they were read; workers compare what they have read."""
+    for _ in range(READINGS):
+        began = clock.time()
+        report = look(file)
+        config, material = report.accepted()
+        read = contents(config)
+        if newest(config) <= began:
+            break
+    return config, material, report.warnings, read
 
 
 def apply(gateway: Gateway, prepared: Prepared) -> Services:
@@ -82,7 +105,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     # From here on nothing can fail.
     limits, startups = config.limits, config.limits.startups
     gateway.startups.set_limits(startups.begin, startups.rate, startups.full, limits.startups_per_source)
-    prepared.services.auth.penalties.set_limits(penalty_limits(config))
+    prepared.services.auth.penalties.set_limits(penalty_limits(limits.penalties))
     gateway.store.set_limits(config.recording.disk_floor, config.recording.fsync_interval)
     gateway.state.refuse = config.state.unavailable == "refuse"
     public = config.listen.public

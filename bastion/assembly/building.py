@@ -21,7 +21,7 @@ from bastion.auth.directory import Directory
 from bastion.auth.embedded import EmbeddedDirectory, Users
 from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
-from bastion.auth.throttle import Penalties, PenaltyLimits
+from bastion.auth.throttle import Penalties
 from bastion.ca.front_host import FrontHostCA
 from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
@@ -66,16 +66,18 @@ def build_services(
     penalties: Penalties,
     own: Own | None = None,
     resolved: Resolved | None = None,
+    workers: int = 1,
 ) -> Services:
     """Make the services of a configuration and what was read for it. Raises ConfigError.
 
     `penalties` outlive them: a reload is no amnesty. `own` knows where the gateway itself is, `resolved` where the
-    names of targets lead. The reactor is kept and not called: this may run in a thread.
+    names of targets lead; `workers` processes share the directory. The reactor is kept and not called: this may run in
+    a thread.
     """
     limits = config.limits
     return Services(
         auth=AuthServices(
-            directory=build_directory(config, material.users, reactor, clock, observer),
+            directory=build_directory(config, material.users, reactor, clock, observer, workers),
             login_cas=material.login_cas,
             penalties=penalties,
             methods=config.login.methods,
@@ -117,33 +119,27 @@ def recording_policy(config: Config) -> RecordingPolicy:
 
 
 def build_directory(
-    config: Config, users: Users | None, reactor: Any, clock: Clock, observer: Observer | None
+    config: Config,
+    users: Users | None,
+    reactor: Any,
+    clock: Clock,
+    observer: Observer | None,
+    workers: int = 1,
 ) -> Directory:
-    """The embedded accounts, LDAP, or the one before the other. `users` are those of the file that is configured."""
+    """The embedded accounts, LDAP, or the one before the other. `users` are those of the file that is configured. Each
+    of `workers` processes has its part of the conversations with LDAP."""
     wanted = config.directory
     # Whoever may be at the door may ask one question, and so may second proofs inside: so many may have to wait, and
     # none is sent away.
     queue = config.limits.startups.full + LIMITS[Payer.IDENTITY, Work.DIRECTORY].everybody
-    ldap = None if wanted.ldap is None else LdapDirectory(wanted.ldap, reactor, clock, observer, queue)
+    ldap = None
+    if wanted.ldap is not None:
+        threads = max(1, wanted.ldap.threads // workers)
+        ldap = LdapDirectory(replace(wanted.ldap, threads=threads), reactor, clock, observer, queue)
     if users is None:
         assert ldap is not None  # the configuration has checked that there is one
         return ldap
     return ChainDirectory(EmbeddedDirectory(users, reactor, queue), ldap, reactor)
-
-
-def penalty_limits(config: Config) -> PenaltyLimits:
-    """The configured penalties under the names of `auth.throttle`."""
-    wanted = config.limits.penalties
-    return PenaltyLimits(
-        free=wanted.free,
-        first_block=wanted.first_block,
-        longest_block=wanted.longest_block,
-        accounts=wanted.accounts,
-        window=wanted.window,
-        source_block=wanted.source_block,
-        longest_source_block=wanted.longest_source_block,
-        forget=wanted.forget,
-    )
 
 
 def front_keys(config: Config, keys: Sequence[Staged], clock: Clock) -> FrontKeys:

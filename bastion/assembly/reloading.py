@@ -10,13 +10,17 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from bastion.assembly.applying import Prepared, apply
+from bastion.assembly.telling import tell, tell_refusal
 from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
 from bastion.config.changes import changed, values_of
+from bastion.config.differences import differences
 from bastion.config.load import Config
 from bastion.errors import ConfigError
 from bastion.observe.audit import AuditFailed
@@ -40,17 +44,21 @@ RELEASED: Final = 512
 """Pieces of the old inventory and known hosts that are let go in one turn: 0.5 ms. With 10,000 of each there are some
 80,000, which take 20 ms together."""
 
-WARNINGS: Final = 20
-"""Warnings that a reload writes to standard error, 40 us each; `bastion check` has all of them."""
+
+class Taken(NamedTuple):
+    """What a reload has done: options that wait for a restart, and what has changed, a line each."""
+
+    restart: tuple[str, ...]
+    changes: tuple[str, ...]
 
 
 class Reloading:
     """Reloads of one process. `started` is the configuration that it was started with."""
 
-    def __init__(self, gateway: Gateway, started: Config, prepare: Callable[[], Prepared]) -> None:
-        self.config = started
+    def __init__(self, gateway: Gateway, started: Prepared, prepare: Callable[[], Prepared]) -> None:
+        self.config, self.contents = started.config, started.contents
         self._gateway = gateway
-        self._started = values_of(started, Scope.RESTART)
+        self._started = values_of(started.config, Scope.RESTART)
         self._prepare = prepare
         self._workers = Workers(gateway.reactor, "reload", 1, 0)
         self._running = self._again = False
@@ -59,13 +67,54 @@ class Reloading:
         self.taken()
 
     def hup(self) -> None:
-        """Read everything again. Signals that come while that goes on are one more reload after it."""
-        self._gateway.audit.reopen()  # whatever the files say: a rotated log is not written to any more
+        """Read everything again and take it. Signals that come while that goes on are one more reload after it."""
         if self._running:
+            self._gateway.audit.reopen()
             self._again = True
             return
+        self.prepare().addCallbacks(self._swap, self._failed)
+
+    def prepare(self) -> Deferred[Prepared]:
+        """Read everything again; what comes of it has no effect yet. Fails with what `faults` knows. Whatever the files
+        say, a log that was rotated is not written to any more. `take` or `forget` it before the next."""
+        self._gateway.audit.reopen()
         self._running = True
-        self._workers.run(lambda: unhurried(self._prepare), TIMEOUT).addCallbacks(self._swap, self._failed)
+        return self._workers.run(lambda: unhurried(self._read), TIMEOUT).addCallback(self._look_at_log)
+
+    def _read(self) -> Prepared:
+        """In the thread. Comparing takes as long as there are targets."""
+        prepared = self._prepare()
+        changes = differences(self.config, prepared.config, self.contents, prepared.contents)
+        return replace(prepared, changes=changes)
+
+    def _look_at_log(self, prepared: Prepared) -> Prepared:
+        """So that taking it cannot fail later, when others have taken it already."""
+        try:
+            self._gateway.audit.look_at(str(prepared.config.audit.file))
+        except AuditFailed as failed:
+            _close(prepared.services)
+            raise ConfigError(str(prepared.config.file), 0, "audit.file", str(failed)) from None
+        return prepared
+
+    def take(self, prepared: Prepared) -> Taken:
+        """Put it in force, in this turn. Raises AuditFailed, and then nothing has changed."""
+        try:
+            old = apply(self._gateway, prepared)
+        except AuditFailed:
+            self.forget(prepared)
+            raise
+        taken = Taken(self.waiting(prepared.config), prepared.changes)
+        self._retire(old, self.config)
+        self.config, self.contents = prepared.config, prepared.contents
+        self.taken()
+        self.on_applied(prepared)
+        self._running = False
+        return taken
+
+    def forget(self, prepared: Prepared) -> None:
+        """It is not wanted."""
+        _close(prepared.services)
+        self._running = False
 
     def stop(self) -> None:
         """The process ends; what is being read is forgotten."""
@@ -77,63 +126,58 @@ class Reloading:
         """A configuration is in force: the first one, or one that was reloaded."""
         meters = self._gateway.meters
         meters.set(CONFIG_LAST_RELOAD, round(self._gateway.clock.time()))
-        meters.set(CONFIG_RESTART_PENDING, len(self._waiting(self.config)))
+        meters.set(CONFIG_RESTART_PENDING, len(self.waiting(self.config)))
 
-    def _waiting(self, config: Config) -> tuple[str, ...]:
+    def waiting(self, config: Config) -> tuple[str, ...]:
+        """The options in it that only a restart can change."""
         return changed(self._started, values_of(config, Scope.RESTART))
 
     # -- how it ended ------------------------------------------------------------------------------------
 
     def _swap(self, prepared: Prepared) -> None:
         try:
-            old = apply(self._gateway, prepared)
+            taken = self.take(prepared)
         except AuditFailed as failed:
-            _close(prepared.services)
             self._refuse([ConfigError(str(prepared.config.file), 0, "audit.file", str(failed))])
             return
-        waiting = self._waiting(prepared.config)
-        self._retire(old, self.config)
-        self.config = prepared.config
-        self.taken()
-        self._gateway.reactor.callLater(0, self._tell_terminal, prepared.warnings, waiting)
-        self._told("restart_needed" if waiting else "ok", restart=", ".join(waiting))
-        self.on_applied(prepared)
+        self._gateway.reactor.callLater(0, self._tell_terminal, prepared.warnings, taken)
+        result = "restart_needed" if taken.restart else "ok"
+        self._told(Reload(result, ", ".join(taken.restart), changed=taken.changes or None))
         self._next()
 
-    def _tell_terminal(self, warnings: tuple[ConfigError, ...], waiting: tuple[str, ...]) -> None:
-        log = self._gateway.log
-        for warning in warnings[:WARNINGS]:
-            log.warn("reload: warning: {text}", text=printable(str(warning)))
-        if len(warnings) > WARNINGS:
-            log.warn("reload: {more} more warnings: see bastion check", more=len(warnings) - WARNINGS)
-        for option in waiting:
-            log.warn("reload: {option} has changed and needs a restart", option=option)
+    def _tell_terminal(self, warnings: tuple[ConfigError, ...], taken: Taken) -> None:
+        tell(self._gateway.log, [str(warning) for warning in warnings], taken.restart, taken.changes)
 
     def _failed(self, failure: Failure) -> None:
+        found = self.faults(failure)
+        if found:
+            self._refuse(found)
+
+    def faults(self, failure: Failure) -> tuple[ConfigError, ...]:
+        """What is wrong, where `prepare` failed; nothing when the process ends."""
+        self._running = False
         error = failure.value
         if isinstance(error, WorkersClosed):
-            return
+            return ()
         file = str(self.config.file)
         if isinstance(error, ConfigErrors):
-            self._refuse(error.errors)
-        elif isinstance(error, ConfigError):
-            self._refuse([error])
-        elif isinstance(error, DeadlinePassed | QueueFull):
-            self._refuse([ConfigError(file, 0, "", f"the files could not be read within {TIMEOUT:g} s")])
-        else:
-            self._gateway.log_failure("reloading", failure)
-            self._refuse([ConfigError(file, 0, "", "the gateway failed, the lines above say how")])
+            return tuple(error.errors)
+        if isinstance(error, ConfigError):
+            return (error,)
+        if isinstance(error, DeadlinePassed | QueueFull):
+            return (ConfigError(file, 0, "", f"the files could not be read within {TIMEOUT:g} s"),)
+        self._gateway.log_failure("reloading", failure)
+        return (ConfigError(file, 0, "", "the gateway failed, the lines above say how"),)
 
     def _refuse(self, errors: Iterable[ConfigError]) -> None:
         lines = [printable(str(error)) for error in errors]
-        for line in lines:
-            self._gateway.log.error("reload refused: {line}", line=line)
-        self._told("refused", text="\n".join(lines))
+        tell_refusal(self._gateway.log, lines)
+        self._told(Reload("refused", text="\n".join(lines)))
         self._next()
 
-    def _told(self, result: str, restart: str = "", text: str = "") -> None:
-        self._gateway.meters.add(CONFIG_RELOADS, result)
-        self._gateway.audit.note(Reload(result, restart, text))
+    def _told(self, event: Reload) -> None:
+        self._gateway.meters.add(CONFIG_RELOADS, event.result)
+        self._gateway.audit.note(event)
         self.on_told()
 
     def _next(self) -> None:

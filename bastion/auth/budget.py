@@ -123,6 +123,27 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
 }
 
 
+SHARED_OUT: Final = (Work.DIRECTORY, Work.LOG)
+"""Work whose limits are of something that all processes of the gateway use together: the directory, the log's disk."""
+
+
+def divided(limits: Mapping[tuple[Payer, Work], Limit], workers: int) -> Mapping[tuple[Payer, Work], Limit]:
+    """The limits of one of so many processes. Processor time, memory and what is written of a session are its own."""
+    if workers == 1:
+        return limits
+    return {
+        (payer, work): Limit(
+            *(
+                max(1, number // workers) if number else 0
+                for number in (limit.each, limit.everybody, limit.each_rate, limit.everybody_rate)
+            )
+        )
+        if work in SHARED_OUT
+        else limit
+        for (payer, work), limit in limits.items()
+    }
+
+
 class _Bucket:
     """How full one limit of one payer (or of everybody) is, and `share`: what of everybody's is this payer's."""
 

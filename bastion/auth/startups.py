@@ -8,6 +8,13 @@ by address (IPv4, IPv6 /64), since a flood comes from many addresses of few netw
 Invariants: no more than `full` places are taken, and memory is one record for each; a place is taken from a source
 that holds at least two more than the newcomer's, or else, where all hold the same, from a login that has been
 unfinished for SETTLED seconds; whoever loses a place is told once, and holds none afterwards.
+
+Of several workers (`sharing.rows`) the numbers are those of all together: `begin`, `rate`, `full` and what one block
+may hold are kept exactly. Places are weighed and taken within the worker that the newcomer came to, since only it can
+end its connections. Where that worker has none to take while it holds less than its share (`full` over the number of
+workers), whoever has no place at all gets one on credit, and the workers that hold more than their share give back
+what is too much within REPAY seconds (`repay`), the heaviest source first: the credit is at most one share for each
+worker, and it takes a flood that stands in the other workers alone.
 """
 
 from __future__ import annotations
@@ -20,10 +27,14 @@ from typing import Final
 from bastion.auth.restrictions import normal_address
 from bastion.auth.throttle import REMEMBERED_SOURCES, source_block
 from bastion.errors import LimitReason, ProtocolError, Refused
+from bastion.sharing.rows import ALONE, Cell, Elsewhere
 
 SETTLED: Final = 5.0
 """Seconds after which an unfinished login gives its place to a newcomer where no source holds more than others, as in a
 flood from a thousand networks. A key logs in within one; a password is typed in more, and then competes with those."""
+
+REPAY: Final = 0.25
+"""Seconds between two looks for places to give back, where there are several workers."""
 
 
 @lru_cache(maxsize=REMEMBERED_SOURCES)
@@ -119,8 +130,11 @@ class StartupLimiter:
         rate: int = 30,
         full: int = 1000,
         per_source: int = 100,
+        others: Elsewhere = ALONE,
     ) -> None:
+        """`others` knows what the other workers hold, and is told what this one does."""
         self._random = random
+        self._others = others
         self.set_limits(begin, rate, full, per_source)
         self._weights = _Weights()
         self._networks: dict[str, _Network] = {}
@@ -138,11 +152,16 @@ class StartupLimiter:
         Raises Refused(STARTUPS or SOURCE_STARTUPS) and changes nothing.
         """
         block, network = source_block(address), source_network(address)
-        own = self._held(network, block)
-        if own >= self._per_source:
-            raise Refused(LimitReason.SOURCE_STARTUPS, "too many unfinished logins from your address")
-        if self.waiting >= self._begin:
-            self._make_room(network, block, own, now)
+        self._count(network, block, 1)  # before the others are read, so that they see this one
+        try:
+            own = self._held(network, block) + self._others.elsewhere_of(block)
+            if own >= self._per_source:
+                raise Refused(LimitReason.SOURCE_STARTUPS, "too many unfinished logins from your address")
+            if self.in_all >= self._begin:
+                self._make_room(network, block, own, now)
+        except Refused:
+            self._count(network, block, -1)
+            raise
         made = Startup(self, network, block, now)
         self.waiting += 1
         self._weights.move(network, 1)
@@ -153,44 +172,71 @@ class StartupLimiter:
         home.held.setdefault(block, {})[made] = None
         return made
 
+    @property
+    def in_all(self) -> int:
+        """Unfinished logins of this worker and the others."""
+        return self.waiting + self._others.elsewhere(Cell.STARTUPS)
+
+    def repay(self) -> None:
+        """Give back places that were given on credit, as far as this worker holds more than its share."""
+        while self.waiting > self._share and self.in_all > self._full:
+            self._displace(self._networks[self._weights.heaviest()].oldest())
+
+    @property
+    def _share(self) -> int:
+        return self._full // self._others.workers
+
+    def _count(self, network: str, block: str, by: int) -> None:
+        self._others.add(Cell.STARTUPS, by)
+        self._others.add_name(network, by)
+        self._others.add_name(block, by)
+
     def _held(self, network: str, block: str) -> int:
         home = self._networks.get(network)
         return 0 if home is None else home.weights[block]
 
     def _make_room(self, network: str, block: str, own: int, now: float) -> None:
         """Refuse the newcomer, or make sure that there is a place."""
-        victim = self._heavier(network, block)
-        if self.waiting < self._full:
-            if victim is None and own and self._random() * 100 < self._chance():
+        victim, waiting = self._heavier(network, block, own), self.in_all
+        if waiting < self._full:
+            if victim is None and own and self._random() * 100 < self._chance(waiting):
                 raise Refused(LimitReason.STARTUPS, "too many unfinished logins, try again in a moment")
             return
         if victim is None and not own:
+            if waiting > self.waiting and self.waiting < self._share:
+                return  # on credit
+            if not self._networks:
+                raise Refused(LimitReason.STARTUPS, "too many unfinished logins, try again in a moment")
             oldest = self._networks[self._weights.heaviest()].oldest()
             victim = oldest if now - oldest.since >= SETTLED else None
         if victim is None:
             raise Refused(LimitReason.STARTUPS, "too many unfinished logins, try again in a moment")
+        self._displace(victim)
+
+    def _displace(self, victim: Startup) -> None:
         on_displaced, victim.on_displaced = victim.on_displaced, None
         victim.release()
         if on_displaced is not None:
             on_displaced()
 
-    def _heavier(self, network: str, block: str) -> Startup | None:
-        """The oldest login of the source that holds most, when that is still more than ours with one more."""
-        if self._weights[network] + 1 < self._weights.most:
+    def _heavier(self, network: str, block: str, own: int) -> Startup | None:
+        """The oldest login of the source that holds most here, when that is still more than ours with one more."""
+        if self._weights[network] + self._others.elsewhere_of(network) + 1 < self._weights.most:
             return self._networks[self._weights.heaviest()].oldest()
         home = self._networks.get(network)
-        if home is not None and home.weights[block] + 1 < home.weights.most:
+        if home is not None and own + 1 < home.weights.most:
             return home.oldest()
         return None
 
-    def _chance(self) -> float:
+    def _chance(self, waiting: int) -> float:
         """Per cent of such connections to refuse now: a straight line from rate at begin to 100 at full."""
         if self._full == self._begin:
             return 100.0
-        return self._rate + (100 - self._rate) * (self.waiting - self._begin) / (self._full - self._begin)
+        return self._rate + (100 - self._rate) * (waiting - self._begin) / (self._full - self._begin)
 
     def _release(self, startup: Startup) -> None:
         self.waiting -= 1
+        self._count(startup.network, startup.block, -1)
         self._weights.move(startup.network, -1)
         home = self._networks[startup.network]
         home.weights.move(startup.block, -1)

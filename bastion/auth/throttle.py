@@ -14,7 +14,7 @@ import hashlib
 import ipaddress
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -152,6 +152,9 @@ class _Table:
     def drop(self, key: bytes) -> None:
         self._records.pop(key, None)
 
+    def blocks(self) -> Iterator[tuple[bytes, float]]:
+        return ((key, record.until) for key, record in self._records.items())
+
     def _evict(self, now: float) -> None:
         """Forget the least harmful of the next SAMPLE records; the others go to the end of the queue.
 
@@ -172,15 +175,30 @@ def _harm(record: _Record, now: float, forget: float) -> tuple[bool, bool, int, 
 
 
 class Guess:
-    """One password that is charged before it is judged. `begin` it once; `settle` it, more often is once."""
+    """One password that is charged before it is judged. `begin` it once; `settle` it, more often is once.
 
-    __slots__ = ("_penalties", "account", "begun", "go", "judged", "pair", "settled", "source", "strange")
+    `number` names it where it is judged in another process (`auth.distant`).
+    """
+
+    __slots__ = (
+        "_penalties",
+        "account",
+        "begun",
+        "go",
+        "judged",
+        "number",
+        "pair",
+        "settled",
+        "source",
+        "strange",
+    )
 
     def __init__(self, penalties: Penalties, source: str, account: str, pair: bytes) -> None:
         self._penalties = penalties
         self.source, self.account, self.pair = source, account, pair
         self.go: Callable[[bool], None] = _nobody
         self.begun = self.judged = self.settled = self.strange = False
+        self.number = 0
 
     def begin(self, turn: Callable[[bool], None]) -> None:
         """`turn(True)` is called when it may be judged, at once or as soon as those before it are settled;
@@ -202,6 +220,10 @@ def _nobody(allowed: bool) -> None:
     """Nobody waits for a turn."""
 
 
+def _nobody_asks(key: bytes, until: float) -> None:
+    """All are asked here."""
+
+
 class _Queue:
     """The guesses of one source that are under way: how many of each pair are judged, and who waits."""
 
@@ -214,7 +236,10 @@ class _Queue:
 
 
 class Penalties:
-    """Who must wait. All times come from `clock.monotonic`; accounts are the typed names, kept as digests."""
+    """Who must wait. All times come from `clock.monotonic`; accounts are the typed names, kept as digests.
+
+    `on_block(key, until)` hears of every block, of a source or a pair, and with 0 of one that is lifted.
+    """
 
     def __init__(
         self,
@@ -234,6 +259,7 @@ class Penalties:
         self._accounts = _Table(max(self._limits.forget, refill), entries)
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._queues: dict[str, _Queue] = {}
+        self.on_block: Callable[[bytes, float], None] = _nobody_asks
 
     def set_limits(self, limits: PenaltyLimits) -> None:
         """From now on these. Records stay, and a block that runs ends when it was to end: a reload is no amnesty."""
@@ -243,6 +269,12 @@ class Penalties:
     def __len__(self) -> int:
         """Records held, for a gauge."""
         return len(self._pairs) + len(self._sources) + len(self._accounts)
+
+    def blocks(self) -> Iterator[tuple[bytes, float]]:
+        """Every block that runs now: its key, and until when."""
+        now = self._clock.monotonic()
+        for table in (self._sources, self._pairs):
+            yield from ((key, until) for key, until in table.blocks() if until > now)
 
     def allows(self, source: str, account: str) -> bool:
         """May an attempt for this account from this source be judged now?"""
@@ -274,6 +306,7 @@ class Penalties:
         excess = pair.count - limits.free
         if excess > 0:
             pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
+            self.on_block(self._digest(block, account), pair.until)
         self._count_account(block, account, now)
 
     def succeeded(self, source: str, account: str) -> None:
@@ -282,7 +315,11 @@ class Penalties:
         From now on the account knows this source: guesses from elsewhere do not slow it down here.
         """
         key = self._digest(source_block(source), account)
-        self._pairs.drop(key)
+        blocked = self._pairs.find(key, self._clock.monotonic())
+        if blocked is not None:
+            self._pairs.drop(key)
+            if blocked.until:
+                self.on_block(key, 0.0)
         self._known[key] = None
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED_LOGINS:
@@ -393,6 +430,7 @@ class Penalties:
         record.bits |= 1 << self._digest(block, account)[0]
         if record.bits.bit_count() >= limits.accounts:
             record.until = now + _doubled(limits.source_block, record.count, limits.longest_source_block)
+            self.on_block(self._digest(block), record.until)
             record.count += 1
             record.since, record.bits = now, 0
 

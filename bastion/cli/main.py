@@ -15,7 +15,7 @@ from bastion import __version__
 # name -> (module:attribute, one line of help). The help stands here so that `bastion --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("bastion.cli.init:init", "make a gateway: keys, configuration, folders"),
-    "serve": ("bastion.app:serve", "run the gateway"),
+    "serve": ("bastion.serving:serve", "run the gateway"),
     "check": ("bastion.cli.check:check", "validate config and policy"),
     "doctor": ("bastion.cli.doctor:doctor", "say what is wrong around a gateway, and what to type"),
     "why": ("bastion.cli.why:why", "explain whether somebody may reach a target"),

@@ -11,11 +11,14 @@ May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the f
 hosts). It builds nothing that runs: that is `assembly`.
 
 - `sections`, `outputs`: every section of `bastion.toml`, each option on one line
-- `document`: one TOML file with the lines of its keys; `load`: `bastion.toml` and the files it names as one value
+- `document`: one TOML file with the lines of its keys; `start`: what is read before all else
+- `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written
 - `key_slots`: its key files; `authorities`: their keys beside each other and the ledger; `key_backup`: what of them
   is backed up
 - `material`: what the files hold: keys, known hosts, users
-- `changes`: what differs between two configurations, and whether that needs a restart
+- `penalties`: what guessing costs, as whoever keeps penalties knows it
+- `changes`: which options differ between two configurations, and whether that needs a restart
+- `differences`: the same for people, with targets and rules; `contents`: have two readings read the same files?
 - `render`: the sample file, the dump and the reference
 """

@@ -87,6 +87,33 @@ class Listen:
     )
 
 
+def _read_workers(value: object, at: At) -> int:
+    return 0 if value == "auto" else _WORKERS.read(value, at)
+
+
+_WORKERS: Kind[int] = integer(1, 64)
+
+WORKERS: Kind[int] = Kind(
+    "workers",
+    f'{_WORKERS.allowed}, or "auto": as many as there are processors',
+    _read_workers,
+    lambda value: str(value) if value else '"auto"',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The processes that serve. With one of them the gateway is one process; with more a small supervisor starts them,
+    and they share the listening sockets, the limits and the penalties (`docs/operators.md`)."""
+
+    workers: int = option(
+        WORKERS,
+        "Processes that accept connections. One uses one processor; each has its own memory.",
+        default=1,
+        scope=Scope.RESTART,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class HostKeys:
     """What the gateway proves its own identity with."""
@@ -331,6 +358,7 @@ class Sections:
     """The whole file."""
 
     listen: Listen = option(section(Listen), "", default=Listen())
+    process: Process = option(section(Process), "", default=Process())
     host_keys: HostKeys = option(section(HostKeys), "")
     login: Login = option(section(Login), "", default=Login())
     login_ca: LoginCA = option(section(LoginCA), "", default=LoginCA())

@@ -88,7 +88,9 @@ class Link(Connection, Node):
         serve: Serve = refuse_all,
         limits: Limits = BETWEEN_PROCESSES,
         on_lost: Callable[[Link], None] | None = None,
+        requests: Mapping[str, type[Request[Any]]] = REQUESTS,
     ) -> None:
+        """`requests` are those that the far end may ask, by command."""
         self.name = name
         self.on_lost = on_lost
         self.on_refused: Callable[[ControlError], None] | None = (
@@ -97,6 +99,7 @@ class Link(Connection, Node):
         self.transport: Any = None
         self._timers = timers
         self._serve = serve
+        self._requests = requests
         self._limits = limits
         self._reader = frames.FrameReader(limits.frame)
         self._pending: dict[int, _Pending] = {}
@@ -200,7 +203,7 @@ class Link(Connection, Node):
                 raise ControlError(ControlReason.MALFORMED, "an id that is in use")
             if len(self._served) >= self._limits.questions:
                 raise ControlError(ControlReason.TOO_MANY, "too many questions at once")
-            command, request = read_request(frame)
+            command, request = read_request(frame, self._requests)
             served = self._served[number] = _Served(
                 Stream(lambda event, size: self._send_event(number, event, size))
             )
@@ -373,10 +376,12 @@ class Link(Connection, Node):
         return ControlError(ControlReason.LINK_LOST, f"{self.name} is gone")
 
 
-def read_request(frame: Mapping[str, Any]) -> tuple[str, Request[Any]]:
+def read_request(
+    frame: Mapping[str, Any], requests: Mapping[str, type[Request[Any]]] = REQUESTS
+) -> tuple[str, Request[Any]]:
     """A command and its question. Raises ControlError."""
     command = frame["command"]
-    kind = REQUESTS.get(command) if isinstance(command, str) else None
+    kind = requests.get(command) if isinstance(command, str) else None
     if kind is None:
         raise ControlError(ControlReason.UNKNOWN_COMMAND, "no such command")
     try:

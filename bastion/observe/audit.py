@@ -191,6 +191,14 @@ class AuditLog:
             self._fd, self._torn, self.path = fresh, _ends_torn(fresh, path), path
         self.required = required
 
+    def look_at(self, path: str) -> None:
+        """Could `move` go there? Raises AuditFailed."""
+        if path != self.path:
+            try:
+                os.close(_open_log(path))
+            except OSError as error:
+                raise AuditFailed(f"audit log {path}: {error.strerror}") from None
+
     def reopen(self) -> None:
         """Open `path` again: at start, and on SIGHUP after a rotation. Keeps the old file if that fails."""
         try:

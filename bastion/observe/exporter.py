@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
 from twisted.python.failure import Failure
@@ -38,6 +39,10 @@ OPENMETRICS_END: Final = b"# EOF\n"
 
 Health = Callable[[], tuple[bool, str]]
 """What /healthz says: do sessions begin (200 or 503), and the lines of the page."""
+
+
+Gather = Callable[[], Deferred[None]]
+"""Asks other processes for what the pages show of them. It never fails, and takes as long as a scraper may wait."""
 
 
 class SnapshotCollector(Collector):
@@ -159,9 +164,11 @@ class Pages(resource.Resource):
 
     isLeaf = True
 
-    def __init__(self, registry: CollectorRegistry, health: Health, reactor: Timers) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, health: Health, reactor: Timers, gather: Gather | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._registry, self._health = registry, health
+        self._registry, self._health, self._gather = registry, health, gather
 
         def next_turn(step: Callable[[], None]) -> IDelayedCall:
             return cast("IDelayedCall", reactor.callLater(0, step))
@@ -175,12 +182,28 @@ class Pages(resource.Resource):
         elif request.method != b"GET":
             request.setHeader(b"allow", b"GET")
             _finish(request, 405, PLAIN, b"only GET\n")
-        elif request.path == b"/metrics":
+        elif self._gather is None:
+            self._answer(request)
+        else:
+            self._after_gathering(request, self._gather())
+        return server.NOT_DONE_YET
+
+    def _after_gathering(self, request: Any, gathering: Deferred[None]) -> None:
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def gathered(_: object) -> None:
+            if not gone:
+                self._answer(request)
+
+        gathering.addBoth(gathered)
+
+    def _answer(self, request: Any) -> None:
+        if request.path == b"/metrics":
             self._start_scrape(request)
         else:
             well, lines = self._health()
             _finish(request, 200 if well else 503, PLAIN, lines.encode("utf-8", "replace") + b"\n")
-        return server.NOT_DONE_YET
 
     def _start_scrape(self, request: Any) -> None:
         page = Page(self._registry, request.getHeader("accept") or "")
@@ -218,8 +241,10 @@ class MetricsSite(server.Site):
 
     displayTracebacks = False
 
-    def __init__(self, registry: CollectorRegistry, health: Health, reactor: Any) -> None:
-        pages = Pages(registry, health, reactor)
+    def __init__(
+        self, registry: CollectorRegistry, health: Health, reactor: Any, gather: Gather | None = None
+    ) -> None:
+        pages = Pages(registry, health, reactor, gather)
         super().__init__(  # type: ignore[no-untyped-call]
             pages, requestFactory=BodylessRequest, timeout=IDLE_SECONDS, reactor=reactor
         )
@@ -243,7 +268,16 @@ class MetricsSite(server.Site):
         """Scrapes are no news."""
 
 
-def serve(reactor: Any, listener: socket.socket, registry: CollectorRegistry, health: Health) -> Any:
-    """Serve `registry` to who connects to `listener`, which the caller keeps; returns Twisted's IListeningPort."""
-    site = MetricsSite(registry, health, reactor)
+def serve(
+    reactor: Any,
+    listener: socket.socket,
+    registry: CollectorRegistry,
+    health: Health,
+    gather: Gather | None = None,
+) -> Any:
+    """Serve `registry` to who connects to `listener`, which the caller keeps; returns Twisted's IListeningPort.
+
+    `gather` is called before each page.
+    """
+    site = MetricsSite(registry, health, reactor, gather)
     return reactor.adoptStreamPort(listener.fileno(), listener.family, site)

@@ -409,6 +409,14 @@ CONFIG_RESTART_PENDING: Final = _gauge(
     "Options of the configuration file that differ from those in force and need a restart.",
     merge=Merge.MAX,
 )
+WORKERS: Final = _gauge(
+    "workers",
+    "Processes that serve, or will: 1 serving for a gateway of one process.",
+    Label("state", ("starting", "serving", "ending")),
+)
+WORKER_DEATHS: Final = _counter(
+    "worker_deaths_total", "Workers that ended without being told to; each was started again."
+)
 BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")
 
 

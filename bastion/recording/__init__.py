@@ -18,5 +18,6 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The first eight modules
 - `controls`: terminal output as text and control sequences
 - `writer`: blocks -> disk; when the disk is ill, and who is told
 - `store`: the folder of recordings: may one begin, and beginning it
+- `sealing`: what a process that died left unfinished, ended by another
 - `listing`: the recordings that are there, and what is known of each
 """

@@ -63,7 +63,10 @@ class Tail:
 
 
 class Reader:
-    """One recording. Iterate for its events; `totals`, `damage` and `torn_at` are complete afterwards."""
+    """One recording. Iterate for its events; `totals`, `damage`, `torn_at` and `blocks` are complete afterwards.
+
+    `torn_at` is where the whole blocks of an unfinished file end, `blocks` how many there are with the header.
+    """
 
     def __init__(self, source: BinaryIO, session_id: str = "") -> None:
         """Read the header; `session_id` stands in when it is damaged.
@@ -75,11 +78,17 @@ class Reader:
         self.damage: list[Damage] = []
         self.torn_at: int | None = None
         self.totals: Totals | None = None
+        self.blocks = 1
         self._sync = self._find_sync()
         self._first = PREAMBLE_SIZE
         self._first_known = True
         self.header = self._read_header(session_id)
         self._header_damage = list(self.damage)
+
+    @property
+    def sync(self) -> bytes:
+        """What each block of this file begins with."""
+        return self._sync
 
     @property
     def state(self) -> str:
@@ -114,7 +123,7 @@ class Reader:
             else:
                 if head.sequence > expected and not self._was_never_forwarded(head):
                     self._damaged(position, f"{head.sequence - expected} blocks before this one are missing")
-                expected = head.sequence + 1
+                expected = self.blocks = head.sequence + 1
                 yield from self._events(position, head, payload)
             position += head.block_size
             ended = head.type is BlockType.END

@@ -20,6 +20,7 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import Header, is_session_id
 from bastion.recording.listing import SUFFIX, Recordings, day_of
 from bastion.recording.recorder import Recorder
+from bastion.recording.sealing import Sealed, seal
 from bastion.recording.writer import SYNC_SECONDS, Space, Syncer, Writer
 
 # New sessions are refused below this many free bytes, running ones end below half of it.
@@ -115,6 +116,14 @@ class Store(Recordings):
                 writer.path.unlink()
             raise
         return recorder, writer
+
+    def seal(self, session_id: str, reason: str, text: str) -> Sealed | None:
+        """End what another process has left unfinished; None when there is no such file. Blocks."""
+        try:
+            path = self._path(session_id)
+        except OSError:
+            return None
+        return seal(path, reason, text)
 
     def look(self) -> str:
         """Why no recording can be made in the folder, "" when one can. Asks the disk: call it in a thread."""

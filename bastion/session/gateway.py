@@ -20,16 +20,23 @@ from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
 from bastion.observe.audit import AuditLog
-from bastion.observe.meters import DESCRIPTORS_EXHAUSTED, SESSIONS_ENDED, SESSIONS_LIVE, Meters
+from bastion.observe.meters import (
+    DESCRIPTORS_EXHAUSTED,
+    SESSIONS_ENDED,
+    SESSIONS_LIVE,
+    SESSIONS_STARTED,
+    Meters,
+)
 from bastion.observe.rationed import RationedLog
 from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.ending import End
-from bastion.session.live import LiveSessions
+from bastion.session.live import LiveSessions, Right
 from bastion.session.present import Presence
 from bastion.session.session import Session
+from bastion.sharing.rows import ALONE, Cell, Elsewhere
 from bastion.state.rows import ENDED, session_ended
 from bastion.state.store import StateStore
 from bastion.transport.settings import TransportSettings
@@ -91,8 +98,10 @@ class Gateway:
     budget: Budget
     services: Services
     state: StateStore
+    others: Elsewhere = ALONE  # the other workers, and where they see what this one holds
     live: LiveSessions = field(default_factory=LiveSessions)
     present: Presence = field(default_factory=Presence)
+    opening: int = 0  # sessions that are being opened
     draining: bool = False  # nothing new begins
     closing: bool = False  # and what runs is being ended
     reloads: int = 0  # how often the services were swapped
@@ -119,6 +128,30 @@ class Gateway:
             raise Refused(LimitReason.PENALTY, "too many failures from this address")
         return self.startups.admit(source, self.reactor.seconds())
 
+    def take_place(self, session: str) -> None:
+        """A place for a session that is to be opened, until `give_place`. Raises Refused(SESSIONS)."""
+        self.others.add(Cell.SESSIONS, 1)  # before the others are read, so that they see this one
+        if (
+            len(self.live) + self.opening + self.others.elsewhere(Cell.SESSIONS)
+            >= self.services.limits.sessions
+        ):
+            self.others.add(Cell.SESSIONS, -1)
+            raise Refused(LimitReason.SESSIONS, "the gateway has as many sessions as it may have")
+        self.others.begin(session)
+        self.opening += 1
+
+    def opened(self, session: Session, right: Right | None) -> None:
+        """A session that had a place is live from here on."""
+        self.opening -= 1
+        self.live.add(session, right)
+        self.meters.add(SESSIONS_STARTED, session.door)
+        self.meters.add(SESSIONS_LIVE, session.door)
+
+    def not_opened(self, session: str) -> None:
+        """A session that had a place will not be."""
+        self.opening -= 1
+        self._give_place(session)
+
     def pays_key_exchanges(self, name: str) -> Callable[[int], None]:
         """What a connection of `name`, or to its target, calls with the microseconds of what its peer asks for."""
         return lambda microseconds: self.budget.identity(name).spend(Work.KEY_EXCHANGE, microseconds)
@@ -133,6 +166,11 @@ class Gateway:
         self.state.note(
             session_ended(session.session_id, ENDED, self.clock.time(), str(end.reason), moved, size)
         )
+        self._give_place(session.session_id)
+
+    def _give_place(self, session: str) -> None:
+        self.others.finish(session)
+        self.others.add(Cell.SESSIONS, -1)
 
     def out_of_descriptors(self, what: str) -> None:
         """`what` (accept, dial, recording) found no file descriptor: counted, and told the operator now and then."""

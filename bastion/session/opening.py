@@ -39,8 +39,6 @@ from bastion.observe.meters import (
     HOST_KEY_CHECKS,
     RECORDER_FAILURES,
     RECORDER_REFUSALS,
-    SESSIONS_LIVE,
-    SESSIONS_STARTED,
     UPSTREAM_DIALS,
     UPSTREAM_LEGACY,
     UPSTREAM_PHASE_SECONDS,
@@ -156,9 +154,7 @@ class Opening:
         try:
             grant = self._authorise()
             self._admit()
-            target = await self._dial(grant)
-            tap = self._record(grant, target)
-            session = self._join(engineer.transport, target, grant, tap)
+            session = await self._reach(grant)
         except RecorderFailed as error:
             raise self._unrecordable(error) from None
         except Refused as refusal:
@@ -170,6 +166,16 @@ class Opening:
         engineer.started(session)
         session.start(on_client_closed=engineer.closed)
         self._userauth.succeed()  # the last: if writing it ends the engineer's connection, the session hears of it
+
+    async def _reach(self, grant: Grant) -> Session:
+        """With a place that was taken, which stays the session's."""
+        gateway = self._gateway
+        try:
+            target = await self._dial(grant)
+            return self._join(self._engineer.transport, target, grant, self._record(grant, target))
+        except BaseException:  # also when the engineer has left
+            gateway.not_opened(self._session_id)
+            raise
 
     def _show_life(self) -> None:
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
@@ -226,13 +232,12 @@ class Opening:
         gateway = self._gateway
         if gateway.draining:
             raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again")
-        if len(gateway.live) >= self._services.limits.sessions:
-            raise Refused(LimitReason.SESSIONS, "the gateway has as many sessions as it may have")
         try:
             gateway.state.admit()
             gateway.store.admit()
         except RecorderFailed as error:
             raise self._unrecordable(error) from None
+        gateway.take_place(self._session_id)
 
     def _unrecordable(self, error: RecorderFailed) -> Refused:
         """What the engineer is told when there can be no recording, or no audit line that must be there."""
@@ -330,7 +335,6 @@ class Opening:
             self._watch_limits(grant),
             gateway.session_ended,
         )
-        gateway.live.add(session, right_of(grant, self._identity))
         gateway.present.add(
             Present(
                 self._session_id,
@@ -345,8 +349,7 @@ class Opening:
                 session.counts,
             )
         )
-        gateway.meters.add(SESSIONS_STARTED, self._door)
-        gateway.meters.add(SESSIONS_LIVE, self._door)
+        gateway.opened(session, right_of(grant, self._identity))
         return session
 
     def _header(self, grant: Grant) -> Header:

@@ -82,6 +82,7 @@ class World:
         slapd: Slapd | None = None,
         slapd_url: str = "",
         ldap: str = "",
+        workers: int = 1,
     ) -> None:
         """The texts are lines of their sections of bastion.toml, except `targets`, `policy` and `users`: files.
 
@@ -104,6 +105,7 @@ class World:
         self.sshd = Sshd(
             self.folder / "web1", user_ca=self.keys / "upstream_ca.pub", options=sshd_options
         ).start()
+        self.workers = workers
         self.port = 0
         self.metrics_port = 0
         self.serve_options: tuple[str, ...] = ()  # of `bastion serve`, beside --config
@@ -131,6 +133,8 @@ class World:
             f"""
 [listen]
 addresses = ["{LOOPBACK}:0"]
+[process]
+workers = {self.workers}
 [host_keys]
 files = ["keys/gateway_host"]
 [login_ca]

@@ -13,6 +13,7 @@ DECLARED = "declarations: tests/unit/config/test_load.py and test_render.py"
 DOCTOR = "asks real servers: tests/interop/test_doctor.py"
 DEMO = "processes and sockets: tests/interop/test_demo.py runs it"
 SLAPD = "talks to a directory: tests/interop/test_ldap.py, tests/faults/test_directory_ill.py"
+PROCESSES = "processes: tests/interop/workers runs them"
 TARGETS = "dials: tests/interop/test_target_by_name.py and the like run it"
 WHOLE = (
     "a transport of whole parts: test_handshake.py, test_rekey.py, test_states.py, test_closing.py beside it"
@@ -23,6 +24,7 @@ ELSEWHERE = {
     "__main__": "the program: every test with a gateway runs it",
     "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
     "assembly.ldap_meters": f"plain counters; {SLAPD}",
+    "assembly.part": PROTOCOLS,
     "assembly.reloading": "tests/unit/assembly/test_applying.py, on a whole gateway",
     "auth.credentials": "tests/unit/auth/test_certificates.py and test_attempt.py",
     "auth.ldap": f"tests/unit/auth/test_ldap_config.py; {SLAPD}",
@@ -41,6 +43,7 @@ ELSEWHERE = {
     "config.document": "tests/unit/config/test_load.py",
     "config.material": PROTOCOLS,
     "config.outputs": DECLARED,
+    "config.penalties": "tests/unit/assembly/test_applying.py",
     "config.sections": DECLARED,
     "demo.files": DEMO,
     "demo.target": DEMO,
@@ -59,7 +62,14 @@ ELSEWHERE = {
     "observe.events.refusals": EVENTS,
     "observe.events.sessions": EVENTS,
     "observe.events.tunnels": EVENTS,
+    "observe.events.workers": EVENTS,
     "options.paths": "tests/unit/options/test_kinds.py, with the other kinds",
+    "reactor": "tests/unit/net/test_reactor.py",
+    "serving": "the program: every test with a gateway runs it",
+    "supervisor.child": PROCESSES,
+    "supervisor.running": PROCESSES,
+    "supervisor.settings": "tests/unit/config/test_start.py",
+    "supervisor.supervisor": PROCESSES,
     "state.migrations.versions.r0001": MIGRATIONS,
     "state.schema": MIGRATIONS,
     "transport.exchange": WHOLE,

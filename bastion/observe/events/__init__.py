@@ -10,6 +10,7 @@ It may import `bastion.errors` and nothing else.
 
     base        AuditEvent and About, and the words that sentences share
     process     the gateway itself: started, stopped, reloaded, ill, lines counted or lost
+    workers     processes of a gateway that has several
     logins      connections, attempts, decisions, outer connections, jumps, the lobby
     sessions    sessions, their channels and requests, files over sftp
     tunnels     opened, SSH seen inside, closed
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bastion.observe.events import logins, process, refusals, sessions, tunnels
+from bastion.observe.events import logins, process, refusals, sessions, tunnels, workers
 from bastion.observe.events.base import NOBODY, NOWHERE, About, AuditEvent, Facts, Line, explained
 
 __all__ = ["EVENTS", "NOBODY", "NOWHERE", "About", "AuditEvent", "Facts", "Line", "sentence", "table"]
@@ -28,6 +29,8 @@ __all__ = ["EVENTS", "NOBODY", "NOWHERE", "About", "AuditEvent", "Facts", "Line"
 EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.ClockStepped,
     process.GatewayStarted,
+    workers.WorkerStarted,
+    workers.WorkerDied,
     process.DrainStarted,
     process.DrainEnded,
     process.GatewayStopped,

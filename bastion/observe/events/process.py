@@ -90,12 +90,17 @@ class Reload(AuditEvent):
     result: Annotated[str, "`ok`, `restart_needed`, `refused`"]
     restart: Annotated[str, "the options that wait for one"] = ""
     text: Annotated[str, "every fault, a line each"] = ""
+    changed: Annotated[tuple[str, ...] | None, "what is different: options, names of targets and rules"] = (
+        None
+    )
 
     @staticmethod
     def sentence(line: Line) -> str:
         if line.get("result") == "refused":
             return f"a reload was refused, the configuration stayed as it was{because(line)}"
-        return f"the configuration was reloaded{of(line, 'restart', '; a restart is needed for ')}"
+        changed = line.get("changed")
+        what = f": {', '.join(map(str, changed))}" if isinstance(changed, list) and changed else ""
+        return f"the configuration was reloaded{what}{of(line, 'restart', '; a restart is needed for ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,6 +312,7 @@ STARTED = {
     "listen.addresses": '["127.0.0.1:0"]',
     "recording.directory": '"recordings"',
     "metrics.listen": '"off"',
+    "process.workers": "1",
 }
 RESTART = {
     "listen.addresses": '["127.0.0.1:1"]',
@@ -321,6 +322,7 @@ RESTART = {
     "state.password_file": '"words"',
     "state.node": '"gw2"',
     "metrics.listen": '"127.0.0.1:1"',
+    "process.workers": '"auto"',
 }
 
 

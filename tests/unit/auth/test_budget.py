@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth.budget import LIMITS, REASONS, TEXTS, Budget, Limit, Payer, Work
+from bastion.auth.budget import KIB, LIMITS, MIB, REASONS, TEXTS, Budget, Limit, Payer, Work, divided
 from bastion.clock import FixedClock
 from bastion.errors import LimitReason, Refused
 from bastion.observe import meters
@@ -210,3 +210,14 @@ def test_no_limit_is_ever_passed(moves):
         assert budget.held(Payer.SOURCE, Work.DIRECTORY) == sum(many for _, many, _ in held)
         assert budget.held(Payer.SOURCE, Work.DIRECTORY) <= 2 * PLACES.everybody
         assert budget.held(Payer.SOURCE, Work.LOG) <= 2 * RATE.everybody
+
+
+def test_what_all_processes_use_together_is_shared_out() -> None:
+    assert divided(LIMITS, 1) is LIMITS
+    shared = divided(LIMITS, 2)
+    assert shared[Payer.SOURCE, Work.DIRECTORY] == Limit(50, 500)
+    assert shared[Payer.SOURCE, Work.LOG] == Limit(32 * KIB, MIB // 2, KIB // 2, 16 * KIB)
+    assert shared[Payer.IDENTITY, Work.DIRECTORY] == Limit(8, 500)
+    alike = [key for key in LIMITS if shared[key] == LIMITS[key]]
+    assert {work for _, work in alike} == set(Work) - {Work.DIRECTORY, Work.LOG}
+    assert divided(LIMITS, 64)[Payer.IDENTITY, Work.DIRECTORY].each == 1

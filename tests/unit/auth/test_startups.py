@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bastion.auth.startups import SETTLED, Startup, StartupLimiter, source_network
 from bastion.errors import LimitReason, Refused
+from bastion.sharing.rows import ROW_SIZE, Row
 
 HERE = "192.0.2.1"
 
@@ -193,3 +194,67 @@ def test_the_counts_are_right_whatever_happens(steps: list[tuple[int, int, bool]
     for one in held:
         one.release()
     assert limits.waiting == 0 and not limits._networks and limits._weights.most == 0
+
+
+def workers(count: int, **limits: int) -> list[StartupLimiter]:
+    """The limiters of several workers over one memory."""
+    memory = memoryview(bytearray(count * ROW_SIZE))
+    chosen = {"begin": 10, "rate": 30, "full": 100, "per_source": 50, **limits}
+    return [
+        StartupLimiter(lambda: 0.0, others=Row(memory, count, own, b"k" * 16), **chosen)
+        for own in range(count)
+    ]
+
+
+def test_what_one_source_may_hold_is_counted_over_all_workers() -> None:
+    first, second = workers(2, per_source=3)
+    places = [first.admit(HERE), second.admit(HERE), second.admit(HERE)]
+    for worker in (first, second):
+        with pytest.raises(Refused) as refusal:
+            worker.admit(HERE)
+        assert refusal.value.reason is LimitReason.SOURCE_STARTUPS
+    places[0].release()
+    second.admit(HERE)
+    with pytest.raises(Refused):
+        first.admit(HERE)
+    assert (first.waiting, second.waiting, first.in_all) == (0, 3, 3)
+
+
+def test_early_drop_and_the_last_place_are_those_of_all_workers() -> None:
+    first, second = workers(2, begin=4, full=4)
+    for number, worker in enumerate((first, first, first, second)):
+        worker.admit(f"10.{number}.0.1")
+    for worker in (first, second):
+        with pytest.raises(Refused) as refusal:
+            worker.admit("10.0.0.1")  # holds one already
+        assert refusal.value.reason is LimitReason.STARTUPS
+    assert first.in_all == 4
+
+
+def test_who_has_no_place_gets_one_though_a_flood_stands_in_the_other_worker() -> None:
+    first, second = workers(2, begin=10, full=10, per_source=10)
+    lost = []
+    for _ in range(10):
+        first.admit(HERE).on_displaced = lambda: lost.append(True)
+    newcomers = [second.admit(f"10.{number}.0.1") for number in range(5)]
+    assert (first.in_all, lost) == (15, [])
+    with pytest.raises(Refused):
+        second.admit("10.99.0.1")  # the share of this worker is used up, and all of it is a moment old
+    second.repay()
+    assert second.waiting == 5, "who holds no more than its share gives nothing back"
+    first.repay()
+    assert (first.waiting, first.in_all, len(lost)) == (5, 10, 5)
+    newcomers[0].release()
+    first.repay()
+    assert first.waiting == 5
+
+
+def test_no_place_is_taken_for_a_source_that_holds_more_in_the_other_worker() -> None:
+    first, second = workers(2, begin=4, full=4, per_source=4)
+    second.admit("192.0.2.1")
+    second.admit("192.0.2.1")
+    first.admit("198.51.100.1")
+    first.admit("198.51.100.1")
+    with pytest.raises(Refused):
+        first.admit("192.0.2.1")
+    assert first.waiting == 2

@@ -8,7 +8,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_program_runs_on_it() -> None:
-    assert run("from bastion import app; print(type(app._reactor()).__name__)") == "DirectReactor"
+    assert (
+        run("from bastion.reactor import the_reactor; print(type(the_reactor()).__name__)") == "DirectReactor"
+    )
 
 
 WALL = """

@@ -22,6 +22,7 @@ from bastion.observe.events import (
     sessions,
     table,
     tunnels,
+    workers,
 )
 from bastion.observe.events.base import explained, names_of
 from bastion.observe.events.refusals import ChannelRefused, Refusal, SessionRefused
@@ -32,7 +33,7 @@ SHARED = {Refusal}  # what several events have in common
 
 def kinds() -> Iterator[type[AuditEvent]]:
     """Every subclass that a module of the room defines."""
-    for module in (logins, process, refusals, sessions, tunnels):
+    for module in (logins, process, refusals, sessions, tunnels, workers):
         for one in vars(module).values():
             if isinstance(one, type) and issubclass(one, AuditEvent) and one.__module__ == module.__name__:
                 yield one

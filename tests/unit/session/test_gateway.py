@@ -13,9 +13,16 @@ from bastion.auth.budget import Budget, Payer, Work
 from bastion.auth.startups import StartupLimiter
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, LimitReason, Refused
-from bastion.observe.meters import DESCRIPTORS_EXHAUSTED, SESSIONS_ENDED, SESSIONS_LIVE, Meters
+from bastion.observe.meters import (
+    DESCRIPTORS_EXHAUSTED,
+    SESSIONS_ENDED,
+    SESSIONS_LIVE,
+    SESSIONS_STARTED,
+    Meters,
+)
 from bastion.session.ending import End
-from bastion.session.gateway import DESCRIPTORS_EVERY, Gateway
+from bastion.session.gateway import DESCRIPTORS_EVERY, Gateway, Limits
+from bastion.sharing.rows import ROW_SIZE, Cell, Row, unfinished
 from bastion.state.rows import Moved
 from tests.support.state import closed_store
 
@@ -40,7 +47,7 @@ class Log:
 def gateway() -> Gateway:
     clock = FixedClock()
     services: Any = SimpleNamespace(
-        auth=SimpleNamespace(penalties=SimpleNamespace(allows_source=lambda _: True))
+        auth=SimpleNamespace(penalties=SimpleNamespace(allows_source=lambda _: True)), limits=Limits()
     )
     nobody: Any = None
     log: Any = Log()
@@ -79,11 +86,35 @@ def test_an_identity_pays_for_the_exchanges_it_asks_for(gateway: Gateway) -> Non
 
 def test_the_end_of_a_session_is_counted_by_door_and_reason(gateway: Gateway) -> None:
     session: Any = SimpleNamespace(session_id="one", door="jump", moved_in_all=lambda: (Moved(1, 2), 3))
-    gateway.live.add(session)
-    gateway.meters.add(SESSIONS_LIVE, "jump")
+    gateway.take_place("one")
+    gateway.opened(session, None)
+    assert len(gateway.live) == gateway.meters.value(SESSIONS_LIVE, "jump") == 1
+    assert gateway.meters.value(SESSIONS_STARTED, "jump") == 1
     gateway.session_ended(session, End(EndReason.IDLE, "no data"))
     assert len(gateway.live) == gateway.meters.value(SESSIONS_LIVE, "jump") == 0
     assert gateway.meters.value(SESSIONS_ENDED, "jump", EndReason.IDLE) == 1
+
+
+def test_sessions_are_counted_over_all_workers_with_those_that_are_being_opened(gateway: Gateway) -> None:
+    memory = memoryview(bytearray(2 * ROW_SIZE))
+    gateway.others, other = (Row(memory, 2, own, b"k" * 16) for own in range(2))
+    gateway.services.limits = Limits(sessions=3)
+    other.add(Cell.SESSIONS, 1)
+    gateway.take_place("a" * 16)
+    gateway.take_place("b" * 16)
+    with pytest.raises(Refused) as refusal:
+        gateway.take_place("c" * 16)
+    assert refusal.value.reason is LimitReason.SESSIONS
+    assert other.elsewhere(Cell.SESSIONS) == 2 and list(unfinished(memory, 0)) == ["a" * 16, "b" * 16]
+    gateway.not_opened("a" * 16)
+    session: Any = SimpleNamespace(session_id="b" * 16, door="direct", moved_in_all=lambda: (Moved(1, 2), 3))
+    gateway.opened(session, None)
+    other.add(Cell.SESSIONS, 1)
+    with pytest.raises(Refused):
+        gateway.take_place("c" * 16)
+    gateway.session_ended(session, End(EndReason.IDLE, "no data"))
+    assert other.elsewhere(Cell.SESSIONS) == 0 and list(unfinished(memory, 0)) == []
+    gateway.take_place("c" * 16)
 
 
 def test_no_descriptors_are_counted_each_time_and_told_now_and_then(gateway: Gateway) -> None:

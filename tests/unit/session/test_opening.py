@@ -34,10 +34,11 @@ from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
-from bastion.session.gateway import Limits
+from bastion.session.gateway import Gateway, Limits
 from bastion.session.live import LiveSessions
 from bastion.session.opening import ANSWER_TIME, SIGN_OF_LIFE, Opening
 from bastion.session.present import Presence
+from bastion.sharing.rows import ALONE
 from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.upstream.facts import UpstreamConnected
 from bastion.wire.userauth import Prompt
@@ -61,6 +62,7 @@ class World:
         self.said: list[str] = []
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.audit_is_full = False
+        self.given_back: list[str] = []  # places of sessions that were not opened
         self.reactor, self.meters = Clock(), Meters()
         self.faults: list[Any] = []
         clock = FixedClock(NOW)
@@ -75,6 +77,12 @@ class World:
             state=closed_store(),
             live=LiveSessions(),
             present=Presence(),
+            others=ALONE,
+            opening=0,
+            take_place=lambda session: Gateway.take_place(self.gateway, session),
+            opened=lambda session, right: Gateway.opened(self.gateway, session, right),
+            not_opened=lambda session: Gateway.not_opened(self.gateway, session),
+            _give_place=self.given_back.append,
             draining=False,
             services=SimpleNamespace(
                 policy=parse_policy(tomllib.loads(RULES), Source("p")),
@@ -186,6 +194,7 @@ def test_everything_in_its_order_and_the_last_four_steps_in_one_turn(world: Worl
     world.let_in()
     assert world.said[2:] == ["line session_started", "started", "success"]
     assert list(world.gateway.live) == [world.session]
+    assert world.given_back == [] and world.gateway.opening == 0  # the place is the session's
     assert world.transport.receiver is not None and world.target.receiver is not None  # it runs
     assert world.transport.other is world.target and len(world.target.payers) == 1
     assert world.meters.value(AUTHORISATIONS, PolicyReason.ALLOWED) == 1
@@ -295,6 +304,7 @@ def test_a_target_that_cannot_be_had(world: World, reason: Any, counted: Upstrea
     assert world.said[-2:] == ["line refused", f"bastion: WEB1: NO (ref {SESSION[:6]})"]
     assert world.meters.value(UPSTREAM_DIALS, counted) == 1
     assert world.reactor.getDelayedCalls() == [] and world.session is None
+    assert world.given_back == [SESSION] and world.gateway.opening == 0
 
 
 @pytest.mark.parametrize("reason", [RecorderReason.OPEN_FAILED, RecorderReason.NO_DESCRIPTOR])

@@ -1,0 +1,39 @@
+"""The process's reactor and its log: what every command that stays needs first (L5).
+
+Installed and imported here, once a command needs it, and passed on to everybody else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from bastion.cli.output import fail
+from bastion.net import reactor as direct_reactor
+from bastion.net.twisted_names import UnknownTwisted
+
+
+def the_reactor() -> Any:
+    """The one of this process, ours where it can be had."""
+    if "twisted.internet.reactor" not in sys.modules:
+        try:
+            direct_reactor.install()
+        except UnknownTwisted as error:
+            fail(str(error), 3)
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def log_to_standard_error() -> None:
+    """The operator's log."""
+    observer: Any = textFileLogObserver(sys.stderr)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def in_reactor(reactor: Any, call: Callable[[], None]) -> Callable[[int, object], None]:
+    """What a signal is answered with: `call`, in the reactor's turn."""
+    return lambda _number, _frame: reactor.callFromThread(call)

@@ -1,0 +1,124 @@
+"""One worker, as its supervisor sees it (L5): started, asked, heard of when it ends.
+
+A worker is a program of its own (`serve --worker`), not a fork: it has none of the supervisor's state, and it costs
+what a gateway of one process costs. It inherits the listening sockets, the shared memory and one end of a pair of
+sockets, and nothing else but standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.python.failure import Failure
+
+from bastion.auth.distant import Docket
+from bastion.control.link import Limits, Link
+from bastion.control.node import ControlError, Request, Stream
+from bastion.errors import ControlReason
+from bastion.observe.meters import Snapshot
+from bastion.supervisor.memory import Inherited, SharedMemory
+from bastion.supervisor.questions import ASKED_BY_WORKERS
+
+LINK: Final = Limits(questions=65_536)
+"""Of the questions of one worker at once: every unfinished login may wait for the turn of its password."""
+
+KILL_AFTER: Final = 20.0
+"""Seconds after which a worker that was told to end at once, and has not, is killed."""
+
+
+class State(StrEnum):
+    """How a worker is; a metric label."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    ENDING = "ending"
+
+
+class Child(ProcessProtocol):
+    """The worker `number`, the first is 0. `answer` answers what it asks; `on_gone` hears how it ended, once."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        number: int,
+        docket: Docket,
+        answer: Callable[[Child, Request[Any]], Any],
+        on_gone: Callable[[Child, str, int | None], None],
+    ) -> None:
+        self._reactor = reactor
+        self.number = number
+        self.name = f"worker-{number + 1}"
+        self.docket = docket
+        self.state = State.STARTING
+        self.pid = 0
+        self.since = reactor.seconds()
+        self.snapshot: Snapshot = {}  # of its meters, when it was asked last
+        self._answer = answer
+        self._on_gone = on_gone
+        self.link = Link(reactor, self.name, self._serve, LINK, requests=ASKED_BY_WORKERS)
+
+    def start(self, command: Sequence[str], memory: SharedMemory, sockets: Sequence[int]) -> None:
+        """Start the program; `sockets` are the descriptors to accept from. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            inherited = Inherited(self.number, memory.workers, theirs.fileno(), memory.fd, tuple(sockets))
+            arguments = [sys.executable, *command, "--worker", str(inherited)]
+            passed = {fd: fd for fd in (0, 2, theirs.fileno(), memory.fd, *sockets)}
+            process = self._reactor.spawnProcess(
+                self, sys.executable, arguments, env=os.environ, childFDs=passed | {1: 2}
+            )
+            self.pid = process.pid
+            factory: Any = Factory.forProtocol(lambda: self.link)
+            factory.noisy = False
+            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+
+    def tell(self, request: Request[Any]) -> Deferred[Any]:
+        """Ask it what needs no answer. That it is gone meanwhile is no fault."""
+        return self.link.ask(request).addErrback(_passed_over)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """With a signal. One that has ended already is no fault."""
+        process: Any = self.transport
+        if process is not None:
+            try:
+                process.signalProcess(number)
+            except ProcessExitedAlready:
+                pass
+
+    def _serve(self, command: str, request: Request[Any], stream: Stream) -> Deferred[Any]:
+        return maybeDeferred(self._answer, self, request)
+
+    # -- twisted.internet.protocol.ProcessProtocol -------------------------------------------------------------
+
+    def processEnded(self, reason: Failure) -> None:
+        status: Any = reason.value
+        number = status.signal
+        how = f"exit {status.exitCode}" if number is None else _signal_name(number)
+        self.link.drop()
+        self.docket.lost()
+        self._on_gone(self, how, status.exitCode)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _passed_over(failure: Failure) -> None:
+    error = failure.value
+    if not isinstance(error, ControlError) or error.reason not in _PASSING:
+        failure.raiseException()
+
+
+_PASSING: Final = (ControlReason.LINK_LOST, ControlReason.TIMEOUT)

@@ -1,0 +1,109 @@
+"""/metrics and /healthz of a gateway of several workers (L5): one page of all, whose counters never fall.
+
+Before each page every worker is asked for its figures; one that does not answer in time is shown as it was last. What a
+worker that died had counted until it was asked last is kept, so a total never falls; what it counted after that is
+lost, ASK_EVERY seconds at most.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from bastion.clock import DelayedCall
+from bastion.control.node import Counted, Request, SnapshotAsked
+from bastion.observe import exporter
+from bastion.observe.meters import Kind, Meters, Snapshot, merge
+from bastion.supervisor.child import Child
+from bastion.supervisor.questions import HealthAsked, Healthy
+
+PATIENCE: Final = 2.0
+"""Seconds that a page waits for a worker."""
+
+ASK_EVERY: Final = 5.0
+"""Seconds between two looks at the workers' meters, when nobody scrapes: some ms of each."""
+
+
+class Figures:
+    """One per gateway. `children` are the workers that serve."""
+
+    def __init__(self, reactor: Any, meters: Meters, children: Callable[[], Iterable[Child]]) -> None:
+        self._reactor, self._meters, self._children = reactor, meters, children
+        self._kept: Snapshot = {}  # what workers that are gone had counted
+        self._health: dict[str, Healthy] = {}
+        self._timer: DelayedCall | None = None
+        self._port: Any = None
+
+    def start(self, listener: socket.socket | None) -> None:
+        """Serve the pages, where there are to be some."""
+        if listener is not None:
+            registry = exporter.build_registry(self._meters, self._others)
+            self._port = exporter.serve(self._reactor, listener, registry, self.page, self._gather)
+        self._look()
+
+    def stop(self) -> None:
+        """No page and no timer is left."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._port is not None:
+            self._port.stopListening()
+
+    def keep(self, child: Child) -> None:
+        """A worker is gone: its gauges are, its counts are not."""
+        counters = {family.name for family in self._meters.families if family.kind is not Kind.GAUGE}
+        counted = {name: cells for name, cells in child.snapshot.items() if name in counters}
+        self._kept = merge(self._meters.families, [self._kept, counted])
+        self._health.pop(child.name, None)
+
+    def page(self) -> tuple[bool, str]:
+        """/healthz: sessions begin when they do in every worker; a worker that says nothing is not well."""
+        well, lines = True, []
+        for child in self._children():
+            told = self._health.get(child.name, Healthy(False, ("gives no answer",)))
+            well = well and told.well
+            lines += [f"{child.name} {line}" for line in told.lines[1:] or told.lines]
+        if not lines:
+            return False, "refusing\nno worker serves"
+        worst = "refusing" if not well else "ok"
+        degraded = any(" degraded" in line for line in lines)
+        return well, "\n".join(["degraded" if well and degraded else worst, *lines])
+
+    def _others(self) -> list[Snapshot]:
+        return [self._kept, *(child.snapshot for child in self._children())]
+
+    def _gather(self) -> Deferred[None]:
+        asked: list[Deferred[Any]] = []
+        for child in self._children():
+            asked.append(self._ask(child, SnapshotAsked(), _take_snapshot))
+            asked.append(self._ask(child, HealthAsked(), self._take_health))
+        gathered: Deferred[Any] = DeferredList(asked)
+        return gathered.addCallback(lambda _: None)
+
+    def _ask(self, child: Child, request: Request[Any], take: Callable[[Child, Any], None]) -> Deferred[None]:
+        answer: Deferred[Any] = child.link.ask(request)
+        answer.addTimeout(PATIENCE, self._reactor)
+        return answer.addCallbacks(lambda result: take(child, result), lambda _: self._silent(child, request))
+
+    def _take_health(self, child: Child, told: Healthy) -> None:
+        self._health[child.name] = told
+
+    def _silent(self, child: Child, request: Request[Any]) -> None:
+        if isinstance(request, HealthAsked):
+            self._health.pop(child.name, None)
+
+    def _look(self) -> None:
+        self._timer = self._reactor.callLater(ASK_EVERY, self._look)
+        for child in self._children():
+            self._ask(child, SnapshotAsked(), _take_snapshot).addErrback(_nothing)
+
+
+def _take_snapshot(child: Child, counted: Counted) -> None:
+    child.snapshot = dict(counted.snapshot)
+
+
+def _nothing(_: Failure) -> None:
+    """Asked again in a moment."""

@@ -1,0 +1,229 @@
+"""What a supervisor and its workers ask each other, as values (pure). `control.link` carries them.
+
+What people may ask a gateway stands in `control.node`; a worker answers that too. These here are between the processes
+of one gateway, and no control socket knows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from bastion.auth.throttle import PenaltyLimits
+from bastion.control.node import REQUESTS, Request
+from bastion.errors import AuthReason
+
+READ_TIMEOUT: Final = 330.0
+"""Seconds in which a worker has read a configuration or said why not: more than `assembly.reloading.TIMEOUT`."""
+
+ADOPT_TIMEOUT: Final = 600.0
+"""Seconds for ending the recordings of a worker that died: a GiB of them is read in two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What of a configuration the supervisor itself follows."""
+
+    audit_file: str
+    audit_required: bool
+    penalties: PenaltyLimits
+
+
+# -- a worker asks ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A source, or a pair of source and account, as a keyed digest in hex, that must wait; 0: not any more."""
+
+    key: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Go on: these wait now. `own` are addresses that the gateway listens at beside the worker's sockets."""
+
+    blocks: tuple[Block, ...]
+    own: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Request[Welcome]):
+    """A worker has read and checked its configuration, which has this digest, and asks whether it may serve."""
+
+    digest: str
+    settings: Settings
+
+    command: ClassVar[str] = "worker_checked"
+    result: ClassVar[type[Any]] = Welcome
+    deadline: ClassVar[float | None] = READ_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Request[Done]):
+    """A worker accepts connections from now on."""
+
+    command: ClassVar[str] = "worker_serving"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whether a password may be judged."""
+
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GuessBegun(Request[Turn]):
+    """May this password be judged? The answer comes when those before it are settled."""
+
+    number: int
+    source: str
+    account: str
+
+    command: ClassVar[str] = "guess_begun"
+    result: ClassVar[type[Any]] = Turn
+    deadline: ClassVar[float | None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuessSettled(Request[Done]):
+    """What came of it."""
+
+    number: int
+    reason: AuthReason
+
+    command: ClassVar[str] = "guess_settled"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Request[Done]):
+    """Something else than a password was refused."""
+
+    source: str
+    account: str
+    reason: AuthReason
+    method: str
+
+    command: ClassVar[str] = "attempt_failed"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSucceeded(Request[Done]):
+    """Somebody has proved to be who they say."""
+
+    source: str
+    account: str
+
+    command: ClassVar[str] = "attempt_succeeded"
+    result: ClassVar[type[Any]] = Done
+
+
+# -- the supervisor asks ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked(Request[Done]):
+    """These wait now, or not any more."""
+
+    blocks: tuple[Block, ...]
+
+    command: ClassVar[str] = "blocked"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A configuration that a worker has read: `errors` when it cannot be taken, else what it is and would change."""
+
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    digest: str = ""
+    settings: Settings | None = None
+    restart: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare(Request[Read]):
+    """Read the configuration again, check it, and keep it until it is to be taken or forgotten."""
+
+    command: ClassVar[str] = "reload_prepare"
+    result: ClassVar[type[Any]] = Read
+    deadline: ClassVar[float | None] = READ_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Request[Done]):
+    """Put what was prepared in force, in one turn. Answered with an error when that is not possible."""
+
+    command: ClassVar[str] = "reload_take"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(Request[Done]):
+    """What was prepared is not wanted: another worker could not take it."""
+
+    command: ClassVar[str] = "reload_forget"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """The worker's page of /healthz: do sessions begin, and its lines."""
+
+    well: bool
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthAsked(Request[Healthy]):
+    """How are you?"""
+
+    command: ClassVar[str] = "health"
+    result: ClassVar[type[Any]] = Healthy
+    deadline: ClassVar[float | None] = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class End(Request[Done]):
+    """End: `drain` when those who are here have finished, or their time is over; else now. A second one means now."""
+
+    signal: str
+    drain: bool
+
+    command: ClassVar[str] = "end"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(Request[Done]):
+    """Write to their end what a worker that died left of these sessions: recordings, audit lines, counts."""
+
+    sessions: tuple[str, ...]
+    text: str
+
+    command: ClassVar[str] = "adopt"
+    result: ClassVar[type[Any]] = Done
+    deadline: ClassVar[float | None] = ADOPT_TIMEOUT
+
+
+ASKED_BY_WORKERS: Final[dict[str, type[Request[Any]]]] = {
+    request.command: request
+    for request in (Checked, Serving, GuessBegun, GuessSettled, AttemptFailed, AttemptSucceeded)
+}
+
+ASKED_OF_WORKERS: Final[dict[str, type[Request[Any]]]] = REQUESTS | {
+    request.command: request for request in (Blocked, Prepare, Take, Forget, HealthAsked, End, Adopt)
+}
+"""Also what people may ask: a worker is a node of the gateway."""

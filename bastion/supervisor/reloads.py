@@ -1,0 +1,131 @@
+"""SIGHUP in a gateway of several workers (L5): all prepare it, and then all take it, or none does.
+
+Each worker reads and checks the files itself, in a thread of its own, and says by a digest what it has read. Only when
+all have read the same without a fault are they told to take it; what can fail has been tried by then. A worker that
+starts later has to have read what is in force: when the files are others by then, that is a reload too, for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+
+from bastion.assembly.telling import tell, tell_refusal
+from bastion.control.node import ControlError, Node, Request
+from bastion.errors import ControlReason
+from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.events.process import Reload
+from bastion.observe.meters import CONFIG_RELOADS, Meters
+from bastion.supervisor import questions as ask
+
+DIFFERENT = "the files changed while they were read: reload again"
+
+
+class Reloads:
+    """One per gateway. `serving` are the workers to ask, `follow` hears of the settings that are in force."""
+
+    def __init__(
+        self,
+        audit: AuditLog,
+        meters: Meters,
+        log: Any,
+        serving: Callable[[], Iterable[Node]],
+        follow: Callable[[ask.Settings], None],
+    ) -> None:
+        self._audit, self._meters, self._log = audit, meters, log
+        self._serving, self._follow = serving, follow
+        self.on_told: Callable[[], None] = lambda: None  # what came of a reload has been told
+        self._digest = ""  # of what is in force; "" until the first worker has read it
+        self._lock = DeferredLock()
+        self._again = 0  # signals that wait for the reload that runs; they are one
+
+    def hup(self) -> None:
+        """Read everything again, in all workers."""
+        self._audit.reopen()
+        if self._again < 2:
+            self._again += 1
+            self._lock.run(self._counted).addErrback(self._failed)
+
+    async def admit(self, checked: ask.Checked) -> None:
+        """A worker has read its configuration: may it serve? Raises ControlError."""
+        if not self._digest:
+            self._digest = checked.digest
+            self._follow(checked.settings)
+        elif checked.digest != self._digest:
+            self._log.info("the files are not those in force: a worker that starts has read others")
+            await self._lock.run(self._run)
+        if checked.digest != self._digest:
+            raise ControlError(ControlReason.FAILED, "what this worker has read is not in force")
+
+    def _counted(self) -> Deferred[None]:
+        def done(result: Any) -> Any:
+            self._again -= 1
+            return result
+
+        return self._run().addBoth(done)
+
+    def _run(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        workers = list(self._serving())
+        answers = await together(workers, ask.Prepare())
+        refusal = _refusal(answers)
+        if refusal:
+            await together(workers, ask.Forget())
+            self._refuse(refusal)
+            return
+        read: ask.Read = answers[0]
+        assert read.settings is not None
+        taken = await together(workers, ask.Take())
+        for worker, answer in zip(workers, taken, strict=True):
+            if isinstance(answer, ControlError):
+                self._log.error("{name} did not take it: {text}", name=worker.name, text=answer.text)
+        self._digest = read.digest
+        try:
+            self._follow(read.settings)
+        except AuditFailed as failed:
+            self._log.error("the supervisor's own lines go on where they went: {text}", text=str(failed))
+        tell(self._log, read.warnings, read.restart, read.changes)
+        result = "restart_needed" if read.restart else "ok"
+        self._told(Reload(result, ", ".join(read.restart), changed=read.changes or None))
+
+    def _refuse(self, faults: Sequence[str]) -> None:
+        tell_refusal(self._log, faults)
+        self._told(Reload("refused", text="\n".join(faults)))
+
+    def _told(self, event: Reload) -> None:
+        self._meters.add(CONFIG_RELOADS, event.result)
+        self._audit.note(event)
+        self.on_told()
+
+    def _failed(self, failure: Any) -> None:
+        self._log.failure("reloading failed", failure=failure)
+
+
+def _refusal(answers: Sequence[Any]) -> Sequence[str]:
+    """Why what the workers have read cannot be taken; nothing when it can."""
+    if not answers:
+        return ["no worker serves"]
+    for answer in answers:
+        if isinstance(answer, ControlError):
+            return [answer.text]
+        if answer.errors:
+            faults: Sequence[str] = answer.errors
+            return faults
+    return [] if len({answer.digest for answer in answers}) == 1 else [DIFFERENT]
+
+
+async def together(nodes: Sequence[Node], request: Request[Any]) -> list[Any]:
+    """What each of them answers, or the ControlError why it does not. A node that is gone is answered for by nobody,
+    but for its ControlError."""
+    asked = [node.ask(request) for node in nodes]
+    results: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
+    answers = []
+    for answered, result in results:
+        if not answered:
+            result.trap(ControlError)
+        answers.append(result if answered else result.value)
+    return answers

@@ -1,0 +1,296 @@
+"""All workers of a gateway (L5): started, listened to, ended; what a dead one leaves is cared for, and another started.
+
+The supervisor opens what engineers and scrapers connect to before any worker is there and keeps it until the last is
+gone, so nobody who connects while a worker is started again is refused. It keeps the penalties (`auth.distant`).
+
+Invariants: the gateway is ready when every worker serves; a worker serves only what all of them have read; a row of the
+shared memory is cleared when the kernel has said that its worker is gone, and by nobody else.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion import __version__
+from bastion.auth.distant import Docket
+from bastion.auth.throttle import Penalties
+from bastion.clock import SystemClock
+from bastion.control.hub import Hub
+from bastion.control.node import Request
+from bastion.net.listening import Listeners
+from bastion.observe.audit import AuditLog
+from bastion.observe.events.process import GatewayStarted, GatewayStopped
+from bastion.observe.events.workers import WorkerDied, WorkerStarted
+from bastion.observe.meters import WORKER_DEATHS, WORKERS, Meters
+from bastion.sharing.rows import Cell, clear, count, unfinished
+from bastion.supervisor import questions as ask
+from bastion.supervisor.child import KILL_AFTER, Child, State
+from bastion.supervisor.memory import SharedMemory
+from bastion.supervisor.pages import Figures
+from bastion.supervisor.reloads import Reloads
+
+FIRST_PAUSE: Final = 0.1
+"""Seconds until a worker that died is started again; each further death doubles them."""
+
+LONGEST_PAUSE: Final = 30.0
+
+SETTLED: Final = 60.0
+"""Seconds after which a worker that dies is started again at once, as one that died for the first time."""
+
+LEFT: Final = "the gateway's process died"
+
+
+class Supervisor:
+    """One per gateway. `on_ready` is called once, when all workers serve; `on_over` when the last is gone, with the
+    exit code."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        command: Sequence[str],
+        workers: int,
+        settings: ask.Settings,
+        listeners: Listeners,
+        config_file: str,
+    ) -> None:
+        """`command` starts a worker, but for where it is to find everything. Raises AuditFailed or OSError."""
+        self.reactor = reactor
+        self.log = Logger(namespace="bastion.supervisor")
+        self.meters = Meters({"version": __version__})
+        self.clock = SystemClock()
+        self.audit = AuditLog(settings.audit_file, self.clock, self.meters, settings.audit_required)
+        self.hub = Hub()
+        self.figures = Figures(reactor, self.meters, lambda: self.children(State.SERVING))
+        self.reloads = Reloads(
+            self.audit, self.meters, self.log, lambda: [child.link for child in self._admitted()], self.follow
+        )
+        self.on_ready: Callable[[], None] = lambda: None
+        self.on_over: Callable[[int], None] = lambda code: None
+        self._command = command
+        self._listeners = listeners
+        self._sockets = [listener.fileno() for listener in listeners.ssh]
+        self._own = () if listeners.metrics is None else (address_of(listeners.metrics),)
+        self._config_file = config_file
+        self._memory = SharedMemory.made(workers)
+        self._penalties = Penalties(self.clock, secret=self._memory.secret)
+        self._penalties.on_block = self._block
+        self._children: dict[int, Child] = {}
+        self._pauses = dict.fromkeys(range(workers), FIRST_PAUSE)
+        self._owed: list[str] = []  # sessions that died with their worker, until somebody ends them
+        self._adopting = False
+        self._ready = self._ending = self._is_over = False
+        self._signal = ""
+        self._code = 0
+        self.follow(settings)
+
+    # -- what is known -----------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        """How many there are to be."""
+        return self._memory.workers
+
+    def children(self, state: State | None = None) -> Iterator[Child]:
+        """Those that are there now, in order."""
+        for number in sorted(self._children):
+            child = self._children[number]
+            if state is None or child.state is state:
+                yield child
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        serving = sum(1 for _ in self.children(State.SERVING))
+        sessions = count(self._memory.rows, self.workers, Cell.SESSIONS)
+        shown = f"{sessions} session" + "s" * (sessions != 1)
+        if self._ending:
+            return f"closing down, {shown} still run"
+        return f"{shown}, {serving} of {self.workers} workers"
+
+    def _admitted(self) -> Iterator[Child]:
+        """Those that have read what is in force."""
+        return (child for child in self.children() if child.link in self.hub)
+
+    def follow(self, settings: ask.Settings) -> None:
+        """What of a configuration is the supervisor's own business, at the start and at every reload."""
+        self._penalties.set_limits(settings.penalties)
+        self.audit.move(settings.audit_file, settings.audit_required)
+
+    # -- the start ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The first worker alone: when the configuration has faults, they are told once."""
+        self._start(0)
+
+    def _start(self, number: int) -> None:
+        if self._ending or number in self._children:
+            return
+        child = Child(self.reactor, number, Docket(self._penalties), self._answer, self._gone)
+        self._children[number] = child
+        try:
+            child.start(self._command, self._memory, self._sockets)
+        except OSError as error:
+            self.log.error("{name} cannot be started: {text}", name=child.name, text=error.strerror)
+            del self._children[number]
+            self._again(number)
+        self._count()
+
+    def _again(self, number: int) -> None:
+        pause = self._pauses[number]
+        self._pauses[number] = min(2 * pause, LONGEST_PAUSE)
+        self.reactor.callLater(pause, self._start, number)
+
+    def _count(self) -> None:
+        for state in State:
+            self.meters.set(WORKERS, sum(1 for _ in self.children(state)), state)
+
+    # -- what workers ask --------------------------------------------------------------------------------
+
+    def _answer(self, child: Child, request: Request[Any]) -> Any:
+        match request:
+            case ask.GuessBegun(number, source, account):
+                turn: Deferred[ask.Turn] = Deferred()
+                child.docket.begin(number, source, account, lambda allowed: turn.callback(ask.Turn(allowed)))
+                return turn
+            case ask.GuessSettled(number, reason):
+                child.docket.settle(number, reason)
+            case ask.AttemptFailed(source, account, reason, method):
+                self._penalties.failed(source, account, reason, method)
+            case ask.AttemptSucceeded(source, account):
+                self._penalties.succeeded(source, account)
+            case ask.Checked():
+                return Deferred.fromCoroutine(self._checked(child, request))
+            case ask.Serving():
+                self._serving(child)
+        return ask.Done()
+
+    async def _checked(self, child: Child, checked: ask.Checked) -> ask.Welcome:
+        await self.reloads.admit(checked)
+        if not self._ready:
+            for number in range(1, self.workers):
+                self._start(number)
+        blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
+        self.hub.join(child.link)
+        return ask.Welcome(blocks, self._own)
+
+    def _serving(self, child: Child) -> None:
+        child.state = State.SERVING
+        child.since = self.reactor.seconds()
+        self._count()
+        self.audit.note(WorkerStarted(child.name, child.pid))
+        if self._ready:
+            self.log.info("{name} serves, pid {pid}", name=child.name, pid=child.pid)
+            self._adopt()
+        elif sum(1 for _ in self.children(State.SERVING)) == self.workers:
+            self._ready = True
+            self.audit.emit(GatewayStarted(__version__, self._config_file))
+            self.figures.start(self._listeners.metrics)
+            self.on_ready()
+
+    def _block(self, key: bytes, until: float) -> None:
+        told = ask.Blocked((ask.Block(key.hex(), until),))
+        for child in self._admitted():
+            child.tell(told)
+
+    # -- the end of one ----------------------------------------------------------------------------------
+
+    def _gone(self, child: Child, how: str, code: int | None) -> None:
+        number = child.number
+        del self._children[number]
+        self.hub.leave(child.link)
+        self.figures.keep(child)
+        left = list(unfinished(self._memory.rows, number))
+        clear(self._memory.rows, number)
+        self._owed += left
+        self._count()
+        if not self._ready and not self._ending:
+            self._failed_to_start(child, how, code)
+        elif not self._ending:
+            self._died(child, how, left)
+        if self._ending and not self._children:
+            self._over()
+        else:
+            self._adopt()
+
+    def _failed_to_start(self, child: Child, how: str, code: int | None) -> None:
+        """Its words stand on standard error. What it ended with is what the gateway ends with."""
+        self._code = code if code in (2, 3) else 3
+        if self._code != 2:
+            self.log.error("{name} did not start: {how}", name=child.name, how=how)
+        self.end("", drain=False)
+
+    def _died(self, child: Child, how: str, left: list[str]) -> None:
+        self.meters.add(WORKER_DEATHS)
+        self.audit.note(WorkerDied(child.name, child.pid, how, len(left)))
+        text = "{name}, pid {pid}, died ({how}) with {count} sessions: it is started again"
+        self.log.error(text, name=child.name, pid=child.pid, how=how, count=len(left))
+        if self.reactor.seconds() - child.since >= SETTLED:
+            self._pauses[child.number] = FIRST_PAUSE
+        self._again(child.number)
+
+    def _adopt(self) -> None:
+        """Let a worker that serves write to their end what others left. One at a time."""
+        adopter = next(self.children(State.SERVING), None)
+        if adopter is None or self._adopting or not self._owed:
+            return
+        sessions, self._owed = self._owed, []
+        self._adopting = True
+
+        def done(_: object) -> None:
+            self._adopting = False
+            self._adopt()
+
+        def failed(failure: Failure) -> None:
+            self.log.warn("ending what a worker left: {text}", text=failure.getErrorMessage())
+            self._owed += sessions
+
+        adopter.link.ask(ask.Adopt(tuple(sessions), LEFT)).addErrback(failed).addCallback(
+            lambda result: self.reactor.callLater(0, done, result)
+        )
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def end(self, signal_name: str, drain: bool) -> None:
+        """All workers end: when those who are here have finished, or now. The second time always now."""
+        drain = drain and not self._ending
+        if not self._ending:
+            self._ending = True
+            self._signal = signal_name
+        for child in self.children():
+            if child.state is State.STARTING:
+                child.kill()
+            else:
+                child.state = State.ENDING
+                child.tell(ask.End(signal_name, drain))
+                if not drain:
+                    self.reactor.callLater(KILL_AFTER, child.kill)
+        self._count()
+        if not self._children:
+            self._over()
+
+    def _over(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._owed:
+            self.log.error(
+                "{count} recordings have no end: nobody is left to write it", count=len(self._owed)
+            )
+        self.figures.stop()
+        for listener in self._listeners.ssh:
+            listener.close()
+        if self._ready:
+            self.audit.note(GatewayStopped(self._signal))
+        self.audit.close()
+        self.on_over(self._code)
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where it listens, as the ready line says it."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

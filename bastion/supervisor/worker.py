@@ -1,0 +1,275 @@
+"""One of several workers (L5): a whole gateway but for what the supervisor does for all.
+
+It accepts from sockets that it was started with, asks the supervisor about passwords, takes reloads from it and answers
+it as a node. Without its supervisor a worker judges no password, ends its sessions with words and stops.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion.app import Ending, Program, keep_what_is_there, make_program
+from bastion.assembly.applying import Prepared
+from bastion.assembly.part import Part
+from bastion.assembly.reloading import unhurried
+from bastion.auth.distant import DistantPenalties, Judge
+from bastion.clock import SystemClock
+from bastion.config.contents import together
+from bastion.control.link import Link
+from bastion.control.node import ControlError, Request, Stream
+from bastion.errors import AuthReason, ControlReason, EndReason
+from bastion.net.listening import Listeners
+from bastion.net.notify import Heartbeat, Notifier
+from bastion.observe.audit import AuditFailed
+from bastion.observe.events.base import About
+from bastion.observe.events.sessions import SessionEnded
+from bastion.observe.meters import SESSIONS_ENDED
+from bastion.reactor import log_to_standard_error, the_reactor
+from bastion.recording.format import REF_LENGTH
+from bastion.recording.sealing import Sealed
+from bastion.recording.store import Store
+from bastion.state.rows import ENDED, Moved, session_ended
+from bastion.supervisor import questions as ask
+from bastion.supervisor.child import LINK
+from bastion.supervisor.memory import Inherited, SharedMemory
+from bastion.supervisor.settings import settings_of
+from bastion.wire.printable import printable
+
+DOORS: Final = frozenset(("direct", "jump"))
+
+
+def run_worker(config_file: Path, trace_messages: bool, inherited: Inherited) -> None:
+    """The worker, until its supervisor ends it or is gone. Exits with 2 for a faulty configuration."""
+    reactor = the_reactor()
+    log_to_standard_error()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # for the supervisor, which tells all workers
+    memory = SharedMemory(inherited.memory, inherited.workers)
+    penalties = DistantPenalties(SystemClock(), memory.secret)
+    sockets = tuple(map(_listener, inherited.sockets))
+    program = make_program(
+        config_file,
+        reactor,
+        trace_messages,
+        lambda: Listeners(ssh=sockets),
+        Part(memory.row(inherited.number), penalties),
+    )
+    worker = Worker(reactor, program, penalties, f"worker-{inherited.number + 1}")
+    reactor.callWhenRunning(worker.start, inherited.link)
+    reactor.run()
+
+
+def _listener(number: int) -> socket.socket:
+    """The descriptor as a socket; one made of a number is taken for one that waits, and its duplicates then do."""
+    listener = socket.socket(fileno=number)
+    listener.setblocking(False)
+    return listener
+
+
+class Worker:
+    """One program, its link and what the supervisor asks of it."""
+
+    def __init__(self, reactor: Any, program: Program, penalties: DistantPenalties, name: str) -> None:
+        self._reactor, self._program, self._penalties = reactor, program, penalties
+        self._log = Logger(namespace="bastion.supervisor")
+        self._prepared: Prepared | None = None
+        self._over = False
+        heart = Heartbeat(reactor, Notifier(), 0.0, program.status)
+        self._ending = Ending(program, heart, self._ended)
+        program.local.name = name
+        self.link = Link(
+            reactor, "the supervisor", self._serve, LINK, on_lost=self._lost, requests=ask.ASKED_OF_WORKERS
+        )
+        answers: dict[type[Request[Any]], Callable[[Any, Stream | None], Any]] = {
+            ask.Blocked: self._blocked,
+            ask.Prepare: self._prepare,
+            ask.Take: self._take,
+            ask.Forget: self._forget,
+            ask.HealthAsked: self._health,
+            ask.End: self._end,
+            ask.Adopt: self._adopt,
+        }
+        for request, answer in answers.items():
+            program.local.answers(request, answer)
+
+    def start(self, descriptor: int) -> None:
+        """In the reactor: say what was read, and serve once the supervisor agrees."""
+        factory: Any = Factory.forProtocol(lambda: self.link)
+        factory.noisy = False
+        with socket.socket(fileno=descriptor) as link:
+            self._reactor.adoptStreamConnection(link.fileno(), socket.AF_UNIX, factory)
+        self._penalties.judge = LinkJudge(self.link)
+        Deferred.fromCoroutine(self._begin()).addErrback(self._failed)
+
+    async def _begin(self) -> None:
+        reloading = self._program.reloading
+        digest, settings = together(reloading.contents), settings_of(reloading.config)
+        welcome = await self.link.ask(ask.Checked(digest, settings))
+        self._penalties.take_blocks(_keys(welcome.blocks))
+        self._program.start(welcome.own)
+        keep_what_is_there()
+        await self.link.ask(ask.Serving())
+
+    def _failed(self, failure: Failure) -> None:
+        if not isinstance(failure.value, ControlError):
+            self._log.failure("starting failed", failure=failure)
+        self._ended()
+
+    def _serve(self, command: str, request: Request[Any], stream: Stream) -> Deferred[Any]:
+        return self._program.local.ask(request, stream)
+
+    def _lost(self, link: Link) -> None:
+        """Nobody judges passwords any more, and nobody starts another in our place: end."""
+        self._penalties.judge = Judge()
+        if not self._over:
+            self._log.error("the supervisor is gone: this worker ends")
+            self._ending.stop()
+
+    def _ended(self) -> None:
+        self._over = True
+        if self._reactor.running:
+            self._reactor.stop()
+
+    # -- what the supervisor asks ------------------------------------------------------------------------
+
+    def _blocked(self, told: ask.Blocked, _: Stream | None) -> ask.Done:
+        self._penalties.take_blocks(_keys(told.blocks))
+        return ask.Done()
+
+    def _prepare(self, _: ask.Prepare, __: Stream | None) -> Deferred[ask.Read]:
+        reloading = self._program.reloading
+
+        def read(prepared: Prepared) -> ask.Read:
+            self._prepared = prepared
+            return ask.Read(
+                warnings=tuple(printable(str(warning)) for warning in prepared.warnings),
+                digest=together(prepared.contents),
+                settings=settings_of(prepared.config),
+                restart=reloading.waiting(prepared.config),
+                changes=prepared.changes,
+            )
+
+        def refused(failure: Failure) -> ask.Read:
+            faults = tuple(printable(str(fault)) for fault in reloading.faults(failure))
+            return ask.Read(errors=faults or ("the gateway is closing down",))
+
+        return reloading.prepare().addCallbacks(read, refused)
+
+    def _take(self, _: ask.Take, __: Stream | None) -> ask.Done:
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            raise ControlError(ControlReason.FAILED, "nothing was prepared")
+        try:
+            self._program.reloading.take(prepared)
+        except AuditFailed as failed:
+            raise ControlError(ControlReason.FAILED, str(failed)) from None
+        return ask.Done()
+
+    def _forget(self, _: ask.Forget, __: Stream | None) -> ask.Done:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self._program.reloading.forget(prepared)
+        return ask.Done()
+
+    def _health(self, _: ask.HealthAsked, __: Stream | None) -> ask.Healthy:
+        well, lines = self._program.health.page()
+        return ask.Healthy(well, tuple(lines.split("\n")))
+
+    def _end(self, end: ask.End, _: Stream | None) -> ask.Done:
+        if end.drain:
+            self._ending.drain()
+        else:
+            self._ending.stop()
+        return ask.Done()
+
+    # -- what a dead worker left -------------------------------------------------------------------------
+
+    def _adopt(self, left: ask.Adopt, _: Stream | None) -> Deferred[ask.Done]:
+        """In a thread of its own: files are read as a whole."""
+        adopted: Deferred[ask.Done] = Deferred()
+        store = self._program.gateway.store
+
+        def work() -> None:
+            unhurried(lambda: self._seal_all(store, left.sessions, left.text))
+            self._reactor.callFromThread(adopted.callback, ask.Done())
+
+        threading.Thread(target=work, name="adopt", daemon=True).start()
+        return adopted
+
+    def _seal_all(self, store: Store, sessions: Sequence[str], text: str) -> None:
+        for session in sessions:
+            sealed = store.seal(session, EndReason.WORKER_DIED, text)
+            if sealed is not None:  # else it was not open yet
+                self._reactor.callFromThread(self._write_down, session, sealed, text)
+
+    def _write_down(self, session: str, sealed: Sealed, text: str) -> None:
+        gateway, totals = self._program.gateway, sealed.totals
+        if sealed.problem:
+            words = "the recording of session {session} has no end: {problem}"
+            self._log.warn(words, session=session, problem=printable(sealed.problem))
+        if sealed.header.door in DOORS:
+            gateway.meters.add(SESSIONS_ENDED, sealed.header.door, EndReason.WORKER_DIED)
+        gateway.audit.note(
+            SessionEnded(
+                reason=EndReason.WORKER_DIED,
+                text=text,
+                bytes_in=totals.bytes_in if totals else 0,
+                bytes_out=totals.bytes_out if totals else 0,
+                channels=totals.channels if totals else 0,
+                bytes_not_kept=totals.skipped if totals else 0,
+                opaque=totals.opaque if totals else 0,
+            ),
+            About(session, session[:REF_LENGTH]),
+        )
+        if totals is not None:
+            moved = Moved(totals.bytes_in, totals.bytes_out, totals.channels, totals.opaque)
+            gateway.state.note(
+                session_ended(session, ENDED, totals.ended_at, totals.reason, moved, sealed.size)
+            )
+
+
+class LinkJudge(Judge):
+    """Penalties are kept at the other end of the link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def begin(self, number: int, source: str, account: str, turn: Callable[[bool], None]) -> None:
+        asked = self._link.ask(ask.GuessBegun(number, source, _text(account)))
+        asked.addCallbacks(lambda answer: turn(answer.allowed), lambda _: turn(False))
+
+    def settle(self, number: int, reason: AuthReason) -> None:
+        self._tell(ask.GuessSettled(number, reason))
+
+    def failed(self, source: str, account: str, reason: AuthReason, method: str) -> None:
+        self._tell(ask.AttemptFailed(source, _text(account), reason, method))
+
+    def succeeded(self, source: str, account: str) -> None:
+        self._tell(ask.AttemptSucceeded(source, _text(account)))
+
+    def _tell(self, request: Request[Any]) -> None:
+        self._link.ask(request).addErrback(_lost_already)
+
+
+def _lost_already(failure: Failure) -> None:
+    """Who judges is gone, and this worker ends."""
+    failure.trap(ControlError)  # type: ignore[no-untyped-call]
+
+
+def _text(account: str) -> str:
+    """As digests are made of it (`auth.throttle`), since JSON has no lone surrogates."""
+    return account.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _keys(blocks: Iterable[ask.Block]) -> list[tuple[bytes, float]]:
+    return [(bytes.fromhex(block.key), block.until) for block in blocks]

@@ -1,0 +1,206 @@
+"""A gateway of two workers behind stock ssh: one gateway to whoever connects, reloads and reads its metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import DEFAULT_POLICY, World, poll, running
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    with running(workers=2) as world:
+        yield world
+
+
+def workers_of(world: World) -> list[int]:
+    """The pids of the workers, in the order in which they were started."""
+    found = subprocess.run(["pgrep", "-P", str(world.pid)], capture_output=True, text=True)
+    return sorted(map(int, found.stdout.split()))
+
+
+def connections_of(pid: int) -> int:
+    """Sockets that a worker has: more with each connection."""
+    return sum(os.readlink(link).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_logins_work_and_are_counted_once(shared: World) -> None:
+    before = shared.metrics()
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: shared.ssh("echo hi"), range(16)))
+    assert [(one.returncode, one.stdout) for one in done] == [(0, b"hi\n")] * 16
+    started = 'bastion_sessions_started_total{door="direct"}'
+    poll(lambda: shared.metrics()[started] - before[started] == 16)
+    assert shared.metric('bastion_workers{state="serving"}') == 2
+    status, lines = shared.health()
+    assert status == 200 and {line.split()[0] for line in lines[1:]} == {"worker-1", "worker-2"}
+    assert len({line["session"] for line in shared.audit("session_started")}) == len(
+        shared.audit("session_started")
+    )
+
+
+def test_both_workers_get_their_share(shared: World) -> None:
+    before = [connections_of(pid) for pid in workers_of(shared)]
+    clients = [shared.client("cat") for _ in range(8)]
+    try:
+        for client in clients:
+            client.send(b"x\n")
+            client.expect(b"x")
+        more = [connections_of(pid) - count for pid, count in zip(workers_of(shared), before, strict=True)]
+        assert sum(more) == 16, more
+        assert min(more) >= 4, f"one worker has nearly all of them: {more}"
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_a_reload_is_one_for_all(shared: World) -> None:
+    seen = len(shared.audit("reload"))
+    shared.config.write_text(shared.config.read_text().replace("[limits]", "[limits]\nidle = '1h'", 1))
+    shared.reload()
+    shared.config.write_text(shared.config.read_text() + "[nonsense]\n")
+    shared.reload()
+    shared.config.write_text(shared.config.read_text().replace("[nonsense]\n", ""))
+    shared.reload()
+    first, second, third = shared.audit("reload")[seen:]
+    assert (first["result"], first["changed"]) == ("ok", ['limits.idle: "off" -> "1h"'])
+    assert second["result"] == "refused" and "nonsense" in second["text"]
+    assert third["result"] == "ok" and "changed" not in third
+    assert shared.ssh("true").returncode == 0
+
+
+def test_jumps_work_with_inner_sessions(shared: World) -> None:
+    jump = " ".join(shared.ssh_command("-W", "%h:%p", user="alice"))
+    options = (
+        "-o",
+        f"ProxyCommand={jump}",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+    )
+    done = subprocess.run(
+        ["ssh", "-F", "none", *options, "-o", "BatchMode=yes", "root@web1", "echo inner"],
+        capture_output=True,
+        timeout=60,
+        env=shared.environment(),
+    )
+    assert done.stdout == b"inner\n", done.stderr
+
+
+def test_a_killed_worker_takes_its_own_sessions_and_nothing_else() -> None:
+    with running(workers=2) as world:
+        clients = [world.client("cat") for _ in range(6)]
+        try:
+            for client in clients:
+                client.send(b"before\n")
+                client.expect(b"before")
+            totals = world.metrics()
+            first, second = workers_of(world)
+            os.kill(first, signal.SIGKILL)
+            (died,) = world.new_audit("worker_died")
+            assert died["how"] == "SIGKILL" and 0 < died["sessions"] < 6
+            ended = poll(
+                lambda: (
+                    len(world.audit("session_ended")) == died["sessions"] and world.audit("session_ended")
+                ),
+                5.0,
+            )
+            assert {line["reason"] for line in ended} == {"worker_died"}
+            left = {one["session_id"]: one for one in world.sessions()}
+            for line in ended:
+                entry = left.pop(line["session"])
+                assert (entry["state"], entry["reason"]) == ("ended", "worker_died")
+                assert world.recorded(line["session"]) == b"before\n"
+            assert {one["state"] for one in left.values()} == {"live"}
+            alive = 0
+            for client in clients:
+                if client.running:
+                    client.send(b"after\n")
+                    client.expect(b"after")
+                    alive += 1
+            assert alive == 6 - died["sessions"]
+            poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 20.0)
+            assert second in workers_of(world) and first not in workers_of(world)
+            now = world.metrics()
+            fallen = [
+                name for name, value in totals.items()
+                if "_total" in name and name.startswith("bastion_") and now[name] < value
+            ]  # fmt: skip
+            assert fallen == []
+            assert now['bastion_sessions_live{door="direct"}'] == alive
+            assert now['bastion_sessions_ended_total{door="direct",reason="worker_died"}'] == died["sessions"]
+            assert now["bastion_worker_deaths_total"] == 1
+            assert world.ssh("echo new").stdout == b"new\n"
+        finally:
+            for client in clients:
+                client.close()
+
+
+def test_a_supervisor_that_is_gone_ends_all_with_words_and_whole_recordings() -> None:
+    with running(workers=2) as world:
+        clients = [world.client("cat") for _ in range(4)]
+        try:
+            for client in clients:
+                client.send(b"x\n")
+                client.expect(b"x")
+            pids = workers_of(world)
+            world.kill()
+            for client in clients:
+                client.wait(15)
+            poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 15.0)
+            assert {one["state"] for one in world.sessions()} == {"ended"}
+            assert {line["reason"] for line in world.audit("session_ended")} == {"shutdown"}
+        finally:
+            for client in clients:
+                client.close()
+
+
+def test_a_stop_ends_all_and_says_so_once() -> None:
+    with running(workers=2, limits='drain_timeout = "off"') as world:
+        client = world.client("cat")
+        try:
+            client.send(b"x\n")
+            client.expect(b"x")
+            world.kill(signal.SIGTERM)
+            client.wait(15)
+        finally:
+            client.close()
+        assert len(world.audit("gateway_stopped")) == len(world.audit("gateway_started")) == 1
+        (ended,) = world.audit("session_ended")
+        assert ended["reason"] == "shutdown"
+
+
+def test_a_faulty_configuration_is_told_once() -> None:
+    world = World(workers=2)
+    try:
+        world.policy_file.write_text(DEFAULT_POLICY.replace('"operators"', "7"))
+        with pytest.raises(AssertionError):
+            world.start()
+        said = world.log.read_text()
+        assert (
+            said.count("must be a string, not 7") == 1
+            and "Traceback" not in said
+            and "not started: 1 fault" in said
+        )
+        process = world._process
+        assert process is not None and process.wait(15) == 2
+    finally:
+        world.close()
+
+
+def test_audit_lines_are_whole_when_many_write_at_once(shared: World) -> None:
+    with ThreadPoolExecutor(25) as pool:
+        done = list(pool.map(lambda _: shared.ssh("true"), range(50)))
+    assert {one.returncode for one in done} == {0}
+    text = (shared.folder / "audit.jsonl").read_bytes()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert text.endswith(b"\n") and len(lines) >= 50 * 5
