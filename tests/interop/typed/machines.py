@@ -24,6 +24,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 120.0
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bastion-tests"
 SUITE = "bookworm"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def machines_missing() -> str:
@@ -177,12 +178,15 @@ class Chroot(Machine):
             f"mount --bind /dev {root}/dev", f"mount -t proc proc {root}/proc", f"mount -t tmpfs none {root}/run"
         ):  # fmt: skip
             beside.setup(line)
-        for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
-            if Path("/", name).exists():  # how this network is reached is no part of what is typed
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(Path("/", name), root / name)
+        # How this network is reached is no part of what is typed.
+        for there, here in (("/etc/resolv.conf", "resolv.conf"), (AUTHORITIES, "network-authorities.pem")):
+            if Path(there).exists():
+                shutil.copy(there, root / "etc" / here)
         with (root / "etc" / "hosts").open("a") as hosts:
             hosts.write(f"127.0.0.1 localhost\n{GATEWAY} gate.example.com\n")
+
+    def more_environment(self) -> list[str]:
+        return ["PIP_CERT=/etc/network-authorities.pem"] if Path(AUTHORITIES).exists() else []
 
     def online(self, script: str, timeout: float) -> subprocess.CompletedProcess[str]:
         """With the host's network: what downloads."""
