@@ -28,7 +28,6 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
-from bastion.assembly.building import state_place
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
 from bastion.assembly.part import Part
@@ -84,7 +83,7 @@ from bastion.session.gateway import Gateway
 from bastion.session.session import PARTING
 from bastion.session.standing import Rechecks
 from bastion.sharing.rows import Cell
-from bastion.state.database import password_of
+from bastion.state.database import Place, password_of
 from bastion.state.schema_version import SchemaUnfit
 from bastion.state.store import StateStore
 from bastion.upstream.target_addresses import TargetAddresses
@@ -246,7 +245,8 @@ class Program:
 
     def _state(self, config: Config) -> StateStore:
         """The state store, opened. Raises ConfigError for what only an operator can mend."""
-        place = state_place(config.state, config.recording.directory)
+        wanted, folder = config.state, config.recording.directory
+        place = Place.chosen(folder, wanted.directory, wanted.url, wanted.password_file)
         node = config.state.node or socket.gethostname()
         recordings = Recordings(config.recording.directory)
         state = StateStore(self._reactor, self._clock, self.meters, recordings, place, node)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
@@ -34,13 +33,11 @@ from bastion.clock import Clock
 from bastion.config.key_slots import load_staged
 from bastion.config.load import Config
 from bastion.config.material import Material
-from bastion.config.outputs import State
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.gateway import Limits, Services
-from bastion.state.database import Place
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
@@ -177,11 +174,6 @@ def _common_settings(config: Config) -> TransportSettings:
         rekey_seconds=limits.rekey_interval,
         trace=config.log.trace,
     )
-
-
-def state_place(state: State, recordings: Path) -> Place:
-    """Where the state is, for a gateway or a command; `recordings` is the folder of recordings."""
-    return Place(state.directory or recordings / "state", state.url or "", state.password_file)
 
 
 def load_known_hosts(config: Config) -> KnownHosts:

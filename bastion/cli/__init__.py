@@ -14,7 +14,8 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `init`, `init_questions`, `init_report`: a new gateway
 - `doctor`: what is wrong around it
 - `check`, `why`: configuration and policy
-- `sessions`, `replay`, `export`: recordings
+- `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
+- `state`: the state store itself; `stores`: what commands on it share
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need
 - `keys`: `key_list`, `key_rotation` and `key_backup`, the gateway's own keys

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, text or json"),
+    "state": ("bastion.cli.state:state", "migrate, check and rebuild the state store"),
     "target": ("bastion.cli.target:target", "scan, pin and test targets"),
     "target-config": ("bastion.cli.target_config:target_config", "print what a target's sshd needs"),
     "client-config": ("bastion.cli.client_config:client_config", "print what engineers' clients need"),

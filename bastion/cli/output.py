@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +21,9 @@ from bastion.wire.printable import escaped
 
 # The narrowest a column is cut to before the table is allowed to be wider than the terminal.
 NARROWEST_COLUMN = 6
+
+# Lines of a table that are written together: a listing of 100,000 sessions would be as many system calls.
+LINES_AT_ONCE = 512
 
 
 class CommandFailed(click.ClickException):
@@ -90,14 +94,33 @@ def write_table(
     widths = _fit(headings, cells, set(flexible), width)
     aligned = [heading in set(right) for heading in headings]
     click.echo(_line(headings, widths, aligned).rstrip())
+    painted = {place: (colours or {})[name] for place, name in enumerate(headings) if name in (colours or {})}
+    form = "  ".join(
+        f"{{:{'>' if flag else '<'}{size}}}" for size, flag in zip(widths, aligned, strict=True)
+    ).format
+    lines = []
     for row in cells:
-        shown = [_cut(cell, size) for cell, size in zip(row, widths, strict=True)]
-        padded = [_pad(cell, size, flag) for cell, size, flag in zip(shown, widths, aligned, strict=True)]
-        for place, heading in enumerate(headings):
-            chosen = (colours or {}).get(heading, {}).get(row[place])
-            if chosen:
-                padded[place] = colour(padded[place], chosen)
-        click.echo("  ".join(padded).rstrip())
+        if width:
+            row = [_cut(cell, size) for cell, size in zip(row, widths, strict=True)]
+        if painted and is_terminal():
+            lines.append(_painted(row, widths, aligned, painted))
+        else:
+            lines.append(form(*row).rstrip())
+        if len(lines) == LINES_AT_ONCE:
+            click.echo("\n".join(lines))
+            lines.clear()
+    if lines:
+        click.echo("\n".join(lines))
+
+
+def _painted(
+    row: list[str], widths: list[int], aligned: list[bool], colours: dict[int, dict[str, str]]
+) -> str:
+    padded = [_pad(cell, size, flag) for cell, size, flag in zip(row, widths, aligned, strict=True)]
+    for place, names in colours.items():
+        if row[place] in names:
+            padded[place] = colour(padded[place], names[row[place]])
+    return "  ".join(padded).rstrip()
 
 
 def _fit(headings: Sequence[str], cells: list[list[str]], flexible: set[str], width: int) -> list[int]:
@@ -154,4 +177,11 @@ def duration_text(seconds: float) -> str:
 
 def time_text(timestamp: float) -> str:
     """A point in time (seconds since the epoch) as UTC, to the second: `2026-11-23 03:10:59Z`."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    day, second = divmod(int(timestamp // 1), 86400)
+    minute, second = divmod(second, 60)
+    return f"{_date(day)} {minute // 60:02}:{minute % 60:02}:{second:02}Z"
+
+
+@lru_cache(maxsize=512)
+def _date(day: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).strftime("%Y-%m-%d")

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from bastion.cli.indexed import from_index, indexed_document, indexed_row
 from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
 from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
@@ -37,6 +38,7 @@ EXIT_CODES = (
     "--since", metavar="WHEN", help="Only sessions started since: 2h, 7d, 2026-11-23, 2026-11-23T10:00."
 )
 @click.option("--live", is_flag=True, help="Only sessions that are running.")
+@click.option("--tunnels", is_flag=True, help="Tunnels too, which have no recording; from the index alone.")
 @click.option("--json", "as_json", is_flag=True, help="All that the headers say, as one JSON array.")
 def sessions(
     config: Path | None,
@@ -45,15 +47,20 @@ def sessions(
     target: str | None,
     since: str | None,
     live: bool,
+    tunnels: bool,
     as_json: bool,
 ) -> None:
     """List recorded and live sessions, newest first.
 
-    State: live (being recorded), ended, truncated (its gateway died; it plays up to there), damaged. A damaged
-    file is named on standard error too, whatever else was asked for: it may be any session.
+    State: live (being recorded), ended, truncated (its gateway died; it plays up to there), damaged; from the index
+    also deleted and missing. With --config the list comes from the index of the state store and from what that does
+    not know; with --recordings from the files alone, and a damaged file is named on standard error too.
+
+    Example: bastion sessions --config /etc/bastion/bastion.toml --since 7d --user alice
     """
     store = open_store(config, recordings)
-    start = None if since is None else parse_since(since, SystemClock().time())
+    now = SystemClock().time()
+    start = None if since is None else parse_since(since, now)
     passed_over: list[Path] = []
 
     def note(path: Path, problem: str) -> None:
@@ -66,19 +73,25 @@ def sessions(
                 note(entry.path, entry.problem)
             yield entry
 
-    chosen = _matching(told(store.sessions(start, note)), user, target, live)
-    if as_json:
-        write_json([document(entry) for entry in chosen])
+    wanted = (start, user or "", target or "", tunnels)
+    rows = from_index(None if recordings else config, store, wanted, now, as_json, note)
+    shown: list[Any]
+    if rows is not None:
+        found = (one for one in rows if not live or one.state == "live")
+        shown = [indexed_document(one, store) if as_json else indexed_row(one) for one in found]
     else:
-        write_table(
-            _HEADINGS,
-            [_row(entry) for entry in chosen],
-            right=("DURATION", "BYTES"),
-            flexible=("WHO", "TARGET"),
-            colours=_COLOURS,
-        )
+        chosen = _matching(told(store.sessions(start, note)), user, target, live)
+        shown = [document(entry) if as_json else _row(entry) for entry in chosen]
+    if as_json:
+        write_json(shown)
+    else:
+        _write_rows(shown)
     if passed_over:
         sys.exit(1)
+
+
+def _write_rows(rows: list[Any]) -> None:
+    write_table(_HEADINGS, rows, right=("DURATION", "BYTES"), flexible=("WHO", "TARGET"), colours=_COLOURS)
 
 
 def parse_since(text: str, now: float) -> float:

@@ -82,6 +82,18 @@ class Recordings:
                 if since is None or entry.header.started_at >= since or entry.header.started_at == 0:
                     yield entry
 
+    def names(
+        self, since: float | None = None, unreadable: Unreadable | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """(session id, path in this folder) of every file, none of them opened; days before `since` left out."""
+        for folder in self._days(since, unreadable):
+            try:
+                yield from _named(folder)
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                unreadable(folder, str(error.strerror))
+
     def find(self, prefix: str, unreadable: Unreadable | None = None) -> list[SessionEntry]:
         """All sessions whose id begins with `prefix`, so that an ambiguous one can be refused.
 
@@ -173,6 +185,14 @@ class Recordings:
 def day_of(timestamp: float) -> str:
     """The name of the folder of a session that started then (seconds since the epoch)."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+
+
+def _named(folder: Path) -> Iterator[tuple[str, str]]:
+    """(session id, FOLDER/FILE) of each recording in a folder. Raises OSError."""
+    day, suffix = folder.name, len(SUFFIX)
+    for name in os.listdir(folder):
+        if name.endswith(SUFFIX) and is_session_id(name[:-suffix]):
+            yield name[:-suffix], f"{day}/{name}"
 
 
 def _recordings(folder: Path) -> list[Path]:

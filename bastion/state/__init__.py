@@ -17,6 +17,8 @@ has the tables and the rules of migrations.
 - `journal`: what the store is owed, in memory and in a spool file
 - `adopting`: what processes that died have left to others
 - `store`: the store as a gateway's process has it
+- `index`: sessions and tunnels read back, for commands
+- `checking`: index against files, and the index made again from them
 - `migrating`: alembic, for the command and for a child process
 - `migrations`: the revisions
 """

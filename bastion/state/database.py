@@ -53,6 +53,13 @@ class Place:
     url: str = ""
     password_file: Path | None = None
 
+    @classmethod
+    def chosen(
+        cls, recordings: Path, folder: Path | None, url: str | None, password_file: Path | None
+    ) -> Place:
+        """As `[state]` says; without a folder it is `state` in the folder of recordings."""
+        return cls(folder or recordings / "state", url or "", password_file)
+
     @property
     def embedded(self) -> bool:
         """SQLite, a file of this machine alone."""
@@ -92,7 +99,16 @@ def password_of(place: Place) -> str:
 
 def make_folder(folder: Path) -> None:
     """The folder of this gateway's own state, closed to others. Raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        give_to_owner_of(folder.parent, folder)
+
+
+def give_to_owner_of(other: Path, made: Path) -> None:
+    """What root makes in the gateway's folders is the gateway's: it runs as another user. Raises OSError."""
+    if os.geteuid() == 0:
+        found = other.stat()
+        os.chown(made, found.st_uid, found.st_gid)
 
 
 class Database:
@@ -165,6 +181,7 @@ def _make_file(file: Path) -> None:
     if not file.exists():
         make_folder(file.parent)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        give_to_owner_of(file.parent, file)
 
 
 def _sqlite(file: Path) -> Engine:

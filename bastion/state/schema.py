@@ -73,6 +73,10 @@ RECORDINGS: Final = Table(
     _text("path"),
     _count("size"),
     _text("state"),
+    Column("deleted_at", Double),
+    _text("deleted_by"),
+    _text("deleted_why"),
+    _text("sha256"),
 )
 """The files of sessions; a path is relative to the folder of recordings of its node."""
 
@@ -87,6 +91,16 @@ LOCKS: Final = Table(
     Column("until", Double),
 )
 """What is locked out now: a user, a target, a certificate or a source."""
+
+HOLDS: Final = Table(
+    "holds",
+    METADATA,
+    Column("session_id", Text, primary_key=True),
+    _text("reason"),
+    _text("made_by"),
+    Column("made_at", Double, nullable=False),
+)
+"""Recordings that nothing may delete, whatever the rules of retention say."""
 
 CONFIGS: Final = Table(
     "configs",

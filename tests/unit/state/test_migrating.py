@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import MetaData, delete, inspect, select, text, update
+from sqlalchemy.dialects import sqlite
 
 from bastion.state.database import Database, Place
 from bastion.state.migrating import migrate
-from bastion.state.schema import METADATA
+from bastion.state.schema import METADATA, RECORDINGS
 from bastion.state.schema_version import HEAD, SchemaUnfit, check_schema, revision_of
+from bastion.state.store import migrate_in_child
 
 pytestmark = pytest.mark.slow
 
@@ -67,3 +69,62 @@ def test_it_is_a_program_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "not a database" in done.stderr
+
+
+# -- compatible one version back ------------------------------------------------------------------------------------
+
+
+def tables_of(database: Database) -> MetaData:
+    """The tables of the revision that a database has, as its program's statements name them."""
+    found = MetaData()
+    with database.read() as connection:
+        found.reflect(connection)
+    return found
+
+
+@pytest.mark.parametrize("revision", range(1, HEAD))
+def test_statements_of_the_revision_before_work_on_the_next_one(tmp_path: Path, revision: int) -> None:
+    """Every column that the older program knows is written and read by its own statements, on a newer schema."""
+    old, new = Database(Place(tmp_path / "old")), Database(Place(tmp_path / "new"))
+    migrate(old, revision)
+    migrate(new, revision)
+    migrate(new, revision + 1)
+    for name, table in tables_of(old).tables.items():
+        if name == "alembic_version":
+            continue
+        row = {c.name: ("x" if c.type.python_type is str else 1) for c in table.columns}
+        keys = [c.name for c in table.primary_key]
+        others = {key: value for key, value in row.items() if key not in keys}
+        insert = sqlite.insert(table).values(row)
+        with new.write() as connection:
+            connection.execute(insert.on_conflict_do_nothing(index_elements=keys))
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others))
+            connection.execute(update(table).where(table.c[keys[0]] == row[keys[0]]).values(others))
+            assert connection.execute(select(table)).mappings().one() == row
+            connection.execute(delete(table).where(table.c[keys[0]] == row[keys[0]]))
+    old.close()
+    new.close()
+
+
+def test_a_migration_keeps_the_rows(tmp_path: Path) -> None:
+    database = Database(Place(tmp_path))
+    migrate(database, 1)
+    with database.write() as connection:
+        connection.execute(
+            text("INSERT INTO recordings (session_id, path, size) VALUES ('a', 'day/a.rec', 7)")
+        )
+    assert migrate(database) == (1, HEAD)
+    with database.read() as connection:
+        row = connection.execute(select(RECORDINGS)).mappings().one()
+    assert (row["path"], row["size"], row["deleted_at"], row["deleted_by"]) == ("day/a.rec", 7, None, "")
+    database.close()
+
+
+def test_a_gateway_migrates_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    database = Database(place)
+    migrate(database, 1)
+    database.close()
+    migrate_in_child(place)
+    check_schema(database)
+    database.close()

@@ -1,0 +1,99 @@
+"""`bastion state`: the schema of the state store, its index against the recordings, the index made again (L4)."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from bastion.cli.output import printable, write_json
+from bastion.cli.runtime import config_option
+from bastion.cli.stores import open_state
+from bastion.state.checking import differences, faults_of
+from bastion.state.checking import rebuild as rebuild_from
+from bastion.state.journal import SUFFIX
+
+SHOWN = 50
+EXIT_CODES = (
+    "Exit codes: 0 done, or all is well; 1 index and files differ; 2 the call or a file is wrong; "
+    "3 the store cannot be reached or its schema does not fit."
+)
+
+
+@click.group()
+def state() -> None:
+    """Look after the state store: the index of sessions and recordings, locks and holds."""
+
+
+@state.command(epilog=EXIT_CODES)
+@config_option
+def migrate(config_file: Path) -> None:
+    """Bring the store's schema to this version.
+
+    A gateway with an SQLite file does so by itself; PostgreSQL is migrated by this, while gateways of the version
+    before go on running.
+
+    Example: bastion state migrate --config /etc/bastion/bastion.toml
+    """
+    from bastion.state.migrating import migrate as run  # alembic, for this command alone
+
+    with open_state(config_file, fit=False) as stored:
+        before, after = run(stored.database)
+        if before == after:
+            click.echo(f"{stored.database.place}: the schema is {after} already")
+        else:
+            click.echo(f"{stored.database.place}: the schema was {before or 'not there'} and is {after}")
+
+
+@state.command(epilog=EXIT_CODES)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Everything that was found, as one JSON object.")
+def check(config_file: Path, as_json: bool) -> None:
+    """Compare the index with the recordings, and let the database check itself.
+
+    Every recording's head and tail is read. The first 50 differences are shown, --json has all.
+
+    Example: bastion state check --config /etc/bastion/bastion.toml
+    """
+    with open_state(config_file) as stored:
+        faults = faults_of(stored.database)
+        found = [*faults, *differences(stored.database, stored.recordings, stored.node)]
+        folder = stored.database.place.folder
+        owed = sorted(path.name for path in folder.glob(f"*{SUFFIX}") if path.stat().st_size)
+        if as_json:
+            write_json(
+                {
+                    "store": str(stored.database.place),
+                    "differences": [{"session": one.session, "text": one.text} for one in found],
+                    "owed_files": owed,
+                }
+            )
+        else:
+            for one in islice(found, SHOWN):
+                click.echo(printable(f"{one.session or 'the database'}: {one.text}"))
+            if len(found) > SHOWN:
+                click.echo(f"and {len(found) - SHOWN} more")
+            for name in owed:
+                click.echo(f"rows are owed: {name}")
+            click.echo(f"{stored.database.place}: {len(found) or 'no'} difference" + "s" * (len(found) != 1))
+    if found:
+        sys.exit(1)
+
+
+@state.command("rebuild-index", epilog=EXIT_CODES)
+@config_option
+def rebuild_index(config_file: Path) -> None:
+    """Make the index again from the recordings.
+
+    Rows of recordings are added or corrected, none is removed; a gateway may run meanwhile. Tunnels have no recording:
+    theirs are not made again.
+
+    Example: bastion state rebuild-index --config /etc/bastion/bastion.toml
+    """
+    with open_state(config_file) as stored:
+        done = rebuild_from(stored.database, stored.recordings, stored.node)
+    click.echo(
+        f"{done.added} rows added, {done.corrected} corrected, {done.unreadable} recordings cannot be read"
+    )

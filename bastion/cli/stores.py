@@ -1,0 +1,51 @@
+"""What the commands on the state store share (L4): where it is, and one way to fail."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bastion.cli.output import fail
+from bastion.config.outputs import Audit, Recording, State, read_section
+from bastion.errors import ConfigError
+from bastion.recording.listing import Recordings
+from bastion.state.database import Database, Place, StateDown, password_of
+from bastion.state.schema_version import check_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A configuration's store: the database, the recordings it is about, what this gateway is called in it, its log."""
+
+    database: Database
+    recordings: Recordings
+    node: str
+    audit: Path
+
+
+@contextmanager
+def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
+    """The store that a configuration names. Ends the command when it cannot be used: 2 the file, 3 the store.
+
+    `fit`: its schema is this program's.
+    """
+    try:
+        state, folder = read_section(config, State), read_section(config, Recording).directory
+        place = Place.chosen(folder, state.directory, state.url, state.password_file)
+        database = Database(place, password_of(place))
+        audit = read_section(config, Audit).file
+    except ConfigError as error:
+        fail(str(error))
+    try:
+        if fit:
+            check_schema(database)
+        yield Stored(database, Recordings(folder), state.node or socket.gethostname(), audit)
+    except StateDown as error:
+        fail(f"{place}: {error.text}", 3)
+    except OSError as error:
+        fail(f"{error.filename or place}: {error.strerror}", 3)
+    finally:
+        database.close()
