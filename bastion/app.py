@@ -202,6 +202,7 @@ class Program:
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:
+            self._front.joins_others()
             self._part.others.add(Cell.ACCEPTING, 1)
             self._repay()
         return {
@@ -309,6 +310,8 @@ class Program:
         self._rechecks.stop()
         for port in self._ports:
             await _done(port.stopListening())
+        if self._repaying is not None:
+            self._part.others.add(Cell.ACCEPTING, -1)
         for listener in self._listeners.ssh:
             listener.close()
         for session in gateway.live:

@@ -38,6 +38,7 @@ from bastion.session.gateway import Gateway
 from bastion.session.opening import Opening
 from bastion.session.present import Kind, Present, party_of
 from bastion.session.session import Session
+from bastion.sharing.rows import Cell
 from bastion.transport.settings import CloseReason
 from bastion.transport.transport import Transport, server_transport
 from bastion.userauth.server import UserauthService
@@ -59,6 +60,14 @@ class Front(ServerFactory[Any]):
         self.gateway = gateway
         self.connections: set[FrontConnection] = set()
         self._closing: list[Transport] = []
+
+    def joins_others(self) -> None:
+        """Other processes accept from the same sockets: whoever has fewer connections goes first."""
+        self.gives_way = self._has_more
+
+    def _has_more(self) -> bool:
+        least = self.gateway.others.least(Cell.CONNECTIONS)
+        return least is not None and least < len(self.connections)
 
     @property
     def lingering(self) -> bool:
@@ -172,6 +181,7 @@ class FrontConnection:
         self.transport.on_closed = self.closed
         self.transport.keys.charge(self._pay_exchange)
         gateway.meters.add(CONNECTIONS_LIVE)
+        gateway.others.add(Cell.CONNECTIONS, 1)
         front.connections.add(self)
 
     # -- before the last factor --------------------------------------------------------------------------
@@ -248,6 +258,7 @@ class FrontConnection:
         elif isinstance(reason.reason, LimitReason):
             self._write_down(ConnectionCutOff(reason.reason, reason.text))
         gateway.meters.add(CONNECTIONS_LIVE, by=-1)
+        gateway.others.add(Cell.CONNECTIONS, -1)
         gateway.meters.add(CONNECTIONS_CLOSED)
         self._front.ended(self)
         gateway.present.remove(self.id)

@@ -31,6 +31,10 @@ SEND_SIZE = 1024 * 1024
 MAX_ACCEPTS = 8
 """Connections accepted in one turn. Each costs about 0.1 ms, and Twisted takes a hundred and more."""
 
+GIVE_WAY = 0.003
+"""Seconds in which another process that has fewer connections may accept who waits, before this one does: it needs one
+turn of its event loop."""
+
 QUICK_READS = 64
 """Reads after which an ACK is sent at once, unless an answer carries it. OpenSSH runs Nagle until its session is
 interactive, and a delayed ACK costs 40 ms for each of its messages; a login and the opening of a session are below
@@ -210,6 +214,7 @@ class Port(tcp.Port):
 
     direct = True  # net.epoll: accepts in each turn, MAX_ACCEPTS at most
     transport = Server
+    _gave_way = False  # the last time that somebody waited
 
     def __init__(self, listener: socket.socket, factory: Any, reactor: Any) -> None:
         """Accepts from a duplicate of `listener`, which stays open: closing a port ends nothing for its queue."""
@@ -220,9 +225,24 @@ class Port(tcp.Port):
         self._preexistingSocket = own if told is None else _Listening(own, told)
 
     def doRead(self) -> None:
-        """Accept who waits, MAX_ACCEPTS at most: the others at the next turn."""
-        self.numberAccepts = min(self.numberAccepts, MAX_ACCEPTS)
+        """Accept who waits, MAX_ACCEPTS at most: the others at the next turn. A factory with `gives_way` shares the
+        socket with other processes: then one at a time, and whoever has fewer connections first."""
+        gives_way = getattr(self.factory, "gives_way", None)
+        if gives_way is None:
+            self.numberAccepts = min(self.numberAccepts, MAX_ACCEPTS)
+        elif not self._gave_way and gives_way():
+            self._gave_way = True
+            self.stopReading()  # type: ignore[no-untyped-call]
+            self.reactor.callLater(GIVE_WAY, self._look_again)
+            return
+        else:
+            self._gave_way = False
+            self.numberAccepts = 1
         super().doRead()  # type: ignore[no-untyped-call]
+
+    def _look_again(self) -> None:
+        if self.connected:
+            self.startReading()  # type: ignore[no-untyped-call]
 
 
 class Connector(tcp.Connector):
