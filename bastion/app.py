@@ -127,7 +127,7 @@ class Program:
         self._own = OwnPlaces()
         resolver_of(reactor).make_room()
         self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
-        penalties = part.penalties or Penalties(self._clock)
+        penalties = Penalties(self._clock) if part.penalties is None else part.penalties
         parts = Parts(
             reactor, self._clock, self._observer, penalties, self._own, self._resolved, part.others.workers
         )
