@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
+from bastion.assembly.controlling import Controlling
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
 from bastion.assembly.part import Part
@@ -39,8 +40,6 @@ from bastion.clock import SystemClock
 from bastion.config.check import Report, inspect
 from bastion.config.load import Config
 from bastion.config.outputs import Log
-from bastion.control.hub import Hub
-from bastion.control.local import LocalNode
 from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
@@ -142,9 +141,8 @@ class Program:
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self.health = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
         self._front = Front(self.gateway)
-        self.local = LocalNode(self.gateway, on_look=self._refresh)
-        self.local.config_file = str(config.file)
-        self.node = Hub(self.local)
+        self.control = Controlling(self.gateway, config, self.health, self._refresh)
+        self.local = self.control.local
         self._listeners = given
         self._ports: list[Any] = []
         self._metrics: Any = None
@@ -222,7 +220,7 @@ class Program:
             ssh = tuple(open_listener(address.host, address.port) for address in config.listen.addresses)
         if metrics is None and where is not None:
             metrics = open_listener(where.host, where.port)
-        return replace(given, ssh=ssh, metrics=metrics)
+        return replace(given, ssh=ssh, metrics=metrics, control=self.control.listen(given.control))
 
     def _repay(self) -> None:
         """Places of unfinished logins that are too many over all workers."""
@@ -328,8 +326,10 @@ class Program:
         self._resolved.stop()
         if self._metrics is not None:
             await _done(self._metrics.stopListening())
-        if self._listeners.metrics is not None:
-            self._listeners.metrics.close()
+        self.control.stop()
+        for kept in (self._listeners.metrics, self._listeners.control):
+            if kept is not None:
+                kept.close()
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
         gateway.store.close()
@@ -397,10 +397,11 @@ def run(config_file: Path, trace_messages: bool) -> None:
     """The gateway in this process, until it is told to end. Exits with 2 for a faulty configuration, 3 when it cannot
     listen."""
     reactor = the_reactor()
-    log_to_standard_error()
+    levels = log_to_standard_error()
     program = make_program(
         config_file, reactor, trace_messages, lambda: from_systemd(os.environ, os.getpid()), Part()
     )
+    program.control.follow(levels)
     notifier = Notifier(os.environ.pop("NOTIFY_SOCKET", ""))
     heart = Heartbeat(reactor, notifier, watchdog_seconds(os.environ, os.getpid()), program.status)
     program.reloading.on_told = notifier.ready

@@ -66,6 +66,7 @@ class AuthReason(StrEnum):
     BAD_USER_NAME = "bad_user_name"
     AMBIGUOUS_USER = "ambiguous_user"
     ACCOUNT_LOCKED = "account_locked"
+    LOCKED = "locked"  # by the security team, whatever the directory says
     ACCOUNT_EXPIRED = "account_expired"
     PASSWORD_MUST_CHANGE = "password_must_change"
     DIRECTORY_UNAVAILABLE = "directory_unavailable"
@@ -107,6 +108,7 @@ class PolicyReason(StrEnum):
     DESTINATION_NOT_ALLOWED = "destination_not_allowed"
     PATH_NOT_ALLOWED = "path_not_allowed"
     NESTED_SSH = "nested_ssh"
+    LOCKED = "locked"
     TARGETS_UNRESOLVED = "targets_unresolved"
     UNKNOWN_CHANNEL_TYPE = "unknown_channel_type"
     UNKNOWN_REQUEST = "unknown_request"
@@ -163,6 +165,7 @@ class LimitReason(StrEnum):
     SOURCE_STARTUPS = "source_startups"
     DISPLACED = "displaced"
     PENALTY = "penalty"
+    LOCKED = "locked"
     LOGIN_GRACE = "login_grace"
     HANDSHAKE_FAILED = "handshake_failed"
     AUTH_REQUESTS = "auth_requests"

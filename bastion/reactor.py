@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import FilteringLogObserver, globalLogBeginner, textFileLogObserver
 
+from bastion.assembly.log_level import LevelFilter
 from bastion.cli.output import fail
 from bastion.net import reactor as direct_reactor
 from bastion.net.twisted_names import UnknownTwisted
@@ -28,10 +29,12 @@ def the_reactor() -> Any:
     return reactor
 
 
-def log_to_standard_error() -> None:
-    """The operator's log."""
-    observer: Any = textFileLogObserver(sys.stderr)
+def log_to_standard_error() -> LevelFilter:
+    """The operator's log, and what says how much it tells."""
+    levels = LevelFilter()
+    observer: Any = FilteringLogObserver(cast(Any, textFileLogObserver(sys.stderr)), [cast(Any, levels)])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    return levels
 
 
 def in_reactor(reactor: Any, call: Callable[[], None]) -> Callable[[int, object], None]:

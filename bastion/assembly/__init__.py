@@ -15,5 +15,7 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `reloading`: SIGHUP: reads and checks in a thread, one at a time, and swaps
 - `ldap_meters`: what the LDAP directory says of itself, as counters
 - `telling`: what the operator reads of a reload
+- `controlling`: what asks and tells one gateway: its node, the hub and desk over it, the control socket
+- `log_level`: how much the operator's log tells, to be changed while it runs
 - `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
 """

@@ -17,13 +17,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final, NamedTuple
 
 from bastion.auth.restrictions import normal_address
 from bastion.clock import Clock
 from bastion.errors import AuthReason, ProtocolError
 
 MAX_ENTRIES = 65_536
-"""Records per table. A record is about 230 bytes with its key: both tables full measured 30 MB."""
+"""Records per table. A record is about 240 bytes with its key: both tables full measured 30 MB. One that is blocked
+also knows whom it is about, 100 to 200 bytes."""
 
 SAMPLE = 32
 """Records compared when a full table takes a new one: about 20 us, where a search of all costs 60 ms."""
@@ -106,21 +108,38 @@ _FREE_ALWAYS = frozenset(
         AuthReason.KEY_NOT_AUTHORISED,
         AuthReason.KEY_UNSUPPORTED,
         AuthReason.SK_KEY_REFUSED,
+        AuthReason.LOCKED,
     )
 )
 _KEY_METHODS = frozenset(("publickey", "certificate", "none"))
 
 
-class _Record:
-    """Failures of a pair or blocks of a source: `count` so far, `last` seen, blocked before `until`."""
+MAX_SHOWN: Final = 64
+"""Characters that are kept of the typed name of an account that is blocked: it may be a password."""
 
-    __slots__ = ("bits", "count", "last", "since", "until")
+
+class Blocked(NamedTuple):
+    """Who must wait, for `left` seconds: an account from a source, a source (`account` is ""), or an account from
+    wherever nobody has logged in to it before (`source` is "")."""
+
+    source: str
+    account: str
+    left: float
+    failures: int
+
+
+class _Record:
+    """Failures of a pair or blocks of a source: `count` so far, `last` seen, blocked before `until`. `who` is known of
+    those that were blocked: (source block, account)."""
+
+    __slots__ = ("bits", "count", "last", "since", "until", "who")
 
     def __init__(self, now: float) -> None:
         self.count = 0
         self.last = self.since = now
         self.until = 0.0
         self.bits = 0
+        self.who: tuple[str, str] | None = None
 
 
 class _Table:
@@ -154,6 +173,9 @@ class _Table:
 
     def blocks(self) -> Iterator[tuple[bytes, float]]:
         return ((key, record.until) for key, record in self._records.items())
+
+    def __iter__(self) -> Iterator[tuple[bytes, _Record]]:
+        return iter(self._records.items())
 
     def _evict(self, now: float) -> None:
         """Forget the least harmful of the next SAMPLE records; the others go to the end of the queue.
@@ -307,6 +329,7 @@ class Penalties:
         if excess > 0:
             pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
             self.on_block(self._digest(block, account), pair.until)
+            pair.who = block, account[:MAX_SHOWN]
         self._count_account(block, account, now)
 
     def succeeded(self, source: str, account: str) -> None:
@@ -324,6 +347,35 @@ class Penalties:
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED_LOGINS:
             self._known.popitem(last=False)
+
+    # -- for whoever looks ------------------------------------------------------------------------------
+
+    def waiting(self) -> list[Blocked]:
+        """Who must wait now."""
+        return [blocked for _, _, blocked in self._blocked()]
+
+    def forget(self, source: str = "", account: str = "") -> list[Blocked]:
+        """Forget the blocks of a source, an account, or an account from a source; all of them when nothing is said."""
+        block = source_block(source) if source else ""
+        forgotten = []
+        for table, key, blocked in list(self._blocked()):
+            if block in ("", blocked.source) and account[:MAX_SHOWN] in ("", blocked.account):
+                table.drop(key)
+                self.on_block(key, 0.0)
+                forgotten.append(blocked)
+        return forgotten
+
+    def _blocked(self) -> Iterator[tuple[_Table, bytes, Blocked]]:
+        now, limits = self._clock.monotonic(), self._limits
+        for table in (self._pairs, self._sources):
+            for key, record in table:
+                if record.until > now and record.who is not None:
+                    yield table, key, Blocked(*record.who, record.until - now, record.count)
+        for key, record in self._accounts:
+            back = int((now - record.since) / limits.strange_refill)
+            if record.count - back >= limits.strange_guesses and record.who is not None:
+                left = record.since + (back + 1) * limits.strange_refill - now
+                yield self._accounts, key, Blocked(*record.who, left, record.count - back)
 
     # -- guesses that are under way ----------------------------------------------------------------------
 
@@ -412,6 +464,8 @@ class Penalties:
             return False
         record.count += 1
         record.last = now
+        if record.count >= limits.strange_guesses:
+            record.who = "", account[:MAX_SHOWN]
         return True
 
     def _refund(self, account: str) -> None:
@@ -431,6 +485,7 @@ class Penalties:
         if record.bits.bit_count() >= limits.accounts:
             record.until = now + _doubled(limits.source_block, record.count, limits.longest_source_block)
             self.on_block(self._digest(block), record.until)
+            record.who = block, ""
             record.count += 1
             record.since, record.bits = now, 0
 

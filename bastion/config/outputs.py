@@ -1,8 +1,9 @@
 # ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
-"""The three sections that say where the gateway writes (L2).
+"""The sections that say where the gateway writes, and where it is spoken to (L2).
 
-They stand apart from the others because the commands that look at recordings and at the log need nothing else: they
-read one section of the file, begin at once, and a fault elsewhere in it is no reason to withhold what they show.
+They stand apart from the others because the commands that look at recordings and at the log, or speak to the running
+gateway, need nothing else: they read one section of the file, begin at once, and a fault elsewhere in it is no reason
+to withhold what they show.
 """
 
 from __future__ import annotations
@@ -15,16 +16,29 @@ from typing import TypeVar
 
 from bastion.config.document import open_document
 from bastion.errors import ConfigError
-from bastion.options import At, Problems, Scope, Unreadable, option, read
-from bastion.options.kinds import BOOLEAN, SIZE, choice, duration, optional, text
+from bastion.options import At, Kind, Problems, Scope, Unreadable, declarations, option, read
+from bastion.options.kinds import BOOLEAN, PATH, SIZE, choice, duration, optional, or_off, quoted, text
 from bastion.options.paths import FILE
+
+
+def _read_place(value: object, at: At) -> Path:
+    PATH.read(value, at)
+    return Path(str(value))
+
+
+PLACE: Kind[Path] = Kind("path", PATH.allowed, _read_place, lambda value: quoted(str(value)))
+"""A path that stays as it was written: `Control.place` is where it leads."""
+
+GROUP = text("group", re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z"), "a group of this machine")
+
+CONTROL_SOCKET = Path("run/control.sock")
 
 LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, three a second
 
 POSTGRES_URL = re.compile(r"\Apostgresql://[^\s:@/]*@?[^\s@]+\Z")
 NODE_NAME = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 
-Section = TypeVar("Section", "Recording", "Audit", "State")
+Section = TypeVar("Section", "Recording", "Audit", "State", "Control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +158,45 @@ class Log:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The socket that `bastion live`, `kill`, `lock`, `watch` and `status` speak to, and who may.
+
+    A group that does not exist on the machine gives nobody its role; root and the gateway's own account are admin.
+    """
+
+    socket: Path | None = option(
+        or_off(PLACE),
+        "Where it is; a relative path is beside this file. Its mode is 0660, and the groups below may connect too.",
+        default=CONTROL_SOCKET,
+        scope=Scope.RESTART,
+    )
+    admin_group: str = option(
+        GROUP, "Whose members may do everything.", default="bastion-admin", scope=Scope.RESTART
+    )
+    responder_group: str = option(
+        GROUP, "Whose members look, watch, end and lock.", default="bastion-responder", scope=Scope.RESTART
+    )
+    approver_group: str = option(
+        GROUP, "Whose members see who is here.", default="bastion-approver", scope=Scope.RESTART
+    )
+    auditor_group: str = option(
+        GROUP,
+        "Whose members look and watch, and change nothing.",
+        default="bastion-auditor",
+        scope=Scope.RESTART,
+    )
+    tell_watched: bool = option(
+        BOOLEAN,
+        "Engineers read on their terminals that somebody begins to watch, and that it is over.",
+        default=True,
+    )
+
+    def place(self, config_file: Path) -> Path | None:
+        """Where the socket of the gateway with that configuration is; None: it has none."""
+        return None if self.socket is None else config_file.absolute().parent / self.socket
+
+
 def read_section(path: str | os.PathLike[str], kind: type[Section]) -> Section:
     """The section of that kind in the configuration at `path`. Raises ConfigErrors with every fault in it."""
     problems = Problems()
@@ -153,7 +206,9 @@ def read_section(path: str | os.PathLike[str], kind: type[Section]) -> Section:
     document, source = opened
     name = kind.__name__.lower()
     at = At(source, problems).child(name)
-    table = document.get(name, {} if name == "state" else None)
+    table = document.get(name)
+    if table is None and not any(declared.required for declared in declarations(kind)):
+        return kind()
     try:
         if not isinstance(table, dict):
             raise at.wrong("is missing" if table is None else "is no table", f"a table [{name}]")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
-from bastion.config.outputs import Audit, Log, Recording, State
+from bastion.config.outputs import Audit, Control, Log, Recording, State
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
@@ -373,4 +373,5 @@ class Sections:
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
     audit: Audit = option(section(Audit), "")
     log: Log = option(section(Log), "", default=Log())
+    control: Control = option(section(Control), "", default=Control())
     limits: Limits = option(section(Limits), "", default=Limits())

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from bastion import __version__
+from bastion.auth.throttle import Blocked
 from bastion.control.node import (
     ControlError,
     Counted,
@@ -22,6 +23,7 @@ from bastion.control.node import (
     LiveRow,
     Node,
     NodeStatus,
+    Part,
     R,
     Request,
     Selection,
@@ -29,8 +31,19 @@ from bastion.control.node import (
     Status,
     StatusAsked,
     Stream,
+    ended_together,
+)
+from bastion.control.orders import (
+    MOST_PENALTIES,
+    ClearPenalties,
+    PenaltiesAsked,
+    Penalty,
+    PenaltyList,
+    SetLocks,
 )
 from bastion.errors import ControlReason, EndReason
+from bastion.policy.locks import Lock, LockSet
+from bastion.policy.targets import Inventory
 from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
@@ -53,11 +66,16 @@ class LocalNode(Node):
         self._on_look = on_look
         self._started_at = gateway.clock.time()
         self.config_file = ""
+        self.log_level: Callable[[], str] = str
+        self.parts: Callable[[], Iterable[Part]] = tuple
         self._table: dict[type[Request[Any]], Answer] = {
             StatusAsked: self._status,
             SnapshotAsked: self._snapshot,
             LiveAsked: self._live,
             Kill: self._kill,
+            SetLocks: self._set_locks,
+            PenaltiesAsked: self._penalties,
+            ClearPenalties: self._clear_penalties,
         }
 
     def answers(
@@ -92,7 +110,10 @@ class LocalNode(Node):
                     sessions=len(gateway.live),
                     connections=gateway.present.count(Kind.CONNECTION),
                     tunnels=gateway.present.count(Kind.TUNNEL),
-                    penalties=len(gateway.services.auth.penalties),
+                    penalties=len(gateway.services.auth.penalties.waiting()),
+                    locks=sum(lock.holds(gateway.clock.time()) for lock in gateway.locks),
+                    log_level=self.log_level(),
+                    parts=tuple(self.parts()),
                     disk_free=disk.free_bytes,
                     disk_floor=disk.floor_bytes,
                 ),
@@ -132,8 +153,41 @@ class LocalNode(Node):
             raise ControlError(ControlReason.NOT_FOUND, "nothing that is open fits")
         return end_all(chosen, EndReason.KILLED, request.reason)
 
+    def _set_locks(self, request: SetLocks, stream: Stream | None) -> Ended:
+        """In force at once, and what meets one of them ends in the same turn."""
+        gateway = self._gateway
+        gateway.locks = locks = LockSet(request.locks)
+        now, inventory = gateway.clock.time(), gateway.services.inventory
+        met: dict[str, list[Present]] = {}
+        for present in gateway.present if len(locks) else ():
+            lock = locks.party(present.party, now) or _of_place(locks, inventory, present, now)
+            if lock is not None:
+                met.setdefault(lock.reason, []).append(present)
+        return ended_together([end_all(those, EndReason.LOCKED, reason) for reason, those in met.items()])
+
+    def _penalties(self, request: PenaltiesAsked, stream: Stream | None) -> PenaltyList:
+        return _shown(self._gateway.services.auth.penalties.waiting())
+
+    def _clear_penalties(self, request: ClearPenalties, stream: Stream | None) -> PenaltyList:
+        penalties = self._gateway.services.auth.penalties
+        return _shown(penalties.forget(request.source, request.account))
+
     def _chosen(self, selection: Selection) -> list[Present]:
         return [present for present in self._gateway.present if fits(selection, present)]
+
+
+def _of_place(locks: LockSet, inventory: Inventory, present: Present, now: float) -> Lock | None:
+    """The lock on where something leads, under any of its names."""
+    if present.kind is Kind.TUNNEL:
+        return locks.tunnel(inventory, present.target.rpartition(":")[0], present.address, now)
+    target = inventory.find(present.target) if present.target else None
+    return locks.place((present.target,), now) if target is None else locks.target(target, now)
+
+
+def _shown(blocked: list[Blocked]) -> PenaltyList:
+    rows = [Penalty(one.source, one.account, round(one.left, 1), one.failures) for one in blocked]
+    rows.sort(key=lambda row: -row.left)
+    return PenaltyList(tuple(rows[:MOST_PENALTIES]), len(rows))
 
 
 def fits(selection: Selection, present: Present) -> bool:

@@ -8,96 +8,24 @@ people a role in `roles` and a command in `bastion.cli`.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final
 
-from twisted.internet.defer import Deferred
-
-from bastion.errors import BastionError, ControlReason
+from bastion.control.asking import DEADLINE as DEADLINE
+from bastion.control.asking import NOBODY
+from bastion.control.asking import WINDOW as WINDOW
+from bastion.control.asking import By as By
+from bastion.control.asking import ControlError as ControlError
+from bastion.control.asking import Ended as Ended
+from bastion.control.asking import Node as Node
+from bastion.control.asking import R as R
+from bastion.control.asking import Request as Request
+from bastion.control.asking import Stream as Stream
+from bastion.control.asking import ended_together as ended_together
+from bastion.control.asking import gathered as gathered
+from bastion.control.orders import ORDERS
 from bastion.observe.meters import FAMILIES, Merge, Snapshot
-
-R = TypeVar("R")
-
-DEADLINE: Final = 10.0
-"""Seconds in which a node answers, or is told of as silent. What a node does at once takes some milliseconds."""
-
-WINDOW: Final = 256 << 10
-"""Bytes of events that may be on their way to somebody who has not said that they were taken."""
-
-
-class ControlError(BastionError):
-    """A question that was not answered: `reason` from a closed set, `text` for whoever asked."""
-
-    def __init__(self, reason: ControlReason, text: str) -> None:
-        super().__init__(text)
-        self.reason, self.text = reason, text
-
-
-class Stream:
-    """Events on the way to an answer, for somebody who may be slow: what exceeds his credit is not sent at all.
-
-    So a slow reader costs nobody more than WINDOW, however many nodes the events pass.
-    """
-
-    __slots__ = ("_deliver", "credit", "on_credit")
-
-    def __init__(self, deliver: Callable[[Mapping[str, Any], int], None], credit: int = WINDOW) -> None:
-        """`deliver` takes an event and its size in bytes."""
-        self._deliver = deliver
-        self.credit = credit
-        self.on_credit: Callable[[int], None] | None = (
-            None  # whoever must hear of it too: a link passes it on
-        )
-
-    def offer(self, event: Mapping[str, Any], size: int) -> bool:
-        """Send an event of about `size` bytes. False: there was no credit, and nothing was sent."""
-        if size > self.credit:
-            return False
-        self.credit -= size
-        self._deliver(event, size)
-        return True
-
-    def grant(self, size: int) -> None:
-        """So many bytes have been taken."""
-        size = min(size, WINDOW - self.credit)
-        if size > 0:
-            self.credit += size
-            if self.on_credit is not None:
-                self.on_credit(size)
-
-
-class Request(Generic[R]):
-    """A question; its answer is an `R`."""
-
-    __slots__ = ()
-
-    command: ClassVar[str]
-    result: ClassVar[type[Any]]
-    deadline: ClassVar[float | None] = DEADLINE  # None: until it is cancelled
-
-    @classmethod
-    def merged(cls, answers: Sequence[Any]) -> Any:
-        """The answers of several nodes as one."""
-        raise NotImplementedError
-
-    @classmethod
-    def unanswered(cls, node: str) -> Any:
-        """What stands for a node that gives no answer; None: then nobody is answered."""
-        return None
-
-
-class Node(ABC):
-    """One running thing that can be asked. `name` is shown to people and unique within a hub."""
-
-    name: str = ""
-
-    @abstractmethod
-    def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
-        """The answer, or ControlError. Cancelled, the answer is not wanted any more. `stream` takes the events of
-        what has some."""
-
 
 # -- how are you -----------------------------------------------------------------------------------------------------
 
@@ -267,47 +195,12 @@ class LiveAsked(Request[Live]):
 
 
 @dataclass(frozen=True, slots=True)
-class By:
-    """Who wants it: the account on the gateway's machine, as the kernel says."""
-
-    uid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name} (uid {self.uid})"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a kill or a lock has ended, and what could not be told because a node gave no answer."""
-
-    sessions: int = 0
-    tunnels: int = 0
-    connections: int = 0
-    ids: tuple[str, ...] = ()
-
-    @property
-    def all(self) -> int:
-        return self.sessions + self.tunnels + self.connections
-
-
-def ended_together(answers: Sequence[Ended]) -> Ended:
-    """What several nodes have ended."""
-    return Ended(
-        sum(answer.sessions for answer in answers),
-        sum(answer.tunnels for answer in answers),
-        sum(answer.connections for answer in answers),
-        tuple(one for answer in answers for one in answer.ids),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Kill(Request[Ended]):
     """End what is selected. Who is there reads the reason."""
 
     selection: Selection
     reason: str
-    by: By
+    by: By = NOBODY
 
     command: ClassVar[str] = "kill"
     result: ClassVar[type[Any]] = Ended
@@ -319,15 +212,6 @@ class Kill(Request[Ended]):
 
 # -- what others ask -------------------------------------------------------------------------------------------------
 
-REQUESTS: Final[dict[str, type[Request[Any]]]] = {
-    request.command: request for request in (StatusAsked, SnapshotAsked, LiveAsked, Kill)
-}
+_QUESTIONS: Final[tuple[type[Request[Any]], ...]] = (StatusAsked, SnapshotAsked, LiveAsked, Kill, *ORDERS)
+REQUESTS: Final = {request.command: request for request in _QUESTIONS}
 """Command -> question: what a frame may ask for. Who may ask it is another matter (`roles`)."""
-
-
-def gathered(request: Request[R], answers: Sequence[R]) -> R:
-    """One answer, of one node or of several."""
-    if len(answers) == 1:
-        return answers[0]
-    merged: R = request.merged(answers)
-    return merged

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from bastion.auth.attempt import Attempt, AuthContext, Succeeded, UserName
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
-from bastion.errors import AuthReason
+from bastion.auth.identity import Identity
+from bastion.errors import AuthReason, Refused
 
 # Refusals that say nothing about who asks: the engineer reads why, since the method list alone cannot say it.
 SHOWN = {
@@ -27,9 +28,16 @@ SHOWN = {
 class Authentication:
     """The `userauth.authenticator.Authenticator` of one front connection."""
 
-    def __init__(self, context: AuthContext, on_success: Succeeded | None = None) -> None:
+    def __init__(
+        self,
+        context: AuthContext,
+        on_success: Succeeded | None = None,
+        check_locks: Callable[[Identity], None] | None = None,
+    ) -> None:
+        """`check_locks` raises Refused when the security team has locked whoever has proved to be there."""
         self.context = context
         self._on_success = on_success
+        self._check_locks = check_locks
         self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
 
     def methods(self) -> tuple[str, ...]:
@@ -41,15 +49,36 @@ class Authentication:
 
     def open(self, user: str, method: str) -> Attempt:
         name = UserName.read(user)
-        return Attempt(self.context, name, method, on_succeeded=self._on_success, on_refused=self.tell)
+        return Attempt(
+            self.context,
+            name,
+            method,
+            on_proved=self._proved,
+            on_succeeded=self._on_success,
+            on_refused=self.tell,
+        )
+
+    def _proved(self, identity: Identity) -> Identity:
+        """Only who has proved who he is learns that he is locked, and why."""
+        if self._check_locks is not None:
+            try:
+                self._check_locks(identity)
+            except Refused as refusal:
+                self._say(refusal.text)
+                raise Refused(AuthReason.LOCKED, refusal.text) from None
+        return identity
 
     def tell(self, reason: AuthReason) -> None:
         """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
         text = SHOWN.get(reason)
-        if text is not None and self.on_notice is not None:
+        if text is not None:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self.on_notice is not None:
             on_notice, self.on_notice = self.on_notice, None
             on_notice(f"bastion: {text}{self.context.reference}\r\n")
 
     def stop(self) -> None:
         """Break the cycle with the connection."""
-        self._on_success = self.on_notice = None
+        self._on_success = self.on_notice = self._check_locks = None

@@ -32,11 +32,12 @@ from bastion.observe.meters import (
     HANDSHAKE_SECONDS,
     HANDSHAKES,
 )
+from bastion.policy.locks import party_of
 from bastion.recording.store import new_session_id
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.opening import Opening
-from bastion.session.present import Kind, Present, party_of
+from bastion.session.present import Kind, Present
 from bastion.session.session import Session
 from bastion.sharing.rows import Cell
 from bastion.transport.settings import CloseReason
@@ -171,7 +172,7 @@ class FrontConnection:
             gateway.rationed,
             self.id,
         )
-        authentication = Authentication(context, self._authenticated)
+        authentication = Authentication(context, self._authenticated, gateway.check_locks)
         self._userauth: UserauthService | None = UserauthService(
             self.transport, authentication, gateway.reactor
         )
@@ -204,6 +205,11 @@ class FrontConnection:
         self.transport.end_login_grace()
         self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.keys.charge(self._gateway.pays_key_exchanges(identity.name))
+        try:
+            self._gateway.check_locks(identity)  # one may have been made while the last answer was held back
+        except Refused as refusal:
+            self.transport.disconnect(Disconnect.BY_APPLICATION, f"bastion: {refusal.text}")
+            return
         self._gateway.present.add(
             Present(
                 self.id,

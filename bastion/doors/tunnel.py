@@ -39,12 +39,13 @@ from bastion.observe.audit import AuditFailed
 from bastion.observe.events.refusals import TunnelRefused
 from bastion.observe.events.tunnels import TunnelClosed, TunnelOpened, TunnelSsh
 from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED
+from bastion.policy.locks import party_of
 from bastion.policy.patterns import canonical
 from bastion.policy.route import ToGateway
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
 from bastion.relay.first_bytes import FirstBytes, Look
 from bastion.session.ending import End
-from bastion.session.present import Counts, Kind, Present, party_of
+from bastion.session.present import Counts, Kind, Present
 from bastion.session.tap import AUDIT_TEXT
 from bastion.session.watch import CALENDAR_LOOK
 from bastion.sides import Side
@@ -86,6 +87,7 @@ class TunnelDoor:
             )
         except Refused as refusal:
             raise _in_the_doors_words(outer, place, refusal) from None
+        check_lock(outer, place.host)
         tunnel = Tunnel(outer, channel, place, grant, self._open.discard)
         self._open.add(tunnel)
         tunnel.start()
@@ -98,6 +100,15 @@ class TunnelDoor:
 
     def closed(self) -> None:
         """Each tunnel has heard of it as the owner of its channel."""
+
+
+def check_lock(outer: Outer, host: str, address: str = "") -> None:
+    """Raises Refused(LOCKED) when whoever this is, or where the tunnel leads, is locked: asked again when connected."""
+    gateway = outer.gateway
+    gateway.check_locks(outer.identity)
+    lock = gateway.locks.tunnel(outer.services.inventory, host, address or host, gateway.clock.time())
+    if lock is not None:
+        raise Refused(PolicyReason.LOCKED, lock.text)
 
 
 def _in_the_doors_words(outer: Outer, place: TcpipOpen, refusal: Refused) -> Refused:
@@ -227,9 +238,14 @@ class Tunnel:
             far.abortConnection()
             return
         try:
+            check_lock(self._outer, self._grant.host, route.address)
             self._outer.emit(TunnelOpened(**self._about()._asdict()))
         except AuditFailed:
             self._fail(RecorderReason.AUDIT_FAILED, AUDIT_TEXT)
+            far.abortConnection()
+            return
+        except Refused as refusal:
+            self._fail(refusal.reason, refusal.text)
             far.abortConnection()
             return
         self._far, self._reaching = far, None
@@ -261,6 +277,7 @@ class Tunnel:
                 self.end,
                 f"{self._grant.host}:{self._grant.port}",
                 connection=outer.id,
+                address="" if self._route is None else self._route.address,
                 counts=lambda: Counts(1, *self._moved),
             )
         )

@@ -20,6 +20,7 @@ from typing import Final
 
 from bastion.errors import (
     AuthReason,
+    ControlReason,
     EndReason,
     HandshakeResult,
     HealthPart,
@@ -165,6 +166,21 @@ LDAP_ERRORS: Final = (
 )
 PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
+CONTROL_COMMANDS: Final = (
+    "status",
+    "snapshot",
+    "live",
+    "kill",
+    "set_locks",
+    "lock",
+    "unlock",
+    "locks",
+    "penalties",
+    "clear_penalties",
+    "log_level",
+    "watch",
+    OTHER,
+)
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
 # Bucket bounds in seconds. Handshake and dial phases run from a loopback millisecond to the 20 s dial limit.
@@ -368,6 +384,25 @@ LDAP_LOOKUPS: Final = _counter(
     Label("way", ("asked", "joined", "remembered")),
 )
 LDAP_POOL_STUCK: Final = _gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
+CONTROL_REQUESTS: Final = _counter(
+    "control_requests_total",
+    "Questions and orders at the control socket, by whether they were answered.",
+    Label("command", CONTROL_COMMANDS),
+    Label("result", ("ok", "refused")),
+)
+CONTROL_REFUSALS: Final = _counter(
+    "control_refusals_total",
+    "Questions and orders at the control socket that were refused or not answered.",
+    _reasons("reason", ControlReason),
+)
+CONTROL_CLIENTS: Final = _gauge("control_clients", "Connections to the control socket now.")
+LOCKS: Final = _gauge(
+    "locks", "Locks in force.", Label("lock", ("user", "target", "certificate", "source")), merge=Merge.MAX
+)
+WATCHERS: Final = _gauge("watchers", "Sessions that somebody watches now, once for each watcher.")
+WATCH_DROPPED: Final = _counter(
+    "watch_blocks_dropped_total", "Blocks that a watcher was not shown, because it was too slow to take them."
+)
 LAG_SECONDS: Final = _histogram(
     "event_loop_lag_seconds", "How late a timer of the event loop fired.", buckets=LAG_BUCKETS
 )

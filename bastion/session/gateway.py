@@ -15,10 +15,11 @@ from twisted.python.failure import Failure
 
 from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
+from bastion.auth.identity import Identity
 from bastion.auth.startups import Startup, StartupLimiter
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import Clock
-from bastion.errors import LimitReason, Refused
+from bastion.errors import LimitReason, PolicyReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import (
     DESCRIPTORS_EXHAUSTED,
@@ -28,8 +29,9 @@ from bastion.observe.meters import (
     Meters,
 )
 from bastion.observe.rationed import RationedLog
+from bastion.policy.locks import LockSet, party_of
 from bastion.policy.rules import Policy
-from bastion.policy.targets import Inventory
+from bastion.policy.targets import Inventory, Target
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.ending import End
@@ -51,6 +53,7 @@ DESCRIPTORS_EVERY: Final = 10.0
 class Limits:
     """Seconds and counts (docs/configuration.md) that the session layer keeps; 0 switches a timer off.
 
+    `tell_watched`: engineers read that somebody watches.
     `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log. `recheck`: how
     often rights are asked for again (`session.standing`). `drain_timeout`: what sessions get at a stop.
     """
@@ -63,6 +66,7 @@ class Limits:
     sftp_hash: bool = True
     audit_detail: bool = False
     recheck: float = 300.0
+    tell_watched: bool = True
     drain_timeout: float = 0.0
 
 
@@ -102,6 +106,9 @@ class Gateway:
     live: LiveSessions = field(default_factory=LiveSessions)
     present: Presence = field(default_factory=Presence)
     opening: int = 0  # sessions that are being opened
+    locks: LockSet = field(
+        default_factory=LockSet
+    )  # what the security team has locked, whatever the rules say
     draining: bool = False  # nothing new begins
     closing: bool = False  # and what runs is being ended
     reloads: int = 0  # how often the services were swapped
@@ -126,6 +133,9 @@ class Gateway:
             raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again in a moment")
         if not self.services.auth.penalties.allows_source(source):
             raise Refused(LimitReason.PENALTY, "too many failures from this address")
+        lock = self.locks.source(source, self.clock.time())
+        if lock is not None:
+            raise Refused(LimitReason.LOCKED, lock.text)
         return self.startups.admit(source, self.reactor.seconds())
 
     def take_place(self, session: str) -> None:
@@ -151,6 +161,16 @@ class Gateway:
         """A session that had a place will not be."""
         self.opening -= 1
         self._give_place(session)
+
+    def check_locks(self, identity: Identity, target: Target | None = None) -> None:
+        """Raises Refused(PolicyReason.LOCKED) when somebody has locked whoever this is, or the target."""
+        locks = self.locks
+        if not len(locks):
+            return
+        now = self.clock.time()
+        lock = locks.party(party_of(identity), now) or (None if target is None else locks.target(target, now))
+        if lock is not None:
+            raise Refused(PolicyReason.LOCKED, lock.text)
 
     def pays_key_exchanges(self, name: str) -> Callable[[int], None]:
         """What a connection of `name`, or to its target, calls with the microseconds of what its peer asks for."""

@@ -45,13 +45,14 @@ from bastion.observe.meters import (
 )
 from bastion.policy.decide import GrantDecider
 from bastion.policy.grant import Grant, authorise
+from bastion.policy.locks import party_of
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.format import REF_LENGTH, Header
 from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.gateway import Gateway
 from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
-from bastion.session.present import Kind, Present, party_of
+from bastion.session.present import Kind, Present
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
@@ -172,6 +173,7 @@ class Opening:
         gateway = self._gateway
         try:
             target = await self._dial(grant)
+            self._check_locks(grant, target)
             return self._join(self._engineer.transport, target, grant, self._record(grant, target))
         except BaseException:  # also when the engineer has left
             gateway.not_opened(self._session_id)
@@ -209,9 +211,10 @@ class Opening:
                 self._gateway.clock.time(),
                 self._session_id,
             )
+            self._gateway.check_locks(identity, grant.target)
         except Refused as refusal:
             assert isinstance(refusal.reason, PolicyReason)
-            reason = refusal.reason
+            reason, grant = refusal.reason, None
             raise
         finally:
             self._gateway.meters.add(AUTHORISATIONS, reason)
@@ -302,6 +305,14 @@ class Opening:
 
     # -- after dialling ----------------------------------------------------------------------------------
 
+    def _check_locks(self, grant: Grant, target: Transport) -> None:
+        """Again, in the turn in which the session begins: a lock that was made meanwhile has found nothing to end."""
+        try:
+            self._gateway.check_locks(self._identity, grant.target)
+        except Refused:
+            target.disconnect(Disconnect.BY_APPLICATION, "the session was refused")
+            raise
+
     def _record(self, grant: Grant, target: Transport) -> SessionTap:
         """The recording, begun. Raises Refused; then the target is told goodbye."""
         gateway = self._gateway
@@ -346,7 +357,7 @@ class Opening:
                 grant.target.name,
                 grant.login,
                 self._engineer.outer,
-                session.counts,
+                counts=session.counts,
             )
         )
         gateway.opened(session, right_of(grant, self._identity))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from bastion.auth.identity import Identity
+from bastion.policy.locks import Party
 from bastion.session.ending import End
 
 
@@ -20,29 +20,6 @@ class Kind(StrEnum):
     SESSION = "session"
     TUNNEL = "tunnel"
     CONNECTION = "connection"
-
-
-class Party(NamedTuple):
-    """Whose it is: the account, where from, and what was shown in proof. Fingerprints are `SHA256:...`, "" for none;
-    those of a certificate are of the key in it and of its CA."""
-
-    user: str
-    uid: str
-    source: str
-    key: str = ""
-    certificate_id: str = ""
-    serial: int | None = None
-    ca: str = ""
-
-
-def party_of(identity: Identity) -> Party:
-    """Who `identity` is to the security team."""
-    name, uid, source = identity.name, identity.uid, identity.source_address
-    certificate = identity.certificate
-    if certificate is None:
-        return Party(name, uid, source, identity.key_fingerprint)
-    shown = certificate.fingerprint, certificate.key_id, certificate.serial, certificate.ca_fingerprint
-    return Party(name, uid, source, *shown)
 
 
 class Counts(NamedTuple):
@@ -70,6 +47,7 @@ class Present:
     target: str = ""
     login: str = ""
     connection: str = ""
+    address: str = ""  # of a tunnel, where it is connected to
     counts: Callable[[], Counts] = _nothing
 
 

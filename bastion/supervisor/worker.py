@@ -51,7 +51,7 @@ DOORS: Final = frozenset(("direct", "jump"))
 def run_worker(config_file: Path, trace_messages: bool, inherited: Inherited) -> None:
     """The worker, until its supervisor ends it or is gone. Exits with 2 for a faulty configuration."""
     reactor = the_reactor()
-    log_to_standard_error()
+    levels = log_to_standard_error()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # for the supervisor, which tells all workers
     memory = SharedMemory(inherited.memory, inherited.workers)
@@ -64,6 +64,7 @@ def run_worker(config_file: Path, trace_messages: bool, inherited: Inherited) ->
         lambda: Listeners(ssh=sockets),
         Part(memory.row(inherited.number), penalties),
     )
+    program.control.follow(levels)
     worker = Worker(reactor, program, penalties, f"worker-{inherited.number + 1}")
     reactor.callWhenRunning(worker.start, inherited.link)
     reactor.run()

@@ -24,6 +24,8 @@ ALLOWED = {
     "format_commands": "click.Group",
     "describe": "prometheus_client's Collector",
     "connectionMade": "Twisted's Protocol",
+    "logPrefix": "Twisted's ILoggingContext",
+    "leave": "a hub of several processes",
     "handleContentChunk": "twisted.web's Request",
     "clientConnectionFailed": "Twisted's ClientFactory",
     "resolutionBegan": "Twisted's IResolutionReceiver",

@@ -13,6 +13,7 @@ It may import `bastion.errors` and nothing else.
     workers     processes of a gateway that has several
     logins      connections, attempts, decisions, outer connections, jumps, the lobby
     sessions    sessions, their channels and requests, files over sftp
+    control     what the security team and operators did, and who was refused that
     tunnels     opened, SSH seen inside, closed
     refusals    everything the gateway said no to: one event, `refused`, told apart by `what`
 """
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bastion.observe.events import logins, process, refusals, sessions, tunnels, workers
+from bastion.observe.events import control, logins, process, refusals, sessions, tunnels, workers
 from bastion.observe.events.base import NOBODY, NOWHERE, About, AuditEvent, Facts, Line, explained
 
 __all__ = ["EVENTS", "NOBODY", "NOWHERE", "About", "AuditEvent", "Facts", "Line", "sentence", "table"]
@@ -69,6 +70,12 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     tunnels.TunnelSsh,
     tunnels.TunnelClosed,
     sessions.RecorderFailed,
+    control.Killed,
+    control.Locked,
+    control.Unlocked,
+    control.PenaltiesCleared,
+    control.LogLevelSet,
+    control.ControlRefused,
     process.LinesSummed,
     process.AuditResumed,
 )

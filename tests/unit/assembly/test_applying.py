@@ -282,6 +282,7 @@ CASES: dict[str, Case] = {
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),
     "audit.required": Case("true", lambda g: g.audit.required, True),
     "audit.detail": Case("true", lambda g: g.services.limits.audit_detail, True),
+    "control.tell_watched": Case("false", lambda g: g.services.limits.tell_watched, False),
     "limits.login_grace": Case('"7s"', front("login_grace"), 7.0),
     "limits.dial_timeout": Case('"7s"', lambda g: g.services.dialler.timeout, 7.0),
     "limits.kex_timeout": Case('"7s"', front("kex_timeout"), 7.0),
@@ -313,6 +314,11 @@ STARTED = {
     "recording.directory": '"recordings"',
     "metrics.listen": '"off"',
     "process.workers": "1",
+    "control.socket": '"run/control.sock"',
+    "control.admin_group": '"bastion-admin"',
+    "control.responder_group": '"bastion-responder"',
+    "control.approver_group": '"bastion-approver"',
+    "control.auditor_group": '"bastion-auditor"',
 }
 RESTART = {
     "listen.addresses": '["127.0.0.1:1"]',
@@ -323,6 +329,11 @@ RESTART = {
     "state.node": '"gw2"',
     "metrics.listen": '"127.0.0.1:1"',
     "process.workers": '"auto"',
+    "control.socket": '"off"',
+    "control.admin_group": '"wheel"',
+    "control.responder_group": '"wheel"',
+    "control.approver_group": '"wheel"',
+    "control.auditor_group": '"wheel"',
 }
 
 

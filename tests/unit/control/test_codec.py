@@ -9,8 +9,9 @@ from enum import StrEnum
 import orjson
 import pytest
 
-from bastion.control import node
+from bastion.control import node, orders
 from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
+from bastion.policy.locks import Lock, LockKind
 
 
 class Colour(StrEnum):
@@ -87,6 +88,14 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "snapshot": node.SnapshotAsked(),
         "live": node.LiveAsked(selection),
         "kill": node.Kill(selection, "why", by),
+        "set_locks": orders.SetLocks((Lock(LockKind.USER, "alice", "x", "root", 1.0, None),)),
+        "lock": orders.AddLock(LockKind.SOURCE, "192.0.2.1", "x", 5.0, by),
+        "unlock": orders.RemoveLock("alice", LockKind.USER, "x", by),
+        "locks": orders.LocksAsked(),
+        "penalties": orders.PenaltiesAsked(),
+        "clear_penalties": orders.ClearPenalties("192.0.2.1", "alice", "x", by),
+        "log_level": orders.SetLogLevel(orders.LogLevel.WARN, by),
+        "watch": orders.WatchSession("abc", "x", by),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

@@ -37,7 +37,7 @@ def gateway(tmp_path, monkeypatch):
 
 def ask(gateway, request):
     got = []
-    gateway.program.node.ask(request).addBoth(got.append)
+    gateway.program.control.hub.ask(request).addBoth(got.append)
     return got[0]
 
 

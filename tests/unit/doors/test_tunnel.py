@@ -23,6 +23,7 @@ from bastion.observe.events import Facts
 from bastion.observe.meters import BYTES, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED, Meters
 from bastion.options import Source
 from bastion.policy.grant import matching_rules
+from bastion.policy.locks import Lock, LockKind, LockSet
 from bastion.policy.route import ToGateway, ToTunnel
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
@@ -103,8 +104,11 @@ class World:
             restrictions or Restrictions(), NOW,
         )  # fmt: skip
         self.state = closed_store()
+        self.locked = ""
         self.gateway = SimpleNamespace(
             present=Presence(),
+            locks=LockSet(),
+            check_locks=self._check_locks,
             reactor=self.reactor,
             clock=FixedClock(NOW),
             meters=Meters(),
@@ -149,6 +153,10 @@ class World:
         self.note(event)
 
     # the conversation
+    def _check_locks(self, identity):
+        if self.locked:
+            raise Refused(PolicyReason.LOCKED, self.locked)
+
     def open(self, target=None):
         way = ToTunnel()
         if target is not None:
@@ -359,6 +367,30 @@ def test_somebody_ends_it_at_once(world, end, reason, way):
     assert "abort" in world.far.calls and world.said[-1] == "Close"
     assert world.closed()["reason"] == reason and len(world.gateway.present) == 0
     world.door.shut_down(ending)
+
+
+def test_a_lock_refuses_it_before_anything_is_dialled(world):
+    world.gateway.locks = LockSet([Lock(LockKind.TARGET, "db1.internal", "why", "b", 1.0)])
+    with pytest.raises(Refused, match="locked by the security team: why"):
+        world.open()
+    world.gateway.locks, world.locked = LockSet(), "locked by the security team: x"
+    with pytest.raises(Refused, match="locked by the security team: x"):
+        world.open()
+    assert world.receivers == []
+
+
+@pytest.mark.parametrize("what", ["who", "where"])
+def test_a_lock_that_was_made_meanwhile_refuses_it_in_the_turn_that_opens(world, what):
+    world.open()
+    world.resolve("10.0.0.5")
+    if what == "who":
+        world.locked = "locked by the security team: x"
+    else:
+        world.gateway.locks = LockSet([Lock(LockKind.TARGET, "10.0.0.5", "x", "b", 1.0)])
+    world.factories[-1][2].buildProtocol(None).makeConnection(world.far)
+    (failure,) = world.link.sent
+    assert "locked by the security team: x" in failure.text and world.far.calls == ["abort"]
+    assert len(world.gateway.present) == 0 and [event for event, _ in world.lines] == ["refused"]
 
 
 def test_a_shut_down_of_the_gateway_leaves_it_to_the_connection(world):

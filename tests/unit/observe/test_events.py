@@ -15,6 +15,7 @@ from bastion.observe.events import (
     About,
     AuditEvent,
     Facts,
+    control,
     logins,
     process,
     refusals,
@@ -33,7 +34,7 @@ SHARED = {Refusal}  # what several events have in common
 
 def kinds() -> Iterator[type[AuditEvent]]:
     """Every subclass that a module of the room defines."""
-    for module in (logins, process, refusals, sessions, tunnels, workers):
+    for module in (control, logins, process, refusals, sessions, tunnels, workers):
         for one in vars(module).values():
             if isinstance(one, type) and issubclass(one, AuditEvent) and one.__module__ == module.__name__:
                 yield one

@@ -84,6 +84,7 @@ class World:
             not_opened=lambda session: Gateway.not_opened(self.gateway, session),
             _give_place=self.given_back.append,
             draining=False,
+            check_locks=self._check_locks,
             services=SimpleNamespace(
                 policy=parse_policy(tomllib.loads(RULES), Source("p")),
                 inventory=parse_targets(tomllib.loads(TARGETS), Source("t")),
@@ -98,6 +99,7 @@ class World:
             log_failure=lambda doing, failure: self.faults.append(failure.value),
         )
         self.id, self.outer = SESSION, ""
+        self.locked = ""
         self.transport, self.target = MemoryConn(), MemoryConn()
         self.asked: tuple[Any, ...] = ()
         self.answer: Deferred[tuple[bytes, ...]] = Deferred()
@@ -105,6 +107,10 @@ class World:
         self.session: Any = None
         self.observer: Any = None
         self.make_login: Callable[[], Any] = lambda: None
+
+    def _check_locks(self, identity: Identity, target: Any) -> None:
+        if self.locked:
+            raise Refused(PolicyReason.LOCKED, self.locked)
 
     def begin(self, target: str = "web1", login: str | None = None) -> Opening:
         identity = Identity(
@@ -253,6 +259,23 @@ def test_what_policy_refuses(world: World, target: str, login: str | None, reaso
     ]  # in the door's words
     assert world.meters.value(AUTHORISATIONS, reason) == 1
     assert world.dialled is None and world.reactor.getDelayedCalls() == []
+
+
+def test_what_is_locked_is_refused_and_written_down(world: World) -> None:
+    world.locked = "locked by the security team: why"
+    world.begin()
+    assert world.line("authorise")["reason"] == world.line("refused")["reason"] == PolicyReason.LOCKED
+    assert world.said[-1] == f"bastion: LOCKED BY THE SECURITY TEAM: WHY (ref {SESSION[:6]})"
+    assert world.meters.value(AUTHORISATIONS, PolicyReason.LOCKED) == 1 and world.dialled is None
+
+
+def test_a_lock_that_was_made_while_dialling_refuses_in_the_turn_that_opens(world: World) -> None:
+    world.begin()
+    world.locked = "locked by the security team: why"
+    world.let_in()
+    assert world.line("refused")["reason"] == PolicyReason.LOCKED and world.target.goodbyes
+    assert len(world.gateway.live) == len(world.gateway.present) == 0
+    assert list(world.store.directory.glob("*/*")) == []
 
 
 @pytest.mark.parametrize("why", ["draining", "sessions"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from bastion.session.present import Counts, Kind, Party, Presence, Present, party_of
+from bastion.policy.locks import Party, party_of
+from bastion.session.present import Counts, Kind, Presence, Present
 
 
 def one(id: str, kind: Kind = Kind.SESSION) -> Present:

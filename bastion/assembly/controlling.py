@@ -1,0 +1,108 @@
+"""The control of one gateway, put together: its node, the hub and the desk over it, and the socket (L4).
+
+A gateway of several processes has all but the node in the process that owns the sockets.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from bastion.assembly.health import HealthWatch
+from bastion.assembly.log_level import LevelFilter
+from bastion.config.load import Config
+from bastion.config.outputs import CONTROL_SOCKET, Control
+from bastion.control.desk import Desk
+from bastion.control.hub import Hub
+from bastion.control.local import LocalNode
+from bastion.control.node import Part
+from bastion.control.orders import SetLogLevel
+from bastion.control.peer import gid_of
+from bastion.control.roles import Role
+from bastion.control.socket import Acceptor, ControlSocket, Opened, open_socket
+from bastion.session.gateway import Gateway
+
+
+def role_groups(control: Control) -> dict[Role, str]:
+    """Role -> the group whose members have it."""
+    return {
+        Role.ADMIN: control.admin_group,
+        Role.RESPONDER: control.responder_group,
+        Role.APPROVER: control.approver_group,
+        Role.AUDITOR: control.auditor_group,
+    }
+
+
+class Controlling:
+    """What asks and tells one gateway."""
+
+    def __init__(
+        self, gateway: Gateway, config: Config, health: HealthWatch, on_look: Callable[[], None]
+    ) -> None:
+        """`on_look` sets the gauges that nobody keeps up to date."""
+        self.local = LocalNode(gateway, on_look=on_look)
+        self.local.parts = lambda: [
+            Part(found.part, found.state.name.lower(), found.text) for found in health.findings()
+        ]
+        self.local.config_file = str(config.file)
+        self.hub = Hub(self.local)
+        self.hub.name = "gateway"
+        self.desk = Desk(self.hub, gateway.clock, gateway.reactor, gateway.audit.note, gateway.meters)
+        self._gateway = gateway
+        self._config = config
+        self._opened: Opened | None = None
+        self._door: ControlSocket | None = None
+        self._acceptor: Acceptor | None = None
+
+    def follow(self, levels: LevelFilter) -> None:
+        """`log-level` changes this one."""
+        self.local.log_level = lambda: str(levels.level)
+        self.local.answers(SetLogLevel, lambda request, _: levels.set(request.level))
+
+    def listen(self, given: socket.socket | None = None) -> socket.socket | None:
+        """Answer at the socket that was `given`, or at the configured place; None: there is none.
+
+        A place that nobody configured and that cannot be had is told and done without. Raises OSError for one that was.
+        """
+        made = given or self._open()
+        if made is None:
+            return None
+        gateway = self._gateway
+        self._door = ControlSocket(
+            gateway.reactor, self.desk, gateway.meters, gateway.audit.note, role_groups(self._config.control)
+        )
+        self._acceptor = Acceptor(gateway.reactor, made, self._door)
+        return made
+
+    def _open(self) -> socket.socket | None:
+        control = self._config.control
+        place = control.place(self._config.file)
+        if place is None or control.socket is None:
+            return None
+        groups = role_groups(control)
+        gids = [gid for gid in map(gid_of, groups.values()) if gid is not None]
+        log = self._gateway.log
+        try:
+            self._opened = opened = open_socket(place, gids)
+        except OSError as error:
+            if control.socket != CONTROL_SOCKET:
+                raise OSError(error.errno, f"control socket {place}: {error.strerror}") from None
+            log.warn(
+                "no control socket at {place}: {error}", place=str(place), error=error.strerror or str(error)
+            )
+            return None
+        if opened.fault:
+            log.warn("{fault}", fault=opened.fault)
+        return opened.socket
+
+    def stop(self) -> None:
+        """Nobody is answered any more; the file is gone, if it is still ours."""
+        self.desk.stop()
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.stop()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.remove()
+        if self._door is not None:
+            self._door.close()

@@ -1,0 +1,232 @@
+"""What people ask of and tell a gateway, over one node or many (L3): keeps the locks, and writes down who did what.
+
+Where there are several processes this is in the one that owns the control socket. Invariant: what acts has a line in
+the audit log with who asked, what and why, and a lock is in force everywhere before whoever made it is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion.clock import Clock, DelayedCall, Timers
+from bastion.control.asking import ControlError, Ended, Node, R, Request, Stream
+from bastion.control.node import Kill, Selection
+from bastion.control.orders import (
+    AddLock,
+    ClearPenalties,
+    LevelSet,
+    Locks,
+    LocksAsked,
+    PenaltyList,
+    RemoveLock,
+    SetLocks,
+    SetLogLevel,
+)
+from bastion.errors import ControlReason
+from bastion.observe.events import AuditEvent
+from bastion.observe.events.control import Killed, Locked, LogLevelSet, PenaltiesCleared, Unlocked
+from bastion.observe.meters import LOCKS, Meters
+from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind, value_of
+from bastion.wire.printable import printable
+
+_log = Logger(namespace="bastion.control")
+
+LONGEST_LOCK: Final = 10 * 365 * 86400.0
+"""Seconds; what is to last longer has no end at all."""
+
+EXPIRY_LOOK: Final = 60.0
+"""Seconds between two looks for locks whose time is over. They are not in force any more; their lines go."""
+
+
+def _nothing(_: Any, __: Any = None) -> None:
+    """Locks are kept as long as the process."""
+
+
+class Desk(Node):
+    """Asks `hub`, and answers itself what is about locks. `note` writes an audit line; `keep(lock)` and
+    `let_go(kind, value)` put a lock into the store and take it out again."""
+
+    def __init__(
+        self,
+        hub: Node,
+        clock: Clock,
+        timers: Timers,
+        note: Callable[[AuditEvent], None],
+        meters: Meters,
+        keep: Callable[[Lock], None] = _nothing,
+        let_go: Callable[[str, str], None] = _nothing,
+    ) -> None:
+        self.name = hub.name
+        self._hub = hub
+        self._clock, self._timers = clock, timers
+        self._note = note
+        self._meters = meters
+        self.keep, self.let_go = keep, let_go
+        self._locks: dict[tuple[LockKind, str], Lock] = {}
+        self._timer: DelayedCall | None = None
+        self._table: dict[type[Request[Any]], Callable[[Any], Any]] = {
+            AddLock: self._add_lock,
+            RemoveLock: self._remove_lock,
+            LocksAsked: self._list_locks,
+            Kill: self._kill,
+            ClearPenalties: self._clear_penalties,
+            SetLogLevel: self._set_log_level,
+        }
+
+    def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
+        answer = self._table.get(type(request))
+        if answer is None:
+            return self._hub.ask(request, stream)
+        return maybeDeferred(answer, request)
+
+    # -- locks -------------------------------------------------------------------------------------------
+
+    @property
+    def locks(self) -> tuple[Lock, ...]:
+        """The locks of now, for a process that joins: `SetLocks(desk.locks)` is the first that it is asked."""
+        now = self._clock.time()
+        return tuple(lock for lock in self._locks.values() if lock.holds(now))
+
+    def use(self, locks: Iterable[Lock]) -> Deferred[Ended]:
+        """Those that were kept are in force: at the start, before anybody is let in."""
+        for lock in locks:
+            self._locks.setdefault((lock.kind, lock.value), lock)
+        return self._apply()
+
+    def stop(self) -> None:
+        """Nothing fires after this."""
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _apply(self) -> Deferred[Ended]:
+        for kind in LockKind:
+            self._meters.set(LOCKS, sum(lock.kind is kind for lock in self.locks), kind)
+        if self._timer is None and self._locks:
+            self._timer = self._timers.callLater(EXPIRY_LOOK, self._look_at_ends)
+        return self._hub.ask(SetLocks(self.locks))
+
+    def _look_at_ends(self) -> None:
+        self._timer = None
+        now = self._clock.time()
+        over = [place for place, lock in self._locks.items() if not lock.holds(now)]
+        for place in over:
+            del self._locks[place]
+            self.let_go(*place)
+            self._note(Unlocked(*place))
+        applied = self._apply()
+        applied.addErrback(lambda failure: _log.failure("taking locks away failed", failure=failure))
+
+    def _add_lock(self, request: AddLock) -> Deferred[Ended]:
+        now, by = self._clock.time(), request.by
+        try:
+            value = value_of(request.kind, request.value)
+        except ValueError as error:
+            raise ControlError(ControlReason.MALFORMED, f"{printable(request.value, 64)}: {error}") from None
+        reason = reason_of(request.reason)
+        seconds = request.seconds
+        if seconds is not None and not 0 < seconds <= LONGEST_LOCK:
+            raise ControlError(
+                ControlReason.MALFORMED, "a lock lasts from a second to ten years, or has no end"
+            )
+        place = request.kind, value
+        if place not in self._locks and len(self._locks) >= MAX_LOCKS:
+            raise ControlError(
+                ControlReason.TOO_MANY, f"there are {MAX_LOCKS} locks: change the rules instead"
+            )
+        until = None if seconds is None else now + seconds
+        self._locks[place] = lock = Lock(*place, reason, str(by), now, until)
+        self.keep(lock)
+
+        def told(ended: Ended) -> Ended:
+            counts = ended.sessions, ended.tunnels, ended.connections
+            self._note(Locked(by.name, by.uid, *place, reason, until, *counts))
+            return ended
+
+        def failed(failure: Failure) -> Failure:
+            self._note(Locked(by.name, by.uid, *place, reason, until))
+            return failure
+
+        return self._apply().addCallbacks(told, failed)
+
+    def _remove_lock(self, request: RemoveLock) -> Deferred[Locks]:
+        by = request.by
+        gone = [lock for place, lock in self._locks.items() if _is_meant(request, lock)]
+        if not gone:
+            raise ControlError(ControlReason.NOT_FOUND, f"{printable(request.value, 64)} is not locked")
+        if len(gone) > 1:
+            kinds = ", ".join(lock.kind for lock in gone)
+            raise ControlError(ControlReason.AMBIGUOUS, f"that is locked as {kinds}: say which")
+        for lock in gone:
+            del self._locks[lock.kind, lock.value]
+            self.let_go(lock.kind, lock.value)
+            self._note(Unlocked(lock.kind, lock.value, by.name, by.uid, request.reason[:MAX_REASON]))
+        return self._apply().addCallback(lambda _: Locks(tuple(gone)))
+
+    def _list_locks(self, request: LocksAsked) -> Locks:
+        return Locks(tuple(sorted(self.locks, key=lambda lock: lock.made_at)))
+
+    # -- what acts ---------------------------------------------------------------------------------------
+
+    def _kill(self, request: Kill) -> Deferred[Ended]:
+        by, reason = request.by, reason_of(request.reason)
+        asked = self._hub.ask(replace(request, reason=reason))
+
+        def told(ended: Ended) -> Ended:
+            counts = ended.sessions, ended.tunnels, ended.connections
+            self._note(Killed(by.name, by.uid, reason, in_words(request.selection), *counts, ended.ids))
+            return ended
+
+        return asked.addCallback(told)
+
+    def _clear_penalties(self, request: ClearPenalties) -> Deferred[PenaltyList]:
+        by = request.by
+
+        def told(cleared: PenaltyList) -> PenaltyList:
+            why = request.reason[:MAX_REASON]
+            self._note(PenaltiesCleared(by.name, by.uid, cleared.all, request.source, request.account, why))
+            return cleared
+
+        return self._hub.ask(request).addCallback(told)
+
+    def _set_log_level(self, request: SetLogLevel) -> Deferred[LevelSet]:
+        by = request.by
+
+        def told(level: LevelSet) -> LevelSet:
+            self._note(LogLevelSet(by.name, by.uid, level.level, level.before))
+            return level
+
+        return self._hub.ask(request).addCallback(told)
+
+
+def _is_meant(request: RemoveLock, lock: Lock) -> bool:
+    if request.kind is not None and request.kind is not lock.kind:
+        return False
+    try:
+        return value_of(lock.kind, request.value) == lock.value
+    except ValueError:
+        return False
+
+
+def reason_of(text: str) -> str:
+    """What engineers are told: one line that shows as itself. Raises ControlError when there is none."""
+    shown = " ".join(text.split())
+    if not shown:
+        raise ControlError(
+            ControlReason.MALFORMED, "a reason is needed: engineers read it, and so does the audit log"
+        )
+    if len(shown) > MAX_REASON:
+        raise ControlError(ControlReason.MALFORMED, f"the reason is longer than {MAX_REASON} characters")
+    return printable(shown, len(shown))
+
+
+def in_words(selection: Selection) -> str:
+    """What was selected, for the audit log."""
+    named = (("id", selection.id), ("user", selection.user), ("target", selection.target))
+    return ", ".join(f"{what} {value}" for what, value in named if value) or "all"

@@ -1,0 +1,200 @@
+"""What a gateway can be told, as values: locks, penalties, the log's level; and to let somebody watch a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+from bastion.control.asking import NOBODY, By, Ended, Request, ended_together
+from bastion.policy.locks import Lock, LockKind
+
+# -- locks -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SetLocks(Request[Ended]):
+    """From now on these locks and no others are in force: what runs and meets one ends. Asked of processes only."""
+
+    locks: tuple[Lock, ...]
+
+    command: ClassVar[str] = "set_locks"
+    result: ClassVar[type[Any]] = Ended
+
+    @classmethod
+    def merged(cls, answers: Sequence[Ended]) -> Ended:
+        return ended_together(answers)
+
+
+@dataclass(frozen=True, slots=True)
+class AddLock(Request[Ended]):
+    """Lock `value`, for `seconds` or until it is unlocked. The answer is what that has ended."""
+
+    kind: LockKind
+    value: str
+    reason: str
+    seconds: float | None = None
+    by: By = NOBODY
+
+    command: ClassVar[str] = "lock"
+    result: ClassVar[type[Any]] = Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What is locked, oldest first."""
+
+    locks: tuple[Lock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLock(Request[Locks]):
+    """Unlock `value`; without a kind whatever it is. The answer is what was unlocked."""
+
+    value: str
+    kind: LockKind | None = None
+    reason: str = ""
+    by: By = NOBODY
+
+    command: ClassVar[str] = "unlock"
+    result: ClassVar[type[Any]] = Locks
+
+
+@dataclass(frozen=True, slots=True)
+class LocksAsked(Request[Locks]):
+    """What is locked?"""
+
+    command: ClassVar[str] = "locks"
+    result: ClassVar[type[Any]] = Locks
+
+
+# -- penalties -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """Who must wait: a source, or an account from a source; `left` is in seconds, `failures` what it is for."""
+
+    source: str
+    account: str
+    left: float
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class PenaltyList:
+    """Who must wait now, longest first; at most MOST_PENALTIES of `all`."""
+
+    penalties: tuple[Penalty, ...]
+    all: int
+
+
+MOST_PENALTIES: Final = 1000
+
+
+def _penalties(answers: Sequence[PenaltyList]) -> PenaltyList:
+    rows = sorted((one for answer in answers for one in answer.penalties), key=lambda one: -one.left)
+    return PenaltyList(tuple(rows[:MOST_PENALTIES]), sum(answer.all for answer in answers))
+
+
+@dataclass(frozen=True, slots=True)
+class PenaltiesAsked(Request[PenaltyList]):
+    """Who must wait?"""
+
+    command: ClassVar[str] = "penalties"
+    result: ClassVar[type[Any]] = PenaltyList
+
+    @classmethod
+    def merged(cls, answers: Sequence[PenaltyList]) -> PenaltyList:
+        return _penalties(answers)
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPenalties(Request[PenaltyList]):
+    """Forget the failures of a source, of an account, of an account from a source; of everybody when both are empty.
+    The answer is what was forgotten."""
+
+    source: str = ""
+    account: str = ""
+    reason: str = ""
+    by: By = NOBODY
+
+    command: ClassVar[str] = "clear_penalties"
+    result: ClassVar[type[Any]] = PenaltyList
+
+    @classmethod
+    def merged(cls, answers: Sequence[PenaltyList]) -> PenaltyList:
+        return _penalties(answers)
+
+
+# -- the operator's log ------------------------------------------------------------------------------------------------
+
+
+class LogLevel(StrEnum):
+    """What the operator's log tells, the quietest last."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSet:
+    """The level in force now, and before."""
+
+    level: LogLevel
+    before: LogLevel
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevel(Request[LevelSet]):
+    """Tell less or more, until the next start."""
+
+    level: LogLevel
+    by: By = NOBODY
+
+    command: ClassVar[str] = "log_level"
+    result: ClassVar[type[Any]] = LevelSet
+
+    @classmethod
+    def merged(cls, answers: Sequence[LevelSet]) -> LevelSet:
+        return answers[0]
+
+
+# -- watching --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How watching ended: of the session, or "" when the watcher left."""
+
+    reason: str
+    text: str
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSession(Request[Watched]):
+    """Show a session as it happens, in events (`watching`). The answer comes when it is over."""
+
+    id: str
+    reason: str = ""
+    by: By = NOBODY
+
+    command: ClassVar[str] = "watch"
+    result: ClassVar[type[Any]] = Watched
+    deadline: ClassVar[float | None] = None
+
+
+ORDERS: Final[tuple[type[Request[Any]], ...]] = (
+    SetLocks,
+    AddLock,
+    RemoveLock,
+    LocksAsked,
+    PenaltiesAsked,
+    ClearPenalties,
+    SetLogLevel,
+    WatchSession,
+)

@@ -1,0 +1,52 @@
+"""Who may ask and tell what (pure): every command has the roles that may, and the group of an account is its role."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
+from bastion.control.orders import (
+    AddLock,
+    ClearPenalties,
+    LocksAsked,
+    PenaltiesAsked,
+    RemoveLock,
+    SetLogLevel,
+    WatchSession,
+)
+
+
+class Role(StrEnum):
+    """What somebody is for the gateway. Root and the gateway's own account are admin."""
+
+    ADMIN = "admin"
+    RESPONDER = "responder"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+
+
+_EVERYBODY: Final = frozenset(Role)
+_LOOKS: Final = frozenset((Role.ADMIN, Role.RESPONDER, Role.AUDITOR))
+_ACTS: Final = frozenset((Role.ADMIN, Role.RESPONDER))
+_RUNS: Final = frozenset((Role.ADMIN,))
+
+MAY: Final[dict[str, frozenset[Role]]] = {
+    StatusAsked.command: _EVERYBODY,
+    LiveAsked.command: _EVERYBODY,
+    LocksAsked.command: _EVERYBODY,
+    SnapshotAsked.command: _LOOKS,
+    PenaltiesAsked.command: _LOOKS,
+    WatchSession.command: _LOOKS,
+    Kill.command: _ACTS,
+    AddLock.command: _ACTS,
+    RemoveLock.command: _ACTS,
+    ClearPenalties.command: _ACTS,
+    SetLogLevel.command: _RUNS,
+}
+"""Command -> roles. What is not here is between processes, and nobody may ask it at the control socket."""
+
+
+def may(command: str, roles: frozenset[Role]) -> bool:
+    """Does one of the roles allow the command?"""
+    return bool(MAY.get(command, frozenset()) & roles)

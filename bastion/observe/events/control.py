@@ -1,0 +1,129 @@
+"""Events of the security team's and the operators' commands (L0, pure): who did what to whom, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from bastion.observe.events.base import AuditEvent, Line, of
+
+Who = Annotated[str, "the account on the gateway's machine that asked, as the kernel says"]
+
+
+def _who(line: Line) -> str:
+    return f"{line.get('who', '?')} (uid {line.get('who_uid', '?')})"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRefused(AuditEvent):
+    """somebody asked something of the running gateway and was refused"""
+
+    event: ClassVar[str] = "control_refused"
+
+    reason: Annotated[str, "`no_role`, `malformed`, `unknown_command`, `too_many`, `slow`"]
+    text: str
+    command: str = ""
+    who: Who = ""
+    who_uid: int | None = None
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} was refused{of(line, 'command', ' ')}{of(line, 'text', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Killed(AuditEvent):
+    """sessions, tunnels and connections were ended by a command"""
+
+    event: ClassVar[str] = "killed"
+
+    who: Who
+    who_uid: int
+    why: Annotated[str, "what the engineers were told"]
+    selected: Annotated[str, "what the command named: `id ...`, `user ...`, `target ...`, `all`"]
+    sessions: int = 0
+    tunnels: int = 0
+    connections: int = 0
+    ids: Annotated[tuple[str, ...], "the first 128 of them"] = ()
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        counts = f"{line.get('sessions', 0)} sessions, {line.get('tunnels', 0)} tunnels"
+        return (
+            f"{_who(line)} ended {counts} and {line.get('connections', 0)} connections{of(line, 'why', ': ')}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Locked(AuditEvent):
+    """a user, target, certificate or source was locked, which ended what ran"""
+
+    event: ClassVar[str] = "locked"
+
+    who: Who
+    who_uid: int
+    kind: str
+    value: str
+    why: Annotated[str, "what engineers are told"]
+    until: Annotated[float | None, "seconds since 1970; absent: until it is unlocked"] = None
+    sessions: int = 0
+    tunnels: int = 0
+    connections: int = 0
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} locked {line.get('kind', '?')} {line.get('value', '?')}{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked(AuditEvent):
+    """a lock was taken away, or its time was over"""
+
+    event: ClassVar[str] = "unlocked"
+
+    kind: str
+    value: str
+    who: Annotated[str, "absent: its time was over"] = ""
+    who_uid: int | None = None
+    why: str = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        whom = f"{line.get('kind', '?')} {line.get('value', '?')}"
+        if not line.get("who"):
+            return f"the lock of {whom} ended by itself"
+        return f"{_who(line)} unlocked {whom}{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class PenaltiesCleared(AuditEvent):
+    """penalties for failed logins were forgotten by a command"""
+
+    event: ClassVar[str] = "penalties_cleared"
+
+    who: Who
+    who_uid: int
+    cleared: int
+    source: str = ""
+    account: str = ""
+    why: str = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} cleared {line.get('cleared', '?')} penalties{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevelSet(AuditEvent):
+    """the operator's log tells more, or less"""
+
+    event: ClassVar[str] = "log_level_set"
+
+    who: Who
+    who_uid: int
+    level: str
+    before: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} set the log's level to {line.get('level', '?')}"

@@ -1,0 +1,197 @@
+"""The desk: locks are kept and put in force, and whatever acts is written down."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import fail, succeed
+from twisted.internet.task import Clock
+
+from bastion.clock import FixedClock
+from bastion.control.asking import By, ControlError, Ended, Node
+from bastion.control.desk import EXPIRY_LOOK, Desk, in_words, reason_of
+from bastion.control.node import Kill, LiveAsked, Selection
+from bastion.control.orders import (
+    AddLock,
+    ClearPenalties,
+    LevelSet,
+    LocksAsked,
+    LogLevel,
+    PenaltyList,
+    RemoveLock,
+    SetLocks,
+    SetLogLevel,
+)
+from bastion.errors import ControlReason
+from bastion.observe.meters import LOCKS, Meters
+from bastion.policy import locks as policy
+from bastion.policy.locks import Lock, LockKind
+
+SEC = By(1000, "sec")
+USER, TARGET = LockKind.USER, LockKind.TARGET
+
+
+class Hub(Node):
+    name = "gateway"
+
+    def __init__(self):
+        self.asked, self.answer = [], Ended(2, 1, 0, ("a", "b", "c"))
+
+    def ask(self, request, stream=None):
+        self.asked.append(request)
+        return fail(self.answer) if isinstance(self.answer, Exception) else succeed(self.answer)
+
+
+class Office:
+    def __init__(self):
+        self.clock, self.timers, self.hub, self.meters = FixedClock(1000.0), Clock(), Hub(), Meters()
+        self.lines, self.kept, self.gone = [], [], []
+        self.desk = Desk(
+            self.hub,
+            self.clock,
+            self.timers,
+            self.lines.append,
+            self.meters,
+            self.kept.append,
+            lambda *p: self.gone.append(p),
+        )
+
+    def ask(self, request):
+        got = []
+        self.desk.ask(request).addBoth(got.append)
+        return got[0]
+
+    def written(self):
+        return [(line.event, line.fields()) for line in self.lines]
+
+
+@pytest.fixture
+def office():
+    made = Office()
+    yield made
+    made.desk.stop()
+    assert made.timers.getDelayedCalls() == []
+
+
+def test_a_lock_is_kept_put_in_force_and_written_down(office):
+    assert office.ask(AddLock(USER, "Alice", "stolen  laptop", 3600.0, SEC)) == office.hub.answer
+    lock = Lock(USER, "alice", "stolen laptop", "sec (uid 1000)", 1000.0, 4600.0)
+    assert office.hub.asked == [SetLocks((lock,))] and office.kept == [lock]
+    ((event, fields),) = office.written()
+    assert (
+        event == "locked"
+        and fields["who"] == "sec"
+        and fields["who_uid"] == 1000
+        and fields["why"] == "stolen laptop"
+    )
+    assert (fields["kind"], fields["value"], fields["until"], fields["sessions"]) == (
+        "user",
+        "alice",
+        4600.0,
+        2,
+    )
+    assert office.ask(LocksAsked()).locks == (lock,) and office.meters.value(LOCKS, "user") == 1
+
+
+def test_a_lock_again_takes_the_place_of_the_first(office):
+    office.ask(AddLock(USER, "alice", "one", None, SEC))
+    office.ask(AddLock(USER, "alice", "two", 60.0, SEC))
+    (lock,) = office.ask(LocksAsked()).locks
+    assert (lock.reason, lock.until) == ("two", 1060.0)
+
+
+def test_a_lock_that_not_everybody_has_heard_of_is_written_down_and_kept(office):
+    office.hub.answer = ControlError(ControlReason.TIMEOUT, "worker 2 did not answer in 10 s")
+    assert office.ask(AddLock(USER, "alice", "x", None, SEC)).value is office.hub.answer
+    assert [event for event, _ in office.written()] == ["locked"] and len(office.desk.locks) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (AddLock(USER, "a b", "x", None, SEC), ControlReason.MALFORMED),
+        (AddLock(USER, "alice", " ", None, SEC), ControlReason.MALFORMED),
+        (AddLock(USER, "alice", "x" * 201, None, SEC), ControlReason.MALFORMED),
+        (AddLock(USER, "alice", "x", 0.0, SEC), ControlReason.MALFORMED),
+        (AddLock(USER, "alice", "x", 1e12, SEC), ControlReason.MALFORMED),
+        (RemoveLock("alice", None, "", SEC), ControlReason.NOT_FOUND),
+        (Kill(Selection(user="alice"), "", SEC), ControlReason.MALFORMED),
+    ],
+)
+def test_what_cannot_be_done_is_not_done(office, request_, reason):
+    assert office.ask(request_).value.reason is reason
+    assert office.hub.asked == [] and office.lines == [] and office.kept == []
+
+
+def test_there_are_no_more_locks_than_may_be(office, monkeypatch):
+    monkeypatch.setattr("bastion.control.desk.MAX_LOCKS", 1)
+    assert policy.MAX_LOCKS > 1
+    office.ask(AddLock(USER, "alice", "x", None, SEC))
+    assert office.ask(AddLock(USER, "bob", "x", None, SEC)).value.reason is ControlReason.TOO_MANY
+    office.ask(AddLock(USER, "alice", "y", None, SEC))
+    assert len(office.desk.locks) == 1
+
+
+def test_unlocking(office):
+    office.ask(AddLock(USER, "alice", "x", None, SEC))
+    office.ask(AddLock(TARGET, "alice", "x", None, SEC))
+    assert office.ask(RemoveLock("ALICE", None, "", SEC)).value.reason is ControlReason.AMBIGUOUS
+    office.hub.asked.clear()
+    (gone,) = office.ask(RemoveLock("ALICE", USER, "found it", SEC)).locks
+    assert gone.kind is USER and [lock.kind for lock in office.hub.asked[0].locks] == [TARGET]
+    assert office.gone == [(USER, "alice")]
+    event, fields = office.written()[-1]
+    assert event == "unlocked" and fields["why"] == "found it" and fields["who"] == "sec"
+
+
+def test_a_lock_ends_by_itself(office):
+    office.ask(AddLock(USER, "alice", "x", 30.0, SEC))
+    office.clock.advance(31.0)
+    assert office.desk.locks == ()  # whoever asks is not told of it any more
+    office.timers.advance(EXPIRY_LOOK)
+    event, fields = office.written()[-1]
+    assert event == "unlocked" and fields["who"] == "" and office.gone == [(USER, "alice")]
+    assert office.hub.asked[-1] == SetLocks(()) and office.meters.value(LOCKS, "user") == 0
+
+
+def test_locks_that_were_kept_are_in_force_at_the_start(office):
+    kept = [Lock(USER, "alice", "x", "b", 1.0), Lock(USER, "old", "x", "b", 1.0, until=999.0)]
+    office.desk.use(kept)
+    assert office.hub.asked == [SetLocks((kept[0],))] and office.kept == [] and office.lines == []
+
+
+def test_a_kill_is_written_down(office):
+    office.ask(Kill(Selection(user="alice", target="web1"), "an\nexercise", SEC))
+    (asked,) = office.hub.asked
+    assert asked.reason == "an exercise"
+    ((event, fields),) = office.written()
+    assert (
+        event == "killed"
+        and fields["selected"] == "user alice, target web1"
+        and fields["ids"] == ("a", "b", "c")
+    )
+
+
+def test_a_kill_of_nothing_has_no_line(office):
+    office.hub.answer = ControlError(ControlReason.NOT_FOUND, "nothing")
+    assert office.ask(Kill(Selection(user="alice"), "x", SEC)).value.reason is ControlReason.NOT_FOUND
+    assert office.lines == []
+
+
+def test_other_orders_are_written_down_and_looks_are_not(office):
+    office.hub.answer = PenaltyList((), 3)
+    office.ask(ClearPenalties("192.0.2.1", "", "typed it wrong", SEC))
+    office.hub.answer = LevelSet(LogLevel.WARN, LogLevel.DEBUG)
+    office.ask(SetLogLevel(LogLevel.WARN, SEC))
+    office.ask(LiveAsked())
+    assert [event for event, _ in office.written()] == ["penalties_cleared", "log_level_set"]
+    assert office.written()[0][1]["cleared"] == 3 and office.written()[1][1]["level"] == "warn"
+
+
+def test_a_reason_is_one_line_that_shows_as_itself():
+    assert reason_of("  a\tb\n c ") == "a b c"
+    assert reason_of("x\x1b[2J\u202e") == "x\\x1b[2J\\u202e"
+
+
+def test_selections_in_words():
+    assert in_words(Selection(everything=True)) == "all"
+    assert in_words(Selection(id="abc")) == "id abc"

@@ -1,0 +1,37 @@
+"""Who may what: every command that people may give is in the table, and nothing that processes ask each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from bastion.control.node import REQUESTS
+from bastion.control.roles import MAY, Role, may
+from bastion.observe.meters import CONTROL_COMMANDS, OTHER
+
+ACTS = {"kill", "lock", "unlock", "clear_penalties", "log_level"}
+BETWEEN_PROCESSES = {"set_locks"}
+
+
+def test_every_command_has_its_roles_or_is_between_processes():
+    assert set(MAY) | BETWEEN_PROCESSES == set(REQUESTS)
+    assert set(MAY) & BETWEEN_PROCESSES == set()
+
+
+@pytest.mark.parametrize("command", sorted(REQUESTS))
+def test_what_acts_is_not_for_who_only_looks(command):
+    allowed = {role for role in Role if may(command, frozenset((role,)))}
+    assert not may(command, frozenset())
+    if command in BETWEEN_PROCESSES:
+        assert allowed == set()
+    elif command in ACTS:
+        assert Role.ADMIN in allowed and not allowed & {Role.AUDITOR, Role.APPROVER}
+    else:
+        assert {Role.ADMIN, Role.AUDITOR, Role.RESPONDER} <= allowed
+
+
+def test_nothing_else_is_a_command():
+    assert not may("shutdown", frozenset(Role))
+
+
+def test_every_command_is_a_label_of_its_counter():
+    assert set(CONTROL_COMMANDS) == set(REQUESTS) | {OTHER}
