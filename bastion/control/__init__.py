@@ -10,9 +10,9 @@ question a deadline; what acts is written to the audit log with who asked and wh
     asking    what a question is, whom it is asked of, and where events on the way to its answer go
     orders    locks, penalties, the log's level, watching, as values
     desk      what people ask and order, over one node or many: keeps the locks, writes down who did what
-    socket      the control socket, for people
-    peer        who is at its other end, as the kernel says
-    roles       who may ask and tell what
+    socket    the control socket, for people
+    peer      who is at its other end, as the kernel says
+    roles     who may ask and tell what
     frames    length and JSON object: cutting a stream into them, and what they may hold
     codec     frozen dataclasses as JSON, and back, strictly
     node      what can be asked, as values, and `Node`, whom it is asked of

@@ -10,6 +10,7 @@ nothing is dialled without one; what may not be reached is refused in the words 
 May import: `wire`, `sides`, `errors`, `clock`, `options`, and of `auth` who somebody is. It knows no relay and no door.
 
 - `targets`: the inventory: machines, their names and places
+- `locks`: who and what the security team has taken out of service
 - `patterns`: names and destinations as rules write them
 - `rules`, `selection`: rules and the `Policy` of them all; which targets each of them selects, as bits
 - `grant`: rules -> Grant, the accounts that they give, and the words of a refusal
