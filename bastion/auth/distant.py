@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import count
 
-from bastion.auth.throttle import MAX_ENTRIES, Guess, Penalties, PenaltyLimits, source_block
+from bastion.auth.penalty_records import MAX_ENTRIES
+from bastion.auth.throttle import Guess, Penalties, PenaltyLimits, source_block
 from bastion.clock import Clock
 from bastion.errors import AuthReason
 

@@ -19,17 +19,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from bastion.auth.penalty_records import MAX_ENTRIES, Table
 from bastion.auth.restrictions import normal_address
 from bastion.clock import Clock
 from bastion.errors import AuthReason, ProtocolError
-
-MAX_ENTRIES = 65_536
-"""Records per table. A record is about 240 bytes with its key: both tables full measured 30 MB. One that is blocked
-also knows whom it is about, 100 to 200 bytes."""
-
-SAMPLE = 32
-"""Records compared when a full table takes a new one: about 20 us, where a search of all costs 60 ms."""
-
 
 REMEMBERED_SOURCES = 1024
 """Addresses whose block is kept: a login asks for it five times. With its texts each takes 250 bytes."""
@@ -128,74 +121,6 @@ class Blocked(NamedTuple):
     failures: int
 
 
-class _Record:
-    """Failures of a pair or blocks of a source: `count` so far, `last` seen, blocked before `until`. `who` is known of
-    those that were blocked: (source block, account)."""
-
-    __slots__ = ("bits", "count", "last", "since", "until", "who")
-
-    def __init__(self, now: float) -> None:
-        self.count = 0
-        self.last = self.since = now
-        self.until = 0.0
-        self.bits = 0
-        self.who: tuple[str, str] | None = None
-
-
-class _Table:
-    """At most MAX_ENTRIES records by key."""
-
-    def __init__(self, forget: float, limit: int) -> None:
-        self.forget = forget
-        self._limit = limit
-        self._records: OrderedDict[bytes, _Record] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def find(self, key: bytes, now: float) -> _Record | None:
-        record = self._records.get(key)
-        if record is not None and now >= max(record.last, record.until) + self.forget:
-            del self._records[key]
-            return None
-        return record
-
-    def find_or_add(self, key: bytes, now: float) -> _Record:
-        record = self.find(key, now)
-        if record is None:
-            if len(self._records) >= self._limit:
-                self._evict(now)
-            record = self._records[key] = _Record(now)
-        return record
-
-    def drop(self, key: bytes) -> None:
-        self._records.pop(key, None)
-
-    def blocks(self) -> Iterator[tuple[bytes, float]]:
-        return ((key, record.until) for key, record in self._records.items())
-
-    def __iter__(self) -> Iterator[tuple[bytes, _Record]]:
-        return iter(self._records.items())
-
-    def _evict(self, now: float) -> None:
-        """Forget the least harmful of the next SAMPLE records; the others go to the end of the queue.
-
-        So every record is looked at once per round, and an insertion costs the same however full the table is.
-        """
-        records = self._records
-        sample = [records.popitem(last=False) for _ in range(min(SAMPLE, len(records)))]
-        spared = min(range(len(sample)), key=lambda place: _harm(sample[place][1], now, self.forget))
-        for place, (key, record) in enumerate(sample):
-            if place != spared:
-                records[key] = record
-
-
-def _harm(record: _Record, now: float, forget: float) -> tuple[bool, bool, int, int, float]:
-    """What is forgotten first: the outdated, the unblocked, few failures, few accounts, long ago."""
-    current = now < max(record.last, record.until) + forget
-    return current, record.until > now, record.count, record.bits.bit_count(), record.last
-
-
 class Guess:
     """One password that is charged before it is judged. `begin` it once; `settle` it, more often is once.
 
@@ -274,11 +199,11 @@ class Penalties:
         # Keyed, so that nobody can choose names that fall on the same bit of a source's bitmap.
         self._secret = secret or secrets.token_bytes(16)
         self._limits = limits or PenaltyLimits()
-        self._pairs = _Table(self._limits.forget, entries)
-        self._sources = _Table(self._limits.forget, entries)
+        self._pairs = Table(self._limits.forget, entries)
+        self._sources = Table(self._limits.forget, entries)
         # ... and long enough that a slow stream of guesses never finds the account's count forgotten
         refill = self._limits.strange_guesses * self._limits.strange_refill
-        self._accounts = _Table(max(self._limits.forget, refill), entries)
+        self._accounts = Table(max(self._limits.forget, refill), entries)
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._queues: dict[str, _Queue] = {}
         self.on_block: Callable[[bytes, float], None] = _nobody_asks
@@ -365,7 +290,7 @@ class Penalties:
                 forgotten.append(blocked)
         return forgotten
 
-    def _blocked(self) -> Iterator[tuple[_Table, bytes, Blocked]]:
+    def _blocked(self) -> Iterator[tuple[Table, bytes, Blocked]]:
         now, limits = self._clock.monotonic(), self._limits
         for table in (self._pairs, self._sources):
             for key, record in table:
@@ -494,7 +419,7 @@ class Penalties:
         text = f"{block}\0{account}".encode("utf-8", "backslashreplace")
         return hashlib.blake2b(text, digest_size=12, key=self._secret).digest()
 
-    def _left(self, table: _Table, key: bytes) -> float:
+    def _left(self, table: Table, key: bytes) -> float:
         now = self._clock.monotonic()
         record = table.find(key, now)
         return 0.0 if record is None else max(0.0, record.until - now)

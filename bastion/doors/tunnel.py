@@ -87,7 +87,7 @@ class TunnelDoor:
             )
         except Refused as refusal:
             raise _in_the_doors_words(outer, place, refusal) from None
-        check_lock(outer, place.host)
+        outer.gateway.check_locks_of_tunnel(outer.identity, place.host)
         tunnel = Tunnel(outer, channel, place, grant, self._open.discard)
         self._open.add(tunnel)
         tunnel.start()
@@ -100,15 +100,6 @@ class TunnelDoor:
 
     def closed(self) -> None:
         """Each tunnel has heard of it as the owner of its channel."""
-
-
-def check_lock(outer: Outer, host: str, address: str = "") -> None:
-    """Raises Refused(LOCKED) when whoever this is, or where the tunnel leads, is locked: asked again when connected."""
-    gateway = outer.gateway
-    gateway.check_locks(outer.identity)
-    lock = gateway.locks.tunnel(outer.services.inventory, host, address or host, gateway.clock.time())
-    if lock is not None:
-        raise Refused(PolicyReason.LOCKED, lock.text)
 
 
 def _in_the_doors_words(outer: Outer, place: TcpipOpen, refusal: Refused) -> Refused:
@@ -238,7 +229,7 @@ class Tunnel:
             far.abortConnection()
             return
         try:
-            check_lock(self._outer, self._grant.host, route.address)
+            self._gateway.check_locks_of_tunnel(self._outer.identity, self._grant.host, route.address)
             self._outer.emit(TunnelOpened(**self._about()._asdict()))
         except AuditFailed:
             self._fail(RecorderReason.AUDIT_FAILED, AUDIT_TEXT)

@@ -30,10 +30,11 @@ from bastion.errors import (
     TunnelReason,
     UpstreamReason,
 )
+from bastion.observe.labels import CONTROL_COMMANDS, REQUEST_NAMES
+from bastion.observe.labels import OTHER as OTHER
 from bastion.wire.kexinit import LEGACY_NAMES
 
 PREFIX: Final = "bastion_"
-OTHER: Final = "other"
 MICROSECONDS: Final = 1_000_000
 
 # family name -> label values joined by "," -> the cell. A cell is [value], or for a histogram
@@ -126,30 +127,6 @@ CHANNEL_KINDS: Final = (
     OTHER,
 )
 DIRECTIONS: Final = ("to_target", "to_client")
-REQUEST_NAMES: Final = (
-    "pty-req",
-    "shell",
-    "exec",
-    "subsystem",
-    "env",
-    "window-change",
-    "signal",
-    "break",
-    "xon-xoff",
-    "exit-status",
-    "exit-signal",
-    "x11-req",
-    "auth-agent-req@openssh.com",
-    "eow@openssh.com",
-    "keepalive@openssh.com",
-    "winadj@putty.projects.tartarus.org",
-    "no-more-sessions@openssh.com",
-    "tcpip-forward",
-    "cancel-tcpip-forward",
-    "streamlocal-forward@openssh.com",
-    "cancel-streamlocal-forward@openssh.com",
-    OTHER,
-)
 DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login")
 HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "unknown", "changed", "revoked", "cert_invalid")
 LDAP_OPERATIONS: Final = ("connect", "service_bind", "search", "bind")
@@ -166,21 +143,6 @@ LDAP_ERRORS: Final = (
 )
 PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
-CONTROL_COMMANDS: Final = (
-    "status",
-    "snapshot",
-    "live",
-    "kill",
-    "set_locks",
-    "lock",
-    "unlock",
-    "locks",
-    "penalties",
-    "clear_penalties",
-    "log_level",
-    "watch",
-    OTHER,
-)
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
 # Bucket bounds in seconds. Handshake and dial phases run from a loopback millisecond to the 20 s dial limit.

@@ -172,6 +172,13 @@ class Gateway:
         if lock is not None:
             raise Refused(PolicyReason.LOCKED, lock.text)
 
+    def check_locks_of_tunnel(self, identity: Identity, host: str, address: str = "") -> None:
+        """The same of a tunnel to `host`; `address` is what it is connected to, once that is known."""
+        self.check_locks(identity)
+        lock = self.locks.tunnel(self.services.inventory, host, address or host, self.clock.time())
+        if lock is not None:
+            raise Refused(PolicyReason.LOCKED, lock.text)
+
     def pays_key_exchanges(self, name: str) -> Callable[[int], None]:
         """What a connection of `name`, or to its target, calls with the microseconds of what its peer asks for."""
         return lambda microseconds: self.budget.identity(name).spend(Work.KEY_EXCHANGE, microseconds)

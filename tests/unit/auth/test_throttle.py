@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth import throttle
+from bastion.auth import penalty_records, throttle
 from bastion.auth.throttle import Penalties, PenaltyLimits, source_block
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason
@@ -161,19 +161,19 @@ def test_memory_is_bounded_and_the_worst_is_remembered(clock: FixedClock) -> Non
 
 def test_a_full_table_costs_little_per_insertion(clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[object] = []
-    original = throttle._harm
+    original = penalty_records.harm
 
     def counted(*arguments: Any) -> Any:
         compared.append(arguments)
         return original(*arguments)
 
-    monkeypatch.setattr(throttle, "_harm", counted)
+    monkeypatch.setattr(penalty_records, "harm", counted)
     penalties = Penalties(clock, PenaltyLimits(accounts=10_000), entries=1024)
     for number in range(1024):
         fail(penalties, 1, f"user{number}")
     assert not compared
     fail(penalties, 1, "one more")
-    assert len(compared) == throttle.SAMPLE and len(penalties) == 1024 + 1
+    assert len(compared) == penalty_records.SAMPLE and len(penalties) == 1024 + 1
 
 
 def test_a_flood_of_one_failure_each_forgets_no_guesser(clock: FixedClock) -> None:
@@ -384,3 +384,39 @@ def test_logins_remembered_are_bounded(clock: FixedClock, monkeypatch: pytest.Mo
     for number in range(20):
         penalties.succeeded(f"198.51.100.{number}", "alice")
     assert len(penalties._known) == 8
+
+
+# -- for whoever looks -----------------------------------------------------------------------------------------
+
+
+def test_who_must_wait_is_known_by_name_and_can_be_forgotten(clock: FixedClock) -> None:
+    heard: list[float] = []
+    penalties = Penalties(clock, PenaltyLimits(free=1, accounts=2))
+    penalties.on_block = lambda key, until: heard.append(until)
+    fail(penalties, 1, "alice")
+    assert penalties.waiting() == []
+    fail(penalties, 1, "alice")
+    (alice,) = penalties.waiting()
+    assert (alice.source, alice.account, alice.failures) == (HERE, "alice", 2) and alice.left > 0
+    fail(penalties, 1, "bob")
+    assert {(one.source, one.account) for one in penalties.waiting()} == {(HERE, "alice"), (HERE, "")}
+    assert penalties.forget("192.0.2.200") == penalties.forget(account="bob") == []
+    assert len(penalties.forget(HERE, "alice")) == 1 and heard[-1] == 0.0
+    assert len(penalties.forget(HERE)) == 1 and penalties.waiting() == []
+    assert penalties.allows(HERE, "alice") and penalties.allows_source(HERE)
+
+
+def test_everybody_is_forgotten_when_nobody_is_named(clock: FixedClock) -> None:
+    penalties = Penalties(clock, PenaltyLimits(free=1))
+    for name in ("alice", "bob"):
+        fail(penalties, 2, name)
+    clock.advance(0.001)
+    assert len(penalties.forget()) == 2 and penalties.waiting() == []
+
+
+def test_a_name_is_cut_it_may_be_a_password(clock: FixedClock) -> None:
+    penalties = Penalties(clock, PenaltyLimits(free=1))
+    fail(penalties, 2, "x" * 300)
+    (one,) = penalties.waiting()
+    assert one.account == "x" * 64
+    assert len(penalties.forget(account="x" * 300)) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from bastion.control.node import REQUESTS
 from bastion.control.roles import MAY, Role, may
-from bastion.observe.meters import CONTROL_COMMANDS, OTHER
+from bastion.observe.labels import CONTROL_COMMANDS, OTHER
 
 ACTS = {"kill", "lock", "unlock", "clear_penalties", "log_level"}
 BETWEEN_PROCESSES = {"set_locks"}

@@ -23,7 +23,6 @@ from bastion.observe.events import Facts
 from bastion.observe.meters import BYTES, CHANNELS_LIVE, TUNNEL_DIALS, TUNNELS_ENDED, Meters
 from bastion.options import Source
 from bastion.policy.grant import matching_rules
-from bastion.policy.locks import Lock, LockKind, LockSet
 from bastion.policy.route import ToGateway, ToTunnel
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
@@ -104,11 +103,10 @@ class World:
             restrictions or Restrictions(), NOW,
         )  # fmt: skip
         self.state = closed_store()
-        self.locked = ""
+        self.locked = None
         self.gateway = SimpleNamespace(
             present=Presence(),
-            locks=LockSet(),
-            check_locks=self._check_locks,
+            check_locks_of_tunnel=self._check_locks,
             reactor=self.reactor,
             clock=FixedClock(NOW),
             meters=Meters(),
@@ -153,9 +151,9 @@ class World:
         self.note(event)
 
     # the conversation
-    def _check_locks(self, identity):
-        if self.locked:
-            raise Refused(PolicyReason.LOCKED, self.locked)
+    def _check_locks(self, identity, host, address=""):
+        if self.locked in (identity.name, host, address):
+            raise Refused(PolicyReason.LOCKED, "locked by the security team: why")
 
     def open(self, target=None):
         way = ToTunnel()
@@ -369,27 +367,22 @@ def test_somebody_ends_it_at_once(world, end, reason, way):
     world.door.shut_down(ending)
 
 
-def test_a_lock_refuses_it_before_anything_is_dialled(world):
-    world.gateway.locks = LockSet([Lock(LockKind.TARGET, "db1.internal", "why", "b", 1.0)])
+@pytest.mark.parametrize("locked", ["alice", "db1.internal"])
+def test_a_lock_refuses_it_before_anything_is_dialled(world, locked):
+    world.locked = locked
     with pytest.raises(Refused, match="locked by the security team: why"):
-        world.open()
-    world.gateway.locks, world.locked = LockSet(), "locked by the security team: x"
-    with pytest.raises(Refused, match="locked by the security team: x"):
         world.open()
     assert world.receivers == []
 
 
-@pytest.mark.parametrize("what", ["who", "where"])
-def test_a_lock_that_was_made_meanwhile_refuses_it_in_the_turn_that_opens(world, what):
+@pytest.mark.parametrize("locked", ["alice", "10.0.0.5"])
+def test_a_lock_that_was_made_meanwhile_refuses_it_in_the_turn_that_opens(world, locked):
     world.open()
     world.resolve("10.0.0.5")
-    if what == "who":
-        world.locked = "locked by the security team: x"
-    else:
-        world.gateway.locks = LockSet([Lock(LockKind.TARGET, "10.0.0.5", "x", "b", 1.0)])
+    world.locked = locked
     world.factories[-1][2].buildProtocol(None).makeConnection(world.far)
     (failure,) = world.link.sent
-    assert "locked by the security team: x" in failure.text and world.far.calls == ["abort"]
+    assert "locked by the security team: why" in failure.text and world.far.calls == ["abort"]
     assert len(world.gateway.present) == 0 and [event for event, _ in world.lines] == ["refused"]
 
 

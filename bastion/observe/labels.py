@@ -1,0 +1,47 @@
+"""The longer closed sets of label values that are no reasons (L0, pure)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OTHER: Final = "other"
+
+REQUEST_NAMES: Final = (
+    "pty-req",
+    "shell",
+    "exec",
+    "subsystem",
+    "env",
+    "window-change",
+    "signal",
+    "break",
+    "xon-xoff",
+    "exit-status",
+    "exit-signal",
+    "x11-req",
+    "auth-agent-req@openssh.com",
+    "eow@openssh.com",
+    "keepalive@openssh.com",
+    "winadj@putty.projects.tartarus.org",
+    "no-more-sessions@openssh.com",
+    "tcpip-forward",
+    "cancel-tcpip-forward",
+    "streamlocal-forward@openssh.com",
+    "cancel-streamlocal-forward@openssh.com",
+    OTHER,
+)
+CONTROL_COMMANDS: Final = (
+    "status",
+    "snapshot",
+    "live",
+    "kill",
+    "set_locks",
+    "lock",
+    "unlock",
+    "locks",
+    "penalties",
+    "clear_penalties",
+    "log_level",
+    "watch",
+    OTHER,
+)
