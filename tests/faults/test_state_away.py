@@ -1,0 +1,225 @@
+"""The state store goes away and comes back: sessions go on, new ones are as the policy says, what is owed is written.
+
+A real PostgreSQL is stopped in the middle; a gateway with an SQLite file is killed while it writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from bastion.state.database import Database, Place, password_of
+from bastion.state.schema import SESSIONS
+from tests.support.postgres import Postgres
+from tests.support.sshd import sshd_missing
+from tests.support.state import rows
+from tests.support.world import World, poll
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available"),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with Postgres() as made:
+        yield made
+
+
+def state_section(server: Postgres, more: str = "") -> str:
+    return f'[state]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n{more}'
+
+
+@pytest.fixture
+def world(server: Postgres) -> Iterator[World]:
+    made = World(config=state_section(server))
+    yield made
+    made.close()
+    database = opened(server)
+    with database.write() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    database.close()
+
+
+def opened(server: Postgres) -> Database:
+    place = Place(server.folder, server.url, server.password_file)
+    return Database(place, password_of(place))
+
+
+def migrated(world: World) -> World:
+    done = world.bastion("state", "migrate", "--config", str(world.config))
+    assert done.returncode == 0, done.stderr
+    return world.start()
+
+
+def of_sessions(server: Postgres) -> dict[str, str]:
+    """Session -> state, as the database has it."""
+    database = opened(server)
+    try:
+        return {row["id"]: row["state"] for row in rows(database, SESSIONS)}
+    finally:
+        database.close()
+
+
+def health(world: World) -> str:
+    """The line of /healthz about the store."""
+    _, lines = world.health()
+    return next(line for line in lines if line.startswith("state "))
+
+
+def owed(world: World) -> float:
+    return world.metric("bastion_state_owed_rows")
+
+
+def check(world: World) -> dict[str, object]:
+    done = world.bastion("state", "check", "--json", "--config", str(world.config))
+    assert done.stdout, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_a_gateway_does_not_start_on_a_schema_that_is_not_there(world: World) -> None:
+    command = [sys.executable, "-m", "bastion", "serve", "--config", str(world.config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "bastion state migrate" in done.stderr and "s3cret" not in done.stderr
+
+
+def away(world: World, server: Postgres, seconds: float) -> None:
+    """The store is gone for `seconds`: what runs goes on, what is new begins, all is written afterwards."""
+    running = world.client("cat")
+    running.send(b"before\n")
+    running.expect(b"before")
+    poll(lambda: "live" in of_sessions(server).values(), text="no row at the start of a session")
+    server.stop()
+    try:
+        pause = threading.Event()
+        running.send(b"while\n")
+        running.expect(b"while")
+        began = 0
+        while seconds > 0 or began < 3:
+            assert world.ssh("echo new").stdout == b"new\n"
+            began += 1
+            seconds -= 1.0
+            pause.wait(1.0 if seconds > 0 else 0.0)
+        poll(lambda: "degraded" in health(world), text="/healthz says nothing")
+        assert owed(world) >= 4 * began
+    finally:
+        server.start()
+    poll(lambda: owed(world) == 0, 30, "what was owed is not written")
+    poll(lambda: health(world) == "state ok", text="/healthz still complains")
+    running.send(b"after\n")
+    running.expect(b"after")
+    running.close()
+    poll(lambda: "live" not in of_sessions(server).values(), text="a session without an end")
+    assert len(of_sessions(server)) == began + 1 == len(list(world.recordings.glob("*/*.rec")))
+    assert check(world)["differences"] == []
+
+
+def test_while_postgresql_is_away_sessions_go_on_and_all_is_written_afterwards(
+    world: World, server: Postgres
+) -> None:
+    away(migrated(world), server, 0.0)
+
+
+@pytest.mark.soak
+def test_while_postgresql_is_away_for_a_minute(world: World, server: Postgres) -> None:
+    away(migrated(world), server, 60.0)
+
+
+def test_new_sessions_are_refused_while_it_is_away_when_that_is_the_policy(
+    server: Postgres, world: World
+) -> None:
+    migrated(world)
+    world.config.write_text(world.config.read_text().replace("[state]", '[state]\nunavailable = "refuse"'))
+    world.reload()
+    running = world.client("cat")
+    running.send(b"before\n")
+    running.expect(b"before")
+    server.stop()
+    try:
+        poll(lambda: "refusing" in health(world), 30, "it never noticed")
+        refused = world.ssh("echo new")
+        assert refused.returncode == 255 and b"store does not answer" in refused.stderr
+        assert [line["reason"] for line in world.audit("refused")] == ["state_unavailable"]
+        running.send(b"while\n")
+        running.expect(b"while")
+    finally:
+        server.start()
+    poll(lambda: health(world) == "state ok", 30, "it never came back")
+    assert world.ssh("echo new").stdout == b"new\n"
+    running.close()
+
+
+def test_a_gateway_that_is_killed_while_the_store_is_away_loses_no_row(
+    world: World, server: Postgres
+) -> None:
+    migrated(world)
+    running = world.client("cat")
+    running.send(b"before\n")
+    running.expect(b"before")
+    server.stop()
+    try:
+        for _ in range(3):
+            assert world.ssh("echo new").stdout == b"new\n"
+        poll(lambda: [one["state"] for one in world.sessions()].count("ended") == 3, text="no end")
+        world.kill(signal.SIGKILL)
+        running.close()
+        assert [path.stat().st_size > 0 for path in (world.recordings / "state").glob("*.owed")] == [True]
+    finally:
+        server.start()
+    world.start()
+    poll(
+        lambda: sorted(of_sessions(server).values()) == ["ended"] * 3 + ["incomplete"], 30, "rows are missing"
+    )
+    assert check(world) == {"store": check(world)["store"], "differences": [], "owed_files": []}
+
+
+# -- SQLite ------------------------------------------------------------------------------------------------------------
+
+
+def killed_while_writing(world: World, rounds: int, seed: int) -> None:
+    """Sessions begin and end as fast as they can, the gateway dies in the midst; the index is whole every time."""
+    chance = random.Random(seed)
+    for _ in range(rounds):
+        world.start()
+        going = True
+
+        def sessions() -> None:
+            while going:  # noqa: B023 - the threads end with the round
+                world.ssh("true")
+
+        threads = [threading.Thread(target=sessions) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        before = len(list(world.recordings.glob("*/*.rec")))
+        poll(lambda: len(list(world.recordings.glob("*/*.rec"))) >= before + 2, 30, "no sessions")  # noqa: B023
+        threading.Event().wait(chance.random() / 2)
+        os.kill(world.pid, signal.SIGKILL)
+        going = False
+        for thread in threads:
+            thread.join()
+        world.kill()
+    world.start()
+    poll(lambda: check(world)["differences"] == [], 30, f"the index differs: {check(world)}")
+    assert check(world)["owed_files"] == []
+    listed = world.bastion("sessions", "--json", "--config", str(world.config))
+    assert len(json.loads(listed.stdout)) == len(list(world.recordings.glob("*/*.rec"))) > 2 * rounds
+
+
+@pytest.mark.parametrize(("rounds", "workers"), [(3, 1), (2, 2), pytest.param(50, 1, marks=pytest.mark.soak)])
+def test_an_sqlite_index_is_whole_after_kill_nine(rounds: int, workers: int) -> None:
+    world = World(workers=workers)
+    try:
+        killed_while_writing(world, rounds, seed=rounds)
+    finally:
+        world.close()
