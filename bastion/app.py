@@ -156,7 +156,7 @@ class Program:
             reactor=self._reactor,
             clock=self._clock,
             meters=self.meters,
-            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required),
+            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required, others),
             store=Store(config.recording.directory, on_sync_failed=self._sync_failed),
             startups=StartupLimiter(random.SystemRandom().random, others=others),
             budget=Budget(

@@ -29,6 +29,7 @@ from bastion.errors import BastionError
 from bastion.observe.events.base import NOBODY, About, AuditEvent, Value
 from bastion.observe.events.process import AuditResumed
 from bastion.observe.meters import AUDIT_FAILED, AUDIT_LINES, Meters
+from bastion.sharing.rows import ALONE, Cell, Elsewhere
 
 # One string of an event. Long enough for a public key's fingerprint list or a path, short enough that a peer
 # cannot fill the disk with one name.
@@ -130,8 +131,13 @@ class AuditLog:
     `audit_resumed` with the number of lines lost. Either way `failing` is true until a write succeeds.
     """
 
-    def __init__(self, path: str, clock: Clock, meters: Meters, required: bool = False) -> None:
+    def __init__(
+        self, path: str, clock: Clock, meters: Meters, required: bool = False, others: Elsewhere = ALONE
+    ) -> None:
+        """`others` append to the same file: a line that one of them has left torn is no other's beginning."""
         self.path, self.required = path, required
+        self._others = others
+        self._torn_by_others = 0
         self._clock, self._meters = clock, meters
         self._lines = meters.cell(AUDIT_LINES)
         self._fd = -1
@@ -224,6 +230,10 @@ class AuditLog:
                 self.reopen()
         if self._fd < 0:
             return False
+        torn = self._others.elsewhere(Cell.AUDIT_TORN)
+        if torn != self._torn_by_others or (self._torn and self._others is not ALONE):
+            self._torn_by_others = torn
+            self._torn = _ends_torn(self._fd, self.path)
         data = b"\n" + line if self._torn else line
         try:
             written = os.write(self._fd, data)
@@ -236,6 +246,7 @@ class AuditLog:
         if written:
             self._torn = written != len(data)
         if written != len(data):
+            self._others.add(Cell.AUDIT_TORN, 1)
             self._meters.add(AUDIT_FAILED, "short_write")
             self.fault = "took only part of a line"
             return False

@@ -141,6 +141,16 @@ class Row(Elsewhere):
         )
 
 
+class Everybody(Elsewhere):
+    """All rows, for a process that has none of its own."""
+
+    def __init__(self, memory: memoryview, workers: int) -> None:
+        self._memory, self.workers = memory, workers
+
+    def elsewhere(self, cell: Cell) -> int:
+        return count(self._memory, self.workers, cell)
+
+
 def unfinished(memory: memoryview, row: int) -> Iterator[str]:
     """The sessions that the worker of that row has begun and not finished; for whoever cleans up after it."""
     names = bytes(_sessions(memory[row * ROW_SIZE : (row + 1) * ROW_SIZE]))

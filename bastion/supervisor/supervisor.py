@@ -28,7 +28,7 @@ from bastion.observe.audit import AuditLog
 from bastion.observe.events.process import GatewayStarted, GatewayStopped
 from bastion.observe.events.workers import WorkerDied, WorkerStarted
 from bastion.observe.meters import WORKER_DEATHS, WORKERS, Meters
-from bastion.sharing.rows import Cell, clear, count, unfinished
+from bastion.sharing.rows import Cell, Everybody, clear, unfinished
 from bastion.supervisor import questions as ask
 from bastion.supervisor.child import KILL_AFTER, Child, State
 from bastion.supervisor.memory import SharedMemory
@@ -64,7 +64,11 @@ class Supervisor:
         self.log = Logger(namespace="bastion.supervisor")
         self.meters = Meters({"version": __version__})
         self.clock = SystemClock()
-        self.audit = AuditLog(settings.audit_file, self.clock, self.meters, settings.audit_required)
+        self._memory = SharedMemory.made(workers)
+        self._everybody = Everybody(self._memory.rows, workers)
+        self.audit = AuditLog(
+            settings.audit_file, self.clock, self.meters, settings.audit_required, self._everybody
+        )
         self.hub = Hub()
         self.figures = Figures(reactor, self.meters, lambda: self.children(State.SERVING))
         self.reloads = Reloads(
@@ -77,7 +81,6 @@ class Supervisor:
         self._sockets = [listener.fileno() for listener in listeners.ssh]
         self._own = () if listeners.metrics is None else (address_of(listeners.metrics),)
         self._config_file = config_file
-        self._memory = SharedMemory.made(workers)
         self._penalties = Penalties(self.clock, secret=self._memory.secret)
         self._penalties.on_block = self._block
         self._children: dict[int, Child] = {}
@@ -106,7 +109,7 @@ class Supervisor:
     def status(self) -> str:
         """One line for `systemctl status`."""
         serving = sum(1 for _ in self.children(State.SERVING))
-        sessions = count(self._memory.rows, self.workers, Cell.SESSIONS)
+        sessions = self._everybody.elsewhere(Cell.SESSIONS)
         shown = f"{sessions} session" + "s" * (sessions != 1)
         if self._ending:
             return f"closing down, {shown} still run"

@@ -18,6 +18,7 @@ from bastion.observe import meters as m
 from bastion.observe.audit import AuditFailed, AuditLog, encode_line
 from bastion.observe.events import NOBODY, About
 from bastion.observe.meters import Meters
+from bastion.sharing.rows import ROW_SIZE, Cell, Everybody, Row
 from tests.support.audit_lines import Told
 
 
@@ -239,3 +240,27 @@ def test_a_fraction_is_the_same_number_whoever_writes_it(value):
     fields = {"value": value}
     quick, slow = encode_line(1.5, "auth", NOBODY, fields), by_the_standard_library(fields)
     assert json.loads(quick) == json.loads(slow)
+
+
+def test_a_line_that_another_process_left_torn_is_nobody_elses_beginning(tmp_path, monkeypatch):
+    path = tmp_path / "audit.jsonl"
+    memory = memoryview(bytearray(3 * ROW_SIZE))
+    first, second, third = (
+        AuditLog(str(path), FixedClock(), Meters(), others=Row(memory, 3, own, b"k" * 16)) for own in range(3)
+    )
+    for log in (first, second, third):
+        log.emit(Told("one"))
+    with monkeypatch.context() as full:
+        write = os.write
+        full.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+        first.emit(Told("lost"))
+    second.emit(Told("two"))
+    third.emit(Told("three"))  # the file is whole again: no empty line
+    first.emit(Told("four"))
+    lines = path.read_text().splitlines()
+    assert lines.pop(3).startswith('{"ts"'), "what the disk took of the torn one"
+    assert [json.loads(line)["event"] for line in lines] == [
+        "one", "one", "one", "two", "three", "audit_resumed", "four",
+    ]  # fmt: skip
+    everybody = Everybody(memory, 3)
+    assert everybody.elsewhere(Cell.AUDIT_TORN) == 1
