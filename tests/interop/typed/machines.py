@@ -1,7 +1,8 @@
 """Machines to type on: a network namespace with 10.0.0.1 and 10.0.0.5, and file systems of their own in it.
 
 `Machine` is this one with overlays over what an installation writes, gone at the end. `Chroot` is an empty Debian 12 by
-debootstrap, in the same network. Every process in them dies with the namespace.
+debootstrap, in the same network; `boot` starts its systemd, by systemd-nspawn. Every process in them
+dies with the namespace.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pexpect
 
+from tests.support.processes import kill_all
 from tests.support.world import poll
 
 GATEWAY, TARGET = "10.0.0.1", "10.0.0.5"
@@ -24,6 +26,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 120.0
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bastion-tests"
 SUITE = "bookworm"
+INCLUDED = "systemd,systemd-sysv,dbus,iproute2"  # which Debian's installer puts on every machine
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -170,6 +173,8 @@ class Chroot(Machine):
     def __init__(self, beside: Machine, root: Path) -> None:
         self.folder = root
         self._beside = beside
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._init = 0
         with tarfile.open(base_tarball()) as tar:
             tar.extractall(root, filter="fully_trusted")
         self.enter = list(beside.enter)
@@ -196,18 +201,60 @@ class Chroot(Machine):
             words, capture_output=True, text=True, timeout=timeout, cwd="/", stdin=subprocess.DEVNULL
         )
 
+    def boot(self) -> None:
+        """From now on what is run is run beside its systemd (`systemctl is-system-running` says running)."""
+        net = f"/proc/{self._beside.pid}/ns/net"
+        # nspawn wants the unified hierarchy, which a host may have only beside the old one.
+        script = (
+            "[ -e /sys/fs/cgroup/cgroup.controllers ] || "
+            "{ umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; }; "
+            "exec systemd-nspawn --quiet --register=no --keep-unit --resolv-conf=off --console=pipe --boot "
+            f"--hostname=gate --network-namespace-path={net} --directory={self.folder}"
+        )
+        self.unmount()
+        self._nspawn = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", script],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._init = poll(self._booted, SECONDS, "systemd did not come up")
+        self.enter, self.root = ["nsenter", "--target", str(self._init), "--all"], []
+        poll(
+            lambda: self.run("systemctl is-system-running").stdout == "running\n",
+            SECONDS,
+            "systemd never ran",
+        )
+
+    def _booted(self) -> int:
+        """Number 1 of the container, as the host numbers it."""
+        assert self._nspawn is not None and self._nspawn.poll() is None, "systemd-nspawn ended"
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text()
+            for child in map(int, children.split()):
+                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                    return child
+        return 0
+
+    def unmount(self) -> None:
+        for name in ("dev", "proc", "run"):
+            self._beside.run(f"umount --lazy {self.folder}/{name}")
+
     def close(self) -> None:
+        if self._nspawn is not None:
+            if self._init:
+                kill_all([self._init])
+            self._nspawn.kill()
+            self._nspawn.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def base_tarball() -> Path:
     """An empty Debian 12, made once and kept outside of the checkout. Raises CalledProcessError."""
-    path = CACHE / f"{SUITE}.tar"
+    path = CACHE / f"{SUITE}-systemd.tar"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         folder = CACHE / f".{SUITE}.{os.getpid()}"
         try:
-            words = ["debootstrap", "--variant=minbase", SUITE, str(folder)]
+            words = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(folder)]
             subprocess.run(words, check=True, capture_output=True, timeout=900)
             made = CACHE / f".{SUITE}.{os.getpid()}.tar"
             subprocess.run(["tar", "-C", str(folder), "-cf", str(made), "."], check=True, timeout=300)
