@@ -197,6 +197,7 @@ class Program:
         self._rechecks.start()
         self._resolved.follow_names(self._names)
         if alone:
+            self.control.desk.load()
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:

@@ -1,15 +1,21 @@
-"""The control of one gateway, put together: its node, the hub and the desk over it, and the socket (L4).
+"""The control of a gateway, put together: the desk over its hub, and the socket (L4).
 
-A gateway of several processes has all but the node in the process that owns the sockets.
+A gateway of several processes has them in the process that owns its sockets.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
 
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.log_level import LevelFilter
+from bastion.auth.throttle import Penalties
+from bastion.clock import Clock
 from bastion.config.load import Config
 from bastion.config.outputs import CONTROL_SOCKET, Control
 from bastion.control.desk import Desk
@@ -20,6 +26,8 @@ from bastion.control.orders import SetLogLevel
 from bastion.control.peer import gid_of
 from bastion.control.roles import Role
 from bastion.control.socket import Acceptor, ControlSocket, Opened, open_socket
+from bastion.observe.audit import AuditLog
+from bastion.observe.meters import Meters
 from bastion.session.gateway import Gateway
 
 
@@ -33,31 +41,31 @@ def role_groups(control: Control) -> dict[Role, str]:
     }
 
 
-class Controlling:
-    """What asks and tells one gateway."""
+class ControlDesk:
+    """A desk over `hub`, and the socket at which people find it."""
 
     def __init__(
-        self, gateway: Gateway, config: Config, health: HealthWatch, on_look: Callable[[], None]
+        self,
+        reactor: Any,
+        clock: Clock,
+        hub: Hub,
+        meters: Meters,
+        audit: AuditLog,
+        control: Control,
+        config_file: Path,
+        penalties: Penalties | None = None,
     ) -> None:
-        """`on_look` sets the gauges that nobody keeps up to date."""
-        self.local = LocalNode(gateway, on_look=on_look)
-        self.local.parts = lambda: [
-            Part(found.part, found.state.name.lower(), found.text) for found in health.findings()
-        ]
-        self.local.config_file = str(config.file)
-        self.hub = Hub(self.local)
-        self.hub.name = "gateway"
-        self.desk = Desk(self.hub, gateway.clock, gateway.reactor, gateway.audit.note, gateway.meters)
-        self._gateway = gateway
-        self._config = config
+        """`penalties` are those of a gateway whose processes do not keep their own."""
+        self.desk = Desk(hub, clock, reactor, audit.note, meters, penalties)
+        self._reactor = reactor
+        self._meters = meters
+        self._audit = audit
+        self._control = control
+        self._config_file = config_file
+        self._log = Logger(namespace="bastion.control")
         self._opened: Opened | None = None
         self._door: ControlSocket | None = None
         self._acceptor: Acceptor | None = None
-
-    def follow(self, levels: LevelFilter) -> None:
-        """`log-level` changes this one."""
-        self.local.log_level = lambda: str(levels.level)
-        self.local.answers(SetLogLevel, lambda request, _: levels.set(request.level))
 
     def listen(self, given: socket.socket | None = None) -> socket.socket | None:
         """Answer at the socket that was `given`, or at the configured place; None: there is none.
@@ -67,21 +75,17 @@ class Controlling:
         made = given or self._open()
         if made is None:
             return None
-        gateway = self._gateway
-        self._door = ControlSocket(
-            gateway.reactor, self.desk, gateway.meters, gateway.audit.note, role_groups(self._config.control)
-        )
-        self._acceptor = Acceptor(gateway.reactor, made, self._door)
+        groups = role_groups(self._control)
+        self._door = ControlSocket(self._reactor, self.desk, self._meters, self._audit.note, groups)
+        self._acceptor = Acceptor(self._reactor, made, self._door)
         return made
 
     def _open(self) -> socket.socket | None:
-        control = self._config.control
-        place = control.place(self._config.file)
-        if place is None or control.socket is None:
+        control, log = self._control, self._log
+        place = control.place(self._config_file)
+        if place is None:
             return None
-        groups = role_groups(control)
-        gids = [gid for gid in map(gid_of, groups.values()) if gid is not None]
-        log = self._gateway.log
+        gids = [gid for gid in map(gid_of, role_groups(control).values()) if gid is not None]
         try:
             self._opened = opened = open_socket(place, gids)
         except OSError as error:
@@ -106,3 +110,33 @@ class Controlling:
             opened.remove()
         if self._door is not None:
             self._door.close()
+
+
+class Controlling(ControlDesk):
+    """The node of this process too, and the hub over it alone."""
+
+    def __init__(
+        self, gateway: Gateway, config: Config, health: HealthWatch, on_look: Callable[[], None]
+    ) -> None:
+        """`on_look` sets the gauges that nobody keeps up to date."""
+        self.local = LocalNode(gateway, on_look=on_look)
+        self.local.parts = lambda: [
+            Part(found.part, found.state.name.lower(), found.text) for found in health.findings()
+        ]
+        self.local.config_file = str(config.file)
+        self.hub = Hub(self.local)
+        self.hub.name = "gateway"
+        super().__init__(
+            gateway.reactor,
+            gateway.clock,
+            self.hub,
+            gateway.meters,
+            gateway.audit,
+            config.control,
+            config.file,
+        )
+
+    def follow(self, levels: LevelFilter) -> None:
+        """`log-level` changes this one."""
+        self.local.log_level = lambda: str(levels.level)
+        self.local.answers(SetLogLevel, lambda request, _: levels.set(request.level))

@@ -9,6 +9,7 @@ question a deadline; what acts is written to the audit log with who asked and wh
 
     asking    what a question is, whom it is asked of, and where events on the way to its answer go
     orders    locks, penalties, the log's level, watching, as values
+    blocks    penalties for failed logins as answers
     desk      what people ask and order, over one node or many: keeps the locks, writes down who did what
     socket    the control socket, for people
     peer      who is at its other end, as the kernel says

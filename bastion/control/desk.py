@@ -6,23 +6,30 @@ the audit log with who asked, what and why, and a lock is in force everywhere be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bastion.auth.throttle import Penalties
 from bastion.clock import Clock, DelayedCall, Timers
+from bastion.control import blocks
 from bastion.control.asking import ControlError, Ended, Node, R, Request, Stream
+from bastion.control.hub import Hub
 from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
     AddLock,
     ClearPenalties,
+    KeepLock,
+    KeptLocks,
     LevelSet,
     Locks,
     LocksAsked,
+    LogLevel,
+    PenaltiesAsked,
     PenaltyList,
     RemoveLock,
     SetLocks,
@@ -44,32 +51,33 @@ EXPIRY_LOOK: Final = 60.0
 """Seconds between two looks for locks whose time is over. They are not in force any more; their lines go."""
 
 
-def _nothing(_: Any, __: Any = None) -> None:
-    """Locks are kept as long as the process."""
+LOAD_AGAIN: Final = 10.0
+"""Seconds until locks are asked for again when the store has not answered at the start."""
 
 
 class Desk(Node):
-    """Asks `hub`, and answers itself what is about locks. `note` writes an audit line; `keep(lock)` and
-    `let_go(kind, value)` put a lock into the store and take it out again."""
+    """Asks `hub`, and answers itself what is about locks. `note` writes an audit line. `penalties` are those of a
+    gateway whose processes do not keep their own."""
 
     def __init__(
         self,
-        hub: Node,
+        hub: Hub,
         clock: Clock,
         timers: Timers,
         note: Callable[[AuditEvent], None],
         meters: Meters,
-        keep: Callable[[Lock], None] = _nothing,
-        let_go: Callable[[str, str], None] = _nothing,
+        penalties: Penalties | None = None,
     ) -> None:
         self.name = hub.name
         self._hub = hub
         self._clock, self._timers = clock, timers
         self._note = note
         self._meters = meters
-        self.keep, self.let_go = keep, let_go
+        self._penalties = penalties
+        self.on_level: Callable[[LogLevel], object] = str  # of the process that the desk is in
         self._locks: dict[tuple[LockKind, str], Lock] = {}
         self._timer: DelayedCall | None = None
+        self._loading: DelayedCall | None = None
         self._table: dict[type[Request[Any]], Callable[[Any], Any]] = {
             AddLock: self._add_lock,
             RemoveLock: self._remove_lock,
@@ -81,6 +89,8 @@ class Desk(Node):
 
     def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
         answer = self._table.get(type(request))
+        if isinstance(request, PenaltiesAsked) and self._penalties is not None:
+            return succeed(cast(R, blocks.waiting(self._penalties)))
         if answer is None:
             return self._hub.ask(request, stream)
         return maybeDeferred(answer, request)
@@ -93,17 +103,35 @@ class Desk(Node):
         now = self._clock.time()
         return tuple(lock for lock in self._locks.values() if lock.holds(now))
 
-    def use(self, locks: Iterable[Lock]) -> Deferred[Ended]:
-        """Those that were kept are in force: at the start, before anybody is let in."""
-        for lock in locks:
+    def load(self) -> None:
+        """Put in force what the store has kept, as soon as it answers: what has begun meanwhile ends. Call it at the
+        start."""
+        self._loading = None
+        asked = self._hub.ask_any(KeptLocks()).addCallback(self._use)
+        asked.addErrback(self._not_loaded)
+
+    def _use(self, kept: Locks) -> Deferred[Ended] | None:
+        for lock in kept.locks:
             self._locks.setdefault((lock.kind, lock.value), lock)
-        return self._apply()
+        return self._apply() if self._locks else None
+
+    def _not_loaded(self, failure: Failure) -> None:
+        _log.warn("locks that were kept are not in force yet: {text}", text=failure.getErrorMessage())
+        self._loading = self._timers.callLater(LOAD_AGAIN, self.load)
+
+    def _keep(self, lock: Lock, gone: bool = False) -> None:
+        """In the store too. It owes what it cannot write; that nobody could be told is all that can go wrong."""
+        asked = self._hub.ask_any(KeepLock(lock, gone))
+        asked.addErrback(
+            lambda failure: _log.warn("a lock is not kept: {text}", text=failure.getErrorMessage())
+        )
 
     def stop(self) -> None:
         """Nothing fires after this."""
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        for timer in (self._timer, self._loading):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._loading = None
 
     def _apply(self) -> Deferred[Ended]:
         for kind in LockKind:
@@ -117,8 +145,7 @@ class Desk(Node):
         now = self._clock.time()
         over = [place for place, lock in self._locks.items() if not lock.holds(now)]
         for place in over:
-            del self._locks[place]
-            self.let_go(*place)
+            self._keep(self._locks.pop(place), gone=True)
             self._note(Unlocked(*place))
         applied = self._apply()
         applied.addErrback(lambda failure: _log.failure("taking locks away failed", failure=failure))
@@ -142,7 +169,7 @@ class Desk(Node):
             )
         until = None if seconds is None else now + seconds
         self._locks[place] = lock = Lock(*place, reason, str(by), now, until)
-        self.keep(lock)
+        self._keep(lock)
 
         def told(ended: Ended) -> Ended:
             counts = ended.sessions, ended.tunnels, ended.connections
@@ -164,8 +191,7 @@ class Desk(Node):
             kinds = ", ".join(lock.kind for lock in gone)
             raise ControlError(ControlReason.AMBIGUOUS, f"that is locked as {kinds}: say which")
         for lock in gone:
-            del self._locks[lock.kind, lock.value]
-            self.let_go(lock.kind, lock.value)
+            self._keep(self._locks.pop((lock.kind, lock.value)), gone=True)
             self._note(Unlocked(lock.kind, lock.value, by.name, by.uid, request.reason[:MAX_REASON]))
         return self._apply().addCallback(lambda _: Locks(tuple(gone)))
 
@@ -186,19 +212,21 @@ class Desk(Node):
         return asked.addCallback(told)
 
     def _clear_penalties(self, request: ClearPenalties) -> Deferred[PenaltyList]:
-        by = request.by
+        by, penalties = request.by, self._penalties
+        asked = self._hub.ask(request) if penalties is None else succeed(blocks.forgotten(penalties, request))
 
         def told(cleared: PenaltyList) -> PenaltyList:
             why = request.reason[:MAX_REASON]
             self._note(PenaltiesCleared(by.name, by.uid, cleared.all, request.source, request.account, why))
             return cleared
 
-        return self._hub.ask(request).addCallback(told)
+        return asked.addCallback(told)
 
     def _set_log_level(self, request: SetLogLevel) -> Deferred[LevelSet]:
         by = request.by
 
         def told(level: LevelSet) -> LevelSet:
+            self.on_level(request.level)
             self._note(LogLevelSet(by.name, by.uid, level.level, level.before))
             return level
 

@@ -46,6 +46,21 @@ class Hub(Node):
         answered: Deferred[R] = together.addCallback(lambda results: _gather(request, asked, results))
         return answered
 
+    def ask_any(self, request: Request[R]) -> Deferred[R]:
+        """Ask one of them: the first that can answer."""
+        return Deferred.fromCoroutine(self._ask_any(request))
+
+    async def _ask_any(self, request: Request[R]) -> R:
+        lost = ControlError(ControlReason.LINK_LOST, "no process of the gateway answers")
+        for node in list(self._nodes):
+            try:
+                return await node.ask(request)
+            except ControlError as error:
+                if error.reason is not ControlReason.LINK_LOST and error.reason is not ControlReason.TIMEOUT:
+                    raise
+                lost = error
+        raise lost
+
     async def _ask_owner(self, request: Request[R], stream: Stream) -> R:
         """One after the other: who does not know what is asked for says so at once."""
         refusal = ControlError(ControlReason.NOT_FOUND, "nothing is open under that name")

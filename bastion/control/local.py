@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
 
 from bastion import __version__
-from bastion.auth.throttle import Blocked
+from bastion.control import blocks
 from bastion.control.node import (
     ControlError,
     Counted,
@@ -34,20 +35,22 @@ from bastion.control.node import (
     ended_together,
 )
 from bastion.control.orders import (
-    MOST_PENALTIES,
     ClearPenalties,
+    KeepLock,
+    KeptLocks,
+    Locks,
     PenaltiesAsked,
-    Penalty,
     PenaltyList,
     SetLocks,
 )
 from bastion.errors import ControlReason, EndReason
-from bastion.policy.locks import Lock, LockSet
+from bastion.policy.locks import Lock, LockKind, LockSet, value_of
 from bastion.policy.targets import Inventory
 from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.present import Kind, Present
+from bastion.state.rows import Lock as KeptLock
 
 Answer = Callable[[Any, Stream | None], Any]
 """Answers one kind of question: a value or a Deferred; raises ControlError."""
@@ -74,6 +77,8 @@ class LocalNode(Node):
             LiveAsked: self._live,
             Kill: self._kill,
             SetLocks: self._set_locks,
+            KeptLocks: self._kept_locks,
+            KeepLock: self._keep_lock,
             PenaltiesAsked: self._penalties,
             ClearPenalties: self._clear_penalties,
         }
@@ -166,11 +171,22 @@ class LocalNode(Node):
         return ended_together([end_all(those, EndReason.LOCKED, reason) for reason, those in met.items()])
 
     def _penalties(self, request: PenaltiesAsked, stream: Stream | None) -> PenaltyList:
-        return _shown(self._gateway.services.auth.penalties.waiting())
+        return blocks.waiting(self._gateway.services.auth.penalties)
 
     def _clear_penalties(self, request: ClearPenalties, stream: Stream | None) -> PenaltyList:
-        penalties = self._gateway.services.auth.penalties
-        return _shown(penalties.forget(request.source, request.account))
+        return blocks.forgotten(self._gateway.services.auth.penalties, request)
+
+    def _kept_locks(self, request: KeptLocks, stream: Stream | None) -> Deferred[Locks]:
+        return self._gateway.state.load_locks().addCallbacks(_locks_of, _no_store)
+
+    def _keep_lock(self, request: KeepLock, stream: Stream | None) -> Locks:
+        lock = request.lock
+        if request.gone:
+            self._gateway.state.remove_lock(lock.kind, lock.value)
+        else:
+            row = KeptLock(lock.kind, lock.value, lock.reason, lock.made_by, lock.made_at, lock.until)
+            self._gateway.state.add_lock(row)
+        return Locks((lock,))
 
     def _chosen(self, selection: Selection) -> list[Present]:
         return [present for present in self._gateway.present if fits(selection, present)]
@@ -184,10 +200,22 @@ def _of_place(locks: LockSet, inventory: Inventory, present: Present, now: float
     return locks.place((present.target,), now) if target is None else locks.target(target, now)
 
 
-def _shown(blocked: list[Blocked]) -> PenaltyList:
-    rows = [Penalty(one.source, one.account, round(one.left, 1), one.failures) for one in blocked]
-    rows.sort(key=lambda row: -row.left)
-    return PenaltyList(tuple(rows[:MOST_PENALTIES]), len(rows))
+def _locks_of(rows: list[KeptLock]) -> Locks:
+    """What the store has; what another version has put there and this one does not know is left there."""
+    found = []
+    for row in rows:
+        try:
+            kind = LockKind(row.kind)
+            found.append(
+                Lock(kind, value_of(kind, row.value), row.reason, row.made_by, row.made_at, row.until)
+            )
+        except ValueError:
+            continue
+    return Locks(tuple(found))
+
+
+def _no_store(failure: Failure) -> Locks:
+    raise ControlError(ControlReason.FAILED, f"the state store does not answer: {failure.getErrorMessage()}")
 
 
 def fits(selection: Selection, present: Present) -> bool:

@@ -69,6 +69,25 @@ class LocksAsked(Request[Locks]):
     result: ClassVar[type[Any]] = Locks
 
 
+@dataclass(frozen=True, slots=True)
+class KeptLocks(Request[Locks]):
+    """What locks are kept in the store? Asked of one process, at the start."""
+
+    command: ClassVar[str] = "kept_locks"
+    result: ClassVar[type[Any]] = Locks
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLock(Request[Locks]):
+    """Keep a lock in the store, in the place of an earlier one of the same; or no more. Asked of one process."""
+
+    lock: Lock
+    gone: bool = False
+
+    command: ClassVar[str] = "keep_lock"
+    result: ClassVar[type[Any]] = Locks
+
+
 # -- penalties -------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +212,8 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     AddLock,
     RemoveLock,
     LocksAsked,
+    KeptLocks,
+    KeepLock,
     PenaltiesAsked,
     ClearPenalties,
     SetLogLevel,

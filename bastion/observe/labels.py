@@ -39,6 +39,8 @@ CONTROL_COMMANDS: Final = (
     "lock",
     "unlock",
     "locks",
+    "kept_locks",
+    "keep_lock",
     "penalties",
     "clear_penalties",
     "log_level",

@@ -24,7 +24,7 @@ from bastion.supervisor.supervisor import Supervisor, address_of
 def run_supervisor(config_file: Path, trace_messages: bool, sections: Sections, workers: int) -> None:
     """Until it is told to end. Exits with 2 for a faulty configuration, 3 when it cannot listen or start workers."""
     reactor = the_reactor()
-    log_to_standard_error()
+    levels = log_to_standard_error()
     raise_limit()
     command = ["-m", "bastion", "serve", "--config", str(config_file)]
     listeners = _listeners(sections)
@@ -36,7 +36,10 @@ def run_supervisor(config_file: Path, trace_messages: bool, sections: Sections, 
             settings_of(sections),
             listeners,
             str(config_file),
+            sections.control,
         )
+        supervisor.control.desk.on_level = levels.set
+        supervisor.control.listen(listeners.control)
     except (AuditFailed, OSError) as error:
         click.echo(f"bastion: {error}", err=True)
         raise SystemExit(2) from None
@@ -98,4 +101,4 @@ def _listeners(sections: Sections) -> Listeners:
     except OSError as error:
         click.echo(f"bastion: cannot listen: {error}", err=True)
         raise SystemExit(3) from None
-    return Listeners(ssh, metrics)
+    return Listeners(ssh, metrics, given.control)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -18,11 +19,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion import __version__
+from bastion.assembly.controlling import ControlDesk
 from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
+from bastion.config.outputs import Control
 from bastion.control.hub import Hub
 from bastion.control.node import Request
+from bastion.control.orders import SetLocks
 from bastion.net.listening import Listeners
 from bastion.observe.audit import AuditLog
 from bastion.observe.events.process import GatewayStarted, GatewayStopped
@@ -58,6 +62,7 @@ class Supervisor:
         settings: ask.Settings,
         listeners: Listeners,
         config_file: str,
+        control: Control,
     ) -> None:
         """`command` starts a worker, but for where it is to find everything. Raises AuditFailed or OSError."""
         self.reactor = reactor
@@ -83,6 +88,16 @@ class Supervisor:
         self._config_file = config_file
         self._penalties = Penalties(self.clock, secret=self._memory.secret)
         self._penalties.on_block = self._block
+        self.control = ControlDesk(
+            reactor,
+            self.clock,
+            self.hub,
+            self.meters,
+            self.audit,
+            control,
+            Path(config_file),
+            self._penalties,
+        )
         self._children: dict[int, Child] = {}
         self._pauses = dict.fromkeys(range(workers), FIRST_PAUSE)
         self._owed: list[str] = []  # sessions that died with their worker, until somebody ends them
@@ -178,7 +193,10 @@ class Supervisor:
             for number in range(1, self.workers):
                 self._start(number)
         blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
-        self.hub.join(child.link)
+        self.hub.join(child.link)  # from here on it hears of locks that are made
+        locks = self.control.desk.locks
+        if locks:
+            await child.link.ask(SetLocks(locks))
         return ask.Welcome(blocks, self._own)
 
     def _serving(self, child: Child) -> None:
@@ -193,6 +211,7 @@ class Supervisor:
             self._ready = True
             self.audit.emit(GatewayStarted(__version__, self._config_file))
             self.figures.start(self._listeners.metrics)
+            self.control.desk.load()
             self.on_ready()
 
     def _block(self, key: bytes, until: float) -> None:
@@ -285,6 +304,7 @@ class Supervisor:
                 "{count} recordings have no end: nobody is left to write it", count=len(self._owed)
             )
         self.figures.stop()
+        self.control.stop()
         for listener in self._listeners.ssh:
             listener.close()
         if self._ready:

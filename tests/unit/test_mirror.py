@@ -61,6 +61,7 @@ ELSEWHERE = {
     "doctor.gateway": DOCTOR,
     "doctor.network": DOCTOR,
     "control.asking": "tests/unit/control/test_node.py",
+    "control.blocks": "tests/unit/control/test_desk.py, with penalties",
     "control.orders": "plain values: tests/unit/control/test_codec.py sends each",
     "doors.door": PROTOCOLS,
     "endpoint.limits": "numbers alone",

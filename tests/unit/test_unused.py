@@ -40,9 +40,6 @@ ALLOWED = {
     "openShell": "Conch's ISession, in the demo's target",
     "execCommand": "Conch's ISession, in the demo's target",
     "windowChanged": "Conch's ISession, in the demo's target",
-    "load_locks": "whoever keeps locks in force",
-    "add_lock": "whoever keeps locks in force",
-    "remove_lock": "whoever keeps locks in force",
     "openFile": "Conch's ISFTPServer, in the demo's target",
     "setAttrs": "Conch's ISFTPFile, in the demo's target",
 }

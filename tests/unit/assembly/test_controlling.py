@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -28,14 +27,14 @@ def gateway(tmp_path, monkeypatch):
 
 def configure(gateway, tmp_path, **options):
     control = gateway.program.control
-    control._config = replace(control._config, control=Control(**options), file=tmp_path / "bastion.toml")
+    control._control, control._config_file = Control(**options), tmp_path / "bastion.toml"
     return control
 
 
 def test_the_socket_is_beside_the_configuration_and_goes_with_the_gateway(gateway, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a path in a pytest folder is longer than a socket's may be
     control = gateway.program.control
-    control._config = replace(control._config, file=tmp_path / "bastion.toml")
+    control._config_file = tmp_path / "bastion.toml"
     if len(str(tmp_path)) > 80:
         pytest.skip("too long a path for a socket")
     made = control.listen()
@@ -53,7 +52,7 @@ def test_off_is_no_socket(gateway, tmp_path):
 def test_a_place_that_cannot_be_had_is_done_without_unless_it_was_asked_for(gateway, tmp_path):
     (tmp_path / "run").write_text("no folder")
     log = SimpleNamespace(told=[], warn=lambda text, **values: log.told.append(text.format(**values)))
-    gateway.gateway.log = log
+    gateway.program.control._log = log
     assert configure(gateway, tmp_path).listen() is None
     assert "no control socket at" in log.told[0]
     with pytest.raises(OSError, match="control socket"):

@@ -91,6 +91,8 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "set_locks": orders.SetLocks((Lock(LockKind.USER, "alice", "x", "root", 1.0, None),)),
         "lock": orders.AddLock(LockKind.SOURCE, "192.0.2.1", "x", 5.0, by),
         "unlock": orders.RemoveLock("alice", LockKind.USER, "x", by),
+        "kept_locks": orders.KeptLocks(),
+        "keep_lock": orders.KeepLock(Lock(LockKind.USER, "alice", "x", "root", 1.0, 5.0), True),
         "locks": orders.LocksAsked(),
         "penalties": orders.PenaltiesAsked(),
         "clear_penalties": orders.ClearPenalties("192.0.2.1", "alice", "x", by),

@@ -6,22 +6,27 @@ import pytest
 from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 
+from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.desk import EXPIRY_LOOK, Desk, in_words, reason_of
+from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, Desk, in_words, reason_of
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
     AddLock,
     ClearPenalties,
+    KeepLock,
+    KeptLocks,
     LevelSet,
+    Locks,
     LocksAsked,
     LogLevel,
+    PenaltiesAsked,
     PenaltyList,
     RemoveLock,
     SetLocks,
     SetLogLevel,
 )
-from bastion.errors import ControlReason
+from bastion.errors import AuthReason, ControlReason
 from bastion.observe.meters import LOCKS, Meters
 from bastion.policy import locks as policy
 from bastion.policy.locks import Lock, LockKind
@@ -35,6 +40,11 @@ class Hub(Node):
 
     def __init__(self):
         self.asked, self.answer = [], Ended(2, 1, 0, ("a", "b", "c"))
+        self.asked_one, self.store = [], Locks(())
+
+    def ask_any(self, request):
+        self.asked_one.append(request)
+        return fail(self.store) if isinstance(self.store, Exception) else succeed(self.store)
 
     def ask(self, request, stream=None):
         self.asked.append(request)
@@ -44,21 +54,17 @@ class Hub(Node):
 class Office:
     def __init__(self):
         self.clock, self.timers, self.hub, self.meters = FixedClock(1000.0), Clock(), Hub(), Meters()
-        self.lines, self.kept, self.gone = [], [], []
-        self.desk = Desk(
-            self.hub,
-            self.clock,
-            self.timers,
-            self.lines.append,
-            self.meters,
-            self.kept.append,
-            lambda *p: self.gone.append(p),
-        )
+        self.lines = []
+        self.desk = Desk(self.hub, self.clock, self.timers, self.lines.append, self.meters)
 
     def ask(self, request):
         got = []
         self.desk.ask(request).addBoth(got.append)
         return got[0]
+
+    def kept(self):
+        """What the store was told, as (value, is it gone)."""
+        return [(one.lock.value, one.gone) for one in self.hub.asked_one if isinstance(one, KeepLock)]
 
     def written(self):
         return [(line.event, line.fields()) for line in self.lines]
@@ -75,7 +81,7 @@ def office():
 def test_a_lock_is_kept_put_in_force_and_written_down(office):
     assert office.ask(AddLock(USER, "Alice", "stolen  laptop", 3600.0, SEC)) == office.hub.answer
     lock = Lock(USER, "alice", "stolen laptop", "sec (uid 1000)", 1000.0, 4600.0)
-    assert office.hub.asked == [SetLocks((lock,))] and office.kept == [lock]
+    assert office.hub.asked == [SetLocks((lock,))] and office.kept() == [("alice", False)]
     ((event, fields),) = office.written()
     assert (
         event == "locked"
@@ -119,7 +125,7 @@ def test_a_lock_that_not_everybody_has_heard_of_is_written_down_and_kept(office)
 )
 def test_what_cannot_be_done_is_not_done(office, request_, reason):
     assert office.ask(request_).value.reason is reason
-    assert office.hub.asked == [] and office.lines == [] and office.kept == []
+    assert office.hub.asked == [] and office.lines == [] and office.kept() == []
 
 
 def test_there_are_no_more_locks_than_may_be(office, monkeypatch):
@@ -138,7 +144,7 @@ def test_unlocking(office):
     office.hub.asked.clear()
     (gone,) = office.ask(RemoveLock("ALICE", USER, "found it", SEC)).locks
     assert gone.kind is USER and [lock.kind for lock in office.hub.asked[0].locks] == [TARGET]
-    assert office.gone == [(USER, "alice")]
+    assert office.kept()[-1] == ("alice", True)
     event, fields = office.written()[-1]
     assert event == "unlocked" and fields["why"] == "found it" and fields["who"] == "sec"
 
@@ -149,14 +155,50 @@ def test_a_lock_ends_by_itself(office):
     assert office.desk.locks == ()  # whoever asks is not told of it any more
     office.timers.advance(EXPIRY_LOOK)
     event, fields = office.written()[-1]
-    assert event == "unlocked" and fields["who"] == "" and office.gone == [(USER, "alice")]
+    assert event == "unlocked" and fields["who"] == "" and office.kept()[-1] == ("alice", True)
     assert office.hub.asked[-1] == SetLocks(()) and office.meters.value(LOCKS, "user") == 0
 
 
-def test_locks_that_were_kept_are_in_force_at_the_start(office):
+def test_locks_that_were_kept_are_in_force_as_soon_as_the_store_answers(office):
     kept = [Lock(USER, "alice", "x", "b", 1.0), Lock(USER, "old", "x", "b", 1.0, until=999.0)]
-    office.desk.use(kept)
-    assert office.hub.asked == [SetLocks((kept[0],))] and office.kept == [] and office.lines == []
+    office.hub.store = ControlError(ControlReason.FAILED, "the state store does not answer")
+    office.desk.load()
+    assert office.hub.asked == []
+    office.ask(AddLock(USER, "alice", "newer", None, SEC))
+    office.hub.asked.clear()
+    office.hub.store = Locks(tuple(kept))
+    office.timers.advance(LOAD_AGAIN)
+    (asked,) = office.hub.asked
+    assert [lock.reason for lock in asked.locks] == ["newer"]  # what was made meanwhile stands
+    assert [event for event, _ in office.written()] == ["locked"]
+
+
+def test_where_nothing_was_kept_nothing_is_asked(office):
+    office.desk.load()
+    assert office.hub.asked == [] and office.hub.asked_one == [KeptLocks()]
+
+
+def test_a_lock_is_in_force_although_it_cannot_be_kept(office):
+    office.hub.store = ControlError(ControlReason.LINK_LOST, "gone")
+    assert office.ask(AddLock(USER, "alice", "x", None, SEC)) == office.hub.answer
+
+
+def test_penalties_that_the_process_of_the_desk_keeps(office):
+    penalties = Penalties(office.clock, PenaltyLimits(free=1))
+    for _ in range(2):
+        penalties.failed("192.0.2.1", "alice", AuthReason.BAD_PASSWORD)
+    desk = Desk(office.hub, office.clock, office.timers, office.lines.append, office.meters, penalties)
+    (one,) = desk.ask(PenaltiesAsked()).result.penalties
+    assert (one.source, one.account, one.failures) == ("192.0.2.1", "alice", 2)
+    assert desk.ask(ClearPenalties("", "alice", "x", SEC)).result.all == 1
+    assert desk.ask(PenaltiesAsked()).result == PenaltyList((), 0) and office.hub.asked == []
+
+
+def test_the_log_of_the_process_of_the_desk_follows(office):
+    office.hub.answer, heard = LevelSet(LogLevel.WARN, LogLevel.DEBUG), []
+    office.desk.on_level = heard.append
+    office.ask(SetLogLevel(LogLevel.WARN, SEC))
+    assert heard == [LogLevel.WARN]
 
 
 def test_a_kill_is_written_down(office):

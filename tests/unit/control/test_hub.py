@@ -109,6 +109,23 @@ def test_who_is_silent_is_named_in_a_list():
     assert got == [Live((), ("two",))]
 
 
+@pytest.mark.parametrize("reason", [ControlReason.LINK_LOST, ControlReason.TIMEOUT])
+def test_one_is_enough(reason):
+    nodes = [Fake("one"), Fake("two"), Fake("three")]
+    got = outcome(Hub(*nodes).ask_any(LiveAsked()))
+    nodes[0].answers[0].errback(error(reason))
+    nodes[1].answers[0].callback(Live(()))
+    assert got == [Live(())] and nodes[2].asked == []
+
+
+def test_one_that_says_no_is_the_answer_and_none_is_none():
+    node = Fake("one")
+    got = outcome(Hub(node, Fake("two")).ask_any(LiveAsked()))
+    node.answers[0].errback(error(ControlReason.FAILED))
+    assert got[0].value.reason is ControlReason.FAILED
+    assert outcome(Hub().ask_any(LiveAsked()))[0].value.reason is ControlReason.LINK_LOST
+
+
 def test_a_stream_is_for_the_one_who_knows_what_is_asked_for():
     nodes = [Fake("one"), Fake("two"), Fake("three")]
     got = outcome(Hub(*nodes).ask(KILL, Stream(lambda event, size: None)))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
 
 from bastion.control.local import LocalNode, fits
 from bastion.control.node import (
@@ -20,8 +21,11 @@ from bastion.control.node import (
     Status,
     StatusAsked,
 )
+from bastion.control.orders import KeepLock, KeptLocks, SetLocks
 from bastion.errors import ControlReason
-from bastion.session.present import Kind, Party, Present
+from bastion.policy.locks import Lock, LockKind, Party
+from bastion.session.present import Kind, Present
+from bastion.state.rows import Lock as StateLock
 from tests.hostile import memory_gateway as gate
 from tests.hostile.memory_gateway import MemoryGateway
 
@@ -147,6 +151,76 @@ def test_meters_are_those_of_now(gateway):
     snapshot = ask(gateway, SnapshotAsked()).snapshot
     assert snapshot["sessions_live"]["direct"] == [1]
     assert snapshot["recording_store_free_bytes"][""][0] > 0  # a gauge that is read when somebody looks
+
+
+def lock(kind, value, until=None):
+    return Lock(LockKind(kind), value, "an exercise", "root (uid 0)", 1.0, until)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "met"),
+    [("user", "alice", 1), ("target", "web1", 1), ("target", "10.1.2.7", 1), ("source", "198.51.100.0/24", 1),
+     ("certificate", "KEY", 1), ("user", "bob", 0), ("target", "web2", 0), ("source", "198.51.100.5", 0)],
+)  # fmt: skip
+def test_a_lock_ends_what_meets_it_in_the_same_turn(gateway, kind, value, met):
+    engineer, _ = session(gateway)
+    value = gate.ALICE.public.fingerprint() if value == "KEY" else value
+    assert ask(gateway, SetLocks((lock(kind, value),))).sessions == met
+    assert len(gateway.gateway.live) == 1 - met
+    if met:
+        gateway.clock.advance(0.3)
+        assert "ended by the security team: an exercise (ref " in last_words(engineer)
+        assert audit(gateway, "session_ended")[0]["reason"] == "locked"
+
+
+def test_a_locked_user_proves_who_he_is_and_reads_why_he_is_not_let_in(gateway):
+    ask(gateway, SetLocks((lock("user", "alice"),)))
+    engineer = gateway.connect()
+    gate.log_in(engineer)
+    assert b"locked by the security team: an exercise" in engineer.read_until(53)
+    assert engineer.read_until(51)
+    (line,) = audit(gateway, "auth")
+    assert (line["result"], line["reason"]) == ("refused", "locked")
+    ask(gateway, SetLocks(()))
+    engineer.send(gate.prove(engineer))
+    gate.let_in(gateway.target())
+    engineer.read_until(52)
+
+
+def test_a_locked_source_is_not_even_greeted(gateway):
+    ask(gateway, SetLocks((lock("source", "198.51.100.4"),)))
+    assert gateway.front.buildProtocol(IPv4Address("TCP", "198.51.100.4", 1)) is None
+    assert audit(gateway, "connection_refused")[0]["reason"] == "locked"
+
+
+def test_a_lock_made_while_the_target_is_dialled(gateway):
+    engineer = gateway.connect()
+    gate.log_in(engineer)
+    ask(gateway, SetLocks((lock("target", "web1"),)))
+    gate.let_in(gateway.target())
+    assert b"locked by the security team" in engineer.read_until(53)
+    assert len(gateway.gateway.live) == 0 and audit(gateway, "session_started") == []
+
+
+def test_locks_are_kept_in_the_store(gateway, monkeypatch):
+    kept = []
+    state = gateway.gateway.state
+    monkeypatch.setattr(state, "add_lock", lambda row: kept.append(row))
+    monkeypatch.setattr(
+        state, "remove_lock", lambda *place: kept.remove(next(r for r in kept if r.value == place[1]))
+    )
+    rows = [
+        StateLock("user", "alice", "x", "root", 1.0, 5.0),
+        StateLock("weather", "rain", "x", "b", 1.0, None),
+    ]
+    monkeypatch.setattr(state, "load_locks", lambda: succeed(rows))
+    assert ask(gateway, KeptLocks()).locks == (Lock(LockKind.USER, "alice", "x", "root", 1.0, 5.0),)
+    ask(gateway, KeepLock(lock("user", "bob")))
+    assert [(row.kind, row.value) for row in kept] == [("user", "bob")]
+    ask(gateway, KeepLock(lock("user", "bob"), gone=True))
+    assert kept == []
+    monkeypatch.setattr(state, "load_locks", lambda: fail(OSError("down")))
+    assert ask(gateway, KeptLocks()).value.reason is ControlReason.FAILED
 
 
 def test_rooms_above_add_what_they_answer(gateway):

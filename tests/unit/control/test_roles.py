@@ -9,7 +9,7 @@ from bastion.control.roles import MAY, Role, may
 from bastion.observe.labels import CONTROL_COMMANDS, OTHER
 
 ACTS = {"kill", "lock", "unlock", "clear_penalties", "log_level"}
-BETWEEN_PROCESSES = {"set_locks"}
+BETWEEN_PROCESSES = {"set_locks", "kept_locks", "keep_lock"}
 
 
 def test_every_command_has_its_roles_or_is_between_processes():
