@@ -88,16 +88,7 @@ class Supervisor:
         self._config_file = config_file
         self._penalties = Penalties(self.clock, secret=self._memory.secret)
         self._penalties.on_block = self._block
-        self.control = ControlDesk(
-            reactor,
-            self.clock,
-            self.hub,
-            self.meters,
-            self.audit,
-            control,
-            Path(config_file),
-            self._penalties,
-        )
+        self.control = self._desk(control, Path(config_file))
         self._children: dict[int, Child] = {}
         self._pauses = dict.fromkeys(range(workers), FIRST_PAUSE)
         self._owed: list[str] = []  # sessions that died with their worker, until somebody ends them
@@ -106,6 +97,11 @@ class Supervisor:
         self._signal = ""
         self._code = 0
         self.follow(settings)
+
+    def _desk(self, control: Control, config_file: Path) -> ControlDesk:
+        """Where people ask all processes as one."""
+        parts = self.reactor, self.clock, self.hub, self.meters, self.audit
+        return ControlDesk(*parts, control, config_file, self._penalties)
 
     # -- what is known -----------------------------------------------------------------------------------
 
