@@ -16,6 +16,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `check`, `why`: configuration and policy
 - `control_client`: how commands speak to the running gateway; `live`, `lock`, `status`: those that do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
+- `prune`, `holds`: what goes, and what stays
 - `state`: the state store itself; `stores`: what commands on it share
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need

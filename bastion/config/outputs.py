@@ -10,14 +10,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from bastion.config.document import open_document
 from bastion.errors import ConfigError
 from bastion.options import At, Kind, Problems, Scope, Unreadable, declarations, option, read
-from bastion.options.kinds import BOOLEAN, PATH, SIZE, choice, duration, optional, or_off, quoted, text
+from bastion.options.kinds import (
+    BOOLEAN,
+    PATH,
+    SIZE,
+    choice,
+    duration,
+    mapping_of,
+    optional,
+    or_off,
+    quoted,
+    text,
+)
 from bastion.options.paths import FILE
 
 
@@ -144,6 +157,50 @@ class State:
         'New sessions while the store is away: "allow" lets them begin and writes their rows later, "refuse" does not.'
         " Sessions that run go on either way.",
         default="allow",
+    )
+
+
+LABEL = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}=[A-Za-z0-9_.-]{1,63}\Z")
+USER = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")
+AGE = or_off(duration(3600.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long recordings are kept; `bastion prune` removes the others. What is held or runs stays."""
+
+    max_age: float | None = option(
+        AGE,
+        'Recordings that ended longer ago go. "off": none does because of its age.',
+        default=None,
+        scope=Scope.COMMAND,
+    )
+    labels: Mapping[str, float | None] = option(
+        mapping_of(AGE, LABEL, '{ "env=prod" = "365d" }'),
+        "The same for targets with a label, instead of max_age. Of several that fit a recording the longest counts.",
+        default=MappingProxyType({}),
+        example='{ "env=prod" = "365d", "env=test" = "30d" }',
+        scope=Scope.COMMAND,
+    )
+    users: Mapping[str, float | None] = option(
+        mapping_of(AGE, USER, '{ alice = "90d" }'),
+        "The same for identities.",
+        default=MappingProxyType({}),
+        example='{ deploy-bot = "30d", alice = "off" }',
+        scope=Scope.COMMAND,
+    )
+    max_size: int | None = option(
+        or_off(SIZE),
+        "When recordings take more bytes than this together, the oldest go.",
+        default=None,
+        example='"500GiB"',
+        scope=Scope.COMMAND,
+    )
+    at_least: float = option(
+        duration(),
+        "Recordings younger than this are not removed for max_size.",
+        default=7 * 86400.0,
+        scope=Scope.COMMAND,
     )
 
 

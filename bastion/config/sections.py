@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
-from bastion.config.outputs import Audit, Control, Log, Recording, State
+from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
@@ -370,6 +370,7 @@ class Sections:
     policy: PolicyFile = option(section(PolicyFile), "")
     recording: Recording = option(section(Recording), "")
     state: State = option(section(State), "", default=State())
+    retention: Retention = option(section(Retention), "", default=Retention())
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
     audit: Audit = option(section(Audit), "")
     log: Log = option(section(Log), "", default=Log())

@@ -27,6 +27,7 @@ class Scope(StrEnum):
 
     RELOAD = "reload"  # for new connections after `systemctl reload` (SIGHUP)
     RESTART = "restart"
+    COMMAND = "command"  # whenever a command reads it: no gateway does
 
 
 class _Required:

@@ -19,6 +19,8 @@ has the tables and the rules of migrations.
 - `store`: the store as a gateway's process has it
 - `index`: sessions and tunnels read back, for commands
 - `checking`: index against files, and the index made again from them
+- `retention`: which recordings are to go, by the rules
+- `pruning`: recordings that go, and those that are held
 - `migrating`: alembic, for the command and for a child process
 - `migrations`: the revisions
 """

@@ -98,6 +98,15 @@ class Listed(NamedTuple):
     more: Mapping[str, Any] | None = None  # what only --json tells
 
 
+def sessions_beginning(database: Database, prefix: str) -> list[str]:
+    """The ids of sessions that begin so, tunnels left out. Raises StateDown."""
+    query = select(SESSIONS.c.id).where(SESSIONS.c.kind == SESSION)
+    with database.read() as connection:
+        return list(
+            connection.execute(query.where(SESSIONS.c.id.startswith(prefix, autoescape=True))).scalars()
+        )
+
+
 def listed(
     database: Database,
     recordings: Recordings,

@@ -19,6 +19,7 @@ from bastion.observe.events import (
     logins,
     process,
     refusals,
+    retention,
     sentence,
     sessions,
     table,
@@ -34,7 +35,7 @@ SHARED = {Refusal}  # what several events have in common
 
 def kinds() -> Iterator[type[AuditEvent]]:
     """Every subclass that a module of the room defines."""
-    for module in (control, logins, process, refusals, sessions, tunnels, workers):
+    for module in (control, logins, process, refusals, retention, sessions, tunnels, workers):
         for one in vars(module).values():
             if isinstance(one, type) and issubclass(one, AuditEvent) and one.__module__ == module.__name__:
                 yield one

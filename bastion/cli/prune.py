@@ -1,0 +1,172 @@
+"""`bastion prune`: recordings that are kept no longer go, by the rules of `[retention]` (L4)."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+from collections.abc import Collection, Iterable
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from bastion.cli.output import fail, printable, size_text, time_text, write_json, write_table
+from bastion.cli.runtime import config_option, load_or_fail
+from bastion.cli.stores import Stored, account, audited, open_state
+from bastion.clock import SystemClock
+from bastion.config.load import Config
+from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.events import About
+from bastion.observe.events.retention import RecordingDeleted
+from bastion.recording.format import REF_LENGTH
+from bastion.state.database import StateDown
+from bastion.state.pruning import Removed, Stays, holds, kept, remove, remove_empty_days, sums
+from bastion.state.retention import Going, Rules, plan
+
+SHOWN = 20
+EXIT_CODES = (
+    "Exit codes: 0 done, or nothing is to go; 1 some of them could not be removed; 2 the call or a file is wrong; "
+    "3 the state store or the audit log cannot be used."
+)
+
+
+@click.command(epilog=EXIT_CODES)
+@config_option
+@click.option("--yes", is_flag=True, help="Remove them. Without it nothing is changed.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go: what it does without --yes.")
+@click.option("--json", "as_json", is_flag=True, help="Everything that goes, as one JSON object.")
+def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Remove recordings that are kept no longer, by age, by label of their target, by user, by size in all.
+
+    What is held (`bastion hold`) or still being recorded stays. What goes leaves a row in the index, with its size and
+    SHA-256, and a line in the audit log.
+
+    Example: bastion prune --config /etc/bastion/bastion.toml --yes
+    """
+    if yes and dry_run:
+        fail("--yes and --dry-run: choose one")
+    config = load_or_fail(config_file)
+    now = SystemClock().time()
+    with open_state(config_file) as stored, _Alone(stored):
+        going = _going(config, stored, now)
+        if not yes:
+            _show(going, as_json, removed=None)
+            return
+        removed, stayed = _remove(stored, going, now)
+        remove_empty_days(stored.recordings, now)
+    _show([one.going for one in removed], as_json, removed=removed)
+    for line in stayed:
+        click.echo(f"bastion: {printable(line)}", err=True)
+    if stayed:
+        sys.exit(1)
+
+
+class _Alone:
+    """One prune at a time on one folder; the second ends at once. Removed with the process, however it ends."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._file = stored.database.place.folder / "prune.lock"
+
+    def __enter__(self) -> None:
+        self._held = open(self._file, "wb")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held.close()
+            fail("another prune is running", 3)
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+
+def _going(config: Config, stored: Stored, now: float) -> list[Going]:
+    wanted = config.retention
+    rules = Rules(wanted.max_age, wanted.labels, wanted.users, wanted.max_size, wanted.at_least)
+    if not rules.any:
+        return []
+
+    def labels(name: str) -> Collection[str] | None:
+        target = config.inventory.find(name)
+        return None if target is None else {f"{key}={value}" for key, value in target.labels.items()}
+
+    recordings = kept(stored.database, stored.recordings, stored.node, labels)
+    return plan(rules, recordings, holds(stored.database), now)
+
+
+def _remove(stored: Stored, going: Iterable[Going], now: float) -> tuple[list[Removed], list[str]]:
+    """(what went, why others stay)."""
+    by, removed, stayed = account(), list[Removed](), list[str]()
+    with audited(stored) as audit:
+
+        def tell(one: Removed) -> None:
+            recording = one.going.recording
+            event = RecordingDeleted(
+                by=by,
+                why=one.going.why,
+                user=recording.identity,
+                target=recording.target,
+                size=one.size,
+                sha256=one.sha256,
+            )
+            _emit(audit, recording.session, event)
+
+        for one in going:
+            try:
+                removed.append(remove(stored.database, stored.recordings, one, by, now, tell))
+            except Stays as error:
+                stayed.append(f"{one.recording.session} stays: {error}")
+            except FileNotFoundError:
+                continue  # somebody else was quicker
+            except OSError as error:
+                stayed.append(f"{one.recording.session} stays: {error.strerror}")
+            except (StateDown, AuditFailed) as error:
+                stayed.append(f"{one.recording.session} and what is younger stay: {error}")
+                break
+    return removed, stayed
+
+
+def _emit(audit: AuditLog, session: str, event: RecordingDeleted) -> None:
+    audit.emit(event, About(session, session[:REF_LENGTH]))
+
+
+def _show(going: list[Going], as_json: bool, removed: list[Removed] | None) -> None:
+    digests = {one.going.recording.session: one for one in removed or ()}
+    if as_json:
+        rows = [
+            {
+                "session": one.recording.session,
+                "user": one.recording.identity,
+                "target": one.recording.target,
+                "ended_at": one.recording.ended_at,
+                "size": one.recording.size,
+                "why": one.why,
+                **({"sha256": digests[one.recording.session].sha256} if digests else {}),
+            }
+            for one in going
+        ]
+        write_json({"removed": removed is not None, "recordings": rows})
+        return
+    if going:
+        write_table(
+            ("ID", "ENDED", "WHO", "TARGET", "SIZE", "RULE"),
+            [
+                (
+                    one.recording.session,
+                    time_text(one.recording.ended_at),
+                    one.recording.identity,
+                    one.recording.target,
+                    size_text(one.recording.size),
+                    one.why,
+                )
+                for one in islice(going, SHOWN)
+            ],
+            right=("SIZE",),
+            flexible=("WHO", "TARGET"),
+        )
+        if len(going) > SHOWN:
+            click.echo(f"and {len(going) - SHOWN} more")
+        for why, (count, size) in sorted(sums(going).items()):
+            click.echo(printable(f"by {why}: {count} recordings, {size_text(size)}"))
+    total = size_text(sum(one.recording.size for one in going))
+    done = "removed" if removed is not None else "would be removed; nothing was changed (--yes removes them)"
+    click.echo(f"{len(going)} recordings, {total} {done}")

@@ -1,0 +1,57 @@
+"""Events of what is kept and what goes: deletions and holds (L0, pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from bastion.observe.events.base import AuditEvent, Line, of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingDeleted(AuditEvent):
+    """a recording is removed by the rules of retention; the line stands before the file goes"""
+
+    event: ClassVar[str] = "recording_deleted"
+
+    by: Annotated[str, "the account that ran the command"]
+    why: Annotated[str, "the rule: `age`, `size`, `label env=prod`, `user alice`"]
+    user: str
+    target: str
+    size: int
+    sha256: Annotated[str, "of the whole file"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return (
+            f"{line.get('by', '?')} removed the recording by rule {line.get('why', '?')}: {line.get('size', '?')} bytes"
+            f"{of(line, 'sha256', ', SHA-256 ')}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPlaced(AuditEvent):
+    """a recording is held: nothing deletes it"""
+
+    event: ClassVar[str] = "hold_placed"
+
+    by: str
+    reason: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('by', '?')} put a hold on the recording{of(line, 'reason', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRemoved(AuditEvent):
+    """it is held no longer"""
+
+    event: ClassVar[str] = "hold_removed"
+
+    by: str
+    reason: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('by', '?')} took the hold off the recording{of(line, 'reason', ': ')}"

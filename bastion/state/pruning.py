@@ -1,0 +1,207 @@
+"""Recordings that go, and those that are held (L2). Blocks.
+
+Invariants: a recording that is held or that somebody writes is never removed, whoever asks at the same moment: the row
+is marked in the transaction that looks for a hold, the file is removed under its lock. What was removed leaves a row,
+`deleted`, with size and SHA-256, and a line in the audit log, both before the file goes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Select, delete, insert, select, update
+
+from bastion.recording.listing import Recordings
+from bastion.state.checking import rebuild
+from bastion.state.database import Database
+from bastion.state.retention import Going, Kept
+from bastion.state.rows import DELETED, LIVE, SESSION
+from bastion.state.schema import HOLDS, RECORDINGS, SESSIONS
+
+CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One recording that nothing may delete."""
+
+    session: str
+    reason: str
+    made_by: str
+    made_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One recording that went."""
+
+    going: Going
+    size: int
+    sha256: str
+
+
+class Stays(Exception):
+    """A recording that was to go and does not: it is held by now, or somebody writes it."""
+
+
+def kept(
+    database: Database,
+    recordings: Recordings,
+    node: str,
+    labels: Callable[[str], Collection[str] | None],
+) -> list[Kept]:
+    """All recordings of this gateway that are there and have ended. Those without a row are given one first.
+
+    `labels` are those of a target, None for one that is not known. Raises StateDown and OSError.
+    """
+    rebuild(database, recordings, node)
+    query = (
+        select(
+            SESSIONS.c.id,
+            SESSIONS.c.started_at,
+            SESSIONS.c.ended_at,
+            SESSIONS.c.identity,
+            SESSIONS.c.target,
+            RECORDINGS.c.size,
+        )
+        .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id)
+        .where(SESSIONS.c.kind == SESSION, SESSIONS.c.state != LIVE)
+    )
+    files = dict(recordings.names())
+    known: dict[str, Collection[str] | None] = {}
+    with database.read() as connection:
+        found = connection.execute(query).all()
+    made = []
+    for session, started, ended, identity, target, size in found:
+        if session in files:
+            if target not in known:
+                known[target] = labels(target)
+            end = started if ended is None else ended
+            made.append(Kept(session, end, identity, target, known[target], size, files[session]))
+    return made
+
+
+def holds(database: Database) -> dict[str, Hold]:
+    """Every hold, by session. Raises StateDown."""
+    with database.read() as connection:
+        found = connection.execute(select(HOLDS)).all()
+    return {row.session_id: Hold(row.session_id, row.reason, row.made_by, row.made_at) for row in found}
+
+
+def hold(database: Database, one: Hold) -> bool:
+    """Hold a recording. False when it is deleted already. An earlier hold keeps its place. Raises StateDown."""
+    with database.write() as connection:
+        row = connection.execute(_own(one.session)).first()
+        if row is not None and row.state == DELETED:
+            return False
+        connection.execute(delete(HOLDS).where(HOLDS.c.session_id == one.session))
+        connection.execute(
+            insert(HOLDS).values(
+                session_id=one.session, reason=one.reason, made_by=one.made_by, made_at=one.made_at
+            )
+        )
+    return True
+
+
+def _own(session: str) -> Select[str]:
+    """The row of a recording, for this transaction alone: of a hold and a deletion at once the first one counts.
+
+    SQLite has one writer at a time and leaves FOR UPDATE out.
+    """
+    return select(RECORDINGS.c.state).where(RECORDINGS.c.session_id == session).with_for_update()
+
+
+def unhold(database: Database, session: str) -> bool:
+    """Hold it no longer. False when nothing held it. Raises StateDown."""
+    with database.write() as connection:
+        return connection.execute(delete(HOLDS).where(HOLDS.c.session_id == session)).rowcount > 0
+
+
+def remove(
+    database: Database,
+    recordings: Recordings,
+    going: Going,
+    by: str,
+    now: float,
+    tell: Callable[[Removed], None],
+) -> Removed:
+    """Remove one recording. `tell` writes the audit line, and what it raises keeps the file where it is.
+
+    Raises Stays, StateDown and OSError.
+    """
+    path = recordings.directory / going.recording.path
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Stays("it is being recorded") from None
+        size, digest = _digest(fd)
+        removed = Removed(going, size, digest)
+        with database.write() as connection:
+            _mark(connection, removed, by, now)
+            tell(removed)
+        os.unlink(path)
+    finally:
+        os.close(fd)
+    return removed
+
+
+def _mark(connection: Connection, removed: Removed, by: str, now: float) -> None:
+    session = removed.going.recording.session
+    connection.execute(_own(session)).first()
+    held = select(HOLDS.c.session_id).where(HOLDS.c.session_id == session)
+    if connection.execute(held).first() is not None:
+        raise Stays("it is held")
+    connection.execute(
+        update(RECORDINGS)
+        .where(RECORDINGS.c.session_id == session)
+        .values(
+            state=DELETED,
+            size=removed.size,
+            sha256=removed.sha256,
+            deleted_at=now,
+            deleted_by=by,
+            deleted_why=removed.going.why,
+        )
+    )
+
+
+def _digest(fd: int) -> tuple[int, str]:
+    """(size, SHA-256) of what is removed, so that a copy of it can still be told from a forgery."""
+    made, at = hashlib.sha256(), 0
+    while data := os.pread(fd, CHUNK, at):
+        made.update(data)
+        at += len(data)
+    return at, made.hexdigest()
+
+
+def remove_empty_days(recordings: Recordings, now: float) -> None:
+    """The folders of days before today in which nothing is left."""
+    today = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+    for folder in _days(recordings.directory, today):
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
+
+
+def _days(directory: Path, today: str) -> Iterator[Path]:
+    for name in sorted(os.listdir(directory)):
+        if len(name) == len(today) and name[:2].isdigit() and name < today:
+            yield directory / name
+
+
+def sums(going: Collection[Going]) -> Mapping[str, tuple[int, int]]:
+    """Rule -> (recordings, bytes)."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in going:
+        count, size = found.get(one.why, (0, 0))
+        found[one.why] = count + 1, size + one.recording.size
+    return found
