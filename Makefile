@@ -23,6 +23,7 @@ help:
 	@echo 'make unit     the pure unit tests with few examples each, half a minute'
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one;'
+	@echo '              WORKERS=2: each gateway once more with two workers;'
 	@echo '              CONTENDER="piper:PID=ssh -p 2222 {} me@host": another gateway beside ours)'
 	@echo 'make soak     tests marked soak: large or long'
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
@@ -88,7 +89,7 @@ format: .venv/.test-installed
 
 bench: .venv/.test-installed packages
 	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 19'
-	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(if $(CONTENDER),--contender '$(CONTENDER)') $(BENCH_ARGS)
+	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CONTENDER),--contender '$(CONTENDER)') $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.reload_lag $(if $(QUICK),1000)
 
 soak: soak-tests cost

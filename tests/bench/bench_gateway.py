@@ -23,7 +23,10 @@ from tests.bench.report import Results, verdict_lines
 from tests.support.sshd import sshd_missing
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("memory", "growth", "logins", "keys", "bulk")
+PARTS = ("memory", "growth", "logins", "together", "keys", "bulk")
+
+CLIENTS = 12
+"""That log in at once: as many as keep two processors busy with the gateway's share of it."""
 
 
 def arguments() -> argparse.Namespace:
@@ -39,6 +42,9 @@ def arguments() -> argparse.Namespace:
         default=[],
         help="another gateway, NAME[:PID]=COMMAND: 'piper:1234=ssh -p 2222 {} me@127.0.0.1'; {} is where options go",
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="each gateway once more with so many workers, as gateway-...@N"
+    )
     parser.add_argument("--strict", action="store_true")
     found = parser.parse_args()
     for text in found.contender:
@@ -49,6 +55,9 @@ def arguments() -> argparse.Namespace:
     found.rounds = found.rounds or (2 if found.quick else 5)
     found.size = found.size or (384 if found.quick else 640)
     found.only, found.contenders = found.only.split(","), found.contenders.split(",")
+    if found.workers > 1:
+        gateways = [name for name in found.contenders if name.startswith("gateway") and "@" not in name]
+        found.contenders += [f"{name}@{found.workers}" for name in gateways]
     return found
 
 
@@ -111,6 +120,14 @@ def logins(contenders: Sequence[Contender], results: Results, options: argparse.
             results.add("logins, default", contender.name, measurements.logins(contender, "default", count))
 
 
+def together(contenders: Sequence[Contender], results: Results, options: argparse.Namespace) -> None:
+    """Clients that log in at the same time, again and again."""
+    for order in turning("logins together", contenders, options.rounds):
+        for contender in order:
+            figures = measurements.logins_together(contender, "default", CLIENTS, 3 if options.quick else 8)
+            results.add(f"logins, {CLIENTS} clients at once", contender.name, figures)
+
+
 def keys(contenders: Sequence[Contender], results: Results, options: argparse.Namespace, work: Path) -> None:
     count = 200 if options.quick else 500
     masters = Masters(work)
@@ -159,6 +176,8 @@ def measure(options: argparse.Namespace, results: Results) -> None:
             try:
                 if "logins" in options.only:
                     logins(contenders, results, options)
+                if "together" in options.only:
+                    together(contenders, results, options)
                 if "keys" in options.only:
                     keys(contenders, results, options, work)
                 if "bulk" in options.only:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,19 +111,22 @@ class JumpHost:
 
 
 class GatewayProcess:
-    """A `World`'s gateway."""
+    """A `World`'s gateway, with its workers."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def _all(self) -> list[int]:
+        return [self._world.pid, *(descendants(self._world.pid) if self._world.workers > 1 else ())]
+
     def cpu(self) -> float:
-        return own_cpu(self._world.pid)
+        return sum(map(own_cpu, self._all()))
 
     def pss(self) -> int:
-        return pss((self._world.pid,))
+        return pss(self._all())
 
     def stop(self) -> None:
-        self._world.kill()
+        self._world.kill(signal.SIGTERM if self._world.workers > 1 else signal.SIGKILL)
 
 
 class AnyProcess:
@@ -259,8 +263,8 @@ class Arena:
         self._relay_key = make_key(folder / "relay_host")
         self._keystrokes = "ObscureKeystrokeTiming no" if _obscures(folder) else ""
 
-    def _world(self, mode: str) -> World:
-        world = World(recording=MODES[mode], limits="startups_per_source = 1000")
+    def _world(self, mode: str, workers: int = 1) -> World:
+        world = World(recording=MODES[mode], limits="startups_per_source = 1000", workers=workers)
         self._worlds.append(world)
         return world
 
@@ -274,7 +278,7 @@ class Arena:
             contender.measured.stop()
 
     def start(self, name: str) -> Contender:
-        """Start one of `NAMES`."""
+        """Start one of `NAMES`; a gateway of several workers is `gateway-default@2`."""
         target = self._base.sshd
         host_key, jump_port, user, world = target.host_public, 0, "root", None
         measured: Measured
@@ -298,8 +302,9 @@ class Arena:
             port, jump_port, measured = target.port, int(ready["port"]), JumpHost(process)
             self._know(f"jump-of-{name}", ready["known_host"].split(" ", 1)[1])
         else:
-            jumps = name == "gateway-jump"
-            world = self._world("default" if jumps else name.removeprefix("gateway-"))
+            kind, _, workers = name.removeprefix("gateway-").partition("@")
+            jumps = kind == "jump"
+            world = self._world("default" if jumps else kind, int(workers or 1))
             world.start()
             public = (world.keys / "gateway_host.pub").read_text()
             host_key, user = " ".join(public.split()[:2]), "root" if jumps else "alice+root+web1"

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench.contenders import Contender
@@ -84,6 +85,23 @@ def logins(contender: Contender, cipher: str, count: int) -> Figures:
     _until_quiet(contender)
     cost = contender.measured.cpu() - cost
     return {"per s": count / seconds, "CPU ms each": cost * 1000 / count}
+
+
+def logins_together(contender: Contender, cipher: str, clients: int, count: int) -> Figures:
+    """The same by `clients` at once, `count` one after the other in each."""
+    command = contender.command(cipher, "target", "true")
+
+    def one(_: int) -> None:
+        for _ in range(count):
+            subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=START_TIMEOUT)
+
+    cost, began = contender.measured.cpu(), time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(one, range(clients)))
+    seconds = time.perf_counter() - began
+    _until_quiet(contender)
+    cost = contender.measured.cpu() - cost
+    return {"per s": clients * count / seconds, "CPU ms each": cost * 1000 / (clients * count)}
 
 
 def _until_quiet(contender: Contender) -> None:
