@@ -234,6 +234,25 @@ class HandshakeResult(StrEnum):
     FAILED = "failed"  # left, too slow, or broke the protocol
 
 
+class AgentFault(StrEnum):
+    """How an ssh-agent failed to sign: metric label, and part of what the engineer reads."""
+
+    GONE = "gone"
+    TIMEOUT = "timeout"
+    KEY_MISSING = "key_missing"
+    REFUSED = "refused"
+    BAD_ANSWER = "bad_answer"
+    BUSY = "busy"
+
+
+class AgentFailed(BastionError):
+    """An ssh-agent gave no signature. `text` is for the operator: it names the socket."""
+
+    def __init__(self, fault: AgentFault, text: str) -> None:
+        super().__init__(text)
+        self.fault, self.text = fault, text
+
+
 class HealthPart(StrEnum):
     """What /healthz speaks of, one line each. No reason: a part that works is named too."""
 
@@ -243,6 +262,7 @@ class HealthPart(StrEnum):
     DISK_FLOOR = "disk_floor"
     DIRECTORY = "directory"
     HOST_KEYS = "host_keys"
+    AGENTS = "agents"
     STATE = "state"
 
 

@@ -25,6 +25,7 @@ from bastion.config.load import Config
 from bastion.config.material import Material
 from bastion.config.penalties import penalty_limits
 from bastion.errors import ConfigError
+from bastion.observe.meters import AGENT_SIGNATURES
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
 from bastion.session.gateway import Gateway, Services
@@ -110,6 +111,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     gateway.state.refuse = config.state.unavailable == "refuse"
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)
+    prepared.services.agents.on_signed = lambda use, ended: gateway.meters.add(AGENT_SIGNATURES, use, ended)
     gateway.services = prepared.services
     gateway.reloads += 1
     return old

@@ -21,6 +21,7 @@ from bastion.auth.embedded import EmbeddedDirectory, Users
 from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
+from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.front_host import FrontHostCA
 from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
@@ -72,6 +73,7 @@ def build_services(
     a thread.
     """
     limits = config.limits
+    agents = AgentThreads(reactor, material.in_agents)
     return Services(
         auth=AuthServices(
             directory=build_directory(config, material.users, reactor, clock, observer, workers),
@@ -85,7 +87,7 @@ def build_services(
             reactor, material.known_hosts, target_settings(config), clock, limits.dial_timeout, own
         ),
         upstream=TargetCredentials(
-            upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor
+            upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor, agents
         ),
         recording=recording_policy(config),
         limits=Limits(
@@ -100,7 +102,8 @@ def build_services(
             channels=limits.channels_per_connection,
             sessions_per_connection=limits.sessions_per_connection,
         ),
-        inner_host_keys=build_inner_host_keys(config, material, clock),
+        inner_host_keys=build_inner_host_keys(config, material, clock, agents),
+        agents=agents,
     )
 
 
@@ -149,12 +152,14 @@ def _front_algorithms(config: Config) -> Algorithms:
     return COMPAT if config.listen.algorithms == "compat" else FRONT
 
 
-def build_inner_host_keys(config: Config, material: Material, clock: Clock) -> InnerHostKeys:
+def build_inner_host_keys(
+    config: Config, material: Material, clock: Clock, agents: AgentThreads
+) -> InnerHostKeys:
     """How the gateway stands in for targets on inner connections: with the same host keys."""
     keys = material.front_host_ca
     ca = None if keys is None else FrontHostCA(keys, int(config.front_host_ca.lifetime))
-    front = front_keys(config, material.host_keys, clock)
-    return InnerHostKeys(front, _front_algorithms(config), ca, clock)
+    front = front_keys(config, material, clock)
+    return InnerHostKeys(front, _front_algorithms(config), ca, clock, agents)
 
 
 def target_settings(config: Config) -> TransportSettings:

@@ -17,6 +17,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from bastion.ca.ledger import KeyName
 from bastion.clock import DelayedCall
 from bastion.errors import HealthPart
 from bastion.observe.events.process import HealthChanged
@@ -113,6 +114,7 @@ class HealthWatch:
         yield self._state()
         missing = self._disk.host_keys
         yield Finding(HealthPart.HOST_KEYS, State.DEGRADED if missing else State.OK, missing)
+        yield self._agents()
 
     # -- the parts ---------------------------------------------------------------------------------------
 
@@ -152,6 +154,14 @@ class HealthWatch:
             return Finding(HealthPart.DIRECTORY, State.DEGRADED, f"{text}; embedded accounts log in")
         return Finding(HealthPart.DIRECTORY, State.REFUSING, f"{text}, and there are no embedded accounts")
 
+    def _agents(self) -> Finding:
+        """Without the upstream CA's signature no target lets anybody in, but those with keys of their own."""
+        troubles = self._gateway.services.agents.troubles
+        found = [f"{use}: {text}" for use, text in troubles.items() if text]
+        refusing = bool(troubles.get(KeyName.UPSTREAM_CA))
+        state = State.REFUSING if refusing else State.DEGRADED if found else State.OK
+        return Finding(HealthPart.AGENTS, state, "; ".join(found))
+
     def _state(self) -> Finding:
         store, state = self._gateway.state.health(), self._gateway.state
         if not store.down and not store.spool:
@@ -168,6 +178,7 @@ class HealthWatch:
         if self._looks % ASK_EVERY == 0:
             self._ask_directory()
             self._ask_disk()
+            self._gateway.services.agents.look_again()
         self._looks += 1
         for finding in self.findings():
             self._gateway.meters.set(HEALTH, int(finding.state), finding.part)

@@ -7,12 +7,14 @@ Invariants: a certificate never exceeds the login that asked for it, nor a host 
 nothing is trusted on first use, and a line that cannot be read is an error; a private key that others can read is
 refused; nothing of a secret is in an error. The four authorities are never the same key (`config.authorities` looks).
 
-It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`), `transport.settings`, `pyrage` and
-`cryptography`. What blocks (`secrets`, `pins`, `rotation`, `backup`) says so, and is called in a thread or by a
-command.
+It may import L0, L1 (`auth.certificates`, `auth.restrictions`, `policy.targets`), `auth.workers`, `transport.settings`,
+`pyrage` and `cryptography`. What blocks (`secrets`, `agent`, `pins`, `rotation`, `backup`) says so, and is called in a
+thread or by a command.
 
     keys               private key files that only their owner reads, lists of public keys
     credentials        where systemd's are
+    agent              signing with a key that is in an ssh-agent
+    agent_threads      ... in threads, with what went wrong
     secrets            passwords for targets, from a file or a program
     upstream           the upstream CA: a certificate for one session
     front_host         the front host CA: host certificates for the inventory's names

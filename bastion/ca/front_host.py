@@ -11,6 +11,7 @@ import math
 import secrets
 from collections.abc import Collection
 
+from bastion.ca.agent import AgentSigner
 from bastion.ca.slots import Staged
 from bastion.errors import ConfigError
 from bastion.wire.certificates import Certificate, CertificateKind, issue
@@ -44,6 +45,10 @@ class FrontHostCA:
     def next_change(self, now: float) -> float:
         """When another key begins to sign, in seconds since the epoch; infinite when none will."""
         return self._keys.switch if now < self._keys.switch else math.inf
+
+    def waits(self, now: float) -> AgentSigner | None:
+        """The key that `certify` would sign with at `now`, when it is in an agent: then only a thread may call it."""
+        return self._keys.waits(now)
 
     def certify(self, key: PublicKey, names: Collection[str], now: float) -> Certificate:
         """A certificate for `key` as the host called `names`, valid from an hour ago for the lifetime."""

@@ -57,11 +57,12 @@ class Desk:
         return ledger
 
 
-def begin(slot: Slot, desk: Desk, until: float, like: Callable[[PublicKey], PrivateKey]) -> Entry:
-    """A new key is to take the place of the slot's at `until`; the entry of the new one, also when it was begun before.
+Make = Callable[[PublicKey], PrivateKey | PublicKey]
+"""Makes a key of the same kind; of one in an agent, it has the public half of the new one."""
 
-    `like` makes a key of the same kind.
-    """
+
+def begin(slot: Slot, desk: Desk, until: float, like: Make) -> Entry:
+    """A new key is to take the place of the slot's at `until`; its entry, also when it was begun before."""
     with desk.open() as ledger:
         old = load_key(slot, slot.path).public
         ledger = desk.known(ledger, slot.name, old)
@@ -75,7 +76,7 @@ def begin(slot: Slot, desk: Desk, until: float, like: Callable[[PublicKey], Priv
 
 
 def _next_key(
-    slot: Slot, ledger: Ledger, begun: PublicKey | None, make: Callable[[], PrivateKey]
+    slot: Slot, ledger: Ledger, begun: PublicKey | None, make: Callable[[], PrivateKey | PublicKey]
 ) -> PublicKey:
     """The key in FILE.next, made when there is none, and its public half beside it. Raises ConfigError, OSError."""
     if slot.next.exists():
@@ -88,12 +89,16 @@ def _next_key(
         raise ConfigError(os.fspath(slot.next), 0, "", "is gone", f"the key to come, {begun.fingerprint()}")
     else:
         made = make()
+        if isinstance(made, PublicKey):
+            create_file(slot.next, (made.line(slot.path.name) + "\n").encode(), PUBLIC_MODE, like=slot.path)
+            return made
         passphrase = (
             None if slot.passphrase_file is None else read_secret_file(slot.passphrase_file, "passphrase")
         )
         create_file(slot.next, made.openssh_bytes(passphrase), NEXT_MODE, like=slot.path)
         key = made.public
-    replace_file(_pub(slot.next), (key.line(slot.path.name) + "\n").encode(), PUBLIC_MODE)
+    if slot.agent is None:
+        replace_file(_pub(slot.next), (key.line(slot.path.name) + "\n").encode(), PUBLIC_MODE)
     return key
 
 

@@ -11,7 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bastion.ca.keys import load_private_key
+from bastion.ca.agent import AgentSigner
+from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.ledger import KeyName, Ledger
 from bastion.errors import ConfigError
 from bastion.options import KeyPath
@@ -22,13 +23,15 @@ from bastion.wire.keys import PublicKey, Signer
 class Slot:
     """One key file of a configuration: `option` is where it is named.
 
-    The file holds a private key; of a login CA, public keys, one per line.
+    The file holds a private key, with `agent` (a socket) the public half of one that is there; of a login CA, public
+    keys, one per line.
     """
 
     name: KeyName
     path: Path
     option: KeyPath
     passphrase_file: Path | None = None
+    agent: Path | None = None
 
     @property
     def next(self) -> Path:
@@ -47,6 +50,16 @@ class Staged:
     def at(self, now: float) -> Signer:
         """The one that signs at `now`."""
         return self.first if self.then is None or now < self.switch else self.then
+
+    @property
+    def in_agents(self) -> tuple[AgentSigner, ...]:
+        """Those whose private half is in an agent."""
+        return tuple(key for key in (self.first, self.then) if isinstance(key, AgentSigner))
+
+    def waits(self, now: float) -> AgentSigner | None:
+        """The one that signs at `now`, when signing waits for an agent."""
+        key = self.at(now)
+        return key if isinstance(key, AgentSigner) else None
 
     @property
     def publics(self) -> tuple[PublicKey, ...]:
@@ -82,4 +95,11 @@ def load_slot(slot: Slot, ledger: Ledger) -> Staged:
 
 def load_key(slot: Slot, path: Path) -> Signer:
     """The key in one of the slot's files. Raises ConfigError."""
-    return load_private_key(path, slot.passphrase_file)
+    if slot.agent is None:
+        return load_private_key(path, slot.passphrase_file)
+    keys = load_public_keys(path)
+    if len(keys) != 1:
+        raise ConfigError(
+            os.fspath(path), 0, "", f"holds {len(keys)} keys", "the public half of the one in the agent"
+        )
+    return AgentSigner(slot.agent, keys[0], str(slot.name))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from bastion.auth.certificates import FORCE_COMMAND, SOURCE_ADDRESS
 from bastion.auth.restrictions import AddressList
+from bastion.ca.agent import AgentSigner
 from bastion.ca.slots import Staged
 from bastion.errors import AuthReason, ConfigError, ProtocolError, Refused
 from bastion.wire.certificates import Certificate, CertificateKind, flag_options, issue
@@ -81,6 +82,10 @@ class UpstreamCA:
             raise ConfigError(
                 "[upstream_ca]", 0, "egress_addresses", error.text, "addresses or CIDR networks"
             ) from None
+
+    def waits(self, now: float) -> AgentSigner | None:
+        """The key that `issue` would sign with at `now`, when it is in an agent: then only a thread may call it."""
+        return self._keys.waits(now)
 
     def issue(self, request: CertificateRequest, now: float) -> tuple[PrivateKey, Certificate]:
         """A fresh ed25519 key and its certificate.

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from bastion.ca import rotation
+from bastion.ca.agent import AgentSigner
 from bastion.ca.keys import generate_like, load_public_keys
 from bastion.ca.ledger import Entry, KeyName
 from bastion.ca.rotation import Desk
@@ -20,7 +21,7 @@ from bastion.clock import SystemClock
 from bastion.config.authorities import day, title
 from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config
-from bastion.errors import ConfigError
+from bastion.errors import AgentFailed, ConfigError
 from bastion.options.kinds import seconds_of
 from bastion.wire.keys import PublicKey
 
@@ -59,7 +60,7 @@ MAY_FORGET: Final = {
     "--withdraw", is_flag=True, help="Give the rotation up: the new key is retired before it signed."
 )
 @click.option("--public", type=click.Path(path_type=Path, exists=True),
-              help="login_ca: the file with the new CA's public key.")  # fmt: skip
+              help="login_ca, and keys in an agent: the file with the new one's public half.")  # fmt: skip
 @click.option(
     "--old", default="", metavar="SHA256:...", help="login_ca: which key goes, when there are several."
 )
@@ -102,20 +103,41 @@ def rotate(
         elif switch:
             entry = rotation.switch(slot, desk)
         else:
-            entry = rotation.begin(slot, desk, desk.now + seconds, generate_like)
+            entry = rotation.begin(slot, desk, desk.now + seconds, _maker(slot, public))
     except ConfigError as error:
         fail(str(error), 2)
     _tell(entry, _after(entry, desk.now), as_json)
 
 
+def _maker(slot: Slot, public: Path | None) -> rotation.Make:
+    """How the new key is come by. Raises ConfigError when it has to be made elsewhere."""
+    if slot.agent is None:
+        if public is not None:
+            raise ConfigError(str(public), 0, "", "the new key of this one is made here", "no --public")
+        return generate_like
+    if public is None:
+        raise ConfigError(str(slot.agent), 0, "", "the new key is made in the agent", "--public NEW.pub")
+    new = _only_key(public)
+    try:
+        AgentSigner(slot.agent, new, str(slot.name)).look()
+    except AgentFailed as failed:
+        raise ConfigError(str(public), 0, "", failed.text) from None
+    return lambda old: new
+
+
+def _only_key(file: Path) -> PublicKey:
+    found = load_public_keys(file)
+    if len(found) != 1:
+        raise ConfigError(str(file), 0, "", f"holds {len(found)} keys", "the one new key")
+    return found[0]
+
+
 def _begin_login(config: Config, desk: Desk, public: Path | None, old: str, until: float) -> Entry:
     if public is None:
         raise ConfigError("login_ca", 0, "", "only its public half is here", "--public NEW_CA.pub")
-    new = load_public_keys(public)
-    if len(new) != 1:
-        raise ConfigError(str(public), 0, "", f"holds {len(new)} keys", "the one new key")
-    slot, going = _login_key(config, old, new[0])
-    return rotation.begin_login(slot, desk, going, new[0], until)
+    new = _only_key(public)
+    slot, going = _login_key(config, old, new)
+    return rotation.begin_login(slot, desk, going, new, until)
 
 
 def _login_key(config: Config, old: str, but: PublicKey | None = None) -> tuple[Slot, PublicKey]:

@@ -16,6 +16,7 @@ from twisted.internet.defer import fail as fail_with
 
 from bastion.assembly.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
 from bastion.ca import pins
+from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.known_hosts import KnownHosts
 from bastion.cli.output import colour, fail, printable, write_json, write_table
 from bastion.cli.runtime import RunInReactor, config_option, find_target, load_or_fail
@@ -133,7 +134,7 @@ def test_target(run: RunInReactor, config_file: Path, as_json: bool, name: str, 
         dialler = Dialler(
             reactor, _known_hosts(config), target_settings(config), clock, config.limits.dial_timeout
         )
-        credentials = TargetCredentials(ca, keys, clock, reactor)
+        credentials = TargetCredentials(ca, keys, clock, reactor, AgentThreads(reactor))
         dialling = dialler.dial(grant, lambda: credentials.probe(grant, _ask), walk)
         return Deferred.fromCoroutine(dialling).addCallback(
             lambda transport: transport.disconnect(11, "only a test")

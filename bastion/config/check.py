@@ -109,6 +109,7 @@ class _Check:
             login_cas=tuple(held.key for held in self._authorities if held.role == ROLES[KeyName.LOGIN_CA]),
             upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
             front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),
+            in_agents=tuple(key for staged in self._cas.values() for key in staged.in_agents),
             known_hosts=self._known.joined(self._pins),
             users=self._users,
             target_keys=self._target_keys,

@@ -28,7 +28,7 @@ def signing_slots(config: Sections) -> tuple[Slot, ...]:
         (KeyName.FRONT_HOST_CA, config.front_host_ca),
     ):
         if ca.key is not None:
-            slots.append(Slot(name, ca.key, (str(name), "key"), ca.passphrase_file))
+            slots.append(Slot(name, ca.key, (str(name), "key"), ca.passphrase_file, ca.agent))
     return tuple(slots)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bastion.auth.embedded import Users
+from bastion.ca.agent import AgentSigner
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.slots import Staged
 from bastion.wire.keys import PrivateKey, PublicKey
@@ -26,6 +27,7 @@ class Material:
     login_cas: tuple[PublicKey, ...] = ()
     upstream_ca: Staged | None = None
     front_host_ca: Staged | None = None
+    in_agents: tuple[AgentSigner, ...] = ()  # of these, the keys that are in an agent
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords
     target_keys: Mapping[str, PrivateKey] = field(default_factory=lambda: _NO_KEYS)

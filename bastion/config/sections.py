@@ -170,6 +170,12 @@ class UpstreamCA:
         default=None,
         example='"credential:upstream_ca"',
     )
+    agent: Path | None = option(
+        optional(FILE),
+        "Socket of an ssh-agent with the private key (in a token, a KMS); `key` is then the file of its public half.",
+        default=None,
+        example='"/run/bastion/agent.sock"',
+    )
     lifetime: float = option(
         duration(30, 3600), "How long a certificate is valid; it is used once, at once.", default=300.0
     )
@@ -193,6 +199,12 @@ class FrontHostCA:
         "File with the key's passphrase in its first line, closed to others. Not set: the key is not encrypted.",
         default=None,
         example='"credential:front_host_ca"',
+    )
+    agent: Path | None = option(
+        optional(FILE),
+        "Socket of an ssh-agent with the private key (in a token, a KMS); `key` is then the file of its public half.",
+        default=None,
+        example='"/run/bastion/agent.sock"',
     )
     lifetime: float = option(
         duration(3600, 30 * 86400),

@@ -7,6 +7,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from bastion.assembly.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
+from bastion.ca.agent_threads import AgentThreads
 from bastion.doctor.findings import Area, CannotLook, Finding, Level
 from bastion.doctor.subject import Subject
 from bastion.errors import ConfigError, Refused, UpstreamReason
@@ -89,7 +90,7 @@ class TargetLook:
             raise CannotLook(str(error)) from None
         self._settings = target_settings(config)
         self._dialler = Dialler(reactor, known, self._settings, subject.clock, config.limits.dial_timeout)
-        self._credentials = TargetCredentials(ca, keys, subject.clock, reactor)
+        self._credentials = TargetCredentials(ca, keys, subject.clock, reactor, AgentThreads(reactor))
 
     def close(self) -> None:
         self._credentials.close()

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
@@ -224,6 +225,10 @@ class OuterDoors:
             services.policy, services.inventory, identity, place.host, place.port, identity.source_address
         )
         if isinstance(way, ToSession):
+            waits = services.inner_host_keys.prepare(way.target)
+            if waits is not None:  # the agent that signs host certificates
+                self._wait(waits, channel, facts, lambda: self._lead(channel, place, first, facts))
+                return
             self._jump.open(self, channel, Asked(place, way, first, facts))
             return
         # What is refused for another reason than its name is refused before the name is answered for: the answer
@@ -234,6 +239,26 @@ class OuterDoors:
         if isinstance(way, Nowhere):
             raise self.unreachable(place.host, place.port)
         self._tunnel.open(self, channel, Asked(place, way, first, facts))
+
+    def _wait(
+        self, ready: Deferred[None], channel: OuterChannel, facts: Facts, serve: Callable[[], None]
+    ) -> None:
+        """Answer the channel once that is there; what refuses it is written down."""
+        waiting = _Waiting()
+        channel.attach(waiting)
+
+        def done(_: None) -> None:
+            if not waiting.over:
+                self._answer(channel, facts, serve)
+
+        def failed(failure: Failure) -> None:
+            if not isinstance(failure.value, Refused):
+                self.gateway.log_failure("making a host certificate", failure)
+                channel.abortConnection()
+            elif not waiting.over:
+                self._refuse(channel, failure.value, facts)
+
+        ready.addCallbacks(done, failed)
 
     def _count_others(self) -> None:
         """Tunnels and lobby channels together, this one included."""

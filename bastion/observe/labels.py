@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from bastion.errors import AgentFault
+
 OTHER: Final = "other"
+
+AGENT_USES: Final = ("upstream_ca", "front_host_ca")
+AGENT_ENDINGS: Final = ("ok", *AgentFault)
 
 REQUEST_NAMES: Final = (
     "pty-req",

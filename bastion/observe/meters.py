@@ -30,7 +30,7 @@ from bastion.errors import (
     TunnelReason,
     UpstreamReason,
 )
-from bastion.observe.labels import CONTROL_COMMANDS, REQUEST_NAMES
+from bastion.observe.labels import AGENT_ENDINGS, AGENT_USES, CONTROL_COMMANDS, REQUEST_NAMES
 from bastion.observe.labels import OTHER as OTHER
 from bastion.wire.kexinit import LEGACY_NAMES
 
@@ -245,6 +245,10 @@ UPSTREAM_PHASE_SECONDS: Final = _histogram(
 )
 UPSTREAM_DIALS: Final = _counter(
     "upstream_dials_total", "Attempts to reach a target.", _reasons("reason", UpstreamReason)
+)
+_AGENT: Final = Label("use", AGENT_USES), Label("ended", AGENT_ENDINGS)
+AGENT_SIGNATURES: Final = _counter(
+    "agent_signatures_total", "Signatures that an ssh-agent was asked for, by what they were for.", *_AGENT
 )
 UPSTREAM_LEGACY: Final = _counter(
     "upstream_legacy_total",

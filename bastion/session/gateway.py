@@ -17,6 +17,7 @@ from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity
 from bastion.auth.startups import Startup, StartupLimiter
+from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import Clock
 from bastion.errors import LimitReason, PolicyReason, Refused
@@ -82,6 +83,7 @@ class Services:
     recording: RecordingPolicy
     limits: Limits
     inner_host_keys: InnerHostKeys
+    agents: AgentThreads
 
     @property
     def front_settings(self) -> TransportSettings:

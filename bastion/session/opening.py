@@ -260,7 +260,7 @@ class Opening:
             asked = self._userauth.ask((Prompt(prompt),), instruction, timeout)
             return asked.addCallback(lambda answers: answers[0])
 
-        def make_login() -> UpstreamLogin:
+        def make_login() -> UpstreamLogin | Deferred[UpstreamLogin]:
             return services.upstream.login_for(grant, identity, self._session_id, ask)
 
         try:

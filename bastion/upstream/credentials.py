@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
 from bastion.auth.workers import ThreadReactor, Workers
+from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.secrets import SecretCommand, read_secret_file
 from bastion.ca.upstream import CertificateRequest, UpstreamCA
 from bastion.clock import Clock
@@ -50,7 +51,10 @@ class TargetCredentials:
         keys: Mapping[str, PrivateKey],
         clock: Clock,
         reactor: ThreadReactor | None = None,
+        agents: AgentThreads | None = None,
     ) -> None:
+        """`agents` are asked for the CA's signatures, when its key is in one."""
+        self._agents = agents
         self._ca = ca
         self._keys = keys
         self._clock = clock
@@ -58,8 +62,8 @@ class TargetCredentials:
 
     def login_for(
         self, grant: Grant, identity: Identity, session_id: str, ask: Ask | None = None
-    ) -> UpstreamLogin:
-        """The credential for one login, made after the host key was accepted. Raises Refused."""
+    ) -> UpstreamLogin | Deferred[UpstreamLogin]:
+        """The credential for one login, made after the host key was accepted. Raises Refused, now or later."""
         request = CertificateRequest(
             login=grant.login,
             identity=identity.name,
@@ -71,7 +75,7 @@ class TargetCredentials:
         )
         return self._make(grant, request, ask)
 
-    def probe(self, grant: Grant, ask: Ask | None = None) -> UpstreamLogin:
+    def probe(self, grant: Grant, ask: Ask | None = None) -> UpstreamLogin | Deferred[UpstreamLogin]:
         """A credential for `bastion target test`: no engineer, and a certificate that permits nothing."""
         request = CertificateRequest(login=grant.login, identity=grant.identity_name, session_id=grant.id)
         return self._make(grant, request, ask)
@@ -80,8 +84,12 @@ class TargetCredentials:
         """Give up the threads; logins that wait for a password fail."""
         if self._workers is not None:
             self._workers.close()
+        if self._agents is not None:
+            self._agents.close()
 
-    def _make(self, grant: Grant, request: CertificateRequest, ask: Ask | None) -> UpstreamLogin:
+    def _make(
+        self, grant: Grant, request: CertificateRequest, ask: Ask | None
+    ) -> UpstreamLogin | Deferred[UpstreamLogin]:
         target = grant.target
         if target.password is not None:
             return self._password(grant, target.password, ask)
@@ -93,8 +101,23 @@ class TargetCredentials:
         if self._ca is None:
             text = f"{target.name}: no upstream CA and no key for this target are configured"
             raise Refused(UpstreamReason.LOGIN_REFUSED, text)
-        key, issued = self._ca.issue(request, self._clock.time())
-        return KeyCredential(key, issued, (issued.type,))
+        return self._certificate(self._ca, request)
+
+    def _certificate(
+        self, ca: UpstreamCA, request: CertificateRequest
+    ) -> UpstreamLogin | Deferred[UpstreamLogin]:
+        now = self._clock.time()
+
+        def issue() -> UpstreamLogin:
+            key, issued = ca.issue(request, now)
+            return KeyCredential(key, issued, (issued.type,))
+
+        signer = ca.waits(now)
+        if signer is None:
+            return issue()
+        if self._agents is None:
+            raise Refused(UpstreamReason.CREDENTIAL_FAILED, "no agent can be asked to sign here")
+        return self._agents.run(signer, issue)
 
     # -- passwords -----------------------------------------------------------------------------------------
 

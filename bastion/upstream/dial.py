@@ -55,6 +55,9 @@ class DialObserver(Protocol):
 UpstreamLogin = KeyCredential | PasswordCredential
 """What to log in with."""
 
+MakeLogin = Callable[[], UpstreamLogin | Deferred[UpstreamLogin]]
+"""Makes it, at once or, with an agent that signs, a moment later."""
+
 MAX_REMEMBERED = 8192
 """Targets whose settings are looked up instead of made: a large inventory. They share a few values, so an entry is a
 key and a reference, 300 bytes."""
@@ -85,7 +88,7 @@ class Dialler:
     async def dial(
         self,
         grant: Grant,
-        login: Callable[[], UpstreamLogin],
+        login: MakeLogin,
         observer: DialObserver,
         payer: Purse | None = None,
         name: str = "",
@@ -151,7 +154,7 @@ class _Dial:
         self,
         dialler: Dialler,
         grant: Grant,
-        login: Callable[[], UpstreamLogin],
+        login: MakeLogin,
         observer: DialObserver,
         payer: Purse | None,
         name: str,
@@ -246,7 +249,8 @@ class _Dial:
         self._phase_done("login")
 
     async def _log_in(self, transport: Transport) -> None:
-        credential, login_name = self._make_login(), self._login_name
+        made, login_name = self._make_login(), self._login_name
+        credential = await made if isinstance(made, Deferred) else made
         login: Login
         if isinstance(credential, PasswordCredential):
             login = PasswordLogin(

@@ -197,6 +197,15 @@ def _locked_host_key(running: Running) -> None:
     running.files.lock("host_key", b"battery staple")
 
 
+def _public_half(name: str) -> Callable[[Running], None]:
+    """With an agent the file holds no more than that."""
+
+    def only(running: Running) -> None:
+        running.files.write(name, running.files.keys[name].public.line() + "\n")
+
+    return only
+
+
 def _rotating_front_host_ca(running: Running) -> None:
     rotating(running.files, "front_host_ca")
 
@@ -224,6 +233,12 @@ CASES: dict[str, Case] = {
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
     "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),
+    "upstream_ca.agent": Case(
+        '"sock"', lambda g: type(_ca("_keys")(g).first).__name__, "AgentSigner", _public_half("upstream_ca")
+    ),
+    "front_host_ca.agent": Case(
+        '"sock"', lambda g: list(g.services.agents.troubles), ["front_host_ca"], _public_half("front_host_ca")
+    ),
     "upstream_ca.passphrase_file": Case('"words"', _ca("_keys"), LOOKS, _locked("upstream_ca")),
     "upstream_ca.lifetime": Case('"90s"', _ca("_lifetime"), 90),
     "upstream_ca.egress": Case('["192.0.2.77"]', _ca("_sources"), "192.0.2.77/32"),

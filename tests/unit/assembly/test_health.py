@@ -67,6 +67,10 @@ class Bench:
         self.store = Store(self.recordings, disk_floor_bytes=1, clock=self.clock)
         self.store.look()
         self.state = closed_store()
+        self.agents = SimpleNamespace(
+            troubles={"upstream_ca": "", "front_host_ca": ""}, look_again=lambda: self.looked.append(True)
+        )
+        self.looked: list[bool] = []
         self.gateway: Any = SimpleNamespace(
             reactor=self.reactor,
             clock=self.clock,
@@ -76,7 +80,7 @@ class Bench:
             log=self.log,
             state=self.state,
             draining=False,
-            services=SimpleNamespace(auth=SimpleNamespace(directory=self.directory)),
+            services=SimpleNamespace(auth=SimpleNamespace(directory=self.directory), agents=self.agents),
         )
         self.hung: list[Callable[[], None]] | None = None  # a list: the thread does not come back
         self.watch = HealthWatch(self.gateway, lambda: [self.key], self._in_thread)
@@ -216,3 +220,14 @@ def test_host_keys_that_the_next_start_could_not_read(bench: Bench) -> None:
 def test_a_gateway_that_closes_down_refuses(bench: Bench) -> None:
     bench.gateway.draining = True
     assert bench.page() == (False, bench.page()[1]) and bench.page()[1]["gateway"].startswith("refusing: ")
+
+
+def test_an_agent_that_does_not_sign(bench: Bench) -> None:
+    """Without the front host CA's signature the direct door is open still; without the upstream CA's nothing is."""
+    bench.agents.troubles["front_host_ca"] = "the agent at /a did not answer within 5 s"
+    well, lines = bench.page()
+    assert well and lines["agents"] == "degraded: front_host_ca: the agent at /a did not answer within 5 s"
+    bench.agents.troubles["upstream_ca"] = "the agent at /a refuses to sign with the key that it has"
+    well, lines = bench.page()
+    assert not well and lines["agents"].startswith("refusing: upstream_ca: the agent at /a refuses")
+    assert bench.looked
