@@ -6,7 +6,6 @@ functions are for commands that need one thing of a configuration, without the w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -143,9 +142,10 @@ def build_directory(
     return ChainDirectory(EmbeddedDirectory(users, reactor, queue), ldap, reactor)
 
 
-def front_keys(config: Config, keys: Sequence[Staged], clock: Clock) -> FrontKeys:
+def front_keys(config: Config, material: Material, clock: Clock) -> FrontKeys:
     """What engineers' connections are told: our host keys and the algorithms that go with them."""
-    return FrontKeys(replace(_common_settings(config), algorithms=_front_algorithms(config)), keys, clock)
+    base = replace(_common_settings(config), algorithms=_front_algorithms(config))
+    return FrontKeys(base, material.host_keys, clock, material.host_keys_changing)
 
 
 def _front_algorithms(config: Config) -> Algorithms:

@@ -26,5 +26,6 @@ thread or by a command.
     rotation           the steps of `bastion keys rotate` and `retire`
     backup             files sealed for age recipients
     front_keys         the gateway's own host keys, by time
+    host_key_news      what a client is told of them (UpdateHostKeys)
     pins               known_hosts written: what `bastion target pin` does
 """

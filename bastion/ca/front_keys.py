@@ -12,17 +12,24 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bastion.ca.host_key_news import HostKeyNews
 from bastion.ca.slots import Staged
 from bastion.clock import Clock
-from bastion.transport.settings import HostKey, TransportSettings
+from bastion.transport.key_exchange import KeyExchange
+from bastion.transport.settings import CERT_SUFFIX, HostKey, TransportSettings
 from bastion.wire.keys import PublicKey, Signer
 
 
 class FrontKeys:
-    """The host keys of one configuration. `base` has the algorithms on offer and no host key."""
+    """The host keys of one configuration. `base` has the algorithms on offer and no host key.
 
-    def __init__(self, base: TransportSettings, keys: Sequence[Staged], clock: Clock) -> None:
-        self.base = base
+    `changing`: one of them is being rotated or was, so clients are told what they are now.
+    """
+
+    def __init__(
+        self, base: TransportSettings, keys: Sequence[Staged], clock: Clock, changing: bool = False
+    ) -> None:
+        self._changing = changing
         self._keys = tuple(keys)
         self._clock = clock
         self._moments = sorted({key.switch for key in keys if key.then is not None})
@@ -41,6 +48,16 @@ class FrontKeys:
         """When `settings` will be others, in seconds since the epoch; infinite when never."""
         later = bisect_right(self._moments, self._clock.time())
         return self._moments[later] if later < len(self._moments) else math.inf
+
+    def news(self, exchanged: KeyExchange) -> HostKeyNews | None:
+        """What the client of this connection is to be told, None when there is nothing new.
+
+        Also one that was shown a certificate: without the authority it took the plain key in it.
+        """
+        if not self._changing or exchanged.agreed is None:
+            return None
+        agreed = exchanged.agreed.host_key.removesuffix(CERT_SUFFIX)
+        return HostKeyNews(self.told(), exchanged.session_id, agreed)
 
     def told(self) -> tuple[Signer, ...]:
         """The keys that clients may know now: those in force, then those that are to come."""

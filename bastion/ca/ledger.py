@@ -109,6 +109,11 @@ class Ledger:
             if entry.name is name and entry.retired is None and key_type in ("", entry.public.type)
         )
 
+    def changing(self, name: KeyName) -> bool:
+        """Is a key of that name being rotated, or was one?"""
+        mine = (entry for entry in self.entries if entry.name is name)
+        return any(entry.retire_after is not None or entry.retired is not None for entry in mine)
+
     def successor(self, name: KeyName, key: PublicKey) -> Entry | None:
         """The entry that takes, or has taken, the place of `key`, which goes and is not retired."""
         old = self.find(key)

@@ -91,7 +91,7 @@ def rotate(
       bastion keys rotate -c /etc/bastion/bastion.toml login_ca --public new_ca.pub
     """
     config = load_or_fail(config_file)
-    seconds = seconds_of(overlap)
+    seconds = seconds_of(int(overlap) if overlap.isdecimal() else overlap)
     if seconds is None or (switch and withdraw):
         fail("--overlap is a time such as 14d, and --switch and --withdraw exclude each other")
     try:

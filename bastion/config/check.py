@@ -106,6 +106,7 @@ class _Check:
         """What was read, once there are no errors."""
         return Material(
             host_keys=tuple(self._host_private),
+            host_keys_changing=self._ledger.changing(KeyName.HOST_KEYS),
             login_cas=tuple(held.key for held in self._authorities if held.role == ROLES[KeyName.LOGIN_CA]),
             upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
             front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),

@@ -24,6 +24,7 @@ class Material:
     """`known_hosts` has the pins of the inventory too; `target_keys` is target name -> the key to log in with."""
 
     host_keys: tuple[Staged, ...] = ()
+    host_keys_changing: bool = False  # one is being rotated, or was
     login_cas: tuple[PublicKey, ...] = ()
     upstream_ca: Staged | None = None
     front_host_ca: Staged | None = None

@@ -93,6 +93,9 @@ class OuterDoors:
         self.note(OuterStarted(self.identity.uid))
         self._connection.start()
         self._transport.receiver = self._connection.burst
+        news = self.services.inner_host_keys.front.news(self._transport.keys)
+        if news is not None:
+            self._connection.tell_host_keys(news.message(), news.prove)
         self._keepalive.start()
 
     # -- Outer -------------------------------------------------------------------------------------------

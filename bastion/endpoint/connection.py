@@ -34,6 +34,7 @@ from bastion.endpoint.limits import (
 )
 from bastion.errors import PolicyReason, ProtocolError
 from bastion.relay.limits import MIN_PACKET
+from bastion.relay.passlist import HOSTKEYS_PROVE
 from bastion.transport.packet_conn import PacketConn
 from bastion.wire import numbers
 from bastion.wire.forwards import TcpipOpen
@@ -92,6 +93,7 @@ class OuterConnection:
         "_leg",
         "_next",
         "_peers",
+        "_prove",
         "_resuming",
         "_router",
         "_spoken",
@@ -117,6 +119,7 @@ class OuterConnection:
             False  # the client has said something: opens and global requests are all it can begin with
         )
         self.no_more_sessions = False  # it has said that it opens no session any more
+        self._prove: Callable[[bytes], bytes] | None = None
         self._asked: list[Callable[[], None]] = []
         self._corked: list[bytes] | None = None
         self._corked_size = 0
@@ -133,6 +136,11 @@ class OuterConnection:
         """Hear of the leg's back-pressure. The caller sets `leg.receiver` to `burst`."""
         assert self._leg is not None
         self._leg.on_writable = self._writable
+
+    def tell_host_keys(self, message: bytes, prove: Callable[[bytes], bytes]) -> None:
+        """Tell the client of our host keys; `prove` answers the body of its one question, empty for none."""
+        self._prove = prove
+        self.send([message])
 
     def __len__(self) -> int:
         """Channels that take a number: granted and not closed by both sides, or waiting for their answer."""
@@ -293,6 +301,10 @@ class OuterConnection:
     def _global_request(self, payload: bytes) -> None:
         """Nothing is granted here: nothing is ever bound on the gateway (RFC 4254 section 7.1)."""
         request = GlobalRequest.parse(payload)
+        if request.name == HOSTKEYS_PROVE and self._prove is not None and request.want_reply:
+            prove, self._prove = self._prove, None
+            self.send([prove(request.body) or RequestFailure().encode()])
+            return
         self._spoken = True
         body = parse_body(GLOBAL_REQUESTS, request.name, request.body)
         if request.name == "no-more-sessions@openssh.com":

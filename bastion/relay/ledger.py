@@ -26,16 +26,17 @@ class Entry:
     """One reply that is owed: to the request `name`, which we asked ourselves or forwarded.
 
     `place` is what a forward was asked for. `refusals` of ours are due to the asking side as soon as this reply
-    has been forwarded.
+    has been forwarded, and `proof`, an answer of ours, behind so many of them.
     """
 
-    __slots__ = ("name", "ours", "place", "refusals")
+    __slots__ = ("name", "ours", "place", "proof", "refusals")
 
     def __init__(self, name: str, ours: bool, place: Place | None = None) -> None:
         self.name = name
         self.ours = ours
         self.place = place
         self.refusals = 0
+        self.proof: tuple[int, bytes] | None = None
 
 
 class Ledger:
@@ -79,6 +80,13 @@ class Ledger:
         self._check_room()
         self._last_forwarded.refusals += 1
         self._refusals += 1
+        return False
+
+    def add_answer(self, answer: bytes) -> bool:
+        """We answer a request that wants a reply ourselves, once on this ledger. True: now. False: in its turn."""
+        if self._last_forwarded is None:
+            return True
+        self._last_forwarded.proof = self._last_forwarded.refusals, answer
         return False
 
     def settle(self) -> Entry | None:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 
 from bastion.sides import Side
 
-LEG_BOUND_REQUESTS = frozenset({"hostkeys-00@openssh.com", "hostkeys-prove-00@openssh.com"})
+HOSTKEYS_PROVE = "hostkeys-prove-00@openssh.com"
+
+LEG_BOUND_REQUESTS = frozenset({"hostkeys-00@openssh.com", HOSTKEYS_PROVE})
 """Global requests about the host keys of one leg (OpenSSH PROTOCOL section 2.5): passed on, the client
 would learn the target's keys for the gateway's name. Dropped without an event, since every OpenSSH target
 sends one."""

@@ -100,6 +100,10 @@ class Relay:
     def answered(self, call: Callable[[Side], None] | None) -> None:
         self._requests.answered = call
 
+    def prove_host_keys(self, prove: Callable[[bytes], bytes]) -> None:
+        """The client was told of our host keys: `prove` answers the body of its one question, empty for none."""
+        self._requests.prove = prove
+
     def receive(self, side: Side, payload: bytes, out: Actions) -> None:
         """One payload (with its number, without padding) from `side`; what follows from it is added to `out`.
 

@@ -70,7 +70,7 @@ class Requests:
 
     `invitations` are the places for which the target may open channels because the client asked for it;
     `unsolicited` counts replies to nothing, by the side that sent them; `answered` is called with the side that
-    answered a request of ours.
+    answered a request of ours; `prove` makes the answer to the client's one question about our host keys.
     """
 
     __slots__ = (
@@ -84,6 +84,7 @@ class Requests:
         "answered",
         "invitations",
         "no_more_sessions",
+        "prove",
         "unsolicited",
     )
 
@@ -98,6 +99,7 @@ class Requests:
         self._limits = limits
         self._owed = (Ledger(limits.connection_replies), Ledger(limits.connection_replies))
         self.answered: Callable[[Side], None] | None = None
+        self.prove: Callable[[bytes], bytes] | None = None
         self.invitations = Invitations()
         self.no_more_sessions = False
         self.unsolicited: Counts = (0, 0)
@@ -114,7 +116,8 @@ class Requests:
         message = GlobalRequest.parse(payload)
         name = message.name
         if name in passlist.LEG_BOUND_REQUESTS:
-            self._refuse_global(side, message, out)
+            if not self._proved(side, message, out):
+                self._refuse_global(side, message, out)
             return
         if not self._paid(side, name, message.body, name in passlist.PASSED_GLOBAL_REQUESTS[side]):
             self._tell_unpaid(0, side, name)
@@ -165,6 +168,19 @@ class Requests:
         if message.want_reply and self._owed[side.other].add_refused():
             out.back[side].append(_REQUEST_FAILURE)
 
+    def _proved(self, side: Side, message: GlobalRequest, out: Actions) -> bool:
+        """The client asks whether we hold the host keys that we told it of: answered once, in its turn."""
+        prove = self.prove
+        if prove is None or side is not Side.CLIENT or not message.want_reply:
+            return False
+        if message.name != passlist.HOSTKEYS_PROVE:
+            return False
+        self.prove = None
+        proof = prove(message.body)
+        if proof and self._owed[Side.TARGET].add_answer(proof):
+            out.back[side].append(proof)
+        return bool(proof)
+
     def ask(self, side: Side, name: str, out: Actions) -> bool:
         """Send `side` a global request of ours that wants a reply; False when it owes too many already."""
         if not self._owed[side].add_asked(name):
@@ -187,7 +203,10 @@ class Requests:
             self._tap.event(events.RequestAnswered(0, side, entry.name, ok, port))
         onward = out.onward[side]
         onward.append(message.encode())
+        before = len(onward)
         onward.extend([_REQUEST_FAILURE] * entry.refusals)
+        if entry.proof is not None:
+            onward.insert(before + entry.proof[0], entry.proof[1])
 
     def _settle(self, ledger: Ledger | None, side: Side) -> Entry | None:
         """The forwarded request that `side` answers now; None when the reply goes no further."""

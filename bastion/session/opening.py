@@ -166,7 +166,13 @@ class Opening:
         self._running = None
         engineer.started(session)
         session.start(on_client_closed=engineer.closed)
-        self._userauth.succeed()  # the last: if writing it ends the engineer's connection, the session hears of it
+        news = self._services.inner_host_keys.front.news(engineer.transport.keys)
+        if news is not None:
+            session.relay.prove_host_keys(news.prove)
+        # The last: if writing it ends the engineer's connection, the session hears of it.
+        self._userauth.succeed()
+        if news is not None and session.running:
+            engineer.transport.send([news.message()])
 
     async def _reach(self, grant: Grant) -> Session:
         """With a place that was taken, which stays the session's."""

@@ -108,6 +108,11 @@ class Session:
     def _target_closed(self, why: CloseReason) -> None:
         self.end(End.of_close(EndReason.TARGET_CLOSED, why))
 
+    @property
+    def running(self) -> bool:
+        """It has both its legs."""
+        return self._client is not None
+
     # -- the hot path ------------------------------------------------------------------------------------
 
     def receive_burst(self, side: Side, payloads: list[bytes]) -> None:

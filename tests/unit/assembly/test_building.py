@@ -8,6 +8,7 @@ from bastion.assembly.building import VERSION_LINE, front_keys, load_known_hosts
 from bastion.ca.slots import Staged
 from bastion.clock import FixedClock
 from bastion.config.load import load
+from bastion.config.material import Material
 from bastion.errors import ConfigError
 from tests.unit.config.site import Site
 
@@ -33,7 +34,7 @@ def test_both_legs_look_like_openssh_to_openssh(tmp_path):
     """Its eow@openssh.com and no-more-sessions@openssh.com go to no other software (compat.c)."""
     site = Site(tmp_path)
     config = load(site.config)
-    front = front_keys(config, [Staged(site.keys["host_key"])], FixedClock())
+    front = front_keys(config, Material((Staged(site.keys["host_key"]),)), FixedClock())
     for settings in (front.settings(), target_settings(config)):
         assert settings.version.startswith("SSH-2.0-OpenSSH")
 

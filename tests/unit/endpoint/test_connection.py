@@ -403,3 +403,25 @@ def test_other_channels_are_refused_and_told(kind: str, body: bytes, code: int) 
     assert isinstance(said, m.ChannelOpenFailure) and said.code == code
     assert outer.door.turned_away[0][:2] == ("channel", kind)
     assert outer.door.opened == []
+
+
+def test_the_client_is_told_of_host_keys_and_asks_once() -> None:
+    outer = Outer()
+    told = m.GlobalRequest("hostkeys-00@openssh.com", False, b"keys")
+    outer.connection.tell_host_keys(
+        told.encode(), lambda body: m.RequestSuccess(b"proof of " + body).encode()
+    )
+    assert outer.leg.said() == [told]
+    ask = m.GlobalRequest("hostkeys-prove-00@openssh.com", True, b"keys")
+    assert outer.hear(ask) == [m.RequestSuccess(b"proof of keys")]
+    assert outer.hear(ask) == [m.RequestFailure()]
+
+
+def test_nobody_is_told_what_was_not_said() -> None:
+    outer = Outer()
+    assert outer.hear(m.GlobalRequest("hostkeys-prove-00@openssh.com", True, b"keys")) == [m.RequestFailure()]
+    outer.connection.tell_host_keys(
+        m.GlobalRequest("hostkeys-00@openssh.com", False).encode(), lambda body: b""
+    )
+    outer.leg.said()
+    assert outer.hear(m.GlobalRequest("hostkeys-prove-00@openssh.com", True, b"keys")) == [m.RequestFailure()]

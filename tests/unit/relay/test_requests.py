@@ -533,3 +533,39 @@ def test_what_goes_through_is_told_in_full(playbook: MakePlaybook) -> None:
     asked = asks(0, "exec", r.Exec(b"a\xff" * 5000))
     book.client(asked).to_target(asked)
     book.told(e.RequestForwarded(1, Side.CLIENT, "exec", {"command": "a\\xff" * 5000}, "test rule")).done()
+
+
+# -- our host keys, on the client's leg
+
+
+PROVE = asks_all("hostkeys-prove-00@openssh.com", b"which")
+PROOF = m.RequestSuccess(b"proof").encode()
+
+
+def test_the_question_about_our_host_keys_is_answered_once_and_by_us(playbook: MakePlaybook) -> None:
+    book = playbook()
+    book.client(PROVE).to_client(ALL_NO)
+    asked: list[bytes] = []
+    book.relay.prove_host_keys(lambda body: asked.append(body) or PROOF)  # type: ignore[func-returns-value]
+    book.target(asks_all("hostkeys-prove-00@openssh.com", b"which")).to_target(ALL_NO)
+    book.client(PROVE).to_client(m.RequestSuccess(b"proof"))
+    book.client(PROVE).to_client(ALL_NO)
+    assert asked == [b"which"]
+    book.done()
+
+
+def test_an_answer_of_ours_waits_for_its_turn(playbook: MakePlaybook) -> None:
+    """Behind what the target still owes, between the refusals that came before and after it."""
+    book = playbook()
+    book.relay.prove_host_keys(lambda body: PROOF)
+    book.client(asks_all(KEEPALIVE)).to_target(asks_all(KEEPALIVE))
+    book.client(asks_all("hostkeys-00@openssh.com"), PROVE, asks_all("hostkeys-00@openssh.com")).silence()
+    book.target(ALL_OK).to_client(ALL_OK, ALL_NO, m.RequestSuccess(b"proof"), ALL_NO)
+    book.done()
+
+
+def test_a_question_that_nothing_answers_is_refused(playbook: MakePlaybook) -> None:
+    book = playbook()
+    book.relay.prove_host_keys(lambda body: b"")
+    book.client(PROVE).to_client(ALL_NO)
+    book.done()

@@ -92,6 +92,7 @@ class World:
                 recording=RecordingPolicy(),
                 dialler=self,
                 upstream=self,
+                inner_host_keys=SimpleNamespace(front=SimpleNamespace(news=lambda exchanged: None)),
             ),
             pays_key_exchanges=lambda name: lambda microseconds: None,
             session_ended=lambda session, end: self.said.append(f"ended {end.reason}"),
