@@ -15,7 +15,8 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `reloading`: SIGHUP: reads and checks in a thread, one at a time, and swaps
 - `ldap_meters`: what the LDAP directory says of itself, as counters
 - `telling`: what the operator reads of a reload
-- `controlling`: what asks and tells one gateway: its node, the hub and desk over it, the control socket
+- `control_desk`: the desk over a hub, and the control socket
+- `controlling`: the same with the node of a process that serves
 - `log_level`: how much the operator's log tells, to be changed while it runs
 - `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
 """

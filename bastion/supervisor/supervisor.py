@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion import __version__
-from bastion.assembly.controlling import ControlDesk
+from bastion.assembly.control_desk import ControlDesk
 from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock

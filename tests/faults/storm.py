@@ -203,10 +203,10 @@ class Seen:
 
 
 class Office:
-    """slapd over ldaps with 20 engineers, a target, a gateway with default limits."""
+    """slapd over ldaps with 20 engineers, a target, a gateway with default limits and so many workers."""
 
-    def __init__(self) -> None:
-        self.world = JumpWorld()
+    def __init__(self, workers: int = 1) -> None:
+        self.world = JumpWorld(workers=workers)
         names = [f"u{number}" for number in range(ENGINEERS)]
         key = (self.world.keys / "alice.pub").read_text().strip()
         people = [person(name, f"sshPublicKey: {key}", password=PASSWORD) for name in names]
@@ -291,7 +291,7 @@ def weather(office: Office, seconds: float) -> Seen:
         for shell in shells:
             shell.echo(b"ready")
         audit = world.folder / "audit.jsonl"
-        size, memory, cpu = audit.stat().st_size, world.memory(), _cpu(world.pid)
+        size, memory, cpu = audit.stat().st_size, world.memory(), sum(map(_cpu, world.pids))
         threads = [threading.Thread(target=work) for work in (transfer, log_in)]
         with strangers(world.port, seconds, seen.attempts):
             for thread in threads:
@@ -307,7 +307,7 @@ def weather(office: Office, seconds: float) -> Seen:
             for thread in threads:
                 thread.join()
         seen.audit_bytes = audit.stat().st_size - size
-        seen.cpu = _cpu(world.pid) - cpu
+        seen.cpu = sum(map(_cpu, world.pids)) - cpu
     return seen
 
 

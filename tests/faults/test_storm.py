@@ -27,9 +27,9 @@ WARMING = 32 << 20
 HONEST_LINES = 8 << 10
 
 
-@pytest.fixture(scope="module")
-def seen() -> Iterator[Seen]:
-    office = Office()
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
+def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
+    office = Office(request.param)
     try:
         made = weather(office, SECONDS)
         print("\n".join(told(made)))

@@ -115,11 +115,6 @@ class Transfers:
         self._selector.close()
 
 
-def workers_of(world: World) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(world.pid)], capture_output=True, text=True)
-    return sorted(map(int, found.stdout.split()))
-
-
 def fallen(before: dict[str, float], now: dict[str, float]) -> list[str]:
     """Totals that are less than they were."""
     return [
@@ -179,7 +174,7 @@ def kill_one(world: World, number: int) -> int:
     """Kill a worker; how many sessions died with it. Their ends stand everywhere within 5 s."""
     poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 60.0, "no two workers")
     before = len(world.audit("worker_died"))
-    os.kill(workers_of(world)[number % 2], signal.SIGKILL)
+    os.kill(world.worker_pids[number % 2], signal.SIGKILL)
     began = time.monotonic()
     died = world.new_audit("worker_died", before)[0]
     wanted = sum(line["sessions"] for line in world.audit("worker_died"))

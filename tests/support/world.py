@@ -265,6 +265,19 @@ group_base = "{GROUPS}"
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """The workers' processes, the oldest first; none in a gateway of one process."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.pid), "-f", "--", "--worker"], capture_output=True, text=True
+        )
+        return sorted(map(int, found.stdout.split()))
+
+    @property
+    def pids(self) -> list[int]:
+        """Every process of the gateway."""
+        return [self.pid, *(self.worker_pids if self.workers > 1 else ())]
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the gateway with a signal and wait for it."""
         process, self._process = self._process, None
@@ -473,11 +486,15 @@ group_base = "{GROUPS}"
         return done.stdout.decode()
 
     def memory(self) -> int:
-        """Resident bytes of the gateway."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        """Resident bytes of the gateway, of its workers too."""
+        return sum(map(_resident, self.pids))
+
+
+def _resident(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
 
 
 REFUSAL = re.compile(rb"(?:^|:\d+: )bastion: (?P<text>.*) \(ref (?P<ref>[a-z2-7]{6})\)\r?$", re.MULTILINE)

@@ -23,6 +23,7 @@ MIGRATIONS = "tests/unit/state/test_migrating.py compares them"
 ELSEWHERE = {
     "__main__": "the program: every test with a gateway runs it",
     "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
+    "assembly.controlling": "the program: every test with a gateway runs it",
     "assembly.ldap_meters": f"plain counters; {SLAPD}",
     "assembly.part": PROTOCOLS,
     "assembly.reloading": "tests/unit/assembly/test_applying.py, on a whole gateway",

@@ -21,12 +21,6 @@ def shared() -> Iterator[World]:
         yield world
 
 
-def workers_of(world: World) -> list[int]:
-    """The pids of the workers, in the order in which they were started."""
-    found = subprocess.run(["pgrep", "-P", str(world.pid)], capture_output=True, text=True)
-    return sorted(map(int, found.stdout.split()))
-
-
 def connections_of(pid: int) -> int:
     """Sockets that a worker has: more with each connection."""
     return sum(os.readlink(link).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
@@ -48,13 +42,13 @@ def test_logins_work_and_are_counted_once(shared: World) -> None:
 
 
 def test_both_workers_get_their_share(shared: World) -> None:
-    before = [connections_of(pid) for pid in workers_of(shared)]
+    before = [connections_of(pid) for pid in shared.worker_pids]
     clients = [shared.client("cat") for _ in range(8)]
     try:
         for client in clients:
             client.send(b"x\n")
             client.expect(b"x")
-        more = [connections_of(pid) - count for pid, count in zip(workers_of(shared), before, strict=True)]
+        more = [connections_of(pid) - count for pid, count in zip(shared.worker_pids, before, strict=True)]
         assert sum(more) == 16, more
         assert min(more) >= 4, f"one worker has nearly all of them: {more}"
     finally:
@@ -104,7 +98,7 @@ def test_a_killed_worker_takes_its_own_sessions_and_nothing_else() -> None:
                 client.send(b"before\n")
                 client.expect(b"before")
             totals = world.metrics()
-            first, second = workers_of(world)
+            first, second = world.worker_pids
             os.kill(first, signal.SIGKILL)
             (died,) = world.new_audit("worker_died")
             assert died["how"] == "SIGKILL" and 0 < died["sessions"] < 6
@@ -129,7 +123,7 @@ def test_a_killed_worker_takes_its_own_sessions_and_nothing_else() -> None:
                     alive += 1
             assert alive == 6 - died["sessions"]
             poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 20.0)
-            assert second in workers_of(world) and first not in workers_of(world)
+            assert second in world.worker_pids and first not in world.worker_pids
             now = world.metrics()
             fallen = [
                 name for name, value in totals.items()
@@ -152,7 +146,7 @@ def test_a_supervisor_that_is_gone_ends_all_with_words_and_whole_recordings() ->
             for client in clients:
                 client.send(b"x\n")
                 client.expect(b"x")
-            pids = workers_of(world)
+            pids = world.worker_pids
             world.kill()
             for client in clients:
                 client.wait(15)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bastion.assembly.controlling import role_groups
+from bastion.assembly.control_desk import role_groups
 from bastion.assembly.log_level import LevelFilter
 from bastion.config.outputs import Control
 from bastion.control.node import StatusAsked

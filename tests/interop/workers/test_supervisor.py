@@ -1,0 +1,63 @@
+"""The supervisor is small: it loads nothing that speaks SSH, and people ask it for all workers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import poll, running
+
+SPEAKS = ("app", "doors", "endpoint", "relay", "session", "transport", "upstream", "userauth")
+
+
+def test_it_loads_nothing_that_speaks_ssh() -> None:
+    program = "import bastion.serving, bastion.supervisor.running, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("bastion.")}
+    assert "supervisor" in rooms and rooms & set(SPEAKS) == set()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_live_kill_and_lock_reach_every_worker(workers: int) -> None:
+    with running(workers=workers) as world:
+        config = ("--config", str(world.config))
+        clients = [world.client("cat") for _ in range(4)]
+        try:
+            for client in clients:
+                client.echo(b"here")
+            listed = json.loads(world.bastion("live", *config, "--json").stdout)
+            rows = listed["rows"] if "rows" in listed else listed["live"]
+            assert len(rows) == 4 and len({row["node"] for row in rows}) == workers
+            done = world.bastion("kill", rows[0]["id"], *config, "--reason", "one of them")
+            assert done.returncode == 0, done.stderr
+            poll(lambda: sum(client.running for client in clients) == 3)
+            done = world.bastion("lock", *config, "alice", "--reason", "all of them")
+            assert done.returncode == 0, done.stderr
+            for client in clients:
+                client.wait(10)
+            assert world.ssh("true").returncode == 255
+            for pid in world.worker_pids[:1]:
+                Path(f"/proc/{pid}").stat()
+            assert world.bastion("unlock", *config, "alice").returncode == 0
+            assert world.ssh("true").returncode == 0
+        finally:
+            for client in clients:
+                client.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_penalties_are_shown_and_forgotten(workers: int) -> None:
+    with running(workers=workers) as world:
+        config = ("--config", str(world.config))
+        for _ in range(7):
+            world.ask("alice+root+web1", "wrong")
+        shown = json.loads(world.bastion("penalties", *config, "--json").stdout)
+        assert "alice" in json.dumps(shown)
+        assert world.ask("alice+root+web1", "correct horse").returncode == 255
+        done = world.bastion("penalties", "clear", *config, "--account", "alice", "--reason", "typed badly")
+        assert done.returncode == 0, done.stderr
+        assert world.ask("alice+root+web1", "correct horse").returncode == 0
