@@ -20,6 +20,7 @@ from bastion.doctor.subject import ServiceUser, Subject, usual_user
 from bastion.install.program import command, program
 
 CHECK_SECONDS: Final = 120.0
+STATUS_SECONDS: Final = 30.0
 COLOURS: Final = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
@@ -72,6 +73,9 @@ def doctor(
     progress.end()
     if Area.CONFIG in wanted.areas:
         found = [*_checked(config_file, name), *found]
+    if Area.GATEWAY in wanted.areas:
+        found = [*found, *_asked(config_file, any(one.subject.startswith("pid ") for one in found))]
+    if wanted.areas & {Area.CONFIG, Area.GATEWAY}:
         order = list(Area)
         found.sort(key=lambda finding: order.index(finding.area))
     if as_json:
@@ -114,6 +118,35 @@ def _checked(config_file: Path, user: str) -> list[Finding]:
     ]  # fmt: skip
     if not found:
         found = [Finding(Area.CONFIG, Level.OK, str(config_file), f"is valid for {told['tried_as']}")]
+    return found
+
+
+def _asked(config_file: Path, runs: bool) -> list[Finding]:
+    """What the gateway that runs says of itself (`bastion status`)."""
+    line = command("status", "--config", config_file)
+    words = [*program(), "status", "--config", str(config_file), "--json"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=STATUS_SECONDS)
+        nodes = json.loads(done.stdout)["nodes"]
+    except subprocess.TimeoutExpired:
+        return [Finding(Area.GATEWAY, Level.FAIL, str(config_file), "the gateway does not answer", line)]
+    except (ValueError, KeyError):
+        said = done.stderr.strip().removeprefix("bastion: ")
+        return [Finding(Area.GATEWAY, Level.WARN, str(config_file), said, line)] if runs else []
+    found = []
+    for node in nodes:
+        about = f"{node['name']} of the gateway"
+        ill = [part for part in node["parts"] if part["state"] != "ok"]
+        for part in ill:
+            level = Level.FAIL if part["state"] == "refusing" else Level.WARN
+            found.append(
+                Finding(Area.GATEWAY, level, about, f"{part['part']} {part['state']}: {part['text']}", line)
+            )
+        if node["state"] != "running":
+            found.append(Finding(Area.GATEWAY, Level.WARN, about, f"is {node['state']}", line))
+        elif not ill:
+            text = f"version {node['version']}, {node['sessions']} sessions, nothing is wrong"
+            found.append(Finding(Area.GATEWAY, Level.OK, about, text))
     return found
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from bastion.ca.credentials import is_credential
 from bastion.doctor.findings import Area, Finding, Level, shell
 from bastion.doctor.subject import ServiceUser, Subject
 
@@ -25,6 +26,7 @@ class Kind(Enum):
     KEY = "key"  # private key: of the service, closed to group and others
     SECRET = "secret"  # readable by the service, closed to others
     WRITTEN = "written"  # folder that the service writes to, closed to others
+    PASSED = "passed"  # folder that the service writes to, and that others look through
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ def things(subject: Subject) -> list[Thing]:
     found.append(Thing(config.recording.directory, "recordings", Kind.WRITTEN))
     state = config.state.directory or config.recording.directory / "state"
     found.append(Thing(state, "state", Kind.WRITTEN))
+    control = config.control.place(config.file)
+    if control is not None:
+        found.append(Thing(control.parent, "the control socket's folder", Kind.PASSED))
     found.append(Thing(config.audit.file.parent, "the audit log's folder", Kind.WRITTEN))
     return list({thing.path: thing for thing in found}.values())
 
@@ -94,6 +99,8 @@ def _faults(thing: Thing, user: ServiceUser) -> Iterator[Finding]:
         yield _fail(thing, f"cannot be looked at: {error.strerror}", "")
         return
     mode = stat.S_IMODE(status.st_mode)
+    if is_credential(str(thing.path), status.st_uid):
+        return  # systemd's: its group bits stand for the service's user
     if thing.kind is Kind.DECIDES:
         yield from _deciding(thing, status, mode, user)
     elif thing.kind is Kind.KEY:
@@ -136,7 +143,7 @@ def _written(thing: Thing, status: os.stat_result, mode: int, user: ServiceUser)
         yield _fail(
             thing, f"can be written by others (mode {mode:04o})", shell("chmod", "go-w,o-rx", thing.path)
         )
-    elif mode & 0o005:
+    elif mode & 0o005 and thing.kind is Kind.WRITTEN:
         text = f"can be read by everybody (mode {mode:04o})"
         yield Finding(Area.FILES, Level.WARN, _subject(thing), text, shell("chmod", "o-rx", thing.path))
 

@@ -1,4 +1,4 @@
-"""Whether a gateway of this configuration runs now (L4), seen in the table of processes."""
+"""Whether a gateway of this configuration runs (L4), seen in the table of processes: also one that does not answer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bastion.doctor.findings import Area, Finding, Level, shell
+from bastion.doctor.machine import descriptors_for, more_descriptors
 from bastion.doctor.ports import command_of
 from bastion.doctor.subject import Subject
 
 
 def examine_gateway(subject: Subject) -> Iterator[Finding]:
-    """One finding: runs (as whom), or does not."""
-    running = list(gateways(subject.config.file))
+    """One finding: runs (as whom, with how many files), or does not."""
+    running = gateways(subject.config.file)
     if not running:
         yield Finding(Area.GATEWAY, Level.OK, str(subject.config.file), "no gateway runs with it now")
         return
-    for pid, uid in running:
+    wanted = descriptors_for(subject.config.limits.sessions)
+    for pid, uid in running.items():
         about = f"pid {pid}"
         if uid == subject.user.uid:
             yield Finding(Area.GATEWAY, Level.OK, about, f"runs as {subject.user.name}")
@@ -28,15 +30,24 @@ def examine_gateway(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 Area.GATEWAY, Level.FAIL, about, text, shell("ps", "-o", "pid,user,args", "-p", pid)
             )
+        have = _open_files(pid)
+        if have is not None and have < wanted:
+            text = f"may open {have} files; limits.sessions = {subject.config.limits.sessions} needs {wanted}"
+            yield Finding(Area.GATEWAY, Level.WARN, about, text, more_descriptors(wanted))
 
 
-def gateways(config: Path) -> Iterator[tuple[int, int]]:
-    """(pid, uid) of each `bastion serve` with this configuration, by its command line."""
+def gateways(config: Path) -> dict[int, int]:
+    """pid -> uid of each `bastion serve` with this configuration, by its command line; no workers."""
     wanted = os.path.realpath(config)
+    found = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         words = command_of(int(entry))
         # Not runuser, sudo or strace, which have the same words behind their own.
-        if "serve" not in words or not Path(words[0]).name.startswith(("python", "bastion")):
+        if (
+            "serve" not in words
+            or "--worker" in words
+            or not Path(words[0]).name.startswith(("python", "bastion"))
+        ):
             continue
         try:
             folder = os.readlink(f"/proc/{entry}/cwd")
@@ -49,4 +60,14 @@ def gateways(config: Path) -> Iterator[tuple[int, int]]:
             for value in values
             if value.endswith(".toml")
         ):
-            yield int(entry), uid
+            found[int(entry)] = uid
+    return found
+
+
+def _open_files(pid: int) -> int | None:
+    """How many files a process may open, from /proc; None when that cannot be seen."""
+    try:
+        lines = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[3]) for line in lines if line.startswith("Max open files"))
+    except (OSError, StopIteration, ValueError):
+        return None

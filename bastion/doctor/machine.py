@@ -25,6 +25,7 @@ TIME_ERROR: Final = 5
 PER_SESSION: Final = 3  # two sockets and a recording
 SPARE: Final = 256
 RUN_SECONDS: Final = 20.0
+BOOTED: Final = Path("/run/systemd/system")
 AHEAD: Final = (
     60.0  # seconds that a file may be younger than now: copied from a machine whose clock is a little ahead
 )
@@ -57,9 +58,7 @@ def examine_clock(subject: Subject) -> Iterator[Finding]:
         )
     judged = synchronised(*kernel_clock())
     if judged:
-        line = (
-            "timedatectl set-ntp true" if Path("/run/systemd/system").is_dir() else "apt-get install chrony"
-        )
+        line = "timedatectl set-ntp true" if BOOTED.is_dir() else "apt-get install chrony"
         yield Finding(Area.CLOCK, Level.WARN, "clock", judged, line)
     elif now >= newest - AHEAD:
         yield Finding(Area.CLOCK, Level.OK, "clock", "is kept right (NTP), as the kernel says")
@@ -83,10 +82,22 @@ def synchronised(state: int, status: int, max_error: int) -> str:
     return ""
 
 
+def descriptors_for(sessions: int) -> int:
+    """File descriptors for that many sessions at the same time."""
+    return min(sessions * PER_SESSION + SPARE, MOST)
+
+
+def more_descriptors(wanted: int) -> str:
+    """What to type for a higher limit."""
+    if BOOTED.is_dir():
+        return f"systemctl edit bastion.service   # [Service] LimitNOFILE={wanted}"
+    return f"ulimit -Hn {wanted}"
+
+
 def examine_limits(subject: Subject) -> Iterator[Finding]:
     """File descriptors: of the one who looks, which for a service is not what the service gets."""
     sessions = subject.config.limits.sessions
-    wanted = min(sessions * PER_SESSION + SPARE, MOST)
+    wanted = descriptors_for(sessions)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     have = MOST if hard == resource.RLIM_INFINITY else hard
     text = f"{have} file descriptors here; limits.sessions = {sessions} needs {wanted}"
@@ -96,7 +107,7 @@ def examine_limits(subject: Subject) -> Iterator[Finding]:
             Level.WARN,
             "descriptors",
             text,
-            f"ulimit -Hn {wanted}   # systemd: LimitNOFILE={wanted}",
+            more_descriptors(wanted),
         )
     else:
         yield Finding(Area.LIMITS, Level.OK, "descriptors", text)

@@ -34,6 +34,7 @@ def config_text(answers: Answers, layout: Layout) -> str:
             "recording.directory": _toml(layout.written(layout.recordings)),
             **({"metrics.listen": _toml(str(answers.metrics))} if answers.metrics else {}),
             "state.directory": _toml(layout.written(layout.state)),
+            "control.socket": _toml(layout.written(layout.run / "control.sock")),
             "audit.file": _toml(layout.written(layout.log / "audit.jsonl")),
         }
     )

@@ -58,8 +58,14 @@ def test_a_gateway_that_runs_is_seen_and_everything_it_needs_is_right(world: Wor
     assert code == 0, findings
     assert "held by the gateway" in about(findings, f"{LOOPBACK}:{world.port}")["text"]
     assert "logged in by publickey" in about(findings, "root@web1")["text"]
-    code, findings = doctor(world.config, "--only", "gateway")
-    assert code == 0 and re.match(r"pid \d+", findings[0]["subject"]) and "runs as" in findings[0]["text"]
+    _, findings = doctor(world.config, "--only", "gateway")
+    (process,) = (
+        one for one in findings if re.match(r"pid \d+$", one["subject"]) and "runs as" in one["text"]
+    )
+    assert process["level"] == "ok"
+    assert any(
+        "of the gateway" in one["subject"] and "nothing is wrong" in one["text"] for one in findings
+    ), findings
 
 
 def test_each_target_is_told_for_itself(world: World) -> None:
@@ -104,6 +110,23 @@ def test_text_is_one_line_each_with_what_to_type(world: World) -> None:
     assert "\x1b" not in done.stdout + done.stderr
     done = subprocess.run([*words, "--user", "no-such-user"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "no such user" in done.stderr
+
+
+def test_a_gateway_of_two_workers_is_one() -> None:
+    world = World(workers=2)
+    try:
+        world.start()
+        _, findings = doctor(world.config, "--only", "gateway")
+    finally:
+        world.close()
+    assert sum("runs as" in one["text"] for one in findings) == 1, findings
+
+
+def test_a_gateway_that_cannot_be_asked_is_told(world: World) -> None:
+    (world.folder / "run" / "control.sock").unlink()
+    code, findings = doctor(world.config, "--only", "gateway")
+    (told,) = (one for one in findings if "control.sock" in one["text"])
+    assert code == 0 and told["level"] == "warn" and "bastion status" in told["type"]
 
 
 # -- the directory
