@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -62,9 +63,10 @@ class ControlClient:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def fileno(self) -> int:
-        """For select(2)."""
-        return self._socket.fileno()
+    def readable(self, seconds: float) -> bool:
+        """Has something come within that time?"""
+        ready, _, _ = select.select([self._socket], [], [], seconds)
+        return bool(ready)
 
     def _connect(self, place: Path) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

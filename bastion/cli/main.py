@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("bastion.cli.status:status", "how the running gateway is"),
     "live": ("bastion.cli.live:live", "who is here now"),
     "kill": ("bastion.cli.live:kill", "end sessions, tunnels and connections"),
+    "watch": ("bastion.cli.watch:watch", "watch a session as it happens"),
     "lock": ("bastion.cli.lock:lock", "take a user, target, certificate or source out of service"),
     "locks": ("bastion.cli.lock:locks", "what is locked"),
     "unlock": ("bastion.cli.lock:unlock", "take a lock away"),

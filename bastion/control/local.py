@@ -42,7 +42,9 @@ from bastion.control.orders import (
     PenaltiesAsked,
     PenaltyList,
     SetLocks,
+    WatchSession,
 )
+from bastion.control.watching import Watching
 from bastion.errors import ControlReason, EndReason
 from bastion.policy.locks import Lock, LockKind, LockSet, value_of
 from bastion.policy.targets import Inventory
@@ -67,6 +69,7 @@ class LocalNode(Node):
         self.name = name
         self._gateway = gateway
         self._on_look = on_look
+        self.watching = Watching(gateway)
         self._started_at = gateway.clock.time()
         self.config_file = ""
         self.log_level: Callable[[], str] = str
@@ -77,6 +80,7 @@ class LocalNode(Node):
             LiveAsked: self._live,
             Kill: self._kill,
             SetLocks: self._set_locks,
+            WatchSession: self.watching.watch,
             KeptLocks: self._kept_locks,
             KeepLock: self._keep_lock,
             PenaltiesAsked: self._penalties,
@@ -115,6 +119,7 @@ class LocalNode(Node):
                     sessions=len(gateway.live),
                     connections=gateway.present.count(Kind.CONNECTION),
                     tunnels=gateway.present.count(Kind.TUNNEL),
+                    watchers=self.watching.count(),
                     penalties=len(gateway.services.auth.penalties.waiting()),
                     locks=sum(lock.holds(gateway.clock.time()) for lock in gateway.locks),
                     log_level=self.log_level(),
@@ -149,6 +154,7 @@ class LocalNode(Node):
             channels=counts.channels,
             bytes_in=counts.bytes_in,
             bytes_out=counts.bytes_out,
+            watchers=self.watching.count(present.id) if present.kind is Kind.SESSION else 0,
             node=self.name,
         )
 

@@ -12,6 +12,7 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The first eight modules
 - `recorder`: one session's bytes and events -> blocks
 - `bulk`: the rate rule: which bytes of a flow are kept when somebody moves a disk image
 - `reader`: a file -> events, past every damage
+- `blocks`: blocks that come piece by piece -> events
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
 - `render`: events -> text, frames, asciicast, JSON lines
 - `screen`: what a terminal is shown of a recording: nothing that acts on it

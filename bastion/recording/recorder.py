@@ -140,6 +140,11 @@ class Recorder:
         document = encode_json({**header.document(), "mode": policy.mode.value, "input": policy.input})
         self._emit(BlockType.HEADER, 0, [document], len(document))
 
+    @property
+    def sync(self) -> bytes:
+        """What every block of this file begins with."""
+        return self._sync
+
     # -- the hot path
 
     def data(self, channel_id: int, side: Side, stream: int, data: Bytes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason, ProtocolError, RecorderFailed
@@ -19,6 +20,7 @@ from bastion.session.ending import End
 from bastion.session.present import Counts
 from bastion.session.tap import SessionTap
 from bastion.session.watch import Watch, WatchLimits
+from bastion.session.watching import Watcher
 from bastion.sides import Side
 from bastion.state.rows import Moved
 from bastion.transport.packet_conn import PacketConn
@@ -185,6 +187,18 @@ class Session:
     def moved_in_all(self) -> tuple[Moved, int]:
         """What has passed, and the size of the recording: for the session's row at its end."""
         return self._tap.moved_in_all()
+
+    def watch(self, watcher: Watcher) -> bool:
+        """From now on `watcher` is shown what is written; False: it is over."""
+        return self._client is not None and self._tap.watch(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """And now no more."""
+        self._tap.unwatch(watcher)
+
+    def recording(self) -> tuple[Path, int, bytes]:
+        """The file and its size, and what each of its blocks begins with."""
+        return self._tap.recording()
 
     def is_read(self, side: Side) -> bool:
         """False while back-pressure keeps us from reading this leg."""

@@ -7,6 +7,7 @@ turn with one write(2). After `broken` nothing more is recorded, because nothing
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
@@ -45,6 +46,7 @@ from bastion.relay.events import (
 from bastion.session.ending import End
 from bastion.session.present import Counts
 from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_of
+from bastion.session.watching import WatchedWriter, Watcher
 from bastion.sides import Side
 from bastion.state.rows import Moved
 
@@ -106,7 +108,7 @@ class SessionTap:
     ) -> None:
         """`sftp_content`: files that pass over sftp are recorded; `detail`: their paths stand in the audit log."""
         self._recorder = recorder
-        self._writer: Writer | None = writer
+        self._writer: Writer | WatchedWriter | None = writer
         self._audit = audit
         self._meters = meters
         self._session_id = session_id
@@ -285,6 +287,30 @@ class SessionTap:
         recorder = self._recorder
         bytes_in, bytes_out = recorder.seen
         return Moved(bytes_in, bytes_out, recorder.channels, recorder.opaque, self._asked), self._size
+
+    def watch(self, watcher: Watcher) -> bool:
+        """From now on `watcher` is shown what is written. False: nothing is written any more."""
+        writer = self._writer
+        if writer is None:
+            return False
+        if not isinstance(writer, WatchedWriter):
+            self._writer = writer = WatchedWriter(writer)
+        writer.watchers.append(watcher)
+        return True
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """And now no more."""
+        writer = self._writer
+        if isinstance(writer, WatchedWriter) and watcher in writer.watchers:
+            writer.watchers.remove(watcher)
+            if not writer.watchers:
+                self._writer = writer.writer
+
+    def recording(self) -> tuple[Path, int, bytes]:
+        """The file and its size, and what each of its blocks begins with; no file when none is written any more."""
+        writer = self._writer.writer if isinstance(self._writer, WatchedWriter) else self._writer
+        sync = self._recorder.sync
+        return (Path(), 0, sync) if writer is None else (writer.path, writer.written, sync)
 
     def commit(self) -> bool:
         """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.

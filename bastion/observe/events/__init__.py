@@ -77,6 +77,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     control.Killed,
     control.Locked,
     control.Unlocked,
+    control.WatchStarted,
+    control.WatchEnded,
     control.PenaltiesCleared,
     control.LogLevelSet,
     control.ControlRefused,

@@ -127,3 +127,34 @@ class LogLevelSet(AuditEvent):
     @staticmethod
     def sentence(line: Line) -> str:
         return f"{_who(line)} set the log's level to {line.get('level', '?')}"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStarted(AuditEvent):
+    """somebody began to watch a session as it happens"""
+
+    event: ClassVar[str] = "watch_started"
+
+    who: Who
+    who_uid: int
+    why: str = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} began to watch{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEnded(AuditEvent):
+    """... and stopped, or the session ended"""
+
+    event: ClassVar[str] = "watch_ended"
+
+    who: Who
+    who_uid: int
+    seconds: float
+    dropped: Annotated[int, "blocks that were not shown, because the watcher was too slow"] = 0
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} watched for {line.get('seconds', '?')} s"

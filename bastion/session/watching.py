@@ -1,0 +1,57 @@
+"""What a session writes, for whoever watches it too (L3): stands in the writer's place only as long as somebody does.
+
+Invariant: a session that nobody watches pays nothing, and one that is watched pays one call for a block: a watcher
+takes it or drops it, and can neither hold the session up nor break it. What is shown was written first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bastion.errors import RecorderFailed
+from bastion.recording.bulk import Bytes
+from bastion.recording.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watcher:
+    """`show` takes the buffers of one write: whole blocks, which it must not keep. `ended`: nothing more will come."""
+
+    show: Callable[[Sequence[Bytes]], None]
+    ended: Callable[[], None]
+
+
+class WatchedWriter:
+    """A writer, and those who watch what it writes."""
+
+    __slots__ = ("watchers", "writer")
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.watchers: list[Watcher] = []
+
+    @property
+    def failure(self) -> RecorderFailed | None:
+        return self.writer.failure
+
+    @property
+    def written(self) -> int:
+        return self.writer.written
+
+    def write(self, buffers: Sequence[Bytes] | None) -> int:
+        """As `Writer.write`; then those who watch are shown it."""
+        size = self.writer.write(buffers)
+        if buffers is not None:
+            for watcher in list(self.watchers):
+                watcher.show(buffers)
+        return size
+
+    def close(self, last: Sequence[Bytes] | None = None) -> None:
+        """As `Writer.close`; it is over for those who watch as well."""
+        self.writer.close(last)
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            if last is not None:
+                watcher.show(last)
+            watcher.ended()
