@@ -8,10 +8,8 @@ as long as `[limits] drain_timeout` says; SIGINT, or a second SIGTERM, ends the 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
@@ -22,7 +20,7 @@ from typing import Any, TypeVar
 import click
 import cryptography
 import twisted
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -40,14 +38,15 @@ from bastion.clock import SystemClock
 from bastion.config.check import Report, inspect
 from bastion.config.load import Config
 from bastion.config.outputs import Log
+from bastion.control.node import Counted
 from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
+from bastion.handover.elders import Elders
 from bastion.net import socket as io
 from bastion.net.descriptors import raise_limit
-from bastion.net.listening import NOTHING_GIVEN, Listeners, from_systemd, open_listener
+from bastion.net.listening import NOTHING_GIVEN, Listeners, address_of, open_listener
 from bastion.net.local_addresses import OwnPlaces
-from bastion.net.notify import Heartbeat, Notifier, watchdog_seconds
 from bastion.net.read_size import ask_for_short_slices
 from bastion.net.resolver import resolve, resolver_of
 from bastion.net.tuning import keep_freed_memory
@@ -72,9 +71,10 @@ from bastion.observe.meters import (
     RECORDING_STORE_FREE_BYTES,
     WORKERS,
     Meters,
+    merge,
 )
 from bastion.options import ConfigErrors
-from bastion.reactor import in_reactor, log_to_standard_error, the_reactor
+from bastion.reactor import the_reactor
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.session.ending import End
@@ -94,6 +94,10 @@ Result = TypeVar("Result")
 STOP_GRACE = 3.0
 
 CLOSING_DOWN = "the gateway is closing down"
+UPGRADED = "the gateway was upgraded, please connect again"
+
+# Seconds that a connection with nothing inside has in a process that another has taken over from.
+PATIENCE = 10.0
 
 
 class Program:
@@ -143,6 +147,7 @@ class Program:
         self._front = Front(self.gateway)
         self.control = Controlling(self.gateway, config, self.health, self._refresh)
         self.local = self.control.local
+        self.elders = Elders(reactor, self.control.hub, self.meters.families)
         self._listeners = given
         self._ports: list[Any] = []
         self._metrics: Any = None
@@ -175,16 +180,11 @@ class Program:
         if alone:
             self._listeners = self._listen(config, self._listeners)
         listeners = self._listeners
-        for listener in listeners.ssh:
-            self._ports.append(io.accept(self._reactor, listener, self._front))
-        self.gateway.listening = socket.gethostname(), self._ports[0].getHost().port
-        if listeners.metrics is not None:
-            registry = exporter.build_registry(self.meters, refresh=self._refresh)
-            self._metrics = exporter.serve(self._reactor, listeners.metrics, registry, self.health.page)
-        for port in (*self._ports, self._metrics):
-            if port is not None:
-                self._own.listening(port.getHost().host, port.getHost().port)
-        for address in own:
+        self.accept()
+        places = [address_of(listener) for listener in listeners.ssh]
+        metrics = None if listeners.metrics is None else address_of(listeners.metrics)
+        self.gateway.listening = socket.gethostname(), listeners.ssh[0].getsockname()[1]
+        for address in (*places, *([metrics] if metrics else ()), *own):
             host, _, number = address.rpartition(":")
             self._own.listening(host.strip("[]"), int(number))
         self._lag.start()
@@ -204,11 +204,48 @@ class Program:
             self._front.joins_others()
             self._part.others.add(Cell.ACCEPTING, 1)
             self._repay()
-        return {
-            "event": "ready",
-            "ssh": [_address(port) for port in self._ports],
-            "metrics": _address(self._metrics) if self._metrics is not None else None,
-        }
+        return {"event": "ready", "ssh": places, "metrics": metrics}
+
+    @property
+    def listeners(self) -> Listeners:
+        """The sockets, for whoever takes over."""
+        return self._listeners
+
+    def accept(self) -> None:
+        """Let engineers in, at the start or again after `pause`."""
+        for listener in self._listeners.ssh:
+            self._ports.append(io.accept(self._reactor, listener, self._front))
+
+    def publish(self) -> None:
+        """Answer scrapes and people, elders included. Raises OSError."""
+        listener = self._listeners.metrics
+        if listener is not None:
+            registry = exporter.build_registry(self.meters, self.elders.snapshots, self._refresh)
+            page, gather = self.health.page, self.elders.gather
+            self._metrics = exporter.serve(self._reactor, listener, registry, page, gather)
+        self._listeners = replace(self._listeners, control=self.control.listen(self._listeners.control))
+
+    async def pause(self) -> None:
+        """Accept nobody: who connects waits in the sockets' queues for whoever accepts next."""
+        ports, self._ports = [*self._ports, self._metrics], []
+        self._metrics = None
+        self.control.pause()
+        for port in ports:
+            if port is not None:
+                await _done(port.stopListening())
+
+    def let_go(self) -> None:
+        """Close the sockets, which are another process's now."""
+        for _, listener in self._listeners.by_use():
+            listener.close()
+        self._listeners = NOTHING_GIVEN
+
+    def retire(self) -> Deferred[Drained]:
+        """Another process is the gateway: what runs goes on to its end. Fires when nobody is left."""
+        self.control.retire()
+        self.let_go()
+        self._draining = Draining(self._front, UPGRADED, PATIENCE)
+        return self._draining.begin()
 
     def _listen(self, config: Config, given: Listeners) -> Listeners:
         """What is given, and what the configuration says for what is not. Raises OSError."""
@@ -221,7 +258,7 @@ class Program:
             ssh = tuple(open_listener(address.host, address.port) for address in config.listen.addresses)
         if metrics is None and where is not None:
             metrics = open_listener(where.host, where.port)
-        return replace(given, ssh=ssh, metrics=metrics, control=self.control.listen(given.control))
+        return replace(given, ssh=ssh, metrics=metrics)
 
     def _repay(self) -> None:
         """Places of unfinished logins that are too many over all workers."""
@@ -232,7 +269,14 @@ class Program:
         """One line for `systemctl status`."""
         count = len(self.gateway.live)
         shown = f"{count} session" + "s" * (count != 1)
-        return f"closing down, {shown} still run" if self.gateway.draining else shown
+        if self.gateway.draining:
+            return f"closing down, {shown} still run"
+        return f"{shown}, and those of {len(self.elders)} older processes" if len(self.elders) else shown
+
+    @property
+    def empty(self) -> bool:
+        """Nobody is connected."""
+        return not self._front.connections
 
     def _clock_stepped(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"
@@ -276,6 +320,15 @@ class Program:
         self.meters.set(RECORDER_SLOW_WRITES, health.slow_writes)
         self.gateway.state.refresh()
 
+    def counted(self) -> Deferred[Counted]:
+        """The page's figures: of this process and of its elders, those that are gone included."""
+
+        def added(_: None) -> Counted:
+            self._refresh()
+            return Counted(merge(self.meters.families, [self.meters.snapshot(), *self.elders.snapshots()]))
+
+        return self.elders.gather().addCallback(added)
+
     def _applied(self, prepared: Prepared) -> None:
         """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
         self._resolved.follow_names(prepared.names)
@@ -285,6 +338,8 @@ class Program:
     async def drain(self, signal_name: str, seconds: float) -> None:
         """Let nothing new begin, and what runs finish: until nobody is left, `seconds` have passed, or `hurry`."""
         gateway = self.gateway
+        if self._draining is not None:  # that of an elder, which would wait for ever
+            self._draining.finish()
         gateway.draining = True
         self.meters.set(DRAINING, 1)
         sessions, connections = len(gateway.live), len(self._front.connections)
@@ -299,6 +354,7 @@ class Program:
         """Wait for no session any more."""
         if self._draining is not None:
             self._draining.finish(Drained.HURRIED)
+        self.elders.end(drain=False)
 
     async def stop(self, signal_name: str) -> None:
         """Stop accepting, end every session with a message, give the last words a moment, write all down."""
@@ -309,10 +365,9 @@ class Program:
         self._rechecks.stop()
         for port in self._ports:
             await _done(port.stopListening())
+        self._ports = []
         if self._repaying is not None:
             self._part.others.add(Cell.ACCEPTING, -1)
-        for listener in self._listeners.ssh:
-            listener.close()
         for session in gateway.live:
             session.end(End(EndReason.SHUTDOWN, CLOSING_DOWN, ref=session.session_id[:6]))
         await deferLater(self._reactor, PARTING + 0.05)
@@ -325,12 +380,9 @@ class Program:
         self._steps.stop()
         self.health.stop()
         self._resolved.stop()
-        if self._metrics is not None:
-            await _done(self._metrics.stopListening())
+        await self.pause()
         self.control.stop()
-        for kept in (self._listeners.metrics, self._listeners.control):
-            if kept is not None:
-                kept.close()
+        self.let_go()
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
         gateway.store.close()
@@ -343,40 +395,6 @@ class Program:
         gateway.audit.close()
 
 
-class Ending:
-    """How a program ends, once: `ended` is called when nothing of it is left."""
-
-    def __init__(self, program: Program, heart: Heartbeat, ended: Callable[[], None]) -> None:
-        self._program = program
-        self._heart = heart
-        self._ended = ended
-        self._begun = False
-
-    def drain(self) -> None:
-        """SIGTERM: when all sessions have finished, or their time is over; a second one: now."""
-        self._begin("TERM", self._program.gateway.services.limits.drain_timeout)
-
-    def stop(self) -> None:
-        """SIGINT: now."""
-        self._begin("INT", 0.0)
-
-    def _begin(self, name: str, seconds: float) -> None:
-        program = self._program
-        if self._begun:
-            program.hurry()
-            return
-        self._begun = True
-        self._heart.stopping()
-        done: Deferred[Any] = ensureDeferred(self._end(name, seconds))
-        done.addErrback(lambda failure: program.gateway.log_failure("stopping", failure))
-        done.addBoth(lambda _: self._ended())
-
-    async def _end(self, name: str, seconds: float) -> None:
-        if seconds:
-            await self._program.drain(name, seconds)
-        await self._program.stop(name)
-
-
 def _tracing(path: str | os.PathLike[str]) -> Report:
     """As `inspect`, with `[log] trace` on whatever the file says."""
     report = inspect(path)
@@ -384,58 +402,9 @@ def _tracing(path: str | os.PathLike[str]) -> Report:
     return report if config is None else replace(report, config=replace(config, log=Log(trace=True)))
 
 
-def _address(port: Any) -> str:
-    host = port.getHost()
-    return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
-
-
 async def _done(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
-
-
-def run(config_file: Path, trace_messages: bool) -> None:
-    """The gateway in this process, until it is told to end. Exits with 2 for a faulty configuration, 3 when it cannot
-    listen."""
-    reactor = the_reactor()
-    levels = log_to_standard_error()
-    program = make_program(
-        config_file, reactor, trace_messages, lambda: from_systemd(os.environ, os.getpid()), Part()
-    )
-    program.control.follow(levels)
-    notifier = Notifier(os.environ.pop("NOTIFY_SOCKET", ""))
-    heart = Heartbeat(reactor, notifier, watchdog_seconds(os.environ, os.getpid()), program.status)
-    program.reloading.on_told = notifier.ready
-    ending = Ending(program, heart, reactor.stop)
-
-    def reload() -> None:
-        notifier.reloading(reactor.seconds())
-        program.reloading.hup()
-
-    def begin() -> None:
-        for number, call in (
-            (signal.SIGHUP, reload),
-            (signal.SIGTERM, ending.drain),
-            (signal.SIGINT, ending.stop),
-        ):
-            signal.signal(number, in_reactor(reactor, call))
-        try:
-            ready = program.start()
-        except Exception as error:
-            click.echo(f"bastion: cannot listen: {error}", err=True)
-            failed.append(True)
-            reactor.stop()
-            return
-        keep_what_is_there()
-        print(json.dumps(ready), flush=True)
-        notifier.ready()
-        heart.start()
-
-    failed: list[bool] = []
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if failed:
-        raise SystemExit(3)
 
 
 def make_program(

@@ -12,13 +12,17 @@ import click
 
 from bastion.cli.runtime import config_option
 from bastion.config.start import read_sections, workers_of
+from bastion.handover.program import leave_parent
 
 
 @click.command(short_help="run the gateway")
 @config_option
 @click.option("--trace-messages", is_flag=True, help="As [log] trace = true, whatever the file says.")
+@click.option(
+    "--successor", hidden=True, help="Where a successor finds what the process before it hands over."
+)
 @click.option("--worker", hidden=True, help="Where a worker finds what its supervisor has given it.")
-def serve(config_file: Path, trace_messages: bool, worker: str | None) -> None:
+def serve(config_file: Path, trace_messages: bool, successor: str | None, worker: str | None) -> None:
     """Run the gateway in the foreground.
 
     Prints one JSON line when it is ready; the operator's log goes to standard error. SIGHUP reloads the
@@ -32,11 +36,13 @@ def serve(config_file: Path, trace_messages: bool, worker: str | None) -> None:
 
         run_worker(config_file, trace_messages, Inherited.read(worker))
         return
+    if successor is not None:
+        leave_parent()
     sections = read_sections(config_file)
     if sections is None or workers_of(sections) == 1:
-        from bastion.app import run
+        from bastion.running import predecessor_of, run
 
-        run(config_file, trace_messages)
+        run(config_file, trace_messages, predecessor_of(successor) if successor else None)
         return
     from bastion.supervisor.running import run_supervisor
 

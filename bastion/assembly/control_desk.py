@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import Logger
 
@@ -32,6 +32,10 @@ def role_groups(control: Control) -> dict[Role, str]:
         Role.APPROVER: control.approver_group,
         Role.AUDITOR: control.auditor_group,
     }
+
+
+LAST_ANSWERS: Final = 1.0
+"""Seconds between a handover and the end of the old process's clients: who asked for it hears that it is done."""
 
 
 class ControlDesk:
@@ -92,12 +96,23 @@ class ControlDesk:
             log.warn("{fault}", fault=opened.fault)
         return opened.socket
 
-    def stop(self) -> None:
-        """Nobody is answered any more; the file is gone, if it is still ours."""
-        self.desk.stop()
+    def pause(self) -> None:
+        """Accept nobody; who is connected is answered on."""
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.stop()
+
+    def retire(self) -> None:
+        """The socket is another process's now, and its file too. Who is connected here has time for an answer."""
+        self.pause()
+        self._opened = None
+        if self._door is not None:
+            self._reactor.callLater(LAST_ANSWERS, self._door.close)
+
+    def stop(self) -> None:
+        """Nobody is answered any more; the file is gone, if it is still ours."""
+        self.desk.stop()
+        self.pause()
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.remove()

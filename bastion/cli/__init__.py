@@ -14,7 +14,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `init`, `init_questions`, `init_report`: a new gateway
 - `doctor`: what is wrong around it
 - `check`, `why`: configuration and policy
-- `control_client`: how commands speak to the running gateway; `live`, `watch`, `lock`, `status`: those that do
+- `control_client`: how commands speak to the running gateway; `live`, `watch`, `lock`, `status`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `prune`, `holds`: what goes, and what stays
 - `state`: the state store itself; `stores`: what commands on it share

@@ -105,7 +105,7 @@ class ControlClient:
     def answer(self, number: int, request: Request[R]) -> R:
         """Wait for the answer. Raises Asked."""
         parts: list[str] = []
-        give_up_at = time.monotonic() + PATIENCE
+        give_up_at = time.monotonic() + max(PATIENCE, request.deadline or 0.0)
         while True:
             frame = self._next(max(0.1, give_up_at - time.monotonic()))
             if frame.get("id") != number:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "locks": ("bastion.cli.lock:locks", "what is locked"),
     "unlock": ("bastion.cli.lock:unlock", "take a lock away"),
     "penalties": ("bastion.cli.status:penalties", "who must wait after failed logins"),
+    "upgrade": ("bastion.cli.upgrade:upgrade", "hand over to another version, cutting nobody"),
     "log-level": ("bastion.cli.status:log_level", "let the operator's log tell more or less"),
     "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),

@@ -6,7 +6,7 @@ the audit log with who asked, what and why, and a lock is in force everywhere be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -87,6 +87,10 @@ class Desk(Node):
             SetLogLevel: self._set_log_level,
         }
 
+    def answers(self, kind: type[Request[R]], answer: Callable[[Any], R | Deferred[R]]) -> None:
+        """From now on `answer` answers this kind of question, which no other process is asked."""
+        self._table[kind] = answer
+
     def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
         answer = self._table.get(type(request))
         if isinstance(request, PenaltiesAsked) and self._penalties is not None:
@@ -107,11 +111,12 @@ class Desk(Node):
         """Put in force what the store has kept, as soon as it answers: what has begun meanwhile ends. Call it at the
         start."""
         self._loading = None
-        asked = self._hub.ask_any(KeptLocks()).addCallback(self._use)
+        asked = self._hub.ask_any(KeptLocks()).addCallback(lambda kept: self.use(kept.locks))
         asked.addErrback(self._not_loaded)
 
-    def _use(self, kept: Locks) -> Deferred[Ended] | None:
-        for lock in kept.locks:
+    def use(self, locks: Iterable[Lock]) -> Deferred[Ended] | None:
+        """Put these in force beside those that are: the store's, or those of the process before this one."""
+        for lock in locks:
             self._locks.setdefault((lock.kind, lock.value), lock)
         return self._apply() if self._locks else None
 

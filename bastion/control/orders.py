@@ -147,6 +147,29 @@ class ClearPenalties(Request[PenaltyList]):
         return _penalties(answers)
 
 
+# -- another version ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HandedTo:
+    """The process that is the gateway from now on; or why there is none but the one that was asked, in `fault`."""
+
+    version: str = ""
+    pid: int = 0
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade(Request[HandedTo]):
+    """Start the program again from the path that it was started from, and hand over to it."""
+
+    by: By = NOBODY
+
+    command: ClassVar[str] = "upgrade"
+    result: ClassVar[type[Any]] = HandedTo
+    deadline: ClassVar[float | None] = 60.0
+
+
 # -- the operator's log ------------------------------------------------------------------------------------------------
 
 
@@ -218,4 +241,5 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     ClearPenalties,
     SetLogLevel,
     WatchSession,
+    Upgrade,
 )

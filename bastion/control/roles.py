@@ -13,6 +13,7 @@ from bastion.control.orders import (
     PenaltiesAsked,
     RemoveLock,
     SetLogLevel,
+    Upgrade,
     WatchSession,
 )
 
@@ -43,6 +44,7 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     RemoveLock.command: _ACTS,
     ClearPenalties.command: _ACTS,
     SetLogLevel.command: _RUNS,
+    Upgrade.command: _RUNS,
 }
 """Command -> roles. What is not here is between processes, and nobody may ask it at the control socket."""
 

@@ -41,6 +41,20 @@ class Listeners:
     metrics: socket.socket | None = None
     control: socket.socket | None = None
 
+    def by_use(self) -> Iterable[tuple[str, socket.socket]]:
+        """(use, socket), in an order that does not change."""
+        yield from (("ssh", one) for one in self.ssh)
+        for use, one in (("metrics", self.metrics), ("control", self.control)):
+            if one is not None:
+                yield use, one
+
+    def text(self) -> str:
+        """For a program that inherits the descriptors under the same numbers: `ssh:5,metrics:7`."""
+        return ",".join(f"{use}:{one.fileno()}" for use, one in self.by_use())
+
+    def descriptors(self) -> tuple[int, ...]:
+        return tuple(one.fileno() for _, one in self.by_use())
+
 
 NOTHING_GIVEN: Final = Listeners()
 
@@ -60,6 +74,12 @@ def open_listener(host: str, port: int) -> socket.socket:
     return made
 
 
+def address_of(listener: socket.socket) -> str:
+    """Where it listens, as the ready line says it."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def from_systemd(environment: MutableMapping[str, str], pid: int) -> Listeners:
     """What systemd has opened (sd_listen_fds(3)), nothing when it has not. Raises ConfigError.
 
@@ -75,6 +95,17 @@ def from_systemd(environment: MutableMapping[str, str], pid: int) -> Listeners:
     if len(given) != int(count):
         raise _wrong(f"LISTEN_FDNAMES has {len(given)} names for {count} sockets")
     pairs = [(_use_of(name), FIRST_FD + number) for number, name in enumerate(given)]
+    return _listeners(pairs)
+
+
+def from_text(text: str) -> Listeners:
+    """What `Listeners.text` of the process before this one says. Raises ConfigError."""
+    pairs = []
+    for part in text.split(",") if text else ():
+        use, _, number = part.partition(":")
+        if use not in USES or not number.isdecimal():
+            raise _wrong("the list of sockets that were handed over cannot be read")
+        pairs.append((use, int(number)))
     return _listeners(pairs)
 
 

@@ -30,6 +30,7 @@ class Notifier:
     """Sends to the socket in `address`, where "@" begins an abstract name; "" sends nothing."""
 
     def __init__(self, address: str = "") -> None:
+        self.address = address
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket: socket.socket | None = None
         if address:
@@ -43,6 +44,10 @@ class Notifier:
     def reloading(self, monotonic: float) -> None:
         """A reload has begun, at that monotonic second."""
         self._say("RELOADING=1", f"MONOTONIC_USEC={round(monotonic * MICROSECONDS)}")
+
+    def main_pid(self, pid: int) -> None:
+        """Another process is the service from now on, and nobody listens to this one."""
+        self._say(f"MAINPID={pid}")
 
     @property
     def heard(self) -> bool:
@@ -106,6 +111,12 @@ class Heartbeat:
         if timer is not None:
             timer.cancel()
             self._beat()
+
+    def stop(self) -> None:
+        """Another process is the one that is watched."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _beat(self) -> None:
         self._notifier.alive(self._status(), *self._more)

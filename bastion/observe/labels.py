@@ -49,6 +49,7 @@ CONTROL_COMMANDS: Final = (
     "penalties",
     "clear_penalties",
     "log_level",
+    "upgrade",
     "watch",
     OTHER,
 )

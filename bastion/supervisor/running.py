@@ -13,12 +13,12 @@ import click
 from bastion.config.sections import Sections
 from bastion.errors import ConfigError
 from bastion.net.descriptors import raise_limit
-from bastion.net.listening import Listeners, from_systemd, open_listener
+from bastion.net.listening import Listeners, address_of, from_systemd, open_listener
 from bastion.net.notify import Heartbeat, Notifier, watchdog_seconds
 from bastion.observe.audit import AuditFailed
 from bastion.reactor import in_reactor, log_to_standard_error, the_reactor
 from bastion.supervisor.settings import settings_of
-from bastion.supervisor.supervisor import Supervisor, address_of
+from bastion.supervisor.supervisor import Supervisor
 
 
 def run_supervisor(config_file: Path, trace_messages: bool, sections: Sections, workers: int) -> None:

@@ -9,7 +9,6 @@ shared memory is cleared when the kernel has said that its worker is gone, and b
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +26,7 @@ from bastion.config.outputs import Control
 from bastion.control.hub import Hub
 from bastion.control.node import Request
 from bastion.control.orders import SetLocks
-from bastion.net.listening import Listeners
+from bastion.net.listening import Listeners, address_of
 from bastion.observe.audit import AuditLog
 from bastion.observe.events.process import GatewayStarted, GatewayStopped
 from bastion.observe.events.workers import WorkerDied, WorkerStarted
@@ -307,9 +306,3 @@ class Supervisor:
             self.audit.note(GatewayStopped(self._signal))
         self.audit.close()
         self.on_over(self._code)
-
-
-def address_of(listener: socket.socket) -> str:
-    """Where it listens, as the ready line says it."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

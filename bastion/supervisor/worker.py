@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.app import Ending, Program, keep_what_is_there, make_program
+from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.applying import Prepared
 from bastion.assembly.part import Part
 from bastion.assembly.reloading import unhurried
@@ -38,6 +38,7 @@ from bastion.reactor import log_to_standard_error, the_reactor
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.sealing import Sealed
 from bastion.recording.store import Store
+from bastion.running import Ending
 from bastion.state.rows import ENDED, Moved, session_ended
 from bastion.supervisor import questions as ask
 from bastion.supervisor.child import LINK

@@ -108,6 +108,7 @@ class World:
         self.workers = workers
         self.port = 0
         self.metrics_port = 0
+        self.program: tuple[str, ...] = (sys.executable, "-m", "bastion")
         self.serve_options: tuple[str, ...] = ()  # of `bastion serve`, beside --config
         self.log = self.folder / "gateway.log"
         self._process: subprocess.Popen[str] | None = None
@@ -234,9 +235,7 @@ group_base = "{GROUPS}"
             self._process = subprocess.Popen(
                 [
                     *command,
-                    sys.executable,
-                    "-m",
-                    "bastion",
+                    *self.program,
                     "serve",
                     "--config",
                     str(self.config),

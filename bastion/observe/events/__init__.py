@@ -33,6 +33,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.GatewayStarted,
     workers.WorkerStarted,
     workers.WorkerDied,
+    process.HandedOver,
+    process.HandoverFailed,
     process.DrainStarted,
     process.DrainEnded,
     process.GatewayStopped,

@@ -69,6 +69,33 @@ class DrainEnded(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver(AuditEvent):
+    """another process is the gateway from now on; this one serves the sessions that it has"""
+
+    event: ClassVar[str] = "handed_over"
+
+    version: Annotated[str, "of the other"]
+    pid: Annotated[int, "of the other"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"another process took over{of(line, 'version', ', version ')}{of(line, 'pid', ', pid ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverFailed(AuditEvent):
+    """it was to be so, and this process goes on"""
+
+    event: ClassVar[str] = "handover_failed"
+
+    text: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"no other process took over{of(line, 'text', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStopped(AuditEvent):
     """it ends"""
 

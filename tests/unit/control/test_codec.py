@@ -98,6 +98,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "clear_penalties": orders.ClearPenalties("192.0.2.1", "alice", "x", by),
         "log_level": orders.SetLogLevel(orders.LogLevel.WARN, by),
         "watch": orders.WatchSession("abc", "x", by),
+        "upgrade": orders.Upgrade(by),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():
