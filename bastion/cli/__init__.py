@@ -17,6 +17,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `control_client`: how commands speak to the running gateway; `live`, `watch`, `lock`, `status`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `prune`, `holds`: what goes, and what stays
+- `backup`: a whole gateway, sealed
 - `state`: the state store itself; `stores`: what commands on it share
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need

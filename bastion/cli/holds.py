@@ -10,7 +10,7 @@ from bastion.cli.output import fail, printable, time_text, write_json, write_tab
 from bastion.cli.runtime import config_option
 from bastion.cli.stores import Stored, account, audited, open_state
 from bastion.clock import SystemClock
-from bastion.observe.events import About, AuditEvent
+from bastion.observe.events import About
 from bastion.observe.events.retention import HoldPlaced, HoldRemoved
 from bastion.recording.format import REF_LENGTH
 from bastion.state.index import sessions_beginning
@@ -43,9 +43,9 @@ def hold(config_file: Path, reason: str | None, as_json: bool, session: str | No
         found = _one(stored, session)
         one = Hold(found, words, account(), SystemClock().time())
         with audited(stored) as audit:
-            audit.emit(HoldPlaced(one.made_by, words), _about(found))
-        if not hold_in(stored.database, one):
-            fail(f"the recording of {found} was deleted already", 1)
+            placed = HoldPlaced(one.made_by, words)
+            if not hold_in(stored.database, one, lambda: audit.emit(placed, _about(found))):
+                fail(f"the recording of {found} was deleted already", 1)
     click.echo(f"{found} is held")
 
 
@@ -64,9 +64,9 @@ def unhold(config_file: Path, reason: str | None, session: str) -> None:
         if len(held) != 1:
             fail(f"{session} means {len(held)} held recordings" if held else f"nothing holds {session}", 1)
         with audited(stored) as audit:
-            event: AuditEvent = HoldRemoved(account(), words)
-            audit.emit(event, _about(held[0]))
-        unhold_in(stored.database, held[0])
+            removed = HoldRemoved(account(), words)
+            if not unhold_in(stored.database, held[0], lambda: audit.emit(removed, _about(held[0]))):
+                fail(f"nothing holds {session}", 1)
     click.echo(f"{held[0]} is held no longer")
 
 

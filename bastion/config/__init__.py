@@ -16,6 +16,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written
 - `key_slots`: its key files; `authorities`: their keys beside each other and the ledger; `key_backup`: what of them
   is backed up
+- `whole_backup`: what else a backup of a whole gateway has, and where it may be restored to
 - `material`: what the files hold: keys, known hosts, users
 - `penalties`: what guessing costs, as whoever keeps penalties knows it
 - `changes`: which options differ between two configurations, and whether that needs a restart

@@ -96,8 +96,11 @@ def holds(database: Database) -> dict[str, Hold]:
     return {row.session_id: Hold(row.session_id, row.reason, row.made_by, row.made_at) for row in found}
 
 
-def hold(database: Database, one: Hold) -> bool:
-    """Hold a recording. False when it is deleted already. An earlier hold keeps its place. Raises StateDown."""
+def hold(database: Database, one: Hold, tell: Callable[[], None]) -> bool:
+    """Hold a recording, in the place of an earlier hold. False when it is deleted already. Raises StateDown.
+
+    `tell` writes the audit line when nothing else can fail, and what it raises undoes the hold.
+    """
     with database.write() as connection:
         row = connection.execute(_own(one.session)).first()
         if row is not None and row.state == DELETED:
@@ -108,6 +111,7 @@ def hold(database: Database, one: Hold) -> bool:
                 session_id=one.session, reason=one.reason, made_by=one.made_by, made_at=one.made_at
             )
         )
+        tell()
     return True
 
 
@@ -119,10 +123,13 @@ def _own(session: str) -> Select[str]:
     return select(RECORDINGS.c.state).where(RECORDINGS.c.session_id == session).with_for_update()
 
 
-def unhold(database: Database, session: str) -> bool:
-    """Hold it no longer. False when nothing held it. Raises StateDown."""
+def unhold(database: Database, session: str, tell: Callable[[], None]) -> bool:
+    """Hold it no longer. False when nothing held it. `tell` as in `hold`. Raises StateDown."""
     with database.write() as connection:
-        return connection.execute(delete(HOLDS).where(HOLDS.c.session_id == session)).rowcount > 0
+        done = connection.execute(delete(HOLDS).where(HOLDS.c.session_id == session)).rowcount > 0
+        if done:
+            tell()
+    return done
 
 
 def remove(

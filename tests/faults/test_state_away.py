@@ -13,12 +13,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bastion.state.database import Database, Place, password_of
 from bastion.state.schema import SESSIONS
-from tests.support.postgres import Postgres
+from bastion.state.snapshot import InTheWay, look, put, take
+from tests.support.postgres import PASSWORD, Postgres
 from tests.support.sshd import sshd_missing
 from tests.support.state import rows
 from tests.support.world import World, poll
@@ -223,3 +225,68 @@ def test_an_sqlite_index_is_whole_after_kill_nine(rounds: int, workers: int) -> 
         killed_while_writing(world, rounds, seed=rounds)
     finally:
         world.close()
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_moves_from_postgresql_to_sqlite_and_back(
+    world: World, server: Postgres, tmp_path: Path
+) -> None:
+    migrated(world)
+    for _ in range(2):
+        assert world.ssh("true").returncode == 0
+    poll(lambda: sorted(of_sessions(server).values()) == ["ended"] * 2, text="no rows")
+    world.kill(signal.SIGTERM)
+    (tmp_path / "copy").mkdir()
+    database, embedded = opened(server), Database(Place(tmp_path / "state"))
+    take(database, tmp_path / "copy")
+    assert look(tmp_path / "copy")[1]["sessions"] == 2
+    before = rows(database, SESSIONS)
+    with pytest.raises(InTheWay, match="sessions"):
+        put(tmp_path / "copy", database)
+    put(tmp_path / "copy", embedded)
+    assert rows(embedded, SESSIONS) == before
+    with database.write() as connection:
+        for table in ("sessions", "recordings", "nodes", "configs"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    put(tmp_path / "copy", database)
+    assert rows(database, SESSIONS) == before
+    embedded.close()
+    database.close()
+
+
+def test_the_roles_of_the_document_are_enough(world: World, server: Postgres) -> None:
+    """A gateway that owns nothing, and a reader: with the GRANTs that docs/state.md has."""
+    page = (Path(__file__).parents[2] / "docs" / "state.md").read_text()
+    grants = page.partition("```sql\n")[2].partition("```")[0]
+    assert world.bastion("state", "migrate", "--config", str(world.config)).returncode == 0
+    database = opened(server)
+    with database.write() as connection:
+        for role in ("bastion", "bastion_reader"):
+            grants = grants.replace(f"{role} LOGIN", f"{role}_of_test LOGIN").replace(
+                f"TO {role};", f"TO {role}_of_test;"
+            )
+        connection.exec_driver_sql(grants.replace("'...'", f"'{PASSWORD}'"))
+    try:
+        config = world.config.read_text()
+        world.config.write_text(config.replace("//bastion@", "//bastion_of_test@"))
+        world.start()
+        assert world.ssh("true").returncode == 0
+        poll(lambda: list(of_sessions(server).values()) == ["ended"], text="no row")
+        world.config.write_text(config.replace("//bastion@", "//bastion_reader_of_test@"))
+        assert check(world)["differences"] == []
+        assert world.bastion("hold", "--config", str(world.config)).returncode == 0
+        refused = world.bastion("state", "rebuild-index", "--config", str(world.config))
+        assert refused.returncode == 0, "it has nothing to write"
+        held = world.bastion(
+            "hold", next(iter(of_sessions(server))), "--reason", "x", "--config", str(world.config)
+        )
+        assert held.returncode == 3 and b"permission denied" in held.stderr
+        world.config.write_text(config)
+    finally:
+        world.kill(signal.SIGTERM)
+        with database.write() as connection:
+            for role in ("bastion_of_test", "bastion_reader_of_test"):
+                connection.exec_driver_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        database.close()

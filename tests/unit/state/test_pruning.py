@@ -32,6 +32,10 @@ IDS = [letter * 16 for letter in "abcd"]
 LATER = 1_900_000_000.0
 
 
+def nobody() -> None:
+    """Nobody is told."""
+
+
 @pytest.fixture
 def recordings(tmp_path: Path) -> Store:
     """Two that have ended and one that runs."""
@@ -96,19 +100,35 @@ def test_without_its_line_nothing_goes(database: Database, recordings: Store) ->
 
 def test_a_hold_keeps_it_and_taking_it_off_does_not(database: Database, recordings: Store) -> None:
     one = found(database, recordings)[0]
-    assert hold(database, Hold(one.session, "case", "carol", 5.0))
+    assert hold(database, Hold(one.session, "case", "carol", 5.0), nobody)
     assert holds(database) == {one.session: Hold(one.session, "case", "carol", 5.0)}
     with pytest.raises(Stays, match="held"):
         take(database, recordings, one)
     assert (recordings.directory / one.path).exists()
-    assert unhold(database, one.session) and not unhold(database, one.session)
+    assert unhold(database, one.session, nobody) and not unhold(database, one.session, nobody)
     take(database, recordings, one)
-    assert not hold(database, Hold(one.session, "case", "carol", 5.0)), "it is gone"
+    assert not hold(database, Hold(one.session, "case", "carol", 5.0), nobody), "it is gone"
+
+
+def test_without_its_line_a_hold_is_neither_placed_nor_taken_off(
+    database: Database, recordings: Store
+) -> None:
+    def full() -> None:
+        raise AuditFailed("the log cannot be written")
+
+    one = Hold(IDS[0], "case", "carol", 5.0)
+    with pytest.raises(AuditFailed):
+        hold(database, one, full)
+    assert holds(database) == {}
+    hold(database, one, nobody)
+    with pytest.raises(AuditFailed):
+        unhold(database, one.session, full)
+    assert holds(database) == {one.session: one}
 
 
 def test_a_later_hold_takes_the_place_of_an_earlier_one(database: Database, recordings: Store) -> None:
-    hold(database, Hold(IDS[0], "one", "carol", 5.0))
-    hold(database, Hold(IDS[0], "two", "dave", 6.0))
+    hold(database, Hold(IDS[0], "one", "carol", 5.0), nobody)
+    hold(database, Hold(IDS[0], "two", "dave", 6.0), nobody)
     assert holds(database)[IDS[0]].reason == "two"
 
 
