@@ -48,16 +48,21 @@ class Reloads:
             self._again += 1
             self._lock.run(self._counted).addErrback(self._failed)
 
-    async def admit(self, checked: ask.Checked) -> None:
-        """A worker has read its configuration: may it serve? Raises ControlError."""
+    def admit(self, checked: ask.Checked, join: Callable[[], None]) -> Deferred[None]:
+        """A worker has read its configuration: may it serve? `join` is called when it may, before anything else is
+        reloaded. Fails with ControlError."""
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._admit(checked, join)))
+
+    async def _admit(self, checked: ask.Checked, join: Callable[[], None]) -> None:
         if not self._digest:
             self._digest = checked.digest
             self._follow(checked.settings)
         elif checked.digest != self._digest:
             self._log.info("the files are not those in force: a worker that starts has read others")
-            await self._lock.run(self._run)
+            await self._reload()
         if checked.digest != self._digest:
             raise ControlError(ControlReason.FAILED, "what this worker has read is not in force")
+        join()
 
     def _counted(self) -> Deferred[None]:
         def done(result: Any) -> Any:

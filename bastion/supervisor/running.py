@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from bastion.reactor import in_reactor, log_to_standard_error, the_reactor
 from bastion.supervisor.settings import settings_of
 from bastion.supervisor.supervisor import Supervisor
 
+# Nothing of the folder that the gateway happens to be started in, unless it was started from there.
+_PYTHON = [] if os.getcwd() in sys.path or "" in sys.path else ["-P"]
+
 
 def run_supervisor(config_file: Path, trace_messages: bool, sections: Sections, workers: int) -> None:
     """Until it is told to end. Exits with 2 for a faulty configuration, 3 when it cannot listen or start workers."""
     reactor = the_reactor()
     levels = log_to_standard_error()
     raise_limit()
-    command = ["-m", "bastion", "serve", "--config", str(config_file)]
+    command = [*_PYTHON, "-m", "bastion", "serve", "--config", str(config_file)]
     listeners = _listeners(sections)
     try:
         supervisor = Supervisor(

@@ -183,15 +183,15 @@ class Supervisor:
         return ask.Done()
 
     async def _checked(self, child: Child, checked: ask.Checked) -> ask.Welcome:
-        await self.reloads.admit(checked)
+        # from then on it hears of locks and blocks
+        await self.reloads.admit(checked, lambda: self.hub.join(child.link))
         if not self._ready:
             for number in range(1, self.workers):
                 self._start(number)
-        blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
-        self.hub.join(child.link)  # from here on it hears of locks that are made
         locks = self.control.desk.locks
         if locks:
             await child.link.ask(SetLocks(locks))
+        blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
         return ask.Welcome(blocks, self._own)
 
     def _serving(self, child: Child) -> None:

@@ -198,3 +198,21 @@ def test_audit_lines_are_whole_when_many_write_at_once(shared: World) -> None:
     text = (shared.folder / "audit.jsonl").read_bytes()
     lines = [json.loads(line) for line in text.splitlines()]
     assert text.endswith(b"\n") and len(lines) >= 50 * 5
+
+
+def test_a_worker_that_is_started_again_serves_nothing_that_was_not_reloaded() -> None:
+    with running(workers=2) as world:
+        good = world.config.read_text()
+        world.config.write_text(good.replace("[limits]", "[limits]\nidle = '1h'", 1))
+        os.kill(world.worker_pids[0], signal.SIGKILL)
+        (line,) = poll(lambda: world.audit("reload"), 20.0, "the others did not take what it has read")
+        assert (line["result"], line["changed"]) == ("ok", ['limits.idle: "off" -> "1h"'])
+        poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 20.0)
+        world.config.write_text(good + "[nonsense]\n")
+        os.kill(world.worker_pids[0], signal.SIGKILL)
+        poll(lambda: len(world.audit("worker_died")) >= 3, 20.0, "it does not try again")
+        assert world.metric('bastion_workers{state="serving"}') == 1
+        assert world.ssh("echo in").stdout == b"in\n", "the other one goes on with what is in force"
+        world.config.write_text(good)
+        poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 60.0, "it never came back")
+        assert [line["result"] for line in world.audit("reload")][-1] == "ok"

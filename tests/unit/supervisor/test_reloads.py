@@ -71,6 +71,7 @@ class Gateway:
         self.followed: list[ask.Settings] = []
         self.workers = [Fake("worker-1", self), Fake("worker-2", self)]
         self.told = 0
+        self.joined: list[str] = []
         self.reloads = Reloads(self.audit, self.meters, self.log, lambda: self.workers, self.followed.append)
         self.reloads.on_told = self._told
 
@@ -78,7 +79,7 @@ class Gateway:
         self.told += 1
 
     def checked(self, digest: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.reloads.admit(ask.Checked(digest, self.settings)))
+        return self.reloads.admit(ask.Checked(digest, self.settings), lambda: self.joined.append(digest))
 
     def lines(self) -> list[dict[str, Any]]:
         lines = map(json.loads, self.path.read_text().splitlines())
@@ -168,6 +169,22 @@ def test_a_worker_does_not_serve_what_others_cannot_take(gateway: Gateway) -> No
     assert [worker.in_force for worker in gateway.workers] == ["one", "one"]
     gateway.checked("one").addBoth(admitted.append)
     assert admitted[1] is None
+
+
+def test_a_worker_that_starts_waits_for_a_reload_that_runs(gateway: Gateway) -> None:
+    """It has read what was in force a moment ago."""
+    reading: Deferred[Any] = Deferred()
+    gateway.workers[0].reads = lambda: reading
+    gateway.files = "two"
+    gateway.reloads.hup()
+    admitted: list[Any] = []
+    gateway.checked("one").addBoth(admitted.append)
+    assert admitted == [] and gateway.joined == ["one", "one"]
+    gateway.workers[0].reads = gateway.workers[1].reads
+    reading.callback(ask.Read(digest="two", settings=gateway.settings))
+    assert isinstance(admitted[0].value, ControlError) and gateway.joined == ["one", "one"]
+    gateway.checked("two").addBoth(admitted.append)
+    assert gateway.joined == ["one", "one", "two"]
 
 
 def test_without_a_worker_nothing_is_reloaded(gateway: Gateway) -> None:
