@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,17 +14,10 @@ import click
 
 from bastion.cli.output import fail, is_terminal, leave_quietly, printable
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
+from bastion.recording.channels import ChannelNotChosen, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
 from bastion.recording.reader import Reader
-from bastion.recording.render import (
-    ChannelNotChosen,
-    asciicast,
-    choose_channel,
-    json_lines,
-    plain_text,
-    raw,
-    survey,
-)
+from bastion.recording.render import asciicast, json_lines, plain_text, raw
 from bastion.sides import Side
 
 _STREAMS = {
@@ -50,6 +44,9 @@ _STREAMS = {
 )
 @click.option("--channel", type=int, metavar="N", help="Which channel; for json, only this one.")
 @click.option(
+    "--all", "whole", is_flag=True, help="For asciicast and text: all channels, in the order of time."
+)
+@click.option(
     "--stream",
     type=click.Choice(list(_STREAMS)),
     default="stdout",
@@ -67,6 +64,7 @@ def export(
     form: str,
     output: Path | None,
     channel: int | None,
+    whole: bool,
     stream: str,
     target_only: bool,
     unfiltered: bool,
@@ -74,26 +72,22 @@ def export(
     """Write session ID (or a unique beginning of it) in another form.
 
     What was not kept of a transfer is noted in the output; for raw it is told on standard error, and the exit
-    code is 1. Input is there only when the gateway was told to record it.
+    code is 1. Input is there only when the gateway was told to record it. Channels beside the one that is written
+    are named, in the output and on standard error.
+
+    Example: bastion export k3v2 --format text
     """
+    if whole and (channel is not None or form == "raw"):
+        fail("--all excludes --channel and --format raw: raw is one stream of one channel")
     store = open_store(config, recordings)
     entry = find_session(store, session)
     if form == "raw" and output is None and is_terminal():
         fail("raw bytes would control this terminal: give -o FILE or a pipe")
     missing = ""
+    wanted = _Wanted(form, channel, whole, stream, not target_only, not unfiltered)
     try:
         with store.open(entry) as reader:
-            if form == "json":
-                pieces, skipped = _lines(json_lines(reader, channel)), 0
-            else:
-                chosen = choose_channel(survey(reader), channel)
-                skipped = chosen.skipped
-                if form == "asciicast":
-                    pieces = _lines(asciicast(reader, chosen, not unfiltered))
-                elif form == "text":
-                    pieces = (text.encode("utf-8", "replace") for text in plain_text(reader, chosen.id))
-                else:
-                    pieces = raw(reader, chosen.id, *_STREAMS[stream], not target_only)
+            pieces, skipped = wanted.pieces(reader)
             with _opened(output) as out:
                 for piece in pieces:
                     out.write(piece)
@@ -108,6 +102,40 @@ def export(
         fail(f"{error.filename or entry.path}: {error.strerror}", 2 if error.filename == str(output) else 1)
     if missing:
         fail(f"{entry.path.stem}: not all of it is there: {missing}", 1)
+
+
+def _tell_others(channels: Survey, shown: int) -> None:
+    others = channels.others(shown)
+    if others:
+        click.echo(printable(f"bastion: {others}; --channel N exports one, --all all"), err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the options ask for."""
+
+    form: str
+    channel: int | None
+    whole: bool
+    stream: str
+    injected: bool
+    filtered: bool
+
+    def pieces(self, reader: Reader) -> tuple[Iterator[bytes], int]:
+        """The output, and how many bytes of the channel were not kept. Other channels are named on standard error."""
+        channels = survey(reader)
+        if self.form == "json":
+            return _lines(json_lines(reader, channels, self.channel)), 0
+        chosen = choose_channel(channels.channels, self.channel, only=self.form == "raw")
+        if not self.whole:
+            _tell_others(channels, chosen.id)
+        if self.form == "raw":
+            return raw(reader, chosen.id, *_STREAMS[self.stream], self.injected), chosen.skipped
+        if self.form == "asciicast":
+            lines = asciicast(reader, channels, chosen, whole=self.whole, filtered=self.filtered)
+            return _lines(lines), chosen.skipped
+        texts = plain_text(reader, channels, chosen, whole=self.whole)
+        return (text.encode("utf-8", "replace") for text in texts), chosen.skipped
 
 
 def _missing(reader: Reader, skipped: int) -> str:

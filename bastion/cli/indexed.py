@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bastion.cli.output import duration_text, printable, size_text, time_text
+from bastion.cli.ran import Look
 from bastion.config.outputs import Recording, State, read_section
 from bastion.errors import ConfigError
 from bastion.recording.listing import Recordings
@@ -70,7 +71,7 @@ def _without(why: str) -> None:
     )
 
 
-def indexed_row(one: Listed) -> tuple[str, ...]:
+def indexed_row(one: Listed, look: Look) -> tuple[str, ...]:
     """The cells of one line."""
     login = f"{one.login}@" if one.login else ""
     return (
@@ -81,10 +82,11 @@ def indexed_row(one: Listed) -> tuple[str, ...]:
         duration_text(one.duration),
         size_text(one.bytes),
         one.state,
+        look.text(look.place(one.path)),
     )
 
 
-def indexed_document(one: Listed, recordings: Recordings) -> dict[str, Any]:
+def indexed_document(one: Listed, look: Look) -> dict[str, Any]:
     """All that is known, as JSON values: as `sessions.document`, and what only the index knows."""
     return {
         "problem": "",
@@ -97,5 +99,6 @@ def indexed_document(one: Listed, recordings: Recordings) -> dict[str, Any]:
         "state": one.state,
         "duration": one.duration,
         "bytes": one.bytes,
-        "file": str(recordings.directory / one.path) if one.path else "",
+        "file": str(look.place(one.path) or ""),
+        **look.document(look.place(one.path)),
     }

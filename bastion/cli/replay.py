@@ -24,24 +24,18 @@ import click
 from bastion.cli.output import fail, is_terminal, leave_quietly, printable, time_text
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
 from bastion.clock import SystemClock
+from bastion.recording.channels import ChannelNotChosen, ChannelSummary, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
+from bastion.recording.frames import Frame, frames
 from bastion.recording.listing import SessionEntry
 from bastion.recording.reader import Reader
-from bastion.recording.render import (
-    OURS,
-    ChannelNotChosen,
-    ChannelSummary,
-    Frame,
-    FrameKind,
-    choose_channel,
-    frames,
-    notice_text,
-    survey,
-)
-from bastion.recording.screen import DisplayFilter
+from bastion.recording.render import Showing
 
 # Seconds of one wait: select(2) takes no more than its clock can count, and a damaged file may ask for any time.
 LONGEST_WAIT = 3600.0
+
+# How long `--follow` waits before it looks for more: no eye sees a delay.
+FOLLOW_SECONDS = 0.1
 
 _OFFSET = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 
@@ -54,7 +48,11 @@ _OFFSET = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 )
 @click.option("--idle-limit", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--channel", type=int, metavar="N", help="Which channel, when there are several.")
+@click.option("--all", "whole", is_flag=True, help="All channels, in the order of time.")
 @click.option("--at", metavar="OFFSET", help="Begin at this time: 90, 1:30 or 1:02:03.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Show what there is at once, and go on while the session runs."
+)
 def replay(
     session: str,
     config: Path | None,
@@ -62,23 +60,32 @@ def replay(
     speed: float,
     idle_limit: float | None,
     channel: int | None,
+    whole: bool,
     at: str | None,
+    follow: bool,
 ) -> None:
     """Play session ID (or a unique beginning of it) in this terminal.
 
     Space pauses and goes on, q and Ctrl-C end it. What the gateway itself said, and what was not kept of a
-    transfer, stands in reverse video.
+    transfer, stands in reverse video. Channels that move files are shown as the list of what they did.
+
+    Example: bastion replay k3v2 --idle-limit 2
     """
+    if whole and channel is not None:
+        fail("--all and --channel exclude each other")
     start = 0.0 if at is None else parse_offset(at)
     store = open_store(config, recordings)
     entry = find_session(store, session)
     try:
         with store.open(entry) as reader:
-            chosen = choose_channel(survey(reader), channel)
-            _introduce(entry, chosen)
+            channels = survey(reader)
+            chosen = choose_channel(channels.channels, channel)
+            _introduce(entry, channels, chosen, whole)
             with Terminal() as terminal:
-                player = Player(terminal, chosen, speed, idle_limit, start)
-                player.play(frames(reader, chosen.id))
+                player = Player(terminal, 0 if follow else speed, idle_limit, start)
+                if follow:
+                    reader.more = lambda: player.wait_for_more(reader)
+                player.play(frames(reader, None if whole else chosen.id))
             _conclude(reader)
     except (FormatError, ChannelNotChosen) as error:
         fail(f"{entry.path.stem}: {error.text}", 1)
@@ -95,14 +102,19 @@ def parse_offset(text: str) -> float:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def _introduce(entry: SessionEntry, channel: ChannelSummary) -> None:
-    if not sys.stderr.isatty():
-        return
-    header, (cols, rows) = entry.header, channel.size
-    who = f"{header.identity} as {header.login} on {header.target}"
-    click.echo(printable(f"-- {who}, {time_text(header.started_at)}; space pauses, q ends --"), err=True)
-    here = shutil.get_terminal_size()
-    if channel.has_pty and (here.columns < cols or here.lines < rows):
+def _introduce(entry: SessionEntry, channels: Survey, channel: ChannelSummary, whole: bool) -> None:
+    """On standard error: what is not in the picture, always; the rest where somebody looks."""
+    others = "" if whole else channels.others(channel.id)
+    if sys.stderr.isatty():
+        header = entry.header
+        who = f"{header.identity} as {header.login} on {header.target}"
+        click.echo(printable(f"-- {who}, {time_text(header.started_at)}; space pauses, q ends --"), err=True)
+    if sys.stderr.isatty() or others:
+        click.echo(printable(f"-- channel {channel.label} --"), err=True)
+    if others:
+        click.echo(printable(f"-- {others}; --channel N shows one, --all shows all --"), err=True)
+    (cols, rows), here = channel.size, shutil.get_terminal_size()
+    if sys.stderr.isatty() and channel.has_pty and (here.columns < cols or here.lines < rows):
         click.echo(
             f"-- recorded at {cols}x{rows}, this terminal has {here.columns}x{here.lines}: "
             "full-screen programs will look torn --",
@@ -179,7 +191,6 @@ class Player:
     def __init__(
         self,
         terminal: Terminal,
-        channel: ChannelSummary,
         speed: float,
         idle_limit: float | None,
         start: float,
@@ -191,8 +202,8 @@ class Player:
         self._idle_limit = idle_limit
         self._start = start
         self._monotonic = monotonic
-        self._display = DisplayFilter()
-        self._line_ends = not channel.has_pty
+        self._showing = Showing()
+        self._live = True
 
     def play(self, shown: Iterable[Frame]) -> None:
         """Show everything, then bring the terminal back to normal; also after Ctrl-C and a closed pipe."""
@@ -204,7 +215,7 @@ class Player:
             leave_quietly()
         finally:
             if is_terminal():
-                self._terminal.write(self._display.undo() + "\r\n")
+                self._terminal.write(self._showing.undo() + "\r\n")
 
     def _play(self, shown: Iterable[Frame]) -> None:
         position = self._start
@@ -218,7 +229,7 @@ class Player:
                 if self.quit:
                     return
             position = max(position, frame.time)
-            text = self._text(frame)
+            text = self._showing.text(frame)
             if text:
                 self._terminal.write(text)
 
@@ -238,11 +249,11 @@ class Player:
                 self.quit = True
                 return due
 
-    def _text(self, frame: Frame) -> str:
-        if frame.kind is FrameKind.OUTPUT:
-            data = frame.data.replace(b"\n", b"\r\n") if self._line_ends else frame.data
-            return self._display.feed(data)
-        if frame.kind in OURS:
-            self._display.skip()
-            return notice_text(frame)
-        return ""  # what was typed is on the screen as far as it was echoed
+    def wait_for_more(self, reader: Reader) -> bool:
+        """Wait a little for the file to grow, obeying keys; false when nobody writes it any more, or after q."""
+        if self.quit or not self._live:
+            return False
+        self._live = reader.live  # asked first: what its writer wrote before it left is read once more
+        if self._live:
+            self._wait(self._monotonic() + FOLLOW_SECONDS)
+        return not self.quit

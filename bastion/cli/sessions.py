@@ -13,6 +13,7 @@ import click
 
 from bastion.cli.indexed import from_index, indexed_document, indexed_row
 from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
+from bastion.cli.ran import Look
 from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
 from bastion.recording.format import LAST_TIME
@@ -20,7 +21,7 @@ from bastion.recording.listing import SessionEntry
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE")
+_HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE", "RAN")
 _COLOURS = {"STATE": {"live": "green", "truncated": "yellow", "damaged": "red"}}
 
 
@@ -52,9 +53,10 @@ def sessions(
 ) -> None:
     """List recorded and live sessions, newest first.
 
-    State: live (being recorded), ended, truncated (its gateway died; it plays up to there), damaged; from the index
-    also deleted and missing. With --config the list comes from the index of the state store and from what that does
-    not know; with --recordings from the files alone, and a damaged file is named on standard error too.
+    RAN is what was asked of each channel, and how it ended. State: live (being recorded), ended, truncated (its
+    gateway died; it plays up to there), damaged; from the index also deleted and missing. With --config the list comes
+    from the index of the state store and from what that does not know; with --recordings from the files alone, and a
+    damaged file is named on standard error too.
 
     Example: bastion sessions --config /etc/bastion/bastion.toml --since 7d --user alice
     """
@@ -75,23 +77,25 @@ def sessions(
 
     wanted = (start, user or "", target or "", tunnels)
     rows = from_index(None if recordings else config, store, wanted, now, as_json, note)
-    shown: list[Any]
+    look, shown = Look(store), list[Any]()
     if rows is not None:
         found = (one for one in rows if not live or one.state == "live")
-        shown = [indexed_document(one, store) if as_json else indexed_row(one) for one in found]
+        shown = [indexed_document(one, look) if as_json else indexed_row(one, look) for one in found]
     else:
         chosen = _matching(told(store.sessions(start, note)), user, target, live)
-        shown = [document(entry) if as_json else _row(entry) for entry in chosen]
+        shown = [document(entry, look) if as_json else _row(entry, look) for entry in chosen]
     if as_json:
         write_json(shown)
     else:
         _write_rows(shown)
+    look.tell()
     if passed_over:
         sys.exit(1)
 
 
 def _write_rows(rows: list[Any]) -> None:
-    write_table(_HEADINGS, rows, right=("DURATION", "BYTES"), flexible=("WHO", "TARGET"), colours=_COLOURS)
+    flexible = ("WHO", "TARGET", "RAN")
+    write_table(_HEADINGS, rows, right=("DURATION", "BYTES"), flexible=flexible, colours=_COLOURS)
 
 
 def parse_since(text: str, now: float) -> float:
@@ -121,7 +125,7 @@ def _matching(
         yield entry
 
 
-def _row(entry: SessionEntry) -> tuple[str, ...]:
+def _row(entry: SessionEntry, look: Look) -> tuple[str, ...]:
     header = entry.header
     return (
         entry.path.stem,
@@ -131,11 +135,12 @@ def _row(entry: SessionEntry) -> tuple[str, ...]:
         duration_text(entry.duration),
         size_text(entry.bytes),
         entry.state,
+        look.text(entry.path),
     )
 
 
-def document(entry: SessionEntry) -> dict[str, Any]:
-    """A listing's entry as JSON values: the header's fields and what the tail says."""
+def document(entry: SessionEntry, look: Look) -> dict[str, Any]:
+    """A listing's entry as JSON values: the header's fields, what the tail says, and what was run."""
     return {
         **entry.header.document(),
         "session_id": entry.path.stem,
@@ -147,4 +152,5 @@ def document(entry: SessionEntry) -> dict[str, Any]:
         "problem": entry.problem,
         "opaque": entry.opaque,
         "file": str(entry.path),
+        **look.document(entry.path),
     }

@@ -23,7 +23,8 @@ from bastion.cli.runtime import config_option
 from bastion.control.orders import WatchSession
 from bastion.recording.blocks import Blocks
 from bastion.recording.format import FormatError, Kind, Recorded
-from bastion.recording.render import Frame, FrameKind, notice_text
+from bastion.recording.frames import Frame, FrameKind
+from bastion.recording.render import notice_text
 from bastion.recording.screen import DisplayFilter
 from bastion.sides import Side
 

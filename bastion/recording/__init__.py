@@ -6,7 +6,7 @@ the writer puts them on the disk with one write(2), and only then is the burst f
 Invariants: a file holds whole blocks only, whatever happened to the process or the disk; what the client received is in
 the blocks before it, or a gap record says how much is not; a reader believes nothing that a file says.
 
-May import: `wire` for text, `sides`, `errors`, `clock`. The first eight modules are pure; the others touch the disk.
+May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by `writer`, `store`, `sealing`, `listing`.
 
 - `format`: the bytes of a file, both ways: header, blocks, events, totals
 - `recorder`: one session's bytes and events -> blocks
@@ -14,7 +14,10 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The first eight modules
 - `reader`: a file -> events, past every damage
 - `blocks`: blocks that come piece by piece -> events
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
-- `render`: events -> text, frames, asciicast, JSON lines
+- `channels`: what each channel was: what was asked of it, how it ended, what passed
+- `frames`: events -> steps of showing one channel, or all
+- `scp`, `operations`: channels that move files, as lists of what they did
+- `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences
 - `writer`: blocks -> disk; when the disk is ill, and who is told

@@ -21,10 +21,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bastion.clock import Clock, SystemClock
+from bastion.recording.channels import ChannelSummary, Survey
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, Totals, is_session_id
 from bastion.recording.reader import Reader
 
 SUFFIX = ".rec"
+
+# How far into a file a listing looks for what was run: some thousand commands, a millisecond or ten.
+LISTING_BYTES = 256 << 10
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PREFIX = re.compile(r"[a-z2-7]{1,16}")
@@ -52,6 +56,14 @@ class SessionEntry:
     path: Path
     opaque: int = 0
     totals: Totals | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What was run in a session, as far as a listing looks. `more` channels are not in it; None: nobody knows."""
+
+    channels: tuple[ChannelSummary, ...]
+    more: int | None
 
 
 class Recordings:
@@ -120,7 +132,34 @@ class Recordings:
         """The recording of a listing's entry or of a whole session id. Raises FormatError or OSError."""
         path = session.path if isinstance(session, SessionEntry) else self._path(session)
         with _open_file(path) as source:
-            yield Reader(source, path.stem)
+            yield Reader(source, path.stem, lambda: _is_locked(source))
+
+    def ran(self, path: Path) -> Ran:
+        """The channels of a recording, from the beginning of its file: all of them, or the first and how many more.
+
+        Nothing when the file cannot be read; its entry says why.
+        """
+        found, whole, totals = Survey(), False, None
+        try:
+            with _open_file(path) as source:
+                reader = Reader(source, path.stem)
+                totals = reader.tail().totals
+                for event in reader:
+                    found.add(event)
+                    if totals is not None and _all_told(found, totals.channels):
+                        break
+                    if reader.position > LISTING_BYTES:
+                        break
+                else:
+                    whole = True
+        except (FormatError, OSError):
+            pass
+        channels = tuple(found.channels.values())
+        if whole:
+            return Ran(channels, 0)
+        if totals is None:
+            return Ran(channels, None)
+        return Ran(channels, max(0, totals.channels - sum(one.state != "failed" for one in channels)))
 
     def _path(self, session_id: str) -> Path:
         if is_session_id(session_id):
@@ -180,6 +219,12 @@ class Recordings:
             0 if totals is None else totals.opaque,
             totals,
         )
+
+
+def _all_told(found: Survey, channels: int) -> bool:
+    """Every channel of the session has come, and nothing more is to be learnt of it than bytes."""
+    known = [one for one in found.channels.values() if one.state != "failed"]
+    return len(known) >= channels and all(one.state == "closed" or one.program == "shell" for one in known)
 
 
 def day_of(timestamp: float) -> str:

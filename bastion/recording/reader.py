@@ -10,7 +10,7 @@ but FormatError is raised for what a file holds, and at most one block (MAX_BLOC
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 from zlib import crc32
@@ -66,13 +66,19 @@ class Reader:
     """One recording. Iterate for its events; `totals`, `damage`, `torn_at` and `blocks` are complete afterwards.
 
     `torn_at` is where the whole blocks of an unfinished file end, `blocks` how many there are with the header.
+    With `more`, a file without an end is followed: it is called where the events end, waits, and returns true when
+    another look is wanted.
     """
 
-    def __init__(self, source: BinaryIO, session_id: str = "") -> None:
-        """Read the header; `session_id` stands in when it is damaged.
+    def __init__(
+        self, source: BinaryIO, session_id: str = "", written: Callable[[], bool] | None = None
+    ) -> None:
+        """Read the header; `session_id` stands in when it is damaged. `written` tells whether somebody writes the file.
 
         Raises FormatError when the file is no recording, too short for a header, or of a later version.
         """
+        self._written = written
+        self.more: Callable[[], bool] | None = None
         self._source = source
         self._size = source.seek(0, 2)
         self.damage: list[Damage] = []
@@ -84,6 +90,7 @@ class Reader:
         self._first_known = True
         self.header = self._read_header(session_id)
         self._header_damage = list(self.damage)
+        self._position = self._expected = 0
 
     @property
     def sync(self) -> bytes:
@@ -97,13 +104,35 @@ class Reader:
             return "damaged"
         return "complete" if self.totals is not None else "truncated"
 
+    @property
+    def live(self) -> bool:
+        """A gateway is writing the file."""
+        return self._written is not None and self._written()
+
     def __iter__(self) -> Iterator[Recorded]:
-        expected = 1
-        position = self._begin()
-        ended = False
         self.damage[:] = self._header_damage
         self.torn_at = self.totals = None
-        while position < self._size:
+        self._expected = 1
+        self._position = self._begin()
+        yield from self._walk()
+        while not self._ended() and self.more is not None and self.more():
+            self._size = self._source.seek(0, 2)
+            self.torn_at = None
+            yield from self._walk()
+
+    def _ended(self) -> bool:
+        return self.totals is not None
+
+    @property
+    def position(self) -> int:
+        """How far into the file the events have come, in bytes."""
+        return self._position
+
+    def _walk(self) -> Iterator[Recorded]:
+        """The events from `_position` on to where the file ends, or is torn: there the next walk begins."""
+        ended = False
+        while self._position < self._size:
+            position = self._position
             if ended:
                 self._damaged(position, "bytes after the end block")
                 return
@@ -111,24 +140,29 @@ class Reader:
             if head is None:
                 found = self._after_damage(position)
                 if found is None:
+                    if self.torn_at is None:
+                        self._position = self._size
                     return
-                position = found
+                self._position = found
                 continue
             payload = self._payload(position, head)
             if payload is None and self._is_torn(position, head):
                 self.torn_at = position
                 return
-            if head.sequence < expected:
-                self._damaged(position, f"block {head.sequence} stands where {expected} should")
-            else:
-                if head.sequence > expected and not self._was_never_forwarded(head):
-                    self._damaged(position, f"{head.sequence - expected} blocks before this one are missing")
-                expected = self.blocks = head.sequence + 1
-                yield from self._events(position, head, payload)
-            position += head.block_size
+            self._position += head.block_size
             ended = head.type is BlockType.END
+            yield from self._in_order(position, head, payload)
         if self.totals is None:
-            self.torn_at = position
+            self.torn_at = self._position
+
+    def _in_order(self, position: int, head: Head, payload: bytes | None) -> Iterator[Recorded]:
+        if head.sequence < self._expected:
+            self._damaged(position, f"block {head.sequence} stands where {self._expected} should")
+            return
+        if head.sequence > self._expected and not self._was_never_forwarded(head):
+            self._damaged(position, f"{head.sequence - self._expected} blocks before this one are missing")
+        self._expected = self.blocks = head.sequence + 1
+        yield from self._events(position, head, payload)
 
     def _events(self, position: int, head: Head, payload: bytes | None) -> Iterator[Recorded]:
         if payload is None:

@@ -1,7 +1,7 @@
-"""A recording to look at (L1, pure): one channel as frames, asciicast, text or raw bytes; all of it as JSON.
+"""A recording to look at (L1, pure): as asciicast, text or raw bytes; all of it as JSON.
 
 Invariant: what the gateway itself said, and what was not kept, is marked as such in every form that people
-read; the raw form is exactly what the client received on one stream.
+read; the raw form is exactly what the client received on one stream. Every form names every channel.
 """
 
 from __future__ import annotations
@@ -9,22 +9,17 @@ from __future__ import annotations
 import codecs
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
-from bastion.errors import BastionError
+from bastion.recording.channels import ChannelSummary, Survey
 from bastion.recording.format import Kind, Recorded
+from bastion.recording.frames import OURS, Frame, FrameKind, frames
 from bastion.recording.reader import Reader
 from bastion.recording.screen import DisplayFilter, PlainText
 from bastion.sides import Side
-from bastion.wire.printable import banner_lines
-
-DEFAULT_SIZE = (80, 24)
-
-# The peer's word for its terminal's size is taken within these bounds (cells), or a player allocates by it.
-LARGEST_SIZE = (1000, 500)
+from bastion.wire.printable import printable
 
 STREAM_NAMES = {
     (Side.TARGET, 0): "stdout",
@@ -32,171 +27,6 @@ STREAM_NAMES = {
     (Side.CLIENT, 0): "stdin",
     (Side.CLIENT, 1): "stdin-extended",
 }
-
-
-class ChannelNotChosen(BastionError):
-    """Which channel to show is not clear or there is no such one. `text` lists those there are."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
-@dataclass(slots=True)
-class ChannelSummary:
-    """What one channel was. `size` is that of the terminal asked for; `program` what was asked to run."""
-
-    id: int
-    kind: str = ""
-    has_pty: bool = False
-    term: str = ""
-    size: tuple[int, int] = DEFAULT_SIZE
-    program: str = ""
-    bytes_out: int = 0
-    bytes_in: int = 0
-    skipped: int = 0
-
-    @property
-    def label(self) -> str:
-        """One line for a list to choose from."""
-        what = self.program or self.kind or "channel"
-        return f"{self.id}: {what}{' (terminal)' if self.has_pty else ''}, {self.bytes_out} bytes shown"
-
-
-def survey(events: Iterable[Recorded]) -> dict[int, ChannelSummary]:
-    """Every channel of a recording, by id."""
-    channels: dict[int, ChannelSummary] = {}
-    for event in events:
-        if event.channel == 0:
-            continue
-        channel = channels.setdefault(event.channel, ChannelSummary(event.channel))
-        if event.kind is Kind.NOTE:
-            _learn(channel, event.note)
-        elif event.kind is Kind.GAP:
-            channel.skipped += event.gap.size
-        elif event.side is Side.TARGET:
-            channel.bytes_out += len(event.payload)
-        else:
-            channel.bytes_in += len(event.payload)
-    return channels
-
-
-def _learn(channel: ChannelSummary, note: dict[str, Any]) -> None:
-    name, detail = note.get("event"), note.get("detail")
-    detail = detail if isinstance(detail, dict) else {}
-    if name == "channel_opened":
-        channel.kind = str(note.get("kind", ""))
-    elif name == "request_forwarded":
-        request = note.get("name")
-        if request == "pty-req":
-            channel.has_pty, channel.term = True, str(detail.get("term", ""))
-            channel.size = _size(detail) or channel.size
-        elif request in ("shell", "exec", "subsystem"):
-            argument = detail.get("command", detail.get("subsystem", ""))
-            channel.program = f"{request} {argument}".strip()
-
-
-def _size(detail: dict[str, Any]) -> tuple[int, int] | None:
-    cols, rows = detail.get("cols"), detail.get("rows")
-    if type(cols) is not int or type(rows) is not int or cols < 1 or rows < 1:
-        return None
-    return min(cols, LARGEST_SIZE[0]), min(rows, LARGEST_SIZE[1])
-
-
-def choose_channel(channels: dict[int, ChannelSummary], wanted: int | None) -> ChannelSummary:
-    """The channel asked for, or the only one with a terminal, or the only one that showed anything.
-
-    Raises ChannelNotChosen.
-    """
-    if wanted is not None:
-        if wanted not in channels:
-            raise ChannelNotChosen(f"there is no channel {wanted}{_list(channels.values())}")
-        return channels[wanted]
-    for group in (
-        [channel for channel in channels.values() if channel.has_pty],
-        [channel for channel in channels.values() if channel.bytes_out or channel.skipped],
-        list(channels.values()),
-    ):
-        if len(group) == 1:
-            return group[0]
-        if group:
-            raise ChannelNotChosen(f"several channels, name one with --channel{_list(group)}")
-    raise ChannelNotChosen("the recording has no channel")
-
-
-def _list(channels: Iterable[ChannelSummary]) -> str:
-    return "".join(f"\n  {channel.label}" for channel in channels)
-
-
-class FrameKind(Enum):
-    OUTPUT = "o"
-    INPUT = "i"
-    RESIZE = "r"
-    INJECTED = "injected"
-    NOTICE = "notice"
-    BANNER = "banner"
-
-
-OURS = frozenset({FrameKind.NOTICE, FrameKind.INJECTED, FrameKind.BANNER})
-"""What `notice_text` makes readable: no output of a channel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One step of showing a channel. `time` is seconds from the session's start; `data` is bytes for output,
-    input and injected text, ASCII text of ours for a notice, `COLSxROWS` for a resize, lines for the target's
-    login banner, which belongs to every channel."""
-
-    time: float
-    kind: FrameKind
-    data: bytes
-
-
-def frames(reader: Reader, channel: int) -> Iterator[Frame]:
-    """What happened on one channel, in order. Gaps and the end of a cut-off file become notices."""
-    gap, gap_open = 0, False
-    last = 0.0
-    for event in reader:
-        last = event.time_us / 1e6
-        if event.channel != channel:
-            if event.channel == 0 and event.kind is Kind.NOTE:
-                yield from _banner(last, event.note, reader.header.target)
-            continue
-        if event.kind is Kind.DATA:
-            shown = event.side is Side.TARGET
-            if gap and shown:  # within a gap, or behind it: what was left out came before these bytes
-                yield Frame(last, FrameKind.NOTICE, f"{gap} bytes of bulk output not kept".encode())
-                gap = 0
-            yield Frame(last, FrameKind.OUTPUT if shown else FrameKind.INPUT, event.payload)
-        elif event.kind is Kind.INJECTED:
-            yield Frame(last, FrameKind.INJECTED, event.payload)
-        elif event.kind is Kind.GAP and event.side is Side.TARGET:
-            gap, gap_open = gap + event.gap.size, event.gap.open
-            if gap and not gap_open:
-                yield Frame(last, FrameKind.NOTICE, f"{gap} bytes of bulk output not kept".encode())
-                gap = 0
-        elif event.kind is Kind.NOTE:
-            size = _resized(event.note)
-            if size:
-                yield Frame(last, FrameKind.RESIZE, f"{size[0]}x{size[1]}".encode())
-    if gap_open:
-        yield Frame(last, FrameKind.NOTICE, f"at least {gap} bytes of bulk output not kept".encode())
-    for damage in reader.damage:
-        yield Frame(last, FrameKind.NOTICE, f"damaged at byte {damage.offset}: {damage.text}".encode())
-    if reader.totals is None:
-        yield Frame(last, FrameKind.NOTICE, b"the recording ends here without an end mark")
-
-
-def _banner(time: float, note: dict[str, Any], target: str) -> Iterator[Frame]:
-    """The target's words before its login, as they were shown to the engineer."""
-    text, missing = note.get("text"), note.get("missing")
-    if note.get("event") == "target_banner" and isinstance(text, str) and isinstance(missing, int):
-        lines = banner_lines(target, text, missing)
-        yield Frame(time, FrameKind.BANNER, "\n".join(lines).encode("utf-8", "backslashreplace"))
-
-
-def _resized(note: dict[str, Any]) -> tuple[int, int] | None:
-    return _size(note) if note.get("event") == "window_changed" else None
 
 
 def notice_text(frame: Frame) -> str:
@@ -211,40 +41,68 @@ def notice_text(frame: Frame) -> str:
     return f"\x1b[7m[bastion] {DisplayFilter().feed(frame.data)}\x1b[27m"
 
 
-def asciicast(reader: Reader, channel: ChannelSummary, filtered: bool = True) -> Iterator[str]:
-    """Lines of an asciicast v2 file. `filtered`: only what may be shown in any terminal (screen.py)."""
+class Showing:
+    """Frames as text for a terminal: each channel through a filter of its own (screen.py), ours in reverse video."""
+
+    def __init__(self) -> None:
+        self._displays: dict[int, DisplayFilter] = {}
+
+    def text(self, frame: Frame) -> str:
+        """What of a frame may be shown; "" for input, which is on the screen as far as it was echoed, and for sizes."""
+        display = self._displays.get(frame.channel)
+        if frame.kind is FrameKind.OUTPUT:
+            if display is None:
+                display = self._displays[frame.channel] = DisplayFilter()
+            return display.feed(frame.data if frame.terminal else frame.data.replace(b"\n", b"\r\n"))
+        if frame.kind not in OURS:
+            return ""
+        if display is not None:
+            display.skip()
+        return notice_text(frame)
+
+    def undo(self) -> str:
+        """Brings the terminal back to normal."""
+        return "".join(display.undo() for display in self._displays.values()) or DisplayFilter().undo()
+
+
+def asciicast(
+    reader: Reader, channels: Survey, channel: ChannelSummary, *, whole: bool = False, filtered: bool = True
+) -> Iterator[str]:
+    """Lines of an asciicast v2 file. `whole`: all channels. `filtered`: only what may be shown in any terminal."""
     header = reader.header
-    duration = reader.tail().time_us / 1e6
+    others = "" if whole else channels.others(channel.id)
     document = {
         "version": 2,
         "width": channel.size[0],
         "height": channel.size[1],
         "timestamp": int(header.started_at),
-        "duration": round(duration, 6),
-        "title": f"{header.identity}: {header.login}@{header.target} ({header.session_id})",
+        "duration": round(reader.tail().time_us / 1e6, 6),
+        "title": f"{header.identity}: {header.login}@{header.target} ({header.session_id}); {channel.label}"
+        + (f"; {others}" if others else ""),
         "env": {"TERM": channel.term},
     }
     yield json.dumps(document)
-    display = DisplayFilter()
+    showing = Showing()
     decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in FrameKind}
-    for frame in frames(reader, channel.id):
+    for frame in frames(reader, None if whole else channel.id):
         code = "o"
-        data = frame.data if channel.has_pty else frame.data.replace(b"\n", b"\r\n")
-        if frame.kind in OURS:
-            display.skip()
-            text = notice_text(frame)
-        elif frame.kind is FrameKind.OUTPUT and filtered:
-            text = display.feed(data)
+        if frame.kind in OURS or (frame.kind is FrameKind.OUTPUT and filtered):
+            text = showing.text(frame)
         else:
-            text, code = decoders[frame.kind].decode(data), frame.kind.value
+            text, code = decoders[frame.kind].decode(frame.data), frame.kind.value
+            if frame.kind is FrameKind.OUTPUT and not frame.terminal:
+                text = text.replace("\n", "\r\n")
         if text:
             yield json.dumps([round(frame.time, 6), code, text])
 
 
-def plain_text(reader: Reader, channel: int) -> Iterator[str]:
-    """What was shown on a channel as text, without escapes; the gateway's own words on lines of their own."""
+def plain_text(
+    reader: Reader, channels: Survey, channel: ChannelSummary, *, whole: bool = False
+) -> Iterator[str]:
+    """What was shown as text, without escapes; the gateway's own words on lines of their own, in brackets."""
+    yield from heading(reader, channels, channel, whole)
     lines = PlainText()
-    for frame in frames(reader, channel):
+    for frame in frames(reader, None if whole else channel.id):
         if frame.kind is FrameKind.OUTPUT:
             yield lines.feed(frame.data)
         elif frame.kind is FrameKind.BANNER:
@@ -257,6 +115,23 @@ def plain_text(reader: Reader, channel: int) -> Iterator[str]:
     yield lines.feed(b"", final=True)
 
 
+def heading(reader: Reader, channels: Survey, channel: ChannelSummary, whole: bool) -> Iterator[str]:
+    """The first lines of a text: who and where, which channel this is, and which others there are."""
+    header = reader.header
+    who = printable(f"{header.session_id}: {header.identity} as {header.login} on {header.target}", 1024)
+    yield f"[bastion: {who}, from {time_text(header.started_at)}]\n"
+    if not whole:
+        yield f"[bastion: channel {channel.label}]\n"
+        others = channels.others(channel.id)
+        if others:
+            yield f"[bastion: {others}; --channel N shows one, --all shows all]\n"
+
+
+def time_text(timestamp: float) -> str:
+    """Seconds since 1970 as UTC, to the second."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 def raw(reader: Reader, channel: int, side: Side, stream: int, injected: bool = True) -> Iterator[bytes]:
     """The bytes of one stream as they passed, for the target's streams with the gateway's own unless told."""
     for event in reader:
@@ -266,9 +141,11 @@ def raw(reader: Reader, channel: int, side: Side, stream: int, injected: bool = 
             yield event.payload
 
 
-def json_lines(reader: Reader, channel: int | None = None) -> Iterator[str]:
-    """Everything in the file, one JSON object a line: header, events, then end, or how the file stops."""
+def json_lines(reader: Reader, channels: Survey, channel: int | None = None) -> Iterator[str]:
+    """Everything in the file, one JSON object a line: header, what each channel was, events, and the end if any."""
     yield json.dumps({"kind": "header", "header": reader.header.document()})
+    for summary in channels.channels.values():
+        yield json.dumps({"kind": "channel", "channel": summary.id, "summary": summary.document()})
     for event in reader:
         if channel is None or event.channel == channel:
             yield json.dumps(_event(event))
@@ -276,6 +153,8 @@ def json_lines(reader: Reader, channel: int | None = None) -> Iterator[str]:
         yield json.dumps({"kind": "damage", "offset": damage.offset, "text": damage.text})
     if reader.totals is not None:
         yield json.dumps({"kind": "end", "end": reader.totals.document()})
+    elif reader.live:
+        yield json.dumps({"kind": "live", "offset": reader.torn_at})
     else:
         yield json.dumps({"kind": "truncated", "offset": reader.torn_at})
 

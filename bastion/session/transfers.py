@@ -18,6 +18,7 @@ from bastion.observe.events import sessions as lines
 from bastion.observe.events.refusals import SftpRefused as SftpRefusedLine
 from bastion.observe.meters import SFTP_FILES, SFTP_REFUSALS, SFTP_UNPARSED, Meters
 from bastion.recording.recorder import Recorder
+from bastion.recording.scp import transfer_of as copied_by
 from bastion.relay.events import (
     Event,
     RequestForwarded,
@@ -153,23 +154,7 @@ SFTP_EVENTS = tuple(_LISTENERS)
 
 
 def transfer_of(event: RequestForwarded) -> tuple[str, str]:
-    """(kind, direction) for the audit line of an exec that is scp or rsync; empty for any other.
-
-    OpenSSH's scp -O starts `scp -t` (it will send) or `scp -f` on the target, rsync `rsync --server`, with
-    `--sender` where the target is the one who sends. A program under another name, behind a shell or sudo's
-    options, or that only calls itself so is not seen.
-    """
+    """(kind, direction) for the audit line of an exec that is scp or rsync; empty for any other."""
     if event.name != "exec":
         return "", ""
-    words = str(event.detail.get("command", ""))[:4096].split()
-    if words[:1] == ["sudo"]:
-        words = words[1:]
-    program = words[0].rpartition("/")[2] if words else ""
-    flags = [word for word in words[1:] if word.startswith("-") and word != "--"]
-    if program == "rsync" and "--server" in flags:
-        return "rsync", "download" if "--sender" in flags else "upload"
-    if program == "scp":
-        letters = {letter for flag in flags if not flag.startswith("--") for letter in flag[1:]}
-        if "t" in letters or "f" in letters:
-            return "scp", "download" if "f" in letters else "upload"
-    return "", ""
+    return copied_by(str(event.detail.get("command", "")))

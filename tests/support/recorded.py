@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from bastion.recording.channels import ChannelSummary, survey
 from bastion.recording.format import Header, Kind
 from bastion.recording.reader import Reader
-from bastion.recording.render import ChannelSummary, raw, survey
+from bastion.recording.render import raw
 from bastion.recording.store import Store
 from bastion.sides import Side
 from tests.support.world import World, poll
@@ -60,13 +61,14 @@ class Recorded:
     def channels(self) -> dict[int, ChannelSummary]:
         """What there was on the connection."""
         with Store(self.world.recordings).open(self.session) as reader:
-            return survey(reader)
+            return survey(reader).channels
 
     def streams(self, stream: str = "stdout") -> dict[int, bytes]:
         """One stream of every channel, read as `export` reads it: for tests with many channels."""
         with Store(self.world.recordings).open(self.session) as reader:
             return {
-                number: b"".join(raw(reader, number, *_STREAMS[stream])) for number in sorted(survey(reader))
+                number: b"".join(raw(reader, number, *_STREAMS[stream]))
+                for number in sorted(survey(reader).channels)
             }
 
     def programs(self) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 from bastion.cli.output import CommandFailed
 from bastion.cli.replay import Player, Terminal, parse_offset, replay
 from bastion.clock import FixedClock
-from bastion.recording.render import ChannelSummary, Frame, FrameKind
+from bastion.recording.frames import Frame, FrameKind
 from tests.unit.cli.made import FIRST, run
 
 
@@ -52,8 +52,7 @@ FRAMES = [
 
 
 def play(film: Film, speed: float = 1.0, idle: float | None = None, start: float = 0.0) -> Player:
-    channel = ChannelSummary(1, has_pty=True)
-    player = Player(film, channel, speed, idle, start, film.clock.monotonic)  # type: ignore[arg-type]
+    player = Player(film, speed, idle, start, film.clock.monotonic)  # type: ignore[arg-type]
     player.play(FRAMES)
     return player
 
@@ -94,8 +93,8 @@ def test_q_ends_the_playing_also_in_a_pause() -> None:
 
 def test_notices_are_marked_as_the_gateways() -> None:
     film = Film()
-    player = Player(film, ChannelSummary(1), 0, None, 0, film.clock.monotonic)  # type: ignore[arg-type]
-    player.play([Frame(0, FrameKind.NOTICE, b"lost"), Frame(0, FrameKind.OUTPUT, b"a\nb")])
+    player = Player(film, 0, None, 0, film.clock.monotonic)  # type: ignore[arg-type]
+    player.play([Frame(0, FrameKind.NOTICE, b"lost"), Frame(0, FrameKind.OUTPUT, b"a\nb", 1, terminal=False)])
     assert [text for _, text in film.shown] == ["\r\n\x1b[7m[bastion: lost]\x1b[27m\r\n", "a\r\nb"]
 
 

@@ -15,9 +15,9 @@ from tests.unit.cli.made import FIRST, SECOND, THIRD, header, run
 
 def test_sessions_are_listed_newest_first_with_their_state(recordings: Path) -> None:
     lines = run(sessions, recordings).stdout.splitlines()
-    assert lines[0].split() == ["ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE"]
+    assert lines[0].split() == ["ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE", "RAN"]
     assert [line.split()[0] for line in lines[1:]] == [THIRD, SECOND, FIRST]
-    assert lines[1].endswith("truncated") and lines[2].endswith("ended")
+    assert lines[1].endswith("truncated  shell") and lines[2].endswith("ended      shell")
     assert lines[3].split()[1:5] == ["2027-01-15", "08:00:00Z", "alice", "deploy@web1"]
 
 

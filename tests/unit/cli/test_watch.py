@@ -15,8 +15,8 @@ from bastion.clock import FixedClock
 from bastion.control import frames
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import Gap, Header, Kind, Recorded
+from bastion.recording.frames import FrameKind
 from bastion.recording.recorder import Recorder
-from bastion.recording.render import FrameKind
 from bastion.sides import Side
 
 ID = "k3v2m5q7p2r4t6w8"
