@@ -74,7 +74,7 @@ class Supervisor:
             settings.audit_file, self.clock, self.meters, settings.audit_required, self._everybody
         )
         self.hub = Hub()
-        self.figures = Figures(reactor, self.meters, lambda: self.children(State.SERVING))
+        self.figures = Figures(reactor, self.meters, self._that_have_figures)
         self.reloads = Reloads(
             self.audit, self.meters, self.log, lambda: [child.link for child in self._admitted()], self.follow
         )
@@ -128,6 +128,10 @@ class Supervisor:
     def _admitted(self) -> Iterator[Child]:
         """Those that have read what is in force."""
         return (child for child in self.children() if child.link in self.hub)
+
+    def _that_have_figures(self) -> Iterator[Child]:
+        """Those that serve, or did and are ending."""
+        return (child for child in self.children() if child.state is not State.STARTING)
 
     def follow(self, settings: ask.Settings) -> None:
         """What of a configuration is the supervisor's own business, at the start and at every reload."""

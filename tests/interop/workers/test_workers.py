@@ -173,6 +173,49 @@ def test_a_stop_ends_all_and_says_so_once() -> None:
         assert ended["reason"] == "shutdown"
 
 
+def test_what_runs_finishes_at_a_drain_and_nothing_new_begins() -> None:
+    with running(workers=2, limits='drain_timeout = "2m"') as world:
+        clients = [world.client("read line; echo $line") for _ in range(4)]
+        try:
+            poll(lambda: world.metric('bastion_sessions_live{door="direct"}') == 4)
+            totals = world.metrics()
+            os.kill(world.pid, signal.SIGTERM)
+            poll(lambda: len(world.audit("drain_started")) == 2)
+            status, lines = world.health()
+            assert status == 503 and "worker-2 gateway refusing: the gateway is closing down" in lines
+            assert b"closing down" in world.ssh("true").stderr
+            now = world.metrics()
+            assert (
+                now['bastion_sessions_live{door="direct"}'] == 4
+                and now['bastion_workers{state="ending"}'] == 2
+            )
+            assert [name for name in totals if "_total" in name and now[name] < totals[name]] == []
+            for client in clients:
+                client.send(b"done\n")
+                assert client.wait() == 0 and client.out == b"done\n"
+            assert world._process is not None and world._process.wait(20) == 0
+        finally:
+            for client in clients:
+                client.close()
+        assert sum(line["sessions"] for line in world.audit("drain_started")) == 4
+        assert len(world.audit("gateway_stopped")) == 1
+        assert {one["state"] for one in world.sessions()} == {"ended"}
+
+
+def test_a_second_signal_ends_a_drain_at_once() -> None:
+    with running(workers=2, limits='drain_timeout = "2m"') as world:
+        client = world.client("cat")
+        try:
+            client.echo(b"here")
+            os.kill(world.pid, signal.SIGTERM)
+            poll(lambda: len(world.audit("drain_started")) == 2)
+            os.kill(world.pid, signal.SIGTERM)
+            client.wait(15)
+            assert world._process is not None and world._process.wait(20) == 0
+        finally:
+            client.close()
+
+
 def test_a_faulty_configuration_is_told_once() -> None:
     world = World(workers=2)
     try:
