@@ -385,6 +385,7 @@ class Program:
         self.let_go()
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
+        gateway.services.dialler.close()
         gateway.store.close()
         await gateway.state.stop()
         gateway.rationed.flush()

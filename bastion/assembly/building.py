@@ -33,6 +33,7 @@ from bastion.clock import Clock
 from bastion.config.key_slots import load_staged
 from bastion.config.load import Config
 from bastion.config.material import Material
+from bastion.config.resolvers import resolvers_of
 from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
@@ -41,6 +42,7 @@ from bastion.session.gateway import Limits, Services
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
+from bastion.upstream.sshfp import Sshfp
 from bastion.wire.kexinit import COMPAT, FRONT, TARGET, Algorithms
 from bastion.wire.keys import PrivateKey
 
@@ -82,9 +84,7 @@ def build_services(
         ),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
-        dialler=Dialler(
-            reactor, material.known_hosts, target_settings(config), clock, limits.dial_timeout, own
-        ),
+        dialler=build_dialler(config, material.known_hosts, reactor, clock, own),
         upstream=TargetCredentials(
             upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor, agents
         ),
@@ -104,6 +104,15 @@ def build_services(
         inner_host_keys=build_inner_host_keys(config, material, clock, agents),
         agents=agents,
     )
+
+
+def build_dialler(
+    config: Config, known_hosts: KnownHosts, reactor: Any, clock: Clock, own: Own | None = None
+) -> Dialler:
+    """What reaches targets, and judges their host keys."""
+    sshfp = Sshfp(reactor, resolvers_of(config.targets.sshfp_resolvers))
+    timeout = config.limits.dial_timeout
+    return Dialler(reactor, known_hosts, target_settings(config), clock, timeout, own, sshfp)
 
 
 def recording_policy(config: Config) -> RecordingPolicy:
@@ -195,8 +204,8 @@ def load_known_hosts(config: Config) -> KnownHosts:
     for warning in hosts.warnings:
         _log.warn("{warning}", warning=str(warning))
     for target in config.inventory:
-        if target.host_keys:
-            hosts = hosts.with_keys(target.host, target.port, target.host_keys, f"target {target.name}")
+        if target.pins:
+            hosts = hosts.with_keys(target.host, target.port, target.pins, f"target {target.name}")
     return hosts
 
 

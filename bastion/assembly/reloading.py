@@ -193,6 +193,7 @@ class Reloading:
         limits, later = config.limits, self._gateway.reactor.callLater
         later(limits.login_grace, old.auth.directory.close)
         later(limits.login_grace + limits.dial_timeout, old.upstream.close)
+        later(limits.login_grace + limits.dial_timeout, old.dialler.close)
         later(limits.login_grace + limits.dial_timeout, self._let_go, [old, config])
 
     def _let_go(self, whole: list[Any]) -> None:
@@ -212,6 +213,7 @@ class Reloading:
 def _close(services: Services) -> None:
     services.auth.directory.close()
     services.upstream.close()
+    services.dialler.close()
 
 
 def unhurried(job: Callable[[], Result]) -> Result:

@@ -50,10 +50,11 @@ MAX_REMEMBERED = 8192
 
 
 class Outcome(StrEnum):
-    """How one host key was judged. Only the first two let a connection go on."""
+    """How one host key was judged. Only the first three let a connection go on."""
 
     CA_OK = "ca_ok"
     PINNED_OK = "pinned_ok"
+    SSHFP_OK = "sshfp_ok"  # not by these lines: by DNS (`upstream.sshfp`)
     UNKNOWN = "unknown"
     CHANGED = "changed"
     REVOKED = "revoked"
@@ -82,7 +83,7 @@ class HostKeyVerdict:
 
     @property
     def accepted(self) -> bool:
-        return self.outcome in (Outcome.CA_OK, Outcome.PINNED_OK)
+        return self.outcome in (Outcome.CA_OK, Outcome.PINNED_OK, Outcome.SSHFP_OK)
 
     @property
     def known_fingerprints(self) -> tuple[str, ...]:
@@ -113,6 +114,13 @@ class Line:
                     return False
                 found = True
         return found
+
+
+def plain_key(blob: bytes) -> PublicKey:
+    """The host key in the blob that a server has shown: a key, or the one in its certificate. Raises ProtocolError."""
+    if Reader(blob).name() in CERTIFICATE_TYPES:
+        return Certificate.parse(blob).key
+    return PublicKey.parse(blob)
 
 
 def lookup_name(host: str, port: int) -> str:

@@ -14,10 +14,16 @@ import click
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import fail as fail_with
 
-from bastion.assembly.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
+from bastion.assembly.building import (
+    build_dialler,
+    load_known_hosts,
+    load_upstream_ca,
+    target_keys,
+    target_settings,
+)
 from bastion.ca import pins
 from bastion.ca.agent_threads import AgentThreads
-from bastion.ca.known_hosts import KnownHosts
+from bastion.ca.known_hosts import KnownHosts, plain_key
 from bastion.cli.output import colour, fail, printable, write_json, write_table
 from bastion.cli.runtime import RunInReactor, config_option, find_target, load_or_fail
 from bastion.clock import SystemClock
@@ -27,12 +33,11 @@ from bastion.policy.grant import probe_grant
 from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
 from bastion.upstream.credentials import TargetCredentials
-from bastion.upstream.dial import Dialler, target_names
+from bastion.upstream.dial import target_names
 from bastion.upstream.facts import UpstreamConnected
 from bastion.upstream.keyscan import scan_host_keys
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
 from bastion.wire.data import Reader
-from bastion.wire.keys import PublicKey
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 the answer is no, 2 the call or a file is wrong, 3 the target does not answer."
@@ -95,7 +100,7 @@ def pin(run: RunInReactor, config_file: Path, hashed: bool, name: str, fingerpri
     wanted = find_target(config, name)
     if config.targets.known_hosts is None:
         fail(f"{config_file}: targets.known_hosts names no file to write to", 2)
-    keys = [_plain_key(blob) for blob in _scan(run, config, wanted)]
+    keys = [plain_key(blob) for blob in _scan(run, config, wanted)]
     chosen = [key for key in keys if key.fingerprint() == fingerprint]
     if not chosen:
         shown = ", ".join(dict.fromkeys(key.fingerprint() for key in keys)) or "no key"
@@ -131,9 +136,7 @@ def test_target(run: RunInReactor, config_file: Path, as_json: bool, name: str, 
     walk = _Walk(as_json)
 
     def dial(reactor: Any) -> Any:
-        dialler = Dialler(
-            reactor, _known_hosts(config), target_settings(config), clock, config.limits.dial_timeout
-        )
+        dialler = build_dialler(config, _known_hosts(config), reactor, clock)
         credentials = TargetCredentials(ca, keys, clock, reactor, AgentThreads(reactor))
         dialling = dialler.dial(grant, lambda: credentials.probe(grant, _ask), walk)
         return Deferred.fromCoroutine(dialling).addCallback(
@@ -231,16 +234,10 @@ def _known_hosts(config: Config) -> KnownHosts:
         fail(str(error), 2)
 
 
-def _plain_key(blob: bytes) -> PublicKey:
-    if Reader(blob).name() in CERTIFICATE_TYPES:
-        return Certificate.parse(blob).key
-    return PublicKey.parse(blob)
-
-
 def _row(known: KnownHosts, wanted: Target, blob: bytes) -> dict[str, Any]:
     verdict = known.check(target_names(wanted), wanted.port, blob, SystemClock().time())
     certified = Reader(blob).name() in CERTIFICATE_TYPES
-    key = _plain_key(blob)
+    key = plain_key(blob)
     return {
         "type": Reader(blob).name(),
         "fingerprint": key.fingerprint(),

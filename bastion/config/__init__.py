@@ -19,6 +19,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `whole_backup`: what else a backup of a whole gateway has, and where it may be restored to
 - `material`: what the files hold: keys, known hosts, users
 - `penalties`: what guessing costs, as whoever keeps penalties knows it
+- `resolvers`: whose word on DNSSEC is taken
 - `changes`: which options differ between two configurations, and whether that needs a restart
 - `differences`: the same for people, with targets and rules; `contents`: have two readings read the same files?
 - `render`: the sample file, the dump and the reference

@@ -29,6 +29,7 @@ from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config, load_into
 from bastion.config.material import Material
 from bastion.config.places import try_places
+from bastion.config.resolvers import resolvers_of
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
 from bastion.options.kinds import Address
@@ -375,12 +376,16 @@ class _Check:
                 "there is no way to log in: no key_file, no password and no upstream CA",
                 "upstream_ca.key, key_file, password",
             )
-        if target.host_keys:
+        if target.pins:
             try:
                 where = f"target {target.name}"
-                self._pins.append(KnownHosts().with_keys(target.host, target.port, target.host_keys, where))
+                self._pins.append(KnownHosts().with_keys(target.host, target.port, target.pins, where))
             except ConfigError as error:
                 yield True, "host_keys", error.problem, "public key lines"
+        elif target.by_sshfp:
+            if not resolvers_of(self._config.targets.sshfp_resolvers):
+                text = "no resolver on loopback in /etc/resolv.conf, whose word on DNSSEC could be taken"
+                yield True, "host_keys", text, "targets.sshfp_resolvers"
         elif self._config.targets.known_hosts is None:
             text = "its host key can never be verified: no known_hosts and no host_keys"
             yield True, "", text, "targets.known_hosts, host_keys"

@@ -261,6 +261,13 @@ class Targets:
         default=None,
         example='"known_hosts"',
     )
+    sshfp_resolvers: tuple[Address, ...] = option(
+        list_of(ADDRESS),
+        'Resolvers that validate DNSSEC, for targets with host_keys = "sshfp". The way to them must be safe: whoever'
+        " can forge their answers can forge host keys. Not set: those on loopback in /etc/resolv.conf.",
+        default=(),
+        example='["127.0.0.1:53"]',
+    )
 
 
 @dataclass(frozen=True, slots=True)

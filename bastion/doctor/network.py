@@ -6,7 +6,13 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from bastion.assembly.building import load_known_hosts, load_upstream_ca, target_keys, target_settings
+from bastion.assembly.building import (
+    build_dialler,
+    load_known_hosts,
+    load_upstream_ca,
+    target_keys,
+    target_settings,
+)
 from bastion.ca.agent_threads import AgentThreads
 from bastion.doctor.findings import Area, CannotLook, Finding, Level
 from bastion.doctor.subject import Subject
@@ -19,7 +25,6 @@ from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
 from bastion.transport.transport import Transport
 from bastion.upstream.credentials import TargetCredentials
-from bastion.upstream.dial import Dialler
 from bastion.upstream.facts import UpstreamConnected
 from bastion.upstream.keyscan import scan_host_keys
 
@@ -89,10 +94,11 @@ class TargetLook:
         except ConfigError as error:
             raise CannotLook(str(error)) from None
         self._settings = target_settings(config)
-        self._dialler = Dialler(reactor, known, self._settings, subject.clock, config.limits.dial_timeout)
+        self._dialler = build_dialler(config, known, reactor, subject.clock)
         self._credentials = TargetCredentials(ca, keys, subject.clock, reactor, AgentThreads(reactor))
 
     def close(self) -> None:
+        self._dialler.close()
         self._credentials.close()
 
     async def look(self, target: Target) -> Finding:

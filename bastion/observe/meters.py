@@ -128,7 +128,7 @@ CHANNEL_KINDS: Final = (
 )
 DIRECTIONS: Final = ("to_target", "to_client")
 DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login")
-HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "unknown", "changed", "revoked", "cert_invalid")
+HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "sshfp_ok", "unknown", "changed", "revoked", "cert_invalid")
 LDAP_OPERATIONS: Final = ("connect", "service_bind", "search", "bind")
 LDAP_ERRORS: Final = (
     "unavailable",

@@ -72,6 +72,22 @@ COMMAND: Kind[tuple[str, ...]] = Kind(
 )
 
 
+SSHFP = ("sshfp",)
+"""The value of `host_keys` that is no list of keys."""
+
+
+def _read_host_keys(value: object, at: At) -> tuple[str, ...]:
+    return SSHFP if value == "sshfp" else list_of(text()).read(value, at)
+
+
+HOST_KEYS: Kind[tuple[str, ...]] = Kind(
+    'list of strings or "sshfp"',
+    'a list of public key lines, or "sshfp"',
+    _read_host_keys,
+    lambda value: quoted(SSHFP[0]) if value == SSHFP else list_of(text()).write(value),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TargetPassword:
     """The password that the gateway logs in with to an appliance that knows neither certificates nor keys.
@@ -138,8 +154,9 @@ class Target:
         example='["deploy"]',
     )
     host_keys: tuple[str, ...] = option(
-        list_of(text()),
-        "Its pinned host keys as public key lines, in addition to known_hosts.",
+        HOST_KEYS,
+        'Its pinned host keys as public key lines, in addition to known_hosts. "sshfp": a key that known_hosts says'
+        " nothing of is asked of DNS, and believed with DNSSEC only (`targets.sshfp_resolvers`).",
         default=(),
         example='["ssh-ed25519 AAAA..."]',
     )
@@ -185,6 +202,8 @@ class Target:
             at.child("kind").wrong(
                 "a gateway is never logged in to: logins, key_file, password and legacy have no meaning here"
             )
+        if self.by_sshfp and address_of(self.host) is not None:
+            at.child("host_keys").wrong("an address has no SSHFP records", "a host that is a name")
         if self.passphrase_file is not None and self.key_file is None:
             at.child("passphrase_file").wrong("has no key_file beside it", "key_file")
         if self.key_file is not None and self.password is not None:
@@ -195,6 +214,16 @@ class Target:
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
+
+    @property
+    def by_sshfp(self) -> bool:
+        """A host key that nothing else is known of is asked of DNS."""
+        return self.host_keys == SSHFP
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """Its host keys as public key lines."""
+        return () if self.by_sshfp else self.host_keys
 
     @property
     def address(self) -> str:

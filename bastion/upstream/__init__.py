@@ -14,5 +14,6 @@ workers of `auth`. It knows no session.
     credentials       what it logs in with: a certificate for one session, the target's own key, a password
     facts             what is known of a leg that stands, and why one could not
     keyscan           which host keys a host proves to have, without a login
+    sshfp             what DNS says of a target's host key, with DNSSEC
     target_addresses  where the names of targets lead: what a tunnel to a bare address is compared with
 """

@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse
-from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome
+from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome, plain_key
 from bastion.clock import Clock
 from bastion.errors import Refused, UpstreamReason
 from bastion.net.connect import reach
@@ -25,6 +26,7 @@ from bastion.policy.targets import Target
 from bastion.transport.settings import ClosedBy, CloseReason, TransportSettings
 from bastion.transport.transport import Transport, client_transport
 from bastion.upstream.facts import UpstreamConnected, connected, mismatch_text
+from bastion.upstream.sshfp import Records, Sshfp, SshfpFailed
 from bastion.userauth.client import KeyCredential, Login, PublicKeyLogin
 from bastion.userauth.password import PasswordCredential, PasswordLogin
 from bastion.wire.kexinit import LEGACY_HOST_KEYS
@@ -74,8 +76,10 @@ class Dialler:
         clock: Clock,
         timeout: float,
         own: Own | None = None,
+        sshfp: Sshfp | None = None,
     ) -> None:
-        """`own` tells where the gateway itself is; without it no port is known to be the gateway's."""
+        """`own` tells where the gateway itself is; without it no port is known to be the gateway's. `sshfp` asks DNS
+        about the host keys of targets that say so."""
         self.reactor = reactor
         self.known_hosts = known_hosts
         self.settings = settings
@@ -84,6 +88,12 @@ class Dialler:
         self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], TransportSettings] = {}
         self._made_for: dict[tuple[tuple[str, ...], int, tuple[str, ...]], TransportSettings] = {}
         self.own = own or OwnPlaces()
+        self.sshfp = sshfp
+
+    def close(self) -> None:
+        """Nobody dials any more: give up the threads that ask about host keys."""
+        if self.sshfp is not None:
+            self.sshfp.close()
 
     async def dial(
         self,
@@ -234,13 +244,40 @@ class _Dial:
         transport.on_closed = self._closed
         return transport
 
-    def _check_host_key(self, blob: bytes) -> None:
-        """Judge the host key before any key made with it is used. Raises Refused(HOST_KEY_*)."""
+    def _check_host_key(self, blob: bytes) -> Deferred[None] | None:
+        """Judge the host key before any key made with it is used. Raises Refused(HOST_KEY_*), now or later."""
         self._phase_done("host_key")
         target = self._target
         verdict = self._dialler.known_hosts.check(
             target_names(target), target.port, blob, self._dialler.clock.time()
         )
+        sshfp = self._dialler.sshfp
+        if verdict.outcome is Outcome.UNKNOWN and target.by_sshfp and sshfp is not None:
+            return sshfp.ask(target.host).addBoth(self._sshfp_answered, blob)
+        self._judged(verdict)
+        return None
+
+    def _sshfp_answered(self, answer: Records | Failure, blob: bytes) -> None:
+        """What DNS says of the host key in `blob`. Raises Refused(HOST_KEY_*)."""
+        key = plain_key(blob)
+        shown, reason = key.fingerprint(), UpstreamReason.HOST_KEY_UNKNOWN
+        if isinstance(answer, Failure):
+            if not isinstance(answer.value, SshfpFailed):
+                answer.raiseException()
+            outcome, text = Outcome.UNKNOWN, f"the host key {shown} is not known: {answer.value.text}"
+        elif answer.vouch_for(key):
+            self._judged(HostKeyVerdict(Outcome.SSHFP_OK, shown))
+            return
+        else:
+            outcome, reason = Outcome.CHANGED, UpstreamReason.HOST_KEY_CHANGED
+            text = f"the host key {shown} is not one that the SSHFP records of {self._target.host} vouch for"
+        self._observer.host_key(outcome, shown)
+        self._host_key_error = Refused(reason, f"{self._target.name}: {text}")
+        raise self._host_key_error
+
+    def _judged(self, verdict: HostKeyVerdict) -> None:
+        """Raises Refused(HOST_KEY_*)."""
+        target = self._target
         self._observer.host_key(verdict.outcome, verdict.fingerprint)
         refusal = host_key_refusal(target.name, verdict)
         if refusal is not None:

@@ -247,6 +247,9 @@ CASES: dict[str, Case] = {
         '"words"', lambda g: g.services.inner_host_keys.ca, LOOKS, _locked("front_host_ca")
     ),
     "front_host_ca.lifetime": Case('"2h"', lambda g: g.services.inner_host_keys.ca.lifetime, 7200),
+    "targets.sshfp_resolvers": Case(
+        '["192.0.2.53:53"]', lambda g: [str(one) for one in g.services.dialler.sshfp._resolvers], ["192.0.2.53:53"]
+    ),
     "keys.ledger": Case(
         '"ledger"', lambda g: len(g.services.inner_host_keys.ca.publics), 2, _rotating_front_host_ca
     ),
