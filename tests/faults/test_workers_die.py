@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available"),
 ]
 
+AT_ONCE = 8
 LINE = 1000
 PROGRAM = (
     "import sys,time\n"
@@ -69,6 +70,19 @@ class Transfers:
                 descriptor = made.stdout.fileno()
                 self._clients[descriptor], self._rest[descriptor], self._next[descriptor] = made, b"", 0
                 self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def fill(self, sessions: int) -> None:
+        """Until so many run. A few at a time: the target lets no more begin at once."""
+        until = time.monotonic() + 600.0
+        while self.running < sessions:
+            self.add(min(AT_ONCE, sessions - self.running))
+            poll(lambda: self.running == self._alive, 120.0, "a session neither began nor was refused")
+            assert time.monotonic() < until, "not all sessions began"
+
+    @property
+    def _alive(self) -> int:
+        with self._lock:
+            return len(self._clients)
 
     @property
     def running(self) -> int:
@@ -134,8 +148,7 @@ def test_reloads_cut_nobody_and_kills_only_their_own(sessions: int, reloads: int
     with running(workers=2, limits="startups_per_source = 1000\nstartups = '1000:30:1000'") as world:
         transfers = Transfers(world)
         try:
-            transfers.add(sessions)
-            poll(lambda: transfers.running == sessions, 120.0, "not all sessions began")
+            transfers.fill(sessions)
             totals = world.metrics()
             reload_many(world, reloads)
             assert transfers.cut == 0 and transfers.running == sessions, "a reload has cut somebody"
@@ -146,8 +159,7 @@ def test_reloads_cut_nobody_and_kills_only_their_own(sessions: int, reloads: int
                 assert fallen(totals, now) == []
                 totals = now
                 transfers.cut = 0
-                transfers.add(died)
-                poll(lambda: transfers.running == sessions, 120.0, "not all sessions began again")
+                transfers.fill(sessions)
             assert transfers.wrong == [] and transfers.cut == 0
             seen = transfers.lines
             poll(lambda: transfers.lines > seen, text="nothing moves any more")

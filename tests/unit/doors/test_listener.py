@@ -21,6 +21,7 @@ from bastion.observe.meters import (
     DESCRIPTORS_EXHAUSTED,
     HANDSHAKES,
 )
+from bastion.sharing.rows import ROW_SIZE, Cell, Row
 from bastion.transport.transport import Transport
 from tests.hostile.memory_gateway import MemoryGateway, let_in, log_in
 
@@ -52,6 +53,23 @@ def test_who_is_refused_before_a_byte_has_a_line_and_no_transport(gateway: Memor
     assert counted(gateway, CONNECTIONS_REFUSED, LimitReason.PENALTY) == 1
     line = lines(gateway)[-1]
     assert (line["event"], line["source"], line["reason"]) == ("connection_refused", HERE, "penalty")
+
+
+def test_who_has_more_connections_than_another_worker_lets_it_go_first(gateway: MemoryGateway) -> None:
+    assert not hasattr(gateway.front, "gives_way"), "a process alone gives way to nobody"
+    memory = memoryview(bytearray(2 * ROW_SIZE))
+    gateway.gateway.others, other = (Row(memory, 2, own, b"k" * 16) for own in range(2))
+    gateway.front.joins_others()
+    gives_way: Any = gateway.front
+    gateway.connect()
+    assert other.elsewhere(Cell.CONNECTIONS) == 1
+    assert not gives_way.gives_way(), "nobody else accepts"
+    other.add(Cell.ACCEPTING, 1)
+    assert gives_way.gives_way()
+    other.add(Cell.CONNECTIONS, 1)
+    assert not gives_way.gives_way(), "with as many as another it takes who comes"
+    gateway.peers[0].hang_up()
+    assert other.elsewhere(Cell.CONNECTIONS) == 0
 
 
 def test_while_it_drains_a_newcomer_is_told_and_costs_no_key_exchange(gateway: MemoryGateway) -> None:

@@ -286,3 +286,55 @@ def test_nagle_is_off_and_acks_are_quick_for_a_while(joint: Joint) -> None:
         server.doRead()
         server.socket.setblocking(False)
     assert server.quick_reads == 0
+
+
+class Later(Watch):
+    """A reactor whose timers wait until the test lets them go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: list[Any] = []
+
+    def callLater(self, delay: float, call: Any, *args: Any) -> None:
+        self.timers.append((delay, call))
+
+
+class Door:
+    """Accepts whoever comes; `turns` says whether another process goes first, each time that it is asked."""
+
+    def __init__(self, turns: list[bool]) -> None:
+        self.turns = turns
+        self.accepted = 0
+
+    def gives_way(self) -> bool:
+        return self.turns.pop(0)
+
+    def doStart(self) -> None: ...
+    def doStop(self) -> None: ...
+
+    def buildProtocol(self, address: object) -> None:
+        self.accepted += 1
+
+
+def test_a_port_that_shares_its_socket_lets_another_process_go_first_and_then_takes_one() -> None:
+    later, door = Later(), Door([True, False])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = io.accept(later, listener, door)
+        waiting = [socket.create_connection(listener.getsockname()) for _ in range(2)]
+        try:
+            port.doRead()
+            assert door.accepted == 0 and port not in later.readers
+            (delay, look_again) = later.timers.pop()
+            assert delay == io.GIVE_WAY
+            look_again()
+            assert port in later.readers
+            port.doRead()
+            assert door.accepted == 1, "whoever has fewer is asked again before the next"
+            assert door.turns == [False], "it has given way once: the one who waits is served now"
+            port.doRead()
+            assert door.accepted == 2 and later.timers == []
+        finally:
+            for one in waiting:
+                one.close()
+            port.stopListening()
