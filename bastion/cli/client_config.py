@@ -8,7 +8,7 @@ from bastion.auth.identity import LOGIN_NAME
 from bastion.ca.ledger import KeyName
 from bastion.cli.output import fail
 from bastion.config.key_slots import load_staged, publics_of
-from bastion.config.load import load
+from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.setup_texts.client import FORMS, target_facts, text_for
 from bastion.setup_texts.facts import ClientFacts
@@ -33,22 +33,26 @@ def client_config(config_path: str, form: str, user: str) -> None:
     if user and not LOGIN_NAME.match(user):
         fail("--user is a name such as alice")
     try:
-        config = load(config_path)
-        if config.listen.public is None:
-            fail('set [listen] public to what engineers type, such as public = "bastion.example.com:22"')
-        host_keys = publics_of(load_staged(config, KeyName.HOST_KEYS))
-        authorities = publics_of(load_staged(config, KeyName.FRONT_HOST_CA))
+        facts = facts_for_clients(load(config_path), user)
     except ConfigError as error:
         fail(str(error))
-    facts = ClientFacts(
-        gateway=config.listen.public.host,
-        port=config.listen.public.port,
+    click.echo(sshfp(facts) if form == "sshfp" else text_for(facts, form), nl=False)
+
+
+def facts_for_clients(config: Config, user: str = "") -> ClientFacts:
+    """What clients need to know of this gateway. Raises ConfigError."""
+    public = config.listen.public
+    if public is None:
+        problem = "is not set: what do engineers type?"
+        raise ConfigError(str(config.file), 0, "listen.public", problem, 'public = "bastion.example.com:22"')
+    return ClientFacts(
+        gateway=public.host,
+        port=public.port,
         identity=user,
         targets=tuple(target_facts(target, _login(target.logins)) for target in config.inventory),
-        host_keys=host_keys,
-        authorities=authorities,
+        host_keys=publics_of(load_staged(config, KeyName.HOST_KEYS)),
+        authorities=publics_of(load_staged(config, KeyName.FRONT_HOST_CA)),
     )
-    click.echo(sshfp(facts) if form == "sshfp" else text_for(facts, form), nl=False)
 
 
 def _login(logins: tuple[str, ...]) -> str:

@@ -14,15 +14,20 @@ from bastion.ca.keys import generate_like, load_public_keys
 from bastion.ca.ledger import Entry, KeyName
 from bastion.ca.rotation import Desk
 from bastion.ca.slots import Slot, load_key
+from bastion.cli.client_config import facts_for_clients
 from bastion.cli.key_list import whoever_runs_this
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.runtime import config_option, load_or_fail
+from bastion.cli.target_config import facts_for_targets
 from bastion.clock import SystemClock
 from bastion.config.authorities import day, title
 from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config
 from bastion.errors import AgentFailed, ConfigError
 from bastion.options.kinds import seconds_of
+from bastion.setup_texts.client import known_hosts
+from bastion.setup_texts.sshfp import sshfp
+from bastion.setup_texts.target import target_config
 from bastion.wire.keys import PublicKey
 
 OVERLAP: Final = "14d"
@@ -106,7 +111,7 @@ def rotate(
             entry = rotation.begin(slot, desk, desk.now + seconds, _maker(slot, public))
     except ConfigError as error:
         fail(str(error), 2)
-    _tell(entry, _after(entry, desk.now), as_json)
+    _tell(entry, _after(entry, desk.now), _to_paste(config, entry), as_json)
 
 
 def _maker(slot: Slot, public: Path | None) -> rotation.Make:
@@ -198,7 +203,7 @@ def retire(config_file: Path, old: str, as_json: bool, name: str) -> None:
             entry = rotation.retire(slot, desk)
     except ConfigError as error:
         fail(str(error), 2)
-    _tell(entry, [RELOAD, MAY_FORGET[entry.name]], as_json)
+    _tell(entry, [RELOAD, MAY_FORGET[entry.name]], _to_paste(config, entry), as_json)
 
 
 def _login_going(config: Config, old: str, desk: Desk) -> tuple[Slot, PublicKey]:
@@ -233,7 +238,21 @@ def _desk(config: Config) -> Desk:
     return Desk(ledger_path(config), float(int(SystemClock().time())), whoever_runs_this())
 
 
-def _tell(entry: Entry, steps: list[str], as_json: bool) -> None:
+def _to_paste(config: Config, entry: Entry) -> str:
+    """What targets or clients need from now on, as text; empty when there is nothing, or nobody knows what is typed."""
+    try:
+        if entry.name is KeyName.UPSTREAM_CA:
+            return target_config(facts_for_targets(config))
+        if entry.name is KeyName.LOGIN_CA:
+            return ""
+        facts = facts_for_clients(config)
+    except ConfigError as error:
+        return f"# {printable(str(error))}\n"
+    records = sshfp(facts) if entry.name is KeyName.HOST_KEYS else ""
+    return "\n".join(["# known_hosts", *known_hosts(facts), ""]) + (f"# DNS\n{records}" if records else "")
+
+
+def _tell(entry: Entry, steps: list[str], paste: str, as_json: bool) -> None:
     if as_json:
         answer: dict[str, Any] = {
             "key": title(entry.name, entry.public.type),
@@ -242,6 +261,7 @@ def _tell(entry: Entry, steps: list[str], as_json: bool) -> None:
             "active_from": entry.active_from,
             "retired": entry.retired,
             "next": steps,
+            "paste": paste,
         }
         write_json(answer)
         return
@@ -252,3 +272,5 @@ def _tell(entry: Entry, steps: list[str], as_json: bool) -> None:
     click.echo("Now:")
     for number, step in enumerate(steps, 1):
         click.echo(f"  {number}. {step}")
+    if paste:
+        click.echo(f"\n{paste}", nl=False)

@@ -9,7 +9,7 @@ import click
 from bastion.ca.ledger import KeyName
 from bastion.cli.output import fail
 from bastion.config.key_slots import load_staged, publics_of
-from bastion.config.load import load
+from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.setup_texts.target import TargetFacts, target_script
 from bastion.setup_texts.target import target_config as text_for
@@ -44,12 +44,19 @@ def target_config(config_path: str, sshd_version: str, principals_file: str, scr
         config = load(config_path)
         if config.upstream_ca.key is None:
             fail("no upstream CA is configured ([upstream_ca] key), so there is nothing for targets to trust")
-        keys = publics_of(load_staged(config, KeyName.UPSTREAM_CA))
+        facts = facts_for_targets(config, _version(sshd_version), principals_file)
     except ConfigError as error:
         fail(str(error))
-    egress = tuple(str(network) for network in config.upstream_ca.egress)
-    facts = TargetFacts(keys, egress, _version(sshd_version), principals_file)
     click.echo(target_script(facts) if script else text_for(facts), nl=False)
+
+
+def facts_for_targets(
+    config: Config, version: tuple[int, int] | None = None, principals_file: str = ""
+) -> TargetFacts:
+    """What targets need to know of this gateway. Raises ConfigError."""
+    keys = publics_of(load_staged(config, KeyName.UPSTREAM_CA))
+    egress = tuple(str(network) for network in config.upstream_ca.egress)
+    return TargetFacts(keys, egress, version, principals_file)
 
 
 def _version(text: str) -> tuple[int, int] | None:

@@ -97,3 +97,56 @@ def test_without_a_recipient_nothing_is_written(site: Keys, tmp_path: Path) -> N
     refused = site.run("export-backup", tmp_path / "keys.age")
     assert refused.exit_code == 2 and "never written unsealed" in refused.output
     assert not (tmp_path / "keys.age").exists()
+
+
+# -- rotate and retire --------------------------------------------------------------------------------------------
+
+
+def test_a_rotation_says_what_to_do_and_prints_what_to_paste(site: Keys) -> None:
+    said = site.run("rotate", "upstream_ca", "--overlap", "7d").output
+    assert "signs from" in said and "1. reload the gateway" in said
+    assert "every target needs both lines" in said and said.count("ssh-ed25519 ") == 2
+    assert "then `bastion keys retire upstream_ca`" in said
+    early = site.run("retire", "upstream_ca")
+    assert early.exit_code == 2 and "does not sign yet" in early.output
+    assert "signs from" in site.run("rotate", "upstream_ca", "--switch").output
+    done = site.run("retire", "upstream_ca").output
+    assert "retired" in done and "take the old line out of every target" in done
+    assert done.count("ssh-ed25519 ") == 1
+
+
+def test_for_clients_there_are_known_hosts_lines_and_dns_records(site: Keys) -> None:
+    said = site.run("rotate", "front_host_ca").output
+    assert "listen.public: is not set" in said
+    site.edit("[host_keys]", '[listen]\npublic = "gw.example.com:22"\n[host_keys]')
+    again = json.loads(site.run("rotate", "front_host_ca", "--json").output)
+    assert again["paste"].count("@cert-authority web1") == 2
+    host = json.loads(site.run("rotate", "host_ed25519", "--json").output)
+    assert host["paste"].count("gw.example.com ssh-ed25519 ") == 2
+    assert host["paste"].count("gw.example.com. IN SSHFP 4 2 ") == 2
+
+
+def test_a_login_ca_is_given_and_named(site: Keys, tmp_path: Path) -> None:
+    site.make_key("new")
+    missing = site.run("rotate", "login_ca")
+    assert missing.exit_code == 2 and "--public NEW_CA.pub" in missing.output
+    assert "trusted" in site.run("rotate", "login_ca", "--public", tmp_path / "new.pub").output
+    assert len((tmp_path / "login_ca.pub").read_text().splitlines()) == 2
+    assert "certificates by the old key are refused" in site.run("retire", "login_ca").output
+    assert (tmp_path / "login_ca.pub").read_text().split()[1] == site.keys["new"].public.line().split()[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rotate", "other_ca"], "no key is called other_ca (allowed: host_ed25519, upstream_ca"),
+        (["rotate", "upstream_ca", "--overlap", "soon"], "--overlap is a time"),
+        (["rotate", "upstream_ca", "--switch", "--withdraw"], "exclude each other"),
+        (["rotate", "upstream_ca", "--switch"], "is not being rotated"),
+        (["rotate", "upstream_ca", "--public", "/dev/null"], "the new key of this one is made here"),
+        (["retire", "upstream_ca"], "no other key takes its place"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(site: Keys, words: list[str], said: str) -> None:
+    refused = site.run(*words)
+    assert refused.exit_code == 2 and said in refused.output, refused.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -169,3 +170,10 @@ def test_without_a_resolver_nobody_is_asked() -> None:
         ask_all([], HOST)
     with pytest.raises(SshfpFailed, match="no name that DNS can have"):
         ask_all([], "a" * 70)
+
+
+def test_no_answer_makes_this_process_import_anything() -> None:
+    before = set(sys.modules)
+    with resolver(saying(GOOD, f"{HOST}. 60 IN TXT text", f"{HOST}. 60 IN TYPE65280 \\# 1 00")) as (_, place):
+        assert ask_all([place], HOST).vouch_for(KEY)
+    assert {name for name in set(sys.modules) - before if name.startswith("dns.")} == set()
