@@ -112,12 +112,14 @@ NOBODY: Final = By(-1, "")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a kill or a lock has ended, and what could not be told because a node gave no answer."""
+    """What a kill or a lock has ended. `silent` are nodes that gave no answer: they have been told, and do it when they
+    come to."""
 
     sessions: int = 0
     tunnels: int = 0
     connections: int = 0
     ids: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
 
     @property
     def all(self) -> int:
@@ -131,6 +133,7 @@ def ended_together(answers: Sequence[Ended]) -> Ended:
         sum(answer.tunnels for answer in answers),
         sum(answer.connections for answer in answers),
         tuple(one for answer in answers for one in answer.ids),
+        tuple(name for answer in answers for name in answer.silent),
     )
 
 

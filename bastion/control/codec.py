@@ -8,6 +8,7 @@ was asked) and left out of an answer (of a newer process).
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 MAX_TEXT: Final = 4096
 """Characters of one string in a question."""
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Unfit(ValueError):
@@ -98,8 +102,11 @@ def _plain(hint: Any, value: object, name: str, strict: bool) -> Any:
         raise Unfit(f"{name}: not one of {', '.join(hint)}")
     if type(value) is not hint:
         raise Unfit(f"{name}: not {_WORDS[hint]}")
-    if strict and hint is str and isinstance(value, str) and len(value) > MAX_TEXT:
-        raise Unfit(f"{name}: longer than {MAX_TEXT} characters")
+    if strict and isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise Unfit(f"{name}: longer than {MAX_TEXT} characters")
+        if _SURROGATE.search(value):  # JSON can write it, and nothing that it is passed on to
+            raise Unfit(f"{name}: holds half of a character")
     return value
 
 

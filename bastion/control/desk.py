@@ -51,6 +51,9 @@ EXPIRY_LOOK: Final = 60.0
 """Seconds between two looks for locks whose time is over. They are not in force any more; their lines go."""
 
 
+MOST_IDS: Final = 128
+"""Names in the audit line of what was ended; the counts have all."""
+
 LOAD_AGAIN: Final = 10.0
 """Seconds until locks are asked for again when the store has not answered at the start."""
 
@@ -179,7 +182,7 @@ class Desk(Node):
         def told(ended: Ended) -> Ended:
             counts = ended.sessions, ended.tunnels, ended.connections
             self._note(Locked(by.name, by.uid, *place, reason, until, *counts))
-            return ended
+            return everywhere(ended)
 
         def failed(failure: Failure) -> Failure:
             self._note(Locked(by.name, by.uid, *place, reason, until))
@@ -206,15 +209,21 @@ class Desk(Node):
     # -- what acts ---------------------------------------------------------------------------------------
 
     def _kill(self, request: Kill) -> Deferred[Ended]:
-        by, reason = request.by, reason_of(request.reason)
+        by, reason, selected = request.by, reason_of(request.reason), in_words(request.selection)
         asked = self._hub.ask(replace(request, reason=reason))
 
         def told(ended: Ended) -> Ended:
             counts = ended.sessions, ended.tunnels, ended.connections
-            self._note(Killed(by.name, by.uid, reason, in_words(request.selection), *counts, ended.ids))
-            return ended
+            self._note(Killed(by.name, by.uid, reason, selected, *counts, ended.ids[:MOST_IDS]))
+            return everywhere(ended)
 
-        return asked.addCallback(told)
+        def failed(failure: Failure) -> Failure:
+            error = failure.value
+            if not isinstance(error, ControlError) or error.reason not in _NOTHING_ENDS:
+                self._note(Killed(by.name, by.uid, reason, selected))
+            return failure
+
+        return asked.addCallbacks(told, failed)
 
     def _clear_penalties(self, request: ClearPenalties) -> Deferred[PenaltyList]:
         by, penalties = request.by, self._penalties
@@ -236,6 +245,18 @@ class Desk(Node):
             return level
 
         return self._hub.ask(request).addCallback(told)
+
+
+_NOTHING_ENDS: Final = (ControlReason.NOT_FOUND, ControlReason.LINK_LOST)
+
+
+def everywhere(ended: Ended) -> Ended:
+    """`ended`, unless somebody is silent: then ControlError with what has been done all the same."""
+    if not ended.silent:
+        return ended
+    silent = ", ".join(ended.silent)
+    text = f"{silent} did not answer: told, and does it when it comes to; {ended.all} have ended elsewhere"
+    raise ControlError(ControlReason.TIMEOUT, text)
 
 
 def _is_meant(request: RemoveLock, lock: Lock) -> bool:

@@ -31,6 +31,9 @@ LENGTH: Final = struct.Struct(">I")
 MAX_FRAME: Final = 1 << 20
 """Bytes of one object. The largest are pages of metrics (80 KiB) and parts of long lists."""
 
+MAX_QUESTION: Final = 32 << 20
+"""Bytes of a question between processes of one gateway: as many locks as there may be, with the longest words."""
+
 PART: Final = 256 << 10
 """Characters of a long answer in one frame; as a JSON string they are at most six times as many bytes, and of ours,
 which is JSON in ASCII, less than two."""
@@ -43,13 +46,13 @@ MAX_ID: Final = (1 << 53) - 1
 Frame = Mapping[str, Any]
 
 
-def encode(frame: Frame) -> bytes:
+def encode(frame: Frame, limit: int = MAX_FRAME) -> bytes:
     """One frame as bytes. Raises ValueError for what is too long or no JSON: a fault of ours, whatever a peer did."""
     try:
         body = orjson.dumps(frame)
     except TypeError as error:
         raise ValueError(f"no JSON: {error}") from None
-    if len(body) > MAX_FRAME:
+    if len(body) > limit:
         raise ValueError(f"a frame of {len(body)} bytes")
     return LENGTH.pack(len(body)) + body
 

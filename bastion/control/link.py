@@ -41,7 +41,7 @@ class Limits:
     for a peer that reads slowly, and `stall`: for how long. `questions`: being answered at once.
     """
 
-    frame: int = frames.MAX_FRAME
+    frame: int = frames.MAX_QUESTION
     half: float | None = 30.0
     idle: float | None = None
     output: int = 128 << 20
@@ -124,13 +124,15 @@ class Link(Connection, Node):
             raise_lost.errback(self._gone())
             return raise_lost
         number = self._next = (self._next + 1) % frames.MAX_ID
+        question = {"id": number, "command": request.command, "args": to_json(request)}
+        encoded = frames.encode(question, frames.MAX_QUESTION)  # before anything waits for its answer
         answered: Deferred[R] = Deferred(lambda _: self._stop(number))
         pending = self._pending[number] = _Pending(request, answered, stream)
         if request.deadline is not None:
             pending.timer = self._timers.callLater(request.deadline, self._late, number)
         if stream is not None:
             stream.on_credit = lambda size: self._credit(number, size)
-        self._write(frames.encode({"id": number, "command": request.command, "args": to_json(request)}))
+        self._write(encoded)
         return answered
 
     def _credit(self, number: int, size: int) -> None:

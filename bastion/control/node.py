@@ -209,6 +209,10 @@ class Kill(Request[Ended]):
     def merged(cls, answers: Sequence[Ended]) -> Ended:
         return ended_together(answers)
 
+    @classmethod
+    def unanswered(cls, node: str) -> Ended:
+        return Ended(silent=(node,))
+
 
 # -- what others ask -------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,10 @@ class SetLocks(Request[Ended]):
     def merged(cls, answers: Sequence[Ended]) -> Ended:
         return ended_together(answers)
 
+    @classmethod
+    def unanswered(cls, node: str) -> Ended:
+        return Ended(silent=(node,))
+
 
 @dataclass(frozen=True, slots=True)
 class AddLock(Request[Ended]):

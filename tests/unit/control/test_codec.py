@@ -50,6 +50,7 @@ def test_there_and_back():
         ({"text": 1}, "Value.text: not a string"),
         ({"text": None}, "Value.text"),
         ({"text": "x" * (MAX_TEXT + 1)}, "Value.text: longer"),
+        ({"text": "a\ud800"}, "Value.text: holds half"),
         ({"number": True}, "Value.number: not an integer"),
         ({"number": 1.0}, "Value.number"),
         ({"share": "1"}, "Value.share: not a number"),

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, Desk, in_words, reason_of
+from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, MOST_IDS, Desk, in_words, reason_of
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
     AddLock,
@@ -211,6 +211,33 @@ def test_a_kill_is_written_down(office):
         and fields["selected"] == "user alice, target web1"
         and fields["ids"] == ("a", "b", "c")
     )
+
+
+@pytest.mark.parametrize(
+    "request_", [Kill(Selection(user="alice"), "x", SEC), AddLock(USER, "alice", "x", None, SEC)]
+)
+@pytest.mark.parametrize(
+    ("answer", "counted"),
+    [
+        (Ended(3, 0, 1, ("a",), silent=("worker-2",)), (3, 1)),
+        (ControlError(ControlReason.TIMEOUT, "worker-2 did not answer in 10 s"), (0, 0)),
+    ],
+)
+def test_what_one_of_them_has_done_is_written_down_although_another_is_silent(
+    office, request_, answer, counted
+):
+    office.hub.answer = answer
+    error = office.ask(request_).value
+    assert error.reason is ControlReason.TIMEOUT and "worker-2" in error.text
+    ((event, fields),) = office.written()
+    assert event in ("killed", "locked") and (fields["sessions"], fields["connections"]) == counted
+
+
+def test_a_line_has_so_many_names_and_the_count_of_all(office):
+    office.hub.answer = Ended(MOST_IDS + 1, ids=tuple(map(str, range(MOST_IDS + 1))))
+    office.ask(Kill(Selection(everything=True), "x", SEC))
+    ((_, fields),) = office.written()
+    assert len(fields["ids"]) == MOST_IDS and fields["sessions"] == MOST_IDS + 1
 
 
 def test_a_kill_of_nothing_has_no_line(office):

@@ -20,7 +20,9 @@ from bastion.control.node import (
     Selection,
     Stream,
 )
+from bastion.control.orders import SetLocks
 from bastion.errors import ControlReason
+from bastion.policy.locks import MAX_KEY_ID, MAX_LOCKS, MAX_REASON, Lock, LockKind
 from tests.support.reactor import logged_failures
 
 KILL = Kill(Selection(user="alice"), "why", By(0, "root"))
@@ -106,6 +108,25 @@ def test_an_answer_of_many_megabytes():
     )
     pair.questions[0][3].callback(Live(rows))
     assert got == [Live(rows)]
+
+
+def test_as_many_locks_as_there_may_be_are_one_question():
+    pair = Pair()
+    value, reason = "\N{GRINNING FACE}" * (MAX_KEY_ID - 5), "\N{GRINNING FACE}" * MAX_REASON
+    locks = tuple(
+        Lock(LockKind.CERTIFICATE, f"{number:05}{value}", reason, "somebody (uid 4294967294)", 1e9, 1.5e9)
+        for number in range(MAX_LOCKS)
+    )
+    pair.ask(SetLocks(locks))
+    ((command, request, _, _),) = pair.questions
+    assert command == "set_locks" and request.locks == locks
+
+
+def test_a_question_that_cannot_be_sent_leaves_nothing_behind():
+    pair = Pair()
+    with pytest.raises(ValueError):
+        pair.ask(Kill(Selection(user="\ud800"), "why"))
+    assert pair.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize(
