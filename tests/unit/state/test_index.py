@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,20 @@ def test_a_session_of_another_gateway_that_runs_is_taken_as_it_is(
     write(database, *session_started(header(IDS[0], started_at=NOW - 60), "x", THERE))
     (one,) = look(database, recordings)
     assert (one.state, one.duration) == ("live", 60.0)
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_sessions_are_listed_in_a_second(database: Database, recordings: Store) -> None:
+    """Processor time and not the clock: the machine may have other work. `bastion sessions` prints them besides."""
+    names = ["".join(pair) for pair in product("abcdefghij", repeat=5)]
+    for begin in range(0, len(names), 5000):
+        made = [
+            session_started(header(f"{name}aaaaaaaaaaa"), "x", THERE) for name in names[begin : begin + 5000]
+        ]
+        write(database, *[session for session, _ in made])
+        write(database, *[file for _, file in made])
+    began = time.process_time()
+    found = look(database, recordings)
+    took = time.process_time() - began
+    assert len(found) == 100_000
+    assert took < 1.5, f"{took:.2f} s"
