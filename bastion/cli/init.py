@@ -25,12 +25,14 @@ from bastion.assembly.building import target_settings
 from bastion.ca import pins
 from bastion.cli.init_questions import Gathered, Given, confirm, gather
 from bastion.cli.init_report import Report, show, show_existing
+from bastion.cli.key_list import whoever_runs_this
 from bastion.cli.output import fail, printable
 from bastion.cli.runtime import RunInReactor
+from bastion.clock import SystemClock
 from bastion.config.load import Config, load
 from bastion.errors import ConfigError, Refused
 from bastion.install.answers import BadAnswer, read_pin
-from bastion.install.gateway import build, names
+from bastion.install.gateway import Signed, build, names
 from bastion.install.layout import Layout, Owners
 from bastion.install.making import in_the_way, make_units, place, staged
 from bastion.install.program import program
@@ -211,9 +213,10 @@ def _make(
 ) -> None:
     """Build beside, pin what somebody vouches for, move it to its place."""
     _clean_up_on_signals()
+    signed = Signed(whoever_runs_this(), SystemClock().time())
     try:
         with staged(layout.folder) as stage:
-            report.made = build(stage, gathered.answers, layout, owners)
+            report.made = build(stage, gathered.answers, layout, owners, signed)
             config = load(stage / layout.config.name)  # what no single answer tells: two targets of one name
             fingerprints, asking = wanted
             if report.scan_all or fingerprints:

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from bastion.ca.credentials import is_credential
+from bastion.config.key_slots import ledger_path
 from bastion.doctor.findings import Area, Finding, Level, shell
 from bastion.doctor.subject import ServiceUser, Subject
 
@@ -51,6 +52,7 @@ def things(subject: Subject) -> list[Thing]:
     ldap = config.directory.ldap
     optional: list[tuple[str | Path | None, str, Kind]] = [
         (config.targets.known_hosts, "host keys of targets", Kind.DECIDES),
+        (ledger_path(config), "the ledger of keys", Kind.DECIDES),
         (config.host_keys.passphrase_file, "the host keys' passphrase", Kind.SECRET),
         (config.upstream_ca.key, "the upstream CA", Kind.KEY),
         (config.upstream_ca.passphrase_file, "the upstream CA's passphrase", Kind.SECRET),

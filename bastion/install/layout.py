@@ -99,6 +99,7 @@ class Layout:
             *(Place(self.folder / name, what, 0o644, Belongs.CONFIGURES) for name, what in text),
             Place(self.folder / "users.toml", "accounts", 0o640, Belongs.CONFIGURES),
             *(Place(self.keys / name, what, 0o600, belongs) for name, what, belongs in keys),
+            Place(self.keys / "keys.toml", "which key is in force since when", 0o644, Belongs.CONFIGURES),
             *(
                 Place(self.keys / f"{name}.pub", "public half", 0o644, Belongs.CONFIGURES)
                 for name, _, _ in keys

@@ -7,11 +7,12 @@ that exists is replaced.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -27,12 +28,36 @@ def staged(folder: Path) -> Iterator[Path]:
     """A new folder (0700) on the filesystem of `folder`, gone at the end with everything that was not moved out."""
     inside = folder.is_dir()
     parent = folder if inside else folder.parent
-    stage = parent / f"{'' if inside else '.' + folder.name}{STAGE_MARK}{secrets.token_hex(4)}"
+    prefix = f"{'' if inside else '.' + folder.name}{STAGE_MARK}"
+    _sweep(parent, prefix)
+    stage = parent / f"{prefix}{secrets.token_hex(4)}"
     os.mkdir(stage, 0o700)
+    held = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield stage
+        fcntl.flock(held, fcntl.LOCK_EX)  # while it lives; whoever comes after a kill finds it free
+        content = (
+            stage / "content"
+        )  # not the locked folder: who pins a host key locks the folder of known_hosts
+        content.mkdir(0o700)
+        yield content
     finally:
+        os.close(held)
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    """Remove what a run that was killed has left: there are keys in it."""
+    for name in os.listdir(parent):
+        if not name.startswith(prefix):
+            continue
+        with suppress(OSError):  # not a folder of ours, or somebody works in it
+            held = os.open(parent / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(held).st_uid == os.geteuid():
+                    shutil.rmtree(parent / name)
+            finally:
+                os.close(held)
 
 
 def write_file(path: Path, text: str, mode: int, owners: Owners, belongs: Belongs) -> None:

@@ -193,7 +193,7 @@ def test_on_a_terminal_it_asks(tmp_path: Path, target: Sshd) -> None:
     assert argon2.PasswordHasher().verify(str(stored), "correct horse")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_leaves_nothing(tmp_path: Path, number: int, target: Sshd) -> None:
     """It waits for an answer about the host key: everything is staged, nothing is in its place."""
     words = [*BASTION[1:], "init", str(tmp_path / "gateway"), "--scan", "--user", SELF, "--public", "gate"]
@@ -205,7 +205,12 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: int, target: Sshd) -> N
     child.kill(number)
     child.expect(pexpect.EOF)
     child.close()
-    assert os.listdir(tmp_path) == []
+    if number != signal.SIGKILL:
+        assert os.listdir(tmp_path) == []
+        return
+    assert len(os.listdir(tmp_path)) == 1, "nobody is left to remove it"
+    assert init(tmp_path / "gateway", "--json").returncode == 0
+    assert os.listdir(tmp_path) == ["gateway"], "the next run does"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for somebody else")

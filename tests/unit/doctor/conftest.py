@@ -15,13 +15,13 @@ from bastion.config.load import load
 from bastion.doctor.subject import ServiceUser, Subject
 from bastion.install.gateway import build
 from bastion.install.layout import Layout, Owners
-from tests.unit.install.test_texts import ANSWERS
+from tests.unit.install.test_texts import ANSWERS, BY
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    build(folder, ANSWERS, Layout.beside(folder), Owners())
+    build(folder, ANSWERS, Layout.beside(folder), Owners(), BY)
     return folder
 
 

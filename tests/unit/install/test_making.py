@@ -24,7 +24,7 @@ def tree(folder: Path) -> set[str]:
 def test_a_new_folder_comes_into_being_in_one_step(tmp_path):
     layout = Layout.beside(tmp_path / "gateway")
     with staged(layout.folder) as stage:
-        assert not layout.folder.exists() and stage.stat().st_mode & 0o777 == 0o700
+        assert not layout.folder.exists() and stage.parent.stat().st_mode & 0o777 == 0o700
         fill(stage)
         place(stage, layout, Owners())
     assert tree(tmp_path) == {"gateway", *(f"gateway/{name}" for name in NAMES)}
@@ -119,3 +119,14 @@ def test_modes_do_not_depend_on_the_umask(tmp_path):
             os.umask(before)
         assert folder.stat().st_mode & 0o777 == 0o755
         assert (folder / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_a_killed_run_has_left_is_removed_and_what_another_one_works_on_is_not(tmp_path):
+    for folder, prefix in ((tmp_path / "gateway", ".gateway.init-"), (tmp_path, ".init-")):
+        left = tmp_path / f"{prefix}0123abcd"
+        left.mkdir()
+        (left / "upstream_ca").write_text("secret")
+        (tmp_path / f"{prefix}file").write_text("no folder")
+        with staged(folder) as one, staged(folder) as other:
+            assert not left.exists() and one.exists() and other.exists()
+        assert not one.exists() and (tmp_path / f"{prefix}file").exists()

@@ -10,12 +10,13 @@ import pytest
 from bastion.auth.embedded import load_users
 from bastion.config.load import load
 from bastion.install.answers import Answers, NewTarget
-from bastion.install.gateway import build
+from bastion.install.gateway import Signed, build
 from bastion.install.layout import Layout, Owners
 from bastion.install.texts import config_text, data_text, policy_text, recipients_text, targets_text
 from bastion.options.kinds import Address
 from tests.unit.install.test_recipients import GOOD
 
+BY = Signed("root", 1_800_000_000.7)
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("x")
 ANSWERS = Answers(
     listen=(Address("0.0.0.0", 2222), Address("::1", 2222)),
@@ -31,7 +32,7 @@ ANSWERS = Answers(
 
 @pytest.mark.slow
 def test_what_was_answered_is_what_is_loaded(tmp_path):
-    build(tmp_path, ANSWERS, Layout.beside(tmp_path), Owners())
+    build(tmp_path, ANSWERS, Layout.beside(tmp_path), Owners(), BY)
     config = load(tmp_path / "bastion.toml")
     assert config.listen.addresses == ANSWERS.listen and config.listen.public == ANSWERS.public
     assert [(t.name, t.host, t.port) for t in config.inventory] == [
