@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,78 @@ def test_certificates_by_both_login_cas_count_until_the_old_one_is_retired(world
     world.reload()
     assert login("login_ca2") and not login("login_ca")
     sound(world)
+
+
+# -- all of them, under logins ------------------------------------------------------------------------------------
+
+
+class Logins:
+    """Logins through both doors, one after the other, until `stop`; every one must succeed."""
+
+    def __init__(self, world: JumpWorld) -> None:
+        self._world = world
+        self._config = world.jump_config(name="busy")
+        self._stopping = threading.Event()
+        self.done = 0
+        self.failed: list[str] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() and not self.failed:
+            for done in (self._world.ssh("echo in"), self._world.jump("echo in", config=self._config)):
+                if done.stdout != b"in\n":
+                    self.failed.append(done.stderr.decode())
+                self.done += 1
+
+    def more(self, count: int = 2) -> None:
+        """Wait for some more of them."""
+        wanted = self.done + count
+        poll(lambda: self.failed or self.done >= wanted, 60, "the logins hang")
+        assert not self.failed, self.failed[0]
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(60)
+        assert not self.failed, self.failed[0]
+
+
+def test_no_login_fails_while_every_key_is_rotated(world: JumpWorld) -> None:
+    """Both doors all the time; targets and clients learn the new keys during the overlap, as the documents say."""
+    public = f'[listen]\npublic = "{LOOPBACK}:{world.port}"'
+    world.config.write_text(world.config.read_text().replace("[listen]", public))
+    trusted, known = world.keys / "upstream_ca.pub", world.folder / "client_known_hosts"
+    names = ("host_ed25519", "upstream_ca", "front_host_ca")
+    logins = Logins(world)
+    try:
+        logins.more()
+        for step in ([], ["--switch"]):
+            for name in names:
+                keys(world, "rotate", name, *step)
+            world.reload()
+            if not step:
+                lines = configured(world, "target-config").splitlines()
+                replace(trusted, "".join(f"{line[5:]}\n" for line in lines if line.startswith("#    ssh-")))
+                script = configured(world, "client-config", "--for", "openssh")
+                replace(known, script.partition("<<'END'\n")[2].partition("END\n")[0])
+            logins.more(4)
+        # The public half of the old one is where this sshd looks: it goes with `retire`.
+        for name in names:
+            keys(world, "retire", name)
+            logins.more(1)
+        world.reload()
+        logins.more(4)
+    finally:
+        logins.stop()
+    sound(world)
+    assert {row["state"] for row in keys(world, "list")} == {"active", "active, not in the ledger", "retired"}
+
+
+def replace(path: Path, text: str) -> None:
+    """In one step: somebody reads it all the time."""
+    beside = path.with_name(f"{path.name}.beside")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 # -- what may not be ----------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bastion.ca import slots
 from bastion.ca.keys import write_private_key
 from bastion.ca.ledger import Entry, KeyName, Ledger
 from bastion.ca.slots import Slot, load_slot
 from bastion.errors import ConfigError
-from bastion.wire.keys import PrivateKey
+from bastion.wire.keys import PrivateKey, Signer
 
 OLD, NEW, OTHER = (PrivateKey.generate_ed25519() for _ in range(3))
 NOW = 1_800_000_000.0
@@ -49,6 +50,26 @@ def test_the_new_one_signs_from_its_moment_on(slot: Slot) -> None:
 def test_the_new_one_alone_is_what_a_retirement_that_was_cut_short_leaves(slot: Slot) -> None:
     write_private_key(slot.next, NEW)
     slot.next.replace(slot.path)
+    assert load_slot(slot, ROTATING).publics == (NEW.public,)
+
+
+def test_one_that_is_retired_while_it_is_read_is_read_again(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old key was read, and then the new one took its name, before FILE.next was."""
+    write_private_key(slot.next, NEW)
+    read: list[Path] = []
+    real = slots.load_key
+
+    def retiring(one: Slot, path: Path) -> Signer:
+        key = real(one, path) if read else OLD
+        if not read:
+            slot.next.replace(slot.path)
+        read.append(path)
+        return key
+
+    (slot.path).write_bytes(OLD.openssh_bytes())
+    monkeypatch.setattr(slots, "load_key", lambda one, path: retiring(one, path))
     assert load_slot(slot, ROTATING).publics == (NEW.public,)
 
 
