@@ -104,4 +104,7 @@ def in_thread(reactor: Any, work: Callable[[], Caller], then: Callable[[Caller |
             found = None
         reactor.callFromThread(then, found)
 
-    threading.Thread(target=run, name="control-names", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="control-names", daemon=True).start()
+    except RuntimeError:  # the system gives no more threads
+        then(None)

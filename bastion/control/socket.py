@@ -196,6 +196,11 @@ class _Client(Link):
 ACCEPTS: Final = 8
 """Connections accepted in one turn of the reactor."""
 
+NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+AGAIN: Final = 0.2
+"""Seconds until somebody is accepted again after there was no descriptor for him."""
+
 
 @implementer(IReadDescriptor)
 class Acceptor:
@@ -207,6 +212,7 @@ class Acceptor:
         self._socket = listening.dup()  # the one that was given may be handed on
         self._door = door
         self._socket.setblocking(False)
+        self._resting: DelayedCall | None = None
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -219,10 +225,22 @@ class Acceptor:
         for _ in range(ACCEPTS):
             try:
                 accepted, _address = self._socket.accept()
-            except OSError:
-                return  # nobody waits any more, or no descriptor is free: then they wait
-            with accepted:
-                self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._door)
+                with accepted:
+                    self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._door)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    self._rest()
+                return  # or nobody waits any more
+
+    def _rest(self) -> None:
+        """No descriptor is free: who waits, waits on. An error that left here would end accepting for good, and looking
+        again at once would take a processor."""
+        self._reactor.removeReader(self)
+        self._resting = self._reactor.callLater(AGAIN, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        self._reactor.addReader(self)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Of IReadDescriptor: the reactor ends, or has found the socket broken."""
@@ -230,6 +248,9 @@ class Acceptor:
 
     def stop(self) -> None:
         """Accept nobody any more."""
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
         if self._socket.fileno() >= 0:
             self._reactor.removeReader(self)
             self._socket.close()

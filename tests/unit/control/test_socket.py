@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -17,6 +18,7 @@ from bastion.control.node import Kill, Selection
 from bastion.control.peer import LOOK_UP, Caller
 from bastion.control.roles import Role
 from bastion.control.socket import (
+    AGAIN,
     CLIENTS,
     CLIENTS_EACH,
     FOR_PEOPLE,
@@ -319,3 +321,35 @@ def test_accepting(tmp_path):
     acceptor.stop()
     assert readers == [] and opened.socket.fileno() >= 0  # which may be handed on
     opened.socket.close()
+
+
+def test_without_a_descriptor_it_waits_and_goes_on(tmp_path):
+    opened = open_socket(tmp_path / "s")
+    clock, readers, adopted, faults = Clock(), [], [], [OSError(errno.EMFILE, "x"), OSError(errno.EBADF, "x")]
+
+    class Reactor:
+        addReader, removeReader, callLater = readers.append, readers.remove, clock.callLater
+
+        @staticmethod
+        def adoptStreamConnection(fd, family, door):
+            if faults:
+                raise faults.pop(0)
+            adopted.append(fd)
+
+    acceptor = Acceptor(Reactor, opened.socket, "door")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+    for client in clients:
+        client.connect(str(tmp_path / "s"))
+    acceptor.doRead()
+    assert readers == []  # there is nobody to look at again and again
+    clock.advance(AGAIN)
+    assert readers == [acceptor]
+    acceptor.doRead()  # what befell one is not the others'
+    acceptor.doRead()
+    assert len(adopted) == 1 and readers == [acceptor]
+    acceptor._rest()
+    readers.append(acceptor)
+    acceptor.stop()
+    assert clock.getDelayedCalls() == [] and readers == []
+    for one in (*clients, opened.socket):
+        one.close()
