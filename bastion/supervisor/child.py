@@ -62,6 +62,7 @@ class Child(ProcessProtocol):
         self.pid = 0
         self.since = reactor.seconds()
         self.snapshot: Snapshot = {}  # of its meters, when it was asked last
+        self.missed = 0  # looks at it in a row that it has not answered
         self._answer = answer
         self._on_gone = on_gone
         self.link = Link(reactor, self.name, self._serve, LINK, requests=ASKED_BY_WORKERS)

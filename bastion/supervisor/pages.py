@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall
 from bastion.control.node import Counted, Request, SnapshotAsked
@@ -28,11 +28,23 @@ ASK_EVERY: Final = 5.0
 """Seconds between two looks at the workers' meters, when nobody scrapes: some ms of each."""
 
 
-class Figures:
-    """One per gateway. `children` are the workers that serve."""
+MOST_MISSED: Final = 6
+"""Looks in a row without an answer in `Request.deadline` after which a worker is taken for stuck: 40 s. Looks, not
+seconds: a clock that is set, or a supervisor that was stopped itself, kills nobody."""
 
-    def __init__(self, reactor: Any, meters: Meters, children: Callable[[], Iterable[Child]]) -> None:
+
+class Figures:
+    """One per gateway. `children` are the workers that serve; `on_stuck` hears of one that answers nothing any more."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        meters: Meters,
+        children: Callable[[], Iterable[Child]],
+        on_stuck: Callable[[Child], None],
+    ) -> None:
         self._reactor, self._meters, self._children = reactor, meters, children
+        self._on_stuck = on_stuck
         self._kept: Snapshot = {}  # what workers that are gone had counted
         self._health: dict[str, Healthy] = {}
         self._timer: DelayedCall | None = None
@@ -98,12 +110,19 @@ class Figures:
     def _look(self) -> None:
         self._timer = self._reactor.callLater(ASK_EVERY, self._look)
         for child in self._children():
-            self._ask(child, SnapshotAsked(), _take_snapshot).addErrback(_nothing)
+            asked: Deferred[Any] = child.link.ask(SnapshotAsked())
+            asked.addCallbacks(partial(_heard, child), lambda _, child=child: self._missed(child))
+
+    def _missed(self, child: Child) -> None:
+        child.missed += 1
+        if child.missed == MOST_MISSED and child in self._children():
+            self._on_stuck(child)
+
+
+def _heard(child: Child, counted: Counted) -> None:
+    child.missed = 0
+    _take_snapshot(child, counted)
 
 
 def _take_snapshot(child: Child, counted: Counted) -> None:
     child.snapshot = dict(counted.snapshot)
-
-
-def _nothing(_: Failure) -> None:
-    """Asked again in a moment."""

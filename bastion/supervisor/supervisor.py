@@ -46,6 +46,9 @@ LONGEST_PAUSE: Final = 30.0
 SETTLED: Final = 60.0
 """Seconds after which a worker that dies is started again at once, as one that died for the first time."""
 
+ADOPT_AGAIN: Final = 1.0
+"""Seconds until another worker is asked to end recordings that one could not."""
+
 LEFT: Final = "the gateway's process died"
 
 
@@ -74,7 +77,7 @@ class Supervisor:
             settings.audit_file, self.clock, self.meters, settings.audit_required, self._everybody
         )
         self.hub = Hub()
-        self.figures = Figures(reactor, self.meters, self._that_have_figures)
+        self.figures = Figures(reactor, self.meters, self._that_have_figures, self._stuck)
         self.reloads = Reloads(
             self.audit, self.meters, self.log, lambda: [child.link for child in self._admitted()], self.follow
         )
@@ -245,6 +248,12 @@ class Supervisor:
             self.log.error("{name} did not start: {how}", name=child.name, how=how)
         self.end("", drain=False)
 
+    def _stuck(self, child: Child) -> None:
+        """It holds up what all must do together, and its engineers; what systemd's watchdog is to one process."""
+        text = "{name}, pid {pid}, gives no answer any more: it is killed"
+        self.log.error(text, name=child.name, pid=child.pid)
+        child.kill()
+
     def _died(self, child: Child, how: str, left: list[str]) -> None:
         self.meters.add(WORKER_DEATHS)
         self.audit.note(WorkerDied(child.name, child.pid, how, len(left)))
@@ -256,23 +265,23 @@ class Supervisor:
 
     def _adopt(self) -> None:
         """Let a worker that serves write to their end what others left. One at a time."""
-        adopter = next(self.children(State.SERVING), None)
+        adopter = next((child for child in self.children(State.SERVING) if not child.link.lost), None)
         if adopter is None or self._adopting or not self._owed:
             return
         sessions, self._owed = self._owed, []
         self._adopting = True
 
-        def done(_: object) -> None:
+        def done() -> None:
             self._adopting = False
             self._adopt()
 
         def failed(failure: Failure) -> None:
             self.log.warn("ending what a worker left: {text}", text=failure.getErrorMessage())
             self._owed += sessions
+            self.reactor.callLater(ADOPT_AGAIN, done)
 
-        adopter.link.ask(ask.Adopt(tuple(sessions), LEFT)).addErrback(failed).addCallback(
-            lambda result: self.reactor.callLater(0, done, result)
-        )
+        adopted = adopter.link.ask(ask.Adopt(tuple(sessions), LEFT))
+        adopted.addCallbacks(lambda _: self.reactor.callLater(0, done), failed)
 
     # -- the end -----------------------------------------------------------------------------------------
 

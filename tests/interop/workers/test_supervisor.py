@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +63,26 @@ def test_penalties_are_shown_and_forgotten(workers: int) -> None:
         done = world.bastion("penalties", "clear", *config, "--account", "alice", "--reason", "typed badly")
         assert done.returncode == 0, done.stderr
         assert world.ask("alice+root+web1", "correct horse").returncode == 0
+
+
+@pytest.mark.soak
+def test_a_worker_that_is_stuck_is_killed_and_holds_up_nobody() -> None:
+    with running(workers=2) as world:
+        clients = [world.client("cat") for _ in range(4)]
+        try:
+            for client in clients:
+                client.echo(b"here")
+            stuck = world.worker_pids[-1]
+            os.kill(stuck, signal.SIGSTOP)
+            os.kill(world.pid, signal.SIGHUP)
+            assert world.ssh("true").returncode == 0
+            poll(lambda: world.audit("worker_died"), 90, "it is still there")
+            (died,) = world.audit("worker_died")
+            assert (died["pid"], died["sessions"]) == (stuck, 2)
+            poll(lambda: world.audit("reload"), text="the reload waits on")
+            poll(lambda: len(world.worker_pids) == 2 and stuck not in world.worker_pids)
+            poll(lambda: sum(one["reason"] == "worker_died" for one in world.audit("session_ended")) == 2)
+            assert sum(client.running for client in clients) == 2
+        finally:
+            for client in clients:
+                client.close()

@@ -8,9 +8,10 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from bastion.control.node import Counted, Request, SnapshotAsked
+from bastion.control.node import ControlError, Counted, Request, SnapshotAsked
+from bastion.errors import ControlReason
 from bastion.observe.meters import CONNECTIONS_ACCEPTED, CONNECTIONS_LIVE, Meters, merge
-from bastion.supervisor.pages import PATIENCE, Figures
+from bastion.supervisor.pages import ASK_EVERY, MOST_MISSED, PATIENCE, Figures
 from bastion.supervisor.questions import HealthAsked, Healthy
 
 
@@ -22,12 +23,17 @@ class Worker:
         self.link = self
         self.meters = Meters()
         self.snapshot: dict[str, Any] = {}
+        self.missed = 0
         self.health = Healthy(True, ("ok", "gateway ok", "audit ok"))
-        self.silent = False
+        self.silent = self.late = False
 
     def ask(self, request: Request[Any]) -> Deferred[Any]:
         if self.silent:
             return Deferred()
+        if self.late:
+            asked: Deferred[Any] = Deferred()
+            asked.errback(ControlError(ControlReason.TIMEOUT, "late"))
+            return asked
         if isinstance(request, SnapshotAsked):
             return succeed(Counted(self.meters.snapshot()))
         assert isinstance(request, HealthAsked)
@@ -39,7 +45,8 @@ class Page:
         self.clock, self.meters = Clock(), Meters()
         self.workers = [Worker(1), Worker(2)]
         everybody: Any = self.workers
-        self.figures = Figures(self.clock, self.meters, lambda: everybody)
+        self.stuck: list[Any] = []
+        self.figures = Figures(self.clock, self.meters, lambda: everybody, self.stuck.append)
         self.figures.start(None)
 
     def look(self) -> None:
@@ -123,3 +130,17 @@ def test_workers_are_looked_at_when_nobody_scrapes(page: Page) -> None:
     page.workers[0].meters.add(CONNECTIONS_ACCEPTED)
     page.clock.advance(5.0)
     assert page.total(CONNECTIONS_ACCEPTED) == 1
+
+
+def test_a_worker_that_misses_so_many_looks_in_a_row_is_stuck(page: Page) -> None:
+    stuck = page.workers[1]
+    for missed in (MOST_MISSED - 1, MOST_MISSED + 3):
+        stuck.late = True
+        for _ in range(missed):
+            assert page.stuck == []
+            page.clock.advance(ASK_EVERY)
+            if stuck.missed >= MOST_MISSED:
+                break
+        stuck.late = missed >= MOST_MISSED
+        page.clock.advance(ASK_EVERY)  # one that answers begins anew
+    assert page.stuck == [stuck]  # and is told of once
