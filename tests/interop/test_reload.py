@@ -24,9 +24,10 @@ verbs = ["exec"]
 """
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[World]:
-    with running(limits="penalties = { free = 1000, accounts = 1000 }") as made:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
+def shared(request: pytest.FixtureRequest) -> Iterator[World]:
+    limits = "penalties = { free = 1000, accounts = 1000 }"
+    with running(limits=limits, workers=request.param) as made:
         yield made
 
 
