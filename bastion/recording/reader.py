@@ -84,7 +84,6 @@ class Reader:
         self.damage: list[Damage] = []
         self.torn_at: int | None = None
         self.totals: Totals | None = None
-        self.blocks = 1
         self._sync = self._find_sync()
         self._first = PREAMBLE_SIZE
         self._first_known = True
@@ -161,7 +160,7 @@ class Reader:
             return
         if head.sequence > self._expected and not self._was_never_forwarded(head):
             self._damaged(position, f"{head.sequence - self._expected} blocks before this one are missing")
-        self._expected = self.blocks = head.sequence + 1
+        self._expected = head.sequence + 1
         yield from self._events(position, head, payload)
 
     def _events(self, position: int, head: Head, payload: bytes | None) -> Iterator[Recorded]:
