@@ -11,7 +11,7 @@ May import: every layer below; of this one `assembly`, which builds what dials.
 
 - `findings`: a finding and its levels
 - `subject`: what is looked at: configuration, user, clock
-- `files`: owners and modes; `ports`: who listens
+- `keys`: agents that hold keys, overlaps; `files`: owners and modes; `ports`: who listens
 - `disk`: space, filesystem, locks, speed; `machine`: clock, limits, versions
 - `gateway`: whether one runs
 - `directory`: accounts and LDAP servers; `network`: names, and the way to each target

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore, TimeoutError
 
 from bastion.auth.workers import DeadlinePassed, Workers
-from bastion.doctor import directory, disk, files, gateway, machine, network, ports
+from bastion.doctor import directory, disk, files, gateway, keys, machine, network, ports
 from bastion.doctor.findings import Area, CannotLook, Finding, Level
 from bastion.doctor.subject import Subject
 
@@ -31,6 +31,7 @@ Blocking = Callable[[Subject], Iterable[Finding]]
 BLOCKING: Final[tuple[tuple[Area, Blocking], ...]] = (
     (Area.PROGRAM, machine.examine_program),
     (Area.FILES, files.examine_files),
+    (Area.KEYS, keys.examine_keys),
     (Area.PORTS, ports.examine_ports),
     (Area.DIRECTORY, directory.examine_embedded),
     (Area.DISK, disk.examine_disk),

@@ -39,6 +39,11 @@ class Thing:
     kind: Kind
 
 
+def _held(agent: Path | None) -> Kind:
+    """Of a key that is in an agent the file has the public half only."""
+    return Kind.KEY if agent is None else Kind.DECIDES
+
+
 def things(subject: Subject) -> list[Thing]:
     """Everything the configuration names, once."""
     config = subject.config
@@ -54,9 +59,9 @@ def things(subject: Subject) -> list[Thing]:
         (config.targets.known_hosts, "host keys of targets", Kind.DECIDES),
         (ledger_path(config), "the ledger of keys", Kind.DECIDES),
         (config.host_keys.passphrase_file, "the host keys' passphrase", Kind.SECRET),
-        (config.upstream_ca.key, "the upstream CA", Kind.KEY),
+        (config.upstream_ca.key, "the upstream CA", _held(config.upstream_ca.agent)),
         (config.upstream_ca.passphrase_file, "the upstream CA's passphrase", Kind.SECRET),
-        (config.front_host_ca.key, "the front host CA", Kind.KEY),
+        (config.front_host_ca.key, "the front host CA", _held(config.front_host_ca.agent)),
         (config.front_host_ca.passphrase_file, "the front host CA's passphrase", Kind.SECRET),
         (config.directory.embedded, "accounts", Kind.SECRET),
         (config.state.password_file, "the state store's password", Kind.SECRET),

@@ -23,6 +23,7 @@ class Area(StrEnum):
     PROGRAM = "program"
     CONFIG = "config"
     FILES = "files"
+    KEYS = "keys"
     PORTS = "ports"
     DIRECTORY = "directory"
     DISK = "disk"
