@@ -17,7 +17,7 @@ from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordi
 from bastion.recording.channels import ChannelNotChosen, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
 from bastion.recording.reader import Reader
-from bastion.recording.render import asciicast, json_lines, plain_text, raw
+from bastion.recording.render import asciicast, json_lines, plain_text, raw, screen_lines
 from bastion.sides import Side
 
 _STREAMS = {
@@ -33,10 +33,11 @@ _STREAMS = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["asciicast", "text", "json", "raw"]),
+    type=click.Choice(["asciicast", "text", "screens", "json", "raw"]),
     default="asciicast",
     show_default=True,
-    help="asciicast: version 2, for players. text: what was shown, without escapes. json: every event, one a "
+    help="asciicast: version 2, for players. text: what a terminal of the recorded size showed. "
+    "screens: the same as JSON, with times, and the screen at every Enter. json: every event, one a "
     "line. raw: the exact bytes of one stream.",
 )
 @click.option(
@@ -53,6 +54,7 @@ _STREAMS = {
     show_default=True,
     help="For raw: which stream.",
 )
+@click.option("--times", is_flag=True, help="For text: each line begins with the seconds of its last change.")
 @click.option("--target-only", is_flag=True, help="For raw: without the text that the gateway itself put in.")
 @click.option(
     "--unfiltered", is_flag=True, help="For asciicast: keep sequences that make a terminal act or answer."
@@ -66,6 +68,7 @@ def export(
     channel: int | None,
     whole: bool,
     stream: str,
+    times: bool,
     target_only: bool,
     unfiltered: bool,
 ) -> None:
@@ -84,7 +87,7 @@ def export(
     if form == "raw" and output is None and is_terminal():
         fail("raw bytes would control this terminal: give -o FILE or a pipe")
     missing = ""
-    wanted = _Wanted(form, channel, whole, stream, not target_only, not unfiltered)
+    wanted = _Wanted(form, channel, whole, stream, not target_only, not unfiltered, times)
     try:
         with store.open(entry) as reader:
             pieces, skipped = wanted.pieces(reader)
@@ -120,6 +123,7 @@ class _Wanted:
     stream: str
     injected: bool
     filtered: bool
+    times: bool
 
     def pieces(self, reader: Reader) -> tuple[Iterator[bytes], int]:
         """The output, and how many bytes of the channel were not kept. Other channels are named on standard error."""
@@ -134,7 +138,9 @@ class _Wanted:
         if self.form == "asciicast":
             lines = asciicast(reader, channels, chosen, whole=self.whole, filtered=self.filtered)
             return _lines(lines), chosen.skipped
-        texts = plain_text(reader, channels, chosen, whole=self.whole)
+        if self.form == "screens":
+            return _lines(screen_lines(reader, channels, chosen, whole=self.whole)), chosen.skipped
+        texts = plain_text(reader, channels, chosen, whole=self.whole, times=self.times)
         return (text.encode("utf-8", "replace") for text in texts), chosen.skipped
 
 

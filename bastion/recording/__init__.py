@@ -17,6 +17,8 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
 - `frames`: events -> steps of showing one channel, or all
 - `scp`, `operations`: channels that move files, as lists of what they did
+- `grid`, `terminal`: what a terminal of the recorded size shows, as text
+- `transcript`: output as lines: those of a screen, or plain ones
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences

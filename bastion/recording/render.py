@@ -10,14 +10,24 @@ import codecs
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from bastion.recording.channels import ChannelSummary, Survey
+from bastion.recording.channels import DEFAULT_SIZE, ChannelSummary, Survey
+from bastion.recording.controls import ControlParser
 from bastion.recording.format import Kind, Recorded
 from bastion.recording.frames import OURS, Frame, FrameKind, frames
 from bastion.recording.reader import Reader
-from bastion.recording.screen import DisplayFilter, PlainText
+from bastion.recording.screen import DisplayFilter
+from bastion.recording.transcript import (
+    PlainLines,
+    Record,
+    ScreenLines,
+    as_text,
+    is_enter,
+    typed_enter,
+)
 from bastion.sides import Side
 from bastion.wire.printable import printable
 
@@ -48,7 +58,9 @@ class Showing:
         self._displays: dict[int, DisplayFilter] = {}
 
     def text(self, frame: Frame) -> str:
-        """What of a frame may be shown; "" for input, which is on the screen as far as it was echoed, and for sizes."""
+        """What of a frame may be shown; "" for input, which is on the screen as far as it was echoed, and for
+        sizes.
+        """
         display = self._displays.get(frame.channel)
         if frame.kind is FrameKind.OUTPUT:
             if display is None:
@@ -97,22 +109,64 @@ def asciicast(
 
 
 def plain_text(
+    reader: Reader, channels: Survey, channel: ChannelSummary, *, whole: bool = False, times: bool = False
+) -> Iterator[str]:
+    """What terminals of the recorded sizes showed, as lines; the gateway's own words on lines of their own, in
+    brackets.
+
+    `whole`: all channels. `times`: each line begins with the seconds at which it changed last.
+    """
+    yield from heading(reader, channels, channel, whole)
+    yield from as_text(transcript(reader, channels, None if whole else channel.id, screens=False), times)
+
+
+def screen_lines(
     reader: Reader, channels: Survey, channel: ChannelSummary, *, whole: bool = False
 ) -> Iterator[str]:
-    """What was shown as text, without escapes; the gateway's own words on lines of their own, in brackets."""
-    yield from heading(reader, channels, channel, whole)
-    lines = PlainText()
-    for frame in frames(reader, None if whole else channel.id):
-        if frame.kind is FrameKind.OUTPUT:
-            yield lines.feed(frame.data)
-        elif frame.kind is FrameKind.BANNER:
-            yield PlainText().feed(frame.data, final=True)
-        elif frame.kind in OURS:
-            lines.skip()
-            yield lines.feed(b"", final=True)
-            for line in PlainText().feed(frame.data, final=True).splitlines():
-                yield f"[bastion: {line}]\n"
-    yield lines.feed(b"", final=True)
+    """The same as JSON, an object a line: lines with their times, our words, and the screen at every Enter."""
+    for line in heading(reader, channels, channel, whole):
+        yield json.dumps({"kind": "mark", "time": 0.0, "text": line.strip("[]\n")})
+    for record in transcript(reader, channels, None if whole else channel.id, screens=True):
+        yield json.dumps({"kind": type(record).__name__.lower(), **asdict(record)})
+
+
+def transcript(reader: Reader, channels: Survey, only: int | None, *, screens: bool) -> Iterator[Record]:
+    """What was shown on one channel (None: on all) as lines, marks and, with `screens`, screens."""
+    shown: dict[int, PlainLines | ScreenLines] = {}
+    current = only or 0
+    for frame in frames(reader, only):
+        number = current if frame.kind is FrameKind.NOTICE and not frame.channel else frame.channel
+        lines = shown.get(number)
+        if lines is None:
+            size = channels.channels[number].size if number in channels.channels else DEFAULT_SIZE
+            lines = shown[number] = ScreenLines(size, screens) if frame.terminal and number else PlainLines()
+        if number != current and current in shown:
+            yield from shown[current].settle()
+        current = number
+        yield from _records(lines, frame, reader.header.input)
+    for lines in shown.values():
+        yield from lines.finish()
+
+
+def _records(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) -> Iterator[Record]:
+    kind, data, now = frame.kind, frame.data, frame.time
+    if isinstance(lines, ScreenLines):
+        if kind is FrameKind.RESIZE:
+            cols, rows = data.split(b"x")
+            yield from lines.resize((int(cols), int(rows)), now)
+        elif typed_enter(data) if kind is FrameKind.INPUT else not input_kept and is_enter(data):
+            yield from lines.entered(now)
+    if kind is FrameKind.OUTPUT:
+        yield from lines.output(data, now)
+    elif kind in OURS:
+        text = "".join(DisplayFilter().feed(data).splitlines(keepends=True)).replace("\r", "")
+        for line in text.splitlines():
+            yield from lines.mark(_without_sequences(line), now)
+
+
+def _without_sequences(text: str) -> str:
+    """Words of ours, or that the gateway put in, as text alone."""
+    return "".join(token.body for token in ControlParser().feed(text.encode()) if token.kind == "text")
 
 
 def heading(reader: Reader, channels: Survey, channel: ChannelSummary, whole: bool) -> Iterator[str]:

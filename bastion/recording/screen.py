@@ -1,11 +1,12 @@
-"""Recorded output made safe to show (L1, pure): for a terminal (`DisplayFilter`) or as text (`PlainText`).
+"""Recorded output made safe to show (L1, pure): `DisplayFilter`.
 
 Invariant of DisplayFilter: an allow-list. Only sequences that move the cursor, erase, insert, scroll, colour,
 draw lines or switch to the alternate screen and back leave it, in 7-bit form, with small numbers. Nothing
 that makes a terminal answer (DSR, DA, DECRQSS, ENQ, window and title reports), talk to its surroundings
 (titles, clipboard, notifications, links, fonts, palettes), change what keys and mouse send, or resize. The character
 set of the reader's terminal is never changed: shifts (SO, SI) and designations are followed here, and what they
-draw comes out as the Unicode for it. What would reorder text (bidi overrides, isolates, marks) is written out.
+draw comes out as the Unicode for it. A string that some terminals show (controls.py) is shown with a mark. What
+would reorder text (bidi overrides, isolates, marks) is written out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _ESCAPES = frozenset({"7", "8", "D", "E", "M", "#8"})
 _CHARSET = re.compile(r"[()][0AB]")
 
 # What the DEC special graphics set (0) and the UK set (A) draw in place of ASCII.
-_SETS = {
+CHARACTER_SETS = {
     "0": str.maketrans(
         "_`abcdefghijklmnopqrstuvwxyz{|}~",
         "\xa0\u25c6\u2592\u2409\u240c\u240d\u240a\xb0\xb1\u2424\u240b\u2518\u2510\u250c\u2514\u253c"
@@ -88,6 +89,8 @@ class DisplayFilter:
             return body if body in _CONTROLS else self._shift(body)
         if kind == "csi":
             return self._csi(body)
+        if kind.startswith("hidden"):
+            return {"hidden-begin": f"\x1b[7m[{body}: ", "hidden-end": "]\x1b[27m"}.get(kind, in_order(body))
         if body == "c":
             self._on -= {"5", "6", "7", "25"}
             self._margins = self._insert = False
@@ -110,7 +113,7 @@ class DisplayFilter:
 
     def _drawn(self, text: str) -> str:
         """`text` in the character set that is shifted in."""
-        table = _SETS.get(str(self._sets[self._sets[2]]))
+        table = CHARACTER_SETS.get(str(self._sets[self._sets[2]]))
         return text.translate(table) if table else text
 
     def _csi(self, body: str) -> str:
@@ -148,89 +151,3 @@ class DisplayFilter:
             unusual = (final == "h") != (mode in ("7", "25"))
             (self._on.add if unusual else self._on.discard)(mode)
         return f"\x1b[?{';'.join(kept)}{final}" if kept else ""
-
-
-# A line longer than this is given out in pieces: no program draws such a line to be read.
-LONGEST_LINE = 64 << 10
-
-
-class PlainText:
-    """Output of one channel -> lines of text, with what line editing has overwritten or erased taken out.
-
-    It follows the cursor within a line only (return, backspace, erase, insert, delete); full-screen programs
-    come out as the text that they drew, a line for each jump.
-    """
-
-    def __init__(self) -> None:
-        self._parser = ControlParser()
-        self._line: list[str] = []
-        self._column = 0
-
-    def feed(self, data: bytes, final: bool = False) -> str:
-        """The lines that `data` completes; with `final` also the last, unfinished one."""
-        lines: list[str] = []
-        for kind, body in self._parser.feed(data, final):
-            if kind == "text":
-                self._write(body)
-            elif kind == "control":
-                self._control(body, lines)
-            elif kind == "csi":
-                self._csi(body, lines)
-            if len(self._line) > LONGEST_LINE:
-                lines.append(self._take())
-        if final and self._line:
-            lines.append(self._take() + "\n")
-        return "".join(lines)
-
-    def skip(self) -> None:
-        """Bytes are missing here."""
-        self._parser.restart()
-
-    def _take(self) -> str:
-        line, self._line, self._column = "".join(self._line), [], 0
-        return line
-
-    def _write(self, text: str) -> None:
-        text = in_order(text)
-        missing = self._column - len(self._line)
-        if missing > 0:
-            self._line.extend(" " * missing)
-        self._line[self._column : self._column + len(text)] = text
-        self._column += len(text)
-
-    def _control(self, char: str, lines: list[str]) -> None:
-        if char in "\n\v\f":
-            lines.append(self._take() + "\n")
-        elif char == "\r":
-            self._column = 0
-        elif char == "\b":
-            self._column = max(0, self._column - 1)
-        elif char == "\t":
-            self._write("\t")
-
-    def _csi(self, body: str, lines: list[str]) -> None:
-        match = _CSI.fullmatch(body)
-        if match is None or match[1]:
-            return
-        first, final = re.split("[;:]", match[2])[0], match[3]
-        number = int(first or 0) if len(first) <= 4 else _LARGEST_NUMBER
-        count, line, column = max(number, 1), self._line, self._column
-        if final in "KJ":
-            if number == 0:
-                del line[column:]
-            elif number <= 2:
-                line[:column] = " " * min(column, len(line))
-                if number == 2:
-                    del line[column:]
-        elif final == "C":
-            self._column += count
-        elif final == "D":
-            self._column = max(0, column - count)
-        elif final in "G`":
-            self._column = count - 1
-        elif final == "P":
-            del line[column : column + count]
-        elif final == "@":
-            line[column:column] = " " * count
-        elif final in "Hfd" and line:
-            lines.append(self._take() + "\n")

@@ -18,7 +18,7 @@ from tests.unit.cli.made import FIRST, THIRD, header, run
 
 def test_export_text(recordings: Path) -> None:
     result = run(export, recordings, FIRST, "--format", "text")
-    assert result.stdout.endswith("]\nhello\noops\n[bastion: bye soon]\ndone\n")
+    assert "[bastion: alternate screen]\nhello\noops\n[bastion: bye soon]\ndone\n" in result.stdout
 
 
 def test_export_asciicast_is_the_default_and_safe_unless_asked_otherwise(recordings: Path) -> None:

@@ -15,8 +15,8 @@ def tokens(*pieces: bytes) -> list[Token]:
     found: list[Token] = []
     for number, piece in enumerate(pieces):
         for token in parser.feed(piece, final=number == len(pieces) - 1):
-            if token.kind == "text" and found and found[-1].kind == "text":
-                token = Token("text", found.pop().body + token.body)
+            if token.kind in ("text", "hidden") and found and found[-1].kind == token.kind:
+                token = Token(token.kind, found.pop().body + token.body)
             found.append(token)
     return found
 
@@ -32,7 +32,15 @@ def tokens(*pieces: bytes) -> list[Token]:
         ("\x9b2J".encode(), [("csi", "2J")]),
         (b"\x1b]0;title\x07x", [("text", "x")]),
         (b"\x1b]0;title\x1b\\x", [("text", "x")]),
-        (b"\x1bPq\x07still inside\x1b\\x", [("text", "x")]),
+        (
+            b"\x1bPq\x07still inside\x1b\\x",
+            [
+                ("hidden-begin", "ESC P"),
+                ("hidden", "q\\x07still inside"),
+                ("hidden-end", ""),
+                ("text", "x"),
+            ],
+        ),
         (b"\x1b[3\x08m", [("control", "\x08"), ("csi", "3m")]),
         (b"\x1b[3\x18m", [("text", "m")]),
         (b"\x1b]0;t\x1b[1m", [("csi", "1m")]),
@@ -45,7 +53,21 @@ def test_what_output_is_made_of(data: bytes, expected: list[tuple[str, str]]) ->
 
 PARTS = st.lists(
     st.sampled_from(
-        [b"\x1b", b"[", b"]", b"P", b"\\", b"\x07", b"\x18", b"1;2", b"m", b"text", b"\n", "\x9bü".encode()]
+        [
+            b"\x1b",
+            b"[",
+            b"]",
+            b"P",
+            b"X",
+            b"\\",
+            b"\x07",
+            b"\x18",
+            b"1;2",
+            b"m",
+            b"text",
+            b"\n",
+            "\x9bü".encode(),
+        ]
     )
     | st.binary(max_size=8),
     max_size=20,
@@ -62,9 +84,9 @@ def test_where_the_output_is_cut_makes_no_difference(parts: list[bytes], data: s
 @given(PARTS)
 def test_no_text_holds_a_control(parts: list[bytes]) -> None:
     for token in tokens(*parts, b""):
-        if token.kind == "text":
+        if token.kind in ("text", "hidden"):
             assert not any(char < " " or "\x7f" <= char <= "\x9f" for char in token.body)
-        assert len(token.body) <= LONGEST_SEQUENCE or token.kind == "text"
+        assert len(token.body) <= LONGEST_SEQUENCE or token.kind in ("text", "hidden")
 
 
 def test_a_sequence_without_end_is_kept_up_to_its_limit() -> None:
@@ -79,3 +101,9 @@ def test_what_is_missing_ends_a_sequence() -> None:
     assert parser.feed(b"\x1b[3") == []
     parser.restart()
     assert parser.feed(b"1m") == [Token("text", "1m")]
+
+
+def test_strings_are_counted() -> None:
+    parser = ControlParser()
+    parser.feed(b"\x1b]0;title\x07\x1bP+q\x1b\\\x1bkx\x1b\\\x1b]0;a\nb\x07", final=True)
+    assert (parser.swallowed, parser.hidden) == (2, 2)

@@ -1,0 +1,72 @@
+"""The reference terminal: xterm.js without a screen, run by node. Installed once, by npm, into a cache beside .venv."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("@xterm/headless@6.0.0", "@xterm/addon-unicode11@0.9.0")
+CACHE = Path(__file__).resolve().parents[2] / ".venv" / "xterm-6.0.0"
+
+SCRIPT = r"""
+const { Terminal } = require(process.argv[1] + '/node_modules/@xterm/headless');
+const { Unicode11Addon } = require(process.argv[1] + '/node_modules/@xterm/addon-unicode11');
+const jobs = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean).map(line => JSON.parse(line));
+(async () => {
+  for (const job of jobs) {
+    const term = new Terminal({ cols: job.cols, rows: job.rows, allowProposedApi: true, scrollback: 10000 });
+    term.loadAddon(new Unicode11Addon());
+    term.unicode.activeVersion = '11';
+    const shown = [];
+    for (const step of job.steps) {
+      if (step.data !== undefined) await new Promise(done => term.write(Buffer.from(step.data, 'base64'), done));
+      else if (step.size) term.resize(step.size[0], step.size[1]);
+      else {
+        const buffer = term.buffer.active, lines = [];
+        for (let y = 0; y < term.rows; y++) lines.push(buffer.getLine(buffer.baseY + y).translateToString(true));
+        shown.push({ lines, x: buffer.cursorX, y: buffer.cursorY, alternate: buffer.type === 'alternate' });
+      }
+    }
+    console.log(JSON.stringify(shown));
+    term.dispose();
+  }
+})();
+"""
+
+
+def xterm_missing() -> str:
+    """Why there is no reference terminal here, or ""."""
+    return (
+        "" if shutil.which("node") and (CACHE.exists() or shutil.which("npm")) else "node and npm are missing"
+    )
+
+
+def _installed() -> Path:
+    if not CACHE.exists():
+        with tempfile.TemporaryDirectory(dir=CACHE.parent, prefix="xterm-") as folder:
+            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, *PACKAGES]
+            subprocess.run(command, check=True, timeout=300)
+            made = Path(folder) / "made"
+            made.mkdir()
+            shutil.move(Path(folder) / "node_modules", made)
+            try:
+                os.rename(made, CACHE)
+            except OSError:
+                assert CACHE.exists()  # another test was faster
+    return CACHE
+
+
+def reference(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The screens that xterm.js shows at each `snap` of each job: {lines, x, y, alternate}.
+
+    A job is {cols, rows, steps}; a step {data: base64}, {size: [cols, rows]} or {snap: true}.
+    """
+    text = "\n".join(json.dumps(job) for job in jobs)
+    command = ["node", "-e", SCRIPT, str(_installed())]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=300)
+    return [json.loads(line) for line in done.stdout.splitlines()]
