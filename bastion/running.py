@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,9 @@ from twisted.python.failure import Failure
 
 from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.part import Part
-from bastion.control.orders import HandedTo, Upgrade
 from bastion.doors.draining import Drained
-from bastion.errors import ConfigError
-from bastion.handover.giving import Giving, Serving
-from bastion.handover.program import own_program, resolved
+from bastion.handover.giving import Serving
+from bastion.handover.orders import Succession
 from bastion.handover.questions import HURRIED
 from bastion.handover.taking import Predecessor
 from bastion.net.listening import from_systemd
@@ -95,12 +92,11 @@ class Process:
             reactor, self._notifier, watchdog_seconds(os.environ, os.getpid()), program.status
         )
         self._ending = Ending(program, self._heart, reactor.stop)
-        self._words = own_program()
-        self._file = resolved(self._words)
         gateway = program.gateway
-        self._giving = Giving(
+        self._succession = Succession(
             reactor,
-            (*self._words, *arguments),
+            self._notifier,
+            arguments,
             Serving(
                 listeners=lambda: program.listeners,
                 pause=lambda: ensureDeferred(program.pause()),
@@ -113,18 +109,18 @@ class Process:
                 counted=program.counted,
                 note=gateway.audit.note,
             ),
-            self._notifier,
+            program.elders,
+            program.reloading.hup,
+            lambda: self._ending.begun,
         )
-        self._giving.on_over = self._handed
-        self._asked: list[Deferred[HandedTo]] = []
-        program.control.desk.answers(Upgrade, self._upgrade)
+        self._succession.answer_at(program.control.desk)
         program.reloading.on_told = self._notifier.ready
 
     def take_signals(self) -> None:
         """Call it in the reactor, which has taken its own before."""
         for number, call in (
-            (signal.SIGHUP, self._reload),
-            (signal.SIGUSR2, self._hand_over),
+            (signal.SIGHUP, self._succession.reload),
+            (signal.SIGUSR2, self._succession.hand_over),
             (signal.SIGTERM, lambda: self._end(self._ending.drain)),
             (signal.SIGINT, lambda: self._end(self._ending.stop)),
         ):
@@ -138,46 +134,8 @@ class Process:
         self._notifier.ready()
         self._heart.start()
 
-    # -- signals -----------------------------------------------------------------------------------------
-
-    def _reload(self) -> None:
-        """SIGHUP: where another version has been put in this one's place since, that version takes over."""
-        if self._giving.given:
-            self._program.gateway.audit.reopen()
-            return
-        if resolved(self._words) not in ("", self._file) and not self._ending.begun:
-            self._hand_over()
-            return
-        self._program.elders.reopen_log()
-        self._notifier.reloading(self._reactor.seconds())
-        self._program.reloading.hup()
-
-    def _hand_over(self) -> None:
-        """SIGUSR2."""
-        if self._giving.given or self._ending.begun:
-            self._handed("this process is ending")
-            return
-        self._notifier.reloading(self._reactor.seconds())
-        self._giving.begin()
-
-    def _upgrade(self, request: Upgrade) -> Deferred[HandedTo]:
-        """`bastion upgrade`."""
-        answer: Deferred[HandedTo] = Deferred()
-        self._asked.append(answer)
-        self._hand_over()
-        return answer
-
-    def _handed(self, fault: str) -> None:
-        if fault:
-            self._notifier.ready()
-        successor = self._giving.successor
-        told = HandedTo(fault=fault) if fault else HandedTo(successor.version, successor.pid)
-        asked, self._asked = self._asked, []
-        for answer in asked:
-            answer.callback(told)
-
     def _end(self, how: Callable[[], None]) -> None:
-        self._giving.give_up("the gateway is to end")
+        self._succession.give_up()
         how()
 
     # -- as an elder -------------------------------------------------------------------------------------
@@ -197,7 +155,7 @@ class Process:
         program = self._program
         if how is not Drained.EMPTY or self._ending.begun or len(program.elders) or not program.empty:
             return
-        asked = program.counted().addCallback(lambda counted: self._giving.farewell(counted.snapshot))
+        asked = program.counted().addCallback(lambda counted: self._succession.farewell(counted.snapshot))
         asked.addBoth(lambda _: self._ending.finished())
 
 
@@ -237,15 +195,6 @@ def run(config_file: Path, trace_messages: bool, predecessor: Predecessor | None
     reactor.run()
     if failed:
         raise SystemExit(3)
-
-
-def predecessor_of(text: str) -> Predecessor:
-    """What hands over to this process, or exit 2."""
-    try:
-        return Predecessor(text)
-    except ConfigError as error:
-        click.echo(f"bastion: {error}", err=True)
-        sys.exit(2)
 
 
 def _why(failure: Failure) -> str:

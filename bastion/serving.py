@@ -13,6 +13,7 @@ import click
 from bastion.cli.runtime import config_option
 from bastion.config.start import read_sections, workers_of
 from bastion.handover.program import leave_parent
+from bastion.handover.taking import predecessor_of
 
 
 @click.command(short_help="run the gateway")
@@ -40,10 +41,10 @@ def serve(config_file: Path, trace_messages: bool, successor: str | None, worker
         leave_parent()
     sections = read_sections(config_file)
     if sections is None or workers_of(sections) == 1:
-        from bastion.running import predecessor_of, run
+        from bastion.running import run
 
-        run(config_file, trace_messages, predecessor_of(successor) if successor else None)
+        run(config_file, trace_messages, predecessor_of(successor))
         return
     from bastion.supervisor.running import run_supervisor
 
-    run_supervisor(config_file, trace_messages, sections, workers_of(sections))
+    run_supervisor(config_file, trace_messages, sections, workers_of(sections), predecessor_of(successor))

@@ -15,5 +15,6 @@ May import: L0 to L3. The reactor is an argument; whatever serves is reached by 
     giving      the old side: start the successor, hand over, or take it back
     taking      the new side: ready, go, begun
     elders      the processes that serve their last sessions: nodes, figures, their end
+    orders      what leads to one: signals, and `bastion upgrade`
     program     how this program was started, and is started again
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -19,6 +20,15 @@ from bastion.net.listening import Listeners, from_text
 from bastion.policy.locks import Lock
 
 T = TypeVar("T")
+
+
+def predecessor_of(text: str | None) -> Predecessor | None:
+    """What hands over to this process, None when it was started by nobody of ours; or exit 2."""
+    try:
+        return Predecessor(text) if text else None
+    except ConfigError as error:
+        print(f"bastion: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 class Predecessor:

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from bastion.clock import DelayedCall
 from bastion.control.node import Counted, Request, SnapshotAsked
+from bastion.handover.elders import Elders
 from bastion.observe import exporter
 from bastion.observe.meters import Kind, Meters, Snapshot, merge
 from bastion.supervisor.child import Child
@@ -42,27 +43,44 @@ class Figures:
         meters: Meters,
         children: Callable[[], Iterable[Child]],
         on_stuck: Callable[[Child], None],
+        elders: Elders,
     ) -> None:
         self._reactor, self._meters, self._children = reactor, meters, children
         self._on_stuck = on_stuck
+        self._elders = elders
         self._kept: Snapshot = {}  # what workers that are gone had counted
         self._health: dict[str, Healthy] = {}
         self._timer: DelayedCall | None = None
         self._port: Any = None
 
-    def start(self, listener: socket.socket | None) -> None:
+    def start(self) -> None:
+        """Look at the workers' meters from now on."""
+        self._look()
+
+    def serve(self, listener: socket.socket | None) -> None:
         """Serve the pages, where there are to be some."""
         if listener is not None:
             registry = exporter.build_registry(self._meters, self._others)
             self._port = exporter.serve(self._reactor, listener, registry, self.page, self._gather)
-        self._look()
+
+    def pause(self) -> Any:
+        """Serve no page; a Deferred, or None when there is nothing to wait for."""
+        port, self._port = self._port, None
+        return None if port is None else port.stopListening()
+
+    def counted(self) -> Deferred[Counted]:
+        """All that the page counts."""
+
+        def added(_: None) -> Counted:
+            return Counted(merge(self._meters.families, [self._meters.snapshot(), *self._others()]))
+
+        return self._gather().addCallback(added)
 
     def stop(self) -> None:
         """No page and no timer is left."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        if self._port is not None:
-            self._port.stopListening()
+        self.pause()
 
     def keep(self, child: Child) -> None:
         """A worker is gone: its gauges are, its counts are not."""
@@ -85,10 +103,10 @@ class Figures:
         return well, "\n".join(["degraded" if well and degraded else worst, *lines])
 
     def _others(self) -> list[Snapshot]:
-        return [self._kept, *(child.snapshot for child in self._children())]
+        return [self._kept, *(child.snapshot for child in self._children()), *self._elders.snapshots()]
 
     def _gather(self) -> Deferred[None]:
-        asked: list[Deferred[Any]] = []
+        asked: list[Deferred[Any]] = [self._elders.gather()]
         for child in self._children():
             asked.append(self._ask(child, SnapshotAsked(), _take_snapshot))
             asked.append(self._ask(child, HealthAsked(), self._take_health))

@@ -6,6 +6,7 @@ of one gateway, and no control socket knows them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -128,6 +129,16 @@ class AttemptSucceeded(Request[Done]):
     result: ClassVar[type[Any]] = Done
 
 
+@dataclass(frozen=True, slots=True)
+class LastCounts(Request[Done]):
+    """A worker of a gateway that another has taken over from ends, having counted this."""
+
+    snapshot: Mapping[str, Any]
+
+    command: ClassVar[str] = "last_counts"
+    result: ClassVar[type[Any]] = Done
+
+
 # -- the supervisor asks ---------------------------------------------------------------------------------------------
 
 
@@ -207,6 +218,32 @@ class End(Request[Done]):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause(Request[Done]):
+    """Accept nobody; or, with `over`, accept again."""
+
+    over: bool = False
+
+    command: ClassVar[str] = "pause"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Retire(Request[Done]):
+    """Another gateway has taken over: let what runs go on to its end, and then end."""
+
+    command: ClassVar[str] = "retire"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class LogMoved(Request[Done]):
+    """The audit log was rotated: open it again."""
+
+    command: ClassVar[str] = "worker_log_moved"
+    result: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, slots=True)
 class Adopt(Request[Done]):
     """Write to their end what a worker that died left of these sessions: recordings, audit lines, counts."""
 
@@ -220,10 +257,11 @@ class Adopt(Request[Done]):
 
 ASKED_BY_WORKERS: Final[dict[str, type[Request[Any]]]] = {
     request.command: request
-    for request in (Checked, Serving, GuessBegun, GuessSettled, AttemptFailed, AttemptSucceeded)
+    for request in (Checked, Serving, LastCounts, GuessBegun, GuessSettled, AttemptFailed, AttemptSucceeded)
 }
 
 ASKED_OF_WORKERS: Final[dict[str, type[Request[Any]]]] = REQUESTS | {
-    request.command: request for request in (Blocked, Prepare, Take, Forget, HealthAsked, End, Adopt)
+    request.command: request
+    for request in (Blocked, Prepare, Take, Forget, HealthAsked, End, Adopt, Pause, Retire, LogMoved)
 }
 """Also what people may ask: a worker is a node of the gateway."""

@@ -10,6 +10,7 @@ shared memory is cleared when the kernel has said that its worker is gone, and b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,9 @@ from bastion.config.outputs import Control
 from bastion.control.hub import Hub
 from bastion.control.node import Request
 from bastion.control.orders import SetLocks
-from bastion.net.listening import Listeners, address_of
+from bastion.handover.elders import Elders
+from bastion.handover.questions import HURRIED
+from bastion.net.listening import NOTHING_GIVEN, Listeners, address_of
 from bastion.observe.audit import AuditLog
 from bastion.observe.events.process import GatewayStarted, GatewayStopped
 from bastion.observe.events.workers import WorkerDied, WorkerStarted
@@ -77,14 +80,20 @@ class Supervisor:
             settings.audit_file, self.clock, self.meters, settings.audit_required, self._everybody
         )
         self.hub = Hub()
-        self.figures = Figures(reactor, self.meters, self._that_have_figures, self._stuck)
+        self.hub.name = "gateway"
+        self.elders = Elders(reactor, self.hub, self.meters.families)
+        self.figures = Figures(reactor, self.meters, self._that_have_figures, self._stuck, self.elders)
         self.reloads = Reloads(
             self.audit, self.meters, self.log, lambda: [child.link for child in self._admitted()], self.follow
         )
         self.on_ready: Callable[[], None] = lambda: None
+        # Of a successor: all have read everything, and wait.
+        self.on_checked: Callable[[], None] | None = None
+        self.on_left: Callable[[], None] = lambda: None  # of an elder: the last worker has ended
+        self._go: list[Deferred[None]] | None = None
         self.on_over: Callable[[int], None] = lambda code: None
         self._command = command
-        self._listeners = listeners
+        self.listeners = listeners
         self._sockets = [listener.fileno() for listener in listeners.ssh]
         self._own = () if listeners.metrics is None else (address_of(listeners.metrics),)
         self._config_file = config_file
@@ -95,7 +104,8 @@ class Supervisor:
         self._pauses = dict.fromkeys(range(workers), FIRST_PAUSE)
         self._owed: list[str] = []  # sessions that died with their worker, until somebody ends them
         self._adopting = False
-        self._ready = self._ending = self._is_over = False
+        self._ready = self.ending = self._is_over = self._retired = False
+        self.elders.on_gone = self._one_less
         self._signal = ""
         self._code = 0
         self.follow(settings)
@@ -124,7 +134,7 @@ class Supervisor:
         serving = sum(1 for _ in self.children(State.SERVING))
         sessions = self._everybody.elsewhere(Cell.SESSIONS)
         shown = f"{sessions} session" + "s" * (sessions != 1)
-        if self._ending:
+        if self.ending:
             return f"closing down, {shown} still run"
         return f"{shown}, {serving} of {self.workers} workers"
 
@@ -148,7 +158,7 @@ class Supervisor:
         self._start(0)
 
     def _start(self, number: int) -> None:
-        if self._ending or number in self._children:
+        if self.ending or self._retired or number in self._children:
             return
         child = Child(self.reactor, number, Docket(self._penalties), self._answer, self._gone)
         self._children[number] = child
@@ -187,6 +197,8 @@ class Supervisor:
                 return Deferred.fromCoroutine(self._checked(child, request))
             case ask.Serving():
                 self._serving(child)
+            case ask.LastCounts(snapshot):
+                child.snapshot = dict(snapshot)
         return ask.Done()
 
     async def _checked(self, child: Child, checked: ask.Checked) -> ask.Welcome:
@@ -195,11 +207,34 @@ class Supervisor:
         if not self._ready:
             for number in range(1, self.workers):
                 self._start(number)
+        if self.on_checked is not None:
+            await self._turn()
         locks = self.control.desk.locks
         if locks:
             await child.link.ask(SetLocks(locks))
         blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
         return ask.Welcome(blocks, self._own)
+
+    def _turn(self) -> Deferred[None]:
+        """When the process before this one has stopped to accept: it hears that all workers wait for that."""
+        assert self.on_checked is not None
+        go: Deferred[None] = Deferred()
+        self._go = [*(self._go or ()), go]
+        if len(self._go) == self.workers:
+            self.on_checked()
+        return go
+
+    def go(self) -> None:
+        """Let the workers serve."""
+        self.on_checked = None
+        waiting, self._go = self._go, None
+        for one in waiting or ():
+            one.callback(None)
+
+    def publish(self) -> None:
+        """Answer scrapes and people. Raises OSError."""
+        self.figures.serve(self.listeners.metrics)
+        self.listeners = replace(self.listeners, control=self.control.listen(self.listeners.control))
 
     def _serving(self, child: Child) -> None:
         child.state = State.SERVING
@@ -212,7 +247,7 @@ class Supervisor:
         elif sum(1 for _ in self.children(State.SERVING)) == self.workers:
             self._ready = True
             self.audit.emit(GatewayStarted(__version__, self._config_file))
-            self.figures.start(self._listeners.metrics)
+            self.figures.start()
             self.control.desk.load()
             self.on_ready()
 
@@ -232,14 +267,23 @@ class Supervisor:
         clear(self._memory.rows, number)
         self._owed += left
         self._count()
-        if not self._ready and not self._ending:
+        if not self._ready and not self.ending:
             self._failed_to_start(child, how, code)
-        elif not self._ending:
+        elif self._retired and not self.ending:
+            self.log.info("{name} has ended ({how})", name=child.name, how=how)
+        elif not self.ending:
             self._died(child, how, left)
-        if self._ending and not self._children:
+        self._one_less()
+        self._adopt()
+
+    def _one_less(self) -> None:
+        """A worker is gone, or an elder: was it the last?"""
+        if self._children or len(self.elders):
+            return
+        if self.ending:
             self._over()
-        else:
-            self._adopt()
+        elif self._retired:
+            self.on_left()
 
     def _failed_to_start(self, child: Child, how: str, code: int | None) -> None:
         """Its words stand on standard error. What it ended with is what the gateway ends with."""
@@ -287,9 +331,9 @@ class Supervisor:
 
     def end(self, signal_name: str, drain: bool) -> None:
         """All workers end: when those who are here have finished, or now. The second time always now."""
-        drain = drain and not self._ending
-        if not self._ending:
-            self._ending = True
+        drain = drain and not self.ending
+        if not self.ending:
+            self.ending = True
             self._signal = signal_name
         for child in self.children():
             if child.state is State.STARTING:
@@ -300,8 +344,52 @@ class Supervisor:
                 if not drain:
                     self.reactor.callLater(KILL_AFTER, child.kill)
         self._count()
-        if not self._children:
-            self._over()
+        self.elders.end(drain)
+        if not drain and len(self.elders):
+            self.reactor.callLater(HURRIED, self._over)
+        self._one_less()
+
+    # -- another process takes over ----------------------------------------------------------------------
+
+    async def pause(self) -> None:
+        """Nobody accepts: who connects waits in the sockets' queues."""
+        self.control.pause()
+        stopped = self.figures.pause()
+        told = [child.tell(ask.Pause()) for child in self.children(State.SERVING)]
+        for one in (stopped, *told):
+            if one is not None:
+                await one
+
+    def resume(self) -> None:
+        """As before."""
+        for child in self.children(State.SERVING):
+            child.tell(ask.Pause(over=True))
+        self.publish()
+
+    def retire(self) -> None:
+        """Another process is the gateway: every worker ends with its last session."""
+        self._retired = True
+        self.control.retire()
+        for child in self.children(State.SERVING):
+            child.tell(ask.Retire())
+        self._close_listeners()
+
+    def finished(self) -> None:
+        """Of an elder: nothing is left to do."""
+        self.ending = True
+        self._signal = "UPGRADE"
+        self._over()
+
+    def reopen_log(self) -> None:
+        """The audit log was rotated."""
+        self.audit.reopen()
+        for child in self.children():
+            child.tell(ask.LogMoved())
+
+    def _close_listeners(self) -> None:
+        for _, listener in self.listeners.by_use():
+            listener.close()
+        self.listeners = NOTHING_GIVEN
 
     def _over(self) -> None:
         if self._is_over:
@@ -313,8 +401,8 @@ class Supervisor:
             )
         self.figures.stop()
         self.control.stop()
-        for listener in self._listeners.ssh:
-            listener.close()
+        self._close_listeners()
+        self.elders.stop()
         if self._ready:
             self.audit.note(GatewayStopped(self._signal))
         self.audit.close()

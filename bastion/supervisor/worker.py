@@ -6,6 +6,7 @@ it as a node. Without its supervisor a worker judges no password, ends its sessi
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,6 +28,7 @@ from bastion.clock import SystemClock
 from bastion.config.contents import together
 from bastion.control.link import Link
 from bastion.control.node import ControlError, Request, Stream
+from bastion.doors.draining import Drained
 from bastion.errors import AuthReason, ControlReason, EndReason
 from bastion.net.listening import Listeners
 from bastion.net.notify import Heartbeat, Notifier
@@ -100,6 +102,9 @@ class Worker:
             ask.HealthAsked: self._health,
             ask.End: self._end,
             ask.Adopt: self._adopt,
+            ask.Pause: self._pause,
+            ask.Retire: self._retire,
+            ask.LogMoved: self._log_moved,
         }
         for request, answer in answers.items():
             program.local.answers(request, answer)
@@ -192,6 +197,30 @@ class Worker:
             self._ending.drain()
         else:
             self._ending.stop()
+        return ask.Done()
+
+    # -- another gateway takes over ----------------------------------------------------------------------
+
+    def _pause(self, pause: ask.Pause, _: Stream | None) -> Any:
+        if pause.over:
+            self._program.accept()
+            return ask.Done()
+        return ensureDeferred(self._program.pause()).addCallback(lambda _: ask.Done())
+
+    def _retire(self, _: ask.Retire, __: Stream | None) -> ask.Done:
+        local = self._program.local
+        local.name = f"elder-{os.getppid()}-{local.name}"
+        self._program.retire().addCallback(self._left)
+        return ask.Done()
+
+    def _left(self, how: Drained) -> None:
+        if how is Drained.EMPTY and not self._ending.begun:
+            counted = self._program.counted()
+            asked = counted.addCallback(lambda found: self.link.ask(ask.LastCounts(found.snapshot)))
+            asked.addBoth(lambda _: self._ending.finished())
+
+    def _log_moved(self, _: ask.LogMoved, __: Stream | None) -> ask.Done:
+        self._program.gateway.audit.reopen()
         return ask.Done()
 
     # -- what a dead worker left -------------------------------------------------------------------------

@@ -63,11 +63,20 @@ class Versions(JumpWorld):
         self.switch(version)
         before = len(self.audit("handed_over"))
         self.tell(number)
-        line = self.new_audit("handed_over", before)[-1]
+        line = self.outcome("handed_over", before)
         assert line["version"] == version
         self.started.append(line["pid"])
-        poll(lambda: f'"{version}"' in str(list(self.metrics())), text="the new version shows no metrics")
+        poll(
+            lambda: f'"{version}"' in str(list(self.metrics())),
+            timeout=20,
+            text="the new version shows no metrics",
+        )
         return int(line["pid"])
+
+    def outcome(self, event: str, after: int = 0) -> dict[str, Any]:
+        """The audit line of a handover. A new gateway has 30 s until it is ready."""
+        found: list[dict[str, Any]] = poll(lambda: self.audit(event)[after:], 45, f"no {event}")
+        return found[-1]
 
     def gone(self, pid: int) -> bool:
         """Has a process ended? Those whose parent is this one are still to be waited for."""

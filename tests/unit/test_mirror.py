@@ -80,6 +80,7 @@ ELSEWHERE = {
     "observe.events.sessions": EVENTS,
     "observe.events.tunnels": EVENTS,
     "observe.events.workers": EVENTS,
+    "handover.orders": "tests/interop/test_upgrade.py, with real processes",
     "handover.questions": PROTOCOLS,
     "handover.taking": "tests/interop/test_upgrade.py, with real processes",
     "options.paths": "tests/unit/options/test_kinds.py, with the other kinds",

@@ -8,8 +8,10 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
+from bastion.control.hub import Hub
 from bastion.control.node import ControlError, Counted, Request, SnapshotAsked
 from bastion.errors import ControlReason
+from bastion.handover.elders import Elders
 from bastion.observe.meters import CONNECTIONS_ACCEPTED, CONNECTIONS_LIVE, Meters, merge
 from bastion.supervisor.pages import ASK_EVERY, MOST_MISSED, PATIENCE, Figures
 from bastion.supervisor.questions import HealthAsked, Healthy
@@ -46,8 +48,9 @@ class Page:
         self.workers = [Worker(1), Worker(2)]
         everybody: Any = self.workers
         self.stuck: list[Any] = []
-        self.figures = Figures(self.clock, self.meters, lambda: everybody, self.stuck.append)
-        self.figures.start(None)
+        elders = Elders(self.clock, Hub(), self.meters.families)
+        self.figures = Figures(self.clock, self.meters, lambda: everybody, self.stuck.append, elders)
+        self.figures.start()
 
     def look(self) -> None:
         gathered: list[object] = []

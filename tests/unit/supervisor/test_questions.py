@@ -28,6 +28,10 @@ EACH: list[Request[Any]] = [
     ask.HealthAsked(),
     ask.End("TERM", True),
     ask.Adopt(("k3v2m5q7p2r4t6wa",), "died"),
+    ask.Pause(over=True),
+    ask.Retire(),
+    ask.LogMoved(),
+    ask.LastCounts({"connections_accepted_total": {"": [3]}}),
 ]
 
 
