@@ -39,10 +39,12 @@ help:
 	@.ci/venv
 	@touch $@
 
-INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+PIP = $(BIN)/python -m pip install --constraint constraints.txt
+INSTALL = $(PIP) --quiet --editable
 
 .venv/.run-installed: .venv/.made setup.cfg pyproject.toml constraints.txt
-	@echo 'installing bastion into .venv'
+	@echo 'installing bastion into .venv: some 40 packages, a minute or two'
+	@$(PIP) --editable . | sed -u -n 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected packages.*/installing them/p; s/^ERROR.*/&/p'
 	@$(INSTALL) .
 	@touch $@
 
@@ -52,7 +54,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --ed
 	@touch $@ .venv/.run-installed
 
 run: .venv/.run-installed
-	@exec $(BIN)/bastion demo --dir $(DEMO)
+	@exec $(BIN)/bastion demo --dir $(DEMO) $(if $(KEEP),--keep)
 
 packages:
 	@.ci/packages

@@ -187,6 +187,7 @@ CONFIG: Final = f"""\
 
 [listen]
 addresses = ["{LOOPBACK}:{{ssh}}"]
+public = "{LOOPBACK}:{{ssh}}"
 
 [host_keys]
 files = ["keys/ssh_host_ed25519_key"]
@@ -238,7 +239,7 @@ Host {GATEWAY}
     Port {{port}}
     User alice
 
-Host {GATEWAY} {TARGET}
+Host {GATEWAY} {TARGET} {LOOPBACK}
     UserKnownHostsFile "{{folder}}/known_hosts"
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes

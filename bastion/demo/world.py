@@ -172,7 +172,7 @@ def _run(folder: Path, port: int, metrics_port: int, mark: str, children: list[C
     )
     children.append(gateway)
     gateway.wait_until_ready()
-    click.echo(welcome(folder, ports, passwords))
+    click.echo(welcome(folder, ports, passwords, gateway.process.pid))
     _watch(children)
 
 
@@ -259,8 +259,8 @@ def _kill(pid: int) -> None:
         os.close(descriptor)
 
 
-def welcome(folder: Path, ports: Ports, passwords: Passwords) -> str:
-    """What is there, and what to paste."""
+def welcome(folder: Path, ports: Ports, passwords: Passwords, pid: int) -> str:
+    """What is there, and what to paste. `pid` is the gateway's."""
     program = Path(sys.executable).parent / "bastion"
     bastion = shlex.quote(str(program)) if program.exists() else f"{shlex.quote(sys.executable)} -m bastion"
     place = {name: shlex.quote(str(folder / name)) for name in ("ssh_config", "bastion.toml", "hello.txt")}
@@ -269,7 +269,7 @@ def welcome(folder: Path, ports: Ports, passwords: Passwords) -> str:
     return f"""
 The demo is up in {folder}. Ctrl-C ends it and removes the folder.
 
-  gateway  {LOOPBACK}:{ports.ssh}     metrics  http://{LOOPBACK}:{ports.metrics}/metrics
+  gateway  {LOOPBACK}:{ports.ssh}, pid {pid}     metrics  http://{LOOPBACK}:{ports.metrics}/metrics
   people   alice: certificate, or password {passwords.alice}
            bob:   password {passwords.bob}
   target   {TARGET}, login {LOGIN}: a real shell, running as you
@@ -289,6 +289,11 @@ ssh -F {ssh_config} -o PubkeyAuthentication=no bob+{LOGIN}+{TARGET}@{GATEWAY}
 scp -F {ssh_config} {place["hello.txt"]} {TARGET}:
 ssh -F {ssh_config} {TARGET} cat hello.txt
 
+# what alice may reach; with this in your shell the lines that the gateway prints work as they are
+ssh() {{ command ssh -F {ssh_config} "$@"; }}
+ssh alice@{LOOPBACK} -p {ports.ssh}
+
+{orders(bastion, config)}
 # see the sessions
 {bastion} sessions --config {config}
 
@@ -305,4 +310,23 @@ ssh -F {ssh_config} alice+{LOGIN}+{DEAD_TARGET}@{GATEWAY}
 
 # why may alice go where?
 {bastion} why --config {config} alice {TARGET} {LOGIN}
+"""
+
+
+def orders(bastion: str, config: str) -> str:
+    """How to see who is here, watch and end it; `bastion` is the command, `config` the file, as a shell reads them."""
+    newest = 'import json,sys; print(json.load(sys.stdin)["live"][-1]["id"])'
+    return f"""\
+# who is here now: run it while a session is open in another terminal
+{bastion} live --config {config}
+
+# watch the newest of them as it happens (q ends it)
+{bastion} watch --config {config} --reason "trying it out" \\
+    "$({bastion} live --config {config} --json | python3 -c '{newest}')"
+
+# end whatever alice has open
+{bastion} kill --config {config} --user alice --reason "trying it out"
+
+# how the gateway is
+{bastion} status --config {config}
 """

@@ -119,6 +119,45 @@ def demo(tmp_path_factory):
     running.stop()
 
 
+def test_who_is_here_is_seen_watched_and_ended(demo):
+    command = demo.commands["log in with alice's certificate, as through any jump host"][0]
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {command} sleep 600"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as client:
+        give_up_at = time.monotonic() + 20
+        while "session" not in (listed := demo.paste("who is here now").stdout):
+            assert time.monotonic() < give_up_at, listed
+        assert "alice" in listed and "web1" in listed
+        assert "running" in demo.paste("how the gateway is").stdout
+        lines = demo.commands["watch the newest of them as it happens (q ends it)"]
+        with subprocess.Popen(
+            ["sh", "-c", "\n".join(lines)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as watcher:
+            while "1 watcher\n" not in demo.paste("how the gateway is").stdout:
+                assert time.monotonic() < give_up_at + 20
+            assert "ended: 1 session" in demo.paste("end whatever alice has open").stdout
+            assert watcher.wait(20) == 0
+        assert client.wait(20) == 255 and b"trying it out" in client.stderr.read()
+
+
+def test_the_lines_of_the_lobby_work_as_they_are(demo):
+    lines = demo.commands[
+        "what alice may reach; with this in your shell the lines that the gateway prints work as they are"
+    ]
+    shown = demo.paste("what alice may reach").stdout
+    told = [line.strip() for line in shown.splitlines() if line.strip().startswith("ssh ")]
+    assert len(told) >= 2, shown
+    for line in told[:1] + [line for line in told if "+" in line][:1]:
+        script = f"{lines[0]}\n{line} 'echo it works'"
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=COMMAND_TIMEOUT)
+        assert done.stdout == "it works\n", (line, done.stderr)
+
+
+def test_the_gateways_pid_is_printed(demo):
+    pid = int(re.search(r"gateway .*pid (\d+)", demo.said)[1])
+    assert b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def password(demo, name):
     return re.search(rf"{name}:.*password (\S+)", demo.said)[1]
 
