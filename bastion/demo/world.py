@@ -289,11 +289,7 @@ ssh -F {ssh_config} -o PubkeyAuthentication=no bob+{LOGIN}+{TARGET}@{GATEWAY}
 scp -F {ssh_config} {place["hello.txt"]} {TARGET}:
 ssh -F {ssh_config} {TARGET} cat hello.txt
 
-# what alice may reach; with this in your shell the lines that the gateway prints work as they are
-ssh() {{ command ssh -F {ssh_config} "$@"; }}
-ssh alice@{LOOPBACK} -p {ports.ssh}
-
-{orders(bastion, config)}
+{orders(bastion, config, ssh_config, ports.ssh)}
 # see the sessions
 {bastion} sessions --config {config}
 
@@ -313,10 +309,14 @@ ssh -F {ssh_config} alice+{LOGIN}+{DEAD_TARGET}@{GATEWAY}
 """
 
 
-def orders(bastion: str, config: str) -> str:
-    """How to see who is here, watch and end it; `bastion` is the command, `config` the file, as a shell reads them."""
+def orders(bastion: str, config: str, ssh_config: str, port: int) -> str:
+    """The lobby, and how to see who is here, watch and end it: the command and the files as a shell reads them."""
     newest = 'import json,sys; print(json.load(sys.stdin)["live"][-1]["id"])'
     return f"""\
+# what alice may reach; with this in your shell the lines that the gateway prints work as they are
+ssh() {{ command ssh -F {ssh_config} "$@"; }}
+ssh alice@{LOOPBACK} -p {port}
+
 # who is here now: run it while a session is open in another terminal
 {bastion} live --config {config}
 
