@@ -17,6 +17,7 @@ import subprocess
 import sys
 from base64 import b32encode
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,7 @@ from bastion.state.adopting import Adopted, adopt
 from bastion.state.changes import BadChange, Change, apply, read_line
 from bastion.state.database import TEXT_MAX, Database, Place, StateDown, make_folder
 from bastion.state.journal import Journal
+from bastion.state.lock_copy import change_copy, read_copy, write_copy
 from bastion.state.rows import Lock, Writer, config_loaded, lock_added, lock_removed, node_seen
 from bastion.state.schema import LOCKS
 from bastion.state.schema_version import SchemaUnfit, check_schema
@@ -277,24 +279,47 @@ class StateStore:
     def load_locks(self) -> Deferred[list[Lock]]:
         """All locks that are kept, those too that have expired. Fails with StateDown, or as `Workers.run`.
 
-        What processes that died have left unwritten is written first; what this one owes may be missing.
+        What processes that died have left unwritten is written first; what this one owes may be missing. While the
+        store is away it is what this gateway knew last, if that is known.
         """
 
         def load(database: Database) -> list[Lock]:
             if self._home:
                 adopt(database, self.place.folder, self._home, self._recordings)
             with database.read() as connection:
-                return [Lock(*row) for row in connection.execute(select(*(LOCKS.c[name] for name in _LOCK)))]
+                rows = connection.execute(select(*(LOCKS.c[name] for name in _LOCK))).all()
+            locks = [Lock(*row) for row in rows]
+            with suppress(OSError):
+                write_copy(self.place.folder, locks)
+            return locks
 
-        return self.ask(load)
+        def known(failure: Failure) -> list[Lock]:
+            locks = read_copy(self.place.folder)
+            if locks is None:
+                failure.raiseException()
+            self._log.warn(
+                "the state store is away: locks are those of last time ({count})", count=len(locks)
+            )
+            return locks
+
+        return self.ask(load).addErrback(known)
 
     def add_lock(self, lock: Lock) -> None:
         """Keep a lock, in the place of an earlier one of the same; owed like any row."""
         self.note([lock_added(lock)])
+        self._copy(lock.kind, lock.value, lock)
 
     def remove_lock(self, kind: str, value: str) -> None:
         """Keep it no more."""
         self.note([lock_removed(kind, value)])
+        self._copy(kind, value, None)
+
+    def _copy(self, kind: str, value: str, lock: Lock | None) -> None:
+        """Somebody typed a command: a small file that is synced, once."""
+        try:
+            change_copy(self.place.folder, kind, value, lock)
+        except OSError as error:
+            self._log.warn("the copy of the locks cannot be written: {why}", why=_text_of(error))
 
     def ask(self, question: Callable[[Database], T]) -> Deferred[T]:
         """Call `question` in a thread, where it may block. Fails with StateDown, or as `Workers.run`."""

@@ -186,6 +186,35 @@ def test_a_gateway_that_is_killed_while_the_store_is_away_loses_no_row(
     assert check(world) == {"store": check(world)["store"], "differences": [], "owed_files": []}
 
 
+def test_a_gateway_starts_while_the_store_is_away_and_writes_when_it_is_there(
+    world: World, server: Postgres
+) -> None:
+    assert world.bastion("state", "migrate", "--config", str(world.config)).returncode == 0
+    server.stop()
+    try:
+        world.start()
+        assert "degraded" in health(world)
+        assert world.ssh("echo new").stdout == b"new\n"
+    finally:
+        server.start()
+    poll(lambda: list(of_sessions(server).values()) == ["ended"], 30, "no row")
+    poll(lambda: health(world) == "state ok", text="/healthz still complains")
+
+
+def test_a_store_that_comes_without_its_schema_is_told_with_the_command(
+    world: World, server: Postgres
+) -> None:
+    server.stop()
+    try:
+        world.start()
+        assert world.ssh("echo new").stdout == b"new\n"
+    finally:
+        server.start()
+    poll(lambda: "bastion state migrate" in health(world), 30, f"it says: {health(world)}")
+    assert world.bastion("state", "migrate", "--config", str(world.config)).returncode == 0
+    poll(lambda: list(of_sessions(server).values()) == ["ended"], 30, "no row")
+
+
 # -- SQLite ------------------------------------------------------------------------------------------------------------
 
 

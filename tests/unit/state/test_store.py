@@ -110,6 +110,28 @@ def test_locks_are_read_back_with_those_that_a_dead_process_left(bench: Bench) -
     assert sorted(lock.kind for lock in outcome(asked)) == ["source", "user"]
 
 
+def test_locks_of_last_time_are_in_force_while_the_store_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.begin()
+    bench.store.add_lock(BOB)
+    bench.store.add_lock(Lock("source", "192.0.2.1", "", "", 2.0))
+    bench.store.remove_lock("source", "192.0.2.1")
+    bench.settle()
+
+    def broken(self: Database) -> None:
+        raise StateDown("it is away")
+
+    monkeypatch.setattr(Database, "read", broken)
+    asked = bench.store.load_locks()
+    bench.reactor.drain()
+    assert outcome(asked) == [BOB]
+    (bench.place.folder / "locks.json").unlink()
+    asked = bench.store.load_locks()
+    bench.reactor.drain()
+    assert isinstance(outcome(asked), StateDown), "nobody knows them"
+
+
 def test_a_configuration_in_force_is_noted_and_sessions_say_which(bench: Bench) -> None:
     bench.begin()
     bench.store.in_force("d1", "start", "0.1")

@@ -1,0 +1,38 @@
+"""The copy of the locks is whole or not there, and closed to others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bastion.state.lock_copy import FILE, change_copy, read_copy, write_copy
+from bastion.state.rows import Lock
+
+BOB = Lock("user", "bob", "left \u00e9", "carol", 1.5)
+HOST = Lock("target", "web1", "", "", 2.0, 9.0)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    assert read_copy(tmp_path) is None
+    write_copy(tmp_path, [BOB, HOST])
+    assert read_copy(tmp_path) == [BOB, HOST]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_one_lock_comes_or_goes(tmp_path: Path) -> None:
+    change_copy(tmp_path, "user", "bob", BOB)
+    change_copy(tmp_path, "target", "web1", HOST)
+    again = Lock("user", "bob", "back", "carol", 3.0)
+    change_copy(tmp_path, "user", "bob", again)
+    assert read_copy(tmp_path) == [HOST, again]
+    change_copy(tmp_path, "target", "web1", None)
+    change_copy(tmp_path, "target", "nobody", None)
+    assert read_copy(tmp_path) == [again]
+
+
+@pytest.mark.parametrize("data", [b"", b"[{", b"{}x", b'[{"kind": "user"}]', b'["bob"]'])
+def test_what_is_no_copy_is_none(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / FILE).write_bytes(data)
+    assert read_copy(tmp_path) is None
