@@ -180,8 +180,10 @@ class Chroot(Machine):
         self.enter = list(beside.enter)
         self.root = ["chroot", str(root)]
         for line in (
-            f"mount --bind /dev {root}/dev", f"mount -t proc proc {root}/proc", f"mount -t tmpfs none {root}/run"
-        ):  # fmt: skip
+            f"mount --bind /dev {root}/dev",
+            f"mount -t proc proc {root}/proc",
+            f"mount -t tmpfs -o mode=755 none {root}/run",
+        ):
             beside.setup(line)
         # How this network is reached is no part of what is typed.
         for there, here in (("/etc/resolv.conf", "resolv.conf"), (AUTHORITIES, "network-authorities.pem")):
