@@ -29,7 +29,7 @@ from bastion.recording.format import FormatError
 from bastion.recording.frames import Frame, frames
 from bastion.recording.listing import SessionEntry
 from bastion.recording.reader import Reader
-from bastion.recording.render import Showing
+from bastion.recording.render import Showing, strings_text
 
 # Seconds of one wait: select(2) takes no more than its clock can count, and a damaged file may ask for any time.
 LONGEST_WAIT = 3600.0
@@ -80,7 +80,8 @@ def replay(
         with store.open(entry) as reader:
             channels = survey(reader)
             chosen = choose_channel(channels.channels, channel)
-            _introduce(entry, channels, chosen, whole)
+            strings = strings_text(reader, channels, None if whole else chosen.id)
+            _introduce(entry, channels, chosen, whole, strings)
             with Terminal() as terminal:
                 player = Player(terminal, 0 if follow else speed, idle_limit, start)
                 if follow:
@@ -102,7 +103,9 @@ def parse_offset(text: str) -> float:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def _introduce(entry: SessionEntry, channels: Survey, channel: ChannelSummary, whole: bool) -> None:
+def _introduce(
+    entry: SessionEntry, channels: Survey, channel: ChannelSummary, whole: bool, strings: str
+) -> None:
     """On standard error: what is not in the picture, always; the rest where somebody looks."""
     others = "" if whole else channels.others(channel.id)
     if sys.stderr.isatty():
@@ -113,6 +116,8 @@ def _introduce(entry: SessionEntry, channels: Survey, channel: ChannelSummary, w
         click.echo(printable(f"-- channel {channel.label} --"), err=True)
     if others:
         click.echo(printable(f"-- {others}; --channel N shows one, --all shows all --"), err=True)
+    if strings:
+        click.echo(f"-- {strings} --", err=True)
     (cols, rows), here = channel.size, shutil.get_terminal_size()
     if sys.stderr.isatty() and channel.has_pty and (here.columns < cols or here.lines < rows):
         click.echo(

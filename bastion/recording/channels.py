@@ -6,6 +6,7 @@ memory: what a peer says is cut, and of more than `MOST_CHANNELS` channels the r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -34,6 +35,9 @@ MOST_REFUSALS = 16
 LABEL_LENGTH = 160
 LABELS = 20
 
+# How a control string begins, or may begin at the end of a piece.
+_STRING = re.compile(rb"\x1b(?:[\]PX^_k]|$)|\xc2(?:[\x90\x98\x9d-\x9f]|$)")
+
 _PROGRAMS = frozenset(("shell", "exec", "subsystem"))
 
 
@@ -48,8 +52,8 @@ class ChannelNotChosen(BastionError):
 @dataclass(slots=True)
 class ChannelSummary:
     """What one channel was. `size` is that of the terminal asked for, in cells; `program` what was asked to run,
-    `place` where a forward leads; `exit` its end in words ("" while it has none). `bytes_out` and `bytes_in` are bytes
-    that passed, towards the client and from it, kept or not.
+    `place` where a forward leads; `exit` its end in words ("" while it has none). `bytes_out` and `bytes_in` are
+    bytes that passed, towards the client and from it, kept or not.
     """
 
     id: int
@@ -70,6 +74,7 @@ class ChannelSummary:
     refused: list[str] = field(default_factory=list)
     refusals: int = 0
     followed: bool = False  # sftp, and its operations are in the notes
+    strings: bool = False  # there may be control strings in its output: see `render.strings_text`
 
     @property
     def transfer(self) -> tuple[str, str]:
@@ -141,6 +146,8 @@ class Survey:
             _passed(channel, event.side, size)
         elif event.kind is Kind.DATA:
             _passed(channel, event.side, len(event.payload))
+            if event.side is Side.TARGET and not channel.strings:
+                channel.strings = _STRING.search(event.payload) is not None
 
     def _channel(self, number: int) -> ChannelSummary | None:
         channel = self.channels.get(number)

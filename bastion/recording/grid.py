@@ -25,8 +25,9 @@ HISTORY = 500
 # Code points of one cell: a letter and its marks. More are dropped; they would draw over each other.
 LONGEST_CELL = 16
 
-# Rows that may be touched for each byte that came, and for nothing: a screen of 24 rows cleared by every fourth byte.
-ROWS_PER_BYTE, ROWS_FREE = 8, 1_000_000
+# Rows that may be touched at once for each byte that came, and for nothing. Programs clear a screen and then fill it,
+# with some twenty bytes a row.
+ROWS_PER_BYTE, ROWS_FREE = 1, 200_000
 
 
 class Spent(BastionError):
@@ -333,6 +334,7 @@ class Grid:
         """Rows between the margins go up, new ones come at the bottom."""
         buffer, top, bottom = self._buffer, self._buffer.top, self._buffer.bottom
         count = min(count, bottom - top + 1)
+        self._spend(count - 1)
         if self._left > 0 or self._right < self.cols:
             self._scroll_columns(top, bottom, count)
             return
@@ -369,6 +371,7 @@ class Grid:
         """Rows between the margins go down."""
         top, bottom = self._buffer.top, self._buffer.bottom
         count = min(count, bottom - top + 1)
+        self._spend(count - 1)
         if self._left > 0 or self._right < self.cols:
             self._scroll_columns(top, bottom, -count)
             return

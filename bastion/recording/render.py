@@ -83,6 +83,7 @@ def asciicast(
     """Lines of an asciicast v2 file. `whole`: all channels. `filtered`: only what may be shown in any terminal."""
     header = reader.header
     others = "" if whole else channels.others(channel.id)
+    strings = strings_text(reader, channels, None if whole else channel.id)
     document = {
         "version": 2,
         "width": channel.size[0],
@@ -90,7 +91,7 @@ def asciicast(
         "timestamp": int(header.started_at),
         "duration": round(reader.tail().time_us / 1e6, 6),
         "title": f"{header.identity}: {header.login}@{header.target} ({header.session_id}); {channel.label}"
-        + (f"; {others}" if others else ""),
+        + "".join(f"; {part}" for part in (others, strings) if part),
         "env": {"TERM": channel.term},
     }
     yield json.dumps(document)
@@ -172,6 +173,7 @@ def _without_sequences(text: str) -> str:
 def heading(reader: Reader, channels: Survey, channel: ChannelSummary, whole: bool) -> Iterator[str]:
     """The first lines of a text: who and where, which channel this is, and which others there are."""
     header = reader.header
+    strings = strings_text(reader, channels, None if whole else channel.id)
     who = printable(f"{header.session_id}: {header.identity} as {header.login} on {header.target}", 1024)
     yield f"[bastion: {who}, from {time_text(header.started_at)}]\n"
     if not whole:
@@ -179,6 +181,24 @@ def heading(reader: Reader, channels: Survey, channel: ChannelSummary, whole: bo
         others = channels.others(channel.id)
         if others:
             yield f"[bastion: {others}; --channel N shows one, --all shows all]\n"
+    if strings:
+        yield f"[bastion: {strings}]\n"
+
+
+def strings_text(reader: Reader, channels: Survey, only: int | None) -> str:
+    """How many control strings there are, of those that some terminals show and of those that none does; "" for
+    none.
+    """
+    parsers: dict[int, ControlParser] = {}
+    if any(one.strings for one in channels.channels.values() if only in (None, one.id)):
+        for frame in frames(reader, only):
+            if frame.kind is FrameKind.OUTPUT:
+                parsers.setdefault(frame.channel, ControlParser()).feed(frame.data)
+    hidden = sum(parser.hidden for parser in parsers.values())
+    swallowed = sum(parser.swallowed for parser in parsers.values())
+    parts = [f"{hidden} strings that some terminals show, marked here"] if hidden else []
+    parts += [f"{swallowed} titles and device strings that none shows, not shown here"] if swallowed else []
+    return "; ".join(parts)
 
 
 def time_text(timestamp: float) -> str:

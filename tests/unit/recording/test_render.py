@@ -14,7 +14,7 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.channels import LARGEST_SIZE, ChannelNotChosen, choose_channel, survey
 from bastion.recording.frames import FrameKind, frames
 from bastion.recording.reader import Reader
-from bastion.recording.render import asciicast, json_lines, plain_text, raw
+from bastion.recording.render import asciicast, json_lines, plain_text, raw, screen_lines
 from bastion.relay import events as relay
 from bastion.sides import Side
 from tests.unit.recording.samples import CLIENT, TARGET, Tape
@@ -226,3 +226,30 @@ def test_a_surveyed_channel_counts_what_was_shown_typed_and_skipped() -> None:
     channel = survey(tape.end().reader()).channels[1]
     assert (channel.bytes_in, channel.term) == (3, "xterm")
     assert channel.bytes_out == 120_000 and 0 < channel.skipped < 120_000
+
+
+def test_control_strings_are_counted_at_the_head_of_a_view() -> None:
+    tape = Tape()
+    open_shell(tape)
+    tape.out(b"\x1b]0;title\x07a\x1bkrm -rf /\x1b")
+    tape.out(b"\\b\r\n")
+    reader = tape.end().reader()
+    found = survey(reader)
+    head = "".join(plain_text(reader, found, found.channels[1]))
+    assert "[bastion: 1 strings that some terminals show, marked here; 1 titles and device strings" in head
+    assert "ab\n[bastion: hidden by ESC k in some terminals: rm -rf /]\n" in head
+    header, events = cast(reader)
+    assert "1 strings that some terminals show" in header["title"]
+    assert any("[ESC k: rm -rf /" in text for _, _, text in events)
+
+
+def test_screens_are_lines_marks_and_the_screen_at_enter() -> None:
+    reader = shell().end().reader()
+    found = survey(reader)
+    records = [json.loads(line) for line in screen_lines(reader, found, found.channels[1])]
+    assert [record["why"] for record in records if record["kind"] == "screen"] == ["enter", "end"]
+    (first, last) = [record for record in records if record["kind"] == "screen"]
+    assert first["lines"][0] == "$" and first["size"] == [100, 30] and last["size"] == [120, 40]
+    assert last["lines"][:3] == ["$ ls", "fiéle", "$ exit"]
+    lines = [(record["time"], record["text"]) for record in records if record["kind"] == "line"]
+    assert (1.5, "fiéle") in lines

@@ -101,7 +101,7 @@ def test_numbers_cost_no_more_than_a_screen_and_all_of_them_no_more_than_the_byt
             terminal.feed(data * 500, 0.0)
     except Spent:
         assert terminal._work > 20_000
-    assert terminal._work <= 20_100 + 8 * terminal._bytes
+    assert terminal._work <= 20_100 + grid.ROWS_PER_BYTE * terminal._bytes
     assert len(terminal.screen) == 50 and all(len(row.cells) <= 100 for row in terminal.screen)
 
 
