@@ -40,6 +40,14 @@ def world(request: pytest.FixtureRequest) -> Iterator[KillWorld]:
         yield made
 
 
+@pytest.fixture
+def alone(world: KillWorld) -> KillWorld:
+    """For what no number of processes makes another: once is enough."""
+    if world.workers > 1:
+        pytest.skip("the same with one process")
+    return world
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kill_ends_it_with_words(world: KillWorld, kind: str) -> None:
     before = len(world.audit())
@@ -56,7 +64,8 @@ def test_a_kill_ends_it_with_words(world: KillWorld, kind: str) -> None:
     assert ends and set(ends) == {"killed"}
 
 
-def test_the_recording_and_the_metric_say_that_it_was_killed(world: KillWorld) -> None:
+def test_the_recording_and_the_metric_say_that_it_was_killed(alone: KillWorld) -> None:
+    world = alone
     line = 'bastion_sessions_ended_total{door="direct",reason="killed"}'
     before = world.metric(line)
     with running(world, "shell") as processes:
@@ -72,7 +81,8 @@ def test_the_recording_and_the_metric_say_that_it_was_killed(world: KillWorld) -
     assert "found out" in world.explain(row.id[:6])
 
 
-def test_a_tunnel_is_ended_alone_and_its_connection_goes_on(world: KillWorld) -> None:
+def test_a_tunnel_is_ended_alone_and_its_connection_goes_on(alone: KillWorld) -> None:
+    world = alone
     with running(world, "tunnel") as (client,):
         (tunnel,) = [row for row in world.rows() if row.kind == "tunnel"]
         assert world.order(Kill(Selection(id=tunnel.id), "x")).tunnels == 1
@@ -93,7 +103,8 @@ def test_a_lock_ends_it_and_nothing_new_opens(world: KillWorld, kind: str) -> No
     assert world.ssh("true").returncode == 0
 
 
-def test_a_locked_target_is_for_nobody_and_others_stay(world: KillWorld) -> None:
+def test_a_locked_target_is_for_nobody_and_others_stay(alone: KillWorld) -> None:
+    world = alone
     with running(world, "jump") as processes:
         sessions = processes[1:]
         _, ended = ended_in_sessions(world, sessions)
@@ -112,7 +123,8 @@ def ended_in_sessions(world: KillWorld, sessions: list[subprocess.Popen[bytes]])
     return None, ended
 
 
-def test_a_locked_source_is_not_greeted_and_a_lock_outlives_the_gateway(world: KillWorld) -> None:
+def test_a_locked_source_is_not_greeted_and_a_lock_outlives_the_gateway(alone: KillWorld) -> None:
+    world = alone
     world.order(AddLock(LockKind.SOURCE, "127.0.0.0/8", "elsewhere"))
     try:
         assert world.ssh("true").returncode == 255
@@ -189,8 +201,9 @@ def test_a_watcher_that_never_reads_holds_nobody_up(world: KillWorld) -> None:
 @pytest.mark.skipif(
     os.getuid() != 0 or not Path("/usr/bin/python3").exists(), reason="needs root to be somebody else"
 )
-def test_who_has_no_role_can_do_nothing(world: KillWorld) -> None:
+def test_who_has_no_role_can_do_nothing(alone: KillWorld) -> None:
     """With the socket open to everybody, as no installation should have it: the kernel still says who asks."""
+    world = alone
     place = world.folder / "run" / "control.sock"
     before = place.stat().st_mode
     place.chmod(0o666)
