@@ -110,12 +110,12 @@ class Desk(Node):
         now = self._clock.time()
         return tuple(lock for lock in self._locks.values() if lock.holds(now))
 
-    def load(self) -> None:
+    def load(self) -> Deferred[Any]:
         """Put in force what the store has kept, as soon as it answers: what has begun meanwhile ends. Call it at the
-        start."""
+        start. Fires when the store has answered, or has not."""
         self._loading = None
-        asked = self._hub.ask_any(KeptLocks()).addCallback(lambda kept: self.use(kept.locks))
-        asked.addErrback(self._not_loaded)
+        asked: Deferred[Any] = self._hub.ask_any(KeptLocks()).addCallback(lambda kept: self.use(kept.locks))
+        return asked.addErrback(self._not_loaded)
 
     def use(self, locks: Iterable[Lock]) -> Deferred[Ended] | None:
         """Put these in force beside those that are: the store's, or those of the process before this one."""

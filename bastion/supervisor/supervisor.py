@@ -209,6 +209,8 @@ class Supervisor:
                 self._start(number)
         if self.on_checked is not None:
             await self._turn()
+        if not self._ready and child.number == 0:  # before the first worker lets anybody in
+            await self.control.desk.load()
         locks = self.control.desk.locks
         if locks:
             await child.link.ask(SetLocks(locks))
@@ -248,7 +250,6 @@ class Supervisor:
             self._ready = True
             self.audit.emit(GatewayStarted(__version__, self._config_file))
             self.figures.start()
-            self.control.desk.load()
             self.on_ready()
 
     def _block(self, key: bytes, until: float) -> None:

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.support.world import poll, running
+from tests.support.net import LOOPBACK, free_port
+from tests.support.world import World, poll, running
 
 SPEAKS = ("app", "doors", "endpoint", "relay", "session", "transport", "upstream", "userauth")
 
@@ -63,6 +65,27 @@ def test_penalties_are_shown_and_forgotten(workers: int) -> None:
         done = world.bastion("penalties", "clear", *config, "--account", "alice", "--reason", "typed badly")
         assert done.returncode == 0, done.stderr
         assert world.ask("alice+root+web1", "correct horse").returncode == 0
+
+
+def test_who_is_locked_is_not_let_in_while_the_gateway_starts() -> None:
+    world = World(workers=2)
+    try:
+        text = world.config.read_text()
+        world.config.write_text(text.replace(f"{LOOPBACK}:0", f"{LOOPBACK}:{free_port()}", 1))
+        world.start()
+        done = world.bastion("lock", "alice", "--config", str(world.config), "--reason", "stolen")
+        assert done.returncode == 0, done.stderr
+        world.kill(signal.SIGTERM)
+        seen = len(world.audit("worker_started"))
+        starting = threading.Thread(target=world.start)
+        starting.start()
+        poll(lambda: len(world.audit("worker_started")) > seen, 30)
+        done = world.ssh("true")  # by the first worker: the second is not there yet
+        assert done.returncode == 255 and b"stolen" in done.stderr, done
+        starting.join()
+        assert world.audit("session_started") == []
+    finally:
+        world.close()
 
 
 @pytest.mark.soak
