@@ -17,11 +17,27 @@ from bastion.recording.listing import Recordings
 from bastion.state.changes import BadChange, Change, apply, read_line
 from bastion.state.database import Database
 from bastion.state.journal import left_over
-from bastion.state.rows import INCOMPLETE, LIVE, SESSION, Moved, ending_of, session_ended, tunnel_ended
+from bastion.state.rows import (
+    INCOMPLETE,
+    LIVE,
+    SESSION,
+    Moved,
+    Writer,
+    ending_of,
+    session_ended,
+    session_started,
+    tunnel_ended,
+)
 from bastion.state.schema import RECORDINGS, SESSIONS
 
 AT_ONCE: Final = 64
 """Lines of a dead process's journal in one transaction, so that others can write between two."""
+
+
+LAST_MOMENT: Final = 120.0
+"""Seconds before a dead journal was written last in which its process may have made a file without a row."""
+
+DAY: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +49,14 @@ class Adopted:
     ended: int = 0
 
 
-def adopt(database: Database, folder: Path, home: str, recordings: Recordings) -> Adopted:
-    """Write what is left over in `folder`, and end what has died. `home` is what this folder's instances begin with.
+def adopt(database: Database, folder: Path, home: str, recordings: Recordings, node: str) -> Adopted:
+    """Write what is left over in `folder`, and end what has died. `home` is what this folder's instances begin with,
+    `node` the gateway whose recordings these are.
 
     Raises StateDown, and OSError for the folder; then the rest is still there for the next time.
     """
     found, living = left_over(folder)
-    written = bad = 0
+    written = bad = added = 0
     try:
         for one in found:
             lines = one.lines()
@@ -50,11 +67,31 @@ def adopt(database: Database, folder: Path, home: str, recordings: Recordings) -
                     with database.write() as connection:
                         apply(connection, changes)
                 written += len(changes)
+        if found:
+            since = min(one.written_at for one in found) - LAST_MOMENT
+            added = _add_missing(database, recordings, node, since)
+        for one in found:
             one.done()
     finally:
         for one in found:
             one.close()
-    return Adopted(written, bad, _end_the_dead(database, home, living, recordings))
+    return Adopted(written, bad, added + _end_the_dead(database, home, living, recordings))
+
+
+def _add_missing(database: Database, recordings: Recordings, node: str, since: float) -> int:
+    """Recordings without a row: their process died after the file was there and before the row was owed."""
+    query = select(SESSIONS.c.id).where(SESSIONS.c.kind == SESSION, SESSIONS.c.started_at >= since - DAY)
+    with database.read() as connection:
+        known = set(connection.execute(query).scalars())
+    added = 0
+    for name, path in recordings.names(since):
+        entry = None if name in known else recordings.entry(recordings.directory / path)
+        if entry is None or entry.state in ("live", "damaged"):
+            continue
+        with database.write() as connection:
+            apply(connection, [*session_started(entry.header, path, Writer(node, "")), *ending_of(entry)])
+        added += 1
+    return added
 
 
 def _readable(lines: list[bytes]) -> list[Change]:

@@ -123,6 +123,7 @@ class LeftOver:
     def __init__(self, file: Path, fd: int) -> None:
         self.instance = file.name.removesuffix(SUFFIX)
         self._file, self._fd = file, fd
+        self.written_at = os.fstat(fd).st_mtime  # a process that lives writes once a minute
 
     def lines(self) -> Iterator[bytes]:
         """Its lines, the last one perhaps torn."""

@@ -285,7 +285,7 @@ class StateStore:
 
         def load(database: Database) -> list[Lock]:
             if self._home:
-                adopt(database, self.place.folder, self._home, self._recordings)
+                adopt(database, self.place.folder, self._home, self._recordings, self.writer.node)
             with database.read() as connection:
                 rows = connection.execute(select(*(LOCKS.c[name] for name in _LOCK))).all()
             locks = [Lock(*row) for row in rows]
@@ -427,7 +427,7 @@ class StateStore:
             self.ask(self._adopt).addCallbacks(self._adopted, lambda _: None)
 
     def _adopt(self, database: Database) -> Adopted:
-        return adopt(database, self.place.folder, self._home, self._recordings)
+        return adopt(database, self.place.folder, self._home, self._recordings, self.writer.node)
 
     def _adopted(self, adopted: Adopted) -> None:
         self._meters.add(STATE_ERRORS, "rejected", by=adopted.bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bastion.state.journal import Journal
 from bastion.state.rows import Lock, TunnelStart, Writer, lock_added, session_started, tunnel_started
 from bastion.state.schema import LOCKS, RECORDINGS, SESSIONS
 from tests.support.state import rows
+from tests.support.world import poll
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
@@ -38,7 +40,7 @@ def started(database: Database, recordings: Store, session: str, by: Writer) -> 
 
 
 def run(place: Place, database: Database, recordings: Store) -> Adopted:
-    return adopt(database, place.folder, HOME, recordings)
+    return adopt(database, place.folder, HOME, recordings, "gw")
 
 
 def test_what_was_owed_is_written_and_the_file_goes(
@@ -111,6 +113,25 @@ def test_while_the_store_is_down_everything_stays(tmp_path: Path, place: Place, 
     file.write_bytes(lock_added(Lock("user", "u", "", "", 1.0)).line())
     down = Database(Place(tmp_path, "postgresql://gw@127.0.0.1:1/none"))
     with pytest.raises(StateDown):
-        adopt(down, place.folder, HOME, recordings)
+        adopt(down, place.folder, HOME, recordings, "gw")
     down.close()
     assert file.stat().st_size > 0
+
+
+def test_a_recording_whose_process_died_before_its_row_was_owed_gets_one(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    for name in "ab":
+        recorder, writer = recordings.start(header(name * 16))
+        say(recorder, writer, b"hello")
+        if name == "a":
+            writer.close(None)
+            poll(lambda: writer.closed)  # noqa: B023
+    recordings.start(header("c" * 16, started_at=5.0))
+    left = place.folder / f"{HOME}.1.owed"
+    left.touch()
+    os.utime(left, (1_800_000_000.0, 1_800_000_000.0))
+    assert run(place, database, recordings) == Adopted(0, 0, 1), "one runs, one is of another day"
+    (row,) = rows(database, SESSIONS)
+    assert (row["id"], row["state"], row["node"], row["identity"]) == ("a" * 16, "incomplete", "gw", "alice")
+    assert recordings.close()
