@@ -43,8 +43,8 @@ def facts_for_clients(config: Config, user: str = "") -> ClientFacts:
     """What clients need to know of this gateway. Raises ConfigError."""
     public = config.listen.public
     if public is None:
-        problem = "is not set: what do engineers type?"
-        raise ConfigError(str(config.file), 0, "listen.public", problem, 'public = "bastion.example.com:22"')
+        problem = "set [listen] public to what engineers type"
+        raise ConfigError(str(config.file), 0, "", problem, 'public = "bastion.example.com:22"')
     return ClientFacts(
         gateway=public.host,
         port=public.port,

@@ -117,7 +117,7 @@ def test_a_rotation_says_what_to_do_and_prints_what_to_paste(site: Keys) -> None
 
 def test_for_clients_there_are_known_hosts_lines_and_dns_records(site: Keys) -> None:
     said = site.run("rotate", "front_host_ca").output
-    assert "listen.public: is not set" in said
+    assert "set [listen] public to what engineers type" in said
     site.edit("[host_keys]", '[listen]\npublic = "gw.example.com:22"\n[host_keys]')
     again = json.loads(site.run("rotate", "front_host_ca", "--json").output)
     assert again["paste"].count("@cert-authority web1") == 2
