@@ -40,11 +40,12 @@ class Row:
     change, `told` that it was given out as it is.
     """
 
-    __slots__ = ("cells", "marks", "time", "told", "wrapped")
+    __slots__ = ("cells", "goes_on", "marks", "time", "told", "wrapped")
 
     def __init__(self, wrapped: bool = False) -> None:
         self.cells: list[str] = []
         self.wrapped = wrapped
+        self.goes_on = False  # what was written passed its end: blanks there are part of it
         self.time = 0.0
         self.told = False
         self.marks: list[tuple[bool, float, str]] | None = None  # (behind it, time, words), of whoever reads
@@ -224,6 +225,7 @@ class Grid:
         self.x = end
 
     def _wrap(self) -> None:
+        self._buffer.rows[self.y].goes_on = True
         self.x = self._left if self.x == self._right else 0
         self._down(True)
 
@@ -315,6 +317,7 @@ class Grid:
     def _blank(self, rows: list[Row]) -> None:
         for row in rows:
             row.cells, row.wrapped, row.time, row.told = [], False, self.now, False
+            row.goes_on = False
 
     def _restrict(self, last: int = 1) -> None:
         """The cursor on the screen; `last` 0 lets it stand behind the last column."""

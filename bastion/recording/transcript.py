@@ -302,10 +302,13 @@ class ScreenLines:
             self._out.append(Mark(terminal.now, "the screen is cleared here"))
 
     def _left(self, row: Row, lost: bool) -> None:
-        self._marks(row, False)
+        if row.marks:
+            self._marks(row, False)
         if not row.told:
-            self._out.append(Line(row.time, safe(row.text), row.wrapped, self._terminal.alternate, lost))
-        self._marks(row, True)
+            text = "".join(row.cells) if row.goes_on else row.text
+            self._out.append(Line(row.time, safe(text), row.wrapped, self._terminal.alternate, lost))
+        if row.marks:
+            self._marks(row, True)
 
     def _marks(self, row: Row, behind: bool) -> None:
         kept = []

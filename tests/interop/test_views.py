@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.support.net import LOOPBACK
@@ -128,3 +129,45 @@ def test_channels_beside_a_shell_are_named_and_shown(world: World, tmp_path: Pat
         text = viewed(world, *command, "--all", session)
         assert "ZnJvbS10aGUtY29tbWFuZAo=" in text and "channel 3: exec true" in text
         assert "exit 3" in text and text.index("exec true") < text.rindex("exit")
+
+
+LONG = "tr a-z A-Z < /srv/one | sort | uniq -c | sort -rn | head -20 > /srv/two/three # end"
+KEYS = [
+    ("PS1='of-some-host-with-a-long-name:/srv/data'\"$ \"", "data$ "),
+    (LONG, "data$ "),
+    ("\x1b[A\x01: \x1b[F, EDITED", "data$ "),
+    (r"printf 'pass=a\033[5bz\n'", "data$ "),
+    (r"printf '\033(0lqqk\033(B\n'", "data$ "),
+    ("echo 你好\x1b[D\x1b[DX", "data$ "),
+    (r"tput init; tabs 4; printf 'a\tb\n'; tabs 8", "data$ "),
+    (r"printf 'a\033krm -rf /\033\\b\n'", "data$ "),
+]
+
+
+def test_text_is_what_the_terminal_showed(world: World) -> None:
+    watch = Watch(world)
+    program, *rest = world.ssh_command(
+        "env LC_ALL=C.UTF-8 TERM=xterm bash --norc --noprofile", options=["-tt"]
+    )
+    shell = pexpect.spawn(program, rest, dimensions=(24, 80), timeout=20, env=world.environment(None))
+    try:
+        shell.expect(r"[#$] ")
+        for keys, answer in KEYS:
+            shell.send(keys + "\r")
+            shell.expect_exact("\n")
+            shell.expect_exact(answer)
+        shell.send("exit 0\r")
+        shell.expect(pexpect.EOF)
+    finally:
+        shell.close(force=True)
+    session = watch.session().session
+    text = viewed(world, "export", "--format", "text", session)
+    prompt = "of-some-host-with-a-long-name:/srv/data$ "
+    for line in (LONG, f": {LONG}, EDITED"):
+        whole = prompt + line
+        assert "\n".join(whole[at : at + 80] for at in range(0, len(whole), 80)) + "\n" in text
+    for line in ("pass=aaaaaaz", "┌──┐", prompt + "echo X你好", "X你好", "a   b", "ab"):
+        assert f"\n{line}\n" in text, line
+    assert "[bastion: hidden by ESC k in some terminals: rm -rf /]" in text
+    assert "1 strings that some terminals show" in text
+    assert "[ESC k: rm -rf /]" in viewed(world, "replay", "--speed", "0", session)
