@@ -21,7 +21,8 @@ def workers(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def world(workers: int) -> Iterator[World]:
-    with running(workers=workers, limits='startups = "100:30:100"') as made:
+    limits = 'startups = "100:30:100"\npenalties = { first_block = "10m" }'
+    with running(workers=workers, limits=limits) as made:
         yield made
 
 

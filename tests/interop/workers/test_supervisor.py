@@ -55,7 +55,7 @@ def test_live_kill_and_lock_reach_every_worker(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_penalties_are_shown_and_forgotten(workers: int) -> None:
-    with running(workers=workers) as world:
+    with running(workers=workers, limits='penalties = { first_block = "10m" }') as world:
         config = ("--config", str(world.config))
         for _ in range(7):
             world.ask("alice+root+web1", "wrong")
@@ -101,11 +101,12 @@ def test_a_worker_that_is_stuck_is_killed_and_holds_up_nobody() -> None:
             assert world.ssh("true").returncode == 0
             poll(lambda: world.audit("worker_died"), 90, "it is still there")
             (died,) = world.audit("worker_died")
-            assert (died["pid"], died["sessions"]) == (stuck, 2)
+            assert died["pid"] == stuck and 0 < died["sessions"] < 4
             poll(lambda: world.audit("reload"), text="the reload waits on")
             poll(lambda: len(world.worker_pids) == 2 and stuck not in world.worker_pids)
-            poll(lambda: sum(one["reason"] == "worker_died" for one in world.audit("session_ended")) == 2)
-            assert sum(client.running for client in clients) == 2
+            gone = died["sessions"]
+            poll(lambda: sum(one["reason"] == "worker_died" for one in world.audit("session_ended")) == gone)
+            assert sum(client.running for client in clients) == 4 - gone
         finally:
             for client in clients:
                 client.close()
