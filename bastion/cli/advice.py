@@ -52,6 +52,9 @@ ADVICE: Final[dict[str, str]] = {
     "record_rate": "somebody asked for more channels or requests than may be written down in a moment: see "
     "bastion_budget_refusals_total for notes and log; it works again by itself",
     "login_not_allowed": WHY,
+    "locked": "the security team has locked the user, the target, the certificate or the source: `bastion locks` "
+    "shows who did, why and until when, `bastion unlock` takes the lock away",
+    "killed": "somebody ended it: `killed` in the audit log has who and why",
     "account_gone": "the account was locked or removed in the directory after the login: it opens nothing new",
     "account_unconfirmed": "the directory did not answer for ten minutes, so nothing new is opened on old connections",
     "rights_withdrawn": "the account was locked or removed, or the rules changed, and a rule with `end_withdrawn` had "
