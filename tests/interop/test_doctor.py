@@ -122,9 +122,14 @@ def test_a_gateway_of_two_workers_is_one() -> None:
     assert sum("runs as" in one["text"] for one in findings) == 1, findings
 
 
-def test_a_gateway_that_cannot_be_asked_is_told(world: World) -> None:
-    (world.folder / "run" / "control.sock").unlink()
-    code, findings = doctor(world.config, "--only", "gateway")
+def test_a_gateway_that_cannot_be_asked_is_told() -> None:
+    world = World()
+    try:
+        world.start()
+        (world.folder / "run" / "control.sock").unlink()
+        code, findings = doctor(world.config, "--only", "gateway")
+    finally:
+        world.close()
     (told,) = (one for one in findings if "control.sock" in one["text"])
     assert code == 0 and told["level"] == "warn" and "bastion status" in told["type"]
 
