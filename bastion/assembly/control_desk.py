@@ -107,6 +107,7 @@ class ControlDesk:
         self.pause()
         self._opened = None
         if self._door is not None:
+            self._door.retired = True
             self._reactor.callLater(LAST_ANSWERS, self._door.close)
 
     def stop(self) -> None:

@@ -41,6 +41,9 @@ CLIENTS: Final = 32
 
 CLIENTS_EACH: Final = 16
 
+OURS: Final = 8
+"""Of CLIENTS, those that only root and the gateway's own account get: two auditors cannot keep out who has to act."""
+
 FOR_PEOPLE: Final = Limits(frame=64 << 10, half=10.0, idle=60.0, output=32 << 20, stall=30.0, questions=8)
 """What a client may do: questions are short, a list of 100,000 sessions waits for whoever reads it, for 30 s."""
 
@@ -70,6 +73,7 @@ class ControlSocket(Factory):
         self.meters = meters
         self.groups = groups
         self.clients: list[_Client] = []
+        self.retired = False  # another process is the gateway: what was ordered here would reach no other
         self.start: Start = start or (lambda work, then: in_thread(reactor, work, then))
         self._note = note
         self._lines, self._lines_at = 0.0, 0.0
@@ -140,6 +144,11 @@ class _Client(Link):
             door.refused(unnamed(peer), "", ControlError(ControlReason.TOO_MANY, text))
             self.drop()
             return
+        if peer.uid not in (0, os.geteuid()) and len(door.clients) > CLIENTS - OURS:
+            text = f"{len(door.clients) - 1} clients are connected, the last {OURS} places are root's"
+            door.refused(unnamed(peer), "", ControlError(ControlReason.TOO_MANY, text))
+            self.drop()
+            return
         self._uid = peer.uid
         self._naming = door.reactor.callLater(LOOK_UP, self._known, unnamed(peer))
         door.start(lambda: look_up(peer, door.groups), lambda found: self._known(found or unnamed(peer)))
@@ -174,6 +183,8 @@ class _Client(Link):
         caller, door = self._caller, self._door
         assert caller is not None
         self._asked = command
+        if door.retired:
+            raise ControlError(ControlReason.LINK_LOST, "the gateway has been handed over: ask again")
         if not may(command, caller.roles):
             roles = ", ".join(sorted(caller.roles)) or "no role"
             raise ControlError(

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from bastion.control import frames
 from bastion.control.asking import By, Ended, Node
 from bastion.control.node import Kill, Selection
-from bastion.control.peer import LOOK_UP, Caller
+from bastion.control.peer import LOOK_UP, Caller, Peer
 from bastion.control.roles import Role
 from bastion.control.socket import (
     AGAIN,
@@ -23,6 +23,7 @@ from bastion.control.socket import (
     CLIENTS_EACH,
     FOR_PEOPLE,
     MODE,
+    OURS,
     REFUSALS,
     Acceptor,
     ControlSocket,
@@ -236,6 +237,24 @@ def test_clients_are_bounded_and_go(door):
     door.socket.clients += [SimpleNamespace(_uid=1, drop=lambda: None)] * (CLIENTS - 1)
     assert door.connect(Role.ADMIN)[0] is None
     door.socket.clients[:] = [client]
+
+
+def test_the_last_places_are_for_who_runs_the_gateway(door, monkeypatch):
+    door.socket.clients += [SimpleNamespace(_uid=1, drop=lambda: None)] * (CLIENTS - OURS)
+    peers = [Peer(1, 7, 7, frozenset()), Peer(1, ME, 0, frozenset())]
+    monkeypatch.setattr("bastion.control.socket.peer_of", lambda _: peers.pop(0))
+    _, stranger = door.connect(Role.RESPONDER)
+    _, ours = door.connect(Role.ADMIN)
+    assert stranger.gone and not ours.gone and door.lines[0].fields()["who_uid"] == 7
+    door.socket.clients[:] = [client for client in door.socket.clients if client._uid != 1]
+
+
+def test_nothing_is_ordered_of_a_gateway_that_was_handed_over(door):
+    client, wire = door.connect(Role.ADMIN)
+    door.socket.retired = True
+    client.dataReceived(question())
+    (answer,) = answers(wire)
+    assert answer["error"]["reason"] == "link_lost" and door.desk.asked == []
 
 
 def test_refusals_fill_no_log(door):
