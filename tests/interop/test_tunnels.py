@@ -260,7 +260,7 @@ def test_a_tunnel_dies_with_the_outer_connection(world: TunnelWorld) -> None:
 def test_nothing_is_bound_on_the_gateway(world: TunnelWorld) -> None:
     """By -R and -D, on the outer connection and in a session: what listens is the client or the target."""
     before = listening(world.pid)
-    assert len(before) == 2, "the SSH door and the metrics page"
+    assert len(before) == 3, "the SSH door, the metrics page and the control socket"
     remote, inside, proxy = free_port(), free_port(), free_port()
     outer = ("-N", "-R", f"{remote}:{LOOPBACK}:{world.echo.port}", "-R", "/tmp/bastion-never:127.0.0.1:1")
     session = ("-J", "bastion", "-R", f"{inside}:{LOOPBACK}:{world.echo.port}", "-D", f"{LOOPBACK}:{proxy}")
