@@ -29,6 +29,7 @@ from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.controlling import Controlling
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
+from bastion.assembly.leftovers import Leftovers
 from bastion.assembly.part import Part
 from bastion.assembly.reloading import Reloading
 from bastion.auth.budget import LIMITS, Budget, divided
@@ -139,6 +140,7 @@ class Program:
         self.warnings, self._names = prepared.warnings, prepared.names
         self.gateway = self._gateway(prepared)
         apply(self.gateway, prepared)
+        self.leftovers = Leftovers(self.gateway)
         self.reloading = Reloading(self.gateway, prepared, lambda: prepare(config_file, parts, look))
         self._rechecks = Rechecks(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
@@ -198,6 +200,7 @@ class Program:
         self._resolved.follow_names(self._names)
         if alone:
             self.control.desk.load()
+            self.leftovers.end_all()
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:

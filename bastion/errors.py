@@ -208,6 +208,7 @@ class EndReason(StrEnum):
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
     WORKER_DIED = "worker_died"
+    GATEWAY_DIED = "gateway_died"  # as a whole: the next one writes it down
 
 
 class TunnelReason(StrEnum):

@@ -44,12 +44,14 @@ from bastion.sides import Side
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What became of one file of now `size` bytes. `problem` says why it could not be ended, "" when it has an end."""
+    """What became of one file of now `size` bytes. `problem` says why it could not be ended, "" when it has an end;
+    `again`: that may change."""
 
     header: Header
     totals: Totals | None
     problem: str = ""
     size: int = 0
+    again: bool = False
 
 
 def seal(path: Path, reason: str, text: str) -> Sealed:
@@ -58,19 +60,19 @@ def seal(path: Path, reason: str, text: str) -> Sealed:
     try:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        return Sealed(unknown, None, f"cannot be opened: {error.strerror}")
+        return Sealed(unknown, None, f"cannot be opened: {error.strerror}", again=True)
     with os.fdopen(fd, "rb", buffering=1 << 16) as source:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return _seal(source, path.stem, reason, text)
         except BlockingIOError:
-            return Sealed(unknown, None, "is still being written")
+            return Sealed(unknown, None, "is still being written", again=True)
         except FormatError as error:
             return Sealed(unknown, None, error.text)
         except (ValueError, struct.error):
             return Sealed(unknown, None, "an event in it has no known form")
         except OSError as error:
-            return Sealed(unknown, None, f"cannot be ended: {error.strerror}")
+            return Sealed(unknown, None, f"cannot be ended: {error.strerror}", again=True)
 
 
 def _seal(source: BinaryIO, session: str, reason: str, text: str) -> Sealed:
@@ -89,7 +91,7 @@ def _seal(source: BinaryIO, session: str, reason: str, text: str) -> Sealed:
     os.ftruncate(source.fileno(), found.end)
     if os.write(source.fileno(), last) != len(last):
         os.ftruncate(source.fileno(), found.end)
-        return Sealed(reader.header, None, "the disk is full")
+        return Sealed(reader.header, None, "the disk is full", again=True)
     os.fdatasync(source.fileno())
     return Sealed(reader.header, totals, size=found.end + len(last))
 

@@ -78,6 +78,19 @@ def adopt(database: Database, folder: Path, home: str, recordings: Recordings, n
     return Adopted(written, bad, added + _end_the_dead(database, home, living, recordings))
 
 
+def without_end(database: Database, node: str) -> list[str]:
+    """Sessions whose process died, whose recordings have no end, and of which nothing says why. Raises StateDown."""
+    wanted = (
+        select(SESSIONS.c.id)
+        .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id)
+        .where(SESSIONS.c.state == INCOMPLETE, SESSIONS.c.kind == SESSION, SESSIONS.c.reason == "")
+        .where(RECORDINGS.c.state == INCOMPLETE, RECORDINGS.c.node == node)
+        .order_by(SESSIONS.c.started_at)
+    )
+    with database.read() as connection:
+        return list(connection.execute(wanted).scalars())
+
+
 def _add_missing(database: Database, recordings: Recordings, node: str, since: float) -> int:
     """Recordings without a row: their process died after the file was there and before the row was owed."""
     query = select(SESSIONS.c.id).where(SESSIONS.c.kind == SESSION, SESSIONS.c.started_at >= since - DAY)

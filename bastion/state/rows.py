@@ -118,6 +118,11 @@ def session_ended(
     ]
 
 
+def session_died(session: str, reason: str) -> Change:
+    """Nobody can tell more of it than that."""
+    return Change(SET, "sessions", {"id": session, "reason": reason})
+
+
 def ending_of(entry: SessionEntry) -> list[Change]:
     """As `session_ended`, from the recording's own file, for a session that nobody else can tell about.
 

@@ -44,7 +44,7 @@ from bastion.observe.meters import (
     Meters,
 )
 from bastion.recording.listing import Recordings
-from bastion.state.adopting import Adopted, adopt
+from bastion.state.adopting import Adopted, adopt, without_end
 from bastion.state.changes import BadChange, Change, apply, read_line
 from bastion.state.database import TEXT_MAX, Database, Place, StateDown, make_folder
 from bastion.state.journal import Journal
@@ -273,6 +273,16 @@ class StateStore:
         health = self.health()
         self._meters.set(STATE_OWED_ROWS, health.owed)
         self._meters.set(STATE_OWED_OLDEST_SECONDS, round(health.oldest * MICROSECONDS))
+
+    def unfinished(self) -> Deferred[list[str]]:
+        """Sessions of this gateway whose process died, and of which nobody has written yet how they ended. Fails with
+        StateDown, or as `Workers.run`."""
+
+        def find(database: Database) -> list[str]:
+            self._adopt(database)
+            return without_end(database, self.writer.node)
+
+        return self.ask(find)
 
     # -- locks -------------------------------------------------------------------------------------------
 

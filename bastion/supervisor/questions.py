@@ -255,6 +255,15 @@ class Adopt(Request[Done]):
     deadline: ClassVar[float | None] = ADOPT_TIMEOUT
 
 
+@dataclass(frozen=True, slots=True)
+class AdoptAll(Request[Done]):
+    """Write to their end what a whole gateway that died left: every recording that nobody writes and has no end."""
+
+    command: ClassVar[str] = "adopt_all"
+    result: ClassVar[type[Any]] = Done
+    deadline: ClassVar[float | None] = ADOPT_TIMEOUT
+
+
 ASKED_BY_WORKERS: Final[dict[str, type[Request[Any]]]] = {
     request.command: request
     for request in (Checked, Serving, LastCounts, GuessBegun, GuessSettled, AttemptFailed, AttemptSucceeded)
@@ -262,6 +271,18 @@ ASKED_BY_WORKERS: Final[dict[str, type[Request[Any]]]] = {
 
 ASKED_OF_WORKERS: Final[dict[str, type[Request[Any]]]] = REQUESTS | {
     request.command: request
-    for request in (Blocked, Prepare, Take, Forget, HealthAsked, End, Adopt, Pause, Retire, LogMoved)
+    for request in (
+        Blocked,
+        Prepare,
+        Take,
+        Forget,
+        HealthAsked,
+        End,
+        Adopt,
+        AdoptAll,
+        Pause,
+        Retire,
+        LogMoved,
+    )
 }
 """Also what people may ask: a worker is a node of the gateway."""

@@ -103,7 +103,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._pauses = dict.fromkeys(range(workers), FIRST_PAUSE)
         self._owed: list[str] = []  # sessions that died with their worker, until somebody ends them
-        self._adopting = False
+        self._before, self._adopting = True, False  # of a gateway before this one: looked for once
         self._ready = self.ending = self._is_over = self._retired = False
         self.elders.on_gone = self._one_less
         self._signal = ""
@@ -251,6 +251,7 @@ class Supervisor:
             self.audit.emit(GatewayStarted(__version__, self._config_file))
             self.figures.start()
             self.on_ready()
+            self._adopt()
 
     def _block(self, key: bytes, until: float) -> None:
         told = ask.Blocked((ask.Block(key.hex(), until),))
@@ -311,9 +312,10 @@ class Supervisor:
     def _adopt(self) -> None:
         """Let a worker that serves write to their end what others left. One at a time."""
         adopter = next((child for child in self.children(State.SERVING) if not child.link.lost), None)
-        if adopter is None or self._adopting or not self._owed:
+        if adopter is None or self._adopting or not (self._owed or self._before):
             return
-        sessions, self._owed = self._owed, []
+        before, self._before = self._before, False
+        sessions, self._owed = ([], self._owed) if before else (self._owed, [])
         self._adopting = True
 
         def done() -> None:
@@ -321,11 +323,13 @@ class Supervisor:
             self._adopt()
 
         def failed(failure: Failure) -> None:
-            self.log.warn("ending what a worker left: {text}", text=failure.getErrorMessage())
+            self.log.warn("ending what died: {text}", text=failure.getErrorMessage())
             self._owed += sessions
+            self._before = before
             self.reactor.callLater(ADOPT_AGAIN, done)
 
-        adopted = adopter.link.ask(ask.Adopt(tuple(sessions), LEFT))
+        left: Request[ask.Done] = ask.AdoptAll() if before else ask.Adopt(tuple(sessions), LEFT)
+        adopted = adopter.link.ask(left)
         adopted.addCallbacks(lambda _: self.reactor.callLater(0, done), failed)
 
     # -- the end -----------------------------------------------------------------------------------------

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import Factory
@@ -22,7 +21,6 @@ from twisted.python.failure import Failure
 from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.applying import Prepared
 from bastion.assembly.part import Part
-from bastion.assembly.reloading import unhurried
 from bastion.auth.distant import DistantPenalties, Judge
 from bastion.clock import SystemClock
 from bastion.config.contents import together
@@ -33,22 +31,13 @@ from bastion.errors import AuthReason, ControlReason, EndReason
 from bastion.net.listening import Listeners
 from bastion.net.notify import Heartbeat, Notifier
 from bastion.observe.audit import AuditFailed
-from bastion.observe.events.base import About
-from bastion.observe.events.sessions import SessionEnded
-from bastion.observe.meters import SESSIONS_ENDED
 from bastion.reactor import log_to_standard_error, the_reactor
-from bastion.recording.format import REF_LENGTH
-from bastion.recording.sealing import Sealed
-from bastion.recording.store import Store
 from bastion.running import Ending
-from bastion.state.rows import ENDED, Moved, session_ended
 from bastion.supervisor import questions as ask
 from bastion.supervisor.child import LINK
 from bastion.supervisor.memory import Inherited, SharedMemory
 from bastion.supervisor.settings import settings_of
 from bastion.wire.printable import printable
-
-DOORS: Final = frozenset(("direct", "jump"))
 
 
 def run_worker(config_file: Path, trace_messages: bool, inherited: Inherited) -> None:
@@ -102,6 +91,7 @@ class Worker:
             ask.HealthAsked: self._health,
             ask.End: self._end,
             ask.Adopt: self._adopt,
+            ask.AdoptAll: self._adopt_all,
             ask.Pause: self._pause,
             ask.Retire: self._retire,
             ask.LogMoved: self._log_moved,
@@ -226,47 +216,11 @@ class Worker:
     # -- what a dead worker left -------------------------------------------------------------------------
 
     def _adopt(self, left: ask.Adopt, _: Stream | None) -> Deferred[ask.Done]:
-        """In a thread of its own: files are read as a whole."""
-        adopted: Deferred[ask.Done] = Deferred()
-        store = self._program.gateway.store
+        ended = self._program.leftovers.end(left.sessions, EndReason.WORKER_DIED, left.text)
+        return ended.addCallback(lambda _: ask.Done())
 
-        def work() -> None:
-            unhurried(lambda: self._seal_all(store, left.sessions, left.text))
-            self._reactor.callFromThread(adopted.callback, ask.Done())
-
-        threading.Thread(target=work, name="adopt", daemon=True).start()
-        return adopted
-
-    def _seal_all(self, store: Store, sessions: Sequence[str], text: str) -> None:
-        for session in sessions:
-            sealed = store.seal(session, EndReason.WORKER_DIED, text)
-            if sealed is not None:  # else it was not open yet
-                self._reactor.callFromThread(self._write_down, session, sealed, text)
-
-    def _write_down(self, session: str, sealed: Sealed, text: str) -> None:
-        gateway, totals = self._program.gateway, sealed.totals
-        if sealed.problem:
-            words = "the recording of session {session} has no end: {problem}"
-            self._log.warn(words, session=session, problem=printable(sealed.problem))
-        if sealed.header.door in DOORS:
-            gateway.meters.add(SESSIONS_ENDED, sealed.header.door, EndReason.WORKER_DIED)
-        gateway.audit.note(
-            SessionEnded(
-                reason=EndReason.WORKER_DIED,
-                text=text,
-                bytes_in=totals.bytes_in if totals else 0,
-                bytes_out=totals.bytes_out if totals else 0,
-                channels=totals.channels if totals else 0,
-                bytes_not_kept=totals.skipped if totals else 0,
-                opaque=totals.opaque if totals else 0,
-            ),
-            About(session, session[:REF_LENGTH]),
-        )
-        if totals is not None:
-            moved = Moved(totals.bytes_in, totals.bytes_out, totals.channels, totals.opaque)
-            gateway.state.note(
-                session_ended(session, ENDED, totals.ended_at, totals.reason, moved, sealed.size)
-            )
+    def _adopt_all(self, _: ask.AdoptAll, __: Stream | None) -> Deferred[ask.Done]:
+        return self._program.leftovers.end_all().addCallback(lambda _: ask.Done())
 
 
 class LinkJudge(Judge):

@@ -28,6 +28,7 @@ EACH: list[Request[Any]] = [
     ask.HealthAsked(),
     ask.End("TERM", True),
     ask.Adopt(("k3v2m5q7p2r4t6wa",), "died"),
+    ask.AdoptAll(),
     ask.Pause(over=True),
     ask.Retire(),
     ask.LogMoved(),
