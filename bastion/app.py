@@ -31,6 +31,7 @@ from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
 from bastion.assembly.leftovers import Leftovers
 from bastion.assembly.part import Part
+from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.assembly.reloading import Reloading
 from bastion.auth.budget import LIMITS, Budget, divided
 from bastion.auth.startups import REPAY, StartupLimiter
@@ -141,6 +142,8 @@ class Program:
         self.gateway = self._gateway(prepared)
         apply(self.gateway, prepared)
         self.leftovers = Leftovers(self.gateway)
+        self._penalties = penalties
+        self._keeper = PenaltyKeeper(reactor, self.gateway.state.place.folder)
         self.reloading = Reloading(self.gateway, prepared, lambda: prepare(config_file, parts, look))
         self._rechecks = Rechecks(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
@@ -181,6 +184,7 @@ class Program:
         config, alone = self.reloading.config, self._part.alone
         if alone:
             self._listeners = self._listen(config, self._listeners)
+            self._keeper.load(self._penalties)
         listeners = self._listeners
         self.accept()
         places = [address_of(listener) for listener in listeners.ssh]
@@ -236,6 +240,7 @@ class Program:
         for port in ports:
             if port is not None:
                 await _done(port.stopListening())
+        await self._keeper.flush()
 
     def let_go(self) -> None:
         """Close the sockets, which are another process's now."""
@@ -246,6 +251,7 @@ class Program:
     def retire(self) -> Deferred[Drained]:
         """Another process is the gateway: what runs goes on to its end. Fires when nobody is left."""
         self.control.retire()
+        self._keeper.retire()
         self.let_go()
         self._draining = Draining(self._front, UPGRADED, PATIENCE)
         return self._draining.begin()
@@ -385,6 +391,7 @@ class Program:
         self._resolved.stop()
         await self.pause()
         self.control.stop()
+        self._keeper.close()
         self.let_go()
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()

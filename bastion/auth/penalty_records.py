@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 MAX_ENTRIES = 65_536
 """Records per table. A record is about 240 bytes with its key: both tables full measured 30 MB. One that is blocked
@@ -11,6 +12,26 @@ also knows whom it is about, 100 to 200 bytes."""
 
 SAMPLE = 32
 """Records compared when a full table takes a new one: about 20 us, where a search of all costs 60 ms."""
+
+KEPT_MAX: Final = 4096
+"""Blocks that are kept over a restart, those of the latest; the file has about 80 bytes of each."""
+
+KEPT_FROM: Final = 60.0
+"""Seconds that a block must last to be kept."""
+
+UNKNOWN: Final = "?"
+"""What stands for an account that was blocked before a restart: only its digest was kept."""
+
+
+class Kept(NamedTuple):
+    """A block for the next process: `key` is the digest in hex, `named` whether it is about an account.
+    `at` is on the wall clock: the block's end; for an account alone, since when its guesses come back."""
+
+    key: str
+    source: str
+    named: bool
+    at: float
+    failures: int
 
 
 class Record:

@@ -14,12 +14,12 @@ import hashlib
 import ipaddress
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from bastion.auth.penalty_records import MAX_ENTRIES, Table
+from bastion.auth.penalty_records import KEPT_FROM, KEPT_MAX, MAX_ENTRIES, UNKNOWN, Kept, Record, Table
 from bastion.auth.restrictions import normal_address
 from bastion.clock import Clock
 from bastion.errors import AuthReason, ProtocolError
@@ -207,6 +207,8 @@ class Penalties:
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._queues: dict[str, _Queue] = {}
         self.on_block: Callable[[bytes, float], None] = _nobody_asks
+        self._long: OrderedDict[bytes, Record] = OrderedDict()  # what is worth keeping, the latest last
+        self.changes = 0  # of that
 
     def set_limits(self, limits: PenaltyLimits) -> None:
         """From now on these. Records stay, and a block that runs ends when it was to end: a reload is no amnesty."""
@@ -255,6 +257,8 @@ class Penalties:
             pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
             self.on_block(self._digest(block, account), pair.until)
             pair.who = block, account[:MAX_SHOWN]
+            if pair.until - now >= KEPT_FROM:
+                self._keep(self._digest(block, account), pair)
         self._count_account(block, account, now)
 
     def succeeded(self, source: str, account: str) -> None:
@@ -266,6 +270,7 @@ class Penalties:
         blocked = self._pairs.find(key, self._clock.monotonic())
         if blocked is not None:
             self._pairs.drop(key)
+            self._keep_no_more(key)
             if blocked.until:
                 self.on_block(key, 0.0)
         self._known[key] = None
@@ -284,11 +289,65 @@ class Penalties:
         block = source_block(source) if source else ""
         forgotten = []
         for table, key, blocked in list(self._blocked()):
-            if block in ("", blocked.source) and account[:MAX_SHOWN] in ("", blocked.account):
+            meant = account[:MAX_SHOWN] in ("", blocked.account)
+            if blocked.account == UNKNOWN and not meant:
+                meant = key == self._digest(blocked.source, account)
+            if meant and block in ("", blocked.source):
                 table.drop(key)
+                self._keep_no_more(key)
                 self.on_block(key, 0.0)
                 forgotten.append(blocked)
         return forgotten
+
+    # -- over a restart ---------------------------------------------------------------------------------
+
+    def use_key(self, secret: bytes) -> None:
+        """Key digests with this from now on: before anything is known."""
+        self._secret = secret
+
+    def kept(self) -> list[Kept]:
+        """What the next process is to know. Takes 1 us each."""
+        now, wall = self._clock.monotonic(), self._clock.time()
+        found = []
+        for key, record in list(self._long.items()):
+            source, account = record.who or ("", "")
+            if source and record.until <= now:
+                del self._long[key]
+                continue
+            at = record.until if source else record.since
+            found.append(Kept(key.hex(), source, account != "", wall + at - now, record.count))
+        return found
+
+    def restore(self, kept: Iterable[Kept]) -> None:
+        """Take what the process before this one knew. No block gets longer than the longest."""
+        now, wall, limits = self._clock.monotonic(), self._clock.time(), self._limits
+        for one in kept:
+            key = bytes.fromhex(one.key)
+            if not one.source:
+                record = self._accounts.find_or_add(key, now)
+                record.since = now - max(0.0, wall - one.at)
+            else:
+                longest = limits.longest_block if one.named else limits.longest_source_block
+                left = min(one.at - wall, longest)
+                if left <= 0:
+                    continue
+                record = (self._pairs if one.named else self._sources).find_or_add(key, now)
+                record.until = now + left
+                self.on_block(key, record.until)
+            record.count = one.failures
+            record.who = one.source, UNKNOWN if one.named else ""
+            self._keep(key, record)
+
+    def _keep(self, key: bytes, record: Record) -> None:
+        self._long[key] = record
+        self._long.move_to_end(key)
+        if len(self._long) > KEPT_MAX:
+            self._long.popitem(last=False)
+        self.changes += 1
+
+    def _keep_no_more(self, key: bytes) -> None:
+        if self._long.pop(key, None) is not None:
+            self.changes += 1
 
     def _blocked(self) -> Iterator[tuple[Table, bytes, Blocked]]:
         now, limits = self._clock.monotonic(), self._limits
@@ -391,6 +450,7 @@ class Penalties:
         record.last = now
         if record.count >= limits.strange_guesses:
             record.who = "", account[:MAX_SHOWN]
+            self._keep(self._digest("", account), record)
         return True
 
     def _refund(self, account: str) -> None:
@@ -413,6 +473,8 @@ class Penalties:
             record.who = block, ""
             record.count += 1
             record.since, record.bits = now, 0
+            if record.until - now >= KEPT_FROM:
+                self._keep(self._digest(block), record)
 
     def _digest(self, block: str, account: str = "") -> bytes:
         """A key of fixed size, however long a name is sent; its first byte picks the bitmap's bit."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -26,12 +25,12 @@ class SharedMemory:
         self._whole = memoryview(mmap.mmap(fd, HEAD + workers * ROW_SIZE))
 
     @classmethod
-    def made(cls, workers: int) -> Self:
-        """For so many workers. Raises OSError."""
+    def made(cls, workers: int, secret: bytes) -> Self:
+        """For so many workers, with a secret of SECRET bytes. Raises OSError."""
         fd = os.memfd_create("bastion-workers", os.MFD_CLOEXEC)
         os.ftruncate(fd, HEAD + workers * ROW_SIZE)
         memory = cls(fd, workers)
-        memory._whole[:SECRET] = secrets.token_bytes(SECRET)
+        memory._whole[:SECRET] = secret
         return memory
 
     @property

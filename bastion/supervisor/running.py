@@ -14,6 +14,7 @@ import click
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.config.sections import Sections
 from bastion.control.asking import ControlError
 from bastion.errors import ConfigError, ControlReason
@@ -26,7 +27,7 @@ from bastion.net.notify import Heartbeat, Notifier, watchdog_seconds
 from bastion.observe.audit import AuditFailed
 from bastion.policy.locks import Lock
 from bastion.reactor import in_reactor, log_to_standard_error, the_reactor
-from bastion.supervisor.settings import settings_of
+from bastion.supervisor.settings import settings_of, state_folder
 from bastion.supervisor.supervisor import Supervisor
 
 # Nothing of the folder that the gateway happens to be started in, unless it was started from there.
@@ -56,6 +57,7 @@ def run_supervisor(
             listeners,
             str(config_file),
             sections.control,
+            PenaltyKeeper(reactor, state_folder(sections)),
         )
     except (AuditFailed, OSError) as error:
         click.echo(f"bastion: {error}", err=True)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bastion.config.penalties import penalty_limits
 from bastion.config.sections import Sections
 from bastion.supervisor.questions import Settings
+
+
+def state_folder(config: Sections) -> Path:
+    """Where penalties are kept."""
+    return config.state.directory or config.recording.directory / "state"
 
 
 def settings_of(config: Sections) -> Settings:

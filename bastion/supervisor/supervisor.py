@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.assembly.control_desk import ControlDesk
+from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
@@ -68,13 +69,15 @@ class Supervisor:
         listeners: Listeners,
         config_file: str,
         control: Control,
+        keeper: PenaltyKeeper,
     ) -> None:
         """`command` starts a worker, but for where it is to find everything. Raises AuditFailed or OSError."""
         self.reactor = reactor
         self.log = Logger(namespace="bastion.supervisor")
+        self._keeper = keeper
         self.meters = Meters({"version": __version__})
         self.clock = SystemClock()
-        self._memory = SharedMemory.made(workers)
+        self._memory = SharedMemory.made(workers, keeper.key)
         self._everybody = Everybody(self._memory.rows, workers)
         self.audit = AuditLog(
             settings.audit_file, self.clock, self.meters, settings.audit_required, self._everybody
@@ -92,11 +95,10 @@ class Supervisor:
         self.on_left: Callable[[], None] = lambda: None  # of an elder: the last worker has ended
         self._go: list[Deferred[None]] | None = None
         self.on_over: Callable[[int], None] = lambda code: None
-        self._command = command
         self.listeners = listeners
         self._sockets = [listener.fileno() for listener in listeners.ssh]
         self._own = () if listeners.metrics is None else (address_of(listeners.metrics),)
-        self._config_file = config_file
+        self._config_file, self._command = config_file, command
         self._penalties = Penalties(self.clock, secret=self._memory.secret)
         self._penalties.on_block = self._block
         self.control = self._desk(control, Path(config_file))
@@ -106,8 +108,7 @@ class Supervisor:
         self._before, self._adopting = True, False  # of a gateway before this one: looked for once
         self._ready = self.ending = self._is_over = self._retired = False
         self.elders.on_gone = self._one_less
-        self._signal = ""
-        self._code = 0
+        self._signal, self._code = "", 0
         self.follow(settings)
 
     def _desk(self, control: Control, config_file: Path) -> ControlDesk:
@@ -211,6 +212,7 @@ class Supervisor:
             await self._turn()
         if not self._ready and child.number == 0:  # before the first worker lets anybody in
             await self.control.desk.load()
+            self._keeper.load(self._penalties)
         locks = self.control.desk.locks
         if locks:
             await child.link.ask(SetLocks(locks))
@@ -364,6 +366,7 @@ class Supervisor:
         for one in (stopped, *told):
             if one is not None:
                 await one
+        await self._keeper.flush()
 
     def resume(self) -> None:
         """As before."""
@@ -374,6 +377,7 @@ class Supervisor:
     def retire(self) -> None:
         """Another process is the gateway: every worker ends with its last session."""
         self._retired = True
+        self._keeper.retire()
         self.control.retire()
         for child in self.children(State.SERVING):
             child.tell(ask.Retire())
@@ -406,6 +410,7 @@ class Supervisor:
             )
         self.figures.stop()
         self.control.stop()
+        self._keeper.close()
         self._close_listeners()
         self.elders.stop()
         if self._ready:
