@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.part import Part
 from bastion.doors.draining import Drained
+from bastion.errors import EndReason
 from bastion.handover.giving import Serving
 from bastion.handover.orders import Succession
 from bastion.handover.questions import HURRIED
@@ -115,6 +116,7 @@ class Process:
         )
         self._succession.answer_at(program.control.desk)
         program.reloading.on_told = self._notifier.ready
+        program.elders.on_unfinished = lambda left: program.leftovers.end(left, EndReason.WORKER_DIED)
 
     def take_signals(self) -> None:
         """Call it in the reactor, which has taken its own before."""

@@ -6,7 +6,7 @@ before a page is made; the last of it comes with its farewell. Of one that dies,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -39,6 +39,8 @@ class Elders:
         self._timer: DelayedCall | None = None
         self._gone: list[Deferred[None]] = []
         self.on_gone: Callable[[], None] = lambda: None
+        # hears of sessions whose recordings an elder could not end
+        self.on_unfinished: Callable[[Sequence[str]], object] = lambda sessions: None
 
     def __contains__(self, link: Link) -> bool:
         return link in self._seen
@@ -59,6 +61,8 @@ class Elders:
         if not isinstance(request, Farewell) or link not in self._seen:
             raise ControlError(ControlReason.UNKNOWN_COMMAND, "an elder only says farewell")
         self._seen[link] = dict(request.snapshot)
+        if request.unfinished:
+            self.on_unfinished(request.unfinished)
         answered: Deferred[Any] = Deferred()
         answered.callback(Done())
         return answered

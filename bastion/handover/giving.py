@@ -120,12 +120,12 @@ class Giving:
             self._serving.resume()
         self._tell_failed(why)
 
-    def farewell(self, snapshot: Mapping[str, Any]) -> Deferred[Any]:
-        """The last of this elder's sessions has ended."""
+    def farewell(self, snapshot: Mapping[str, Any], unfinished: Sequence[str] = ()) -> Deferred[Any]:
+        """The last of this elder's sessions has ended; the successor is to end the recordings of `unfinished`."""
         link = self._link
         if link is None:
             raise ControlError(ControlReason.LINK_LOST, "there is no successor")
-        return link.ask(Farewell(snapshot))
+        return link.ask(Farewell(snapshot, tuple(unfinished)))
 
     # -- starting ----------------------------------------------------------------------------------------
 

@@ -67,9 +67,9 @@ class Succession:
         """The gateway is to end: no other process takes over."""
         self._giving.give_up("the gateway is to end")
 
-    def farewell(self, snapshot: Mapping[str, Any]) -> Deferred[Any]:
+    def farewell(self, snapshot: Mapping[str, Any], unfinished: Sequence[str] = ()) -> Deferred[Any]:
         """The last of this elder's sessions has ended."""
-        return self._giving.farewell(snapshot)
+        return self._giving.farewell(snapshot, unfinished)
 
     def _upgrade(self, request: Upgrade) -> Deferred[HandedTo]:
         answer: Deferred[HandedTo] = Deferred()

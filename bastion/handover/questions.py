@@ -81,9 +81,11 @@ class EndElder(Request[Done]):
 
 @dataclass(frozen=True, slots=True)
 class Farewell(Request[Done]):
-    """The last session has ended: what was counted, for the page, and then it is gone."""
+    """The last session has ended: what was counted, for the page, and then it is gone. `unfinished`: sessions of
+    workers that died, whose recordings nobody was left to end."""
 
     snapshot: Mapping[str, Any]
+    unfinished: tuple[str, ...] = ()
 
     command: ClassVar[str] = "farewell"
     result: ClassVar[type[Any]] = Done

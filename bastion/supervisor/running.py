@@ -180,7 +180,7 @@ class Process:
 
     def _left(self) -> None:
         asked = self._supervisor.figures.counted().addCallback(
-            lambda counted: self._succession.farewell(counted.snapshot)
+            lambda counted: self._succession.farewell(counted.snapshot, self._supervisor.unfinished())
         )
         asked.addBoth(lambda _: self._supervisor.finished())
 

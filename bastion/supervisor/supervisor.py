@@ -107,7 +107,7 @@ class Supervisor:
         self._owed: list[str] = []  # sessions that died with their worker, until somebody ends them
         self._before, self._adopting = True, False  # of a gateway before this one: looked for once
         self._ready = self.ending = self._is_over = self._retired = False
-        self.elders.on_gone = self._one_less
+        self.elders.on_gone, self.elders.on_unfinished = self._one_less, self._owe
         self._signal, self._code = "", 0
         self.follow(settings)
 
@@ -273,10 +273,10 @@ class Supervisor:
         self._count()
         if not self._ready and not self.ending:
             self._failed_to_start(child, how, code)
-        elif self._retired and not self.ending:
-            self.log.info("{name} has ended ({how})", name=child.name, how=how)
-        elif not self.ending:
+        elif left or (not self.ending and not self._retired):
             self._died(child, how, left)
+        else:
+            self.log.info("{name} has ended ({how})", name=child.name, how=how)
         self._one_less()
         self._adopt()
 
@@ -305,15 +305,28 @@ class Supervisor:
     def _died(self, child: Child, how: str, left: list[str]) -> None:
         self.meters.add(WORKER_DEATHS)
         self.audit.note(WorkerDied(child.name, child.pid, how, len(left)))
-        text = "{name}, pid {pid}, died ({how}) with {count} sessions: it is started again"
+        text = "{name}, pid {pid}, died ({how}) with {count} sessions"
         self.log.error(text, name=child.name, pid=child.pid, how=how, count=len(left))
+        if self.ending or self._retired:
+            return  # nobody is let in any more
         if self.reactor.seconds() - child.since >= SETTLED:
             self._pauses[child.number] = FIRST_PAUSE
         self._again(child.number)
 
+    def _owe(self, sessions: Sequence[str]) -> None:
+        """What an elder could not end."""
+        self._owed += sessions
+        self._adopt()
+
+    def unfinished(self) -> tuple[str, ...]:
+        """Of an elder whose workers are gone: the sessions whose recordings have no end. Its successor has them now."""
+        sessions, self._owed = self._owed, []
+        return tuple(sessions)
+
     def _adopt(self) -> None:
         """Let a worker that serves write to their end what others left. One at a time."""
-        adopter = next((child for child in self.children(State.SERVING) if not child.link.lost), None)
+        able = (*self.children(State.SERVING), *self.children(State.ENDING))
+        adopter = next((child for child in able if not child.link.lost), None)
         if adopter is None or self._adopting or not (self._owed or self._before):
             return
         before, self._before = self._before, False

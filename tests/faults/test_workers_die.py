@@ -1,4 +1,5 @@
-"""Sessions with running transfers while the gateway is reloaded again and again and its workers are killed.
+"""Sessions with running transfers while the gateway is reloaded again and again, its workers are killed, it is upgraded
+to another version and back, and drained at last.
 
 No session is cut that was not on a killed worker, no byte is wrong, every recording has an end, every audit line is
 whole and there, and no total falls.
@@ -8,126 +9,33 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
 import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import pytest
 
 from tests.support.net import LOOPBACK
 from tests.support.sshd import sshd_missing
-from tests.support.world import World, poll, running
+from tests.support.transfers import Transfers
+from tests.support.versions import Versions
+from tests.support.world import World, poll
 
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available"),
 ]
 
-AT_ONCE = 8
-LINE = 1000
-PROGRAM = (
-    "import sys,time\n"
-    "i=0\n"
-    "while True:\n"
-    "    sys.stdout.write('%08d ' % i + 'x' * 990 + '\\n'); sys.stdout.flush(); i += 1; time.sleep(0.1)\n"
-)
+MANY = tuple(map(int, os.environ.get("WORKERS_SOAK", "200,1000,20").split(",")))
+"""Sessions, reloads and kills of the long run."""
 
-
-class Transfers:
-    """Many ssh clients whose output is a count: each line is the next, or something is wrong."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._script = world.folder / "count.py"
-        self._script.write_text(PROGRAM)
-        self._selector = selectors.DefaultSelector()
-        self._rest: dict[int, bytes] = {}
-        self._next: dict[int, int] = {}
-        self._clients: dict[int, subprocess.Popen[bytes]] = {}
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self.wrong: list[str] = []
-        self.cut = 0
-        self.lines = 0
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def add(self, count: int) -> None:
-        for _ in range(count):
-            command = self._world.ssh_command(f"exec python3 -u {self._script}")
-            made = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=self._world.environment(),
-            )
-            assert made.stdout is not None
-            with self._lock:
-                descriptor = made.stdout.fileno()
-                self._clients[descriptor], self._rest[descriptor], self._next[descriptor] = made, b"", 0
-                self._selector.register(descriptor, selectors.EVENT_READ)
-
-    def fill(self, sessions: int) -> None:
-        """Until so many run. A few at a time: the target lets no more begin at once."""
-        until = time.monotonic() + 600.0
-        while self.running < sessions:
-            self.add(min(AT_ONCE, sessions - self.running))
-            poll(lambda: self.running == self._alive, 120.0, "a session neither began nor was refused")
-            assert time.monotonic() < until, "not all sessions began"
-
-    @property
-    def _alive(self) -> int:
-        with self._lock:
-            return len(self._clients)
-
-    @property
-    def running(self) -> int:
-        """Those whose first line has come."""
-        with self._lock:
-            return sum(number > 0 for number in self._next.values())
-
-    def _read(self) -> None:
-        while not self._stopping.is_set():
-            for key, _ in self._selector.select(0.2):
-                self._take(key.fd)
-
-    def _take(self, descriptor: int) -> None:
-        data = os.read(descriptor, 65536)
-        with self._lock:
-            if not data:
-                self._selector.unregister(descriptor)
-                client = self._clients.pop(descriptor)
-                started = self._next.pop(descriptor) > 0
-                self._rest.pop(descriptor)
-                assert client.stdout is not None
-                client.stdout.close()
-                client.wait()
-                self.cut += started
-                return
-            whole = self._rest[descriptor] + data
-            while len(whole) >= LINE:
-                wanted = b"%08d " % self._next[descriptor] + b"x" * 990 + b"\n"
-                line, whole = whole[:LINE], whole[LINE:]
-                if line != wanted:
-                    self.wrong.append(f"{line[:20]!r} where {wanted[:20]!r} should stand")
-                self._next[descriptor] += 1
-                self.lines += 1
-            self._rest[descriptor] = whole
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(10)
-        for client in self._clients.values():
-            client.kill()
-            client.wait()
-            assert client.stdout is not None
-            client.stdout.close()
-        self._selector.close()
+WORKERS = 2
+LIMITS = "startups_per_source = 1000\nstartups = '1000:30:1000'\ndrain_timeout = '5m'"
 
 
 def fallen(before: dict[str, float], now: dict[str, float]) -> list[str]:
@@ -138,49 +46,127 @@ def fallen(before: dict[str, float], now: dict[str, float]) -> list[str]:
     ]  # fmt: skip
 
 
+@contextmanager
+def no_total_falls(world: World) -> Iterator[None]:
+    """Within this the page is looked at all the time, and no total is ever less than it was."""
+    over = threading.Event()
+    faults: list[str] = []
+    pages = 0
+
+    def look() -> None:
+        nonlocal pages
+        last = world.metrics()
+        while not over.wait(0.25):
+            try:
+                now = world.metrics()
+            except OSError as error:
+                faults.append(repr(error))
+                continue
+            faults.extend(fallen(last, now))
+            last, pages = now, pages + 1
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+    assert faults == [] and pages > 0, faults[:20]
+    print(f"{pages} metrics pages, no total fell")
+
+
 @pytest.mark.parametrize(
     ("sessions", "reloads", "kills"),
     [
-        pytest.param(12, 12, 3, id="few"),
-        pytest.param(200, 1000, 20, id="many", marks=pytest.mark.soak),
+        pytest.param(12, 12, 5, id="few"),
+        pytest.param(*MANY, id="many", marks=pytest.mark.soak),
     ],
 )
-def test_reloads_cut_nobody_and_kills_only_their_own(sessions: int, reloads: int, kills: int) -> None:
-    with running(workers=2, limits="startups_per_source = 1000\nstartups = '1000:30:1000'") as world:
+def test_reloads_and_upgrades_cut_nobody_and_kills_only_their_own(
+    sessions: int, reloads: int, kills: int
+) -> None:
+    """A third of the sessions begins in each of three gateways, of which the first two are elders in the end."""
+    began = time.monotonic()
+    with Versions(workers=WORKERS, limits=LIMITS) as world:
         transfers = Transfers(world)
         try:
-            transfers.fill(sessions)
-            totals = world.metrics()
-            reload_many(world, reloads)
-            assert transfers.cut == 0 and transfers.running == sessions, "a reload has cut somebody"
-            for number in range(kills):
-                died = kill_one(world, number)
-                poll(lambda died=died: transfers.cut >= died, 20.0, "the clients of a dead worker went on")
-                now = world.metrics()
-                assert fallen(totals, now) == []
-                totals = now
-                transfers.cut = 0
-                transfers.fill(sessions)
-            assert transfers.wrong == [] and transfers.cut == 0
-            seen = transfers.lines
-            poll(lambda: transfers.lines > seen, text="nothing moves any more")
+            with no_total_falls(world):
+                ordeal = Ordeal(world, transfers, sessions, reloads, kills)
+                ordeal.run()
+            drain(world, transfers, sessions)
         finally:
             transfers.stop()
-        poll(lambda: world.metric('bastion_sessions_live{door="direct"}') == 0, 60.0, "sessions stay")
-        assert fallen(totals, world.metrics()) == []
+        assert transfers.wrong == []
         hold_books(world, kills)
+        assert sum(line["result"] == "ok" for line in world.audit("reload")) == reloads
+        print(
+            f"{sessions} sessions, {reloads} reloads, {kills} kills, 2 upgrades, a drain: {transfers.lines} lines,"
+        )
+        print(f"{ordeal.lost} sessions cut with their workers, in {time.monotonic() - began:.0f} s")
 
 
-def reload_many(world: World, reloads: int) -> None:
-    """Each another configuration: the diff of every one is told."""
-    text, log = world.config.read_text(), world.folder / "audit.jsonl"
-    with log.open() as lines:
-        lines.seek(0, os.SEEK_END)
-        for number in range(reloads):
-            world.config.write_text(text.replace("[limits]", f"[limits]\nidle = '{2 + number % 2}h'", 1))
-            os.kill(world.pid, signal.SIGHUP)
-            told = poll(lambda: next_reload(lines), 120.0, "no reload in the audit log")
-            assert told["result"] == "ok" and len(told["changed"]) == 1, told
+class Ordeal:
+    """What happens to the sessions until the drain."""
+
+    def __init__(
+        self, world: Versions, transfers: Transfers, sessions: int, reloads: int, kills: int
+    ) -> None:
+        self.world = world
+        self.transfers = transfers
+        self.sessions = sessions
+        self.reloads = reloads
+        self.kills = kills
+        self.lost = 0
+        self._reloaded = 0
+        self._killed = 0
+        self._text = world.config.read_text()
+
+    def run(self) -> None:
+        elders_too = 2
+        for number, version in enumerate(("", "2.0", "1.0"), 1):
+            if version:
+                self.upgrade(version)
+            self.transfers.fill(self.sessions * number // 3)
+            self.reload(self.reloads * number // 3)
+            while self._killed < (self.kills - elders_too) * number // 3:
+                self.kill(self.world.main)
+        for elder in self.world.started[:2]:
+            self.kill(elder)
+        seen = self.transfers.lines
+        poll(lambda: self.transfers.lines > seen, text="nothing moves any more")
+
+    def upgrade(self, version: str) -> None:
+        there = self.transfers.running
+        self.world.upgrade(version)
+        assert self.transfers.cut == 0 and self.transfers.running == there, "an upgrade has cut somebody"
+
+    def reload(self, until: int) -> None:
+        """Each is another configuration: the diff of every one is told."""
+        there = self.transfers.running
+        with (self.world.folder / "audit.jsonl").open() as lines:
+            lines.seek(0, os.SEEK_END)
+            while self._reloaded < until:
+                idle = f"[limits]\nidle = '{2 + self._reloaded % 2}h'"
+                self.world.config.write_text(self._text.replace("[limits]", idle, 1))
+                self.world.tell(signal.SIGHUP)
+                told = poll(lambda: next_reload(lines), 120.0, "no reload in the audit log")
+                assert told["result"] == "ok" and len(told["changed"]) == 1, told
+                self._reloaded += 1
+        assert self.transfers.cut == 0 and self.transfers.running == there, "a reload has cut somebody"
+
+    def kill(self, gateway: int) -> None:
+        """A worker of that process. As many others begin, in the gateway of now, as have ended with it."""
+        there, before = self.transfers.running, len(self.world.audit("worker_started"))
+        died = kill_one(self.world, gateway, self._killed)
+        poll(lambda: self.transfers.cut >= died, 20.0, "the clients of a dead worker went on")
+        self._killed += 1
+        self.lost += died
+        if gateway == self.world.main:  # so that both have some again
+            poll(lambda: self.world.audit("worker_started")[before:], 60.0, "no other worker began")
+        self.transfers.fill(there)
+        assert self.transfers.cut == died, "others were cut than those of the dead worker"
+        self.transfers.cut = 0
 
 
 def next_reload(lines: IO[str]) -> dict[str, Any] | None:
@@ -196,11 +182,18 @@ def next_reload(lines: IO[str]) -> dict[str, Any] | None:
             return found
 
 
-def kill_one(world: World, number: int) -> int:
+def workers_of(gateway: int) -> list[int]:
+    found = subprocess.run(
+        ["pgrep", "-P", str(gateway), "-f", "--", "--worker"], capture_output=True, text=True
+    )
+    return sorted(map(int, found.stdout.split()))
+
+
+def kill_one(world: Versions, gateway: int, number: int) -> int:
     """Kill a worker; how many sessions died with it. Their ends stand everywhere, within 5 s on a quiet machine."""
-    poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 60.0, "no two workers")
     before = len(world.audit("worker_died"))
-    os.kill(world.worker_pids[number % 2], signal.SIGKILL)
+    workers = workers_of(gateway)  # those of an elder that have no session are gone
+    os.kill(workers[number % len(workers)], signal.SIGKILL)
     began = time.monotonic()
     died = world.new_audit("worker_died", before)[0]
     wanted = sum(line["sessions"] for line in world.audit("worker_died"))
@@ -211,6 +204,22 @@ def kill_one(world: World, number: int) -> int:
     poll(lambda: len(ended()) == wanted, 60.0, "sessions of a dead worker have no end")
     print(f"{died['sessions']} sessions of a dead worker were ended in {time.monotonic() - began:.2f} s")
     return int(died["sessions"])
+
+
+def drain(world: Versions, transfers: Transfers, sessions: int) -> None:
+    """All three gateways end by themselves when the last session has, long before their time is over."""
+    assert len(world.started) == 3 and transfers.running == sessions and transfers.cut == 0
+    world.tell(signal.SIGTERM)
+    poll(lambda: world.metric("bastion_draining") >= 1, text="nobody drains")
+    transfers.finish()
+    poll(lambda: transfers.running == 0, 120.0, "sessions stay")
+    for pid in world.started:
+        world.wait_gone(pid, 60.0)
+    assert transfers.cut == 0 and transfers.finished == sessions, (transfers.cut, transfers.finished)
+    assert [line["signal"] for line in world.audit("gateway_stopped")].count("TERM") >= 1
+    assert {line["reason"] for line in world.audit("session_ended")} <= {
+        "client_closed", "target_closed", "worker_died",
+    }  # fmt: skip
 
 
 def hold_books(world: World, kills: int) -> None:
@@ -224,3 +233,16 @@ def hold_books(world: World, kills: int) -> None:
     assert entries == {session: ("ended", reason) for session, reason in ended.items()}
     assert sum(line["event"] == "worker_died" for line in lines) == kills
     assert LOOPBACK in {line["source"] for line in lines if line["event"] == "session_started"}
+
+
+def test_what_an_elder_without_workers_leaves_is_ended_by_its_successor_of_one_process() -> None:
+    with Versions(workers=WORKERS, limits=LIMITS) as world, world.client("cat") as cat:
+        cat.echo(b"here")
+        config = world.config.read_text()
+        world.config.write_text(config.replace(f"workers = {WORKERS}", "workers = 1"))
+        world.upgrade("2.0")
+        poll(lambda: len(workers_of(world.started[0])) == 1, text="the worker that nobody is in does not end")
+        assert kill_one(world, world.started[0], 0) == 1
+        assert cat.wait() == 255
+        world.wait_gone(world.started[0])
+        hold_books(world, 1)

@@ -107,6 +107,14 @@ def test_an_elder_says_farewell_and_nothing_else(bench: Bench) -> None:
             bench.elders.answer(asker, request)  # type: ignore[arg-type]
 
 
+def test_what_an_elder_could_not_end_is_heard_of(bench: Bench) -> None:
+    heard: list[tuple[str, ...]] = []
+    bench.elders.on_unfinished = lambda sessions: heard.append(tuple(sessions))
+    bench.elders.answer(bench.join(), Farewell({}))
+    bench.elders.answer(bench.join(), Farewell({}, ("k3v2m5q7p2r4t6wa",)))
+    assert heard == [("k3v2m5q7p2r4t6wa",)]
+
+
 def test_they_are_told_to_end_and_waited_for(bench: Bench) -> None:
     links = [bench.join(), bench.join()]
     seen: list[str] = []
