@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import subprocess
@@ -44,8 +45,17 @@ class Disk:
         return status.f_bavail * status.f_frsize
 
     def fill(self, leave: int = 0) -> None:
+        """Take what is left. The gateway may write between the look and the taking: then once more."""
         with self._ballast.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, self._size() + self.left() - leave))
+            while True:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, max(1, self._size() + self.left() - leave))
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    if not self.left():
+                        return
 
     def free(self) -> None:
         self._ballast.unlink(missing_ok=True)
