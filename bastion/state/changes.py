@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Executable, Table, bindparam, delete, update
+from sqlalchemy import Connection, Executable, bindparam, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bastion.errors import BastionError
@@ -29,6 +30,9 @@ _VERBS: Final = (ADD, PUT, SET, DROP)
 
 LINE_MAX: Final = 64 * 1024
 """Bytes of one change as a line; a row with a long list of rules has two thousand."""
+
+STATEMENTS: Final = 64
+"""Kinds of changes whose statements are kept; there are a dozen."""
 
 
 class BadChange(BastionError):
@@ -83,7 +87,7 @@ def apply(connection: Connection, changes: Iterable[Change]) -> None:
         return change.verb, change.table, tuple(change.values)
 
     for (verb, name, columns), group in groupby(changes, key=kind):
-        statement = _statement(connection, verb, METADATA.tables[name], columns)
+        statement = _statement(connection.dialect.name, verb, name, columns)
         connection.execute(statement, [_bound(change.values) for change in group])
 
 
@@ -96,11 +100,14 @@ def _clean(value: Value) -> Value:
     return value.replace("\0", "") if isinstance(value, str) else value
 
 
-def _statement(connection: Connection, verb: str, table: Table, columns: tuple[str, ...]) -> Executable:
+@lru_cache(maxsize=STATEMENTS)
+def _statement(dialect_name: str, verb: str, name: str, columns: tuple[str, ...]) -> Executable:
+    """Made once for each kind of change: making it takes longer than writing the row."""
+    table = METADATA.tables[name]
     keys = [column.name for column in table.primary_key]
     bound: dict[str, Any] = {name: bindparam(f"b_{name}", type_=table.c[name].type) for name in columns}
     if verb in (ADD, PUT):
-        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+        dialect: Any = sqlite if dialect_name == "sqlite" else postgresql
         insert = dialect.insert(table).values(bound)
         others = {name: insert.excluded[name] for name in columns if name not in keys}
         if verb == ADD or not others:
