@@ -23,6 +23,11 @@ WINDOW: Final = 256 << 10
 """Bytes of events that may be on their way to somebody who has not said that they were taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer to what needs none: it is done."""
+
+
 class ControlError(BastionError):
     """A question that was not answered: `reason` from a closed set, `text` for whoever asked."""
 

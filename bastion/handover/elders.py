@@ -12,11 +12,12 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList
 
 from bastion.clock import DelayedCall
+from bastion.control.asking import Done
 from bastion.control.hub import Hub
 from bastion.control.link import Link
 from bastion.control.node import ControlError, Counted, Request, SnapshotAsked
 from bastion.errors import ControlReason
-from bastion.handover.questions import Done, EndElder, Farewell, LogMoved
+from bastion.handover.questions import EndElder, Farewell, LogMoved
 from bastion.observe.meters import Family, Kind, Snapshot, merge
 
 ASK_EVERY: Final = 5.0

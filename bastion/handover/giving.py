@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger
 
 from bastion.clock import DelayedCall
+from bastion.control.asking import Done
 from bastion.control.link import BETWEEN_PROCESSES, Link
 from bastion.control.node import ControlError, Counted, Node, Request, SnapshotAsked, Stream
 from bastion.errors import ControlReason
@@ -22,7 +23,6 @@ from bastion.handover.questions import (
     BEGUN_WITHIN,
     READY_WITHIN,
     Begun,
-    Done,
     EndElder,
     Farewell,
     Locked,

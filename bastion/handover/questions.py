@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from bastion.control.asking import Request
+from bastion.control.asking import Done, Request
 from bastion.control.node import REQUESTS
 from bastion.policy.locks import Lock
 
@@ -19,11 +19,6 @@ accepts again."""
 
 HURRIED: Final = 5.0
 """Seconds in which an elder that is to end at once does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The answer to what needs none."""
 
 
 # -- the successor asks ----------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from bastion.auth.throttle import PenaltyLimits
-from bastion.control.node import REQUESTS, Request
+from bastion.control.asking import Done, Request
+from bastion.control.node import REQUESTS
 from bastion.errors import AuthReason
 
 READ_TIMEOUT: Final = 330.0
@@ -19,11 +20,6 @@ READ_TIMEOUT: Final = 330.0
 
 ADOPT_TIMEOUT: Final = 600.0
 """Seconds for ending the recordings of a worker that died: a GiB of them is read in two."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """It is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
 from bastion.config.outputs import Control
+from bastion.control.asking import Done
 from bastion.control.hub import Hub
 from bastion.control.node import Request
 from bastion.control.orders import SetLocks
@@ -200,7 +201,7 @@ class Supervisor:
                 self._serving(child)
             case ask.LastCounts(snapshot):
                 child.snapshot = dict(snapshot)
-        return ask.Done()
+        return Done()
 
     async def _checked(self, child: Child, checked: ask.Checked) -> ask.Welcome:
         # from then on it hears of locks and blocks
@@ -343,7 +344,7 @@ class Supervisor:
             self._before = before
             self.reactor.callLater(ADOPT_AGAIN, done)
 
-        left: Request[ask.Done] = ask.AdoptAll() if before else ask.Adopt(tuple(sessions), LEFT)
+        left: Request[Done] = ask.AdoptAll() if before else ask.Adopt(tuple(sessions), LEFT)
         adopted = adopter.link.ask(left)
         adopted.addCallbacks(lambda _: self.reactor.callLater(0, done), failed)
 

@@ -24,6 +24,7 @@ from bastion.assembly.part import Part
 from bastion.auth.distant import DistantPenalties, Judge
 from bastion.clock import SystemClock
 from bastion.config.contents import together
+from bastion.control.asking import Done
 from bastion.control.link import Link
 from bastion.control.node import ControlError, Request, Stream
 from bastion.doors.draining import Drained
@@ -139,9 +140,9 @@ class Worker:
 
     # -- what the supervisor asks ------------------------------------------------------------------------
 
-    def _blocked(self, told: ask.Blocked, _: Stream | None) -> ask.Done:
+    def _blocked(self, told: ask.Blocked, _: Stream | None) -> Done:
         self._penalties.take_blocks(_keys(told.blocks))
-        return ask.Done()
+        return Done()
 
     def _prepare(self, _: ask.Prepare, __: Stream | None) -> Deferred[ask.Read]:
         reloading = self._program.reloading
@@ -162,7 +163,7 @@ class Worker:
 
         return reloading.prepare().addCallbacks(read, refused)
 
-    def _take(self, _: ask.Take, __: Stream | None) -> ask.Done:
+    def _take(self, _: ask.Take, __: Stream | None) -> Done:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             raise ControlError(ControlReason.FAILED, "nothing was prepared")
@@ -170,38 +171,38 @@ class Worker:
             self._program.reloading.take(prepared)
         except AuditFailed as failed:
             raise ControlError(ControlReason.FAILED, str(failed)) from None
-        return ask.Done()
+        return Done()
 
-    def _forget(self, _: ask.Forget, __: Stream | None) -> ask.Done:
+    def _forget(self, _: ask.Forget, __: Stream | None) -> Done:
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             self._program.reloading.forget(prepared)
-        return ask.Done()
+        return Done()
 
     def _health(self, _: ask.HealthAsked, __: Stream | None) -> ask.Healthy:
         well, lines = self._program.health.page()
         return ask.Healthy(well, tuple(lines.split("\n")))
 
-    def _end(self, end: ask.End, _: Stream | None) -> ask.Done:
+    def _end(self, end: ask.End, _: Stream | None) -> Done:
         if end.drain:
             self._ending.drain()
         else:
             self._ending.stop()
-        return ask.Done()
+        return Done()
 
     # -- another gateway takes over ----------------------------------------------------------------------
 
     def _pause(self, pause: ask.Pause, _: Stream | None) -> Any:
         if pause.over:
             self._program.accept()
-            return ask.Done()
-        return ensureDeferred(self._program.pause()).addCallback(lambda _: ask.Done())
+            return Done()
+        return ensureDeferred(self._program.pause()).addCallback(lambda _: Done())
 
-    def _retire(self, _: ask.Retire, __: Stream | None) -> ask.Done:
+    def _retire(self, _: ask.Retire, __: Stream | None) -> Done:
         local = self._program.local
         local.name = f"elder-{os.getppid()}-{local.name}"
         self._program.retire().addCallback(self._left)
-        return ask.Done()
+        return Done()
 
     def _left(self, how: Drained) -> None:
         if how is Drained.EMPTY and not self._ending.begun:
@@ -209,18 +210,18 @@ class Worker:
             asked = counted.addCallback(lambda found: self.link.ask(ask.LastCounts(found.snapshot)))
             asked.addBoth(lambda _: self._ending.finished())
 
-    def _log_moved(self, _: ask.LogMoved, __: Stream | None) -> ask.Done:
+    def _log_moved(self, _: ask.LogMoved, __: Stream | None) -> Done:
         self._program.gateway.audit.reopen()
-        return ask.Done()
+        return Done()
 
     # -- what a dead worker left -------------------------------------------------------------------------
 
-    def _adopt(self, left: ask.Adopt, _: Stream | None) -> Deferred[ask.Done]:
+    def _adopt(self, left: ask.Adopt, _: Stream | None) -> Deferred[Done]:
         ended = self._program.leftovers.end(left.sessions, EndReason.WORKER_DIED, left.text)
-        return ended.addCallback(lambda _: ask.Done())
+        return ended.addCallback(lambda _: Done())
 
-    def _adopt_all(self, _: ask.AdoptAll, __: Stream | None) -> Deferred[ask.Done]:
-        return self._program.leftovers.end_all().addCallback(lambda _: ask.Done())
+    def _adopt_all(self, _: ask.AdoptAll, __: Stream | None) -> Deferred[Done]:
+        return self._program.leftovers.end_all().addCallback(lambda _: Done())
 
 
 class LinkJudge(Judge):

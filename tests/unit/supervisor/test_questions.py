@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bastion.auth.throttle import PenaltyLimits
+from bastion.control.asking import Done
 from bastion.control.codec import from_json, to_json
 from bastion.control.node import REQUESTS, Request
 from bastion.errors import AuthReason
@@ -44,7 +45,7 @@ def test_a_question_comes_out_as_it_went_in(request_: Request[Any]) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        ask.Done(),
+        Done(),
         ask.Turn(True),
         ask.Welcome(BLOCKS, ("127.0.0.1:9722",)),
         ask.Read(("fault",), ("odd",), "digest", SETTINGS, ("a.b",), ("a.c: 1 -> 2",)),

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from bastion.auth.throttle import PenaltyLimits
 from bastion.clock import FixedClock
+from bastion.control.asking import Done
 from bastion.control.node import ControlError, Node, Request, Stream
 from bastion.errors import ControlReason
 from bastion.observe.audit import AuditLog
@@ -56,7 +57,7 @@ class Fake(Node):
             )
         if isinstance(request, ask.Take):
             self.in_force = self._gateway.files
-        return succeed(ask.Done())
+        return succeed(Done())
 
 
 class Gateway:
