@@ -20,7 +20,7 @@ export PIP_ROOT_USER_ACTION = ignore
 help:
 	@echo 'make run      a small world on loopback: directory, CAs, a target, the gateway; Ctrl-C ends it'
 	@echo 'make test     install what the tests need, then lint, types and all tests (what CI runs)'
-	@echo 'make unit     the pure unit tests with few examples each, half a minute'
+	@echo 'make unit     the pure unit tests with few examples each, a minute'
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one;'
 	@echo '              WORKERS=2: each gateway once more with two workers;'
