@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "upgrade": ("bastion.cli.upgrade:upgrade", "hand over to another version, cutting nobody"),
     "log-level": ("bastion.cli.status:log_level", "let the operator's log tell more or less"),
     "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),
+    "commands": ("bastion.cli.commands:commands", "who ran what, where"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, text or json"),
     "prune": ("bastion.cli.prune:prune", "remove recordings that are kept no longer"),

@@ -98,7 +98,7 @@ def _write_rows(rows: list[Any]) -> None:
     write_table(_HEADINGS, rows, right=("DURATION", "BYTES"), flexible=flexible, colours=_COLOURS)
 
 
-def parse_since(text: str, now: float) -> float:
+def parse_since(text: str, now: float, option: str = "--since") -> float:
     """`2h` ago or an ISO date (UTC unless it says otherwise), as seconds since the epoch."""
     ago = _AGO.fullmatch(text.strip())
     if ago:
@@ -106,7 +106,7 @@ def parse_since(text: str, now: float) -> float:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        fail(f"--since {text}: give 30m, 2h, 7d, 2026-11-23 or 2026-11-23T10:00")
+        fail(f"{option} {text}: give 30m, 2h, 7d, 2026-11-23 or 2026-11-23T10:00")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return min(max(0.0, (moment - datetime.fromtimestamp(0, UTC)) / timedelta(seconds=1)), LAST_TIME)

@@ -19,6 +19,7 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `scp`, `operations`: channels that move files, as lists of what they did
 - `grid`, `terminal`: what a terminal of the recorded size shows, as text
 - `transcript`: output as lines: those of a screen, or plain ones
+- `commands`: what was asked of channels to run, and what was typed at shells
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences

@@ -1,0 +1,220 @@
+"""`bastion commands`: what was run, where, by whom (L4)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bastion.cli.lobby_calls import lobby_calls
+from bastion.cli.output import duration_text, fail, leave_quietly, time_text, write_json, write_table
+from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
+from bastion.cli.sessions import parse_since
+from bastion.clock import SystemClock
+from bastion.recording.commands import Command, commands_of
+from bastion.recording.format import FormatError, Header
+from bastion.recording.listing import Recordings, SessionEntry
+
+KINDS = ("exec", "subsystem", "lobby", "typed")
+
+_HEADINGS = ("TIME", "WHO", "TARGET", "KIND", "TOOK", "EXIT", "REPLAY", "COMMAND")
+_COLOURS = {"KIND": {"typed": "cyan", "lobby": "blue"}}
+
+EXIT_CODES = (
+    "Exit codes: 0 found; 1 nothing found; 2 the call or a file is wrong. A recording that cannot be read is named on "
+    "standard error."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which commands are looked for. Times in seconds since 1970; "" and None are everything."""
+
+    user: str = ""
+    target: str = ""
+    since: float | None = None
+    until: float | None = None
+    kinds: tuple[str, ...] = ()
+    pattern: re.Pattern[str] | None = None
+
+    def session(self, entry: SessionEntry) -> bool:
+        """There may be such commands in this session."""
+        header = entry.header
+        if (self.user and header.identity != self.user) or (self.target and header.target != self.target):
+            return False
+        began, ended = header.started_at, header.started_at + entry.duration
+        return not (self.since is not None and began and ended < self.since) and not (
+            self.until is not None and began > self.until
+        )
+
+    def command(self, one: Command) -> bool:
+        """This is one of them."""
+        if (self.since is not None and one.at < self.since) or (
+            self.until is not None and one.at > self.until
+        ):
+            return False
+        if self.kinds and one.kind not in self.kinds:
+            return False
+        return self.pattern is None or self.pattern.search(one.text) is not None
+
+
+@click.command(epilog=EXIT_CODES)
+@recordings_options
+@click.option("--user", metavar="NAME", default="", help="Only commands of this identity.")
+@click.option("--target", metavar="NAME", default="", help="Only commands on this target.")
+@click.option("--since", metavar="WHEN", help="Only commands since: 2h, 7d, 2026-11-23, 2026-11-23T10:00.")
+@click.option("--until", metavar="WHEN", help="Only commands until then, in the same forms.")
+@click.option("--grep", metavar="REGEX", help="Only commands in which this is found; (?i) ignores case.")
+@click.option("--session", metavar="ID", help="Only this session, or a unique beginning of its id.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Only this kind; may be given several times.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line, as docs/commands.md describes it."
+)
+def commands(
+    config: Path | None,
+    recordings: Path | None,
+    user: str,
+    target: str,
+    since: str | None,
+    until: str | None,
+    grep: str | None,
+    session: str | None,
+    kinds: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List commands: of exec and subsystem requests and of the lobby exactly, typed ones as read off the screen.
+
+    Newest sessions first, each in the order of time. A ~ before the kind says that it is a guess: docs/commands.md
+    says how good, and what deceives it. REPLAY is what to give to `bastion replay` to see it. Calls of the lobby
+    come from the audit log, with --config.
+
+    Example: bastion commands --config /etc/bastion/bastion.toml --target web1 --since 7d --grep '^(sudo )?rm '
+    """
+    store = open_store(config, recordings)
+    now = SystemClock().time()
+    wanted = Wanted(
+        user,
+        target,
+        None if since is None else parse_since(since, now),
+        None if until is None else parse_since(until, now, "--until"),
+        kinds,
+        None if grep is None else _pattern(grep),
+    )
+    found = _found(store, None if recordings else config, wanted, session)
+    try:
+        count = _write_lines(found) if as_json else _write_table(found)
+    except BrokenPipeError:
+        leave_quietly()
+        return
+    if not count:
+        sys.exit(1)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        fail(f"--grep {text}: {error}")
+
+
+def _found(
+    store: Recordings, config: Path | None, wanted: Wanted, session: str | None
+) -> Iterator[tuple[Header, Command]]:
+    if (
+        session is None
+        and config is not None
+        and not wanted.target
+        and "lobby" in (wanted.kinds or ("lobby",))
+    ):
+        yield from ((header, one) for header, one in lobby_calls(config) if _is(wanted, header, one))
+    if wanted.kinds == ("lobby",):
+        return
+    entries = (
+        store.sessions(None, tell_unreadable) if session is None else store.find(session.strip().lower())
+    )
+    for entry in entries:
+        if entry.state == "damaged":
+            tell_unreadable(entry.path, entry.problem)
+        if wanted.session(entry):
+            found = [one for one in _of(store, entry) if wanted.command(one)]
+            yield from (
+                (entry.header, one) for one in sorted(found, key=lambda one: (one.start, one.channel))
+            )
+
+
+def _is(wanted: Wanted, header: Header, one: Command) -> bool:
+    return (not wanted.user or header.identity == wanted.user) and wanted.command(one)
+
+
+def _of(store: Recordings, entry: SessionEntry) -> Iterator[Command]:
+    """The commands of a session, as far as its file can be read."""
+    try:
+        with store.open(entry) as reader:
+            yield from commands_of(reader)
+    except FormatError as error:
+        if entry.state != "damaged":
+            tell_unreadable(entry.path, error.text)
+    except OSError as error:
+        tell_unreadable(entry.path, str(error.strerror))
+
+
+def document(header: Header, one: Command) -> dict[str, Any]:
+    """One line of `--json`: docs/commands.md. Fields are added, never changed."""
+    return {
+        "time": datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "user": header.identity,
+        "uid": header.uid,
+        "login": header.login,
+        "target": header.target,
+        "host": header.host,
+        "source_address": header.source_address,
+        **{place.name: getattr(one, place.name) for place in fields(one) if place.name != "at"},
+        "replay": _replay(one),
+    }
+
+
+def _replay(one: Command) -> str:
+    return f"{one.session} --channel {one.channel} --at {one.offset:.1f}" if one.channel else ""
+
+
+def _write_lines(found: Iterator[tuple[Header, Command]]) -> int:
+    count = 0
+    for header, one in found:
+        write_json(document(header, one))
+        count += 1
+    return count
+
+
+def _write_table(found: Iterator[tuple[Header, Command]]) -> int:
+    rows = [_row(header, one) for header, one in found]
+    if rows:
+        write_table(
+            _HEADINGS, rows, right=("TOOK", "EXIT"), flexible=("WHO", "TARGET", "COMMAND"), colours=_COLOURS
+        )
+    return len(rows)
+
+
+def _row(header: Header, one: Command) -> tuple[str, ...]:
+    status = f"SIG{one.signal}" if one.signal else "" if one.exit_status is None else str(one.exit_status)
+    return (
+        time_text(one.at),
+        header.identity,
+        f"{header.login}@{header.target}" if header.target else "",
+        f"~{one.kind}" if one.source == "heuristic" else one.kind,
+        "" if one.end is None else duration_text(one.end - one.start),
+        "refused" if one.refused else status,
+        _replay(one),
+        one.text.replace("\n", " \u23ce "),
+    )
