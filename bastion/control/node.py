@@ -25,7 +25,8 @@ from bastion.control.asking import Stream as Stream
 from bastion.control.asking import ended_together as ended_together
 from bastion.control.asking import gathered as gathered
 from bastion.control.orders import ORDERS
-from bastion.observe.meters import FAMILIES, Merge, Snapshot
+from bastion.observe.family import FAMILIES, Merge
+from bastion.observe.meters import Snapshot
 
 # -- how are you -----------------------------------------------------------------------------------------------------
 

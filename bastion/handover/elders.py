@@ -18,7 +18,8 @@ from bastion.control.link import Link
 from bastion.control.node import ControlError, Counted, Request, SnapshotAsked
 from bastion.errors import ControlReason
 from bastion.handover.questions import EndElder, Farewell, LogMoved
-from bastion.observe.meters import Family, Kind, Snapshot, merge
+from bastion.observe.family import Family, Kind
+from bastion.observe.meters import Snapshot, merge
 
 ASK_EVERY: Final = 5.0
 """Seconds between two looks at the elders' figures."""

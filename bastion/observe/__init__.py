@@ -10,7 +10,7 @@ lost, never torn, and holds no secret, command or path; what a peer can repeat i
 May import: L0, and beside it nothing; Twisted and prometheus_client in `exporter` only. `meters`
 and `events` are pure: the rooms below L2 use them too.
 
-- `meters`, `labels`: all families of metrics, as integers
+- `family`, `meters`, `labels`: all families of metrics, as integers
 - `exporter`: the two pages on a port of their own
 - `events`: what a line of the audit log can say, a type for each
 - `audit`: one JSON line per event, one write(2) per line

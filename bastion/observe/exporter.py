@@ -27,7 +27,8 @@ from twisted.web import resource, server
 from twisted.web.http import datetimeToString
 
 from bastion.clock import Timers
-from bastion.observe.meters import MICROSECONDS, PREFIX, Family, Kind, Meters, Snapshot, merge
+from bastion.observe.family import MICROSECONDS, Family, Kind
+from bastion.observe.meters import PREFIX, Meters, Snapshot, merge
 
 # A scraper opens one connection and keeps it; 64 leaves room for several and for probes, and bounds what an
 # open port on a wrong interface can cost: 64 x 16 KiB of request headers.

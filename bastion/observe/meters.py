@@ -13,9 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from itertools import product
 from typing import Final
 
 from bastion.errors import (
@@ -30,86 +27,17 @@ from bastion.errors import (
     TunnelReason,
     UpstreamReason,
 )
+from bastion.observe.family import FAMILIES, Family, Kind, Label, Merge, counter, gauge, histogram, reasons
+from bastion.observe.family import MICROSECONDS as MICROSECONDS
 from bastion.observe.labels import AGENT_ENDINGS, AGENT_USES, CONTROL_COMMANDS, REQUEST_NAMES
 from bastion.observe.labels import OTHER as OTHER
 from bastion.wire.kexinit import LEGACY_NAMES
 
 PREFIX: Final = "bastion_"
-MICROSECONDS: Final = 1_000_000
 
 # family name -> label values joined by "," -> the cell. A cell is [value], or for a histogram
 # [count per bucket..., count above the last bucket, sum in microseconds].
 Snapshot = dict[str, dict[str, list[int]]]
-
-
-class Kind(StrEnum):
-    """What a family is; the exporter renders each in its own way."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class Merge(StrEnum):
-    """How the cells of several processes become one."""
-
-    SUM = "sum"
-    MAX = "max"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A label and the closed set of its values."""
-
-    name: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Family:
-    """One declared family. `name` is without the prefix; `scale` divides a stored integer when rendered."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[Label, ...] = ()
-    buckets: tuple[float, ...] = ()  # upper bounds in seconds
-    merge: Merge = Merge.SUM
-    scale: int = 1
-
-    def combinations(self) -> Iterable[tuple[str, ...]]:
-        """Every combination of label values, in declared order."""
-        return product(*(label.values for label in self.labels))
-
-    @property
-    def width(self) -> int:
-        """How many integers a cell has."""
-        return len(self.buckets) + 2 if self.kind is Kind.HISTOGRAM else 1
-
-
-FAMILIES: Final[list[Family]] = []
-
-
-def _declare(family: Family) -> Family:
-    FAMILIES.append(family)
-    return family
-
-
-def _counter(name: str, text: str, *labels: Label, scale: int = 1) -> Family:
-    return _declare(Family(name, Kind.COUNTER, text, labels, scale=scale))
-
-
-def _gauge(name: str, text: str, *labels: Label, merge: Merge = Merge.SUM, scale: int = 1) -> Family:
-    return _declare(Family(name, Kind.GAUGE, text, labels, merge=merge, scale=scale))
-
-
-def _histogram(name: str, text: str, *labels: Label, buckets: tuple[float, ...]) -> Family:
-    return _declare(Family(name, Kind.HISTOGRAM, text, labels, buckets, scale=MICROSECONDS))
-
-
-def _reasons(name: str, reasons: Iterable[StrEnum], *more: str) -> Label:
-    return Label(name, tuple(str(reason) for reason in reasons) + more)
-
 
 # Closed sets that are not reasons.
 
@@ -151,271 +79,269 @@ LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 # The families.
 
-CONNECTIONS_ACCEPTED: Final = _counter("connections_accepted_total", "TCP connections accepted.")
-CONNECTIONS_CLOSED: Final = _counter("connections_closed_total", "Accepted TCP connections that have ended.")
-CONNECTIONS_LIVE: Final = _gauge("connections_live", "Engineer connections open now.")
-CONNECTIONS_REFUSED: Final = _counter(
+CONNECTIONS_ACCEPTED: Final = counter("connections_accepted_total", "TCP connections accepted.")
+CONNECTIONS_CLOSED: Final = counter("connections_closed_total", "Accepted TCP connections that have ended.")
+CONNECTIONS_LIVE: Final = gauge("connections_live", "Engineer connections open now.")
+CONNECTIONS_REFUSED: Final = counter(
     "connections_refused_total",
     "Connections turned away or ended by a limit of the gateway.",
-    _reasons("reason", LimitReason),
+    reasons("reason", LimitReason),
 )
-BUDGET_REFUSALS: Final = _counter(
+BUDGET_REFUSALS: Final = counter(
     "budget_refusals_total",
     "Work refused because its source or identity had used up what it may cost.",
     Label("work", WORK),
     Label("payer", PAYERS),
 )
-NAME_LOOKUPS: Final = _gauge(
+NAME_LOOKUPS: Final = gauge(
     "name_lookups",
     "Look-ups of target names: with a thread, waiting for one, or given up and not back yet.",
     Label("state", ("running", "waiting", "stuck")),
 )
-DESCRIPTORS_EXHAUSTED: Final = _counter(
+DESCRIPTORS_EXHAUSTED: Final = counter(
     "descriptors_exhausted_total",
     "Times the process had no file descriptor left, by what needed it.",
     Label("what", ("accept", "dial", "recording")),
 )
-HANDSHAKES: Final = _counter(
+HANDSHAKES: Final = counter(
     "handshakes_total",
     "First key exchanges with clients, at the front door and inside jumps, by how they ended.",
     Label("at", HANDSHAKES_AT),
-    _reasons("result", HandshakeResult),
+    reasons("result", HandshakeResult),
 )
-HANDSHAKE_SECONDS: Final = _histogram(
+HANDSHAKE_SECONDS: Final = histogram(
     "handshake_seconds", "From accept to the first NEWKEYS of an engineer connection.", buckets=PHASE_BUCKETS
 )
-AUTH_ATTEMPTS: Final = _counter(
+AUTH_ATTEMPTS: Final = counter(
     "auth_attempts_total",
     "Authentication attempts by method and how each ended.",
     Label("method", METHODS),
-    _reasons("reason", AuthReason),
+    reasons("reason", AuthReason),
 )
-AUTHORISATIONS: Final = _counter(
+AUTHORISATIONS: Final = counter(
     "authorisations_total",
     "Whether policy let an authenticated engineer go to a target.",
-    _reasons("reason", PolicyReason),
+    reasons("reason", PolicyReason),
 )
-SESSIONS_LIVE: Final = _gauge("sessions_live", "Sessions open now.", Label("door", DOORS))
-SESSIONS_STARTED: Final = _counter("sessions_started_total", "Sessions started.", Label("door", DOORS))
-SESSIONS_ENDED: Final = _counter(
+SESSIONS_LIVE: Final = gauge("sessions_live", "Sessions open now.", Label("door", DOORS))
+SESSIONS_STARTED: Final = counter("sessions_started_total", "Sessions started.", Label("door", DOORS))
+SESSIONS_ENDED: Final = counter(
     "sessions_ended_total",
     "Sessions ended, by what ended them.",
     Label("door", DOORS),
-    _reasons("reason", EndReason),
+    reasons("reason", EndReason),
 )
-CHANNELS: Final = _counter(
+CHANNELS: Final = counter(
     "channels_total",
     "Channel opens by kind and by the verdict on them.",
     Label("kind", CHANNEL_KINDS),
-    _reasons("verdict", PolicyReason),
+    reasons("verdict", PolicyReason),
 )
-CHANNELS_LIVE: Final = _gauge("channels_live", "Channels open now.", Label("kind", CHANNEL_KINDS))
-REQUESTS: Final = _counter(
+CHANNELS_LIVE: Final = gauge("channels_live", "Channels open now.", Label("kind", CHANNEL_KINDS))
+REQUESTS: Final = counter(
     "requests_total",
     "Channel and global requests by name and by the verdict on them.",
     Label("name", REQUEST_NAMES),
-    _reasons("verdict", PolicyReason),
+    reasons("verdict", PolicyReason),
 )
-BYTES: Final = _counter(
+BYTES: Final = counter(
     "channel_bytes_total",
     "Channel data relayed, both streams, without SSH framing.",
     Label("kind", CHANNEL_KINDS),
     Label("direction", DIRECTIONS),
 )
-SFTP_FILES: Final = _counter(
+SFTP_FILES: Final = counter(
     "sftp_files_total",
     "Files opened and closed over sftp, by which way their data went.",
     Label("transfer", ("download", "upload", "both", "none")),
 )
-SFTP_REFUSALS: Final = _counter(
+SFTP_REFUSALS: Final = counter(
     "sftp_refusals_total",
     "Requests on sftp channels that a rule refused, by the verb they would have needed.",
     Label("verb", ("download", "upload", "list", "modify", OTHER)),
 )
-SFTP_UNPARSED: Final = _counter(
+SFTP_UNPARSED: Final = counter(
     "sftp_unparsed_total",
     "Channels of sftp that could not be followed any further, by the side that caused it.",
     Label("by", ("client", "target")),
 )
-UPSTREAM_PHASE_SECONDS: Final = _histogram(
+UPSTREAM_PHASE_SECONDS: Final = histogram(
     "upstream_phase_seconds",
     "Time each phase of reaching a target took.",
     Label("phase", DIAL_PHASES),
     buckets=PHASE_BUCKETS,
 )
-UPSTREAM_DIALS: Final = _counter(
-    "upstream_dials_total", "Attempts to reach a target.", _reasons("reason", UpstreamReason)
+UPSTREAM_DIALS: Final = counter(
+    "upstream_dials_total", "Attempts to reach a target.", reasons("reason", UpstreamReason)
 )
 _AGENT: Final = Label("use", AGENT_USES), Label("ended", AGENT_ENDINGS)
-AGENT_SIGNATURES: Final = _counter(
+AGENT_SIGNATURES: Final = counter(
     "agent_signatures_total", "Signatures that an ssh-agent was asked for, by what they were for.", *_AGENT
 )
-UPSTREAM_LEGACY: Final = _counter(
+UPSTREAM_LEGACY: Final = counter(
     "upstream_legacy_total",
     "Legs to targets that use a legacy algorithm, by its name.",
     Label("algorithm", LEGACY_NAMES),
 )
-TUNNEL_DIALS: Final = _counter(
+TUNNEL_DIALS: Final = counter(
     "tunnel_dials_total",
     "Attempts to reach the far side of a tunnel that policy allowed.",
-    _reasons("reason", UpstreamReason),
+    reasons("reason", UpstreamReason),
 )
-TUNNELS_ENDED: Final = _counter(
-    "tunnels_ended_total", "Tunnels ended, by what ended them.", _reasons("reason", TunnelReason)
+TUNNELS_ENDED: Final = counter(
+    "tunnels_ended_total", "Tunnels ended, by what ended them.", reasons("reason", TunnelReason)
 )
-HOST_KEY_CHECKS: Final = _counter(
+HOST_KEY_CHECKS: Final = counter(
     "host_key_checks_total", "Verifications of a target's host key.", Label("outcome", HOST_KEY_OUTCOMES)
 )
-RECORDINGS_LIVE: Final = _gauge("recordings_live", "Recordings being written now.")
-RECORDER_BYTES: Final = _counter("recorder_bytes_total", "Bytes written to recordings.")
-RECORDER_BLOCKS: Final = _counter("recorder_blocks_total", "Blocks written to recordings, one write(2) each.")
-RECORDER_FAILURES: Final = _counter(
+RECORDINGS_LIVE: Final = gauge("recordings_live", "Recordings being written now.")
+RECORDER_BYTES: Final = counter("recorder_bytes_total", "Bytes written to recordings.")
+RECORDER_BLOCKS: Final = counter("recorder_blocks_total", "Blocks written to recordings, one write(2) each.")
+RECORDER_FAILURES: Final = counter(
     "recorder_failures_total",
     "Recordings that could not be made or kept; each ended its session.",
-    _reasons("reason", RecorderReason),
+    reasons("reason", RecorderReason),
 )
-RECORDER_REFUSALS: Final = _counter(
+RECORDER_REFUSALS: Final = counter(
     "recorder_admission_refusals_total",
     "Sessions refused before they began because no recording was possible.",
-    _reasons("reason", RecorderReason),
+    reasons("reason", RecorderReason),
 )
-RECORDER_GAP_BYTES: Final = _counter(
+RECORDER_GAP_BYTES: Final = counter(
     "recorder_gap_bytes_total",
     "Bulk bytes relayed but left out by the recording rate rule, each in a gap record.",
 )
-RECORDER_UNSYNCED_SECONDS: Final = _gauge(
+RECORDER_UNSYNCED_SECONDS: Final = gauge(
     "recorder_unsynced_seconds",
     "Age of the oldest recorded byte that no fsync has covered yet.",
     merge=Merge.MAX,
     scale=MICROSECONDS,
 )
-RECORDER_SLOW_WRITES: Final = _counter(
+RECORDER_SLOW_WRITES: Final = counter(
     "recorder_slow_writes_total",
     "Writes of recordings that took a second or more; each stopped every session for as long.",
 )
-HEALTH: Final = _gauge(
+HEALTH: Final = gauge(
     "health",
     "How a part of the gateway is: 0 ok, 1 degraded, 2 sessions are refused because of it.",
-    _reasons("part", HealthPart),
+    reasons("part", HealthPart),
     merge=Merge.MAX,
 )
-RECORDING_STORE_FREE_BYTES: Final = _gauge(
+RECORDING_STORE_FREE_BYTES: Final = gauge(
     "recording_store_free_bytes", "Free space under the recording store.", merge=Merge.MAX
 )
-STATE_OWED_ROWS: Final = _gauge(
+STATE_OWED_ROWS: Final = gauge(
     "state_owed_rows", "Changes of rows that the state store has not taken yet; they are in a spool file."
 )
-STATE_OWED_OLDEST_SECONDS: Final = _gauge(
+STATE_OWED_OLDEST_SECONDS: Final = gauge(
     "state_owed_oldest_seconds",
     "Age of the oldest change that the state store has not taken yet.",
     merge=Merge.MAX,
     scale=MICROSECONDS,
 )
-STATE_WRITE_SECONDS: Final = _histogram(
+STATE_WRITE_SECONDS: Final = histogram(
     "state_write_seconds", "Time that writing a batch to the state store took.", buckets=PHASE_BUCKETS
 )
-STATE_ROWS_WRITTEN: Final = _counter(
-    "state_rows_written_total", "Changes of rows written to the state store."
-)
-STATE_ERRORS: Final = _counter(
+STATE_ROWS_WRITTEN: Final = counter("state_rows_written_total", "Changes of rows written to the state store.")
+STATE_ERRORS: Final = counter(
     "state_errors_total",
     "Faults of the state store: it could not be used, it takes a change never, or the spool could not be written.",
     Label("fault", ("unavailable", "rejected", "spool")),
 )
-STATE_REFUSALS: Final = _counter(
+STATE_REFUSALS: Final = counter(
     "state_refusals_total",
     "Sessions refused because of the state store: it is away, or too much is owed.",
-    _reasons("reason", (LimitReason.STATE_UNAVAILABLE, LimitReason.STATE_OWED)),
+    reasons("reason", (LimitReason.STATE_UNAVAILABLE, LimitReason.STATE_OWED)),
 )
-LDAP_SECONDS: Final = _histogram(
+LDAP_SECONDS: Final = histogram(
     "ldap_operation_seconds",
     "Time each LDAP operation took, whatever its result.",
     Label("operation", LDAP_OPERATIONS),
     buckets=PHASE_BUCKETS,
 )
-LDAP_FAILURES: Final = _counter(
+LDAP_FAILURES: Final = counter(
     "ldap_errors_total",
     "LDAP operations that gave no answer (a wrong password is an answer).",
     Label("operation", LDAP_OPERATIONS),
     Label("error", LDAP_ERRORS),
 )
-LDAP_POOL_IN_USE: Final = _gauge("ldap_pool_in_use", "Directory threads busy now.")
-LDAP_QUEUE_WAITING: Final = _gauge("ldap_queue_waiting", "Questions that wait for a directory thread.")
-LDAP_CONNECTIONS: Final = _gauge(
+LDAP_POOL_IN_USE: Final = gauge("ldap_pool_in_use", "Directory threads busy now.")
+LDAP_QUEUE_WAITING: Final = gauge("ldap_queue_waiting", "Questions that wait for a directory thread.")
+LDAP_CONNECTIONS: Final = gauge(
     "ldap_connections_idle", "Connections of the service account that wait for the next question."
 )
-LDAP_LOOKUPS: Final = _counter(
+LDAP_LOOKUPS: Final = counter(
     "ldap_lookups_total",
     "Accounts looked up: asked of a server, joined to one who asks for the same name, or remembered.",
     Label("way", ("asked", "joined", "remembered")),
 )
-LDAP_POOL_STUCK: Final = _gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
-CONTROL_REQUESTS: Final = _counter(
+LDAP_POOL_STUCK: Final = gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
+CONTROL_REQUESTS: Final = counter(
     "control_requests_total",
     "Questions and orders at the control socket, by whether they were answered.",
     Label("command", CONTROL_COMMANDS),
     Label("result", ("ok", "refused")),
 )
-CONTROL_REFUSALS: Final = _counter(
+CONTROL_REFUSALS: Final = counter(
     "control_refusals_total",
     "Questions and orders at the control socket that were refused or not answered.",
-    _reasons("reason", ControlReason),
+    reasons("reason", ControlReason),
 )
-CONTROL_CLIENTS: Final = _gauge("control_clients", "Connections to the control socket now.")
-LOCKS: Final = _gauge(
+CONTROL_CLIENTS: Final = gauge("control_clients", "Connections to the control socket now.")
+LOCKS: Final = gauge(
     "locks", "Locks in force.", Label("lock", ("user", "target", "certificate", "source")), merge=Merge.MAX
 )
-WATCHERS: Final = _gauge("watchers", "Sessions that somebody watches now, once for each watcher.")
-WATCH_DROPPED: Final = _counter(
+WATCHERS: Final = gauge("watchers", "Sessions that somebody watches now, once for each watcher.")
+WATCH_DROPPED: Final = counter(
     "watch_blocks_dropped_total", "Blocks that a watcher was not shown, because it was too slow to take them."
 )
-LAG_SECONDS: Final = _histogram(
+LAG_SECONDS: Final = histogram(
     "event_loop_lag_seconds", "How late a timer of the event loop fired.", buckets=LAG_BUCKETS
 )
-LAG_MAX_SECONDS: Final = _gauge(
+LAG_MAX_SECONDS: Final = gauge(
     "event_loop_lag_max_seconds",
     "The largest event-loop lag of the last minute.",
     merge=Merge.MAX,
     scale=MICROSECONDS,
 )
-CLOCK_STEPS: Final = _counter(
+CLOCK_STEPS: Final = counter(
     "clock_steps_total",
     "Times that the machine's clock was set by a second or more, or that it slept.",
     Label("step", ("forward", "back")),
 )
-AUDIT_LINES: Final = _counter("audit_lines_total", "Lines written to the audit log.")
-AUDIT_FAILED: Final = _counter(
+AUDIT_LINES: Final = counter("audit_lines_total", "Lines written to the audit log.")
+AUDIT_FAILED: Final = counter(
     "audit_failures_total", "Audit lines that could not be written.", Label("reason", AUDIT_FAILURES)
 )
-AUDIT_SUMMED: Final = _counter(
+AUDIT_SUMMED: Final = counter(
     "audit_lines_summed_total",
     "Lines not written one by one because their payer had used up its share of the audit log; a line counts them.",
     Label("payer", PAYERS),
 )
-DRAINING: Final = _gauge(
+DRAINING: Final = gauge(
     "draining", "1 while the gateway lets no new session begin because it is to end.", merge=Merge.MAX
 )
-CONFIG_RELOADS: Final = _counter(
+CONFIG_RELOADS: Final = counter(
     "config_reloads_total",
     "Reloads of the configuration, by what came of them.",
     Label("result", ("ok", "restart_needed", "refused")),
 )
-CONFIG_LAST_RELOAD: Final = _gauge(
+CONFIG_LAST_RELOAD: Final = gauge(
     "config_last_reload_seconds",
     "When the configuration in force was taken, as seconds since 1970.",
     merge=Merge.MAX,
 )
-CONFIG_RESTART_PENDING: Final = _gauge(
+CONFIG_RESTART_PENDING: Final = gauge(
     "config_restart_pending",
     "Options of the configuration file that differ from those in force and need a restart.",
     merge=Merge.MAX,
 )
-WORKERS: Final = _gauge(
+WORKERS: Final = gauge(
     "workers",
     "Processes that serve, or will: 1 serving for a gateway of one process.",
     Label("state", ("starting", "serving", "ending")),
 )
-WORKER_DEATHS: Final = _counter(
+WORKER_DEATHS: Final = counter(
     "worker_deaths_total", "Workers that ended without being told to; each was started again."
 )
 BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")

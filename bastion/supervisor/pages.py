@@ -18,7 +18,8 @@ from bastion.clock import DelayedCall
 from bastion.control.node import Counted, Request, SnapshotAsked
 from bastion.handover.elders import Elders
 from bastion.observe import exporter
-from bastion.observe.meters import Kind, Meters, Snapshot, merge
+from bastion.observe.family import Kind
+from bastion.observe.meters import Meters, Snapshot, merge
 from bastion.supervisor.child import Child
 from bastion.supervisor.questions import HealthAsked, Healthy
 

@@ -71,6 +71,7 @@ ELSEWHERE = {
     "endpoint.limits": "numbers alone",
     "endpoint.link": PROTOCOLS,
     "observe.events.base": EVENTS,
+    "observe.family": "declarations: tests/unit/observe/test_meters.py looks at each of them",
     "observe.labels": "plain values: tests/unit/observe/test_meters.py",
     "observe.events.control": EVENTS,
     "observe.events.logins": EVENTS,

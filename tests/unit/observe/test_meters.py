@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.observe import meters as m
-from bastion.observe.meters import Kind, Merge, Meters, merge
+from bastion.observe.family import Kind, Merge
+from bastion.observe.meters import Meters, merge
 
 
 def test_every_combination_exists_at_zero():
