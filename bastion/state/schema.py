@@ -77,6 +77,9 @@ RECORDINGS: Final = Table(
     _text("deleted_by"),
     _text("deleted_why"),
     _text("sha256"),
+    _text("stored"),
+    _text("stored_version"),
+    Column("stored_at", Double),
 )
 """The files of sessions; a path is relative to the folder of recordings of its node."""
 

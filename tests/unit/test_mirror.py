@@ -95,6 +95,7 @@ ELSEWHERE = {
     "recording.grid": "tests/unit/recording/test_terminal.py",
     "state.migrations.versions.r0001": MIGRATIONS,
     "state.migrations.versions.r0002": MIGRATIONS,
+    "state.migrations.versions.r0003": MIGRATIONS,
     "state.schema": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
