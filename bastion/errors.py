@@ -211,6 +211,15 @@ class EndReason(StrEnum):
     GATEWAY_DIED = "gateway_died"  # as a whole: the next one writes it down
 
 
+class WorkerDeath(StrEnum):
+    """Why one of several workers ended without being told to by people: metric label and audit word."""
+
+    DIED = "died"  # by itself, or somebody killed it
+    STUCK = "stuck"  # it answered nothing any more
+    START = "start"  # it was too slow to start
+    RELOAD = "reload"  # it did not take what the others have
+
+
 class TunnelReason(StrEnum):
     """Why a tunnel ended: metric label and audit word."""
 

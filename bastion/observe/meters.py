@@ -26,6 +26,7 @@ from bastion.errors import (
     RecorderReason,
     TunnelReason,
     UpstreamReason,
+    WorkerDeath,
 )
 from bastion.observe.family import FAMILIES, Family, Kind, Label, Merge, counter, gauge, histogram, reasons
 from bastion.observe.family import MICROSECONDS as MICROSECONDS
@@ -342,7 +343,9 @@ WORKERS: Final = gauge(
     Label("state", ("starting", "serving", "ending")),
 )
 WORKER_DEATHS: Final = counter(
-    "worker_deaths_total", "Workers that ended without being told to; each was started again."
+    "worker_deaths_total",
+    "Workers that ended without being told to, or had to be ended; each was started again.",
+    reasons("reason", WorkerDeath),
 )
 BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")
 

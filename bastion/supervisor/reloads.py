@@ -3,11 +3,15 @@
 Each worker reads and checks the files itself, in a thread of its own, and says by a digest what it has read. Only when
 all have read the same without a fault are they told to take it; what can fail has been tried by then. A worker that
 starts later has to have read what is in force: when the files are others by then, that is a reload too, for all.
+
+Invariant: when a reload is said to be taken, whoever has not taken it lets nobody in any more. What can still fail then
+is rare (a disk that fills, a worker that hangs): such a worker is ended and started again; when not one has taken it,
+the reload is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
@@ -33,9 +37,11 @@ class Reloads:
         log: Any,
         serving: Callable[[], Iterable[Node]],
         follow: Callable[[ask.Settings], None],
+        end: Callable[[Node, ControlError], Deferred[Any]],
     ) -> None:
+        """`end` ends a worker that has not taken a reload, and why; it lets nobody in when that has fired."""
         self._audit, self._meters, self._log = audit, meters, log
-        self._serving, self._follow = serving, follow
+        self._serving, self._follow, self._end = serving, follow, end
         self.on_told: Callable[[], None] = lambda: None  # what came of a reload has been told
         self._digest = ""  # of what is in force; "" until the first worker has read it
         self._lock = DeferredLock()
@@ -85,17 +91,30 @@ class Reloads:
         read: ask.Read = answers[0]
         assert read.settings is not None
         taken = await together(workers, ask.Take())
-        for worker, answer in zip(workers, taken, strict=True):
-            if isinstance(answer, ControlError):
-                self._log.error("{name} did not take it: {text}", name=worker.name, text=answer.text)
+        missed = {
+            worker: why for worker, why in zip(workers, taken, strict=True) if isinstance(why, ControlError)
+        }
+        if len(missed) == len(workers) and all(map(_refused, missed.values())):
+            self._refuse([f"{worker.name}: {why.text}" for worker, why in missed.items()])
+            return
         self._digest = read.digest
         try:
             self._follow(read.settings)
         except AuditFailed as failed:
             self._log.error("the supervisor's own lines go on where they went: {text}", text=str(failed))
+        text = await self._end_others(missed)
         tell(self._log, read.warnings, read.restart, read.changes)
         result = "restart_needed" if read.restart else "ok"
-        self._told(Reload(result, ", ".join(read.restart), changed=read.changes or None))
+        self._told(Reload(result, ", ".join(read.restart), text, read.changes or None))
+
+    async def _end_others(self, missed: Mapping[Node, ControlError]) -> str:
+        """They still have what was in force: end them. What is told of it."""
+        lines = []
+        for worker, why in missed.items():
+            lines.append(f"{worker.name} did not take it and is ended: {why.text}")
+            self._log.error("{text}", text=lines[-1])
+            await self._end(worker, why)
+        return "\n".join(lines)
 
     def _refuse(self, faults: Sequence[str]) -> None:
         tell_refusal(self._log, faults)
@@ -108,6 +127,11 @@ class Reloads:
 
     def _failed(self, failure: Any) -> None:
         self._log.failure("reloading failed", failure=failure)
+
+
+def _refused(why: ControlError) -> bool:
+    """It has said itself that it has not taken it; one that says nothing may have."""
+    return why.reason is ControlReason.FAILED
 
 
 def _refusal(answers: Sequence[Any]) -> Sequence[str]:

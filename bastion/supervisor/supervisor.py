@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,8 +27,9 @@ from bastion.clock import SystemClock
 from bastion.config.outputs import Control
 from bastion.control.asking import Done
 from bastion.control.hub import Hub
-from bastion.control.node import Request
+from bastion.control.node import ControlError, Node, Request
 from bastion.control.orders import SetLocks
+from bastion.errors import ControlReason, WorkerDeath
 from bastion.handover.elders import Elders
 from bastion.handover.questions import HURRIED
 from bastion.net.listening import NOTHING_GIVEN, Listeners, address_of
@@ -38,7 +39,7 @@ from bastion.observe.events.workers import WorkerDied, WorkerStarted
 from bastion.observe.meters import WORKER_DEATHS, WORKERS, Meters
 from bastion.sharing.rows import Cell, Everybody, clear, unfinished
 from bastion.supervisor import questions as ask
-from bastion.supervisor.child import KILL_AFTER, Child, State
+from bastion.supervisor.child import KILL_AFTER, READ_WITHIN, SERVE_WITHIN, Child, State
 from bastion.supervisor.memory import SharedMemory
 from bastion.supervisor.pages import Figures
 from bastion.supervisor.reloads import Reloads
@@ -49,7 +50,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
 
 SETTLED: Final = 60.0
-"""Seconds after which a worker that dies is started again at once, as one that died for the first time."""
+"""Seconds of serving after which a worker that dies is started again at once, as one that died for the first time."""
 
 ADOPT_AGAIN: Final = 1.0
 """Seconds until another worker is asked to end recordings that one could not."""
@@ -87,9 +88,7 @@ class Supervisor:
         self.hub.name = "gateway"
         self.elders = Elders(reactor, self.hub, self.meters.families)
         self.figures = Figures(reactor, self.meters, self._that_have_figures, self._stuck, self.elders)
-        self.reloads = Reloads(
-            self.audit, self.meters, self.log, lambda: [child.link for child in self._admitted()], self.follow
-        )
+        self.reloads = Reloads(self.audit, self.meters, self.log, self._to_reload, self.follow, self._end_one)
         self.on_ready: Callable[[], None] = lambda: None
         # Of a successor: all have read everything, and wait.
         self.on_checked: Callable[[], None] | None = None
@@ -144,6 +143,9 @@ class Supervisor:
         """Those that have read what is in force."""
         return (child for child in self.children() if child.link in self.hub)
 
+    def _to_reload(self) -> list[Node]:
+        return [child.link for child in self._admitted() if child.state is not State.ENDING]
+
     def _that_have_figures(self) -> Iterator[Child]:
         """Those that serve, or did and are ending."""
         return (child for child in self.children() if child.state is not State.STARTING)
@@ -166,6 +168,7 @@ class Supervisor:
         self._children[number] = child
         try:
             child.start(self._command, self._memory, self._sockets)
+            child.expect(READ_WITHIN, self._late)
         except OSError as error:
             self.log.error("{name} cannot be started: {text}", name=child.name, text=error.strerror)
             del self._children[number]
@@ -204,6 +207,13 @@ class Supervisor:
         return Done()
 
     async def _checked(self, child: Child, checked: ask.Checked) -> ask.Welcome:
+        child.expect(None, self._late)
+        try:
+            return await self._welcome(child, checked)
+        finally:
+            child.expect(SERVE_WITHIN, self._late)
+
+    async def _welcome(self, child: Child, checked: ask.Checked) -> ask.Welcome:
         # from then on it hears of locks and blocks
         await self.reloads.admit(checked, lambda: self.hub.join(child.link))
         if not self._ready:
@@ -242,8 +252,11 @@ class Supervisor:
         self.listeners = replace(self.listeners, control=self.control.listen(self.listeners.control))
 
     def _serving(self, child: Child) -> None:
+        child.expect(None, self._late)
+        if child.state is State.ENDING:
+            return
         child.state = State.SERVING
-        child.since = self.reactor.seconds()
+        child.serves_since = self.reactor.seconds()
         self._count()
         self.audit.note(WorkerStarted(child.name, child.pid))
         if self._ready:
@@ -299,18 +312,40 @@ class Supervisor:
 
     def _stuck(self, child: Child) -> None:
         """It holds up what all must do together, and its engineers; what systemd's watchdog is to one process."""
-        text = "{name}, pid {pid}, gives no answer any more: it is killed"
-        self.log.error(text, name=child.name, pid=child.pid)
+        self._put_down(child, WorkerDeath.STUCK, "gives no answer any more")
+
+    def _late(self, child: Child, seconds: float) -> None:
+        """It holds up nobody, and does nothing either."""
+        done = "begun to serve" if child.link in self.hub else "read its configuration"
+        self._put_down(child, WorkerDeath.START, f"has not {done} within {seconds:g} s")
+
+    def _put_down(self, child: Child, death: WorkerDeath, why: str) -> None:
+        self.log.error("{name}, pid {pid}, {why}: it is killed", name=child.name, pid=child.pid, why=why)
+        child.death = death
         child.kill()
 
+    def _end_one(self, node: Node, refused: ControlError) -> Deferred[Any]:
+        """It has not taken a reload. One that says so ends with words; whoever says nothing is killed."""
+        child = next((child for child in self.children() if child.link is node), None)
+        if child is None:
+            return succeed(None)
+        able = child.state is not State.STARTING and refused.reason is ControlReason.FAILED
+        child.death, child.state = WorkerDeath.RELOAD, State.ENDING
+        self._count()
+        if not able:
+            child.kill()
+            return succeed(None)
+        self.reactor.callLater(KILL_AFTER, child.kill)
+        return child.link.ask(ask.End("", drain=False)).addErrback(lambda _: child.kill())
+
     def _died(self, child: Child, how: str, left: list[str]) -> None:
-        self.meters.add(WORKER_DEATHS)
-        self.audit.note(WorkerDied(child.name, child.pid, how, len(left)))
+        self.meters.add(WORKER_DEATHS, child.death)
+        self.audit.note(WorkerDied(child.name, child.pid, how, len(left), child.death))
         text = "{name}, pid {pid}, died ({how}) with {count} sessions"
         self.log.error(text, name=child.name, pid=child.pid, how=how, count=len(left))
         if self.ending or self._retired:
             return  # nobody is let in any more
-        if self.reactor.seconds() - child.since >= SETTLED:
+        if child.serves_since is not None and self.reactor.seconds() - child.serves_since >= SETTLED:
             self._pauses[child.number] = FIRST_PAUSE
         self._again(child.number)
 

@@ -91,7 +91,6 @@ ELSEWHERE = {
     "supervisor.child": PROCESSES,
     "supervisor.running": PROCESSES,
     "supervisor.settings": "tests/unit/config/test_start.py",
-    "supervisor.supervisor": PROCESSES,
     "recording.grid": "tests/unit/recording/test_terminal.py",
     "state.migrations.versions.r0001": MIGRATIONS,
     "state.migrations.versions.r0002": MIGRATIONS,

@@ -116,7 +116,9 @@ class Reload(AuditEvent):
 
     result: Annotated[str, "`ok`, `restart_needed`, `refused`"]
     restart: Annotated[str, "the options that wait for one"] = ""
-    text: Annotated[str, "every fault, a line each"] = ""
+    text: Annotated[
+        str, "every fault, a line each; of one that is taken, the workers that were ended over it"
+    ] = ""
     changed: Annotated[tuple[str, ...] | None, "what is different: options, names of targets and rules"] = (
         None
     )
@@ -127,7 +129,8 @@ class Reload(AuditEvent):
             return f"a reload was refused, the configuration stayed as it was{because(line)}"
         changed = line.get("changed")
         what = f": {', '.join(map(str, changed))}" if isinstance(changed, list) and changed else ""
-        return f"the configuration was reloaded{what}{of(line, 'restart', '; a restart is needed for ')}"
+        needed = of(line, "restart", "; a restart is needed for ")
+        return f"the configuration was reloaded{what}{needed}{of(line, 'text', '; ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from bastion.observe.events.base import AuditEvent, Line
+from bastion.errors import WorkerDeath
+from bastion.observe.events.base import AuditEvent, Line, of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class WorkerStarted(AuditEvent):
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied(AuditEvent):
-    """a worker ended without being told to; each of its sessions has a `session_ended` of its own"""
+    """a worker ended without being told to, or had to be; each of its sessions has a `session_ended` of its own"""
 
     event: ClassVar[str] = "worker_died"
 
@@ -32,8 +33,13 @@ class WorkerDied(AuditEvent):
     pid: int
     how: Annotated[str, "the signal or the exit code"]
     sessions: Annotated[int, "that it had or was opening"]
+    reason: Annotated[
+        WorkerDeath,
+        "`died`; ended by the supervisor: `stuck`, `start` (too slow), `reload` (it did not take one)",
+    ]
 
     @staticmethod
     def sentence(line: Line) -> str:
         how, sessions = line.get("how", "?"), line.get("sessions", "?")
-        return f"{line.get('worker', 'a worker')} died ({how}) with {sessions} sessions"
+        why = "" if line.get("reason") == WorkerDeath.DIED else of(line, "reason", ": ")
+        return f"{line.get('worker', 'a worker')} died ({how}{why}) with {sessions} sessions"

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_a_killed_worker_takes_its_own_sessions_and_nothing_else() -> None:
             assert fallen == []
             assert now['bastion_sessions_live{door="direct"}'] == alive
             assert now['bastion_sessions_ended_total{door="direct",reason="worker_died"}'] == died["sessions"]
-            assert now["bastion_worker_deaths_total"] == 1
+            assert now['bastion_worker_deaths_total{reason="died"}'] == 1
             assert world.ssh("echo new").stdout == b"new\n"
         finally:
             for client in clients:
@@ -230,6 +231,53 @@ def test_a_faulty_configuration_is_told_once() -> None:
         )
         process = world._process
         assert process is not None and process.wait(15) == 2
+    finally:
+        world.close()
+
+
+DISK = """
+import errno, os, sys
+words = sys.orig_argv
+if "--worker" in words and words[words.index("--worker") + 1].startswith("1:"):
+    real, seen, once = os.open, [], __file__ + ".done"
+    def opened(path, flags, *more, **named):
+        if str(path).endswith("moved.jsonl") and flags & os.O_CREAT and flags & os.O_APPEND:
+            seen.append(path)
+            if len(seen) == 2 and not os.path.exists(once):
+                open(once, "x").close()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, flags, *more, **named)
+    os.open = opened
+"""
+"""The second worker's disk is full when it opens a log for the second time: when the reload is tried it is not yet."""
+
+
+def test_a_worker_that_cannot_take_what_the_other_took_is_ended_and_another_serves_it() -> None:
+    world = World(workers=2)
+    try:
+        faults = world.folder / "faults"
+        faults.mkdir()
+        (faults / "sitecustomize.py").write_text(DISK)
+        world.start(environment={"PYTHONPATH": str(faults)})
+        before = world.worker_pids
+        moved = world.folder / "moved.jsonl"
+        text = world.config.read_text().replace('"audit.jsonl"', '"moved.jsonl"')
+        world.config.write_text(text.replace("[limits]", "[limits]\nidle = '1h'", 1))
+        os.kill(world.pid, signal.SIGHUP)
+
+        def lines(event: str) -> list[dict[str, Any]]:
+            told = map(json.loads, moved.read_text().splitlines()) if moved.exists() else ()
+            return [line for line in told if line["event"] == event]
+
+        (died,) = poll(lambda: lines("worker_died"), 30.0, "it was not ended")
+        (line,) = lines("reload")
+        assert line["result"] == "ok" and "No space left on device" in line["text"], line
+        assert (died["pid"], died["reason"]) == (before[1], "reload")
+        poll(lambda: world.metric('bastion_workers{state="serving"}') == 2, 60.0)
+        assert world.metric('bastion_worker_deaths_total{reason="reload"}') == 1
+        assert len(lines("reload")) == 1, "the one that took its place has read what is in force"
+        with ThreadPoolExecutor(4) as pool:
+            assert {one.returncode for one in pool.map(lambda _: world.ssh("true"), range(4))} == {0}
     finally:
         world.close()
 

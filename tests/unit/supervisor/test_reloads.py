@@ -40,6 +40,7 @@ class Fake(Node):
         self.name, self._gateway = name, gateway
         self.asked: list[str] = []
         self.in_force = "one"
+        self.takes: Any = None  # an error instead
         self.reads: Callable[[], Any] = lambda: ask.Read(
             digest=gateway.files, settings=gateway.settings, changes=("limits.idle: 1 -> 2",)
         )
@@ -55,6 +56,8 @@ class Fake(Node):
                 if isinstance(answer, Deferred)
                 else succeed(answer)
             )
+        if isinstance(request, ask.Take) and self.takes is not None:
+            return fail(self.takes)
         if isinstance(request, ask.Take):
             self.in_force = self._gateway.files
         return succeed(Done())
@@ -73,8 +76,16 @@ class Gateway:
         self.workers = [Fake("worker-1", self), Fake("worker-2", self)]
         self.told = 0
         self.joined: list[str] = []
-        self.reloads = Reloads(self.audit, self.meters, self.log, lambda: self.workers, self.followed.append)
+        self.ended: list[tuple[str, ControlReason]] = []
+        self.reloads = Reloads(
+            self.audit, self.meters, self.log, lambda: self.workers, self.followed.append, self._end
+        )
         self.reloads.on_told = self._told
+
+    def _end(self, worker: Node, why: ControlError) -> Deferred[Any]:
+        self.ended.append((worker.name, why.reason))
+        self.ending: Deferred[Any] = Deferred()
+        return self.ending
 
     def _told(self) -> None:
         self.told += 1
@@ -192,3 +203,45 @@ def test_without_a_worker_nothing_is_reloaded(gateway: Gateway) -> None:
     gateway.workers.clear()
     gateway.reloads.hup()
     assert gateway.lines()[0]["text"] == "no worker serves"
+
+
+FULL = ControlError(ControlReason.FAILED, "audit log /x: No space left on device")
+SILENT = ControlError(ControlReason.TIMEOUT, "worker-2 did not answer in 10 s")
+
+
+@pytest.mark.parametrize("why", [FULL, SILENT])
+def test_who_does_not_take_it_is_ended_before_the_reload_is_said_to_be_taken(
+    gateway: Gateway, why: ControlError
+) -> None:
+    gateway.files = "two"
+    gateway.workers[1].takes = why
+    gateway.reloads.hup()
+    assert gateway.ended == [("worker-2", why.reason)]
+    assert gateway.lines() == [] and gateway.told == 0
+    gateway.ending.callback(None)
+    (line,) = gateway.lines()
+    assert (line["result"], line["text"]) == ("ok", f"worker-2 did not take it and is ended: {why.text}")
+    gateway.checked("two")
+    assert gateway.joined[-1] == "two", "the one that takes its place serves what is in force"
+
+
+def test_a_reload_that_nobody_takes_is_refused(gateway: Gateway) -> None:
+    gateway.files = "two"
+    for worker in gateway.workers:
+        worker.takes = FULL
+    gateway.reloads.hup()
+    (line,) = gateway.lines()
+    assert (line["result"], line["text"]) == ("refused", f"worker-1: {FULL.text}\nworker-2: {FULL.text}")
+    assert gateway.ended == [] and len(gateway.followed) == 1
+    gateway.checked("one")
+    assert gateway.joined[-1] == "one"
+
+
+def test_of_those_that_say_nothing_nobody_knows_whether_they_have_taken_it(gateway: Gateway) -> None:
+    gateway.files = "two"
+    gateway.workers[0].takes, gateway.workers[1].takes = FULL, SILENT
+    gateway.reloads.hup()
+    gateway.ending.callback(None)
+    gateway.ending.callback(None)
+    assert [name for name, _ in gateway.ended] == ["worker-1", "worker-2"]
+    assert gateway.lines()[0]["result"] == "ok"
