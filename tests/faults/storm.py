@@ -1,13 +1,14 @@
 """A storm: 200 connections of strangers, each kind of the costliest work at once, beside 20 engineers at work.
 
-`python -m tests.faults.storm [SECONDS]` prints the table of docs/security.md; `test_storm.py` holds it against
-bounds (`make soak`). Strangers come from addresses of their own in 127.1.0.0/16, in one process for each kind, and
-those run at nice 19: on a real network they would not use the gateway's processors. Engineers are real OpenSSH
+`python -m tests.faults.storm [SECONDS] [--workers N]` prints the table of docs/security.md; `test_storm.py` holds it
+against bounds (`make soak`). Strangers come from addresses of their own in 127.1.0.0/16, in one process for each kind,
+and those run at nice 19: on a real network they would not use the gateway's processors. Engineers are real OpenSSH
 clients through both doors, against slapd over ldaps and a real sshd.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import random
@@ -328,13 +329,25 @@ def told(seen: Seen) -> Iterator[str]:
     yield "| attempts | " + ", ".join(f"{kind} {count}" for kind, count in seen.attempts.items()) + " |"
 
 
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.storm",
+        description="A storm of strangers beside 20 engineers: the table of docs/security.md.",
+        epilog="Example: python -m tests.faults.storm 60 --workers 2",
+    )
+    parser.add_argument("seconds", nargs="?", type=float, default=SECONDS, help=f"({SECONDS:.0f})")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the gateway (1)")
+    return parser.parse_args(arguments)
+
+
 def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["strangers"]:
         be_strangers(arguments[1], int(arguments[2]), float(arguments[3]))
         return
-    office = Office()
+    chosen = _arguments(arguments)
+    office = Office(chosen.workers)
     try:
-        seen = weather(office, float(arguments[0]) if arguments else SECONDS)
+        seen = weather(office, chosen.seconds)
         print("\n".join(told(seen)))
         print("\n".join(seen.failed))
     finally:
