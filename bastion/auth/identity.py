@@ -69,7 +69,8 @@ class Identity:
 
     `factors` in the order in which they were verified; `restrictions` is the intersection over all of them
     (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch;
-    `key_fingerprint` of the plain key that was used, for the recording.
+    `key_fingerprint` of the plain key that was used, for the recording; `also_shown` is what a second proof showed, by
+    the names that a lock may have for it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Identity:
     restrictions: Restrictions = field(default_factory=Restrictions)
     authenticated_at: float = 0.0
     key_fingerprint: str = ""
+    also_shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from bastion.auth.attempt import Attempt, Succeeded, UserName
 from bastion.auth.identity import TARGET_LOGIN, Destination, Identity
 from bastion.doors.authentication import Authentication
 from bastion.errors import AuthReason, Refused
+from bastion.policy.locks import shown_by
 
 
 class InnerAuthentication:
@@ -92,6 +93,7 @@ class InnerAuthentication:
             restrictions=outer.restrictions.intersect(proved.restrictions),
             certificate=outer.certificate or proved.certificate,
             key_fingerprint=outer.key_fingerprint or proved.key_fingerprint,
+            also_shown=shown_by(proved),
         )
 
     def stop(self) -> None:

@@ -94,26 +94,28 @@ def _source(text: str) -> str:
 
 
 class Party(NamedTuple):
-    """Whose something is: the account, where from, and what was shown in proof. Fingerprints are `SHA256:...`, "" for
-    none; those of a certificate are of the key in it and of its CA."""
+    """Whose something is: the account, where from, and what was shown in proof, as the values that a lock on a
+    certificate may have: of everything that was shown, however many proofs there were."""
 
     user: str
     uid: str
     source: str
-    key: str = ""
-    certificate_id: str = ""
-    serial: int | None = None
-    ca: str = ""
+    shown: tuple[str, ...] = ()
 
 
 def party_of(identity: Identity) -> Party:
     """Who `identity` is to the security team."""
-    name, uid, source = identity.name, identity.uid, identity.source_address
+    return Party(identity.name, identity.uid, identity.source_address, shown_by(identity))
+
+
+def shown_by(identity: Identity) -> tuple[str, ...]:
+    """What a lock on a certificate may name of all that `identity` has shown, inner proofs included."""
+    shown = [identity.key_fingerprint]
     certificate = identity.certificate
-    if certificate is None:
-        return Party(name, uid, source, identity.key_fingerprint)
-    shown = certificate.fingerprint, certificate.key_id, certificate.serial, certificate.ca_fingerprint
-    return Party(name, uid, source, *shown)
+    if certificate is not None:
+        shown += [certificate.fingerprint, certificate.key_id]
+        shown.append(f"{certificate.serial}@{certificate.ca_fingerprint}")
+    return tuple(dict.fromkeys(value for value in (*shown, *identity.also_shown) if value))
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -152,10 +154,7 @@ class LockSet:
         """The lock that `party` meets, whatever it wants."""
         if not self._by_value:
             return None
-        shown = [party.certificate_id, party.key]
-        if party.serial is not None:
-            shown.append(f"{party.serial}@{party.ca}")
-        wanted = [(LockKind.USER, party.user), *((LockKind.CERTIFICATE, value) for value in shown if value)]
+        wanted = [(LockKind.USER, party.user), *((LockKind.CERTIFICATE, value) for value in party.shown)]
         return self._first(wanted, now) or self.source(party.source, now)
 
     def target(self, target: Target, now: float) -> Lock | None:

@@ -27,15 +27,26 @@ def local(
     password: str | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """What another process of the engineer's machine does with a forwarded port."""
+    command = local_command(world, port, *arguments, to=to, key=key, options=options)
+    return subprocess.run(
+        command, input=b"", capture_output=True, timeout=60, env=world.environment(password)
+    )
+
+
+def local_command(
+    world: JumpWorld,
+    port: int,
+    *arguments: str,
+    to: str = "root",
+    key: str | None = None,
+    options: Sequence[str] = (),
+) -> list[str]:
     proof = NO_KEY if key is None else ("-i", str(world.keys / key), "-o", "IdentitiesOnly=yes")
-    command = [
+    return [
         "ssh", "-F", "none", "-o", f"UserKnownHostsFile={world.folder}/client_known_hosts", "-o", "IdentityAgent=none",
         "-o", "StrictHostKeyChecking=yes", "-o", "HostKeyAlias=web1", "-o", "CheckHostIP=no",
         "-o", "NumberOfPasswordPrompts=1", *proof, *options, "-p", str(port), f"{to}@{LOOPBACK}", *arguments,
     ]  # fmt: skip
-    return subprocess.run(
-        command, input=b"", capture_output=True, timeout=60, env=world.environment(password)
-    )
 
 
 @pytest.fixture
@@ -189,3 +200,26 @@ trust_forwards = true
             assert local(made, port, "echo trusted").stdout == b"trusted\n"
     finally:
         made.close()
+
+
+def test_a_lock_on_a_certificate_that_was_shown_inside_only_ends_its_session(
+    world: JumpWorld, forwarded: int
+) -> None:
+    """The connection was opened with a key; the certificate was the second proof, behind -L."""
+    certificate = world.certify("bob", ("alice",))
+    shown = ("-o", f"CertificateFile={certificate}")
+    command = local_command(world, forwarded, "echo in; sleep 600", key="bob", options=shown)
+    lock = ["lock", "--config", str(world.config), "certificate", "bob-laptop", "--reason", "stolen"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=world.environment()
+    ) as engineer:
+        assert engineer.stdout is not None and engineer.stdout.readline() == b"in\n"
+        locked = world.bastion(*lock)
+        assert b"locked certificate bob-laptop; ended: 1 session, 0 tunnels, 0 connections" in locked.stdout
+        said = engineer.communicate(timeout=60)[1]
+    assert engineer.returncode == 255 and b"ended by the security team: stolen" in said
+    again = local(world, forwarded, "echo in", key="bob", options=shown)
+    assert again.stdout == b"" and b"locked by the security team: stolen" in again.stderr
+    assert local(world, forwarded, "echo in", key="alice").stdout == b"in\n"
+    world.bastion("unlock", "--config", str(world.config), "bob-laptop")
+    assert local(world, forwarded, "echo in", key="bob", options=shown).stdout == b"in\n"

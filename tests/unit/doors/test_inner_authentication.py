@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from bastion.errors import AuthReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.meters import AUTH_ATTEMPTS, Meters
 from bastion.observe.rationed import RationedLog
+from bastion.policy.locks import Lock, LockKind, LockSet, party_of
 from bastion.wire.certificates import Certificate, CertificateKind, issue
 from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
 
@@ -184,6 +186,23 @@ def test_a_certificate_counts_for_the_outer_identity_only(
         valid_after=0, valid_before=1 << 40,
     )  # fmt: skip
     assert inner.key("bob", certificate) is reason
+
+
+def test_a_lock_finds_what_was_shown_inside_too_whatever_was_shown_outside(inner: Inner) -> None:
+    certificate = issue(
+        CA, OTHERS.public, kind=CertificateKind.USER, serial=7, key_id="laptop", principals=("alice",),
+        valid_after=0, valid_before=1 << 40,
+    )  # fmt: skip
+    outside = replace(OUTER, key_fingerprint="SHA256:outside")
+    inner.door._identity = outside
+    assert inner.key("deploy", certificate) is AuthReason.OK
+    inner.attempt.succeed()
+    ((identity, _),) = inner.let_in
+    inside = (OTHERS.public.fingerprint(), "laptop", f"7@{CA.public.fingerprint()}")
+    for value in ("SHA256:outside", *inside):
+        lock = Lock(LockKind.CERTIFICATE, value, "stolen", "root", 1.0)
+        assert LockSet([lock]).party(party_of(identity), 2.0) is lock
+        assert (LockSet([lock]).party(party_of(outside), 2.0) is lock) is (value not in inside)
 
 
 def test_the_password_is_the_outer_identitys(inner: Inner) -> None:

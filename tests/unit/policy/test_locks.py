@@ -13,7 +13,7 @@ from bastion.policy.targets import parse_targets
 NOW = 1000.0
 KEY = "SHA256:" + "k" * 43
 CA = "SHA256:" + "c" * 43
-ALICE = Party("alice", "u-1", "192.0.2.7", KEY, "alice@laptop", 7, CA)
+ALICE = Party("alice", "u-1", "192.0.2.7", (KEY, "alice@laptop", f"7@{CA}"))
 INVENTORY = parse_targets(
     tomllib.loads(
         '[targets.web1]\nhost = "10.0.0.5"\nport = 2222\naliases = ["www"]\n'

@@ -37,12 +37,13 @@ def test_what_is_not_counted_is_nothing() -> None:
 
 def test_a_party_is_whoever_has_proved_it_and_with_what() -> None:
     identity: Any = SimpleNamespace(
-        name="alice", uid="u-1", source_address="192.0.2.1", certificate=None, key_fingerprint="SHA256:k"
-    )
-    assert party_of(identity) == Party("alice", "u-1", "192.0.2.1", "SHA256:k")
+        name="alice", uid="u-1", source_address="192.0.2.1", certificate=None, key_fingerprint="SHA256:k",
+        also_shown=(),
+    )  # fmt: skip
+    assert party_of(identity) == Party("alice", "u-1", "192.0.2.1", ("SHA256:k",))
     identity.certificate = SimpleNamespace(
         fingerprint="SHA256:c", key_id="alice@laptop", serial=7, ca_fingerprint="SHA256:ca"
     )
-    assert party_of(identity) == Party(
-        "alice", "u-1", "192.0.2.1", "SHA256:c", "alice@laptop", 7, "SHA256:ca"
-    )
+    identity.also_shown = ("SHA256:k", "SHA256:second")
+    shown = ("SHA256:k", "SHA256:c", "alice@laptop", "7@SHA256:ca", "SHA256:second")
+    assert party_of(identity) == Party("alice", "u-1", "192.0.2.1", shown)
