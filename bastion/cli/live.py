@@ -67,7 +67,9 @@ def _cells(row: LiveRow, now: float) -> tuple[str, ...]:
 
 def find_one(client: ControlClient, text: str) -> LiveRow:
     """What is open under the id `text`, or the only one whose id begins so. Ends the command when there is none."""
-    rows = client.ask(LiveAsked()).rows
+    found = client.ask(LiveAsked())
+    warn_of_silent(found)
+    rows = found.rows
     for row in rows:
         if row.id == text:
             return row

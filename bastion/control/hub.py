@@ -12,7 +12,18 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from bastion.control.node import ControlError, Node, R, Request, Stream, gathered
+from bastion.control.node import (
+    ControlError,
+    Live,
+    LiveAsked,
+    Node,
+    R,
+    Request,
+    Selection,
+    Stream,
+    gathered,
+)
+from bastion.control.orders import WatchSession
 from bastion.errors import ControlReason
 
 
@@ -35,9 +46,9 @@ class Hub(Node):
             self._nodes.remove(node)
 
     def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
-        """Ask all of them. A question with a stream is for the one that knows its session: see `_ask_owner`."""
-        if stream is not None and len(self._nodes) > 1:
-            return Deferred.fromCoroutine(self._ask_owner(request, stream))
+        """Ask all of them. To watch a session is for the one that has it: see `_watch`."""
+        if isinstance(request, WatchSession) and len(self._nodes) > 1:
+            return Deferred.fromCoroutine(self._watch(request, stream))
         asked = list(self._nodes)
         if len(asked) == 1:
             return asked[0].ask(request, stream)
@@ -61,20 +72,49 @@ class Hub(Node):
                 lost = error
         raise lost
 
-    async def _ask_owner(self, request: Request[R], stream: Stream) -> R:
-        """One after the other: who does not know what is asked for says so at once."""
-        refusal = ControlError(ControlReason.NOT_FOUND, "nothing is open under that name")
-        for node in list(self._nodes):
-            try:
-                return await node.ask(request, stream)
-            except ControlError as error:
-                if (
-                    error.reason is not ControlReason.NOT_FOUND
-                    and error.reason is not ControlReason.LINK_LOST
-                ):
-                    raise
-                refusal = error
-        raise refusal
+    async def _watch(self, request: WatchSession, stream: Stream | None) -> Any:
+        """Everybody is asked at once who has the session, and the first that has it is asked to show it. Raises
+        ControlError, which names those that did not answer."""
+        owner = await _first_with(request.id, list(self._nodes))
+        return await owner.ask(request, stream)
+
+
+def _first_with(session: str, nodes: list[Node]) -> Deferred[Node]:
+    """The node that has the session, as soon as it says so. A question of its kind has a deadline."""
+    found: Deferred[Node] = Deferred(lambda _: stop())
+    silent: list[str] = []
+    asked: list[Deferred[Any]] = []
+    waiting = len(nodes)
+
+    def stop() -> None:
+        for one in asked:
+            one.cancel()
+
+    def answered(result: Live | Failure, node: Node) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if isinstance(result, Failure):
+            if _error_of(result, node).reason not in (ControlReason.NOT_FOUND, ControlReason.LINK_LOST):
+                silent.append(node.name)
+        elif result.rows and not found.called:
+            found.callback(node)
+            stop()
+        if not waiting and not found.called:
+            found.errback(_nobody_has_it(silent))
+
+    for node in nodes:
+        asked.append(node.ask(LiveAsked(Selection(id=session))))
+        asked[-1].addBoth(answered, node)
+    return found
+
+
+def _nobody_has_it(silent: list[str]) -> ControlError:
+    if not silent:
+        return ControlError(ControlReason.NOT_FOUND, "nothing is open under that name")
+    named = ", ".join(silent)
+    return ControlError(
+        ControlReason.TIMEOUT, f"{named} did not answer: nothing is open under that name elsewhere"
+    )
 
 
 def _gather(request: Request[R], asked: list[Node], results: list[tuple[bool, Any]]) -> R:

@@ -18,6 +18,7 @@ from bastion.control.node import (
     Selection,
     Stream,
 )
+from bastion.control.orders import Watched, WatchSession
 from bastion.errors import ControlReason
 
 
@@ -127,20 +128,44 @@ def test_one_that_says_no_is_the_answer_and_none_is_none():
     assert outcome(Hub().ask_any(LiveAsked()))[0].value.reason is ControlReason.LINK_LOST
 
 
-def test_a_stream_is_for_the_one_who_knows_what_is_asked_for():
-    nodes = [Fake("one"), Fake("two"), Fake("three")]
-    got = outcome(Hub(*nodes).ask(KILL, Stream(lambda event, size: None)))
-    nodes[0].answers[0].errback(error(ControlReason.NOT_FOUND))
-    assert got == [] and nodes[2].asked == []
-    nodes[1].answers[0].callback(Ended(1))
-    assert got == [Ended(1)] and nodes[2].asked == []
+WATCH = WatchSession("a", "why", By(0, "root"))
 
 
-@pytest.mark.parametrize("reason", [ControlReason.NOT_FOUND, ControlReason.NO_ROLE])
-def test_a_stream_that_nobody_has(reason):
+def watch(*names):
+    nodes = [Fake(name) for name in names]
+    return nodes, outcome(Hub(*nodes).ask(WATCH, Stream(lambda event, size: None)))
+
+
+def test_everybody_is_asked_at_once_who_has_a_session_and_the_first_that_has_it_shows_it():
+    nodes, got = watch("one", "two", "three")
+    assert [node.asked for node in nodes] == [[LiveAsked(Selection(id="a"))]] * 3
+    nodes[0].answers[0].callback(Live(()))
+    nodes[1].answers[0].callback(Live((row("a"),)))  # nobody waits for the third
+    assert nodes[1].asked[1:] == [WATCH] and got == []
+    nodes[1].answers[1].callback(Watched("ended", "over"))
+    assert got == [Watched("ended", "over")] and len(nodes[0].asked) == len(nodes[2].asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "reason", "text"),
+    [
+        (Live(()), ControlReason.NOT_FOUND, "nothing is open under that name"),
+        (error(ControlReason.LINK_LOST), ControlReason.NOT_FOUND, "nothing is open under that name"),
+        (error(ControlReason.TIMEOUT), ControlReason.TIMEOUT, "two did not answer: nothing is open"),
+        (RuntimeError("secret"), ControlReason.TIMEOUT, "two did not answer: nothing is open"),
+    ],
+)
+def test_who_did_not_answer_is_named_when_nobody_has_it(second, reason, text):
+    nodes, got = watch("one", "two")
+    nodes[0].answers[0].callback(Live(()))
+    assert got == []
+    (nodes[1].answers[0].errback if isinstance(second, Exception) else nodes[1].answers[0].callback)(second)
+    assert got[0].value.reason is reason and got[0].value.text.startswith(text)
+
+
+def test_who_leaves_while_they_are_asked_asks_nobody_any_more():
     nodes = [Fake("one"), Fake("two")]
-    got = outcome(Hub(*nodes).ask(KILL, Stream(lambda event, size: None)))
-    nodes[0].answers[0].errback(error(reason))
-    if reason is ControlReason.NOT_FOUND:
-        nodes[1].answers[0].errback(error(reason))
-    assert got[0].value.reason is reason
+    watching = Hub(*nodes).ask(WATCH, Stream(lambda event, size: None))
+    got = outcome(watching)
+    watching.cancel()
+    assert len(got) == 1 and all(node.answers[0].called for node in nodes)
