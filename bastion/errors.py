@@ -109,6 +109,7 @@ class PolicyReason(StrEnum):
     PATH_NOT_ALLOWED = "path_not_allowed"
     NESTED_SSH = "nested_ssh"
     LOCKED = "locked"
+    KILLED = "killed"
     TARGETS_UNRESOLVED = "targets_unresolved"
     UNKNOWN_CHANNEL_TYPE = "unknown_channel_type"
     UNKNOWN_REQUEST = "unknown_request"

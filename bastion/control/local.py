@@ -244,4 +244,6 @@ def end_all(chosen: list[Present], reason: EndReason, why: str) -> Ended:
         text = f"ended by the security team: {why}"
         present.end(End(reason, text, ref=present.id[:REF_LENGTH]))
     ids = tuple(present.id for present in chosen)
-    return Ended(counted[Kind.SESSION], counted[Kind.TUNNEL], counted[Kind.CONNECTION], ids)
+    return Ended(
+        counted[Kind.SESSION] + counted[Kind.OPENING], counted[Kind.TUNNEL], counted[Kind.CONNECTION], ids
+    )

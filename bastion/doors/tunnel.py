@@ -161,6 +161,7 @@ class Tunnel:
         channel, outer, gateway = self._channel, self._outer, self._gateway
         assert channel is not None
         channel.attach(self)
+        self._be_present()
         timeout = outer.services.dialler.timeout
         self._timers.dial = gateway.reactor.callLater(timeout, self._late)
         self._reaching = Deferred.fromCoroutine(
@@ -256,7 +257,7 @@ class Tunnel:
         far.registerProducer(channel, True)
 
     def _be_present(self) -> None:
-        """From now on somebody may see and end it."""
+        """From now on somebody may see and end it, and once it is connected by its address too."""
         outer = self._outer
         self._gateway.present.add(
             Present(
@@ -382,7 +383,8 @@ class Tunnel:
     def end(self, end: End) -> None:
         """Somebody ends it. It has nobody to speak to: the audit log says why."""
         if self._began is None:
-            self._fail(PolicyReason.GRANT_ENDED, end.text)
+            refusal = end.refusal
+            self._fail(refusal.reason, refusal.text)
             return
         self._end(ENDED_BY_SOMEBODY[end.reason])
 
@@ -408,7 +410,6 @@ class Tunnel:
             (channel.loseConnection if gentle else channel.abortConnection)()
         if route is None or self._began is None:
             return
-        self._gateway.present.remove(self._name)
         meters = self._gateway.meters
         meters.add(CHANNELS_LIVE, KIND, by=-1)
         meters.add(TUNNELS_ENDED, reason)
@@ -448,7 +449,8 @@ class Tunnel:
         )
 
     def _stop(self) -> None:
-        """No timers, no dialling."""
+        """No timers, no dialling, and nothing that somebody could end."""
+        self._gateway.present.remove(self._name)
         self._timers.stop()
         reaching, self._reaching = self._reaching, None
         if reaching is not None:

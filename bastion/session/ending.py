@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from bastion.errors import EndReason
+from bastion.errors import EndReason, PolicyReason, Refused
 from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable, quoted
+
+BEFORE_IT_BEGAN: Final = {EndReason.KILLED: PolicyReason.KILLED, EndReason.LOCKED: PolicyReason.LOCKED}
+"""What ends something that runs -> what refuses it while it is still being opened."""
 
 # Characters of a peer's own words that are kept.
 DETAIL_LIMIT = 200
@@ -27,6 +31,11 @@ class End:
         """The line for the engineer."""
         ref = f" (ref {self.ref})" if self.ref else ""
         return f"bastion: {self.text}{ref}"
+
+    @property
+    def refusal(self) -> Refused:
+        """The same for what is still being opened."""
+        return Refused(BEFORE_IT_BEGAN[self.reason], self.text)
 
     @classmethod
     def of_close(cls, reason: EndReason, why: CloseReason) -> End:

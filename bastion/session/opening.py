@@ -11,6 +11,7 @@ the reference that `bastion explain` takes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -46,13 +47,14 @@ from bastion.observe.meters import (
 from bastion.policy.decide import GrantDecider
 from bastion.policy.grant import Grant, authorise
 from bastion.policy.locks import party_of
-from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.recording.bulk import Mode
 from bastion.recording.format import REF_LENGTH, Header
 from bastion.relay.relay import Relay, RelayLimits
+from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
-from bastion.session.present import Kind, Present
+from bastion.session.present import Counts, Kind, Present
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.watch import WatchLimits
@@ -131,6 +133,7 @@ class Opening:
         self._identity = identity
         self._destination = destination
         self._running: Deferred[None] | None = None  # until the session runs, or cannot
+        self._ended: Refused | None = None  # by somebody, before that
         self._life: DelayedCall | None = None
         self._grant: Grant | None = None
         self._host_key = ""
@@ -148,6 +151,13 @@ class Opening:
         if running is not None:
             running.cancel()
 
+    def end(self, end: End) -> None:
+        """Somebody ends it: whatever is under way ends, and the engineer reads why."""
+        running = self._running
+        if running is not None and self._ended is None:
+            self._ended = end.refusal
+            running.cancel()
+
     async def _open(self) -> None:
         """The whole way. The target's success, ours and the start of the session are one turn of the reactor."""
         engineer = self._engineer
@@ -156,6 +166,11 @@ class Opening:
             grant = self._authorise()
             self._admit()
             session = await self._reach(grant)
+        except CancelledError:
+            if self._ended is None:
+                raise  # the engineer has left
+            self._note_refusal(self._ended)
+            raise self._ended from None
         except RecorderFailed as error:
             raise self._unrecordable(error) from None
         except Refused as refusal:
@@ -177,11 +192,13 @@ class Opening:
     async def _reach(self, grant: Grant) -> Session:
         """With a place that was taken, which stays the session's."""
         gateway = self._gateway
+        self._be_present(Kind.OPENING, grant, self.end)
         try:
             target = await self._dial(grant)
             self._check_locks(grant, target)
             return self._join(self._engineer.transport, target, grant, self._record(grant, target))
         except BaseException:  # also when the engineer has left
+            gateway.present.remove(self._session_id)
             gateway.not_opened(self._session_id)
             raise
 
@@ -352,22 +369,28 @@ class Opening:
             self._watch_limits(grant),
             gateway.session_ended,
         )
-        gateway.present.add(
+        self._be_present(Kind.SESSION, grant, session.end, session.counts)
+        gateway.opened(session, right_of(grant, self._identity))
+        return session
+
+    def _be_present(
+        self, kind: Kind, grant: Grant, end: Callable[[End], None], counts: Callable[[], Counts] = Counts
+    ) -> None:
+        """From now on somebody may see it and end it by `end`; what had this id before it has it no more."""
+        self._gateway.present.add(
             Present(
                 self._session_id,
-                Kind.SESSION,
+                kind,
                 party_of(self._identity),
                 self._door,
-                gateway.clock.time(),
-                session.end,
+                self._gateway.clock.time(),
+                end,
                 grant.target.name,
                 grant.login,
                 self._engineer.outer,
-                counts=session.counts,
+                counts=counts,
             )
         )
-        gateway.opened(session, right_of(grant, self._identity))
-        return session
 
     def _header(self, grant: Grant) -> Header:
         identity = self._identity
@@ -397,7 +420,9 @@ class Opening:
         gateway, identity = self._gateway, self._identity
         # The header is in the file before anybody works.
         header = self._header(grant)
-        recorder, writer = gateway.store.start(header, self._recording_policy(grant))
+        policy, mode = self._services.recording, grant.target.recording
+        policy = policy if mode is None else replace(policy, mode=Mode(mode))  # the target's own
+        recorder, writer = gateway.store.start(header, policy)
         tap = SessionTap(
             recorder,
             writer,
@@ -449,11 +474,6 @@ class Opening:
             if credential is None or grant.ends_at != credential
             else lambda: credential - clock.time(),
         )
-
-    def _recording_policy(self, grant: Grant) -> RecordingPolicy:
-        """The configured one, with the target's own mode where it has one."""
-        policy, mode = self._services.recording, grant.target.recording
-        return policy if mode is None else replace(policy, mode=Mode(mode))
 
     # -- words -------------------------------------------------------------------------------------------
 

@@ -15,8 +15,10 @@ from bastion.session.ending import End
 
 
 class Kind(StrEnum):
-    """What is open. In this order they are ended: what is inside before what it came through."""
+    """What is open. In this order they are ended: what is inside before what it came through. OPENING is a session
+    whose target is still being reached."""
 
+    OPENING = "opening"
     SESSION = "session"
     TUNNEL = "tunnel"
     CONNECTION = "connection"
@@ -28,10 +30,6 @@ class Counts(NamedTuple):
     channels: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-
-
-def _nothing() -> Counts:
-    return Counts()
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +46,7 @@ class Present:
     login: str = ""
     connection: str = ""
     address: str = ""  # of a tunnel, where it is connected to
-    counts: Callable[[], Counts] = _nothing
+    counts: Callable[[], Counts] = Counts
 
 
 class Presence:

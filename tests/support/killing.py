@@ -45,9 +45,10 @@ ROWS = {"shell": 1, "transfer": 1, "tunnel": 2, "master": 1, "jump": 1 + JUMP_SE
 class KillWorld(JumpWorld):
     """With something to tunnel to, and orders to the gateway."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, policy: str = POLICY, **more: Any) -> None:
+        """`{echo}` in the policy is the port of what can be tunnelled to."""
         self.echo = Echo()
-        super().__init__(policy=POLICY.format(echo=self.echo.port), **more)
+        super().__init__(policy=policy.format(echo=self.echo.port), **more)
 
     def close(self) -> None:
         super().close()
@@ -65,7 +66,11 @@ class KillWorld(JumpWorld):
     def settled(self) -> tuple[LiveRow, ...]:
         """The same, and nothing while some session is still being opened."""
         rows = self.rows()
-        return () if any((row.kind, row.door) == ("connection", "direct") for row in rows) else rows
+        return (
+            ()
+            if any(row.kind == "opening" or (row.kind, row.door) == ("connection", "direct") for row in rows)
+            else rows
+        )
 
 
 @contextlib.contextmanager

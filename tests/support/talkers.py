@@ -93,6 +93,24 @@ class Stranger(Talker):
             pass
 
 
+class Deaf:
+    """A port that takes no connection and refuses none: its queue is full, and whoever connects waits."""
+
+    def __init__(self) -> None:
+        self._listening = socket.socket()
+        self._listening.bind((LOOPBACK, 0))
+        self._listening.listen(0)
+        self.port: int = self._listening.getsockname()[1]
+        self._queued = [socket.socket() for _ in range(3)]
+        for one in self._queued:
+            one.setblocking(False)
+            one.connect_ex((LOOPBACK, self.port))
+
+    def close(self) -> None:
+        for one in (*self._queued, self._listening):
+            one.close()
+
+
 def talk(port: int, data: bytes, timeout: float = 20.0) -> bytes:
     """Send `data` and EOF to a port of this machine; all that comes back."""
     with socket.create_connection((LOOPBACK, port), timeout=timeout) as connection:

@@ -80,7 +80,7 @@ def test_a_session_is_here_from_its_start_to_its_end(gateway):
     engineer = gateway.connect()
     gate.log_in(engineer)
     (opening,) = ask(gateway, LiveAsked()).rows
-    assert (opening.kind, opening.user, opening.target) == ("connection", "alice", "")
+    assert (opening.kind, opening.user, opening.target) == ("opening", "alice", "web1")
     gate.let_in(gateway.target())
     engineer.read_until(52)
     (row,) = ask(gateway, LiveAsked()).rows
@@ -102,13 +102,22 @@ def test_a_killed_session_ends_with_words(gateway, how):
     assert ended["reason"] == "killed" and "an exercise" in ended["text"]
 
 
-def test_an_opening_is_ended_too(gateway):
+@pytest.mark.parametrize("how", [{"user": "alice"}, {"target": "web1"}, {"everything": True}])
+@pytest.mark.parametrize("step", ["connecting", "key exchange", "target login"])
+def test_an_opening_is_ended_too(gateway, how, step):
     engineer = gateway.connect()
     gate.log_in(engineer)
-    assert kill(gateway, user="alice").connections == 1
-    assert "ended by the security team" in last_words(engineer)
+    target = None if step == "connecting" else gateway.target()
+    if step == "target login":
+        target.handshake()
+        target.read_until(5)
+    assert kill(gateway, **how).sessions == 1
+    assert b"ended by the security team: an exercise (ref " in engineer.read_until(53)
+    assert ask(gateway, LiveAsked()).rows == ()
+    (refused,) = audit(gateway, "refused")
+    assert (refused["what"], refused["reason"], refused["target"]) == ("session", "killed", "web1")
     gateway.wind_down(15)
-    assert gateway.left_over().get("live sessions") is None
+    assert gateway.left_over().get("live sessions") is None and (target is None or target.gone)
 
 
 def test_what_is_not_meant_goes_on(gateway):
@@ -196,10 +205,10 @@ def test_a_locked_source_is_not_even_greeted(gateway):
 def test_a_lock_made_while_the_target_is_dialled(gateway):
     engineer = gateway.connect()
     gate.log_in(engineer)
-    ask(gateway, SetLocks((lock("target", "web1"),)))
-    gate.let_in(gateway.target())
-    assert b"locked by the security team" in engineer.read_until(53)
+    assert ask(gateway, SetLocks((lock("target", "web1"),))).sessions == 1
+    assert b"ended by the security team: an exercise" in engineer.read_until(53)
     assert len(gateway.gateway.live) == 0 and audit(gateway, "session_started") == []
+    assert audit(gateway, "refused")[0]["reason"] == "locked"
 
 
 def test_locks_are_kept_in_the_store(gateway, monkeypatch):

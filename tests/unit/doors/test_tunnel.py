@@ -392,12 +392,22 @@ def test_a_shut_down_of_the_gateway_leaves_it_to_the_connection(world):
     assert world.far.calls == []
 
 
-def test_one_that_is_still_reaching_out_is_ended_with_its_connection(world):
+@pytest.mark.parametrize("step", ["looking up", "connecting"])
+@pytest.mark.parametrize("way", ["by itself", "with its connection"])
+@pytest.mark.parametrize("reason", [EndReason.KILLED, EndReason.LOCKED])
+def test_one_that_is_still_reaching_out_is_ended_with_words(world, reason, way, step):
     world.open()
-    world.door.shut_down(End(EndReason.KILLED, "x"))
+    if step == "connecting":
+        world.resolve("10.0.0.5")
+    (present,) = world.gateway.present
+    assert (present.kind, present.target, present.address) == ("tunnel", "db1.internal:5432", "")
+    ending = End(reason, "ended by the security team: x")
+    (present.end if way == "by itself" else world.door.shut_down)(ending)
     world.reactor.advance(100)
-    assert len(world.gateway.present) == 0 and world.factories == []
-    assert world.said == ["ChannelOpenFailure"]
+    assert len(world.gateway.present) == 0 and len(world.factories) == (step == "connecting")
+    assert world.said == ["ChannelOpenFailure"] and "security team: x" in world.link.sent[0].text
+    ((event, fields),) = world.lines
+    assert (event, fields["reason"], fields["text"]) == ("refused", str(reason), ending.text)
 
 
 def test_a_far_side_that_takes_nothing_does_not_linger_for_ever(world):

@@ -16,7 +16,15 @@ from bastion.auth.budget import Budget
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.clock import FixedClock
-from bastion.errors import LimitReason, PolicyReason, RecorderFailed, RecorderReason, Refused, UpstreamReason
+from bastion.errors import (
+    EndReason,
+    LimitReason,
+    PolicyReason,
+    RecorderFailed,
+    RecorderReason,
+    Refused,
+    UpstreamReason,
+)
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.meters import (
@@ -34,10 +42,11 @@ from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
+from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Limits
 from bastion.session.live import LiveSessions
 from bastion.session.opening import ANSWER_TIME, SIGN_OF_LIFE, Opening
-from bastion.session.present import Presence
+from bastion.session.present import Kind, Presence
 from bastion.sharing.rows import ALONE
 from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.upstream.facts import UpstreamConnected
@@ -390,6 +399,33 @@ def test_who_leaves_leaves_nothing_behind(world: World) -> None:
     assert world.reactor.getDelayedCalls() == [] and world.faults == []
     assert world.meters.value(UPSTREAM_DIALS, UpstreamReason.CLOSED) == 0
     opening.cancel()
+
+
+@pytest.mark.parametrize("reason", [EndReason.KILLED, EndReason.LOCKED])
+def test_who_is_ended_while_the_target_is_dialled_reads_why(world: World, reason: EndReason) -> None:
+    opening = world.begin()
+    (present,) = world.gateway.present
+    assert (present.kind, present.target, present.login) == (Kind.OPENING, "web1", "root")
+    for _ in range(2):
+        present.end(End(reason, "ended by the security team: why"))
+    assert world.said[2:] == [
+        "dial cancelled",
+        "line refused",
+        f"bastion: ENDED BY THE SECURITY TEAM: WHY (ref {SESSION[:6]})",
+    ]
+    assert world.line("refused")["reason"] == str(reason)
+    assert len(world.gateway.present) == 0 and world.given_back == [SESSION]
+    assert world.reactor.getDelayedCalls() == [] and world.faults == []
+    opening.cancel()
+
+
+def test_what_has_begun_is_ended_as_a_session(world: World) -> None:
+    world.begin()
+    world.let_in()
+    (present,) = world.gateway.present
+    assert present.kind is Kind.SESSION
+    present.end(End(EndReason.KILLED, "x"))
+    assert world.said[-1] == "ended killed"
 
 
 def test_a_cancel_after_the_start_changes_nothing(world: World) -> None:
