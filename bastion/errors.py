@@ -283,6 +283,7 @@ class ControlReason(StrEnum):
     MALFORMED = "malformed"  # no frame, or no question
     UNKNOWN_COMMAND = "unknown_command"
     NO_ROLE = "no_role"  # the asker is in no group that may
+    BY_POLICY = "by_policy"  # the rules that opened a session say that nobody watches it
     NOT_FOUND = "not_found"
     AMBIGUOUS = "ambiguous"
     TOO_MANY = "too_many"  # clients, questions, watchers

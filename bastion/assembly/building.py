@@ -95,7 +95,6 @@ def build_services(
             sessions=limits.sessions,
             sftp_hash=config.recording.sftp_hash,
             audit_detail=config.audit.detail,
-            tell_watched=config.control.tell_watched,
             recheck=config.directory.recheck or 0.0,
             drain_timeout=limits.drain_timeout or 0.0,
             channels=limits.channels_per_connection,

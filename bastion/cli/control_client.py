@@ -26,6 +26,7 @@ READ: Final = 64 << 10
 EXIT: Final = {
     ControlReason.NOT_FOUND: 1,
     ControlReason.NO_ROLE: 1,
+    ControlReason.BY_POLICY: 1,
     ControlReason.AMBIGUOUS: 2,
     ControlReason.MALFORMED: 2,
     ControlReason.UNKNOWN_COMMAND: 3,

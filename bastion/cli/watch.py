@@ -43,15 +43,15 @@ def watch(config_file: Path, session: str, channel: int | None, reason: str) -> 
     """Watch session ID (or a unique beginning of it) as it happens; q and Ctrl-C end it.
 
     It begins with the last screens of the recording. The session waits for nobody: what this terminal is too slow for
-    is left out, and said. Who watches stands in the audit log; the engineer reads of it, unless [control] tell_watched
-    is off.
+    is left out, and said. Who watches stands in the audit log. The rules that opened the session say whether it may be
+    watched and whether its engineer reads of it (`watch` of a rule); it is said here which.
 
     Example: bastion watch --config /etc/bastion/bastion.toml k3v2
     """
     with ControlClient(config_file) as client:
         row = find_one(client, session)
         if row.kind != "session":
-            fail(f"{row.id} is a {row.kind}: only sessions can be watched", 1)
+            fail(f"{row.id} ({row.kind}): only sessions that run can be watched", 1)
         if sys.stderr.isatty():
             who = f"{row.user} as {row.login} on {row.target}, since {time_text(row.started_at)}"
             click.echo(printable(f"-- {who}; q ends --"), err=True)
@@ -110,6 +110,9 @@ class _Screen:
                 self._blocks = Blocks(bytes.fromhex(str(event["sync"])))
         except (binascii.Error, ValueError):
             fail("the gateway's answer cannot be read, is it of another version?", 3)
+        if "told" in event:
+            told = "is told" if event["told"] else "is not told"
+            click.echo(f"-- the engineer {told} that somebody watches --", err=True)
         if event.get("dropped") or event.get("skipped"):
             count = event.get("dropped")
             self._notice(

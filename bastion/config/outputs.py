@@ -243,11 +243,6 @@ class Control:
         default="bastion-auditor",
         scope=Scope.RESTART,
     )
-    tell_watched: bool = option(
-        BOOLEAN,
-        "Engineers read on their terminals that somebody begins to watch, and that it is over.",
-        default=True,
-    )
 
     def place(self, config_file: Path) -> Path | None:
         """Where the socket of the gateway with that configuration is; None: it has none."""

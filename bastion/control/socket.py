@@ -110,6 +110,7 @@ WRITTEN_DOWN: Final = frozenset(
         ControlReason.MALFORMED,
         ControlReason.UNKNOWN_COMMAND,
         ControlReason.NO_ROLE,
+        ControlReason.BY_POLICY,
         ControlReason.TOO_MANY,
         ControlReason.SLOW,
     )

@@ -2,7 +2,8 @@
 
 What a watcher gets is what the recording gets: a few last blocks from the file, then each block once it is written.
 Invariant: what a watcher does not take is dropped and counted, at most WINDOW of it is ever under way, and the session
-waits for nobody. Who watches stands in the audit log before the first byte is shown.
+waits for nobody. Who watches stands in the audit log before the first byte is shown; whether somebody may, and whether
+the engineer is told, say the rules that opened the session.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About
 from bastion.observe.events.control import WatchEnded, WatchStarted
 from bastion.observe.meters import WATCH_DROPPED, WATCHERS
+from bastion.policy.rules import NO, SILENT
 from bastion.recording.bulk import Bytes
 from bastion.recording.format import REF_LENGTH
 from bastion.session.gateway import Gateway
@@ -61,6 +63,9 @@ class Watching:
         session = self._gateway.live.find(request.id)
         if session is None or stream is None:
             raise ControlError(ControlReason.NOT_FOUND, "no session is open under that name")
+        if session.watched == NO:
+            text = f"the rules that opened session {request.id} say that nobody watches it"
+            raise ControlError(ControlReason.BY_POLICY, text)
         if len(self._each) >= MOST_WATCHERS:
             raise ControlError(ControlReason.TOO_MANY, f"{MOST_WATCHERS} watchers are here already")
         watch = _Watch(self._gateway, session, request, stream, self._over)
@@ -99,12 +104,13 @@ class _Watch:
         self._gateway, self._session, self._request, self._stream = gateway, session, request, stream
         self._on_over = on_over
         self._began = gateway.reactor.seconds()
+        self._told = session.watched != SILENT
         self._dropped = self._untold = 0
         self._over = False
         self._watcher = Watcher(self._show, self._session_ended)
         by = request.by
         try:
-            gateway.audit.emit(WatchStarted(by.name, by.uid, request.reason), self._about())
+            gateway.audit.emit(WatchStarted(by.name, by.uid, self._told, request.reason), self._about())
         except AuditFailed:
             raise ControlError(
                 ControlReason.FAILED, "nobody watches now: the audit log cannot be written"
@@ -125,7 +131,13 @@ class _Watch:
         self._offer(sync, history + rest, skipped=not whole)
 
     def _offer(self, sync: bytes, data: bytes, skipped: bool) -> None:
-        event = {"session": self.id, "sync": sync.hex(), "blocks": _text(data), "skipped": skipped}
+        event = {
+            "session": self.id,
+            "sync": sync.hex(),
+            "blocks": _text(data),
+            "skipped": skipped,
+            "told": self._told,
+        }
         self._stream.offer(event, len(data) + ROOM)
 
     def _show(self, buffers: Sequence[Bytes]) -> None:
@@ -156,7 +168,7 @@ class _Watch:
         self._on_over(self)
 
     def _tell(self, text: str) -> None:
-        if self._gateway.services.limits.tell_watched:
+        if self._told:
             self._session.warn(f"\r\nbastion: {text}\r\n")
 
     def _about(self) -> About:

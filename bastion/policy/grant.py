@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn, final
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import PolicyReason, Refused
-from bastion.policy.rules import OPAQUE_VERBS, TUNNEL, VERBS, Policy, Rule
+from bastion.policy.rules import NO, OPAQUE_VERBS, TUNNEL, VERBS, WATCH, Policy, Rule
 from bastion.policy.sftp import SftpRights
 from bastion.policy.targets import Inventory, Target
 from bastion.wire.key_options import (
@@ -139,6 +139,11 @@ class Grant:
     def end_withdrawn(self) -> bool:
         """Whether the session ends when its rights are withdrawn: one rule that wants it is enough."""
         return any(rule.end_withdrawn for rule in self.matched)
+
+    @property
+    def watch(self) -> str:
+        """Whether the session may be watched and its engineer is told: the strictest of the rules counts."""
+        return max((rule.watch for rule in self.matched), key=WATCH.index, default=NO)
 
     @property
     def permits(self) -> frozenset[str]:

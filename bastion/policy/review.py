@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bastion.options import did_you_mean, shown
 from bastion.policy.patterns import is_glob, matches_any
-from bastion.policy.rules import EVERYBODY, OWN_NAME, STREAM_VERBS, TUNNEL, Policy, Rule
+from bastion.policy.rules import EVERYBODY, OWN_NAME, STREAM_VERBS, TUNNEL, WATCH, Policy, Rule
 from bastion.policy.targets import Inventory, Target
 
 # Verbs beside which a restriction of sftp means nothing.
@@ -153,7 +153,7 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     The bits are the targets that each selects.
 
     Rules that limit (idle, max_duration, certificate_expiry, end_withdrawn, tunnel_bytes, tunnel_duration, opaque)
-    are never covered: their limits still count.
+    are never covered, nor is one with a stricter `watch`: what they say still counts.
     """
     if not narrow_bits or narrow_bits & ~wide_bits:
         return False
@@ -163,6 +163,7 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     ends = narrow.certificate_expiry or narrow.end_withdrawn
     limited = any(limit is not None for limit in limits) or ends or not narrow.opaque
     flags = ("trust_forwards", "allow_ssh", "tunnel_by_address", "sftp_content")
+    limited = limited or WATCH.index(narrow.watch) > WATCH.index(wide.watch)
     more = any(getattr(narrow, flag) and not getattr(wide, flag) for flag in flags)
     if not (everybody or people) or limited or more:
         return False

@@ -22,6 +22,7 @@ from bastion.options.kinds import (
     NETWORK,
     SIZE,
     Network,
+    choice,
     duration,
     list_of,
     mapping_of,
@@ -58,6 +59,8 @@ TUNNEL = "tunnel"
 OPAQUE_VERBS = frozenset(("forward-local", "forward", "forward-remote", "streamlocal", "agent", "x11"))
 # What gives a stream of bytes that SSH could be hidden in.
 STREAM_VERBS = frozenset((TUNNEL, "forward-local", "forward", "forward-remote", "streamlocal"))
+# Whether a session may be watched as it happens, and whether its engineer reads of it; the strictest last.
+SILENT, TOLD, NO = WATCH = ("silent", "told", "no")
 DEFAULT_ENV = ("LANG", "LC_*", "COLORTERM", "GIT_PROTOCOL")
 EVERYBODY = "*"
 OWN_NAME = "{identity}"
@@ -256,6 +259,12 @@ class Rule:
         "End running sessions when the account is locked or removed, or no rule allows them any more; looked at after"
         " a reload and every `directory.recheck`. Without it a session keeps the rights that it began with.",
         default=False,
+    )
+    watch: str = option(
+        choice(*WATCH),
+        "Whether `bastion watch` may show the session, and whether its engineer reads that somebody does: without"
+        " a word, told, or not at all. The strictest of all matching rules counts: `no`, then `told`.",
+        default=TOLD,
     )
     max_duration: float | None = option(
         optional(duration(low=1)),

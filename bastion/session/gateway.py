@@ -54,7 +54,6 @@ DESCRIPTORS_EVERY: Final = 10.0
 class Limits:
     """Seconds and counts (docs/configuration.md) that the session layer keeps; 0 switches a timer off.
 
-    `tell_watched`: engineers read that somebody watches.
     `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log. `recheck`: how
     often rights are asked for again (`session.standing`). `drain_timeout`: what sessions get at a stop.
     """
@@ -67,7 +66,6 @@ class Limits:
     sftp_hash: bool = True
     audit_detail: bool = False
     recheck: float = 300.0
-    tell_watched: bool = True
     drain_timeout: float = 0.0
 
 

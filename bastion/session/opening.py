@@ -368,6 +368,7 @@ class Opening:
             gateway.reactor,
             self._watch_limits(grant),
             gateway.session_ended,
+            grant.watch,
         )
         self._be_present(Kind.SESSION, grant, session.end, session.counts)
         gateway.opened(session, right_of(grant, self._identity))

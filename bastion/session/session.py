@@ -15,6 +15,7 @@ from pathlib import Path
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason, ProtocolError, RecorderFailed
 from bastion.net.read_size import KEYSTROKE, pace
+from bastion.policy.rules import TOLD
 from bastion.relay.relay import Actions, Relay
 from bastion.session.ending import End
 from bastion.session.present import Counts
@@ -58,6 +59,7 @@ class Session:
         "heard",
         "relay",
         "session_id",
+        "watched",
     )
 
     def __init__(
@@ -71,10 +73,13 @@ class Session:
         clock: Timers,
         limits: WatchLimits,
         on_ended: Callable[[Session, End], None],
+        watched: str = TOLD,
     ) -> None:
+        """`watched` is what the rules say of watching it (`policy.rules.WATCH`)."""
         self.session_id = session_id
         self.door = door
         self.relay = relay
+        self.watched = watched
         self._client: PacketConn | None = client
         self._target: PacketConn | None = target
         self._tap = tap

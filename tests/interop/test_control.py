@@ -166,10 +166,47 @@ def test_a_session_is_watched_and_its_engineer_reads_of_it(world: KillWorld) -> 
         engineer.expect(b"second-4")
         world.order(Kill(Selection(id=row.id), "enough"))
         shown, said = watcher.communicate(timeout=20)
-    assert said == b"" and watcher.returncode == 0
+    assert said == b"-- the engineer is told that somebody watches --\n" and watcher.returncode == 0
     for text in (b"first-2", b"watches this session", b"second-4", b"ended by the security team: enough"):
         assert text in shown
     assert world.audit("watch_ended")[-1]["session"] == row.id
+
+
+@pytest.mark.parametrize("watched", ["silent", "no"])
+def test_the_rules_say_who_may_watch_and_whether_the_engineer_reads_of_it(
+    alone: KillWorld, watched: str
+) -> None:
+    world = alone
+    rules = world.policy_file.read_text()
+    said = {
+        "silent": b"-- the engineer is not told that somebody watches --",
+        "no": b"say that nobody watches it",
+    }
+    try:
+        world.policy_file.write_text(rules.replace("[[rule]]", f'[[rule]]\nwatch = "{watched}"', 1))
+        world.reload()
+        with world.client("-tt") as engineer:
+            engineer.send(b"echo first-$((1+1))\n")
+            engineer.expect(b"first-2")
+            (row,) = poll(world.settled)
+            if watched == "silent":
+                watcher = watching(world, row.id)
+                engineer.send(b"echo second-$((2+2))\n")
+                engineer.expect(b"second-4")
+                world.order(Kill(Selection(id=row.id), "enough"))
+                shown, err = watcher.communicate(timeout=20)
+                assert b"second-4" in shown and world.audit("watch_started")[-1]["told"] is False
+                assert b"watches this session" not in shown
+            else:
+                done = world.bastion("watch", "--config", str(world.config), row.id)
+                err = done.stderr
+                assert (done.returncode, done.stdout) == (1, b"")
+                line = world.audit("control_refused")[-1]
+                assert (line["reason"], line["command"]) == ("by_policy", "watch") and row.id in line["text"]
+            assert said[watched] in err
+    finally:
+        world.policy_file.write_text(rules)
+        world.reload()
 
 
 def test_a_watcher_that_never_reads_holds_nobody_up(world: KillWorld) -> None:

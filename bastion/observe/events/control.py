@@ -20,7 +20,7 @@ class ControlRefused(AuditEvent):
 
     event: ClassVar[str] = "control_refused"
 
-    reason: Annotated[str, "`no_role`, `malformed`, `unknown_command`, `too_many`, `slow`"]
+    reason: Annotated[str, "`no_role`, `by_policy`, `malformed`, `unknown_command`, `too_many`, `slow`"]
     text: str
     command: str = ""
     who: Who = ""
@@ -137,11 +137,13 @@ class WatchStarted(AuditEvent):
 
     who: Who
     who_uid: int
+    told: Annotated[bool, "the engineer reads of it; false: the rules say `silent`"]
     why: str = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
-        return f"{_who(line)} began to watch{of(line, 'why', ': ')}"
+        silently = " without the engineer being told" if line.get("told") is False else ""
+        return f"{_who(line)} began to watch{silently}{of(line, 'why', ': ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,7 +300,6 @@ CASES: dict[str, Case] = {
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),
     "audit.required": Case("true", lambda g: g.audit.required, True),
     "audit.detail": Case("true", lambda g: g.services.limits.audit_detail, True),
-    "control.tell_watched": Case("false", lambda g: g.services.limits.tell_watched, False),
     "limits.login_grace": Case('"7s"', front("login_grace"), 7.0),
     "limits.dial_timeout": Case('"7s"', lambda g: g.services.dialler.timeout, 7.0),
     "limits.kex_timeout": Case('"7s"', front("kex_timeout"), 7.0),

@@ -39,7 +39,7 @@ def blocks(*says):
     return made
 
 
-def run(folder, sent, *words, row=ROW):
+def run(folder, sent, *words, row=ROW, silent=()):
     """`bastion watch` against a gateway that sends these frames; its output, and the frames that it sent."""
     place, got = folder / "s", []
     config = folder / "bastion.toml"
@@ -56,7 +56,7 @@ def run(folder, sent, *words, row=ROW):
                     for frame in reader.feed(data):
                         got.append(frame)
                         if frame.get("command") == "live":
-                            answer = {"rows": [row], "silent": []}
+                            answer = {"rows": [row], "silent": list(silent)}
                             client.sendall(frames.encode({"id": frame["id"], "result": answer}))
                         elif "command" in frame:
                             for one in sent:
@@ -87,6 +87,13 @@ def test_what_comes_is_shown_and_credited(tmp_path):
     assert done.exit_code == 0 and "hello world" in done.output
     assert got[1]["command"] == "watch" and got[1]["args"] == {"id": ID, "reason": "look"}
     assert [frame["credit"] for frame in got[2:]] == [500, 77]
+
+
+@pytest.mark.parametrize(("told", "said"), [(True, "is told"), (False, "is not told")])
+def test_whether_the_engineer_is_told_is_said(tmp_path, told, said):
+    (first,) = blocks((1, b"one"))
+    done, _ = run(tmp_path, [{"event": {"sync": SYNC.hex(), "blocks": first, "told": told, "size": 1}}, END])
+    assert f"-- the engineer {said} that somebody watches --" in done.stderr
 
 
 def test_nothing_that_comes_acts_on_the_terminal(tmp_path):
@@ -127,6 +134,7 @@ def test_several_channels(tmp_path, words, text):
 @pytest.mark.parametrize(
     ("event", "code", "words"),
     [
+        ({"error": {"reason": "by_policy", "text": "nobody watches it"}}, 1, "nobody watches it"),
         ({"error": {"reason": "no_role", "text": "sec may not watch"}}, 1, "sec may not watch"),
         ({"event": {"sync": "zz", "blocks": "", "size": 1}}, 3, "another version"),
         ({"event": {"sync": SYNC.hex(), "blocks": "%%%", "size": 1}}, 3, "another version"),
@@ -137,9 +145,15 @@ def test_a_gateway_that_says_no_or_something_odd(tmp_path, event, code, words):
     assert done.exit_code == code and words in done.output
 
 
+def test_who_did_not_answer_is_named(tmp_path):
+    done, _ = run(tmp_path, [], row={**ROW, "id": "other"}, silent=["worker 2"])
+    assert done.exit_code == 1 and "worker 2 gives no answer" in done.stderr
+    assert "nothing that is open is called k3v2" in done.stderr
+
+
 def test_only_sessions_are_watched(tmp_path):
     done, _ = run(tmp_path, [], row={**json.loads(json.dumps(ROW)), "kind": "tunnel"})
-    assert done.exit_code == 1 and "only sessions can be watched" in done.output
+    assert done.exit_code == 1 and "only sessions that run can be watched" in done.output
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from dataclasses import replace
 
 import pytest
 
@@ -117,14 +116,23 @@ def test_much_that_is_said_while_the_file_is_read_is_a_gap_that_is_told(room):
     assert events[0]["skipped"] and b"xx" not in shown(events)
 
 
-def test_who_is_not_told(room):
-    room.gateway.services = replace(
-        room.gateway.services, limits=replace(room.gateway.services.limits, tell_watched=False)
-    )
+@pytest.mark.parametrize(("watched", "told"), [("told", True), ("silent", False)])
+def test_the_rules_say_whether_the_engineer_is_told(room, watched, told):
+    room.session.watched = watched
     room.engineer.read_all()
-    *_, watching = room.watch()
+    events, *_, watching = room.watch()
     watching.cancel()
-    assert b"watch" not in b"".join(room.engineer.read_all())
+    assert (b"watch" in b"".join(room.engineer.read_all())) is told
+    assert events[0]["told"] is told and room.audit("watch_started")[0]["told"] is told
+
+
+def test_the_rules_say_that_nobody_watches(room):
+    room.session.watched = "no"
+    room.engineer.read_all()
+    events, _, ended, _ = room.watch()
+    assert ended[0].value.reason is ControlReason.BY_POLICY and events == []
+    assert room.audit("watch_started") == [] and room.local.watching.count() == 0
+    assert room.engineer.read_all() == []
 
 
 def test_a_watcher_that_takes_nothing_drops_and_holds_nobody_up(room):

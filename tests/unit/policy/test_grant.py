@@ -230,3 +230,21 @@ def test_nobody_else_can_make_or_copy_a_grant():
             attempt(grant)
     with pytest.raises(dataclasses.FrozenInstanceError):
         grant.login = "root"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        (None, None, "told"),
+        ("silent", "silent", "silent"),
+        ("silent", None, "told"),
+        (None, "silent", "told"),
+        ("silent", "no", "no"),
+        ("no", "told", "no"),
+    ],
+)
+def test_the_strictest_rule_says_whether_the_session_may_be_watched(first, second, counts):
+    said = ["" if one is None else f'watch = "{one}"' for one in (first, second)]
+    rules = rule('["shell"]', said[0], "one") + rule('["exec"]', said[1], "two")
+    other = rule('["shell"]', 'watch = "no"', "other", logins='["root"]')  # did not give this session
+    assert grant_of(rules + other, login="deploy").watch == counts

@@ -53,10 +53,17 @@ def test_a_rule_that_adds_nothing_is_warned_of_once():
 
 
 def test_a_rule_that_limits_or_gives_more_does_add_something():
-    for extra in ('idle = "5m"', "certificate_expiry = true", "trust_forwards = true", 'users = ["bob"]'):
+    for extra in (
+        'idle = "5m"',
+        "certificate_expiry = true",
+        "trust_forwards = true",
+        'users = ["bob"]',
+        'watch = "no"',
+    ):
         assert findings(FULL + rule('["shell"]', extra, "narrow")) == []
     assert findings(FULL + 'sources = ["10.0.0.0/8"]' + rule('["shell"]', name="narrow")) == []
     assert findings(FULL + rule('["agent"]', name="narrow")) == []
+    assert len(findings(FULL + rule('["shell"]', 'watch = "silent"', "narrow"))) == 1  # it takes nothing away
     assert findings(FULL + rule('["env"]', 'env = ["FOO"]', "narrow")) == []
 
 
