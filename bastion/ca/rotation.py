@@ -6,7 +6,8 @@ half is here, through `begin_login` and `retire_login` (a line more, a line less
 
 Invariants: each step is one rename, and the ledger is written last, so whoever is interrupted runs the same command
 again and it goes on where it was; between any two steps every key in force can be read, so a gateway may start or
-reload at any moment; commands wait for each other at the ledger's folder. Nothing but ConfigError is raised.
+reload at any moment; commands wait for each other at the ledger's folder. Nothing but ConfigError is raised, and what
+`Desk.tell` raises.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from bastion.ca.files import create_file, locked, replace_file, sync_folder, unwritable
@@ -29,13 +31,35 @@ NEXT_MODE = 0o600
 PUBLIC_MODE = 0o644
 
 
+class Step(StrEnum):
+    """What a change does."""
+
+    BEGUN = "begun"
+    SWITCHED = "switched"
+    WITHDRAWN = "withdrawn"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A step that is about to be taken: `new` takes the place of `old`, both are trusted until `until`."""
+
+    step: Step
+    name: KeyName
+    old: PublicKey
+    new: PublicKey | None = None
+    until: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where the ledger is, what time it is, and who does this: the same for every step."""
+    """Where the ledger is, what time it is, and who does this: the same for every step. `tell` hears of a change before
+    it is in force; what it raises leaves everything as it was."""
 
     ledger: Path
     now: float
     by: str
+    tell: Callable[[Change], None]
 
     @contextmanager
     def open(self) -> Iterator[Ledger]:
@@ -71,6 +95,7 @@ def begin(slot: Slot, desk: Desk, until: float, like: Make) -> Entry:
         if begun is not None:
             return begun
         ledger = desk.known(ledger, slot.name, new).changed(new, active_from=until)
+        desk.tell(Change(Step.BEGUN, slot.name, old, new, until))
         write_ledger(desk.ledger, ledger.changed(old, retire_after=until))
         return _entry(ledger, new)
 
@@ -110,6 +135,7 @@ def switch(slot: Slot, desk: Desk) -> Entry:
         if new is None:
             raise ConfigError(os.fspath(slot.path), 0, "", "is not being rotated", "bastion keys rotate")
         if new.active_from > desk.now:
+            desk.tell(Change(Step.SWITCHED, slot.name, old, new.public))
             ledger = ledger.changed(new.public, active_from=desk.now).changed(old, retire_after=desk.now)
             write_ledger(desk.ledger, ledger)
         return _entry(ledger, new.public)
@@ -131,9 +157,11 @@ def retire(slot: Slot, desk: Desk) -> Entry:
                     os.fspath(slot.next), 0, "", "is not the key that the ledger says is to come"
                 )
             old = _entry(ledger, current)
+        assert new is not None
+        desk.tell(Change(Step.RETIRED, slot.name, old.public, new.public))
+        if old.public == current:  # else somebody was interrupted after this
             os.replace(slot.next, slot.path)
             sync_folder(slot.path.parent)
-        assert new is not None
         _rename_public(slot, new.public)
         ledger = ledger.changed(old.public, retired=desk.now)
         write_ledger(desk.ledger, ledger)
@@ -165,6 +193,7 @@ def withdraw(slot: Slot, desk: Desk) -> Entry:
         if new is None or new.active_from <= desk.now:
             problem = "no key is to come that could be withdrawn"
             raise ConfigError(os.fspath(slot.path), 0, "", problem, "bastion keys list")
+        desk.tell(Change(Step.WITHDRAWN, slot.name, old, new.public))
         ledger = ledger.changed(new.public, retired=desk.now).changed(old, retire_after=None)
         write_ledger(desk.ledger, ledger)
         for path in (slot.next, _pub(slot.next)):
@@ -180,6 +209,7 @@ def begin_login(slot: Slot, desk: Desk, old: PublicKey, new: PublicKey, until: f
     """Certificates of `new` count from the next reload on, those of `old` too until it is retired, after `until`."""
     with desk.open() as ledger:
         ledger = desk.known(desk.known(ledger, slot.name, old), slot.name, new)
+        desk.tell(Change(Step.BEGUN, slot.name, old, new, until))
         if new not in load_public_keys(slot.path):
             lines = [line for line in read_text_lines(slot.path) if line.strip()]
             replace_file(slot.path, ("\n".join([*lines, new.line()]) + "\n").encode(), PUBLIC_MODE)
@@ -197,6 +227,7 @@ def retire_login(slot: Slot, desk: Desk, old: PublicKey) -> Entry:
         if not any(_key_of(line) for line in kept):
             problem = "would hold no key: nobody's certificate would count"
             raise ConfigError(os.fspath(slot.path), 0, "", problem, "take the file out of login_ca.files")
+        desk.tell(Change(Step.RETIRED, slot.name, old))
         if kept != lines:
             replace_file(slot.path, "\n".join(kept).encode(), PUBLIC_MODE)
         ledger = ledger.changed(old, retired=desk.now)

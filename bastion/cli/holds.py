@@ -42,7 +42,7 @@ def hold(config_file: Path, reason: str | None, as_json: bool, session: str | No
         words = _reason(reason)
         found = _one(stored, session)
         one = Hold(found, words, account(), SystemClock().time())
-        with audited(stored) as audit:
+        with audited(stored.audit) as audit:
             placed = HoldPlaced(one.made_by, words)
             if not hold_in(stored.database, one, lambda: audit.emit(placed, _about(found))):
                 fail(f"the recording of {found} was deleted already", 1)
@@ -63,7 +63,7 @@ def unhold(config_file: Path, reason: str | None, session: str) -> None:
         held = [name for name in holds(stored.database) if name.startswith(session.strip().lower())]
         if len(held) != 1:
             fail(f"{session} means {len(held)} held recordings" if held else f"nothing holds {session}", 1)
-        with audited(stored) as audit:
+        with audited(stored.audit) as audit:
             removed = HoldRemoved(account(), words)
             if not unhold_in(stored.database, held[0], lambda: audit.emit(removed, _about(held[0]))):
                 fail(f"nothing holds {session}", 1)

@@ -13,12 +13,14 @@ from bastion.ca.ledger import read_ledger
 from bastion.cli.key_list import whoever_runs_this, with_all
 from bastion.cli.output import fail, printable
 from bastion.cli.runtime import config_option, load_or_fail
+from bastion.cli.stores import audited
 from bastion.clock import SystemClock
 from bastion.config.authorities import day
 from bastion.config.key_backup import key_files, key_members, ledger_among, own_keys
 from bastion.config.key_slots import ledger_path
 from bastion.config.load import Config
 from bastion.errors import ConfigError
+from bastion.observe.events.keys import KeysImported
 
 SEALED_MODE = 0o600
 
@@ -79,7 +81,7 @@ def import_backup(config_file: Path, identity: Path, dry_run: bool, file: Path) 
     in the backup and with one that is here already: a key that was retired does not come back.
 
     \b
-    Exit codes: 0 done, 2 the call or a file is wrong.
+    Exit codes: 0 done, 2 the call or a file is wrong, 3 the audit log cannot be written: nothing is changed.
 
     Example: bastion keys import-backup -c /etc/bastion/bastion.toml -i age.key keys.age
     """
@@ -88,13 +90,21 @@ def import_backup(config_file: Path, identity: Path, dry_run: bool, file: Path) 
         sealed = backup.member_of(file).data
         opened = backup.unseal(sealed, backup.identities_in(identity), str(file))
         paths = _allowed(config, opened.members, file)
-        written = [] if dry_run else backup.place(paths)
+        written = [] if dry_run else _placed(config, opened, paths)
     except ConfigError as error:
         fail(str(error), 2)
     click.echo(f"{printable(str(file))}: says it was made on {day(opened.made)} by {printable(opened.by)}")
     for path, member in paths.items():
         what = "written" if path in written else "not written" if dry_run else "there already"
         click.echo(f"  {what}: {printable(str(path))} {member.fingerprint}".rstrip())
+
+
+def _placed(config: Config, opened: backup.Sealed, paths: dict[Path, backup.Member]) -> list[Path]:
+    """The files that were written, after the line in the audit log. Raises ConfigError."""
+    with audited(config.audit.file) as audit:
+        shown = tuple(member.fingerprint for member in paths.values() if member.fingerprint)
+        audit.emit(KeysImported(by=whoever_runs_this(), keys=shown, made_by=opened.by, made_at=opened.made))
+        return backup.place(paths)
 
 
 def _allowed(config: Config, members: dict[str, backup.Member], file: Path) -> dict[Path, backup.Member]:

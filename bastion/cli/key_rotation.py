@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,18 +13,20 @@ from bastion.ca import rotation
 from bastion.ca.agent import AgentSigner
 from bastion.ca.keys import generate_like, load_public_keys
 from bastion.ca.ledger import Entry, KeyName
-from bastion.ca.rotation import Desk
+from bastion.ca.rotation import Change, Desk
 from bastion.ca.slots import Slot, load_key
 from bastion.cli.client_config import facts_for_clients
 from bastion.cli.key_list import whoever_runs_this
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.runtime import config_option, load_or_fail
+from bastion.cli.stores import audited
 from bastion.cli.target_config import facts_for_targets
 from bastion.clock import SystemClock
 from bastion.config.authorities import day, title
 from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config
 from bastion.errors import AgentFailed, ConfigError
+from bastion.observe.events.keys import KeyChanged
 from bastion.options.kinds import seconds_of
 from bastion.setup_texts.client import known_hosts
 from bastion.setup_texts.sshfp import sshfp
@@ -88,7 +91,7 @@ def rotate(
     Run again after an interruption, it goes on where it was; a rotation that has begun is not begun again.
 
     \b
-    Exit codes: 0 done, 2 the call or a file is wrong.
+    Exit codes: 0 done, 2 the call or a file is wrong, 3 the audit log cannot be written: nothing is changed.
 
     \b
     Examples:
@@ -99,8 +102,8 @@ def rotate(
     seconds = seconds_of(int(overlap) if overlap.isdecimal() else overlap)
     if seconds is None or (switch and withdraw):
         fail("--overlap is a time such as 14d, and --switch and --withdraw exclude each other")
-    try:
-        slot, desk = _slot(config, name), _desk(config)
+    with _desk(config) as desk:
+        slot = _slot(config, name)
         if slot.name is KeyName.LOGIN_CA:
             entry = _begin_login(config, desk, public, old, desk.now + seconds)
         elif withdraw:
@@ -109,8 +112,6 @@ def rotate(
             entry = rotation.switch(slot, desk)
         else:
             entry = rotation.begin(slot, desk, desk.now + seconds, _maker(slot, public))
-    except ConfigError as error:
-        fail(str(error), 2)
     _tell(entry, _after(entry, desk.now), _to_paste(config, entry), as_json)
 
 
@@ -189,20 +190,18 @@ def retire(config_file: Path, old: str, as_json: bool, name: str) -> None:
     Its public half stays in the ledger with its dates. It is refused while the new key does not sign yet.
 
     \b
-    Exit codes: 0 done, 2 the call or a file is wrong.
+    Exit codes: 0 done, 2 the call or a file is wrong, 3 the audit log cannot be written: nothing is changed.
 
     Example: bastion keys retire -c /etc/bastion/bastion.toml upstream_ca
     """
     config = load_or_fail(config_file)
-    try:
-        slot, desk = _slot(config, name), _desk(config)
+    with _desk(config) as desk:
+        slot = _slot(config, name)
         if slot.name is KeyName.LOGIN_CA:
             slot, key = _login_going(config, old, desk)
             entry = rotation.retire_login(slot, desk, key)
         else:
             entry = rotation.retire(slot, desk)
-    except ConfigError as error:
-        fail(str(error), 2)
     _tell(entry, [RELOAD, MAY_FORGET[entry.name]], _to_paste(config, entry), as_json)
 
 
@@ -233,9 +232,28 @@ def _slot(config: Config, name: str) -> Slot:
     return names[name]
 
 
-def _desk(config: Config) -> Desk:
+@contextmanager
+def _desk(config: Config) -> Iterator[Desk]:
+    """A desk whose changes stand in the audit log before they are in force. Ends the command when one cannot be."""
     # Whole seconds, as they are written: what is compared with them later was read from the file.
-    return Desk(ledger_path(config), float(int(SystemClock().time())), whoever_runs_this())
+    now, by = float(int(SystemClock().time())), whoever_runs_this()
+    with audited(config.audit.file) as audit:
+
+        def tell(change: Change) -> None:
+            event = KeyChanged(
+                step=change.step,
+                key=title(change.name, change.old.type),
+                by=by,
+                old=change.old.fingerprint(),
+                new="" if change.new is None else change.new.fingerprint(),
+                overlap_until=change.until,
+            )
+            audit.emit(event)
+
+        try:
+            yield Desk(ledger_path(config), now, by, tell)
+        except ConfigError as error:
+            fail(str(error), 2)
 
 
 def _to_paste(config: Config, entry: Entry) -> str:

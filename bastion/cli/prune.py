@@ -96,7 +96,7 @@ def _going(config: Config, stored: Stored, now: float) -> list[Going]:
 def _remove(stored: Stored, going: Iterable[Going], now: float) -> tuple[list[Removed], list[str]]:
     """(what went, why others stay)."""
     by, removed, stayed = account(), list[Removed](), list[str]()
-    with audited(stored) as audit:
+    with audited(stored.audit) as audit:
 
         def tell(one: Removed) -> None:
             recording = one.going.recording

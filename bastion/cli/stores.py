@@ -42,10 +42,14 @@ def account() -> str:
 
 
 @contextmanager
-def audited(stored: Stored) -> Iterator[AuditLog]:
+def audited(file: Path) -> Iterator[AuditLog]:
     """The gateway's audit log, to which every line of this command must go. Ends the command with 3 when it cannot."""
+    is_new = not file.exists()
     try:
-        log = AuditLog(str(stored.audit), SystemClock(), Meters(), required=True)
+        log = AuditLog(str(file), SystemClock(), Meters(), required=True)
+        if is_new and os.geteuid() == 0:
+            folder = file.parent.stat()
+            os.chown(file, folder.st_uid, folder.st_gid)  # the gateway is to write it too
     except AuditFailed as error:
         fail(str(error), 3)
     try:

@@ -74,6 +74,7 @@ ELSEWHERE = {
     "observe.family": "declarations: tests/unit/observe/test_meters.py looks at each of them",
     "observe.labels": "plain values: tests/unit/observe/test_meters.py",
     "observe.events.control": EVENTS,
+    "observe.events.keys": EVENTS,
     "observe.events.logins": EVENTS,
     "observe.events.process": EVENTS,
     "observe.events.refusals": EVENTS,

@@ -14,6 +14,7 @@ It may import `bastion.errors` and nothing else.
     logins      connections, attempts, decisions, outer connections, jumps, the lobby
     sessions    sessions, their channels and requests, files over sftp
     control     what the security team and operators did, and who was refused that
+    keys        what the gateway signs with: rotated, retired, brought back
     retention   recordings that are removed or held
     tunnels     opened, SSH seen inside, closed
     refusals    everything the gateway said no to: one event, `refused`, told apart by `what`
@@ -23,7 +24,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from bastion.observe.events import control, logins, process, refusals, retention, sessions, tunnels, workers
+from bastion.observe.events import (
+    control,
+    keys,
+    logins,
+    process,
+    refusals,
+    retention,
+    sessions,
+    tunnels,
+    workers,
+)
 from bastion.observe.events.base import NOBODY, NOWHERE, About, AuditEvent, Facts, Line, explained
 
 __all__ = ["EVENTS", "NOBODY", "NOWHERE", "About", "AuditEvent", "Facts", "Line", "sentence", "table"]
@@ -73,6 +84,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     tunnels.TunnelSsh,
     tunnels.TunnelClosed,
     sessions.RecorderFailed,
+    keys.KeyChanged,
+    keys.KeysImported,
     retention.RecordingDeleted,
     retention.HoldPlaced,
     retention.HoldRemoved,

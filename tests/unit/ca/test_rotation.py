@@ -12,7 +12,7 @@ import pytest
 from bastion.ca import rotation
 from bastion.ca.keys import generate_like, load_public_keys, write_private_key
 from bastion.ca.ledger import KeyName, Standing, read_ledger
-from bastion.ca.rotation import Desk
+from bastion.ca.rotation import Change, Desk, Step
 from bastion.ca.slots import Slot, load_slot
 from bastion.errors import ConfigError
 from bastion.wire.keys import PrivateKey
@@ -30,10 +30,12 @@ class Office:
         write_private_key(folder / "ca", self.old)
         self.slot = Slot(KeyName.UPSTREAM_CA, folder / "ca", ("upstream_ca", "key"))
         self.now = NOW
+        self.told: list[Change] = []
+        self.tell: Callable[[Change], object] = self.told.append
 
     @property
     def desk(self) -> Desk:
-        return Desk(self.folder / "keys.toml", self.now, "root")
+        return Desk(self.folder / "keys.toml", self.now, "root", self.tell)
 
     def staged(self) -> Any:
         return load_slot(self.slot, read_ledger(self.folder / "keys.toml"))
@@ -49,6 +51,9 @@ class Office:
 
     def withdraw(self) -> Any:
         return rotation.withdraw(self.slot, self.desk)
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
 
 
 @pytest.fixture
@@ -139,9 +144,40 @@ def test_an_encrypted_key_gets_an_encrypted_successor(tmp_path: Path) -> None:
 def test_the_new_key_is_of_the_same_kind(kind: tuple[str, ...], tmp_path: Path) -> None:
     keygen("-q", *kind, "-N", "", "-f", tmp_path / "host")
     slot = Slot(KeyName.HOST_KEYS, tmp_path / "host", ("host_keys", "files", 0))
-    new = rotation.begin(slot, Desk(tmp_path / "keys.toml", NOW, "root"), NOW, generate_like).public
+    new = rotation.begin(slot, Desk(tmp_path / "keys.toml", NOW, "root", str), NOW, generate_like).public
     old = load_slot(slot, read_ledger(tmp_path / "keys.toml")).publics[0]
     assert (new.type, new.bits) == (old.type, old.bits)
+
+
+def test_each_step_is_told_before_it_is_in_force_and_does_not_happen_untold(office: Office) -> None:
+    def refuse(change: Change) -> None:
+        raise OverflowError(change.step)
+
+    def step(take: Callable[[], Any], name: Step) -> Any:
+        before, office.tell = office.files(), refuse
+        with pytest.raises(OverflowError, match=name):
+            take()
+        assert {name: data for name, data in office.files().items() if ".next" not in name} == {
+            name: data for name, data in before.items() if ".next" not in name
+        }
+        assert office.staged().first.public == office.old.public
+        office.tell = office.told.append
+        return take()
+
+    withdrawn = step(office.begin, Step.BEGUN).public
+    step(office.withdraw, Step.WITHDRAWN)
+    new = office.begin().public
+    step(office.switch, Step.SWITCHED)
+    office.switch()  # it does already
+    step(office.retire, Step.RETIRED)
+    old, name = office.old.public, KeyName.UPSTREAM_CA
+    assert office.told == [
+        Change(Step.BEGUN, name, old, withdrawn, NOW + DAY),
+        Change(Step.WITHDRAWN, name, old, withdrawn),
+        Change(Step.BEGUN, name, old, new, NOW + DAY),
+        Change(Step.SWITCHED, name, old, new),
+        Change(Step.RETIRED, name, old, new),
+    ]
 
 
 class Interrupted(BaseException):
@@ -210,11 +246,12 @@ def _end(office: Office) -> int:
 
 def test_login_cas(tmp_path: Path) -> None:
     old, new = PrivateKey.generate_ed25519().public, PrivateKey.generate_ed25519().public
+    told: list[Change] = []
     path = tmp_path / "login_ca.pub"
     path.write_text(f"# ours\n{old.line('old')}\n")
     slot, desk = (
         Slot(KeyName.LOGIN_CA, path, ("login_ca", "files", 0)),
-        Desk(tmp_path / "keys.toml", NOW, "root"),
+        Desk(tmp_path / "keys.toml", NOW, "root", told.append),
     )
     with pytest.raises(ConfigError, match="would hold no key"):
         rotation.retire_login(slot, desk, old)
@@ -229,3 +266,5 @@ def test_login_cas(tmp_path: Path) -> None:
     assert path.read_text() == f"# ours\n{new.line()}\n"
     with pytest.raises(ConfigError, match="was retired"):
         rotation.begin_login(slot, desk, new, old, NOW)
+    begun = Change(Step.BEGUN, KeyName.LOGIN_CA, old, new, NOW + DAY)
+    assert told == [begun, begun, Change(Step.RETIRED, KeyName.LOGIN_CA, old)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
 from click.testing import CliRunner, Result
 
 from bastion.ca.ledger import read_ledger, write_ledger
+from bastion.cli.key_list import whoever_runs_this
 from bastion.cli.keys import keys
 from tests.unit.config.site import Site, rotating
 
@@ -150,3 +152,50 @@ def test_a_login_ca_is_given_and_named(site: Keys, tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused(site: Keys, words: list[str], said: str) -> None:
     refused = site.run(*words)
     assert refused.exit_code == 2 and said in refused.output, refused.output
+
+
+# -- what stands in the audit log ---------------------------------------------------------------------------------
+
+
+def lines(site: Keys) -> list[dict[str, Any]]:
+    path = site.config.parent / "audit.jsonl"
+    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line for line in found if line["event"].startswith("key")]
+
+
+def test_every_change_of_a_key_stands_in_the_audit_log(site: Keys, tmp_path: Path) -> None:
+    old = site.keys["upstream_ca"].public.fingerprint()
+    begun = json.loads(site.run("rotate", "upstream_ca", "--overlap", "7d", "--json").output)
+    site.run("rotate", "upstream_ca", "--switch")
+    site.run("retire", "upstream_ca")
+    assert site.run("retire", "upstream_ca").exit_code == 2
+    found = lines(site)
+    assert [line["step"] for line in found] == ["begun", "switched", "retired"]
+    for line in found:
+        assert (line["event"], line["key"], line["by"]) == ("key_changed", "upstream_ca", whoever_runs_this())
+        assert (line["old"], line["new"]) == (old, begun["fingerprint"])
+    assert found[0]["overlap_until"] == begun["active_from"]
+
+
+def test_keys_that_come_back_stand_in_the_audit_log(site: Keys, tmp_path: Path) -> None:
+    sealed = tmp_path / "keys.age"
+    assert site.run("export-backup", "-R", tmp_path / "age.pub", sealed).exit_code == 0
+    (tmp_path / "upstream_ca").unlink()
+    assert site.run("import-backup", "-i", tmp_path / "age.key", "--dry-run", sealed).exit_code == 0
+    assert lines(site) == []
+    assert site.run("import-backup", "-i", tmp_path / "age.key", sealed).exit_code == 0
+    (line,) = lines(site)
+    assert (line["event"], line["by"], line["made_by"]) == ("keys_imported", *[whoever_runs_this()] * 2)
+    assert site.keys["upstream_ca"].public.fingerprint() in line["keys"]
+
+
+def test_without_the_line_no_key_changes(site: Keys, tmp_path: Path) -> None:
+    sealed = tmp_path / "keys.age"
+    assert site.run("export-backup", "-R", tmp_path / "age.pub", sealed).exit_code == 0
+    (tmp_path / "upstream_ca").unlink()
+    (site.config.parent / "audit.jsonl").unlink(missing_ok=True)
+    (site.config.parent / "audit.jsonl").mkdir()
+    for words in (["import-backup", "-i", tmp_path / "age.key", sealed], ["rotate", "host_ed25519"]):
+        refused = site.run(*words)
+        assert refused.exit_code == 3 and "audit log" in refused.output, refused.output
+    assert not (tmp_path / "upstream_ca").exists() and not (tmp_path / "host_key.next").exists()
