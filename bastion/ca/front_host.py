@@ -1,4 +1,4 @@
-"""The front host CA: host certificates under which the gateway stands in for a target (L2; docs/operators.md).
+"""The front host CA: host certificates under which the gateway stands in for a target (L2; docs/keys.md).
 
 An engineer who trusts this CA for the names of the inventory can jump to any of them without a question about
 host keys. Invariant: a certificate names only what its caller took from the inventory; the text of a client

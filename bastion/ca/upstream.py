@@ -1,4 +1,4 @@
-"""The upstream CA: a certificate per session towards the target (L2; docs/operators.md).
+"""The upstream CA: a certificate per session towards the target (L2; docs/keys.md).
 
 Invariant: what it issues never exceeds the login that asked for it: one principal (the login), minutes of
 life, not beyond the engineer's own certificate, only from the gateways' addresses, only the permits of the

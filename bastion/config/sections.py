@@ -104,7 +104,7 @@ WORKERS: Kind[int] = Kind(
 @dataclass(frozen=True, slots=True)
 class Process:
     """The processes that serve. With one of them the gateway is one process; with more a small supervisor starts them,
-    and they share the listening sockets, the limits and the penalties (`docs/operators.md`)."""
+    and they share the listening sockets, the limits and the penalties (`docs/service.md`)."""
 
     workers: int = option(
         WORKERS,

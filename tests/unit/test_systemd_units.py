@@ -21,7 +21,7 @@ COMMANDS = [
 ]
 BASTION = Path(sys.executable).with_name("bastion")
 EXPOSURE = 1.2
-"""docs/operators.md states it."""
+"""docs/service.md states it."""
 
 analyze = shutil.which("systemd-analyze")
 needs_analyze = pytest.mark.skipif(analyze is None, reason="no systemd-analyze")
@@ -54,7 +54,7 @@ def test_the_sandbox_is_as_tight_as_the_documents_say() -> None:
     found = re.search(r"Overall exposure level for bastion\.service: ([0-9.]+)", done.stdout)
     assert found is not None, done.stderr
     assert float(found[1]) == EXPOSURE
-    assert f"**{EXPOSURE}**" in (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    assert f"**{EXPOSURE}**" in (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
