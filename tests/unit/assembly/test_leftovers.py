@@ -20,6 +20,8 @@ from tests.support.world import poll
 from tests.unit.recording.disk import say
 from tests.unit.recording.samples import header
 
+pytestmark = pytest.mark.slow
+
 DEAD, DAMAGED, LIVES = "a" * 16, "b" * 16, "c" * 16
 
 

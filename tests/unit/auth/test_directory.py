@@ -42,6 +42,7 @@ def test_names_that_are_no_names(name: str) -> None:
     assert refusal(normal_name, name).reason is AuthReason.BAD_USER_NAME
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_name_is_normal_or_refused(name: str) -> None:
     try:

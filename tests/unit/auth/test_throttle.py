@@ -149,6 +149,7 @@ def test_records_are_forgotten(clock: FixedClock) -> None:
     assert penalties.allows(HERE, "alice"), "the old five are gone"
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_the_worst_is_remembered(clock: FixedClock) -> None:
     penalties = Penalties(clock, entries=256)
     fail(penalties, 12)
@@ -176,6 +177,7 @@ def test_a_full_table_costs_little_per_insertion(clock: FixedClock, monkeypatch:
     assert len(compared) == penalty_records.SAMPLE and len(penalties) == 1024 + 1
 
 
+@pytest.mark.slow
 def test_a_flood_of_one_failure_each_forgets_no_guesser(clock: FixedClock) -> None:
     penalties = Penalties(clock, entries=256)
     for guesser in range(20):

@@ -129,6 +129,7 @@ def test_a_private_key_comes_back_closed_to_others() -> None:
     assert opened.members["ca"].mode == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [("-t", "ed25519", "-N", "words"), ("-t", "ecdsa"), ("-t", "rsa", "-m", "PEM")]
 )

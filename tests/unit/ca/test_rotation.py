@@ -18,6 +18,8 @@ from bastion.errors import ConfigError
 from bastion.wire.keys import PrivateKey
 from tests.unit.wire.keygen import keygen
 
+pytestmark = pytest.mark.slow
+
 NOW, DAY = 1_800_000_000.0, 86400.0
 
 

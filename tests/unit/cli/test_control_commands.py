@@ -98,6 +98,7 @@ def test_who_is_here_for_programs(gateway):
     assert [one["id"] for one in document["live"]] == ["abc", "def"] and document["silent"] == []
 
 
+@pytest.mark.slow
 def test_a_very_long_list(gateway):
     gateway.answers = [Live(tuple(row(f"s{n}") for n in range(5000)))]
     assert len(json.loads(gateway.run(live, "--json").output)["live"]) == 5000

@@ -100,6 +100,7 @@ def test_answers_come_back_in_any_order():
     assert (first, second) == ([Ended(1)], [Ended(2)])
 
 
+@pytest.mark.slow
 def test_an_answer_of_many_megabytes():
     pair = Pair()
     got, _ = pair.ask(LiveAsked())
@@ -110,6 +111,7 @@ def test_an_answer_of_many_megabytes():
     assert got == [Live(rows)]
 
 
+@pytest.mark.slow
 def test_as_many_locks_as_there_may_be_are_one_question():
     pair = Pair()
     value, reason = "\N{GRINNING FACE}" * (MAX_KEY_ID - 5), "\N{GRINNING FACE}" * MAX_REASON

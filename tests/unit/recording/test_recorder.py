@@ -273,6 +273,7 @@ def test_held_bytes_that_the_caller_may_overwrite_are_copied() -> None:
 # -- terminals -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_of_a_terminal_hides_behind_bulk() -> None:
     """200 MB, then noise just above the sustained rate with a line in it now and then: all of it is kept."""
     tape = Tape(RecordingPolicy(burst_bytes=MIB))

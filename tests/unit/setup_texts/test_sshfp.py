@@ -11,6 +11,8 @@ from bastion.setup_texts.facts import ClientFacts
 from bastion.setup_texts.sshfp import sshfp
 from tests.unit.wire.keygen import keygen
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "kind", [("-t", "ed25519"), ("-t", "ecdsa", "-b", "256"), ("-t", "rsa", "-b", "2048")]

@@ -19,6 +19,8 @@ from tests.support.world import poll
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
+pytestmark = pytest.mark.slow
+
 HOME = "home"
 DEAD = Writer("gw", f"{HOME}.1")
 LIVING = Writer("gw", f"{HOME}.2")

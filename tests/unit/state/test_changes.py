@@ -13,6 +13,8 @@ from bastion.state.schema_version import check_schema
 from tests.support.examples import examples
 from tests.support.state import rows
 
+pytestmark = pytest.mark.slow
+
 LOCK = {"kind": "user", "value": "alice", "made_at": 1.0, "reason": "left"}
 
 

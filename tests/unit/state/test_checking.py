@@ -16,6 +16,8 @@ from tests.support.state import rows
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
+pytestmark = pytest.mark.slow
+
 IDS = [letter * 16 for letter in "abcdef"]
 HERE = Writer("gw1", "h.1", "d1")
 

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from bastion.errors import ConfigError
 from bastion.state.database import Database, Place, StateDown, checked_url, password_of
 
+pytestmark = pytest.mark.slow
+
 
 def pragma(database: Database, name: str) -> object:
     with database.read() as connection:

@@ -28,6 +28,8 @@ from bastion.state.rows import (
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_800_100_000.0
 HERE = Writer("gw1", "h.1")
 THERE = Writer("gw2", "i.1")

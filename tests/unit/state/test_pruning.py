@@ -28,6 +28,8 @@ from tests.support.state import rows
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
+pytestmark = pytest.mark.slow
+
 IDS = [letter * 16 for letter in "abcd"]
 LATER = 1_900_000_000.0
 

@@ -16,6 +16,8 @@ from bastion.state.schema_version import HEAD, check_schema
 from bastion.state.snapshot import InTheWay, check_free, look, put, take
 from tests.support.state import rows
 
+pytestmark = pytest.mark.slow
+
 
 def filled(database: Database, count: int, first: int = 0) -> None:
     with database.write() as connection:

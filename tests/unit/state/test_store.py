@@ -32,6 +32,8 @@ from bastion.state.store import BATCH, LOOK_EVERY, RETRY_LONGEST, StateStore, ho
 from tests.support.state import rows
 from tests.unit.auth.threads import StillReactor, outcome
 
+pytestmark = pytest.mark.slow
+
 BOB = Lock("user", "bob", "left", "carol", 1.0)
 
 

@@ -141,6 +141,7 @@ def test_the_hand_written_certificate_is_right_before_it_is_broken() -> None:
     assert found.principals == ("alice",) and found.serial == 7
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_is_ever_accepted() -> None:
     """Every byte, and every bit of it."""
     blob = raw(critical=option("force-command", "ls"), extensions=option("permit-pty"))

@@ -214,6 +214,7 @@ def test_ecdsa_numbers_out_of_range_are_bad(r_s: tuple[int, int], keys: dict[str
     _refuses(keys["ecdsa-sha2-nistp256"].public, body, "ecdsa-sha2-nistp256")
 
 
+@pytest.mark.slow
 def test_an_rsa_signature_without_its_leading_zeros_counts(keys: dict[str, PrivateKey]) -> None:
     """RFC 4253 6.6 sends the integer; one in 256 signatures begins with a zero byte that peers may drop."""
     key = keys["ssh-rsa"]

@@ -238,6 +238,7 @@ def test_ten_thousand_refusals_among_reads_and_writes(window, count):
     assert refused > count * 0.65
 
 
+@pytest.mark.slow
 def test_refusals_alone_fill_the_reserve_again():
     # A client that adjusts at half of its window and is told nothing but refusals.
     world = World(3, 128 * 1024, 1 << 20, 0.5)
