@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
+from bastion.cli import moments
 from bastion.cli.lobby_calls import lobby_calls
 from bastion.cli.output import duration_text, fail, leave_quietly, time_text, write_json, write_table
 from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
-from bastion.cli.sessions import parse_since
 from bastion.clock import SystemClock
 from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import FormatError, Header
@@ -68,8 +68,8 @@ class Wanted:
 @recordings_options
 @click.option("--user", metavar="NAME", default="", help="Only commands of this identity.")
 @click.option("--target", metavar="NAME", default="", help="Only commands on this target.")
-@click.option("--since", metavar="WHEN", help="Only commands since: 2h, 7d, 2026-11-23, 2026-11-23T10:00.")
-@click.option("--until", metavar="WHEN", help="Only commands until then, in the same forms.")
+@moments.SINCE
+@moments.UNTIL
 @click.option("--grep", metavar="REGEX", help="Only commands in which this is found; (?i) ignores case.")
 @click.option("--session", metavar="ID", help="Only this session, or a unique beginning of its id.")
 @click.option(
@@ -107,8 +107,8 @@ def commands(
     wanted = Wanted(
         user,
         target,
-        None if since is None else parse_since(since, now),
-        None if until is None else parse_since(until, now, "--until"),
+        moments.since(since, now),
+        moments.until(until, now),
         kinds,
         None if grep is None else _pattern(grep),
     )

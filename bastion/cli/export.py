@@ -75,7 +75,7 @@ def export(
     """Write session ID (or a unique beginning of it) in another form.
 
     What was not kept of a transfer is noted in the output; for raw it is told on standard error, and the exit
-    code is 1. Input is there only when the gateway was told to record it. Channels beside the one that is written
+    code is 3. Input is there only when the gateway was told to record it. Channels beside the one that is written
     are named, in the output and on standard error.
 
     Example: bastion export k3v2 --format text
@@ -97,14 +97,14 @@ def export(
             if form == "raw":
                 missing = _missing(reader, skipped)
     except (FormatError, ChannelNotChosen) as error:
-        fail(f"{entry.path.stem}: {error.text}", 1)
+        fail(f"{entry.path.stem}: {error.text}", 3 if isinstance(error, FormatError) else 1)
     except BrokenPipeError:
         leave_quietly()
     except OSError as error:
         # of the file that is written, by its name: the call is wrong; of the recording: not all of it is there
-        fail(f"{error.filename or entry.path}: {error.strerror}", 2 if error.filename == str(output) else 1)
+        fail(f"{error.filename or entry.path}: {error.strerror}", 2 if error.filename == str(output) else 3)
     if missing:
-        fail(f"{entry.path.stem}: not all of it is there: {missing}", 1)
+        fail(f"{entry.path.stem}: not all of it is there: {missing}", 3)
 
 
 def _tell_others(channels: Survey, shown: int) -> None:

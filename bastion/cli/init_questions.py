@@ -18,7 +18,6 @@ from typing import Final, TypeVar
 import argon2
 import click
 
-from bastion.age import parse_recipient
 from bastion.auth.directory import MAX_PASSWORD_BYTES, check_password_shape
 from bastion.ca.keys import load_public_keys
 from bastion.cli.output import fail
@@ -33,6 +32,7 @@ from bastion.install.answers import (
     read_target,
 )
 from bastion.install.authorities import make_password
+from bastion.install.recipients import check_recipient
 from bastion.net.local_addresses import source_towards
 from bastion.policy.patterns import address_of
 
@@ -89,10 +89,8 @@ def gather(given: Given, asking: bool) -> Gathered:
     if asking and not recipients:
         recipients = _ask_recipient()
     for recipient in recipients:
-        try:
-            parse_recipient(recipient)
-        except ValueError as error:
-            fail(f"--recipient {recipient[:12]}... {error}")
+        if problem := check_recipient(recipient):
+            fail(f"--recipient {recipient[:12]}... {problem}")
     answers = Answers(
         listen=listen,
         public=public,
@@ -141,10 +139,9 @@ def _ask_recipient() -> tuple[str, ...]:
     def read(text: str) -> tuple[str, ...]:
         if text == "-":
             return ()
-        try:
-            return (parse_recipient(text).text,)
-        except ValueError as error:
-            raise BadAnswer(str(error)) from None
+        if problem := check_recipient(text):
+            raise BadAnswer(problem)
+        return (text,)
 
     return _ask(None, "age recipient for encrypted recordings (- for none yet)", "-", True, read, "")
 

@@ -88,10 +88,10 @@ def write_table(
     `right` names columns aligned right, `flexible` those that are cut first, with an ellipsis. `colours` is
     heading -> cell text -> colour name.
     """
-    cells = [[printable(cell) for cell in row] for row in rows]
+    columns = [_printable_all(column) for column in zip(*rows, strict=True)] or [()] * len(headings)
     if width is None:
         width = shutil.get_terminal_size().columns if is_terminal() else 0
-    widths = _fit(headings, cells, set(flexible), width)
+    widths = _fit(headings, columns, set(flexible), width)
     aligned = [heading in set(right) for heading in headings]
     click.echo(_line(headings, widths, aligned).rstrip())
     painted = {place: (colours or {})[name] for place, name in enumerate(headings) if name in (colours or {})}
@@ -99,7 +99,8 @@ def write_table(
         f"{{:{'>' if flag else '<'}{size}}}" for size, flag in zip(widths, aligned, strict=True)
     ).format
     lines = []
-    for row in cells:
+    for cells in zip(*columns, strict=True):
+        row: Sequence[str] = cells
         if width:
             row = [_cut(cell, size) for cell, size in zip(row, widths, strict=True)]
         if painted and is_terminal():
@@ -114,7 +115,7 @@ def write_table(
 
 
 def _painted(
-    row: list[str], widths: list[int], aligned: list[bool], colours: dict[int, dict[str, str]]
+    row: Sequence[str], widths: list[int], aligned: list[bool], colours: dict[int, dict[str, str]]
 ) -> str:
     padded = [_pad(cell, size, flag) for cell, size, flag in zip(row, widths, aligned, strict=True)]
     for place, names in colours.items():
@@ -123,9 +124,17 @@ def _painted(
     return "  ".join(padded).rstrip()
 
 
-def _fit(headings: Sequence[str], cells: list[list[str]], flexible: set[str], width: int) -> list[int]:
+def _printable_all(column: Sequence[str]) -> Sequence[str]:
+    """`printable` of each, with one look where there is nothing to do."""
+    whole = "".join(column)
+    return column if whole.isascii() and whole.isprintable() else [printable(cell) for cell in column]
+
+
+def _fit(
+    headings: Sequence[str], columns: Sequence[Sequence[str]], flexible: set[str], width: int
+) -> list[int]:
     """Natural widths; then the widest flexible column loses one until it fits or none may shrink."""
-    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(headings)]
+    widths = [max(len(name), *map(len, column), 0) for name, column in zip(headings, columns, strict=True)]
     excess = sum(widths) + 2 * (len(widths) - 1) - width if width else 0
     while excess > 0:
         candidates = [
@@ -179,7 +188,12 @@ def time_text(timestamp: float) -> str:
     """A point in time (seconds since the epoch) as UTC, to the second: `2026-11-23 03:10:59Z`."""
     day, second = divmod(int(timestamp // 1), 86400)
     minute, second = divmod(second, 60)
-    return f"{_date(day)} {minute // 60:02}:{minute % 60:02}:{second:02}Z"
+    return f"{_date(day)} {_clock(minute)}:{second:02}Z"
+
+
+@lru_cache(maxsize=1440)
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 @lru_cache(maxsize=512)

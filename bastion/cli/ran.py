@@ -1,69 +1,105 @@
-"""What was run in a session, for its line of a listing (L4): looked up in the recordings, since no index knows it."""
+"""What was run in the sessions of a listing (L4): from the index as far as that knows it, else from the recordings.
+
+The index of the state store knows kinds and ends; command lines stand in recordings alone. So a short listing looks
+into the files, and a long one shows what the index has.
+"""
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bastion.recording.listed import Listed
 from bastion.recording.listing import Ran, Recordings
+from bastion.recording.ran import Asked, asked_of, asked_text, unpack
 
-# Channels that one line of the table names; --json has them all.
-MOST_NAMED = 8
+# Files that one listing looks into, half a second at worst. A longer listing looks into none.
+MOST_LOOKED = 200
 
-# Files that one listing looks into: 5 s at worst. An index lists 100,000 sessions at once.
-MOST_LOOKED = 2000
+Told = tuple[tuple[Asked, ...], int | None]
+"""What was asked, and how many channels were not looked at; None: nobody knows."""
 
 
 class Look:
-    """Looks into the recordings of one listing, into as many as may be."""
+    """What was run, of each session of one listing."""
 
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
-        self._looked = 0
-        self._passed_over = 0
+        self._known: dict[str, Told] = {}
+        self._short = True
+        self._without_lines = False
 
     def place(self, path: str) -> Path | None:
         """The file of a session by its path in the folder; None for "", which a tunnel has."""
         return self._recordings.directory / path if path else None
 
-    def _ran(self, path: Path | None) -> Ran | None:
-        if path is None:
-            return None
-        if self._looked >= MOST_LOOKED:
-            self._passed_over += 1
-            return None
-        self._looked += 1
-        return self._recordings.ran(path)
+    def expect(self, count: int) -> None:
+        """So many sessions are about to be shown."""
+        self._short = count <= MOST_LOOKED
 
-    def text(self, path: Path | None) -> str:
+    def matches(self, one: Listed, kind: str, ended: str, command: re.Pattern[str] | None) -> bool:
+        """Is there a channel of this `kind` that ended so, and with a command line in which `command` is found?"""
+        told = unpack(one.ran) if command is None else None
+        if told is None:
+            told = self._looked(one, whole=True)[0]
+        return any(
+            (not kind or asked.kind == kind)
+            and (not ended or _ended(asked, ended))
+            and (command is None or command.search(asked.what) is not None)
+            for asked in told
+        )
+
+    def _looked(self, one: Listed, whole: bool = False) -> Told:
+        known = self._known.get(one.id)
+        if known is None:
+            path = self.place(one.path)
+            ran = Ran((), 0) if path is None else self._recordings.ran(path, whole)
+            known = self._known[one.id] = tuple(map(asked_of, ran.channels)), ran.more
+        return known
+
+    def _told(self, one: Listed) -> Told | None:
+        if one.id in self._known or (self._short and one.path):
+            return self._looked(one)
+        asked = unpack(one.ran)
+        if asked is None and not one.path:
+            return (), 0
+        self._without_lines = True
+        return None if asked is None else (asked, 0)
+
+    def text(self, one: Listed) -> str:
         """`exec rm -rf /x (exit 0); shell; +3 more`: what was asked of each channel, those that printed nothing too."""
-        ran = self._ran(path)
-        return "" if ran is None else _text(ran)
+        if not self._short and one.ran and one.id not in self._known:
+            self._without_lines = True
+            return _kept_text(one.ran) or ""
+        told = self._told(one)
+        return "" if told is None else asked_text(*told)
 
-    def document(self, path: Path | None) -> dict[str, Any]:
-        """The same as JSON values; null for what was not looked at."""
-        ran = self._ran(path)
-        if ran is None:
+    def document(self, one: Listed) -> dict[str, Any]:
+        """The same as JSON values; null for what is not known."""
+        told = self._told(one)
+        if told is None:
             return {"ran": None, "channels_not_listed": None}
-        return {"ran": [channel.document() for channel in ran.channels], "channels_not_listed": ran.more}
+        return {"ran": [asked.document() for asked in told[0]], "channels_not_listed": told[1]}
 
     def tell(self) -> None:
-        """Says on standard error that there was more than was looked at."""
-        if self._passed_over:
-            text = f"what was run is shown for the first {MOST_LOOKED} sessions: ask for fewer, with --since or --user"
+        """Says on standard error when command lines were left out."""
+        if self._without_lines:
+            text = f"command lines are shown for up to {MOST_LOOKED} sessions: ask for fewer, or give --limit"
             click.echo(f"bastion: {text}", err=True)
 
 
-def _text(ran: Ran) -> str:
-    parts = []
-    for channel in ran.channels[:MOST_NAMED]:
-        moved = f", {channel.files} files" if channel.files else ""
-        parts.append(f"{channel.what} ({channel.exit}{moved})" if channel.exit else channel.what + moved)
-    more = len(ran.channels) - len(parts)
-    if ran.more is None:
-        parts.append(f"+{more} and perhaps more" if more else "perhaps more")
-    elif more + ran.more:
-        parts.append(f"+{more + ran.more} more")
-    return "; ".join(parts)
+@lru_cache(maxsize=4096)
+def _kept_text(ran: str) -> str | None:
+    """What an index keeps, in words; sessions are much alike."""
+    asked = unpack(ran)
+    return None if asked is None else asked_text(asked)
+
+
+def _ended(asked: Asked, wanted: str) -> bool:
+    if wanted == "failed":
+        return asked.exit not in ("", "exit 0")
+    return asked.exit in (f"exit {wanted}", f"killed by SIG{wanted.removeprefix('SIG')}")

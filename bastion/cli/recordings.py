@@ -14,8 +14,12 @@ from bastion.errors import ConfigError
 from bastion.recording.listing import Recordings, SessionEntry
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 no such session or channel, or not all of it is there; "
-    "2 the call or a file is wrong (an ambiguous id too); 3 what was asked of is not there."
+    "Exit codes: 0 done; 1 no such session or channel; 2 the call is wrong (an ambiguous id too); "
+    "3 the recording is damaged, or not all that was asked for is in it."
+)
+FOUND_CODES = (
+    "Exit codes: 0 found; 1 nothing; 2 the call is wrong; 3 files or folders could not be read, or are damaged: "
+    "they are named on standard error."
 )
 
 # More candidates than this are not listed for an ambiguous id.

@@ -89,9 +89,9 @@ def replay(
                 player.play(frames(reader, None if whole else chosen.id))
             _conclude(reader)
     except (FormatError, ChannelNotChosen) as error:
-        fail(f"{entry.path.stem}: {error.text}", 1)
+        fail(f"{entry.path.stem}: {error.text}", 3 if isinstance(error, FormatError) else 1)
     except OSError as error:
-        fail(f"{entry.path}: {error.strerror}", 1)
+        fail(f"{entry.path}: {error.strerror}", 3)
 
 
 def parse_offset(text: str) -> float:

@@ -1,156 +1,161 @@
-"""`bastion sessions`: who was where, from the heads and tails of the recordings (L4)."""
+"""`bastion sessions`: who was where, from the index or from the heads and tails of the recordings (L4)."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_network
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bastion.cli.indexed import from_index, indexed_document, indexed_row
+from bastion.cli import moments
+from bastion.cli.indexed import from_index
 from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
 from bastion.cli.ran import Look
-from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
+from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
-from bastion.recording.format import LAST_TIME
-from bastion.recording.listing import SessionEntry
+from bastion.recording.listed import TUNNEL, Listed, Wanted, of_entry
+from bastion.recording.listing import Recordings
+from bastion.recording.ran import KINDS
 
-_AGO = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE", "RAN")
 _COLOURS = {"STATE": {"live": "green", "truncated": "yellow", "damaged": "red"}}
 
 
-EXIT_CODES = (
-    "Exit codes: 0 listed; 1 listed, but for files or folders that are named on standard error; "
-    "2 the call or a file is wrong."
-)
+def choosing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds what chooses sessions; the command gets them by name."""
+    for option in (
+        click.option("--opaque", is_flag=True, help="Only those with something that nobody can replay."),
+        click.option("--incomplete", is_flag=True, help="Only those without an end: truncated, damaged."),
+        click.option("--live", is_flag=True, help="Only those that are running."),
+        click.option("--exit", "ended", metavar="CODE", help="Ended so: 0, 127, TERM, or failed: not by 0."),
+        click.option(
+            "--command", "command", metavar="REGEX", help="With a command line in which it is found."
+        ),
+        click.option("--kind", type=click.Choice([*KINDS, TUNNEL]), help="With a channel of this kind."),
+        click.option("--rule", metavar="NAME", help="Only those that this rule allowed."),
+        click.option("--source", metavar="ADDRESS", help="Only from this address or network (10.1.0.0/16)."),
+        click.option("--login", metavar="NAME", help="Only with this login on the target."),
+        moments.UNTIL,
+        moments.SINCE,
+        click.option("--target", metavar="NAME", help="Only to this target."),
+        click.option("--user", metavar="NAME", help="Only of this identity."),
+    ):
+        command = option(command)
+    return command
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=FOUND_CODES)
 @recordings_options
-@click.option("--user", metavar="NAME", help="Only sessions of this identity.")
-@click.option("--target", metavar="NAME", help="Only sessions to this target.")
-@click.option(
-    "--since", metavar="WHEN", help="Only sessions started since: 2h, 7d, 2026-11-23, 2026-11-23T10:00."
-)
-@click.option("--live", is_flag=True, help="Only sessions that are running.")
-@click.option("--tunnels", is_flag=True, help="Tunnels too, which have no recording; from the index alone.")
+@choosing_options
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the newest N.")
 @click.option("--json", "as_json", is_flag=True, help="All that the headers say, as one JSON array.")
 def sessions(
     config: Path | None,
     recordings: Path | None,
-    user: str | None,
-    target: str | None,
-    since: str | None,
-    live: bool,
-    tunnels: bool,
+    kind: str | None,
+    command: str | None,
+    ended: str | None,
+    limit: int | None,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
-    """List recorded and live sessions, newest first.
+    """List recorded and live sessions, and tunnels, newest first. Times are UTC.
 
     RAN is what was asked of each channel, and how it ended. State: live (being recorded), ended, truncated (its
     gateway died; it plays up to there), damaged; from the index also deleted and missing. With --config the list comes
-    from the index of the state store and from what that does not know; with --recordings from the files alone, and a
-    damaged file is named on standard error too.
+    from the index of the state store and from what that does not know; with --recordings from the files alone, which
+    know no tunnels. A session is listed when any part of it lies between --since and --until.
 
-    Example: bastion sessions --config /etc/bastion/bastion.toml --since 7d --user alice
+    Example: bastion sessions --config /etc/bastion/bastion.toml --since "last tuesday" --user alice --exit failed
     """
     store = open_store(config, recordings)
     now = SystemClock().time()
-    start = None if since is None else parse_since(since, now)
+    wanted, pattern = _wanted(kind, chosen, now), _pattern(command)
     passed_over: list[Path] = []
 
     def note(path: Path, problem: str) -> None:
         passed_over.append(path)
         tell_unreadable(path, problem)
 
-    def told(entries: Iterator[SessionEntry]) -> Iterator[SessionEntry]:
-        for entry in entries:
-            if entry.state == "damaged":
-                note(entry.path, entry.problem)
-            yield entry
-
-    wanted = (start, user or "", target or "", tunnels)
-    rows = from_index(None if recordings else config, store, wanted, now, as_json, note)
-    look, shown = Look(store), list[Any]()
-    if rows is not None:
-        found = (one for one in rows if not live or one.state == "live")
-        shown = [indexed_document(one, look) if as_json else indexed_row(one, look) for one in found]
-    else:
-        chosen = _matching(told(store.sessions(start, note)), user, target, live)
-        shown = [document(entry, look) if as_json else _row(entry, look) for entry in chosen]
+    look = Look(store)
+    found = from_index(None if recordings else config, store, wanted, now, as_json, note)
+    if found is None:
+        found = filter(wanted.takes, _of_files(store, wanted.since, note))
+    asked_kind = kind if kind and kind != TUNNEL else ""
+    if asked_kind or ended or pattern:
+        found = (one for one in found if look.matches(one, asked_kind, ended or "", pattern))
+    shown = list(islice(found, limit))
+    look.expect(len(shown))
     if as_json:
-        write_json(shown)
+        write_json([document(one, look) for one in shown])
     else:
-        _write_rows(shown)
+        _write_rows(_row(one, look) for one in shown)
     look.tell()
-    if passed_over:
-        sys.exit(1)
+    sys.exit(3 if passed_over else 0 if shown else 1)
 
 
-def _write_rows(rows: list[Any]) -> None:
+def _wanted(kind: str | None, chosen: dict[str, Any], now: float) -> Wanted:
+    source = chosen.pop("source")
+    since, until = moments.since(chosen.pop("since"), now), moments.until(chosen.pop("until"), now)
+    try:
+        network = None if source is None else ip_network(source, strict=False)
+    except ValueError:
+        fail(f"--source {source}: give an address or a network, as 10.1.2.3 or 10.1.0.0/16")
+    tunnels = None if kind is None else kind == TUNNEL
+    given = {name: one for name, one in chosen.items() if one}
+    return Wanted(since, until, source=network, tunnels=tunnels, **given)
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text)
+    except re.error as error:
+        fail(f"--command {text}: no regular expression: {error}")
+
+
+def _of_files(store: Recordings, since: float | None, note: Callable[[Path, str], None]) -> Iterator[Listed]:
+    for entry in store.sessions(since, note):
+        if entry.state == "damaged":
+            note(entry.path, entry.problem)
+        yield of_entry(entry)
+
+
+def _write_rows(rows: Iterable[tuple[str, ...]]) -> None:
     flexible = ("WHO", "TARGET", "RAN")
     write_table(_HEADINGS, rows, right=("DURATION", "BYTES"), flexible=flexible, colours=_COLOURS)
 
 
-def parse_since(text: str, now: float, option: str = "--since") -> float:
-    """`2h` ago or an ISO date (UTC unless it says otherwise), as seconds since the epoch."""
-    ago = _AGO.fullmatch(text.strip())
-    if ago:
-        return max(0.0, now - int(ago[1]) * _UNITS[ago[2]])
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        fail(f"{option} {text}: give 30m, 2h, 7d, 2026-11-23 or 2026-11-23T10:00")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - datetime.fromtimestamp(0, UTC)) / timedelta(seconds=1)), LAST_TIME)
-
-
-def _matching(
-    entries: Iterator[SessionEntry], user: str | None, target: str | None, live: bool
-) -> Iterator[SessionEntry]:
-    for entry in entries:
-        if user is not None and entry.header.identity != user:
-            continue
-        if target is not None and entry.header.target != target:
-            continue
-        if live and entry.state != "live":
-            continue
-        yield entry
-
-
-def _row(entry: SessionEntry, look: Look) -> tuple[str, ...]:
-    header = entry.header
+def _row(one: Listed, look: Look) -> tuple[str, ...]:
     return (
-        entry.path.stem,
-        time_text(header.started_at) if header.started_at else "?",
-        header.identity,
-        f"{header.login}@{header.target}",
-        duration_text(entry.duration),
-        size_text(entry.bytes),
-        entry.state,
-        look.text(entry.path),
+        one.id,
+        time_text(one.started_at) if one.started_at else "?",
+        one.identity,
+        f"{one.login}@{one.target}" if one.login else one.target,
+        duration_text(one.duration),
+        size_text(one.bytes),
+        one.state,
+        TUNNEL if one.kind == TUNNEL else look.text(one),
     )
 
 
-def document(entry: SessionEntry, look: Look) -> dict[str, Any]:
-    """A listing's entry as JSON values: the header's fields, what the tail says, and what was run."""
+def document(one: Listed, look: Look) -> dict[str, Any]:
+    """All that is known of a session, as JSON values: the header's fields, what its end says, and what was run."""
     return {
-        **entry.header.document(),
-        "session_id": entry.path.stem,
-        "state": entry.state,
-        "duration": entry.duration,
-        "bytes": entry.bytes,
-        "file_size": entry.size,
-        "reason": entry.reason,
-        "problem": entry.problem,
-        "opaque": entry.opaque,
-        "file": str(entry.path),
-        **look.document(entry.path),
+        "problem": "",
+        **(one.more or {}),
+        "session_id": one.id,
+        "identity": one.identity,
+        "target": one.target,
+        "login": one.login,
+        "started_at": one.started_at,
+        "state": one.state,
+        "duration": one.duration,
+        "bytes": one.bytes,
+        "file": str(look.place(one.path) or ""),
+        **look.document(one),
     }

@@ -26,5 +26,7 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `writer`: blocks -> disk; when the disk is ill, and who is told
 - `store`: the folder of recordings: may one begin, and beginning it
 - `sealing`: what a process that died left unfinished, ended by another
+- `ran`: what was asked of channels, in a line
+- `listed`: lines of a listing, and which are wanted
 - `listing`: the recordings that are there, and what is known of each
 """

@@ -23,6 +23,7 @@ from typing import BinaryIO, Final
 from bastion.clock import Clock, SystemClock
 from bastion.recording.channels import ChannelSummary, Survey
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, Totals, is_session_id
+from bastion.recording.ran import Asked, kinds_of
 from bastion.recording.reader import Reader
 
 SUFFIX = ".rec"
@@ -31,6 +32,7 @@ SUFFIX = ".rec"
 LISTING_BYTES = 256 << 10
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NAME = re.compile(rf"[a-z2-7]{{{SESSION_ID_LENGTH}}}{re.escape(SUFFIX)}").fullmatch
 _PREFIX = re.compile(r"[a-z2-7]{1,16}")
 
 Unreadable = Callable[[Path, str], None]
@@ -65,6 +67,11 @@ class Ran:
     channels: tuple[ChannelSummary, ...]
     more: int | None
 
+    @property
+    def kinds(self) -> tuple[Asked, ...]:
+        """The same as an index keeps it."""
+        return kinds_of(self.channels)
+
 
 class Recordings:
     """All recordings under one directory, for reading. Needs nothing but the directory."""
@@ -76,13 +83,15 @@ class Recordings:
     def sessions(
         self, since: float | None = None, unreadable: Unreadable | None = None
     ) -> Iterator[SessionEntry]:
-        """Every session that started at or after `since`, newest first, a day at a time.
-
-        A folder that cannot be listed is passed over and told to `unreadable`; without one OSError is raised.
+        """Every session that ran at or after `since`, newest first, a day at a
+        time. A folder that cannot be listed is passed over and told to `unreadable`; without one OSError is raised.
         """
-        for folder in self._days(since, unreadable):
+        first = "" if since is None else day_of(since)
+        for folder in self._days(None, unreadable):
             try:
                 paths = _recordings(folder)
+                if since is not None and folder.name < first:  # one that began before may have ended later
+                    paths = [path for path in paths if _written(path) >= since]
             except OSError as error:
                 if unreadable is None:
                     raise
@@ -91,7 +100,8 @@ class Recordings:
             entries = [entry for path in paths if (entry := self.entry(path)) is not None]
             entries.sort(key=lambda entry: entry.header.started_at, reverse=True)
             for entry in entries:
-                if since is None or entry.header.started_at >= since or entry.header.started_at == 0:
+                began = entry.header.started_at
+                if since is None or began + entry.duration >= since or began == 0:
                     yield entry
 
     def names(
@@ -134,29 +144,32 @@ class Recordings:
         with _open_file(path) as source:
             yield Reader(source, path.stem, lambda: _is_locked(source))
 
-    def ran(self, path: Path) -> Ran:
+    def ran(self, path: Path, whole: bool = False) -> Ran:
         """The channels of a recording, from the beginning of its file: all of them, or the first and how many more.
+        With `whole` the file is read to its end, for how all of them ended.
 
         Nothing when the file cannot be read; its entry says why.
         """
-        found, whole, totals = Survey(), False, None
+        found, told, totals = Survey(), False, None
         try:
             with _open_file(path) as source:
                 reader = Reader(source, path.stem)
                 totals = reader.tail().totals
                 for event in reader:
                     found.add(event)
+                    if whole:
+                        continue
                     if totals is not None and _all_told(found, totals.channels):
                         break
                     if reader.position > LISTING_BYTES:
                         break
                 else:
-                    whole = True
+                    told = True
         except (FormatError, OSError):
             pass
         channels = tuple(found.channels.values())
-        if whole:
-            return Ran(channels, 0)
+        if told:
+            return Ran(channels, found.more)
         if totals is None:
             return Ran(channels, None)
         return Ran(channels, max(0, totals.channels - sum(one.state != "failed" for one in channels)))
@@ -234,10 +247,10 @@ def day_of(timestamp: float) -> str:
 
 def _named(folder: Path) -> Iterator[tuple[str, str]]:
     """(session id, FOLDER/FILE) of each recording in a folder. Raises OSError."""
-    day, suffix = folder.name, len(SUFFIX)
+    day = folder.name
     for name in os.listdir(folder):
-        if name.endswith(SUFFIX) and is_session_id(name[:-suffix]):
-            yield name[:-suffix], f"{day}/{name}"
+        if _NAME(name):
+            yield name[:SESSION_ID_LENGTH], f"{day}/{name}"
 
 
 def _recordings(folder: Path) -> list[Path]:
@@ -247,6 +260,14 @@ def _recordings(folder: Path) -> list[Path]:
     except FileNotFoundError:  # removed since the listing of days
         return []
     return [folder / n for n in names if n.endswith(SUFFIX) and is_session_id(n.removesuffix(SUFFIX))]
+
+
+def _written(path: Path) -> float:
+    """When a file was written last; 0 for one that has gone."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _open_file(path: Path) -> BinaryIO:

@@ -27,6 +27,7 @@ from bastion.observe.meters import (
     Meters,
 )
 from bastion.recording.format import REF_LENGTH
+from bastion.recording.ran import AskedSoFar, exit_words, kind_of, signal_words
 from bastion.recording.recorder import Recorder
 from bastion.recording.writer import Writer
 from bastion.relay.channels import Channel
@@ -37,6 +38,8 @@ from bastion.relay.events import (
     ChannelOpened,
     ChannelRefused,
     Event,
+    ExitSignal,
+    ExitStatus,
     RefusalsCounted,
     RequestForwarded,
     RequestRefused,
@@ -87,6 +90,7 @@ class SessionTap:
         "_gap",
         "_gap_seen",
         "_meters",
+        "_ran",
         "_recorder",
         "_session_id",
         "_sftp_content",
@@ -114,6 +118,7 @@ class SessionTap:
         self._session_id = session_id
         self._channels: dict[int, _Kind] = {}  # those that were let through, by id
         self._asked: dict[str, int] = {}  # what was asked for, and how often: a dozen words at most
+        self._ran = AskedSoFar()
         self._size = 0  # the file's, once it is closed
         self._blocks = meters.cell(RECORDER_BLOCKS)
         self._bytes = meters.cell(RECORDER_BYTES)
@@ -163,6 +168,7 @@ class SessionTap:
         if kind == "session":
             return
         self._asked[kind] = self._asked.get(kind, 0) + 1
+        self._ran.asked(event.channel_id, kind)
         self._recorder.opaque += 1
         if self._recorder.opaque == 1 and self._writer is not None:
             self._recorder.note("session_opaque", event.channel_id, {"kind": kind})
@@ -185,8 +191,15 @@ class SessionTap:
         self._gone(event.channel_id)
         self._emit(lines.ChannelFailed(event.channel_id, event.code))
 
+    def _exited(self, event: ExitStatus) -> None:
+        self._ran.ended(event.channel_id, exit_words(event.status))
+
+    def _killed(self, event: ExitSignal) -> None:
+        self._ran.ended(event.channel_id, signal_words(event.signal))
+
     def _closed(self, event: ChannelClosed) -> None:
         self._gone(event.channel_id)
+        self._ran.closed(event.channel_id)
         self._emit(lines.ChannelClosed(event.channel_id, event.kind, event.bytes_in, event.bytes_out))
 
     def _open_refused(self, event: ChannelRefused) -> None:
@@ -230,6 +243,8 @@ class SessionTap:
             kind, direction = transfer_of(event)
             if event.name != "pty-req":
                 self._asked[event.name] = self._asked.get(event.name, 0) + 1
+                argument = str(event.detail.get("command", event.detail.get("subsystem", "")))
+                self._ran.asked(event.channel_id, kind_of(event.name, argument))
             self._emit(lines.Request(event.channel_id, event.name, event.rule, kind, direction))
 
     def _sftp(self, event: Event) -> None:
@@ -286,7 +301,8 @@ class SessionTap:
         """What has passed, and the size of the file."""
         recorder = self._recorder
         bytes_in, bytes_out = recorder.seen
-        return Moved(bytes_in, bytes_out, recorder.channels, recorder.opaque, self._asked), self._size
+        moved = Moved(bytes_in, bytes_out, recorder.channels, recorder.opaque, self._asked, self._ran.all())
+        return moved, self._size
 
     def watch(self, watcher: Watcher) -> bool:
         """From now on `watcher` is shown what is written. False: nothing is written any more."""
@@ -398,6 +414,8 @@ _LISTENERS: dict[type, Callable[[SessionTap, Any], None]] = {
     ChannelConfirmed: SessionTap._confirmed,
     ChannelFailed: SessionTap._failed,
     ChannelClosed: SessionTap._closed,
+    ExitStatus: SessionTap._exited,
+    ExitSignal: SessionTap._killed,
     ChannelRefused: SessionTap._open_refused,
     RequestForwarded: SessionTap._request_forwarded,
     RequestRefused: SessionTap._request_refused,

@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from bastion.recording.listing import Recordings, SessionEntry
 from bastion.state.changes import PUT, Change, apply
 from bastion.state.database import Database
-from bastion.state.rows import DELETED, LIVE, SESSION, Writer, ending_of, session_started
+from bastion.state.rows import DELETED, LIVE, SESSION, Writer, ending_of, session_ran, session_started
 from bastion.state.schema import RECORDINGS, SESSIONS
 
 AT_ONCE: Final = 200
@@ -123,6 +123,7 @@ def rebuild(database: Database, recordings: Recordings, node: str) -> Rebuilt:
             done.unreadable += 1
         elif row is None:
             waiting += _made(entry, path, Writer(node, ""))
+            waiting += session_ran(name, recordings.ran(entry.path).kinds)
             done.added += 1
         elif list(_compared(entry, row, path)):
             waiting += _corrected(entry, path)

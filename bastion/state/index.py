@@ -9,12 +9,12 @@ Files that have ended are not opened: 100,000 sessions are listed in a second, a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 
+from bastion.recording.listed import Listed, Wanted, of_entry
 from bastion.recording.listing import Recordings, Unreadable
 from bastion.state.database import Database
 from bastion.state.rows import DELETED, INCOMPLETE, LIVE, SESSION, TUNNEL
@@ -22,8 +22,6 @@ from bastion.state.schema import RECORDINGS, SESSIONS
 
 MISSING: Final = "missing"
 """The state of a session whose row is there and whose file is not, although nobody is known to have deleted it."""
-
-DAY: Final = 86400.0
 
 _SHOWN: Final = (
     SESSIONS.c.id,
@@ -37,10 +35,13 @@ _SHOWN: Final = (
     SESSIONS.c.port,
     SESSIONS.c.bytes_in + SESSIONS.c.bytes_out,
     SESSIONS.c.node,
+    SESSIONS.c.ran,
 )
 _MORE: Final = (
-    SESSIONS.c.reason,
+    SESSIONS.c.source,
+    SESSIONS.c.rules,
     SESSIONS.c.opaque,
+    SESSIONS.c.reason,
     SESSIONS.c.summary,
     SESSIONS.c.config,
     SESSIONS.c.header,
@@ -49,53 +50,26 @@ _MORE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which rows. `since` is seconds since the epoch; None and "" choose nothing."""
-
-    since: float | None = None
-    user: str = ""
-    target: str = ""
-    tunnels: bool = False
-
-    @property
-    def narrow(self) -> bool:
-        """Rows are left out whose files stand in the same folders."""
-        return bool(self.user or self.target or self.since is not None)
-
-    def all_of_these_days(self) -> Select[tuple[str]]:
-        """The ids of all sessions that may have a file in a folder that is looked into."""
-        query = select(SESSIONS.c.id).where(SESSIONS.c.kind == SESSION)
-        return query if self.since is None else query.where(SESSIONS.c.started_at >= self.since - DAY)
-
-    def chosen(self, query: Select[Any]) -> Select[Any]:
-        if not self.tunnels:
-            query = query.where(SESSIONS.c.kind == SESSION)
-        if self.since is not None:
-            query = query.where(SESSIONS.c.started_at >= self.since)
-        if self.user:
-            query = query.where(SESSIONS.c.identity == self.user)
-        if self.target:
-            query = query.where(SESSIONS.c.target == self.target)
-        return query
-
-
-class Listed(NamedTuple):
-    """One session or tunnel. `state` is as `recording.listing` says it, or `deleted`, or MISSING; times are in seconds.
-
-    A tuple, and not a dataclass: there may be 100,000 of them.
-    """
-
-    id: str
-    state: str
-    started_at: float
-    identity: str
-    login: str
-    target: str
-    duration: float
-    bytes: int
-    path: str = ""
-    more: Mapping[str, Any] | None = None  # what only --json tells
+def _chosen(wanted: Wanted, query: Select[Any]) -> Select[Any]:
+    """What a database can leave out; `Wanted.takes` has the last word."""
+    table = SESSIONS.c
+    if wanted.tunnels is not None:
+        query = query.where(table.kind == (TUNNEL if wanted.tunnels else SESSION))
+    if wanted.until is not None:
+        query = query.where(table.started_at < wanted.until)
+    if wanted.since is not None:
+        query = query.where(or_(table.ended_at.is_(None), table.ended_at >= wanted.since))
+    if wanted.user:
+        query = query.where(table.identity == wanted.user)
+    if wanted.target:
+        query = query.where(table.target.in_((wanted.target, wanted.target.rpartition(":")[0])))
+    if wanted.login:
+        query = query.where(table.login == wanted.login)
+    if wanted.live:
+        query = query.where(table.state == LIVE)
+    if wanted.incomplete:
+        query = query.where(table.state.in_((LIVE, INCOMPLETE)))
+    return query
 
 
 def sessions_beginning(database: Database, prefix: str) -> list[str]:
@@ -116,26 +90,32 @@ def listed(
     whole: bool,
     unreadable: Unreadable | None = None,
 ) -> Iterator[Listed]:
-    """All rows that are wanted, newest first, and the recordings that have none. Raises StateDown.
+    """All that are wanted, newest first, those too of which there is a file and no row. Raises StateDown.
 
     `node` is the gateway whose recordings these are: rows of others are taken as they are. `whole`: headers too.
     """
+    whole = whole or bool(wanted.rule or wanted.source or wanted.opaque)
     columns = (*_SHOWN, *_MORE) if whole else _SHOWN
-    query = wanted.chosen(select(*columns)).order_by(SESSIONS.c.started_at.desc())
+    query = _chosen(wanted, select(*columns)).order_by(SESSIONS.c.started_at.desc())
     with database.read() as connection:
         rows = connection.execute(query).all()
         gone = set(
             connection.execute(select(RECORDINGS.c.session_id).where(RECORDINGS.c.state == DELETED)).scalars()
         )
         known = {row[0] for row in rows}
-        if wanted.narrow:
-            known.update(connection.execute(wanted.all_of_these_days()).scalars())
-    files = dict(recordings.names(wanted.since, unreadable))
+        if not wanted.everything:
+            known.update(connection.execute(select(SESSIONS.c.id)).scalars())
+    files = dict(recordings.names(None, unreadable))
     found = (_of_file(recordings, path) for name, path in files.items() if name not in known)
-    strangers = [entry for entry in found if entry is not None and _is_wanted(entry, wanted)]
-    strangers.sort(key=lambda entry: entry.started_at)
-    for row in rows:
-        one = _of_row(row, recordings, node, files, gone, now)
+    strangers = [one for one in found if one is not None]
+    strangers.sort(key=lambda one: one.started_at)
+    told = _merged((_of_row(row, recordings, node, files, gone, now) for row in rows), strangers)
+    return told if wanted.everything else filter(wanted.takes, told)
+
+
+def _merged(rows: Iterator[Listed], strangers: list[Listed]) -> Iterator[Listed]:
+    """Newest first; `strangers` stand in the order of their times."""
+    for one in rows:
         while strangers and strangers[-1].started_at > one.started_at:
             yield strangers.pop()
         yield one
@@ -150,7 +130,7 @@ def _of_row(
     gone: Collection[str],
     now: float,
 ) -> Listed:
-    name, kind, state, started, ended, identity, login, target, port, moved, writer, *more = row
+    name, kind, state, started, ended, identity, login, target, port, moved, writer, ran, *more = row
     path = files.get(name, "")
     if state == LIVE and path:
         told = _of_file(recordings, path)
@@ -167,12 +147,15 @@ def _of_row(
     if kind == TUNNEL:
         target = f"{target}:{port}"
     took = ended - started if ended > started else 0.0
-    told_more = _more(kind, writer, *more) if more else None
-    return Listed(name, state, started, identity, login, target, took, moved, path, told_more)
+    one = Listed(name, state, started, identity, login, target, took, moved, path, kind, ran)
+    if not more:
+        return one
+    source, rules, opaque, *rest = more
+    return one._replace(source=source, rules=rules, opaque=opaque, more=_more(kind, writer, opaque, *rest))
 
 
 def _more(
-    kind: str, node: str, reason: str, opaque: int, summary: str, config: str, header: str, size: int | None
+    kind: str, node: str, opaque: int, reason: str, summary: str, config: str, header: str, size: int | None
 ) -> dict[str, Any]:
     return {
         **(orjson.loads(header) if header else {}),
@@ -188,34 +171,4 @@ def _more(
 
 def _of_file(recordings: Recordings, path: str) -> Listed | None:
     entry = recordings.entry(recordings.directory / path)
-    if entry is None:
-        return None
-    header = entry.header
-    more = {
-        **header.document(),
-        "kind": SESSION,
-        "problem": entry.problem,
-        "reason": entry.reason,
-        "opaque": entry.opaque,
-        "file_size": entry.size,
-    }
-    return Listed(
-        entry.path.stem,
-        entry.state,
-        header.started_at,
-        header.identity,
-        header.login,
-        header.target,
-        entry.duration,
-        entry.bytes,
-        path,
-        more,
-    )
-
-
-def _is_wanted(entry: Listed, wanted: Wanted) -> bool:
-    if wanted.since is not None and 0 < entry.started_at < wanted.since:
-        return False
-    if wanted.user and entry.identity != wanted.user:
-        return False
-    return not wanted.target or entry.target == wanted.target
+    return None if entry is None else of_entry(entry)

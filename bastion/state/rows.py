@@ -10,6 +10,7 @@ import orjson
 
 from bastion.recording.format import Header
 from bastion.recording.listing import SessionEntry
+from bastion.recording.ran import Asked, pack
 from bastion.state.changes import ADD, DROP, PUT, SET, Change, Value
 
 LIVE: Final = "live"
@@ -36,13 +37,15 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What passed through a session or tunnel, at its end. `summary`: what was asked for, and how often."""
+    """What passed through a session or tunnel, at its end. `summary`: what was asked for, and how often; `ran`: by kind
+    and end (`recording.ran.AskedSoFar`), without a word of a peer's."""
 
     bytes_in: int
     bytes_out: int
     channels: int = 0
     opaque: int = 0
     summary: Mapping[str, int] | None = None
+    ran: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,13 @@ def session_ended(
     return [
         _ended(session, state, ended_at, reason, moved),
         Change(SET, "recordings", {"session_id": session, "state": state, "size": size}),
+        *session_ran(session, moved.ran),
     ]
+
+
+def session_ran(session: str, ran: tuple[Asked, ...]) -> list[Change]:
+    """What was asked of a session's channels. A line of its own: a version that has no such column drops it alone."""
+    return [Change(SET, "sessions", {"id": session, "ran": pack(ran)})] if ran else []
 
 
 def session_died(session: str, reason: str) -> Change:

@@ -59,6 +59,7 @@ SESSIONS: Final = Table(
     _text("node"),
     _text("instance"),
     _text("config"),
+    _text("ran"),
 )
 """Sessions and tunnels: a row from the start on, completed at the end."""
 

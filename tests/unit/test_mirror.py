@@ -96,6 +96,7 @@ ELSEWHERE = {
     "state.migrations.versions.r0001": MIGRATIONS,
     "state.migrations.versions.r0002": MIGRATIONS,
     "state.migrations.versions.r0003": MIGRATIONS,
+    "state.migrations.versions.r0004": MIGRATIONS,
     "state.schema": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,

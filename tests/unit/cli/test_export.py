@@ -48,7 +48,7 @@ def test_export_raw_says_when_bytes_are_missing(tmp_path: Path) -> None:
     writer.close([*(recorder.take() or []), *recorder.finish("client_closed")])
     assert store.close()
     result = run(export, tmp_path, FIRST, "--format", "raw")
-    assert result.exit_code == 1 and f"{50_000 - 16_384 - 1024} bytes" in result.stderr
+    assert result.exit_code == 3 and f"{50_000 - 16_384 - 1024} bytes" in result.stderr
     assert result.stdout_bytes == bytes(16_384 + 1024)  # the beginning of the gap, and its end
 
 
@@ -77,12 +77,12 @@ def test_a_channel_that_is_not_there_is_exit_code_1_and_makes_no_file(
     assert not out.exists()
 
 
-def test_what_is_no_recording_is_exit_code_1(tmp_path: Path) -> None:
+def test_what_is_no_recording_is_exit_code_3(tmp_path: Path) -> None:
     folder = tmp_path / "2027-01-15"
     folder.mkdir()
     (folder / f"{FIRST}.rec").write_bytes(b"something else")
     result = run(export, tmp_path, FIRST)
-    assert result.exit_code == 1 and "not a recording" in result.stderr
+    assert result.exit_code == 3 and "not a recording" in result.stderr
 
 
 def test_a_closed_pipe_ends_the_export_quietly(recordings: Path) -> None:

@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
-from bastion.cli.output import CommandFailed
-from bastion.cli.sessions import parse_since, sessions
+from bastion.cli.sessions import sessions
+from bastion.recording.format import Header
+from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
-from tests.unit.cli.made import FIRST, SECOND, THIRD, header, run
+from bastion.state.checking import rebuild
+from bastion.state.database import Database, Place
+from bastion.state.schema_version import check_schema
+from tests.unit.cli.made import FIRST, SECOND, START, THIRD, header, record, run
 
 
 def test_sessions_are_listed_newest_first_with_their_state(recordings: Path) -> None:
@@ -55,11 +60,79 @@ def test_json_tells_everything_about_a_session(recordings: Path) -> None:
     assert Path(entry["file"]).stat().st_size == entry["file_size"]
 
 
-def test_times_ago_and_dates_are_understood() -> None:
-    assert parse_since("2h", 10_000.0) == 2800.0
-    assert parse_since("1w", 700_000.0) == 95_200.0
-    assert parse_since("1970-01-02", 0) == 86400.0
-    assert parse_since("1970-01-01T01:00:00+01:00", 0) == 0.0
-    for text in ("", "yesterday", "5y", "-3h"):
-        with pytest.raises(CommandFailed):
-            parse_since(text, 0)
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    """A session with commands, made while the configuration's index knew nothing of it."""
+    store = Store(tmp_path, disk_floor_bytes=0, sync_seconds=0.05)
+    about = Header(FIRST, "alice", "1", "web1", "root", START, source_address="10.1.2.3", rules=("ops",))
+    recorder, writer = store.start(about)
+    for channel, command, status in ((1, "rm -rf /x", 0), (2, "false", 1), (3, "scp -t /tmp", 0)):
+        recorder.note("channel_opened", channel, {"kind": "session"})
+        recorder.note("request_forwarded", channel, {"name": "exec", "detail": {"command": command}})
+        recorder.note("exit_status", channel, {"status": status})
+        recorder.note("channel_closed", channel, {})
+    recorder.channels = 3
+    writer.write(recorder.take())
+    writer.close(recorder.finish("client_closed"))
+    record(store, header(SECOND, "bob", "web2", START + 60))
+    assert store.close()
+    return tmp_path
+
+
+def test_sessions_are_chosen_by_what_was_run_and_how_it_ended(ran: Path) -> None:
+    def ids(*arguments: str) -> list[str]:
+        result = run(sessions, ran, "--json", *arguments)
+        found = [entry["session_id"] for entry in json.loads(result.stdout)]
+        assert result.exit_code == (0 if found else 1), result.output
+        return found
+
+    assert ids("--kind", "exec") == ids("--exit", "0") == ids("--command", r"^exec rm\b") == [FIRST]
+    assert ids("--kind", "shell") == [SECOND]
+    assert ids("--kind", "exec", "--exit", "1") == ids("--exit", "failed") == [FIRST]
+    assert ids("--kind", "scp", "--exit", "1") == ids("--exit", "127") == ids("--command", "cat") == []
+    assert ids("--kind", "tunnel") == ids("--rule", "op") == ids("--source", "10.2.0.0/16") == []
+    assert ids("--rule", "ops") == ids("--source", "10.1.0.0/16") == ids("--login", "root") == [FIRST]
+    assert ids("--limit", "1") == [SECOND]
+
+
+def test_a_session_is_listed_for_any_time_that_it_ran_at(recordings: Path) -> None:
+    def ids(*arguments: str) -> list[str]:
+        found = json.loads(run(sessions, recordings, "--json", *arguments).stdout)
+        return [entry["session_id"] for entry in found]
+
+    assert ids("--since", "2027-01-15T08:00:00.05") == [THIRD, SECOND, FIRST]
+    assert ids("--since", "2027-01-15T08:00:01", "--until", "2027-01-15") == [SECOND]
+    assert ids("--until", "2027-01-15T08:00:00.01") == [FIRST]
+
+
+def test_what_was_run_stands_in_its_column(ran: Path) -> None:
+    (line,) = run(sessions, ran, "--user", "alice").stdout.splitlines()[1:]
+    assert line.endswith("ended  exec rm -rf /x (exit 0); exec false (exit 1); exec scp -t /tmp (exit 0)")
+
+
+@pytest.mark.parametrize("arguments", [("--source", "web1"), ("--command", "("), ("--since", "5y")])
+def test_nonsense_is_a_wrong_call(recordings: Path, arguments: tuple[str, str]) -> None:
+    result = run(sessions, recordings, *arguments)
+    assert result.exit_code == 2 and arguments[0] in result.stderr
+
+
+def test_a_long_listing_from_the_index_opens_no_file(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ran / "bastion.toml"
+    config.write_text(f'[recording]\ndirectory = "{ran}"\n[state]\nnode = "gw1"\n')
+    database = Database(Place(ran / "state"))
+    check_schema(database)
+    assert rebuild(database, Recordings(ran), "gw1").added == 2
+    database.close()
+
+    def listing(*arguments: str) -> Result:
+        return CliRunner().invoke(sessions, ["--config", str(config), *arguments])
+
+    assert "exec rm -rf /x (exit 0)" in listing().stdout
+    monkeypatch.setattr("bastion.cli.ran.MOST_LOOKED", 1)
+    for path in ran.glob("*/*.rec"):
+        path.write_bytes(b"")  # whoever looks learns nothing
+    result = listing("--kind", "exec")
+    assert FIRST in result.stdout and SECOND not in result.stdout
+    result = listing()
+    assert result.stdout.splitlines()[2].endswith("exec (exit 0); exec (exit 1); scp (exit 0)")
+    assert "--limit" in result.stderr and "rm -rf" not in result.stdout
