@@ -6,7 +6,8 @@ Invariant: an event comes out only of a block whose CRCs are right, once, in the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from bastion.recording.format import (
     FOOT,

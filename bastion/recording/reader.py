@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from bastion.errors import EndReason
 from bastion.recording.format import (

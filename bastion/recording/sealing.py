@@ -17,7 +17,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from bastion.recording.format import (
     EVENT_HEAD,

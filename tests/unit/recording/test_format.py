@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from unittest import mock
 
 import pytest
@@ -20,6 +21,15 @@ def test_a_length_beyond_the_limit_is_not_believed() -> None:
     assert fmt.parse_head(head, SYNC) is None
     with pytest.raises(ValueError, match="too long"):
         fmt.encode_block(SYNC, BlockType.EVENTS, 1, 0, 0, [], fmt.MAX_BLOCK + 1)
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=5))
+def test_the_check_of_a_block_is_the_crc32_that_everybody_has(payload: list[bytes]) -> None:
+    buffers: list[bytes | memoryview] = [memoryview(part) for part in payload]
+    block = b"".join(fmt.encode_block(SYNC, BlockType.EVENTS, 1, 2, 3, buffers, sum(map(len, payload))))
+    assert struct.unpack_from(">I", block, fmt.HEAD.size)[0] == zlib.crc32(block[: fmt.HEAD.size])
+    body, foot = block[: -fmt.FOOT.size], block[-fmt.FOOT.size :]
+    assert fmt.FOOT.unpack(foot) == (zlib.crc32(body), len(block))
 
 
 @given(st.binary(max_size=120))
