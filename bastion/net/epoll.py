@@ -17,6 +17,9 @@ Who has not logged in waits behind who has: events of `background` connections a
 strangers cost an engineer's keystroke that much and one piece of their work, and not hundreds of pieces. The port is
 not in the background: who comes is accepted in the next turn, a few in each.
 
+While a download comes in small pieces and nobody types or waits, the reactor lets it gather for half a millisecond
+before it looks again (`net.read_size`).
+
 A timer of Twisted's carries two bound methods of the reactor and a dictionary of its own, 190 of its 480 bytes.
 An idle session has three timers, so here all timers have the same ones.
 """
@@ -31,6 +34,8 @@ from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
+
+from bastion.net.read_size import pace
 
 LONGEST_SLEEP = 2147483.0
 """Seconds that one poll may take: epoll_wait(2) counts milliseconds in 31 bits."""
@@ -72,6 +77,8 @@ class DirectReactor(EPollReactor):
         background = self._background
         if background:
             timeout = 0.0
+        elif pause := pace.gather():
+            time.sleep(pause)  # noqa: TID251 - an event that ended the wait would be what is waited for to gather
         try:
             # Those that wait are told again each time: none of them may take the place of somebody else's.
             most = MAX_EVENTS + len(background)

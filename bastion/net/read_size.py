@@ -3,8 +3,9 @@
 Two things decide how long it waits: what the turn in progress still has to do, and, on a machine with more work
 than processors, how long the kernel lets others run first. A turn is one read: `read_size` is large while nobody
 types, because a turn costs the same whatever it moves, and small while somebody does; a connection whose reads are
-costly reads less (`net.socket`). `ask_for_short_slices` tells the kernel that this process would rather run often than
-long.
+costly reads less (`net.socket`). While nobody types, a download that comes in small reads is left to gather for a
+moment: on processors that its sender and receiver need too, fewer turns are speed. `ask_for_short_slices` tells the
+kernel that this process would rather run often than long.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ LONG_TURN: Final = 0.02
 """Seconds of CPU that one read should not take. Bulk takes 1 ms for 512 KiB; 14,500 requests of the smallest size that
 are refused, and written to the audit log one by one, take 0.9 s, in which nobody else is served."""
 
+THIN: Final = 256 * 1024
+"""A read of a download that brought less than this came too soon."""
+
+GATHER: Final = 0.0005
+"""Seconds without a look after such a read. A sshd that is slower than we are hands over 32 KiB at a time, and each
+costs a turn; OpenSSH's window of 2 MiB still moves 2 GiB/s. With 1 ms a turn would bring more than READ_SIZE at full
+speed. A single keystroke beside a download may wait that much longer; somebody who types on does not."""
+
 TYPING: Final = 0.25
 """Seconds after a keystroke, or its echo, for which reads stay small."""
 
@@ -56,10 +65,11 @@ _ATTR: Final = struct.Struct("=IIQiIQQQ")
 class Pace:
     """One per process: the reads of all its connections look here."""
 
-    __slots__ = ("_typing_until",)
+    __slots__ = ("_thin", "_typing_until")
 
     def __init__(self) -> None:
         self._typing_until = 0.0
+        self._thin = False  # since the last `gather` some of a download came too soon
 
     def typed(self) -> None:
         """Somebody's keystroke or its echo passes."""
@@ -68,6 +78,18 @@ class Pace:
     def read_size(self) -> int:
         """Bytes that the next read may bring."""
         return READ_SIZE if monotonic() >= self._typing_until else SMALL_READ
+
+    def moved(self, size: int) -> None:
+        """A read of a download brought `size` bytes."""
+        if size < THIN:
+            self._thin = True
+
+    def gather(self) -> float:
+        """Seconds that the loop should let pass before it looks for events again, asked once before each look."""
+        if not self._thin:
+            return 0.0
+        self._thin = False
+        return GATHER if monotonic() >= self._typing_until else 0.0
 
 
 pace = Pace()

@@ -71,6 +71,7 @@ class _DirectConnection:
     abortConnection: Callable[[], None]
 
     direct = True  # net.epoll
+    gathers = False  # net.read_size: small reads of bulk are worth to wait for more
     background = False  # net.epoll: its events wait behind others'
     burst_buffer = BurstBuffer()
     quick_reads = QUICK_READS
@@ -103,6 +104,8 @@ class _DirectConnection:
 
     def _hand_up_much(self, size: int) -> None:
         """Hand up a read of `size` bytes, and see by what it costs how much the next may bring."""
+        if self.gathers:
+            pace.moved(size)
         began = thread_time()
         self.protocol.dataReceived(_VIEW[:size])
         if thread_time() - began > LONG_TURN:
@@ -186,7 +189,9 @@ class Server(_DirectConnection, tcp.Server):  # type: ignore[misc]
 
 
 class Client(_DirectConnection, tcp.Client):  # type: ignore[misc]
-    """A connection that we made."""
+    """A connection that we made: what comes on it is a download."""
+
+    gathers = True
 
     def _connectDone(self) -> None:
         self.setTcpNoDelay(True)

@@ -287,3 +287,40 @@ def test_newcomers_are_accepted_in_each_turn_however_many_strangers_are_ready() 
     strangers, _, rest = PRIORITY.partition("def key():")
     end = "r.callLater(60, r.stop)\nr.run()\nprint(len(accepted), max(accepted) - began[0] <= 5)"
     assert rest and run(INSTALL + "STRANGERS = 1000\n" + strangers + NEWCOMERS + end) == "24 True"
+
+
+BULK = """
+import socket, threading, time
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from bastion.net import socket as io
+from bastion.net.read_size import FIRST_READ, GATHER
+
+class Sink(Protocol):
+    def dataReceived(self, data):
+        sizes.append(len(data))
+        if sum(sizes) >= FIRST_READ + 5:
+            self.transport.loseConnection()
+    def connectionLost(self, reason):
+        r.callLater(0, r.stop)
+
+sizes, naps = [], []
+sleep = time.sleep
+time.sleep = lambda seconds: naps.append((seconds, list(sizes))) or sleep(seconds)
+listener = socket.create_server(("127.0.0.1", 0))
+here = listener.getsockname()[1]
+if DOWN:
+    io.connect(r, "127.0.0.1", here, type("F", (ClientFactory,), {"protocol": Sink})(), 10)
+    threading.Thread(target=lambda: listener.accept()[0].sendall(bytes(FIRST_READ + 5))).start()
+else:
+    port = io.listen(r, 0, Factory.forProtocol(Sink), interface="127.0.0.1")
+    peer = socket.create_connection(("127.0.0.1", port.getHost().port), 10)
+    peer.sendall(bytes(FIRST_READ + 5))
+r.callLater(20, r.stop)
+r.run()
+print(sizes[0], naps == [(GATHER, [FIRST_READ])], naps == [])
+"""
+
+
+@pytest.mark.parametrize(("down", "said"), [("True", "True False"), ("False", "False True")])
+def test_after_a_small_read_of_a_download_it_looks_a_moment_later(down: str, said: str) -> None:
+    assert run(INSTALL + BULK.replace("DOWN", down)) == f"16384 {said}"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bastion.net import read_size as paces
-from bastion.net.read_size import PIECE, READ_SIZE, SMALL_READ, TYPING, Pace
+from bastion.net.read_size import GATHER, PIECE, READ_SIZE, SMALL_READ, THIN, TYPING, Pace
 from tests.unit.transport.parts import log_in, raw_side
 
 SLICES = """
@@ -35,6 +35,27 @@ def test_reads_are_small_while_somebody_types(monkeypatch: pytest.MonkeyPatch) -
     assert pace.read_size() == SMALL_READ
     now[0] += 0.02
     assert pace.read_size() == READ_SIZE
+
+
+def test_bulk_in_small_reads_gathers_once_and_never_while_somebody_types(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(paces, "monotonic", lambda: now[0])
+    pace = Pace()
+    assert pace.gather() == 0.0, "nothing moves"
+    pace.moved(THIN)
+    assert pace.gather() == 0.0, "it brings enough as it is"
+    pace.moved(THIN - 1)
+    pace.moved(READ_SIZE)
+    assert (pace.gather(), pace.gather()) == (GATHER, 0.0)
+    pace.typed()
+    pace.moved(1)
+    assert pace.gather() == 0.0
+    now[0] += TYPING
+    assert pace.gather() == 0.0, "what came while somebody typed is over"
+    pace.moved(1)
+    assert pace.gather() == GATHER
 
 
 def test_the_kernel_is_asked_for_short_slices_and_for_nothing_else() -> None:
