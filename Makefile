@@ -24,7 +24,9 @@ help:
 	@echo 'make lint     ruff and mypy          make format   let ruff rewrite'
 	@echo 'make bench    tests/bench: speed and memory, figures for docs/ (QUICK=1: a short one;'
 	@echo '              WORKERS=2: each gateway once more with two workers;'
-	@echo '              CONTENDER="piper:PID=ssh -p 2222 {} me@host": another gateway beside ours)'
+	@echo '              CONTENDER="piper:PID=ssh -p 2222 {} me@host": another gateway beside ours;'
+	@echo '              CONTENDER=go-relay,forced-command: two that it builds and starts itself)'
+	@echo 'make bench-scaling  CPU of a login and of a GiB with 1 to 4 workers, for docs/scaling.md (QUICK=1)'
 	@echo 'make soak     tests marked soak: large or long'
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
@@ -93,6 +95,11 @@ bench: .venv/.test-installed packages
 	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 19'
 	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CONTENDER),--contender '$(CONTENDER)') $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.reload_lag $(if $(QUICK),1000)
+
+.PHONY: bench-scaling
+bench-scaling: .venv/.test-installed packages
+	@echo 'bench-scaling: CPU-seconds of 1 to 4 workers; about 4 minutes, QUICK=1 one'
+	$(BIN)/python -m tests.bench.scaling $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 soak: soak-tests cost
 

@@ -19,14 +19,12 @@ from pathlib import Path
 from tests.bench import measurements
 from tests.bench.contenders import NAMES, Arena, Contender, Foreign
 from tests.bench.measurements import GIB, MIB, Masters
-from tests.bench.report import Results, verdict_lines
+from tests.bench.other_gateways import OTHERS, missing
+from tests.bench.report import CLIENTS, TOGETHER, Results, verdict_lines
 from tests.support.sshd import sshd_missing
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("memory", "growth", "logins", "together", "keys", "bulk")
-
-CLIENTS = 12
-"""That log in at once: as many as keep two processors busy with the gateway's share of it."""
 
 
 def arguments() -> argparse.Namespace:
@@ -40,25 +38,43 @@ def arguments() -> argparse.Namespace:
         "--contender",
         action="append",
         default=[],
-        help="another gateway, NAME[:PID]=COMMAND: 'piper:1234=ssh -p 2222 {} me@127.0.0.1'; {} is where options go",
+        help="another gateway, NAME[:PID]=COMMAND: 'piper:1234=ssh -p 2222 {} me@127.0.0.1'; {} is where options go; "
+        f"or names of those that the bench sets up itself: {','.join(OTHERS)}",
     )
     parser.add_argument(
         "--workers", type=int, default=1, help="each gateway once more with so many workers, as gateway-...@N"
     )
     parser.add_argument("--strict", action="store_true")
     found = parser.parse_args()
-    for text in found.contender:
-        try:
-            Foreign.parse(text, Path())
-        except ValueError as error:
-            parser.error(f"--contender {error}")
+    found.contenders = found.contenders.split(",")
+    _take_others(parser, found)
     found.rounds = found.rounds or (2 if found.quick else 5)
     found.size = found.size or (384 if found.quick else 640)
-    found.only, found.contenders = found.only.split(","), found.contenders.split(",")
+    found.only = found.only.split(",")
     if found.workers > 1:
         gateways = [name for name in found.contenders if name.startswith("gateway") and "@" not in name]
         found.contenders += [f"{name}@{found.workers}" for name in gateways]
     return found
+
+
+def _take_others(parser: argparse.ArgumentParser, found: argparse.Namespace) -> None:
+    """Those of `--contender` that the bench starts itself join `contenders`; the rest must be commands."""
+    commands = []
+    for text in found.contender:
+        if "=" in text:
+            try:
+                Foreign.parse(text, Path())
+            except ValueError as error:
+                parser.error(f"--contender {error}")
+            commands.append(text)
+            continue
+        for name in text.split(","):
+            if name not in OTHERS:
+                parser.error(f"--contender {name}: write NAME=COMMAND, or names of {','.join(OTHERS)}")
+            if why := missing(name):
+                parser.error(f"--contender {name}: {why}")
+            found.contenders.append(name)
+    found.contender = commands
 
 
 def turning(what: str, contenders: Sequence[Contender], rounds: int) -> Iterator[list[Contender]]:
@@ -125,7 +141,7 @@ def together(contenders: Sequence[Contender], results: Results, options: argpars
     for order in turning("logins together", contenders, options.rounds):
         for contender in order:
             figures = measurements.logins_together(contender, "default", CLIENTS, 3 if options.quick else 8)
-            results.add(f"logins, {CLIENTS} clients at once", contender.name, figures)
+            results.add(f"logins, {TOGETHER}", contender.name, figures)
 
 
 def keys(contenders: Sequence[Contender], results: Results, options: argparse.Namespace, work: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.bench import other_gateways
 from tests.bench.process_cost import cpu_with_waited, descendants, own_cpu, pss
 from tests.support.net import LOOPBACK
 from tests.support.sshd import make_key
@@ -172,6 +173,7 @@ class Contender:
     key: Path
     world: World | None = None
     jump_user: str = "root"
+    recordings: Path | None = None
     configs: dict[str, Path] = field(default_factory=dict)
 
     def write_configs(self, keystrokes: str) -> None:
@@ -207,6 +209,9 @@ class Contender:
         """Keep the disk from filling, and its writes from disturbing whoever is measured next."""
         if self.world is not None:
             for path in self.world.recordings.rglob("*.rec"):
+                path.unlink()
+        if self.recordings is not None:
+            for path in self.recordings.iterdir():
                 path.unlink()
 
 
@@ -278,9 +283,10 @@ class Arena:
             contender.measured.stop()
 
     def start(self, name: str) -> Contender:
-        """Start one of `NAMES`; a gateway of several workers is `gateway-default@2`."""
+        """Start one of `NAMES` or `OTHERS`; a gateway of several workers is `gateway-default@2`."""
         target = self._base.sshd
         host_key, jump_port, user, world = target.host_public, 0, "root", None
+        recordings: Path | None = None
         measured: Measured
         if name == "direct":
             port, measured = target.port, Nothing()
@@ -294,13 +300,22 @@ class Arena:
             host_key, user = " ".join(self._relay_key.with_suffix(".pub").read_text().split()[:2]), "alice"
             port, measured = int(line), OneProcess(process)
         elif name == "ssh-J":
-            folder = self.folder / f"jump-{len(list(self.folder.glob('jump-*')))}"
-            folder.mkdir()
-            (folder / "client.pub").write_text(self.key.with_suffix(".pub").read_text())
-            process, line = self._launch("tests.bench.jump_host", str(folder))
-            ready = json.loads(line)
-            port, jump_port, measured = target.port, int(ready["port"]), JumpHost(process)
-            self._know(f"jump-of-{name}", ready["known_host"].split(" ", 1)[1])
+            jump_port, measured, known = self._jump_host(self._jump_folder())
+            port = target.port
+            self._know(f"jump-of-{name}", known)
+        elif name == "forced-command":
+            folder = self._jump_folder()
+            line = other_gateways.forced_command(folder, self.key, target.port, target.host_public)
+            port, measured, host_key = self._jump_host(folder, line)
+            recordings = folder / "recordings"
+        elif name == "go-relay":
+            process, line = self._launched(
+                other_gateways.go_relay_command(
+                    self.folder, self.key, self._relay_key, target.port, target.host_public
+                )
+            )
+            host_key = " ".join(self._relay_key.with_suffix(".pub").read_text().split()[:2])
+            port, measured, recordings = int(line), OneProcess(process), self.folder / "go-relay"
         else:
             kind, _, workers = name.removeprefix("gateway-").partition("@")
             jumps = kind == "jump"
@@ -315,7 +330,9 @@ class Arena:
         self._know(f"target-of-{name}", host_key)
         key = self.key if world is None else world.keys / "alice"
         jump_user = "root" if world is None else "alice"
-        contender = Contender(name, port, user, jump_port, measured, self.folder, key, world, jump_user)
+        contender = Contender(
+            name, port, user, jump_port, measured, self.folder, key, world, jump_user, recordings
+        )
         contender.write_configs(self._keystrokes)
         return contender
 
@@ -323,18 +340,28 @@ class Arena:
         lines = [line for line in self._known.read_text().splitlines() if line.split(" ")[0] != alias]
         self._known.write_text("\n".join([*lines, f"{alias} {public.strip()}"]) + "\n")
 
+    def _jump_folder(self) -> Path:
+        folder = self.folder / f"jump-{len(list(self.folder.glob('jump-*')))}"
+        folder.mkdir()
+        (folder / "client.pub").write_text(self.key.with_suffix(".pub").read_text())
+        return folder
+
+    def _jump_host(self, folder: Path, *options: str) -> tuple[int, JumpHost, str]:
+        """An sshd with these lines in its configuration: its port, what it costs, its host key."""
+        process, line = self._launch("tests.bench.jump_host", str(folder), *options)
+        ready = json.loads(line)
+        return int(ready["port"]), JumpHost(process), ready["known_host"].split(" ", 1)[1].strip()
+
     def _launch(self, module: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
         """Start one of our scripts; the process and the line that says where it listens."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        return self._launched([sys.executable, "-m", module, *arguments])
+
+    def _launched(self, command: list[str]) -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{module} did not start")
+            raise RuntimeError(f"{shlex.join(command)} did not start")
         return process, line
 
     def close(self) -> None:

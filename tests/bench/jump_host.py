@@ -1,4 +1,4 @@
-"""An sshd as jump host, under a process that counts all it costs.
+"""An sshd as jump host, or with more lines of configuration, under a process that counts all it costs.
 
 sshd forks for every connection, and the forked ones leave orphans: this process starts the sshd, becomes the
 reaper of all below it and answers `cost` on standard input with one JSON line.
@@ -15,9 +15,9 @@ from tests.bench.process_cost import become_subreaper, cpu_below, descendants, p
 from tests.support.sshd import Sshd
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, options: list[str]) -> None:
     become_subreaper()
-    with Sshd(folder, authorized_keys=(folder / "client.pub").read_text()) as sshd:
+    with Sshd(folder, authorized_keys=(folder / "client.pub").read_text(), options=options) as sshd:
         print(json.dumps({"port": sshd.port, "known_host": sshd.known_hosts_line}), flush=True)
         for _ in sys.stdin:
             reap_orphans(sshd.pid)
@@ -26,4 +26,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -21,7 +21,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.bench.contenders import NAMES
 
 OFF, DEFAULT, FULL, JUMP, PROXY = "gateway-off", "gateway-default", "gateway-full", "ssh-J", "tcp-proxy"
-JUMP_DOOR = "gateway-jump"
+JUMP_DOOR, GO_RELAY = "gateway-jump", "go-relay"
+
+CLIENTS = 12
+"""That log in at once: as many as keep two processors busy with the gateway's share of it."""
+
+TOGETHER = f"{CLIENTS} clients at once"
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,23 @@ def bars() -> list[Bar]:
         Bar("idle sessions | KiB each of 200", DEFAULT, "", "<=", 30.0),
         Bar("idle sessions | KiB each of 2000", DEFAULT, "", "<=", 30.0),
         Bar("stopped reader | MiB grown", DEFAULT, "", "<=", 2.0),
+        *_behind_in_no_row(),
     ]
+
+
+def _behind_in_no_row() -> list[Bar]:
+    """What a gateway in Go must not do better. It records what targets send, all of it: so does our full mode of what
+    comes down, our default mode of what is typed and of what goes up."""
+    rows = [
+        Bar(f"logins, {how} | CPU ms each", DEFAULT, GO_RELAY, "<=", 1.0) for how in ("default", TOGETHER)
+    ]
+    for beside in ("alone", "beside bulk"):
+        rows += [Bar(f"keystroke {beside} | p{part} us", DEFAULT, GO_RELAY, "<=", 1.0) for part in (50, 99)]
+    for way, ours in (("down", FULL), ("up", DEFAULT)):
+        for which in ("default, 1 stream", "gcm, 1 stream", "default, 6 streams", "gcm, 6 streams"):
+            rows.append(Bar(f"bulk {way}, {which} | MiB/s", ours, GO_RELAY, ">=", 1.0))
+            rows.append(Bar(f"bulk {way}, {which} | CPU s/GiB", ours, GO_RELAY, "<=", 1.0))
+    return [*rows, Bar("idle sessions | KiB each of 200", DEFAULT, GO_RELAY, "<=", 1.0)]
 
 
 class Results:
