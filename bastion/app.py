@@ -173,6 +173,7 @@ class Program:
                 self._clock,
                 divided(LIMITS, others.workers),
                 on_refused=lambda work, payer: self.meters.add(BUDGET_REFUSALS, work, payer),
+                others=others,
             ),
             services=prepared.services,
             state=self._state(config),

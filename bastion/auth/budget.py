@@ -19,13 +19,15 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from bastion.auth.throttle import source_block
 from bastion.clock import Clock
 from bastion.errors import LimitReason, Refused
+from bastion.sharing.buckets import SharedBucket
+from bastion.sharing.rows import ALONE, Elsewhere
 
 MAX_PAYERS: Final = 16_384
 """Purses remembered of each kind of payer, about 600 bytes each with two kinds of work used: 20 MB at most."""
@@ -123,29 +125,56 @@ LIMITS: Final[Mapping[tuple[Payer, Work], Limit]] = {
 }
 
 
+COUNTED_TOGETHER: Final = tuple(
+    (payer, work) for payer in Payer for work in (Work.PUBLIC_KEY, Work.KEY_EXCHANGE)
+)
+"""Processor time of which all processes together take what one alone would: strangers do not get more of a machine
+because it has more workers, and whoever logs in well gets back what it cost, so nobody else needs it. The place of each
+is that of its bucket in `sharing.buckets`."""
+
 SHARED_OUT: Final = (Work.DIRECTORY, Work.LOG)
 """Work whose limits are of something that all processes of the gateway use together: the directory, the log's disk."""
 
 
 def divided(limits: Mapping[tuple[Payer, Work], Limit], workers: int) -> Mapping[tuple[Payer, Work], Limit]:
-    """The limits of one of so many processes. Processor time, memory and what is written of a session are its own."""
-    if workers == 1:
-        return limits
-    return {
-        (payer, work): Limit(
-            *(
-                max(1, number // workers) if number else 0
-                for number in (limit.each, limit.everybody, limit.each_rate, limit.everybody_rate)
-            )
-        )
-        if work in SHARED_OUT
-        else limit
-        for (payer, work), limit in limits.items()
-    }
+    """The limits of one of so many processes. Memory and what is written of a session are its own. Of what is counted
+    together a payer's rate is shared out, since its connections are; its burst is not: some single piece of work is a
+    twentieth of it."""
+    return limits if workers == 1 else {key: _part(*key, limit, workers) for key, limit in limits.items()}
+
+
+def _part(payer: Payer, work: Work, limit: Limit, workers: int) -> Limit:
+    if work in SHARED_OUT:
+        numbers = (limit.each, limit.everybody, limit.each_rate, limit.everybody_rate)
+        return Limit(*(max(1, number // workers) if number else 0 for number in numbers))
+    if (payer, work) in COUNTED_TOGETHER:
+        return replace(limit, each_rate=max(1, limit.each_rate // workers))
+    return limit
+
+
+class _Total:
+    """How full everybody's limit of one kind is, in a gateway of one process; else it is a `SharedBucket`."""
+
+    __slots__ = ("_at", "_level", "_rate")
+
+    def __init__(self, rate: int, now: float) -> None:
+        self._level, self._rate, self._at = 0.0, rate, now
+
+    def level(self, now: float) -> float:
+        if self._rate:
+            self._level = max(0.0, self._level - self._rate * max(0.0, now - self._at))
+            self._at = now
+        return self._level
+
+    def pour(self, amount: int, now: float) -> None:
+        self._level += amount
+
+    def give_back(self, amount: int) -> None:
+        self._level = max(0.0, self._level - amount)
 
 
 class _Bucket:
-    """How full one limit of one payer (or of everybody) is, and `share`: what of everybody's is this payer's."""
+    """How full one limit of one payer is, and `share`: what of everybody's is this payer's."""
 
     __slots__ = ("at", "level", "share", "shared_at")
 
@@ -221,8 +250,7 @@ class Purse:
         bucket.share = max(0.0, bucket.share - amount)
         amount = min(amount, int(bucket.level))
         bucket.level -= amount
-        total = self._budget.total(self.payer, work)
-        total.level = max(0.0, total.level - amount)
+        self._budget.total(self.payer, work).give_back(amount)
 
     @property
     def load(self) -> float:
@@ -248,23 +276,25 @@ class Purse:
             bucket = self._buckets[work] = _Bucket(now)
         bucket.level += amount
         bucket.share += amount
-        budget.total(self.payer, work).level += amount
+        budget.total(self.payer, work).pour(amount, now)
 
     def _fits(self, work: Work, limit: Limit, amount: int, now: float) -> bool:
         bucket = self._buckets.get(work)
         own = 0.0 if bucket is None else bucket.settle(limit.each_rate, now)
         if own + amount > limit.each:
             return False
-        everybody = self._budget.total(self.payer, work).settle(limit.everybody_rate, now) + amount
+        everybody = self._budget.total(self.payer, work).level(now) + amount
         if everybody <= limit.everybody:
             return True
         share = amount + (0.0 if bucket is None else bucket.settle_share(limit, now))
+        if (self.payer, work) in COUNTED_TOGETHER:
+            share *= self._budget.workers  # it has as much of it in each
         return everybody <= limit.everybody * (2 - min(1.0, NEWCOMER * share / limit.each))
 
     def _give_back(self, work: Work, amount: int) -> None:
         self._buckets[work].level -= amount
         self._buckets[work].share -= amount
-        self._budget.total(self.payer, work).level -= amount
+        self._budget.total(self.payer, work).give_back(amount)
 
 
 def _ignore(work: Work, payer: Payer) -> None:
@@ -272,7 +302,8 @@ def _ignore(work: Work, payer: Payer) -> None:
 
 
 class Budget:
-    """All purses of one process. `on_refused(work, payer)` hears of every refusal."""
+    """All purses of one process. `on_refused(work, payer)` hears of every refusal; `others` are the other processes of
+    the gateway, with which COUNTED_TOGETHER is counted."""
 
     def __init__(
         self,
@@ -280,13 +311,21 @@ class Budget:
         limits: Mapping[tuple[Payer, Work], Limit] = LIMITS,
         on_refused: Callable[[Work, Payer], None] = _ignore,
         payers: int = MAX_PAYERS,
+        others: Elsewhere = ALONE,
     ) -> None:
         self.clock = clock
         self.limits = limits
         self.on_refused = on_refused
         self._payers = payers
         self._purses: dict[Payer, OrderedDict[str, Purse]] = {payer: OrderedDict() for payer in Payer}
-        self._totals = {key: _Bucket(clock.monotonic()) for key in limits}
+        self.workers = others.workers
+        now = clock.monotonic()
+        self._totals: dict[tuple[Payer, Work], _Total | SharedBucket] = {
+            key: _Total(limit.everybody_rate, now) for key, limit in limits.items()
+        }
+        if self.workers > 1:
+            for place, key in enumerate(COUNTED_TOGETHER):
+                self._totals[key] = SharedBucket(others, place, limits[key].everybody_rate)
 
     def source(self, address: str) -> Purse:
         """The purse of the block that `address` lies in: an IPv4 address, an IPv6 /64."""
@@ -296,14 +335,13 @@ class Budget:
         """The purse of somebody who has proved to be `name`."""
         return self._find(Payer.IDENTITY, name)
 
-    def total(self, payer: Payer, work: Work) -> _Bucket:
+    def total(self, payer: Payer, work: Work) -> _Total | SharedBucket:
         """What all payers of a kind have spent or hold together."""
         return self._totals[payer, work]
 
     def held(self, payer: Payer, work: Work) -> int:
         """The same as a number, for a gauge."""
-        limit = self.limits[payer, work]
-        return round(self._totals[payer, work].settle(limit.everybody_rate, self.clock.monotonic()))
+        return round(self._totals[payer, work].level(self.clock.monotonic()))
 
     def __len__(self) -> int:
         """Purses remembered, for a gauge."""

@@ -5,5 +5,6 @@ What it is for: limits that hold over all workers, without a question to another
 Invariants: a row has one writer; what is counted is counted in before the others are read. Pure: whoever starts the
 workers makes the memory.
 
-    rows    a row for each worker: its counts, its counts by name, and which of its sessions are unfinished
+    rows       a row for each worker: its counts, its counts by name, and which of its sessions are unfinished
+    buckets    leaky buckets that all workers fill together
 """

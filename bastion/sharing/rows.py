@@ -34,6 +34,9 @@ class Cell(IntEnum):
 CELLS: Final = 64
 """Words of a row's head: more than `Cell` has, so that a later version finds its own."""
 
+BUCKETS: Final = range(16, CELLS)
+"""Words of `sharing.buckets`, two for each bucket. They go on when their worker has died."""
+
 SLOTS: Final = 1 << 15
 """Slots of each of the two tables that names are counted in. Pages are taken from the system as they are touched."""
 
@@ -57,7 +60,7 @@ class Elsewhere:
 
     workers = 1
 
-    def add(self, cell: Cell, by: int) -> None:
+    def add(self, cell: int, by: int) -> None:
         """This worker holds `by` more (or less)."""
 
     def add_name(self, name: str, by: int) -> None:
@@ -74,6 +77,17 @@ class Elsewhere:
     def least(self, cell: Cell) -> int | None:
         """The smallest count among the others that accept connections, None when no other does."""
         return None
+
+    def put(self, word: int, value: int) -> None:
+        """This worker's word, one of BUCKETS."""
+
+    def largest(self, word: int) -> int:
+        """Of all workers' words."""
+        return 0
+
+    def sum(self, word: int) -> int:
+        """The same, added up."""
+        return 0
 
     def begin(self, session: str) -> None:
         """From here on this session is unfinished."""
@@ -103,7 +117,7 @@ class Row(Elsewhere):
         self._places: dict[str, int] = {}
         self._free = list(range(MAX_SESSIONS - 1, -1, -1))
 
-    def add(self, cell: Cell, by: int) -> None:
+    def add(self, cell: int, by: int) -> None:
         self._cells[cell] += by
 
     def add_name(self, name: str, by: int) -> None:
@@ -118,6 +132,15 @@ class Row(Elsewhere):
 
     def least(self, cell: Cell) -> int | None:
         return min((cells[cell] for cells in self._other_cells if cells[Cell.ACCEPTING]), default=None)
+
+    def put(self, word: int, value: int) -> None:
+        self._cells[word] = value
+
+    def largest(self, word: int) -> int:
+        return max(self._cells[word], *(cells[word] for cells in self._other_cells))
+
+    def sum(self, word: int) -> int:
+        return int(self._cells[word]) + sum(cells[word] for cells in self._other_cells)
 
     def begin(self, session: str) -> None:
         if self._free and session not in self._places:
@@ -161,8 +184,10 @@ def unfinished(memory: memoryview, row: int) -> Iterator[str]:
 
 
 def clear(memory: memoryview, row: int) -> None:
-    """The worker of that row is gone, and holds nothing any more."""
-    memory[row * ROW_SIZE : (row + 1) * ROW_SIZE] = bytes(ROW_SIZE)
+    """The worker of that row is gone, and holds nothing any more. What it has poured into buckets stays there."""
+    whole = memory[row * ROW_SIZE : (row + 1) * ROW_SIZE]
+    for kept, gone in ((BUCKETS.start, 0), (ROW_SIZE // 8, BUCKETS.stop)):
+        whole[gone * 8 : kept * 8] = bytes((kept - gone) * 8)
 
 
 def count(memory: memoryview, workers: int, cell: Cell) -> int:

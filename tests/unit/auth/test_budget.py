@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth.budget import KIB, LIMITS, MIB, REASONS, TEXTS, Budget, Limit, Payer, Work, divided
+from bastion.auth.budget import KIB, LIMITS, MIB, REASONS, TEXTS, Budget, Limit, Payer, Purse, Work, divided
 from bastion.clock import FixedClock
 from bastion.errors import LimitReason, Refused
 from bastion.observe import meters
+from bastion.sharing.rows import ROW_SIZE, Row
 
 RATE = Limit(each=100, everybody=300, each_rate=10, everybody_rate=30)
 PLACES = Limit(each=4, everybody=10)
@@ -219,5 +220,92 @@ def test_what_all_processes_use_together_is_shared_out() -> None:
     assert shared[Payer.SOURCE, Work.LOG] == Limit(32 * KIB, MIB // 2, KIB // 2, 16 * KIB)
     assert shared[Payer.IDENTITY, Work.DIRECTORY] == Limit(8, 500)
     alike = [key for key in LIMITS if shared[key] == LIMITS[key]]
-    assert {work for _, work in alike} == set(Work) - {Work.DIRECTORY, Work.LOG}
+    processor = {Work.PUBLIC_KEY, Work.KEY_EXCHANGE}
+    assert {work for _, work in alike} == set(Work) - {Work.DIRECTORY, Work.LOG} - processor
+    assert shared[Payer.SOURCE, Work.KEY_EXCHANGE] == Limit(500_000, 1_000_000, 100_000, 250_000)
     assert divided(LIMITS, 64)[Payer.IDENTITY, Work.DIRECTORY].each == 1
+
+
+# -- several workers -------------------------------------------------------------------------------------------------
+
+CURVE = 4_000  # microseconds of five key exchanges by a curve
+GROUP = 19_000  # and of one by the 8192-bit group
+
+
+def workers_of(clock: FixedClock, count: int) -> list[Budget]:
+    """The budgets of so many workers of one gateway."""
+    if count == 1:
+        return [Budget(clock)]
+    memory = memoryview(bytearray(count * ROW_SIZE))
+    rows = [Row(memory, count, own, b"s" * 16) for own in range(count)]
+    return [Budget(clock, divided(LIMITS, count), others=row) for row in rows]
+
+
+def pours(purse: Purse, work: Work, amount: int) -> bool:
+    try:
+        purse.spend(work, amount)
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("work", [Work.KEY_EXCHANGE, Work.PUBLIC_KEY])
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_strangers_get_no_more_of_the_machine_from_more_workers(work: Work, count: int) -> None:
+    """40 sources, each in the worker whose turn it is, as much as they get for 20 seconds."""
+    clock = FixedClock()
+    budgets = workers_of(clock, count)
+    limit, spent, turn = LIMITS[Payer.SOURCE, work], 0, 0
+    for _ in range(200):
+        clock.advance(0.1)
+        for source in range(40):
+            turn += 1
+            if pours(budgets[turn % count].source(f"127.1.1.{source}"), work, GROUP):
+                spent += GROUP
+    assert spent <= 2 * limit.everybody + 20 * limit.everybody_rate
+    assert spent >= 20 * limit.everybody_rate * 0.9, "what there is can be had"
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_one_source_has_a_burst_in_each_and_the_rate_of_one_process(count: int) -> None:
+    clock = FixedClock()
+    budgets = workers_of(clock, count)
+    limit, spent, turn = LIMITS[Payer.SOURCE, Work.KEY_EXCHANGE], 0, 0
+    for _ in range(200):
+        clock.advance(0.1)
+        for _ in range(40):
+            turn += 1
+            if pours(budgets[turn % count].source("192.0.2.1"), Work.KEY_EXCHANGE, CURVE):
+                spent += CURVE
+    own, everybody = count * limit.each + 20 * limit.each_rate, limit.everybody + 20 * limit.everybody_rate
+    assert spent <= min(own, everybody)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_newcomer_gets_through_in_the_middle_of_a_flood_that_is_in_all_workers(count: int) -> None:
+    clock = FixedClock()
+    budgets = workers_of(clock, count)
+    for _ in range(50):
+        clock.advance(0.1)
+        for source in range(40):
+            for budget in budgets:
+                pours(budget.source(f"127.1.1.{source}"), Work.KEY_EXCHANGE, GROUP)
+    for budget in budgets:
+        assert not pours(budget.source("127.1.1.1"), Work.KEY_EXCHANGE, GROUP)
+        assert pours(budget.source("198.51.100.7"), Work.KEY_EXCHANGE, CURVE)
+
+
+def test_what_a_login_has_cost_is_given_back_to_all() -> None:
+    clock = FixedClock()
+    first, second = workers_of(clock, 2)
+    purse = first.source("192.0.2.1")
+    purse.spend(Work.KEY_EXCHANGE, 400_000)
+    assert second.held(Payer.SOURCE, Work.KEY_EXCHANGE) == pytest.approx(400_000, abs=1)
+    purse.refund(Work.KEY_EXCHANGE, 400_000)
+    assert second.held(Payer.SOURCE, Work.KEY_EXCHANGE) == 0
+
+
+def test_what_is_not_the_processors_is_each_workers_own() -> None:
+    first, second = workers_of(FixedClock(), 2)
+    first.identity("alice").spend(Work.NOTES, 1000)
+    assert second.held(Payer.IDENTITY, Work.NOTES) == 0
