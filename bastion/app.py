@@ -75,6 +75,7 @@ from bastion.observe.meters import (
     Meters,
     merge,
 )
+from bastion.observe.process_figures import look_at_this_process
 from bastion.options import ConfigErrors
 from bastion.reactor import the_reactor
 from bastion.recording.listing import Recordings
@@ -320,6 +321,7 @@ class Program:
 
     def _refresh(self) -> None:
         """Gauges that are read when somebody looks."""
+        look_at_this_process(self.meters, "gateway" if self._part.alone else "worker")
         resolver = resolver_of(self._reactor)
         self.meters.set(NAME_LOOKUPS, resolver.running, "running")
         self.meters.set(NAME_LOOKUPS, resolver.waiting, "waiting")

@@ -12,12 +12,15 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from bastion.auth.certificates import CertificateFacts
 from bastion.auth.names import SEPARATOR
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import AuthReason, PolicyReason, Refused
-from bastion.wire.keys import AuthorizedKey
+
+if TYPE_CHECKING:  # who only names somebody loads no cryptography
+    from bastion.auth.certificates import CertificateFacts
+    from bastion.wire.keys import AuthorizedKey
 
 # fullmatch-safe: \Z, because $ also matches before a trailing newline.
 LOGIN_NAME = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")

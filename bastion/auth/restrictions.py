@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.wire.interning import one_of_equal
@@ -18,7 +18,9 @@ from bastion.wire.key_options import (
     PERMIT_PORT_FORWARDING,
     KeyOptions,
 )
-from bastion.wire.keys import AuthorizedKey
+
+if TYPE_CHECKING:  # who only compares addresses loads no cryptography
+    from bastion.wire.keys import AuthorizedKey
 
 # Entries of one source list: a certificate of 64 KiB could carry thousands, each compared at every login.
 MAX_SOURCES = 256

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bastion.cli.output import fail
-from bastion.config.load import Config, load
 from bastion.errors import ConfigError
-from bastion.policy.targets import Target
+
+if TYPE_CHECKING:  # `serve` begins here too, and its supervisor reads no rules
+    from bastion.config.load import Config
+    from bastion.policy.targets import Target
 
 RunInReactor = Callable[[Callable[[Any], Any]], Any]
 """Calls what it is given with the process's reactor; returns what the Deferred fires with, or raises what it fails
@@ -29,6 +31,8 @@ config_option = click.option(
 
 def load_or_fail(config_file: Path) -> Config:
     """The configuration, or exit 2 with every fault in it."""
+    from bastion.config.load import load
+
     try:
         return load(config_file)
     except ConfigError as error:

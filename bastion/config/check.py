@@ -17,7 +17,8 @@ from itertools import chain
 from pathlib import Path
 
 from bastion.auth.embedded import Users, load_users
-from bastion.auth.ldap_config import read_bind_password, tls_context
+from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
+from bastion.auth.ldap_filters import is_filter
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.ledger import KeyName, Ledger, read_ledger
@@ -324,6 +325,9 @@ class _Check:
                 self._wrong(("directory", "embedded"), str(error))
         ldap = directory.ldap
         if ldap is not None:
+            for key, wanted in (("user_filter", ldap.user_filter), ("group_filter", ldap.group_filter)):
+                if not is_filter(wanted):
+                    self._wrong(("directory", "ldap", key), "is not an LDAP filter", FILTER.allowed)
             for key, check in (("bind_password_file", read_bind_password), ("ca_file", tls_context)):
                 try:
                     check(ldap)

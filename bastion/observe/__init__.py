@@ -11,6 +11,7 @@ May import: L0, and beside it nothing; Twisted and prometheus_client in `exporte
 and `events` are pure: the rooms below L2 use them too.
 
 - `family`, `meters`, `labels`: all families of metrics, as integers
+- `process_figures`: what this process uses of the machine
 - `exporter`: the two pages on a port of their own
 - `events`: what a line of the audit log can say, a type for each
 - `audit`: one JSON line per event, one write(2) per line

@@ -32,7 +32,7 @@ from bastion.observe.family import FAMILIES, Family, Kind, Label, Merge, counter
 from bastion.observe.family import MICROSECONDS as MICROSECONDS
 from bastion.observe.labels import AGENT_ENDINGS, AGENT_USES, CONTROL_COMMANDS, REQUEST_NAMES
 from bastion.observe.labels import OTHER as OTHER
-from bastion.wire.kexinit import LEGACY_NAMES
+from bastion.wire.legacy import LEGACY_NAMES
 
 PREFIX: Final = "bastion_"
 
@@ -346,6 +346,21 @@ WORKER_DEATHS: Final = counter(
     "worker_deaths_total",
     "Workers that ended without being told to, or had to be ended; each was started again.",
     reasons("reason", WorkerDeath),
+)
+ROLES: Final = ("gateway", "supervisor", "worker")
+PROCESS_CPU_SECONDS: Final = counter(
+    "process_cpu_seconds_total",
+    "Processor time, in user mode and the kernel, of all processes in that role.",
+    Label("role", ROLES),
+    scale=MICROSECONDS,
+)
+PROCESS_RESIDENT_BYTES: Final = gauge(
+    "process_resident_bytes",
+    "Resident memory of all processes in that role, added up; what they share is in it once for each.",
+    Label("role", ROLES),
+)
+PROCESS_OPEN_FDS: Final = gauge(
+    "process_open_fds", "Open descriptors of all processes in that role, added up.", Label("role", ROLES)
 )
 BUILD_LABELS: Final = ("version", "python", "twisted", "cryptography")
 

@@ -31,7 +31,7 @@ from bastion.options.kinds import (
 )
 from bastion.policy.addresses import inner_addresses
 from bastion.policy.patterns import Address, address_of, canonical
-from bastion.wire.kexinit import LEGACY_NAMES
+from bastion.wire.legacy import LEGACY_NAMES
 
 SSH_PORT = 22
 LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")

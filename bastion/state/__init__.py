@@ -12,6 +12,7 @@ has the tables and the rules of migrations.
 - `schema`: the tables
 - `schema_version`: does the schema in the database fit this program?
 - `database`: one database through SQLAlchemy, and what goes wrong with it
+- `folder`: the folder of the gateway's own state, closed to others
 - `changes`: what is to become of a row, as a value and as a line
 - `rows`: sessions, tunnels, locks and configurations as changes
 - `journal`: what the store is owed, in memory and in a spool file

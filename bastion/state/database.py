@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bastion.ca.secrets import read_secret_file
 from bastion.errors import BastionError, ConfigError
+from bastion.state.folder import give_to_owner_of, make_folder
 from bastion.wire.printable import printable
 
 BUSY_SECONDS: Final = 5.0
@@ -95,20 +96,6 @@ def checked_url(text: str) -> URL:
 def password_of(place: Place) -> str:
     """What the database asks for; "" when it asks for none. Raises ConfigError."""
     return "" if place.password_file is None else read_secret_file(place.password_file).decode()
-
-
-def make_folder(folder: Path) -> None:
-    """The folder of this gateway's own state, closed to others. Raises OSError."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        give_to_owner_of(folder.parent, folder)
-
-
-def give_to_owner_of(other: Path, made: Path) -> None:
-    """What root makes in the gateway's folders is the gateway's: it runs as another user. Raises OSError."""
-    if os.geteuid() == 0:
-        found = other.stat()
-        os.chown(made, found.st_uid, found.st_gid)
 
 
 class Database:

@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 from bastion.auth.penalty_records import KEPT_MAX, Kept
-from bastion.state.database import make_folder
+from bastion.state.folder import make_folder
 
 FILE: Final = "penalties.json"
 KEY_FILE: Final = "penalties.key"

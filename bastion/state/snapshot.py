@@ -17,7 +17,8 @@ from typing import Final
 from sqlalchemy import Connection, Table, func, insert, inspect, select, text
 
 from bastion.state.checking import faults_of
-from bastion.state.database import Database, Place, StateDown, give_to_owner_of, make_folder
+from bastion.state.database import Database, Place, StateDown
+from bastion.state.folder import give_to_owner_of, make_folder
 from bastion.state.schema import METADATA
 from bastion.state.schema_version import check_schema, revision_of
 

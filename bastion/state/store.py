@@ -46,7 +46,8 @@ from bastion.observe.meters import (
 from bastion.recording.listing import Recordings
 from bastion.state.adopting import Adopted, adopt, without_end
 from bastion.state.changes import BadChange, Change, apply, read_line
-from bastion.state.database import TEXT_MAX, Database, Place, StateDown, make_folder
+from bastion.state.database import TEXT_MAX, Database, Place, StateDown
+from bastion.state.folder import make_folder
 from bastion.state.journal import Journal
 from bastion.state.lock_copy import change_copy, read_copy, write_copy
 from bastion.state.rows import Lock, Writer, config_loaded, lock_added, lock_removed, node_seen

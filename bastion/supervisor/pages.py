@@ -20,6 +20,7 @@ from bastion.handover.elders import Elders
 from bastion.observe import exporter
 from bastion.observe.family import Kind
 from bastion.observe.meters import Meters, Snapshot, merge
+from bastion.observe.process_figures import look_at_this_process
 from bastion.supervisor.child import Child
 from bastion.supervisor.questions import HealthAsked, Healthy
 
@@ -61,7 +62,7 @@ class Figures:
     def serve(self, listener: socket.socket | None) -> None:
         """Serve the pages, where there are to be some."""
         if listener is not None:
-            registry = exporter.build_registry(self._meters, self._others)
+            registry = exporter.build_registry(self._meters, self._others, self._refresh)
             self._port = exporter.serve(self._reactor, listener, registry, self.page, self._gather)
 
     def pause(self) -> Any:
@@ -73,6 +74,7 @@ class Figures:
         """All that the page counts."""
 
         def added(_: None) -> Counted:
+            self._refresh()
             return Counted(merge(self._meters.families, [self._meters.snapshot(), *self._others()]))
 
         return self._gather().addCallback(added)
@@ -102,6 +104,9 @@ class Figures:
         worst = "refusing" if not well else "ok"
         degraded = any(" degraded" in line for line in lines)
         return well, "\n".join(["degraded" if well and degraded else worst, *lines])
+
+    def _refresh(self) -> None:
+        look_at_this_process(self._meters, "supervisor")
 
     def _others(self) -> list[Snapshot]:
         return [self._kept, *(child.snapshot for child in self._children()), *self._elders.snapshots()]

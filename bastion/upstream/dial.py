@@ -29,7 +29,7 @@ from bastion.upstream.facts import UpstreamConnected, connected, mismatch_text
 from bastion.upstream.sshfp import Records, Sshfp, SshfpFailed
 from bastion.userauth.client import KeyCredential, Login, PublicKeyLogin
 from bastion.userauth.password import PasswordCredential, PasswordLogin
-from bastion.wire.kexinit import LEGACY_HOST_KEYS
+from bastion.wire.legacy import LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable, quoted
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bastion.wire.kexinit import LEGACY_NAMES, Mismatch, Negotiated
+from bastion.wire.kexinit import Mismatch, Negotiated
+from bastion.wire.legacy import LEGACY_NAMES
 from bastion.wire.printable import printable
 
 # Names of a target's offer that one refusal repeats, list by list: the line stands in a banner.

@@ -19,7 +19,8 @@ from bastion.net.socket import connect
 from bastion.transport.settings import CloseReason, TransportSettings
 from bastion.transport.transport import Transport, client_transport
 from bastion.upstream.facts import mismatch_text
-from bastion.wire.kexinit import HOST_KEY_LIST, LEGACY_HOST_KEYS
+from bastion.wire.kexinit import HOST_KEY_LIST
+from bastion.wire.legacy import LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable
 

@@ -16,6 +16,7 @@ decides who may do what. May import `bastion.errors` and `cryptography`; no Twis
     sftp            packets of sftp, as far as they are followed
     packets         frames in and out, with or without a cipher
     ciphers         cipher and MAC suites
+    legacy          names of what only a target may list
     kexinit         version lines, KEXINIT, negotiation
     kex             the exchange: its messages, its hash, the keys that come of it
     key_agreement   the mathematics of it

@@ -41,9 +41,6 @@ FRONT_CIPHERS = (*GCM_CIPHERS, CHACHA20, "aes256-ctr", "aes128-ctr")
 FRONT_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
 COMPAT_CIPHERS = (*FRONT_CIPHERS, "aes192-ctr")
 COMPAT_MACS = (*FRONT_MACS, "hmac-sha2-256", "hmac-sha2-512")
-LEGACY_CIPHERS = ("aes256-cbc", "aes128-cbc", "3des-cbc")
-"""By name, for one target only; never at the front door."""
-LEGACY_MACS = ("hmac-sha1",)
 
 _UINT32 = Struct(">I")
 _UINT64 = Struct(">Q")

@@ -256,8 +256,6 @@ COMPAT_KEX = (
     "diffie-hellman-group-exchange-sha256",
     "diffie-hellman-group14-sha256",
 )
-LEGACY_KEX = ("diffie-hellman-group14-sha1", "diffie-hellman-group-exchange-sha1")
-"""By name, for one target only; never at the front door."""
 
 
 def kex_method(name: str) -> KexMethod:

@@ -19,12 +19,11 @@ from bastion.wire.ciphers import (
     COMPAT_MACS,
     FRONT_CIPHERS,
     FRONT_MACS,
-    LEGACY_CIPHERS,
-    LEGACY_MACS,
     authenticates,
 )
 from bastion.wire.data import NAMELIST_LIMIT, Reader, boolean, byte, namelist, uint32
-from bastion.wire.kex import COMPAT_KEX, FRONT_KEX, LEGACY_KEX
+from bastion.wire.kex import COMPAT_KEX, FRONT_KEX
+from bastion.wire.legacy import LEGACY_CIPHERS, LEGACY_HOST_KEYS, LEGACY_KEX, LEGACY_MACS, LEGACY_NAMES
 from bastion.wire.numbers import MSG_KEXINIT, Disconnect
 
 VERSION_LINE_LIMIT = 255
@@ -169,14 +168,11 @@ COMPAT_HOST_KEYS = (
     *_FRONT_PLAIN_HOST_KEYS,
     *_ECDSA,
 )
-LEGACY_HOST_KEYS = ("ssh-rsa",)
 
 FRONT = Algorithms(FRONT_KEX, FRONT_HOST_KEYS, FRONT_CIPHERS, FRONT_MACS)
 COMPAT = Algorithms(COMPAT_KEX, COMPAT_HOST_KEYS, COMPAT_CIPHERS, COMPAT_MACS)
 TARGET = COMPAT
 """Towards targets we are the client and our order wins: GCM first."""
-LEGACY_NAMES = (*LEGACY_KEX, *LEGACY_HOST_KEYS, *LEGACY_CIPHERS, *LEGACY_MACS)
-"""What a target may list by name. Closed: it is also a label of the meters."""
 
 
 @dataclass(frozen=True, slots=True)

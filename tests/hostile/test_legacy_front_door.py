@@ -11,16 +11,8 @@ import pytest
 from bastion.auth.credentials import KEY_TYPE_OF
 from bastion.errors import LimitReason, ProtocolError
 from bastion.transport.settings import HostKey, TransportSettings
-from bastion.wire.kex import LEGACY_KEX
-from bastion.wire.kexinit import (
-    COMPAT,
-    FRONT,
-    LEGACY_HOST_KEYS,
-    LEGACY_NAMES,
-    Algorithms,
-    KexInit,
-    negotiate,
-)
+from bastion.wire.kexinit import COMPAT, FRONT, Algorithms, KexInit, negotiate
+from bastion.wire.legacy import LEGACY_HOST_KEYS, LEGACY_KEX, LEGACY_NAMES
 from tests.unit.transport.parts import HOST_KEY, server_and_raw, server_settings
 from tests.unit.wire.keygen import load, make_key
 

@@ -14,7 +14,8 @@ from bastion.errors import LimitReason, UpstreamReason
 from bastion.transport.settings import TransportSettings
 from bastion.transport.states import State
 from bastion.wire.data import string
-from bastion.wire.kexinit import FRONT, LEGACY_NAMES, TARGET
+from bastion.wire.kexinit import FRONT, TARGET
+from bastion.wire.legacy import LEGACY_NAMES
 from tests.hostile.rawssh import RawSsh
 from tests.unit.transport.parts import FAST, client_and_raw, raw_side, server_and_raw, server_settings, shake
 

@@ -12,7 +12,8 @@ import pytest
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.facts import mismatch_text
 from bastion.wire.data import byte, string
-from bastion.wire.kexinit import LEGACY_NAMES, TARGET, Algorithms
+from bastion.wire.kexinit import TARGET, Algorithms
+from bastion.wire.legacy import LEGACY_NAMES
 from tests.interop.transport_peers import Client
 from tests.support.appliances import Dropbear, dropbear_missing
 from tests.support.net import LOOPBACK

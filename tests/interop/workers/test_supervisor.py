@@ -18,10 +18,55 @@ from tests.support.world import World, poll, running
 SPEAKS = ("app", "doors", "endpoint", "relay", "session", "transport", "upstream", "userauth")
 
 
-def test_it_loads_nothing_that_speaks_ssh() -> None:
-    program = "import bastion.serving, bastion.supervisor.running, sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("bastion.")}
+LIBRARIES = {
+    "attr", "attrs", "click", "constantly", "hyperlink", "idna", "incremental", "orjson", "prometheus_client",
+    "twisted", "typing_extensions", "zope",
+}  # fmt: skip
+"""All that a supervisor may load beside Python's own: Twisted and what it needs, the command line, JSON, the page."""
+
+OFFICE = """
+[process]
+workers = 2
+[host_keys]
+files = ["host_ed25519"]
+[directory.ldap]
+servers = ["ldaps://ldap1.example.org"]
+user_base = "ou=people,dc=example,dc=org"
+user_filter = "(cn=*)"
+[targets]
+file = "targets.toml"
+[policy]
+file = "policy.toml"
+[recording]
+directory = "recordings"
+[audit]
+file = "audit.jsonl"
+"""
+
+SECTIONS = """
+import sys
+from pathlib import Path
+import bastion.serving, bastion.supervisor.running
+from bastion.config.start import read_sections
+from bastion.supervisor.settings import settings_of, state_folder
+sections = read_sections(Path(sys.argv[1]))
+assert sections.directory.ldap.user_filter == "(cn=*)", sections
+settings_of(sections), state_folder(sections)
+own = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+print(*sorted(name for name in own if not name.startswith("_")))
+print(*sys.modules)
+"""
+
+
+def test_it_loads_nothing_that_speaks_ssh_or_to_a_directory_or_a_database(tmp_path: Path) -> None:
+    """Also where it reads the sections of a configuration with a directory."""
+    config = tmp_path / "bastion.toml"
+    config.write_text(OFFICE)
+    command = [sys.executable, "-c", SECTIONS, str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    libraries, modules = map(str.split, done.stdout.splitlines())
+    assert set(libraries) - {"bastion", "sitecustomize"} <= LIBRARIES
+    rooms = {name.split(".")[1] for name in modules if name.startswith("bastion.")}
     assert "supervisor" in rooms and rooms & set(SPEAKS) == set()
 
 

@@ -10,7 +10,7 @@ from bastion.options import Source
 from bastion.options.positions import key_lines
 from bastion.options.source import ConfigErrors
 from bastion.policy.targets import Target, parse_targets
-from bastion.wire.kexinit import LEGACY_NAMES
+from bastion.wire.legacy import LEGACY_NAMES
 
 HEAD = '[targets.web1]\nhost = "web1.example.com"\n'
 

@@ -6,7 +6,8 @@ import pytest
 
 from bastion.errors import LimitReason, Refused
 from bastion.transport.rekeys import BYTES_A_MICROSECOND, COSTS, LEG_BURST, LEG_RATE, SECONDS_PAY, Rekeys
-from bastion.wire.kex import COMPAT_KEX, LEGACY_KEX
+from bastion.wire.kex import COMPAT_KEX
+from bastion.wire.legacy import LEGACY_KEX
 
 CURVE = "curve25519-sha256"
 GROUP = "diffie-hellman-group-exchange-sha256"

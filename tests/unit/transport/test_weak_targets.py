@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from bastion.transport.settings import SECRET_PADDING
-from bastion.wire.kexinit import COMPAT, LEGACY_NAMES, Algorithms, KexInit
+from bastion.wire.kexinit import COMPAT, Algorithms, KexInit
 from bastion.wire.keys import PrivateKey
+from bastion.wire.legacy import LEGACY_NAMES
 from bastion.wire.numbers import MSG_KEXINIT
 from bastion.wire.userauth import PasswordBody, UserauthRequest
 from tests.hostile.rawssh import RawSsh

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bastion.upstream.facts import SHOWN_NAMES, connected, mismatch_text
-from bastion.wire.kexinit import LEGACY_NAMES, Mismatch
+from bastion.wire.kexinit import Mismatch
+from bastion.wire.legacy import LEGACY_NAMES
 from tests.unit.transport.parts import FAST, client_and_raw, client_settings, shake
 
 LISTED = FAST.with_legacy(LEGACY_NAMES)

@@ -20,8 +20,6 @@ from bastion.wire.ciphers import (
     CORRUPT_TEXT,
     FRONT_CIPHERS,
     FRONT_MACS,
-    LEGACY_CIPHERS,
-    LEGACY_MACS,
     PACKET_LIMIT,
     DirectionKeys,
     authenticates,
@@ -29,6 +27,7 @@ from bastion.wire.ciphers import (
     make_opener,
     make_sealer,
 )
+from bastion.wire.legacy import LEGACY_CIPHERS, LEGACY_MACS
 from bastion.wire.packets import PacketReader, PacketWriter
 
 ALL_CIPHERS = COMPAT_CIPHERS + LEGACY_CIPHERS

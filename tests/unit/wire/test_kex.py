@@ -18,7 +18,6 @@ from bastion.wire.data import byte, mpint, string, uint32
 from bastion.wire.kex import (
     COMPAT_KEX,
     FRONT_KEX,
-    LEGACY_KEX,
     Agreed,
     Reply,
     client_kex,
@@ -27,6 +26,7 @@ from bastion.wire.kex import (
     server_kex,
 )
 from bastion.wire.key_agreement import modp_prime
+from bastion.wire.legacy import LEGACY_KEX
 
 METHODS = COMPAT_KEX + LEGACY_KEX
 ECDH_LIKE = [name for name in METHODS if not name.startswith("diffie")]

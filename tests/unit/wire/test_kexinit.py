@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from bastion.errors import ProtocolError
 from bastion.wire import kexinit
 from bastion.wire.data import boolean, byte, namelist, string, uint32
-from bastion.wire.kex import LEGACY_KEX
 from bastion.wire.kexinit import (
     BANNER_BYTES_LIMIT,
     COMPAT,
     FRONT,
     KEXINIT_LIMIT,
-    LEGACY_NAMES,
     MARKERS,
     NAMES_LIMIT,
     TARGET,
@@ -27,6 +25,7 @@ from bastion.wire.kexinit import (
     mismatches,
     negotiate,
 )
+from bastion.wire.legacy import LEGACY_KEX, LEGACY_NAMES
 
 COOKIE = bytes(range(16))
 

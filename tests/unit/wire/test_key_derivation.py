@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from bastion.wire.kex import LEGACY_KEX, derive_key, direction_keys, exchange_hash, kex_method
+from bastion.wire.kex import derive_key, direction_keys, exchange_hash, kex_method
+from bastion.wire.legacy import LEGACY_KEX
 from tests.unit.wire.test_kex import Foreign, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Diffie-Hellman over finite fields")
