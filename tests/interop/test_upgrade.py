@@ -236,8 +236,9 @@ def test_an_idle_connection_is_sent_to_the_new_one_and_a_rotated_log_is_left(wor
 def test_the_command_hands_over_and_what_was_ordered_stays_in_force(world: Versions) -> None:
     world.start()
     config = ("--config", str(world.config))
-    with world.client("cat") as cat:
+    with world.client("cat") as cat, world.client("cat") as other:
         cat.echo(b"here")
+        other.echo(b"there")
         assert world.bastion("lock", *config, "carol", "--reason", "left").returncode == 0
         world.switch("2.0")
         done = world.bastion("upgrade", *config)
@@ -246,10 +247,14 @@ def test_the_command_hands_over_and_what_was_ordered_stays_in_force(world: Versi
         refused = world.ask("carol+root+web1", PASSWORD)
         assert refused.returncode == 255 and b"left" in refused.stderr
         shown = json.loads(world.bastion("live", *config, "--json").stdout)
-        (node,) = [row["node"] for row in shown["live"] if row["kind"] == "session"]
-        assert node.startswith(f"elder-{world.started[0]}")
-        assert world.bastion("kill", *config, "--user", "alice", "--reason", "enough").returncode == 0
-        assert cat.wait() == 255 and b"enough" in cat.err
+        rows = [row for row in shown["live"] if row["kind"] == "session"]
+        assert len(rows) == 2 and all(row["node"].startswith(f"elder-{world.started[0]}") for row in rows)
+        assert world.bastion("kill", *config, rows[0]["id"], "--reason", "enough").returncode == 0
+        poll(lambda: cat.running != other.running)
+        killed, locked = (other, cat) if cat.running else (cat, other)
+        assert killed.wait() == 255 and b"enough" in killed.err
+        assert world.bastion("lock", *config, "alice", "--reason", "stolen").returncode == 0
+        assert locked.wait() == 255 and b"stolen" in locked.err
         world.wait_gone(world.started[0])
         world.install("1.0", "sys.exit(4)")
         world.switch("1.0")
