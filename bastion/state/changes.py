@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import orjson
@@ -27,6 +26,9 @@ PUT: Final = "put"  # the row, in the place of one of the same key
 SET: Final = "set"  # these columns of the row of that key, if there is one
 DROP: Final = "drop"  # the row of that key
 _VERBS: Final = (ADD, PUT, SET, DROP)
+
+Kind = tuple[str, str, tuple[str, ...]]
+"""Verb, table and columns: what one statement is made for."""
 
 LINE_MAX: Final = 64 * 1024
 """Bytes of one change as a line; a row with a long list of rules has two thousand."""
@@ -67,13 +69,14 @@ def read_line(line: bytes) -> Change:
     if not isinstance(document, list) or len(document) != 3:
         raise BadChange("not verb, table and values")
     verb, name, values = document
-    table = METADATA.tables.get(name) if isinstance(name, str) else None
-    if verb not in _VERBS or table is None or not isinstance(values, dict):
-        raise BadChange("an unknown table or verb")
     if (
-        not values.keys() <= set(table.c.keys())
-        or not {column.name for column in table.primary_key} <= values.keys()
+        verb not in _VERBS
+        or not isinstance(name, str)
+        or name not in METADATA.tables
+        or not isinstance(values, dict)
     ):
+        raise BadChange("an unknown table or verb")
+    if not values.keys() <= _columns(name) or not values.keys() >= set(_keys(name)):
         raise BadChange(f"columns that {name} does not have, or no key")
     if not all(value is None or isinstance(value, str | int | float) for value in values.values()):
         raise BadChange("values that are no values of a column")
@@ -81,14 +84,27 @@ def read_line(line: bytes) -> Change:
 
 
 def apply(connection: Connection, changes: Iterable[Change]) -> None:
-    """Write `changes`, in order. Neighbours of one kind go to the database together."""
-
-    def kind(change: Change) -> tuple[str, str, tuple[str, ...]]:
-        return change.verb, change.table, tuple(change.values)
-
-    for (verb, name, columns), group in groupby(changes, key=kind):
+    """Write `changes`: those of one row in order, those of one kind together."""
+    for (verb, name, columns), rows in by_kind(changes):
         statement = _statement(connection.dialect.name, verb, name, columns)
-        connection.execute(statement, [_bound(change.values) for change in group])
+        connection.execute(statement, [_bound(values) for values in rows])
+
+
+def by_kind(changes: Iterable[Change]) -> list[tuple[Kind, list[Mapping[str, Value]]]]:
+    """A change joins the last group of its kind, unless its row has been changed by a later group."""
+    groups: list[tuple[Kind, list[Mapping[str, Value]]]] = []
+    last_of_kind: dict[Kind, int] = {}
+    last_of_row: dict[tuple[object, ...], int] = {}
+    for change in changes:
+        kind = change.verb, change.table, tuple(change.values)
+        row = change.table, *(change.values[key] for key in _keys(change.table))
+        place = last_of_kind.get(kind, -1)
+        if place < last_of_row.get(row, 0):
+            place = last_of_kind[kind] = len(groups)
+            groups.append((kind, []))
+        last_of_row[row] = place
+        groups[place][1].append(change.values)
+    return groups
 
 
 def _bound(values: Mapping[str, Value]) -> dict[str, Value]:
@@ -100,11 +116,22 @@ def _clean(value: Value) -> Value:
     return value.replace("\0", "") if isinstance(value, str) else value
 
 
+@cache
+def _keys(name: str) -> tuple[str, ...]:
+    """Of a table, in the order of its primary key."""
+    return tuple(column.name for column in METADATA.tables[name].primary_key)
+
+
+@cache
+def _columns(name: str) -> frozenset[str]:
+    return frozenset(METADATA.tables[name].c.keys())
+
+
 @lru_cache(maxsize=STATEMENTS)
 def _statement(dialect_name: str, verb: str, name: str, columns: tuple[str, ...]) -> Executable:
     """Made once for each kind of change: making it takes longer than writing the row."""
     table = METADATA.tables[name]
-    keys = [column.name for column in table.primary_key]
+    keys = _keys(name)
     bound: dict[str, Any] = {name: bindparam(f"b_{name}", type_=table.c[name].type) for name in columns}
     if verb in (ADD, PUT):
         dialect: Any = sqlite if dialect_name == "sqlite" else postgresql

@@ -5,7 +5,7 @@ file is emptied only when all of it is in the store; the order is the order in w
 whoever holds its lock: one that nobody holds is left over from a process that died, and is written by another
 (`state.adopting`).
 
-One write(2) of half a KiB, without an fsync: a power loss may lose the last second of the *index*, which the
+One write(2) of a KiB, without an fsync: a power loss may lose the last second of the *index*, which the
 recordings' own files then tell (`bastion state rebuild-index`).
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -63,16 +63,18 @@ class Journal:
     def take_over(self, other: Journal) -> None:
         """Owe what a journal without a file owed. Call it before anything is appended."""
         for line, when in other._lines:
-            self.append(line, when)
+            self.append([line], when)
 
-    def append(self, line: bytes, now: float) -> None:
-        """Owe one more change. Never raises: what the disk does not take is owed in memory, and `fault` says so."""
-        self._lines.append((line, now))
-        self.bytes += len(line)
-        if self._fd < 0:
+    def append(self, lines: Sequence[bytes], now: float) -> None:
+        """Owe these changes too, kept with one write(2). Never raises: what the disk does not take is owed in memory,
+        and `fault` says so."""
+        self._lines.extend((line, now) for line in lines)
+        data = b"".join(lines)
+        self.bytes += len(data)
+        if self._fd < 0 or not data:
             return
         try:
-            data = b"\n" + line if self._torn else line
+            data = b"\n" + data if self._torn else data
             self._torn = os.write(self._fd, data) != len(data)
             self.fault = "it took only part of a line" if self._torn else ""
         except OSError as error:

@@ -72,8 +72,12 @@ class StateHealth:
 BATCH: Final = 64
 """Changes in one transaction. Python's part of it takes 2 ms, in which a keystroke may wait for the interpreter."""
 
-GATHER: Final = 0.02
-"""Seconds that a change waits for others, so that a storm of logins is a few transactions."""
+GATHER: Final = 1.0
+"""Seconds that a row waits for others, unless a batch is full before: a transaction costs a tenth of a login, whatever
+is in it. What is open is told from memory, and a listing looks into the files of sessions that have no row yet."""
+
+SOON: Final = 0.02
+"""The same for what somebody has typed: locks."""
 
 DEADLINE: Final = 15.0
 """Seconds that one transaction may take; then its connection is cut, and the rows stay owed."""
@@ -146,9 +150,11 @@ class StateStore:
         self._readers = Workers(reactor, "state-read", 1, QUEUE)
         self._pause = RETRY_FIRST
         self._busy = False
+        self._soon = False  # somebody waits for one of the rows
         self._looks = 0
         self._began = clock.time()
-        self._timer: DelayedCall | None = None
+        self._timer: DelayedCall | None = None  # the next write
+        self._due = 0.0  # of that, on the reactor's clock
         self._looking: DelayedCall | None = None
         self._log = Logger(namespace="bastion.state")
 
@@ -219,21 +225,24 @@ class StateStore:
 
     # -- for the gateway ---------------------------------------------------------------------------------
 
-    def note(self, changes: Iterable[Change]) -> None:
-        """These rows are to be written. Takes 20 us each; nothing is owed by a store that was not started."""
+    def note(self, changes: Iterable[Change], soon: bool = False) -> None:
+        """These rows are to be written, within GATHER or SOON. Takes 20 us each; nothing is owed by a store that was
+        not started."""
         journal = self._journal
         if journal is None or self._looking is None:
             return
-        now = self._clock.monotonic()
+        lines = []
         for change in changes:
             try:
-                journal.append(change.line(), now)
+                lines.append(change.line())
             except BadChange:
                 self._meters.add(STATE_ERRORS, "rejected")
+        journal.append(lines, self._clock.monotonic())
         if journal.fault:
             self._meters.add(STATE_ERRORS, "spool")
+        self._soon |= soon
         if not self.down:
-            self._later(GATHER)
+            self._write_what_waits()
 
     def admit(self) -> None:
         """May a session begin? Raises Refused."""
@@ -317,12 +326,12 @@ class StateStore:
 
     def add_lock(self, lock: Lock) -> None:
         """Keep a lock, in the place of an earlier one of the same; owed like any row."""
-        self.note([lock_added(lock)])
+        self.note([lock_added(lock)], soon=True)
         self._copy(lock.kind, lock.value, lock)
 
     def remove_lock(self, kind: str, value: str) -> None:
         """Keep it no more."""
-        self.note([lock_removed(kind, value)])
+        self.note([lock_removed(kind, value)], soon=True)
         self._copy(kind, value, None)
 
     def _copy(self, kind: str, value: str, lock: Lock | None) -> None:
@@ -341,12 +350,24 @@ class StateStore:
 
     # -- writing -----------------------------------------------------------------------------------------
 
+    def _write_what_waits(self) -> None:
+        journal = self._journal
+        if journal:
+            self._later(0.0 if len(journal) >= BATCH else SOON if self._soon else GATHER)
+
     def _later(self, seconds: float) -> None:
-        if self._timer is None and not self._busy and self._journal is not None:
-            self._timer = self._reactor.callLater(seconds, self._write)
+        """Write in so many seconds, or when it was to be written anyway, if that is sooner."""
+        if self._busy or self._journal is None:
+            return
+        due = self._reactor.seconds() + seconds
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._timer, self._due = self._reactor.callLater(seconds, self._write), due
 
     def _write(self) -> None:
-        self._timer = None
+        self._timer, self._soon = None, False
         journal, database = self._journal, self._database
         if journal is None or database is None or self._busy:
             return
@@ -401,8 +422,7 @@ class StateStore:
         journal = self._journal
         if journal is not None:
             journal.settled(count)
-            if journal:
-                self._later(0.0)
+            self._write_what_waits()
 
     def _failed(self, failure: Failure) -> None:
         self._busy = False

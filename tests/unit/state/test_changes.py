@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
-from bastion.state.changes import ADD, DROP, LINE_MAX, PUT, SET, BadChange, Change, apply, read_line
+from bastion.state.changes import ADD, DROP, LINE_MAX, PUT, SET, BadChange, Change, apply, by_kind, read_line
 from bastion.state.database import Database, Place
 from bastion.state.schema import LOCKS, SESSIONS
 from bastion.state.schema_version import check_schema
@@ -93,6 +94,39 @@ def test_a_journal_that_is_written_again_as_a_whole_changes_nothing(
         found.append([rows(database, LOCKS), rows(database, SESSIONS)])
         database.close()
     assert found[0] == found[1]
+
+
+@examples(200)
+@given(made=st.lists(steps, max_size=20).map(orderly))
+def test_whatever_goes_together_the_changes_of_a_row_stay_in_order(made: list[Change]) -> None:
+    grouped = [Change(verb, table, values) for (verb, table, _), group in by_kind(made) for values in group]
+
+    def of_rows(changes: list[Change]) -> dict[tuple[str, object], list[Change]]:
+        found: dict[tuple[str, object], list[Change]] = {}
+        for change in changes:
+            key = "value" if change.table == "locks" else "id"
+            found.setdefault((change.table, change.values[key]), []).append(change)
+        return found
+
+    assert of_rows(grouped) == of_rows(made)
+
+
+def test_sessions_that_begin_and_end_between_each_other_are_a_statement_of_each_kind(
+    database: Database,
+) -> None:
+    made, told = [], []
+    for key in "abc":
+        made += [
+            Change(ADD, "sessions", {"id": key, "started_at": 1.0, "state": "live"}),
+            Change(ADD, "recordings", {"session_id": key, "state": "live"}),
+            Change(SET, "sessions", {"id": key, "state": "ended"}),
+            Change(SET, "recordings", {"session_id": key, "state": "ended"}),
+        ]
+    with database.write() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *said: told.append(said[5]))
+        apply(connection, made)
+    assert told == [True] * 4, "executemany"
+    assert [row["state"] for row in rows(database, SESSIONS)] == ["ended"] * 3
 
 
 def test_text_that_no_database_takes_is_made_fit(database: Database) -> None:

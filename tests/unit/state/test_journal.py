@@ -22,8 +22,8 @@ def spooled(folder: Path) -> bytes:
 
 
 def test_a_line_is_in_the_file_before_append_returns(tmp_path: Path, journal: Journal) -> None:
-    journal.append(b"one\n", 1.0)
-    journal.append(b"two\n", 2.0)
+    journal.append([b"one\n"], 1.0)
+    journal.append([b"two\n"], 2.0)
     assert spooled(tmp_path) == b"one\ntwo\n"
     assert (len(journal), journal.bytes, journal.oldest) == (2, 8, 1.0)
     assert (tmp_path / "home.1.owed").stat().st_mode & 0o777 == 0o600
@@ -33,13 +33,13 @@ def test_lines_stay_until_they_are_settled_and_the_file_until_all_are(
     tmp_path: Path, journal: Journal
 ) -> None:
     for line in (b"1\n", b"2\n", b"3\n"):
-        journal.append(line, 0.0)
+        journal.append([line], 0.0)
     assert journal.batch(2) == [b"1\n", b"2\n"] == journal.batch(2)
     journal.settled(2)
     assert journal.batch(5) == [b"3\n"] and spooled(tmp_path) == b"1\n2\n3\n"
     journal.settled(1)
     assert spooled(tmp_path) == b"" and len(journal) == journal.bytes == 0
-    journal.append(b"4\n", 0.0)
+    journal.append([b"4\n"], 0.0)
     assert spooled(tmp_path) == b"4\n"
 
 
@@ -47,21 +47,21 @@ def test_a_disk_that_takes_nothing_is_told_and_the_line_is_owed_in_memory(journa
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, journal._fd)
     os.close(full)
-    journal.append(b"one\n", 0.0)
+    journal.append([b"one\n"], 0.0)
     assert journal.fault and journal.batch(1) == [b"one\n"]
 
 
 def test_more_than_may_be_owed_is_told_and_taken(journal: Journal) -> None:
-    journal.append(b"x" * (OWED_MAX - 1), 0.0)
+    journal.append([b"x" * (OWED_MAX - 1)], 0.0)
     assert not journal.full
-    journal.append(b"y", 0.0)
+    journal.append([b"y"], 0.0)
     assert journal.full and len(journal) == 2
 
 
 def test_a_living_process_keeps_its_file_and_a_dead_ones_is_left_over(
     tmp_path: Path, journal: Journal
 ) -> None:
-    journal.append(b"mine\n", 0.0)
+    journal.append([b"mine\n"], 0.0)
     (tmp_path / "home.2.owed").write_bytes(b"a\n\nb\nto")
     found, living = left_over(tmp_path)
     assert living == ["home.1"] and [one.instance for one in found] == ["home.2"]
@@ -93,5 +93,5 @@ def test_a_file_that_was_taken_for_left_over_before_it_was_locked_is_made_again(
     opened.start()
     found.done()
     opened.join(10)
-    journal.append(b"one\n", 0.0)
+    journal.append([b"one\n"], 0.0)
     assert spooled(tmp_path) == b"one\n"

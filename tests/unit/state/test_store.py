@@ -28,7 +28,7 @@ from bastion.state.journal import OWED_MAX
 from bastion.state.rows import Lock
 from bastion.state.schema import CONFIGS, LOCKS, NODES
 from bastion.state.schema_version import SchemaUnfit, check_schema
-from bastion.state.store import BATCH, LOOK_EVERY, RETRY_LONGEST, StateStore, home_of
+from bastion.state.store import BATCH, GATHER, LOOK_EVERY, RETRY_LONGEST, SOON, StateStore, home_of
 from tests.support.state import rows
 from tests.unit.auth.threads import StillReactor, outcome
 
@@ -99,6 +99,41 @@ def test_a_row_is_written_a_moment_later_by_a_thread(bench: Bench) -> None:
     bench.settle()
     assert bench.tables(LOCKS) == [[]]
     assert bench.meters.value(STATE_ROWS_WRITTEN) == 3
+
+
+def test_rows_of_a_second_share_a_transaction_and_a_lock_waits_for_none(bench: Bench) -> None:
+    bench.begin()
+    bench.store.in_force("d1", "start", "0.1")
+    bench.turn(GATHER - 0.1)
+    assert bench.store.health().owed == 1 and not bench.store._writers.in_use
+    bench.store.in_force("d2", "reload", "0.1")
+    bench.turn(0.1)
+    assert bench.store._writers.in_use == 1
+    bench.store.add_lock(BOB)  # while the others are written
+    bench.reactor.drain()
+    assert bench.store.health().owed == 1
+    bench.turn(SOON)
+    assert bench.store._writers.in_use == 1
+    bench.settle()
+    configs, locks = bench.tables(CONFIGS, LOCKS)
+    assert (len(configs), len(locks)) == (2, 1)
+    bench.store.in_force("d3", "reload", "0.1")
+    bench.store.remove_lock("user", "bob")  # which the other now goes with
+    bench.turn(SOON)
+    bench.reactor.drain()
+    assert bench.store.health().owed == 0
+
+
+def test_a_batch_that_is_full_waits_no_longer(bench: Bench) -> None:
+    bench.begin()
+    for number in range(BATCH - 1):
+        bench.store.in_force(f"d{number:02}", "reload", "0.1")
+    bench.turn(SOON)
+    assert not bench.store._writers.in_use
+    bench.store.in_force("last", "reload", "0.1")
+    bench.turn(0.0)
+    bench.reactor.drain()
+    assert bench.store.health().owed == 0
 
 
 def test_locks_are_read_back_with_those_that_a_dead_process_left(bench: Bench) -> None:
@@ -200,7 +235,7 @@ def test_a_store_that_is_away_refuses_only_when_it_is_told_to(
 
 def test_when_as_much_is_owed_as_may_be_no_session_begins(bench: Bench) -> None:
     bench.begin()
-    bench.store._journal.append(b"x" * OWED_MAX, 0.0)  # type: ignore[union-attr]
+    bench.store._journal.append([b"x" * OWED_MAX], 0.0)  # type: ignore[union-attr]
     with pytest.raises(Refused) as refused:
         bench.store.admit()
     assert refused.value.reason is LimitReason.STATE_OWED and bench.store.health().full
