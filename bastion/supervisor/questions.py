@@ -115,13 +115,20 @@ class AttemptFailed(Request[Done]):
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptSucceeded(Request[Done]):
-    """Somebody has proved to be who they say."""
+class Proved:
+    """Who has proved to be who they say, and from where."""
 
     source: str
     account: str
 
-    command: ClassVar[str] = "attempt_succeeded"
+
+@dataclass(frozen=True, slots=True)
+class AttemptsSucceeded(Request[Done]):
+    """These have, within the last second."""
+
+    proved: tuple[Proved, ...]
+
+    command: ClassVar[str] = "attempts_succeeded"
     result: ClassVar[type[Any]] = Done
 
 
@@ -262,7 +269,7 @@ class AdoptAll(Request[Done]):
 
 ASKED_BY_WORKERS: Final[dict[str, type[Request[Any]]]] = {
     request.command: request
-    for request in (Checked, Serving, LastCounts, GuessBegun, GuessSettled, AttemptFailed, AttemptSucceeded)
+    for request in (Checked, Serving, LastCounts, GuessBegun, GuessSettled, AttemptFailed, AttemptsSucceeded)
 }
 
 ASKED_OF_WORKERS: Final[dict[str, type[Request[Any]]]] = REQUESTS | {

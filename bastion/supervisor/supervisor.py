@@ -196,8 +196,9 @@ class Supervisor:
                 child.docket.settle(number, reason)
             case ask.AttemptFailed(source, account, reason, method):
                 self._penalties.failed(source, account, reason, method)
-            case ask.AttemptSucceeded(source, account):
-                self._penalties.succeeded(source, account)
+            case ask.AttemptsSucceeded(proved):
+                for one in proved:
+                    self._penalties.succeeded(one.source, one.account)
             case ask.Checked():
                 return Deferred.fromCoroutine(self._checked(child, request))
             case ask.Serving():

@@ -11,7 +11,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import Factory
@@ -22,7 +22,7 @@ from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.applying import Prepared
 from bastion.assembly.part import Part
 from bastion.auth.distant import DistantPenalties, Judge
-from bastion.clock import SystemClock
+from bastion.clock import DelayedCall, SystemClock, Timers
 from bastion.config.contents import together
 from bastion.control.asking import Done
 from bastion.control.link import Link
@@ -39,6 +39,12 @@ from bastion.supervisor.child import LINK
 from bastion.supervisor.memory import Inherited, SharedMemory
 from bastion.supervisor.settings import settings_of
 from bastion.wire.printable import printable
+
+GATHER: Final = 1.0
+"""Seconds after which the supervisor has heard of a login that went well."""
+
+PROVED_MAX: Final = 64
+"""Logins that are told together, however short the time: some 10 KiB."""
 
 
 def run_worker(config_file: Path, trace_messages: bool, inherited: Inherited) -> None:
@@ -106,7 +112,7 @@ class Worker:
         factory.noisy = False
         with socket.socket(fileno=descriptor) as link:
             self._reactor.adoptStreamConnection(link.fileno(), socket.AF_UNIX, factory)
-        self._penalties.judge = LinkJudge(self.link)
+        self._penalties.judge = LinkJudge(self.link, self._reactor)
         Deferred.fromCoroutine(self._begin()).addErrback(self._failed)
 
     async def _begin(self) -> None:
@@ -225,12 +231,21 @@ class Worker:
 
 
 class LinkJudge(Judge):
-    """Penalties are kept at the other end of the link."""
+    """Penalties are kept at the other end of the link.
 
-    def __init__(self, link: Link) -> None:
+    It hears of failures at once. Of successes, which only forgive, it hears within GATHER, those of one account from
+    one source as one, and always before anything that happened later: most logins of a second have no message of
+    their own, which costs both processes a turn.
+    """
+
+    def __init__(self, link: Link, timers: Timers) -> None:
         self._link = link
+        self._timers = timers
+        self._proved: dict[ask.Proved, None] = {}
+        self._telling: DelayedCall | None = None
 
     def begin(self, number: int, source: str, account: str, turn: Callable[[bool], None]) -> None:
+        self._tell_proved()
         asked = self._link.ask(ask.GuessBegun(number, source, _text(account)))
         asked.addCallbacks(lambda answer: turn(answer.allowed), lambda _: turn(False))
 
@@ -241,10 +256,23 @@ class LinkJudge(Judge):
         self._tell(ask.AttemptFailed(source, _text(account), reason, method))
 
     def succeeded(self, source: str, account: str) -> None:
-        self._tell(ask.AttemptSucceeded(source, _text(account)))
+        self._proved[ask.Proved(source, _text(account))] = None
+        if len(self._proved) >= PROVED_MAX:
+            self._tell_proved()
+        elif self._telling is None:
+            self._telling = self._timers.callLater(GATHER, self._tell_proved)
 
     def _tell(self, request: Request[Any]) -> None:
+        self._tell_proved()
         self._link.ask(request).addErrback(_lost_already)
+
+    def _tell_proved(self) -> None:
+        telling, self._telling = self._telling, None
+        if telling is not None and telling.active():
+            telling.cancel()
+        proved, self._proved = tuple(self._proved), {}
+        if proved:
+            self._link.ask(ask.AttemptsSucceeded(proved)).addErrback(_lost_already)
 
 
 def _lost_already(failure: Failure) -> None:

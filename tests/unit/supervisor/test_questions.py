@@ -21,7 +21,7 @@ EACH: list[Request[Any]] = [
     ask.GuessBegun(7, "192.0.2.1", "alice"),
     ask.GuessSettled(7, AuthReason.BAD_PASSWORD),
     ask.AttemptFailed("192.0.2.1", "alice", AuthReason.BAD_SIGNATURE, "publickey"),
-    ask.AttemptSucceeded("192.0.2.1", "alice"),
+    ask.AttemptsSucceeded((ask.Proved("192.0.2.1", "alice"), ask.Proved("192.0.2.1", "bob"))),
     ask.Blocked(BLOCKS),
     ask.Prepare(),
     ask.Take(),

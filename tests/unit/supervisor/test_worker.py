@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock as TurnedClock
 
 from bastion.auth.distant import DistantPenalties
 from bastion.auth.throttle import Penalties
-from bastion.clock import FixedClock
+from bastion.clock import FixedClock, Timers
 from bastion.control.node import ControlError, Request
 from bastion.errors import AuthReason, ControlReason
 from bastion.supervisor import questions as ask
-from bastion.supervisor.worker import LinkJudge
+from bastion.supervisor.worker import GATHER, PROVED_MAX, LinkJudge
 
 HERE = "192.0.2.1"
 
@@ -33,10 +34,10 @@ class Line:
         return self.answers[-1]
 
 
-def judged_over(line: Line) -> DistantPenalties:
+def judged_over(line: Line, timers: Timers | None = None) -> DistantPenalties:
     link: Any = line
     penalties = DistantPenalties(FixedClock(), b"s" * 16)
-    penalties.judge = LinkJudge(link)
+    penalties.judge = LinkJudge(link, timers or TurnedClock())
     return penalties
 
 
@@ -49,6 +50,35 @@ def test_a_guess_waits_for_its_turn_and_is_settled_by_its_number() -> None:
     assert turns == [True]
     guess.settle(AuthReason.BAD_PASSWORD)
     assert line.asked[1:] == [ask.GuessSettled(1, AuthReason.BAD_PASSWORD)]
+
+
+def test_logins_of_a_second_are_one_message() -> None:
+    line, clock = Line(), TurnedClock()
+    penalties = judged_over(line, clock)
+    for account in ("alice", "bob", "alice"):
+        penalties.succeeded(HERE, account)
+    clock.advance(GATHER - 0.1)
+    assert line.asked == []
+    clock.advance(0.1)
+    both = ask.AttemptsSucceeded((ask.Proved(HERE, "alice"), ask.Proved(HERE, "bob")))
+    assert line.asked == [both]
+    for number in range(PROVED_MAX):
+        penalties.succeeded(HERE, f"u{number}")
+    assert [type(one) for one in line.asked] == [ask.AttemptsSucceeded] * 2
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_happens_after_a_login_is_told_after_it() -> None:
+    line, clock = Line(), TurnedClock()
+    penalties = judged_over(line, clock)
+    alice = ask.AttemptsSucceeded((ask.Proved(HERE, "alice"),))
+    penalties.succeeded(HERE, "alice")
+    penalties.failed(HERE, "alice", AuthReason.BAD_SIGNATURE, "publickey")
+    penalties.succeeded(HERE, "alice")
+    penalties.open(HERE, "alice").begin(lambda allowed: None)
+    failed = ask.AttemptFailed(HERE, "alice", AuthReason.BAD_SIGNATURE, "publickey")
+    assert line.asked == [alice, failed, alice, ask.GuessBegun(1, HERE, "alice")]
+    assert clock.getDelayedCalls() == []
 
 
 def test_without_a_link_no_password_is_judged_and_nothing_is_raised() -> None:
