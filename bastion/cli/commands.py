@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import click
 from bastion.cli import moments
 from bastion.cli.lobby_calls import lobby_calls
 from bastion.cli.output import duration_text, fail, leave_quietly, time_text, write_json, write_table
+from bastion.cli.reading import index_option, index_there
 from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
+from bastion.indexing.store import IndexFile
 from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import FormatError, Header
+from bastion.recording.listed import Listed
 from bastion.recording.listing import Recordings, SessionEntry
 
 KINDS = ("exec", "subsystem", "lobby", "typed")
@@ -66,6 +70,7 @@ class Wanted:
 
 @click.command(epilog=EXIT_CODES)
 @recordings_options
+@index_option
 @click.option("--user", metavar="NAME", default="", help="Only commands of this identity.")
 @click.option("--target", metavar="NAME", default="", help="Only commands on this target.")
 @moments.SINCE
@@ -85,6 +90,7 @@ class Wanted:
 def commands(
     config: Path | None,
     recordings: Path | None,
+    index: Path | None,
     user: str,
     target: str,
     since: str | None,
@@ -98,7 +104,7 @@ def commands(
 
     Newest sessions first, each in the order of time. A ~ before the kind says that it is a guess: docs/commands.md
     says how good, and what deceives it. REPLAY is what to give to `bastion replay` to see it. Calls of the lobby
-    come from the audit log, with --config.
+    come from the audit log, with --config. Recordings that `bastion index` has read are not opened again.
 
     Example: bastion commands --config /etc/bastion/bastion.toml --target web1 --since 7d --grep '^(sudo )?rm '
     """
@@ -112,7 +118,8 @@ def commands(
         kinds,
         None if grep is None else _pattern(grep),
     )
-    found = _found(store, None if recordings else config, wanted, session)
+    reading = index_there(index, store) if session is None else None
+    found = _found(store, None if recordings else config, wanted, session, reading)
     try:
         count = _write_lines(found) if as_json else _write_table(found)
     except BrokenPipeError:
@@ -130,7 +137,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _found(
-    store: Recordings, config: Path | None, wanted: Wanted, session: str | None
+    store: Recordings, config: Path | None, wanted: Wanted, session: str | None, index: IndexFile | None
 ) -> Iterator[tuple[Header, Command]]:
     if (
         session is None
@@ -141,9 +148,19 @@ def _found(
         yield from ((header, one) for header, one in lobby_calls(config) if _is(wanted, header, one))
     if wanted.kinds == ("lobby",):
         return
-    entries = (
-        store.sessions(None, tell_unreadable) if session is None else store.find(session.strip().lower())
-    )
+    if session is not None:
+        entries: Iterable[SessionEntry] = store.find(session.strip().lower())
+    elif index is None:
+        entries = store.sessions(None, tell_unreadable)
+    else:
+        yield from _of_index(store, index, wanted)
+        return
+    yield from _of_entries(store, entries, wanted)
+
+
+def _of_entries(
+    store: Recordings, entries: Iterable[SessionEntry], wanted: Wanted
+) -> Iterator[tuple[Header, Command]]:
     for entry in entries:
         if entry.state == "damaged":
             tell_unreadable(entry.path, entry.problem)
@@ -152,6 +169,43 @@ def _found(
             yield from (
                 (entry.header, one) for one in sorted(found, key=lambda one: (one.start, one.channel))
             )
+
+
+def _of_index(store: Recordings, index: IndexFile, wanted: Wanted) -> Iterator[tuple[Header, Command]]:
+    """From the reading index, and from the files that are not in it as they are now."""
+    fresh = index.fresh(store)
+    there = {one.id for one in fresh.values()}
+    strangers = [
+        entry
+        for name, path in store.names(None, tell_unreadable)
+        if name not in there and (entry := store.entry(store.directory / path)) is not None
+    ]
+    chosen = {
+        number: one
+        for number, one in fresh.items()
+        if (not wanted.user or one.identity == wanted.user)
+        and (not wanted.target or one.target == wanted.target)
+        and (wanted.since is None or one.started_at + one.duration >= wanted.since)
+        and (wanted.until is None or one.started_at <= wanted.until)
+    }
+    strangers.sort(key=lambda entry: entry.header.started_at, reverse=True)
+    of_files = _of_entries(store, strangers, wanted)
+    of_index = ((_header(one), command) for one, command in index.commands(chosen) if wanted.command(command))
+    yield from merge(of_files, of_index, key=lambda found: -found[0].started_at)
+
+
+def _header(one: Listed) -> Header:
+    more = one.more or {}
+    return Header(
+        one.id,
+        one.identity,
+        str(more.get("uid", "")),
+        one.target,
+        one.login,
+        one.started_at,
+        source_address=one.source,
+        host=str(more.get("host", "")),
+    )
 
 
 def _is(wanted: Wanted, header: Header, one: Command) -> bool:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log-level": ("bastion.cli.status:log_level", "let the operator's log tell more or less"),
     "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),
     "commands": ("bastion.cli.commands:commands", "who ran what, where"),
+    "index": ("bastion.cli.index:index", "read recordings into an index to search in"),
+    "search": ("bastion.cli.search:search", "find what was shown in recordings"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, text or json"),
     "prune": ("bastion.cli.prune:prune", "remove recordings that are kept no longer"),

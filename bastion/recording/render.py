@@ -133,6 +133,14 @@ def screen_lines(
 
 def transcript(reader: Reader, channels: Survey, only: int | None, *, screens: bool) -> Iterator[Record]:
     """What was shown on one channel (None: on all) as lines, marks and, with `screens`, screens."""
+    for _, record in by_channel(reader, channels, only, screens=screens):
+        yield record
+
+
+def by_channel(
+    reader: Reader, channels: Survey, only: int | None, *, screens: bool
+) -> Iterator[tuple[int, Record]]:
+    """The same, each with the channel that it was shown on; 0 for what belongs to none."""
     shown: dict[int, PlainLines | ScreenLines] = {}
     current = only or 0
     for frame in frames(reader, only):
@@ -142,11 +150,11 @@ def transcript(reader: Reader, channels: Survey, only: int | None, *, screens: b
             size = channels.channels[number].size if number in channels.channels else DEFAULT_SIZE
             lines = shown[number] = ScreenLines(size, screens) if frame.terminal and number else PlainLines()
         if number != current and current in shown:
-            yield from shown[current].settle()
+            yield from ((current, record) for record in shown[current].settle())
         current = number
-        yield from _records(lines, frame, reader.header.input)
-    for lines in shown.values():
-        yield from lines.finish()
+        yield from ((number, record) for record in _records(lines, frame, reader.header.input))
+    for number, lines in shown.items():
+        yield from ((number, record) for record in lines.finish())
 
 
 def _records(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) -> Iterator[Record]:

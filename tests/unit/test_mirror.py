@@ -42,6 +42,7 @@ ELSEWHERE = {
     "cli.holds": "tests/unit/cli/test_prune.py",
     "cli.key_rotation": "tests/interop/test_key_rotation.py",
     "cli.indexed": "tests/unit/cli/test_sessions.py",
+    "cli.reading": "tests/unit/cli/test_search.py",
     "cli.ran": "tests/unit/cli/test_sessions.py",
     "cli.runtime": PROTOCOLS,
     "cli.stores": "tests/unit/cli/test_state.py",

@@ -1,0 +1,259 @@
+"""The index's file: SQLite with its full-text search (FTS5), one writer at a time, readers beside it (L2). Blocks.
+
+Invariant: a session's rows are believed only when its row says `whole`, which is written last; what a process that was
+killed left is removed by the next that writes. A page's number tells its session (SESSION_PAGES).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from bastion.errors import BastionError
+from bastion.indexing.pages import Page, unpack
+from bastion.indexing.words import Question
+from bastion.recording.commands import Command
+from bastion.recording.listed import SESSION, Listed
+from bastion.recording.listing import Recordings
+
+VERSION: Final = 1
+BUSY_SECONDS: Final = 60.0
+SESSION_PAGES: Final = 1 << 24
+"""Pages of one session at most: 64 GiB of text; more are left out and said."""
+
+_COLUMNS: Final = tuple(one.name for one in fields(Command) if one.name != "session")
+_TABLES: Final = f"""
+CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL,
+  changed INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL, started_at REAL NOT NULL,
+  duration REAL NOT NULL, identity TEXT NOT NULL, uid TEXT NOT NULL, login TEXT NOT NULL, target TEXT NOT NULL,
+  host TEXT NOT NULL, source TEXT NOT NULL, rules TEXT NOT NULL, opaque INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '');
+CREATE INDEX sessions_started ON sessions (started_at);
+CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
+CREATE INDEX commands_session ON commands (session);
+CREATE TABLE pages (number INTEGER PRIMARY KEY, channel INTEGER NOT NULL, packed BLOB NOT NULL);
+CREATE VIRTUAL TABLE words USING fts5 (said, content='', detail=none, columnsize=0, tokenize=ascii);
+PRAGMA user_version = {VERSION};
+"""
+
+
+class IndexUnfit(BastionError):
+    """The file is no index of this version, or cannot be read or written. `text` is for people."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A line that was looked for: when it changed last (seconds from the session's start), and lines around it."""
+
+    session: Listed
+    channel: int
+    time: float
+    text: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class IndexFile:
+    """One connection to the index. Everything raises IndexUnfit for what the file or the disk is to blame for."""
+
+    def __init__(self, path: Path, make: bool = False) -> None:
+        """Opens the index; with `make` one is made where none is."""
+        self.path = path
+        with _told(path):
+            if make and not path.exists():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            uri = f"file:{str(path.absolute()).replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=rw"
+            self._database = sqlite3.connect(uri, BUSY_SECONDS, uri=True, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")  # it can be made again
+            self._database.execute("PRAGMA secure_delete = ON")
+            with self._writing() if make else _nothing():
+                version = self._database.execute("PRAGMA user_version").fetchone()[0]
+                if not version and make:
+                    for statement in _TABLES.split(";\n"):
+                        self._database.execute(statement)
+                elif version != VERSION:
+                    raise IndexUnfit(
+                        f"{path}: is no index of this version: remove it, and run `bastion index`"
+                    )
+
+    def close(self) -> None:
+        """Give the file up."""
+        self._database.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, whole or not at all."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    # -- filling
+
+    def known(self) -> dict[str, tuple[int, int, int]]:
+        """Session id -> (number, size, time of change) of those that are in it whole."""
+        with _told(self.path):
+            rows = self._database.execute("SELECT id, number, size, changed FROM sessions WHERE whole")
+            return {name: (number, size, changed) for name, number, size, changed in rows}
+
+    def torn(self) -> list[int]:
+        """Numbers of sessions that somebody began and did not end."""
+        with _told(self.path):
+            return [row[0] for row in self._database.execute("SELECT number FROM sessions WHERE NOT whole")]
+
+    def begin(self, one: Listed, uid: str, host: str, size: int, changed: int) -> int:
+        """A session is about to be written; its number."""
+        values = {
+            "id": one.id, "path": one.path, "size": size, "changed": changed, "state": one.state,
+            "started_at": one.started_at, "duration": one.duration, "identity": one.identity, "uid": uid,
+            "login": one.login, "target": one.target, "host": host, "source": one.source, "rules": one.rules,
+            "opaque": one.opaque, "bytes": one.bytes,
+        }  # fmt: skip
+        names = ", ".join(values)
+        with _told(self.path), self._writing():
+            made = self._database.execute(
+                f"INSERT INTO sessions ({names}) VALUES ({', '.join('?' * len(values))})",
+                tuple(values.values()),
+            )
+            return int(made.lastrowid or 0)
+
+    def add(self, session: int, first: int, pages: Iterable[Page]) -> None:
+        """Pages of a session, the first of them counted from 0."""
+        with _told(self.path), self._writing():
+            for place, page in enumerate(pages, session * SESSION_PAGES + first):
+                self._database.execute(
+                    "INSERT INTO pages VALUES (?, ?, ?)", (place, page.channel, page.pack())
+                )
+                self._database.execute("INSERT INTO words (rowid, said) VALUES (?, ?)", (place, page.words))
+
+    def end(self, session: int, commands: Iterable[Command], ran: str, problem: str) -> None:
+        """The session is in it whole."""
+        places = ", ".join("?" * (len(_COLUMNS) + 1))
+        with _told(self.path), self._writing():
+            self._database.executemany(
+                f"INSERT INTO commands VALUES ({places})",
+                [(session, *(getattr(one, name) for name in _COLUMNS)) for one in commands],
+            )
+            self._database.execute(
+                "UPDATE sessions SET whole = 1, ran = ?, problem = ? WHERE number = ?",
+                (ran, problem, session),
+            )
+
+    def remove(self, session: int) -> None:
+        """Nothing of it stays, but for words in the full-text index until `settle`."""
+        low, high = session * SESSION_PAGES, (session + 1) * SESSION_PAGES
+        with _told(self.path), self._writing():
+            pages = self._database.execute(
+                "SELECT number, channel, packed FROM pages WHERE number >= ? AND number < ?", (low, high)
+            ).fetchall()
+            for number, channel, packed in pages:
+                words = unpack(channel, packed).words
+                self._database.execute(
+                    "INSERT INTO words (words, rowid, said) VALUES ('delete', ?, ?)", (number, words)
+                )
+            self._database.execute("DELETE FROM pages WHERE number >= ? AND number < ?", (low, high))
+            self._database.execute("DELETE FROM commands WHERE session = ?", (session,))
+            self._database.execute("DELETE FROM sessions WHERE number = ?", (session,))
+
+    def settle(self) -> None:
+        """Words of removed sessions go too; the file is as small as it can be."""
+        with _told(self.path):
+            self._database.execute("INSERT INTO words (words) VALUES ('optimize')")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # -- looking things up
+
+    def fresh(self, recordings: Recordings) -> dict[int, Listed]:
+        """As `sessions`, those alone whose file is as it was when it was read."""
+        known, found = self.known(), self.sessions()
+        for number, size, changed in known.values():
+            try:
+                now = (recordings.directory / found[number].path).lstat()
+            except OSError:
+                del found[number]
+                continue
+            if (now.st_size, now.st_mtime_ns) != (size, changed):
+                del found[number]
+        return found
+
+    def sessions(self) -> dict[int, Listed]:
+        """All that are in it whole, by number; `more` has `uid` and `host`."""
+        with _told(self.path):
+            rows = self._database.execute(
+                "SELECT number, id, state, started_at, identity, login, target, duration, bytes, path, ran, source,"
+                " rules, opaque, uid, host FROM sessions WHERE whole"
+            )
+            return {
+                row[0]: Listed._make((*row[1:10], SESSION, *row[10:14], {"uid": row[14], "host": row[15]}))
+                for row in rows
+            }
+
+    def commands(self, sessions: dict[int, Listed]) -> Iterator[tuple[Listed, Command]]:
+        """The commands of these sessions, newest session first, each in the order of time."""
+        with _told(self.path):
+            for number in sorted(sessions, key=lambda one: sessions[one].started_at, reverse=True):
+                rows = self._database.execute(
+                    f"SELECT {', '.join(_COLUMNS)} FROM commands WHERE session = ? ORDER BY start, channel",
+                    (number,),
+                )
+                for row in rows:
+                    yield (
+                        sessions[number],
+                        Command(session=sessions[number].id, **dict(zip(_COLUMNS, row, strict=True))),
+                    )
+
+    def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Iterator[Hit]:
+        """Lines of these sessions that are asked for, the newest session first."""
+        asked = " AND ".join(f'"{word}"{"*" if goes_on else ""}' for word, goes_on in question.words)
+        if not asked:
+            return
+        with _told(self.path):
+            found = self._database.execute("SELECT rowid FROM words WHERE words MATCH ?", (asked,))
+            pages = [row[0] for row in found if row[0] // SESSION_PAGES in sessions]
+            pages.sort(key=lambda page: (-sessions[page // SESSION_PAGES].started_at, page))
+            for number in pages:
+                row = self._database.execute(
+                    "SELECT channel, packed FROM pages WHERE number = ?", (number,)
+                ).fetchone()
+                if row is not None:
+                    yield from _hits(question, sessions[number // SESSION_PAGES], unpack(*row), context)
+
+
+def _hits(question: Question, session: Listed, page: Page, context: int) -> Iterator[Hit]:
+    for place, line in enumerate(page.lines):
+        if question.takes(line):
+            before = tuple(page.lines[max(0, place - context) : place])
+            after = tuple(page.lines[place + 1 : place + 1 + context])
+            yield Hit(session, page.channel, page.times[place], line, before, after)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk or the file is to blame for is an IndexUnfit, whose text holds nothing of what was recorded."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IndexUnfit(f"{path}: {error}") from None
+    except ValueError as error:
+        raise IndexUnfit(f"{path}: is damaged ({error}): remove it, and run `bastion index`") from None
+    except OSError as error:
+        raise IndexUnfit(f"{path}: {error.strerror}") from None

@@ -1,0 +1,71 @@
+"""Words of lines, and what a question asks of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bastion.indexing.words import LONGEST_WORD, Question, folded, words_of
+from tests.support.examples import examples
+
+
+def test_words() -> None:
+    assert words_of("rm -rf /srv/Old_Data") == ["rm", "rf", "srv", "old", "data"]
+    assert words_of("Café ÉCOLE ｆｕｌｌ") == ["cafe", "ecole", "full"]
+    assert words_of("错误 error日志") == ["错", "误", "error", "日", "志"]
+    assert words_of("x" * 100) == ["x" * LONGEST_WORD]
+    assert words_of(" -- / ") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "line", "found"),
+    [
+        ("rm", "$ rm -rf /x", True),
+        ("RM srv", "rm -rf /srv", True),
+        ("rm", "confirm", False),
+        ("conf", "cat config", True),
+        ("config", "conf", False),
+        ('"rm -rf"', "rm -rf /x", True),
+        ('"rm -rf"', "rm -v -rf", False),
+        ("rm -rf", "x -rf rm", True),
+        ("/srv", "ls /srv/x", True),
+        ("错误", "发生错误了", True),
+        ("错误", "错 误", False),
+        ("cafe", "un café", True),
+        ("10.0.0.1", "from 10.0.0.12", True),
+        ("a b", "only a", False),
+        ("deploy@web1", "ssh deploy@web1", True),
+    ],
+)
+def test_lines_that_are_asked_for(asked: str, line: str, found: bool) -> None:
+    question = Question.of(asked)
+    assert question.takes(line) is found
+
+
+def test_a_question_without_a_word_asks_nothing() -> None:
+    assert Question.of(' "" -- "/" ').terms == ()
+
+
+def stands_in(question: Question, line: str) -> bool:
+    """As the index answers."""
+    words = words_of(line)
+    return all(
+        any(w == word or (more and w.startswith(word)) for w in words) for word, more in question.words
+    )
+
+
+@examples(500)
+@given(st.text(max_size=60), st.data())
+def test_the_index_hides_no_line(line: str, data: st.DataObject) -> None:
+    begin = data.draw(st.integers(0, len(line)))
+    term = line[begin : data.draw(st.integers(begin, len(line)))].replace('"', " ")
+    question = Question.of(f'"{term}"')
+    if question.terms and question.takes(line):
+        assert stands_in(question, line)
+
+
+@examples(200)
+@given(st.text())
+def test_folding_twice_is_folding_once(text: str) -> None:
+    assert folded(folded(text)) == folded(text)
