@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pyrage
-
+from bastion import age
+from bastion.age import Recipient, identities_of, recipients_of
 from bastion.ca.files import create_file, unwritable
 from bastion.ca.keys import looks_private, public_half
 from bastion.ca.ledger import Ledger
@@ -69,23 +69,15 @@ def fingerprint_in(data: bytes, name: str) -> str:
 # -- sealing ------------------------------------------------------------------------------------------------------
 
 
-def recipients_of(lines: Iterable[str]) -> list[Any]:
-    """`age1...` or `ssh-ed25519 ...`, one per line; # comments are skipped. Raises ConfigError, also for none."""
-    found: list[Any] = []
-    for line in (line.strip() for line in lines):
-        if not line or line.startswith("#"):
-            continue
-        kind = pyrage.ssh if line.startswith("ssh-") else pyrage.x25519
-        try:
-            found.append(kind.Recipient.from_str(line))
-        except pyrage.RecipientError:
-            raise ConfigError(line, 0, "", "is no age recipient", "age1..., ssh-ed25519 AAAA...") from None
+def recipients_for(lines: Iterable[str]) -> list[Recipient]:
+    """One a line, see `bastion.age`. Raises ConfigError, also for none."""
+    found = recipients_of(lines)
     if not found:
         raise ConfigError("recipients", 0, "", "there is none: a backup of keys is never written unsealed")
     return found
 
 
-def seal(members: Mapping[str, Member], recipients: Sequence[Any], made: float, by: str) -> bytes:
+def seal(members: Mapping[str, Member], recipients: Sequence[Recipient], made: float, by: str) -> bytes:
     """The sealed file, made at `made` (seconds since the epoch) by that account."""
     listed = [
         {
@@ -105,8 +97,10 @@ def seal(members: Mapping[str, Member], recipients: Sequence[Any], made: float, 
         _pack(tar, MANIFEST, manifest, PRIVATE_MODE)
         for name, member in members.items():
             _pack(tar, name, member.data, member.mode)
-    sealed: bytes = pyrage.encrypt(packed.getvalue(), list(recipients))
-    return sealed
+    try:
+        return age.seal(packed.getvalue(), recipients)
+    except ValueError as error:
+        raise ConfigError("recipients", 0, "", str(error)) from None
 
 
 def _pack(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
@@ -122,17 +116,7 @@ def identities_in(path: Path) -> list[Any]:
     """The identities of an age key file (`AGE-SECRET-KEY-1...`), or an OpenSSH private key. Raises ConfigError."""
     name = os.fspath(path)
     read_secret_file(path, "identity")  # closed to others, regular
-    data = path.read_bytes()
-    try:
-        if looks_private(data):
-            return [pyrage.ssh.Identity.from_buffer(data)]
-        lines = [line.strip() for line in data.decode("ascii").splitlines()]
-        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
-    except (pyrage.IdentityError, UnicodeDecodeError):
-        raise ConfigError(name, 0, "", "holds no age identity", "AGE-SECRET-KEY-1...") from None
-    if not found:
-        raise ConfigError(name, 0, "", "holds no age identity", "AGE-SECRET-KEY-1...")
-    return found
+    return identities_of(path.read_bytes(), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +131,9 @@ class Sealed:
 def unseal(sealed: bytes, identities: Sequence[Any], source: str) -> Sealed:
     """Open a sealed backup; every byte is compared with its manifest. Raises ConfigError that names `source`."""
     try:
-        packed = pyrage.decrypt(sealed, list(identities))
-    except pyrage.DecryptError as error:
-        raise ConfigError(
-            source, 0, "", f"cannot be opened: {error}", "the identity of a recipient"
-        ) from None
+        packed = age.unseal(sealed, identities)
+    except ValueError as error:
+        raise ConfigError(source, 0, "", str(error), "the identity of a recipient") from None
     try:
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
             files = dict(_unpack(tar))

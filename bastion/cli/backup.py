@@ -16,6 +16,7 @@ import click
 import pyrage
 
 from bastion import __version__
+from bastion.age import Recipient, keys_of
 from bastion.ca import backup as sealed_files
 from bastion.ca.files import create_file
 from bastion.ca.keys import read_text_lines
@@ -91,7 +92,7 @@ def create(config_file: Path, named: tuple[str, ...], listed: Path | None, folde
     config = load_or_fail(config_file)
     now, by = SystemClock().time(), whoever_runs_this()
     try:
-        recipients = sealed_files.recipients_of(
+        recipients = sealed_files.recipients_for(
             [*named, *(read_text_lines(listed) if listed is not None else [])]
         )
         ledger = with_all(config, read_ledger(ledger_path(config)), now, by)
@@ -228,10 +229,10 @@ def _open(folder: Path, identities: list[Any], scratch: Path) -> _Opened:
     return _Opened(sealed.made, sealed.by, members, config, rows, revision, scratch)
 
 
-def _seal_file(source: Path, target: Path, recipients: list[Any]) -> None:
+def _seal_file(source: Path, target: Path, recipients: list[Recipient]) -> None:
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
     with open(source, "rb") as clear, open(fd, "wb") as made:
-        pyrage.encrypt_io(clear, made, list(recipients))
+        pyrage.encrypt_io(clear, made, keys_of(recipients))
         made.flush()
         os.fsync(fd)
 

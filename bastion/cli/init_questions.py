@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 import argon2
 import click
 
+from bastion.age import parse_recipient
 from bastion.auth.directory import MAX_PASSWORD_BYTES, check_password_shape
 from bastion.ca.keys import load_public_keys
 from bastion.cli.output import fail
@@ -32,7 +33,6 @@ from bastion.install.answers import (
     read_target,
 )
 from bastion.install.authorities import make_password
-from bastion.install.recipients import check_recipient
 from bastion.net.local_addresses import source_towards
 from bastion.policy.patterns import address_of
 
@@ -89,8 +89,10 @@ def gather(given: Given, asking: bool) -> Gathered:
     if asking and not recipients:
         recipients = _ask_recipient()
     for recipient in recipients:
-        if problem := check_recipient(recipient):
-            fail(f"--recipient {recipient[:12]}... {problem}")
+        try:
+            parse_recipient(recipient)
+        except ValueError as error:
+            fail(f"--recipient {recipient[:12]}... {error}")
     answers = Answers(
         listen=listen,
         public=public,
@@ -139,9 +141,10 @@ def _ask_recipient() -> tuple[str, ...]:
     def read(text: str) -> tuple[str, ...]:
         if text == "-":
             return ()
-        if problem := check_recipient(text):
-            raise BadAnswer(problem)
-        return (text,)
+        try:
+            return (parse_recipient(text).text,)
+        except ValueError as error:
+            raise BadAnswer(str(error)) from None
 
     return _ask(None, "age recipient for encrypted recordings (- for none yet)", "-", True, read, "")
 

@@ -47,7 +47,7 @@ def export_backup(config_file: Path, named: tuple[str, ...], listed: Path | None
     now, by = SystemClock().time(), whoever_runs_this()
     try:
         lines = read_text_lines(listed) if listed is not None else []
-        recipients = backup.recipients_of([*named, *lines])
+        recipients = backup.recipients_for([*named, *lines])
         ledger = with_all(config, read_ledger(ledger_path(config)), now, by)
         members = key_members(config, ledger)
         sealed = backup.seal(members, recipients, now, by)

@@ -17,5 +17,4 @@ May import: the layers below.
 - `making`: staging and placing
 - `units`: systemd's files, the service's user
 - `program`: how this installation is called again
-- `recipients`: age recipients, checked to the last letter
 """

@@ -42,6 +42,9 @@ ALLOWED = {
     "windowChanged": "Conch's ISession, in the demo's target",
     "openFile": "Conch's ISFTPServer, in the demo's target",
     "setAttrs": "Conch's ISFTPFile, in the demo's target",
+    "display_message": "pyrage's callbacks for plugins",
+    "request_public_string": "pyrage's callbacks for plugins",
+    "request_passphrase": "pyrage's callbacks for plugins",
 }
 """Name -> who calls it from outside."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyrage
 import pytest
 
+from bastion import age
 from bastion.ca import backup
 from bastion.ca.backup import Member
 from bastion.ca.ledger import Entry, KeyName, Ledger
@@ -19,7 +20,7 @@ from bastion.wire.keys import PrivateKey
 from tests.unit.wire.keygen import keygen, make_key
 
 IDENTITY = pyrage.x25519.Identity.generate()
-RECIPIENTS = backup.recipients_of([str(IDENTITY.to_public())])
+RECIPIENTS = backup.recipients_for([str(IDENTITY.to_public())])
 KEY = PrivateKey.generate_ed25519()
 MEMBERS = {
     "keys/ca": Member(KEY.openssh_bytes(), 0o600, KEY.public.fingerprint()),
@@ -40,7 +41,7 @@ def test_what_goes_in_comes_out() -> None:
 
 def test_an_openssh_key_is_a_recipient_too(tmp_path: Path) -> None:
     path = make_key(tmp_path, "ed25519", "-t", "ed25519")
-    recipients = backup.recipients_of(["# comment", "", path.with_name("ed25519.pub").read_text()])
+    recipients = backup.recipients_for(["# comment", "", path.with_name("ed25519.pub").read_text()])
     data = backup.seal(MEMBERS, recipients, 1, "root")
     assert backup.unseal(data, backup.identities_in(path), "b").members == MEMBERS
 
@@ -61,7 +62,7 @@ def test_an_identity_comes_from_a_file_that_is_closed_to_others(tmp_path: Path) 
 @pytest.mark.parametrize("lines", [[], ["# only a comment"], ["age1nonsense"], ["ssh-ed25519 AAAA"]])
 def test_without_a_good_recipient_there_is_no_backup(lines: list[str]) -> None:
     with pytest.raises(ConfigError, match="recipient"):
-        backup.recipients_of(lines)
+        backup.recipients_for(lines)
 
 
 def packed(entries: list[tuple[Any, bytes]]) -> bytes:
@@ -72,7 +73,7 @@ def packed(entries: list[tuple[Any, bytes]]) -> bytes:
             info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    return pyrage.encrypt(out.getvalue(), RECIPIENTS)
+    return age.seal(out.getvalue(), RECIPIENTS)
 
 
 def manifest(*files: dict[str, Any], kind: str = backup.FORMAT) -> tuple[str, bytes]:
@@ -92,7 +93,7 @@ HOSTILE = {
         pyrage.encrypt(b"x", [pyrage.x25519.Identity.generate().to_public()]),
         "the identity of a recipient",
     ),
-    "no tar": (pyrage.encrypt(b"x" * 2000, RECIPIENTS), "is no backup of this kind"),
+    "no tar": (age.seal(b"x" * 2000, RECIPIENTS), "is no backup of this kind"),
     "no manifest": (packed([("a", b"1")]), "is no backup of this kind"),
     "a manifest of something else": (packed([("manifest.json", b"[1]")]), "is no backup of this kind"),
     "another format": (packed([manifest(kind="x")]), "of another format"),

@@ -22,7 +22,7 @@ from bastion.cli.init import init as init_command
 from bastion.config.load import load
 from tests.support.net import LOOPBACK, free_port
 from tests.support.sshd import Sshd, sshd_missing
-from tests.unit.install.test_recipients import GOOD
+from tests.unit.test_age import GOOD
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_what_is_in_the_way_is_listed_and_left(tmp_path: Path) -> None:
         (["--target", "a b=1"], "--target"),
         (["--login", "a+b"], "--login"),
         (["--account", "Admin"], "--account"),
-        (["--recipient", GOOD[:-1] + "q"], "checksum"),
+        (["--recipient", GOOD[:-1] + "q"], "mistyped"),
         (["--egress", "here"], "--egress"),
         (["--pin", "web1=SHA256:x"], "--pin"),
         (["--pin", "web1=SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"], "no --target of that name"),

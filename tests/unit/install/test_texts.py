@@ -14,7 +14,7 @@ from bastion.install.gateway import Signed, build
 from bastion.install.layout import Layout, Owners
 from bastion.install.texts import config_text, data_text, policy_text, recipients_text, targets_text
 from bastion.options.kinds import Address
-from tests.unit.install.test_recipients import GOOD
+from tests.unit.test_age import GOOD
 
 BY = Signed("root", 1_800_000_000.7)
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("x")
