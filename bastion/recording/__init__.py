@@ -20,6 +20,8 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `grid`, `terminal`: what a terminal of the recorded size shows, as text
 - `transcript`: output as lines: those of a screen, or plain ones
 - `commands`: what was asked of channels to run, and what was typed at shells
+- `typed`, `panes`: the latter, read off a screen, and off one that tmux or screen draws
+- `prompts`, `screen_lines`, `running`: what looks like a prompt, lines over several rows, commands that go on
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences
