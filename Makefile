@@ -58,8 +58,9 @@ INSTALL = $(PIP) --quiet --editable
 run: .venv/.run-installed
 	@exec $(BIN)/bastion demo --dir $(DEMO) $(if $(KEEP),--keep)
 
-packages:
+packages: .venv/.made
 	@.ci/packages
+	@PYTHON=$(BIN)/python .ci/versitygw
 
 # All of it runs, whatever fails first; the last line says how it went, and names what failed.
 test: .venv/.test-installed packages

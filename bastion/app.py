@@ -33,6 +33,7 @@ from bastion.assembly.leftovers import Leftovers
 from bastion.assembly.part import Part
 from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.assembly.reloading import Reloading
+from bastion.assembly.uploads import Uploads, program
 from bastion.auth.budget import LIMITS, Budget, divided
 from bastion.auth.startups import REPAY, StartupLimiter
 from bastion.auth.throttle import Penalties
@@ -121,14 +122,7 @@ class Program:
         self._reactor = reactor
         self._part = part = part or Part()
         self._clock = SystemClock()
-        self.meters = Meters(
-            {
-                "version": __version__,
-                "python": sys.version.split()[0],
-                "twisted": twisted.__version__,
-                "cryptography": cryptography.__version__,
-            }
-        )
+        self.meters = Meters(_versions())
         self._observer = LdapMeters(self.meters)
         self._own = OwnPlaces()
         resolver_of(reactor).make_room()
@@ -149,7 +143,10 @@ class Program:
         self._rechecks = Rechecks(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
-        self.health = HealthWatch(self.gateway, lambda: self.reloading.config.host_keys.files)
+        self._uploads = Uploads(reactor, self._clock, self.meters, program(reactor, config_file))
+        self.health = HealthWatch(
+            self.gateway, lambda: self.reloading.config.host_keys.files, reports=self._reports
+        )
         self._front = Front(self.gateway)
         self.control = Controlling(self.gateway, config, self.health, self._refresh)
         self.local = self.control.local
@@ -207,6 +204,7 @@ class Program:
         if alone:
             self.control.desk.load()
             self.leftovers.end_all()
+            self._uploads.follow(uploads(config))
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:
@@ -254,6 +252,7 @@ class Program:
         """Another process is the gateway: what runs goes on to its end. Fires when nobody is left."""
         self.control.retire()
         self._keeper.retire()
+        self._uploads.stop()
         self.let_go()
         self._draining = Draining(self._front, UPGRADED, PATIENCE)
         return self._draining.begin()
@@ -319,9 +318,14 @@ class Program:
         for session in list(self.gateway.live):
             session.recording_refused()
 
+    def _reports(self) -> Path | None:
+        """Where the process that uploads says how it is; None when there is to be none."""
+        return self.gateway.state.place.folder if uploads(self.reloading.config) else None
+
     def _refresh(self) -> None:
         """Gauges that are read when somebody looks."""
         look_at_this_process(self.meters, "gateway" if self._part.alone else "worker")
+        self._uploads.refresh()
         resolver = resolver_of(self._reactor)
         self.meters.set(NAME_LOOKUPS, resolver.running, "running")
         self.meters.set(NAME_LOOKUPS, resolver.waiting, "waiting")
@@ -345,6 +349,8 @@ class Program:
         """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
         self._resolved.follow_names(prepared.names)
         self._rechecks.now()
+        if self._part.alone and not self.gateway.draining:
+            self._uploads.follow(uploads(prepared.config))
         self.gateway.state.in_force(prepared.config.digest, "reload", __version__)
 
     async def drain(self, signal_name: str, seconds: float) -> None:
@@ -388,6 +394,7 @@ class Program:
         until = self._clock.monotonic() + STOP_GRACE
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
+        await self._uploads.stop()
         self._lag.stop()
         self._steps.stop()
         self.health.stop()
@@ -409,11 +416,25 @@ class Program:
         gateway.audit.close()
 
 
+def _versions() -> dict[str, str]:
+    return {
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "twisted": twisted.__version__,
+        "cryptography": cryptography.__version__,
+    }
+
+
 def _tracing(path: str | os.PathLike[str]) -> Report:
     """As `inspect`, with `[log] trace` on whatever the file says."""
     report = inspect(path)
     config = report.config
     return report if config is None else replace(report, config=replace(config, log=Log(trace=True)))
+
+
+def uploads(config: Config) -> bool:
+    """Recordings go to a bucket."""
+    return config.recording.store.kind == "s3"
 
 
 async def _done(result: Any) -> None:

@@ -46,6 +46,14 @@ class RecorderFailed(BastionError):
         self.reason, self.text = reason, text
 
 
+class StoreFault(BastionError):
+    """The bucket of recordings, or what lies between, did not do what was asked. `text` is ours, and for operators."""
+
+    def __init__(self, reason: StoreReason, text: str) -> None:
+        super().__init__(text)
+        self.reason, self.text = reason, text
+
+
 class Refused(BastionError):
     """The gateway says no. `reason` is from a closed set, `text` is the one line the engineer reads."""
 
@@ -275,6 +283,23 @@ class HealthPart(StrEnum):
     HOST_KEYS = "host_keys"
     AGENTS = "agents"
     STATE = "state"
+    UPLOADS = "uploads"
+
+
+class StoreReason(StrEnum):
+    """What came of an upload, or why the bucket of recordings was of no use. `OK` is no fault."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"  # no connection, no name, no TLS
+    TIMEOUT = "timeout"
+    REFUSED = "refused"  # credentials, or a right that they lack
+    NO_BUCKET = "no_bucket"
+    SERVER_ERROR = "server_error"
+    BAD_ANSWER = "bad_answer"  # none that this program understands
+    CHECKSUM = "checksum"  # what was sent, or is there, is not what lies in the spool
+    LOCKED = "locked"  # object lock: it may not be deleted yet
+    LOCAL_FILE = "local_file"
+    STATE = "state"  # the index does not take the row
 
 
 class ControlReason(StrEnum):

@@ -20,5 +20,7 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `log_level`: how much the operator's log tells, to be changed while it runs
 - `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
 - `leftovers`: what processes that died left of their sessions, written to its end
+- `uploads`: the process that uploads recordings, started and heard
+- `uploading`: that process itself
 - `penalty_keeper`: who must wait, over restarts and handovers
 """

@@ -17,6 +17,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from bastion.archive.report import Report, left
 from bastion.ca.ledger import KeyName
 from bastion.clock import DelayedCall
 from bastion.errors import HealthPart
@@ -59,6 +60,7 @@ class DiskView:
 
     recordings: str = ""
     host_keys: str = ""
+    uploads: Report | None = None
 
 
 InThread = Callable[[Callable[[], DiskView], Callable[[DiskView], None]], None]
@@ -73,9 +75,12 @@ class HealthWatch:
         gateway: Gateway,
         host_key_files: Callable[[], Sequence[Path]],
         in_thread: InThread | None = None,
+        reports: Callable[[], Path | None] = lambda: None,
     ) -> None:
+        """`reports`: the folder in which the process that uploads says how it is; None: nothing is uploaded."""
         self._gateway = gateway
         self._host_key_files = host_key_files
+        self._reports = reports
         self._in_thread: InThread = self._start_thread if in_thread is None else in_thread
         self._timer: DelayedCall | None = None
         self._looks = 0
@@ -115,6 +120,7 @@ class HealthWatch:
         missing = self._disk.host_keys
         yield Finding(HealthPart.HOST_KEYS, State.DEGRADED if missing else State.OK, missing)
         yield self._agents()
+        yield self._uploads()
 
     # -- the parts ---------------------------------------------------------------------------------------
 
@@ -170,6 +176,16 @@ class HealthWatch:
         refusing = store.full or (state.refuse and store.down)
         return Finding(HealthPart.STATE, State.REFUSING if refusing else State.DEGRADED, text)
 
+    def _uploads(self) -> Finding:
+        """No session is refused because of it: recordings wait in the spool, whose limit is the disk floor."""
+        if self._reports() is None:
+            return Finding(HealthPart.UPLOADS, State.OK)
+        report, now = self._disk.uploads, self._gateway.clock.time()
+        if report is None:
+            return Finding(HealthPart.UPLOADS, State.OK, "nothing was heard of them yet")
+        state = State.OK if report.well(now) else State.DEGRADED
+        return Finding(HealthPart.UPLOADS, state, report.text(now))
+
     # -- looking -----------------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -220,7 +236,8 @@ class HealthWatch:
     def _see_disk(self) -> DiskView:
         unread = [str(file) for file in self._host_key_files() if not os.access(file, os.R_OK)]
         text = f"{', '.join(unread)} cannot be read: the next start or reload would fail" if unread else ""
-        return DiskView(self._gateway.store.look(), text)
+        folder = self._reports()
+        return DiskView(self._gateway.store.look(), text, None if folder is None else left(folder))
 
     def _seen(self, view: DiskView) -> None:
         self._disk, self._asked_at = view, None

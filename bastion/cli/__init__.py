@@ -19,7 +19,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `index`, `search`: the reading index; `reading`: where it is
 - `moments`: times as people give them
 - `ran`: what was run in a session; `commands`: all of it, searched; `lobby_calls`: the gateway's own commands
-- `prune`, `holds`: what goes, and what stays
+- `prune`, `holds`: what goes, and what stays; `bucket`: recordings that are there, found and fetched
 - `backup`: a whole gateway, sealed
 - `state`: the state store itself; `stores`: what commands on it share
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal

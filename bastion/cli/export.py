@@ -83,7 +83,7 @@ def export(
     if whole and (channel is not None or form == "raw"):
         fail("--all excludes --channel and --format raw: raw is one stream of one channel")
     store = open_store(config, recordings)
-    entry = find_session(store, session)
+    entry = find_session(store, session, config)
     if form == "raw" and output is None and is_terminal():
         fail("raw bytes would control this terminal: give -o FILE or a pipe")
     missing = ""

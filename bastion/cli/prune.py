@@ -15,12 +15,13 @@ from bastion.cli.runtime import config_option, load_or_fail
 from bastion.cli.stores import Stored, account, audited, open_state
 from bastion.clock import SystemClock
 from bastion.config.load import Config
+from bastion.errors import ConfigError, StoreFault
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.events import About
-from bastion.observe.events.retention import RecordingDeleted
+from bastion.observe.events.retention import DeletionRefused, RecordingDeleted
 from bastion.recording.format import REF_LENGTH
 from bastion.state.database import StateDown
-from bastion.state.pruning import Removed, Stays, holds, kept, remove, remove_empty_days, sums
+from bastion.state.pruning import Objects, Removed, Stays, holds, kept, remove, remove_empty_days, sums
 from bastion.state.retention import Going, Rules, plan
 
 SHOWN = 20
@@ -52,7 +53,7 @@ def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
         if not yes:
             _show(going, as_json, removed=None)
             return
-        removed, stayed = _remove(stored, going, now)
+        removed, stayed = _remove(config, stored, going, now)
         remove_empty_days(stored.recordings, now)
     _show([one.going for one in removed], as_json, removed=removed)
     for line in stayed:
@@ -93,10 +94,30 @@ def _going(config: Config, stored: Stored, now: float) -> list[Going]:
     return plan(rules, recordings, holds(stored.database), now)
 
 
-def _remove(stored: Stored, going: Iterable[Going], now: float) -> tuple[list[Removed], list[str]]:
+def _objects(config: Config, going: Iterable[Going], audit: AuditLog) -> Objects | None:
+    """What removes from the bucket, where something is to go there. Ends the command when it cannot be used."""
+    place = config.recording.store.place()
+    if place is None or not any(one.recording.stored for one in going):
+        return None
+    from bastion.archive.bucket import Bucket  # boto3, for recordings in a bucket alone
+    from bastion.archive.removing import objects_of
+
+    def refused(one: Going, text: str) -> None:
+        _emit(audit, one.recording.session, DeletionRefused(account(), text))
+
+    try:
+        return objects_of(Bucket(place), SystemClock(), refused)
+    except (ConfigError, StoreFault) as error:
+        fail(str(error), 3)
+
+
+def _remove(
+    config: Config, stored: Stored, going: list[Going], now: float
+) -> tuple[list[Removed], list[str]]:
     """(what went, why others stay)."""
     by, removed, stayed = account(), list[Removed](), list[str]()
     with audited(stored.audit) as audit:
+        objects = _objects(config, going, audit)
 
         def tell(one: Removed) -> None:
             recording = one.going.recording
@@ -112,7 +133,7 @@ def _remove(stored: Stored, going: Iterable[Going], now: float) -> tuple[list[Re
 
         for one in going:
             try:
-                removed.append(remove(stored.database, stored.recordings, one, by, now, tell))
+                removed.append(remove(stored.database, stored.recordings, one, by, now, tell, objects))
             except Stays as error:
                 stayed.append(f"{one.recording.session} stays: {error}")
             except FileNotFoundError:
@@ -125,7 +146,7 @@ def _remove(stored: Stored, going: Iterable[Going], now: float) -> tuple[list[Re
     return removed, stayed
 
 
-def _emit(audit: AuditLog, session: str, event: RecordingDeleted) -> None:
+def _emit(audit: AuditLog, session: str, event: RecordingDeleted | DeletionRefused) -> None:
     audit.emit(event, About(session, session[:REF_LENGTH]))
 
 

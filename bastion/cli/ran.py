@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from bastion.recording.listed import Listed
-from bastion.recording.listing import Ran, Recordings
+from bastion.recording.listing import SCHEME, Ran, Recordings
 from bastion.recording.ran import Asked, asked_of, asked_text, unpack
 
 # Files that one listing looks into, half a second at worst. A longer listing looks into none.
@@ -34,8 +34,9 @@ class Look:
         self._without_lines = False
 
     def place(self, path: str) -> Path | None:
-        """The file of a session by its path in the folder; None for "", which a tunnel has."""
-        return self._recordings.directory / path if path else None
+        """The file of a session by its path in the folder; None for "", which a tunnel has, and for an object: a
+        listing fetches nothing."""
+        return self._recordings.directory / path if path and not path.startswith(SCHEME) else None
 
     def expect(self, count: int) -> None:
         """So many sessions are about to be shown."""
@@ -57,12 +58,14 @@ class Look:
         known = self._known.get(one.id)
         if known is None:
             path = self.place(one.path)
+            if path is None and one.path:
+                return unpack(one.ran) or (), 0
             ran = Ran((), 0) if path is None else self._recordings.ran(path, whole)
             known = self._known[one.id] = tuple(map(asked_of, ran.channels)), ran.more
         return known
 
     def _told(self, one: Listed) -> Told | None:
-        if one.id in self._known or (self._short and one.path):
+        if one.id in self._known or (self._short and self.place(one.path) is not None):
             return self._looked(one)
         asked = unpack(one.ran)
         if asked is None and not one.path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
+from bastion.cli.bucket import Elsewhere, fetched, in_bucket, is_url, of_url
 from bastion.cli.output import fail, printable, time_text
 from bastion.config.outputs import Recording, read_section
 from bastion.errors import ConfigError
+from bastion.recording.format import SESSION_ID_LENGTH
 from bastion.recording.listing import Recordings, SessionEntry
 
 EXIT_CODES = (
@@ -68,20 +70,32 @@ def tell_unreadable(path: Path, problem: str) -> None:
     click.echo(f"bastion: {printable(str(path))}: {printable(problem)}", err=True)
 
 
-def find_session(store: Recordings, prefix: str) -> SessionEntry:
-    """The one session whose id begins with `prefix`; ends the command when there is none or more than one."""
-    found = store.find(prefix.strip().lower(), tell_unreadable)
-    if not found:
+def find_session(store: Recordings, prefix: str, config: Path | None = None) -> SessionEntry:
+    """The one session whose id begins with `prefix`, or that is at s3://bucket/key; ends the command when there is none
+    or more than one. `config` names the bucket, out of which it is fetched."""
+    if is_url(prefix):
+        return fetched(config, of_url(config, prefix))
+    wanted = prefix.strip().lower()
+    found = store.find(wanted, tell_unreadable)
+    here = {entry.path.stem for entry in found}
+    away = [] if found and len(wanted) == SESSION_ID_LENGTH else in_bucket(config, wanted)
+    away = [one for one in away if one.session not in here]
+    if not found and not away:
         fail(f"no session {prefix}", 1)
-    if len(found) > 1:
-        lines = [
-            f"  {entry.path.stem}  {time_text(entry.header.started_at)}  {who_and_where(entry)}"
-            for entry in found[:MOST_CANDIDATES]
-        ]
-        if len(found) > MOST_CANDIDATES:
-            lines.append(f"  and {len(found) - MOST_CANDIDATES} more")
-        fail("\n".join([f"{prefix} means {len(found)} sessions:", *lines]))
-    return found[0]
+    if len(found) + len(away) > 1:
+        _ambiguous(prefix, found, away)
+    return found[0] if found else fetched(config, away[0])
+
+
+def _ambiguous(prefix: str, found: list[SessionEntry], away: list[Elsewhere]) -> NoReturn:
+    lines = [
+        f"  {entry.path.stem}  {time_text(entry.header.started_at)}  {who_and_where(entry)}"
+        for entry in found
+    ]
+    lines += [f"  {one.session}  {one.url}" for one in away]
+    if len(lines) > MOST_CANDIDATES:
+        lines[MOST_CANDIDATES:] = [f"  and {len(lines) - MOST_CANDIDATES} more"]
+    fail("\n".join([f"{prefix} means {len(found) + len(away)} sessions:", *lines]))
 
 
 def who_and_where(entry: SessionEntry) -> str:

@@ -75,7 +75,7 @@ def replay(
         fail("--all and --channel exclude each other")
     start = 0.0 if at is None else parse_offset(at)
     store = open_store(config, recordings)
-    entry = find_session(store, session)
+    entry = find_session(store, session, config)
     try:
         with store.open(entry) as reader:
             channels = survey(reader)

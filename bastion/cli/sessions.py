@@ -19,7 +19,7 @@ from bastion.cli.ran import Look
 from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
 from bastion.recording.listed import TUNNEL, Listed, Wanted, of_entry
-from bastion.recording.listing import Recordings
+from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.ran import KINDS
 
 _HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE", "RAN")
@@ -156,6 +156,6 @@ def document(one: Listed, look: Look) -> dict[str, Any]:
         "state": one.state,
         "duration": one.duration,
         "bytes": one.bytes,
-        "file": str(look.place(one.path) or ""),
+        "file": one.path if one.path.startswith(SCHEME) else str(look.place(one.path) or ""),
         **look.document(one),
     }

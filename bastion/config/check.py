@@ -30,6 +30,7 @@ from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config, load_into
 from bastion.config.material import Material
 from bastion.config.places import try_places
+from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
@@ -200,6 +201,8 @@ class _Check:
             self._doubtful(
                 key, f"{folder} can be read by everybody (mode {mode:04o})", f"chmod o-rx {folder}"
             )
+        for error, name, problem, allowed in store_faults(config.recording.store):
+            (self._wrong if error else self._doubtful)(("recording", "store", name), problem, allowed)
         if config.recording.mode == "off":
             self._doubtful(("recording", "mode"), "nothing that is shown or typed will be recorded")
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from bastion.config.document import open_document
+from bastion.config.recording_store import RecordingStore
 from bastion.errors import ConfigError
 from bastion.options import At, Kind, Problems, Scope, Unreadable, declarations, option, read
 from bastion.options.kinds import (
@@ -29,6 +30,7 @@ from bastion.options.kinds import (
     optional,
     or_off,
     quoted,
+    section,
     text,
 )
 from bastion.options.paths import FILE
@@ -96,6 +98,7 @@ class Recording:
     fsync_interval: float = option(
         duration(0.05, 60), "Longest time after which data is on disk even through a power loss.", default=1.0
     )
+    store: RecordingStore = option(section(RecordingStore), "", default=RecordingStore())
 
     def validate(self, at: At) -> None:
         if self.terminal_rate < LEAST_TERMINAL_RATE:

@@ -12,7 +12,7 @@ May import: every layer below; of this one `assembly`, which builds what dials.
 - `findings`: a finding and its levels
 - `subject`: what is looked at: configuration, user, clock
 - `keys`: agents that hold keys, overlaps; `files`: owners and modes; `ports`: who listens
-- `disk`: space, filesystem, locks, speed; `machine`: clock, limits, versions
+- `disk`: space, filesystem, locks, speed; `bucket`: what may be done in it; `machine`: clock, limits, versions
 - `gateway`: whether one runs
 - `directory`: accounts and LDAP servers; `network`: names, and the way to each target
 - `examination`: all of it at the same time, each part with its deadline

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore, TimeoutError
 
 from bastion.auth.workers import DeadlinePassed, Workers
-from bastion.doctor import directory, disk, files, gateway, keys, machine, network, ports
+from bastion.doctor import bucket, directory, disk, files, gateway, keys, machine, network, ports
 from bastion.doctor.findings import Area, CannotLook, Finding, Level
 from bastion.doctor.subject import Subject
 
@@ -35,6 +35,7 @@ BLOCKING: Final[tuple[tuple[Area, Blocking], ...]] = (
     (Area.PORTS, ports.examine_ports),
     (Area.DIRECTORY, directory.examine_embedded),
     (Area.DISK, disk.examine_disk),
+    (Area.BUCKET, bucket.examine_bucket),
     (Area.CLOCK, machine.examine_clock),
     (Area.LIMITS, machine.examine_limits),
     (Area.GATEWAY, gateway.examine_gateway),

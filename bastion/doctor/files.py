@@ -65,6 +65,7 @@ def things(subject: Subject) -> list[Thing]:
         (config.front_host_ca.passphrase_file, "the front host CA's passphrase", Kind.SECRET),
         (config.directory.embedded, "accounts", Kind.SECRET),
         (config.state.password_file, "the state store's password", Kind.SECRET),
+        (config.recording.store.secret_file, "the S3 secret key", Kind.SECRET),
         (ldap.bind_password_file if ldap else None, "LDAP's password", Kind.SECRET),
     ]
     for target in config.inventory:

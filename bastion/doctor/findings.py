@@ -27,6 +27,7 @@ class Area(StrEnum):
     PORTS = "ports"
     DIRECTORY = "directory"
     DISK = "disk"
+    BUCKET = "bucket"
     CLOCK = "clock"
     LIMITS = "limits"
     NAMES = "names"

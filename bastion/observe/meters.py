@@ -24,6 +24,7 @@ from bastion.errors import (
     LimitReason,
     PolicyReason,
     RecorderReason,
+    StoreReason,
     TunnelReason,
     UpstreamReason,
     WorkerDeath,
@@ -230,6 +231,25 @@ HEALTH: Final = gauge(
 )
 RECORDING_STORE_FREE_BYTES: Final = gauge(
     "recording_store_free_bytes", "Free space under the recording store.", merge=Merge.MAX
+)
+SPOOL_RECORDINGS: Final = gauge(
+    "recording_spool_recordings", "Recordings that have ended and are not in the bucket yet.", merge=Merge.MAX
+)
+SPOOL_BYTES: Final = gauge("recording_spool_bytes", "Bytes of those recordings.", merge=Merge.MAX)
+SPOOL_OLDEST_SECONDS: Final = gauge(
+    "recording_spool_oldest_seconds",
+    "Seconds since the end of the oldest session whose recording is not in the bucket yet.",
+    merge=Merge.MAX,
+)
+UPLOADS: Final = counter(
+    "recording_uploads_total",
+    "Uploads of recordings that were tried, by what came of them.",
+    reasons("result", StoreReason),
+)
+UPLOAD_BYTES: Final = counter("recording_upload_bytes_total", "Bytes of recordings sent to the bucket.")
+UPLOADER_STARTS: Final = counter(
+    "recording_uploader_starts_total",
+    "Starts of the process that uploads; more than one a reload is a fault.",
 )
 STATE_OWED_ROWS: Final = gauge(
     "state_owed_rows", "Changes of rows that the state store has not taken yet; they are in a spool file."

@@ -20,8 +20,9 @@ Network = IPv4Network | IPv6Network
 
 class Listed(NamedTuple):
     """One session or tunnel. `state` is as `recording.listing` says it; from an index also `deleted` and `missing`.
-    Times are in seconds, `path` is relative to the folder of recordings, "" without a file. `rules` are joined by
-    commas, `opaque` counts channels that nobody can replay, `ran` is what an index keeps of them (`ran.pack`).
+    Times are in seconds, `path` is relative to the folder of recordings, or s3://bucket/key, "" without a file.
+    `rules` are joined by commas, `opaque` counts channels that nobody can replay, `ran` is what an index keeps of them
+    (`ran.pack`).
 
     A tuple, and not a dataclass: there may be 100,000 of them.
     """

@@ -28,6 +28,9 @@ from bastion.recording.reader import Reader
 
 SUFFIX = ".rec"
 
+SCHEME: Final = "s3://"
+"""What the path of a recording begins with that is not in the folder but in a bucket."""
+
 # How far into a file a listing looks for what was run: some thousand commands, a millisecond or ten.
 LISTING_BYTES = 256 << 10
 

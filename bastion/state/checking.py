@@ -65,7 +65,8 @@ def differences(database: Database, recordings: Recordings, node: str) -> Iterat
         elif (entry := recordings.entry(recordings.directory / path)) is not None:
             yield from _compared(entry, row, path)
     for name, row in rows.items():
-        if row["node"] == node and name not in seen and row["file_state"] != DELETED:
+        gone = row["file_state"] == DELETED or row["stored"]
+        if row["node"] == node and name not in seen and not gone:
             yield Difference(name, "has a row and no file")
 
 
@@ -102,7 +103,8 @@ def _expected(entry: SessionEntry, path: str) -> dict[str, Any]:
 def _rows(database: Database) -> dict[str, dict[str, Any]]:
     joined = SESSIONS.outerjoin(RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id)
     columns: list[Any] = [SESSIONS.c[name] for name in ("id", "node", *_COMPARED)]
-    columns += [RECORDINGS.c.path, RECORDINGS.c.size, RECORDINGS.c.state.label("file_state")]
+    columns += [RECORDINGS.c[name] for name in ("path", "size", "stored")]
+    columns += [RECORDINGS.c.state.label("file_state")]
     query = select(*columns).select_from(joined).where(SESSIONS.c.kind == SESSION)
     with database.read() as connection:
         return {row["id"]: dict(row) for row in connection.execute(query).mappings()}

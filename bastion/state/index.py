@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import Select, or_, select
 
 from bastion.recording.listed import Listed, Wanted, of_entry
-from bastion.recording.listing import Recordings, Unreadable
+from bastion.recording.listing import SCHEME, Recordings, Unreadable
 from bastion.state.database import Database
 from bastion.state.rows import DELETED, INCOMPLETE, LIVE, SESSION, TUNNEL
 from bastion.state.schema import RECORDINGS, SESSIONS
@@ -102,6 +102,10 @@ def listed(
         gone = set(
             connection.execute(select(RECORDINGS.c.session_id).where(RECORDINGS.c.state == DELETED)).scalars()
         )
+        stored = select(RECORDINGS.c.session_id, RECORDINGS.c.stored).where(
+            RECORDINGS.c.stored != "", RECORDINGS.c.state != DELETED
+        )
+        away: dict[str, str] = dict(connection.execute(stored).tuples().all())
         known = {row[0] for row in rows}
         if not wanted.everything:
             known.update(connection.execute(select(SESSIONS.c.id)).scalars())
@@ -109,7 +113,8 @@ def listed(
     found = (_of_file(recordings, path) for name, path in files.items() if name not in known)
     strangers = [one for one in found if one is not None]
     strangers.sort(key=lambda one: one.started_at)
-    told = _merged((_of_row(row, recordings, node, files, gone, now) for row in rows), strangers)
+    places = away | files
+    told = _merged((_of_row(row, recordings, node, places, gone, now) for row in rows), strangers)
     return told if wanted.everything else filter(wanted.takes, told)
 
 
@@ -132,7 +137,7 @@ def _of_row(
 ) -> Listed:
     name, kind, state, started, ended, identity, login, target, port, moved, writer, ran, *more = row
     path = files.get(name, "")
-    if state == LIVE and path:
+    if state == LIVE and path and not path.startswith(SCHEME):
         told = _of_file(recordings, path)
         if told is not None and told.state != "damaged":
             return told

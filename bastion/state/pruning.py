@@ -1,17 +1,19 @@
 """Recordings that go, and those that are held (L2). Blocks.
 
-Invariants: a recording that is held or that somebody writes is never removed, whoever asks at the same moment: the row
-is marked in the transaction that looks for a hold, the file is removed under its lock. What was removed leaves a row,
-`deleted`, with size and SHA-256, and a line in the audit log, both before the file goes.
+Invariants: a recording that is held or that somebody writes or uploads is never removed, whoever asks at the same
+moment: the row is marked in the transaction that looks for a hold, the file is removed under its lock. What was removed
+leaves a row, `deleted`, with size and SHA-256, and a line in the audit log, both before the file or the object goes. An
+object that the bucket does not let go has its row back, and a line that says so.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ from bastion.state.database import Database
 from bastion.state.retention import Going, Kept
 from bastion.state.rows import DELETED, LIVE, SESSION
 from bastion.state.schema import HOLDS, RECORDINGS, SESSIONS
+from bastion.state.stored import Stored, stored_beginning
 
 CHUNK: Final = 1 << 20
 
@@ -49,7 +52,17 @@ class Removed:
 
 
 class Stays(Exception):
-    """A recording that was to go and does not: it is held by now, or somebody writes it."""
+    """A recording that was to go and does not: it is held by now, somebody writes it, or the bucket keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What removes from the bucket. `check` raises Stays for what it would not give; `drop` deletes for good, and
+    raises Stays when it was refused all the same; `refused` writes the audit line about that."""
+
+    check: Callable[[Stored], None]
+    drop: Callable[[Stored], None]
+    refused: Callable[[Going, str], None]
 
 
 def kept(
@@ -71,6 +84,7 @@ def kept(
             SESSIONS.c.identity,
             SESSIONS.c.target,
             RECORDINGS.c.size,
+            (RECORDINGS.c.stored != "") & (RECORDINGS.c.node == node) & (RECORDINGS.c.state != DELETED),
         )
         .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id)
         .where(SESSIONS.c.kind == SESSION, SESSIONS.c.state != LIVE)
@@ -80,12 +94,13 @@ def kept(
     with database.read() as connection:
         found = connection.execute(query).all()
     made = []
-    for session, started, ended, identity, target, size in found:
-        if session in files:
+    for session, started, ended, identity, target, size, stored in found:
+        if session in files or stored:
             if target not in known:
                 known[target] = labels(target)
             end = started if ended is None else ended
-            made.append(Kept(session, end, identity, target, known[target], size, files[session]))
+            path = files.get(session, "")
+            made.append(Kept(session, end, identity, target, known[target], size, path, bool(stored)))
     return made
 
 
@@ -139,32 +154,81 @@ def remove(
     by: str,
     now: float,
     tell: Callable[[Removed], None],
+    objects: Objects | None = None,
 ) -> Removed:
-    """Remove one recording. `tell` writes the audit line, and what it raises keeps the file where it is.
+    """Remove one recording, wherever it is. `tell` writes the audit line, and what it raises keeps it where it is.
 
     Raises Stays, StateDown and OSError.
     """
-    path = recordings.directory / going.recording.path
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    recording = going.recording
+    stored = _stored(database, recording.session) if recording.stored else None
+    with _held(recordings, recording.path) as fd:
+        if stored is not None:
+            if objects is None:
+                raise Stays("it is in a bucket, and [recording.store] names none")
+            objects.check(stored)
+        if fd is None and stored is None:
+            raise FileNotFoundError(errno.ENOENT, "it is gone")
+        size, digest = _digest(fd) if fd is not None else _told_of(stored)
+        removed = Removed(going, size, digest)
+        with database.write() as connection:
+            before = _mark(connection, removed, by, now)
+            tell(removed)
+        if stored is not None and objects is not None:
+            _drop(database, going, stored, objects, before)
+        if fd is not None:
+            os.unlink(recordings.directory / recording.path)
+    return removed
+
+
+def _stored(database: Database, session: str) -> Stored | None:
+    return next((one for one in stored_beginning(database, session) if one.session == session), None)
+
+
+def _told_of(stored: Stored | None) -> tuple[int, str]:
+    return (stored.size, stored.sha256) if stored is not None else (0, "")
+
+
+def _drop(
+    database: Database, going: Going, stored: Stored, objects: Objects, before: Mapping[str, object]
+) -> None:
+    try:
+        objects.drop(stored)
+    except Stays as refused:
+        with database.write() as connection:
+            connection.execute(
+                update(RECORDINGS).where(RECORDINGS.c.session_id == stored.session).values(**before)
+            )
+            objects.refused(going, str(refused))
+        raise
+
+
+@contextmanager
+def _held(recordings: Recordings, path: str) -> Iterator[int | None]:
+    """The file, with its lock; None when there is none. Raises Stays when somebody has it, and OSError."""
+    if not path:
+        yield None
+        return
+    fd = os.open(recordings.directory / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Stays("it is being recorded") from None
-        size, digest = _digest(fd)
-        removed = Removed(going, size, digest)
-        with database.write() as connection:
-            _mark(connection, removed, by, now)
-            tell(removed)
-        os.unlink(path)
+            raise Stays("it is being recorded or uploaded") from None
+        yield fd
     finally:
         os.close(fd)
-    return removed
 
 
-def _mark(connection: Connection, removed: Removed, by: str, now: float) -> None:
+_MARKED: Final = ("state", "size", "sha256", "deleted_at", "deleted_by", "deleted_why")
+
+
+def _mark(connection: Connection, removed: Removed, by: str, now: float) -> dict[str, object]:
+    """The row says deleted; what it said before."""
     session = removed.going.recording.session
     connection.execute(_own(session)).first()
+    columns = [RECORDINGS.c[name] for name in _MARKED]
+    before = connection.execute(select(*columns).where(RECORDINGS.c.session_id == session)).mappings().first()
     held = select(HOLDS.c.session_id).where(HOLDS.c.session_id == session)
     if connection.execute(held).first() is not None:
         raise Stays("it is held")
@@ -180,6 +244,7 @@ def _mark(connection: Connection, removed: Removed, by: str, now: float) -> None
             deleted_why=removed.going.why,
         )
     )
+    return dict(before or {})
 
 
 def _digest(fd: int) -> tuple[int, str]:

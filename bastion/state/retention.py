@@ -32,7 +32,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One recording that is there and has ended. `labels` are those of its target, None when nobody knows them."""
+    """One recording that is there and has ended: in the folder, where it has a `path`, or in the bucket, or in both.
+
+    `labels` are those of its target, None when nobody knows them.
+    """
 
     session: str
     ended_at: float
@@ -41,6 +44,7 @@ class Kept:
     labels: Collection[str] | None
     size: int
     path: str
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,13 @@ class Figures:
         children: Callable[[], Iterable[Child]],
         on_stuck: Callable[[Child], None],
         elders: Elders,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
+        """`refresh` sets the gauges that nobody keeps up to date."""
         self._reactor, self._meters, self._children = reactor, meters, children
         self._on_stuck = on_stuck
         self._elders = elders
+        self._on_look = refresh
         self._kept: Snapshot = {}  # what workers that are gone had counted
         self._health: dict[str, Healthy] = {}
         self._timer: DelayedCall | None = None
@@ -107,6 +110,7 @@ class Figures:
 
     def _refresh(self) -> None:
         look_at_this_process(self._meters, "supervisor")
+        self._on_look()
 
     def _others(self) -> list[Snapshot]:
         return [self._kept, *(child.snapshot for child in self._children()), *self._elders.snapshots()]

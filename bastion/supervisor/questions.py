@@ -29,6 +29,7 @@ class Settings:
     audit_file: str
     audit_required: bool
     penalties: PenaltyLimits
+    uploads: bool = False
 
 
 # -- a worker asks ---------------------------------------------------------------------------------------------------

@@ -16,4 +16,9 @@ def state_folder(config: Sections) -> Path:
 
 def settings_of(config: Sections) -> Settings:
     """Of the whole configuration, or of its file alone."""
-    return Settings(str(config.audit.file), config.audit.required, penalty_limits(config.limits.penalties))
+    return Settings(
+        str(config.audit.file),
+        config.audit.required,
+        penalty_limits(config.limits.penalties),
+        config.recording.store.kind == "s3",
+    )

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from bastion import __version__
 from bastion.assembly.control_desk import ControlDesk
 from bastion.assembly.penalty_keeper import PenaltyKeeper
+from bastion.assembly.uploads import Uploads, program
 from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
@@ -87,7 +88,9 @@ class Supervisor:
         self.hub = Hub()
         self.hub.name = "gateway"
         self.elders = Elders(reactor, self.hub, self.meters.families)
-        self.figures = Figures(reactor, self.meters, self._that_have_figures, self._stuck, self.elders)
+        self._uploads = Uploads(reactor, self.clock, self.meters, program(reactor, Path(config_file)))
+        parts = reactor, self.meters, self._that_have_figures, self._stuck, self.elders
+        self.figures = Figures(*parts, self._uploads.refresh)
         self.reloads = Reloads(self.audit, self.meters, self.log, self._to_reload, self.follow, self._end_one)
         self.on_ready: Callable[[], None] = lambda: None
         # Of a successor: all have read everything, and wait.
@@ -154,6 +157,9 @@ class Supervisor:
         """What of a configuration is the supervisor's own business, at the start and at every reload."""
         self._penalties.set_limits(settings.penalties)
         self.audit.move(settings.audit_file, settings.audit_required)
+        self._settings = settings
+        if self._ready and not self.ending and not self._retired:
+            self._uploads.follow(settings.uploads)
 
     # -- the start ---------------------------------------------------------------------------------------
 
@@ -267,6 +273,7 @@ class Supervisor:
             self._ready = True
             self.audit.emit(GatewayStarted(__version__, self._config_file))
             self.figures.start()
+            self._uploads.follow(self._settings.uploads)
             self.on_ready()
             self._adopt()
 
@@ -429,6 +436,7 @@ class Supervisor:
         self._retired = True
         self._keeper.retire()
         self.control.retire()
+        self._uploads.stop()
         for child in self.children(State.SERVING):
             child.tell(ask.Retire())
         self._close_listeners()
@@ -466,4 +474,4 @@ class Supervisor:
         if self._ready:
             self.audit.note(GatewayStopped(self._signal))
         self.audit.close()
-        self.on_over(self._code)
+        self._uploads.stop().addCallback(lambda _: self.on_over(self._code))

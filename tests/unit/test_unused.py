@@ -31,6 +31,7 @@ ALLOWED = {
     "resolutionComplete": "Twisted's IResolutionReceiver",
     "writeConnectionLost": "Twisted's IHalfCloseableProtocol",
     "processEnded": "Twisted's ProcessProtocol",
+    "outReceived": "Twisted's ProcessProtocol",
     "stopProducing": "Twisted's IPushProducer",
     "sendPacket": "Conch's way of sending",
     "request_signal": "Conch's session, in the demo's target",

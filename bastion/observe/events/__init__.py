@@ -87,6 +87,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     keys.KeyChanged,
     keys.KeysImported,
     retention.RecordingDeleted,
+    retention.DeletionRefused,
     retention.HoldPlaced,
     retention.HoldRemoved,
     control.Killed,

@@ -30,6 +30,20 @@ class RecordingDeleted(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class DeletionRefused(AuditEvent):
+    """the bucket did not let a recording go that was to be removed: it is there as before"""
+
+    event: ClassVar[str] = "recording_deletion_refused"
+
+    by: str
+    text: Annotated[str, "what the bucket said"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the bucket kept the recording that {line.get('by', '?')} wanted to remove{of(line, 'text', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
 class HoldPlaced(AuditEvent):
     """a recording is held: nothing deletes it"""
 

@@ -11,7 +11,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, HealthWatch
+from bastion.archive.report import SILENT, Report, leave
+from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, HealthWatch, State
 from bastion.auth.directory import Servers
 from bastion.clock import FixedClock
 from bastion.errors import HealthPart
@@ -231,3 +232,21 @@ def test_an_agent_that_does_not_sign(bench: Bench) -> None:
     well, lines = bench.page()
     assert not well and lines["agents"].startswith("refusing: upstream_ca: the agent at /a refuses")
     assert bench.looked
+
+
+def test_uploads_that_fail_degrade_and_refuse_nobody(tmp_path: Path) -> None:
+    one = Bench(tmp_path, required=False)
+    watch = HealthWatch(one.gateway, lambda: [one.key], one._in_thread, lambda: tmp_path)
+    now = one.clock.time()
+    for report, state in (
+        (Report(now, 7), State.OK),
+        (Report(now, 7, waiting=2, oldest=now, trouble="no route"), State.DEGRADED),
+        (Report(now - SILENT - 1, 7), State.DEGRADED),
+    ):
+        leave(tmp_path, report)
+        watch._seen(watch._see_disk())
+        (found,) = (one for one in watch.findings() if one.part is HealthPart.UPLOADS)
+        assert found.state is state and found.text == report.text(now)
+    assert watch.page()[0]
+    one.audit.close()
+    one.store.close()

@@ -1,0 +1,168 @@
+"""The process that uploads (L4): `python -m bastion.assembly.uploading CONFIG`, started by the gateway.
+
+One for each folder of recordings: of several (an elder's, two gateways by mistake) one holds `uploads.lock`, and the
+others wait for it. It ends when its standard input does, so it never outlives who started it; what it was uploading is
+gone on with by the next one. Its reports are lines on standard output, its log is standard error.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from bastion.archive.bucket import Bucket
+from bastion.archive.report import Report, leave
+from bastion.archive.schedule import Schedule
+from bastion.archive.spool import Held, Spool
+from bastion.archive.upload import Upload
+from bastion.archive.uploader import Done, Hangs, Uploader, Wiring
+from bastion.clock import SystemClock
+from bastion.config.outputs import Recording, State, read_section
+from bastion.errors import ConfigError, StoreFault, StoreReason
+from bastion.recording.listing import Recordings
+from bastion.state.database import Database, Place, StateDown, password_of
+from bastion.state.folder import make_folder
+from bastion.wire.printable import printable
+
+LOCK_NAME: Final = "uploads.lock"
+LOCK_EVERY: Final = 1.0
+NICE: Final = 10
+"""Whoever types comes first."""
+
+MEMORY_MAX: Final = 512 << 20
+"""Bytes of data. boto3 reads an answer whole: one that never ends ends this process, which is started again."""
+
+TEXT_MAX: Final = 500
+
+STOP: Final = object()
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0 when it was told to end, 2 for a faulty configuration, 3 when it is to be started again."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # for who started it, whose end is heard on standard input
+    with suppress(OSError):
+        os.nice(NICE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_until_end_of_input, args=(events,), daemon=True).start()
+    try:
+        return _serve(Path(arguments[0]), events)
+    except ConfigError as error:
+        _tell(str(error))
+        return 2
+    except (StateDown, OSError, StoreFault) as error:
+        _tell(str(error))
+        return 3
+
+
+def _until_end_of_input(events: queue.SimpleQueue[Any]) -> None:
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    events.put(STOP)
+
+
+def _serve(config_file: Path, events: queue.SimpleQueue[Any]) -> int:
+    recording, state = read_section(config_file, Recording), read_section(config_file, State)
+    place = recording.store.place()
+    if place is None:
+        raise ConfigError(
+            str(config_file), 0, "recording.store.kind", "is not s3: there is nothing to upload to"
+        )
+    where = Place.chosen(recording.directory, state.directory, state.url, state.password_file)
+    make_folder(where.folder)
+    with open(where.folder / LOCK_NAME, "ab") as lock:
+        if not _alone(lock.fileno(), events):
+            return 0
+        database = Database(where, password_of(where))
+        try:
+            return _upload(Bucket(place), Recordings(recording.directory), database, events)
+        finally:
+            database.close()
+
+
+def _alone(lock: int, events: queue.SimpleQueue[Any]) -> bool:
+    """Wait for the lock; False when this process is to end before it has it."""
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        with suppress(queue.Empty):
+            events.get(timeout=LOCK_EVERY)
+            return False
+
+
+def _upload(
+    bucket: Bucket, recordings: Recordings, database: Database, events: queue.SimpleQueue[Any]
+) -> int:
+    clock, place = SystemClock(), bucket.place
+
+    def upload(held: Held) -> Upload:
+        return Upload(bucket, held.fd, place.key(held.waiting.path), clock)
+
+    wiring = Wiring(
+        upload, partial(_in_thread, events), place.url, partial(_report, database.place.folder), _tell
+    )
+    uploader = Uploader(
+        Spool(recordings, database), Schedule(clock, place.uploads), wiring, clock, os.getpid()
+    )
+    return turn_until_told(uploader, events)
+
+
+def turn_until_told(uploader: Uploader, events: queue.SimpleQueue[Any]) -> int:
+    """Until STOP is in `events` (0), or a request hangs (3)."""
+    while True:
+        try:
+            pause = uploader.turn()
+        except Hangs:
+            _tell("a request to the store does not come to its end: starting again")
+            return 3
+        with suppress(queue.Empty):
+            event = events.get(timeout=pause)
+            if event is STOP:
+                return 0
+            uploader.done(event)
+
+
+def _in_thread(events: queue.SimpleQueue[Any], held: Held, job: Upload) -> None:
+    """A thread for each upload: one that hangs holds up nobody, and ends with the process."""
+    threading.Thread(target=lambda: events.put(outcome(held, job)), daemon=True).start()
+
+
+def outcome(held: Held, job: Upload) -> Done:
+    """What came of it, whatever came of it."""
+    try:
+        return Done(held, job.run())
+    except StoreFault as fault:
+        return Done(held, None, fault)
+    except Exception as error:  # of this one recording, as far as anybody knows
+        text = f"{held.waiting.path}: {type(error).__name__}"
+        return Done(held, None, StoreFault(StoreReason.BAD_ANSWER, text))
+
+
+def _report(folder: Path, report: Report) -> None:
+    with suppress(OSError):  # a full disk is told elsewhere, and who started us may be gone
+        leave(folder, report)
+    with suppress(OSError):
+        os.write(1, report.line())
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"bastion: uploads: {printable(text, TEXT_MAX)}\n")
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
