@@ -81,6 +81,7 @@ from bastion.options import ConfigErrors
 from bastion.reactor import the_reactor
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
+from bastion.session.checkpoints import Checkpoints
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.session import PARTING
@@ -140,7 +141,7 @@ class Program:
         self._penalties = penalties
         self._keeper = PenaltyKeeper(reactor, self.gateway.state.place.folder)
         self.reloading = Reloading(self.gateway, prepared, lambda: prepare(config_file, parts, look))
-        self._rechecks = Rechecks(self.gateway)
+        self._rechecks, self._checkpoints = Rechecks(self.gateway), Checkpoints(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self._uploads = Uploads(reactor, self._clock, self.meters, program(reactor, config_file))
@@ -200,6 +201,7 @@ class Program:
         self.gateway.state.in_force(config.digest, "start", __version__)
         self.reloading.on_applied = self._applied
         self._rechecks.start()
+        self._checkpoints.start()
         self._resolved.follow_names(self._names)
         if alone:
             self.control.desk.load()
@@ -395,10 +397,9 @@ class Program:
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
         await self._uploads.stop()
-        self._lag.stop()
-        self._steps.stop()
-        self.health.stop()
-        self._resolved.stop()
+        timed: tuple[Any, ...] = (self._lag, self._checkpoints, self._steps, self.health, self._resolved)
+        for each in timed:
+            each.stop()
         await self.pause()
         self.control.stop()
         self._keeper.close()

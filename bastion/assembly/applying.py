@@ -1,6 +1,7 @@
 """From a checked configuration to the one in force: the same steps at the start and at every reload.
 
-`prepare` reads, checks and builds, has no effect outside its value, and may run in a thread. `apply` swaps the value
+`prepare` reads, checks and builds, and may run in a thread; it has no effect outside its value but that the first one
+makes the recording key, where none is configured. `apply` swaps the value
 in, in one turn of the reactor, and either all of it or nothing. Every option that a reload can change is set in
 `apply` or stands in `Services`, and nowhere else, so that a start and a reload cannot differ.
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bastion.assembly.building import build_services
+from bastion.assembly.recording_key import sealing_of
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
@@ -28,6 +30,7 @@ from bastion.errors import ConfigError
 from bastion.observe.meters import AGENT_SIGNATURES
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
+from bastion.recording.keys import Sealing
 from bastion.session.gateway import Gateway, Services
 from bastion.upstream.target_addresses import names_among
 
@@ -47,6 +50,7 @@ class Prepared:
     warnings: tuple[ConfigError, ...]
     names: tuple[str, ...]  # of the targets that are dialled by name
     contents: Mapping[str, str]  # digests of all files, by what they are for (`config.contents`)
+    sealing: Callable[[], Sealing]  # of the recordings that begin
     changes: tuple[str, ...] = ()  # against what was in force, a line each
 
 
@@ -82,7 +86,7 @@ def prepare(
         parts.workers,
     )
     names = names_among(target.host for target in config.inventory)
-    return Prepared(config, services, warnings, names, read)
+    return Prepared(config, services, warnings, names, read, sealing_of(config, material, parts.clock))
 
 
 def _read_at_rest(
@@ -108,6 +112,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     gateway.startups.set_limits(startups.begin, startups.rate, startups.full, limits.startups_per_source)
     prepared.services.auth.penalties.set_limits(penalty_limits(limits.penalties))
     gateway.store.set_limits(config.recording.disk_floor, config.recording.fsync_interval)
+    gateway.store.sealing = prepared.sealing
     gateway.state.refuse = config.state.unavailable == "refuse"
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)

@@ -52,6 +52,7 @@ class KeyName(StrEnum):
     LOGIN_CA = "login_ca"
     UPSTREAM_CA = "upstream_ca"
     FRONT_HOST_CA = "front_host_ca"
+    RECORDING = "recording"
 
 
 class Standing(StrEnum):

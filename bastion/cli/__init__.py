@@ -17,6 +17,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `control_client`: how commands speak to the running gateway; `live`, `watch`, `lock`, `status`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `index`, `search`: the reading index; `reading`: where it is
+- `verify`: whether recordings are what was written
 - `moments`: times as people give them
 - `ran`: what was run in a session; `commands`: all of it, searched; `lobby_calls`: the gateway's own commands
 - `prune`, `holds`: what goes, and what stays; `bucket`: recordings that are there, found and fetched

@@ -216,19 +216,12 @@ def _of(store: Recordings, entry: SessionEntry) -> Iterator[Command]:
     """The commands of a session, as far as its file can be read."""
     try:
         with store.open(entry) as reader:
-            yield from commands_of(reader, lambda channel, at: _tell_lost(entry, channel, at))
+            yield from commands_of(reader)
     except FormatError as error:
         if entry.state != "damaged":
             tell_unreadable(entry.path, error.text)
     except OSError as error:
         tell_unreadable(entry.path, str(error.strerror))
-
-
-def _tell_lost(entry: SessionEntry, channel: int, at: float) -> None:
-    text = (
-        f"channel {channel} was made to cost too much to draw: what was typed after {at:.0f} s is not listed"
-    )
-    tell_unreadable(entry.path, text)
 
 
 def document(header: Header, one: Command) -> dict[str, Any]:

@@ -50,12 +50,16 @@ MUST_LEARN: Final = {
         "every engineer needs both @cert-authority lines: `ssh bastion setup openssh`, or `bastion client-config`",
     ),
     KeyName.LOGIN_CA: ("from now on certificates are to be signed with the new key",),
+    KeyName.RECORDING: (
+        "whoever verifies recordings elsewhere needs the new public half beside the old one: `bastion keys list`",
+    ),
 }
 MAY_FORGET: Final = {
     KeyName.HOST_KEYS: "the old key's lines in known_hosts and its SSHFP records may go: `bastion client-config`",
     KeyName.UPSTREAM_CA: "take the old line out of every target: `bastion target-config` prints what stays",
     KeyName.FRONT_HOST_CA: "the old @cert-authority lines must go: `bastion client-config` prints what stays",
     KeyName.LOGIN_CA: "certificates by the old key are refused",
+    KeyName.RECORDING: "keep its public half: old recordings are verified with it",
 }
 
 
@@ -84,7 +88,8 @@ def rotate(
     as_json: bool,
     name: str,
 ) -> None:
-    """Let a new key take the place of NAME: host_ed25519, host_rsa, host_ecdsa, upstream_ca, front_host_ca, login_ca.
+    """Let a new key take the place of NAME: host_ed25519, host_rsa, host_ecdsa, upstream_ca, front_host_ca, login_ca,
+    recording.
 
     The new key is made (of the same type) and trusted at once; the old one signs until the overlap ends, and then
     every gateway process with these files changes over in the same second. The last step is `bastion keys retire`.
@@ -261,7 +266,7 @@ def _to_paste(config: Config, entry: Entry) -> str:
     try:
         if entry.name is KeyName.UPSTREAM_CA:
             return target_config(facts_for_targets(config))
-        if entry.name is KeyName.LOGIN_CA:
+        if entry.name in (KeyName.LOGIN_CA, KeyName.RECORDING):
             return ""
         facts = facts_for_clients(config)
     except ConfigError as error:

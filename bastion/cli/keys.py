@@ -14,7 +14,7 @@ def keys() -> None:
     """List, rotate, retire and back up the keys that the gateway signs with.
 
     Host keys are called by their type (host_ed25519), the others by their section: upstream_ca, front_host_ca,
-    login_ca. What was done when is kept in the ledger, keys.toml beside the keys.
+    login_ca, recording. What was done when is kept in the ledger, keys.toml beside the keys.
     """
 
 

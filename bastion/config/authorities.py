@@ -21,6 +21,7 @@ ROLES: Final = {
     KeyName.LOGIN_CA: "login CA",
     KeyName.UPSTREAM_CA: "upstream CA",
     KeyName.FRONT_HOST_CA: "front host CA",
+    KeyName.RECORDING: "recording key",
 }
 """What each is called in a fault."""
 SECTIONS: Final = {role: str(name) for name, role in ROLES.items()} | {TARGET_HOST_CA: "targets"}

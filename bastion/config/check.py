@@ -39,7 +39,7 @@ from bastion.policy.patterns import canonical
 from bastion.policy.review import review
 from bastion.policy.targets import Target, TargetPassword
 from bastion.wire.kexinit import COMPAT, FRONT
-from bastion.wire.keys import PrivateKey
+from bastion.wire.keys import ED25519, PrivateKey
 
 # An RSA host key below this is rated a weakness by ssh-audit.
 RSA_HOST_KEY_BITS = 3072
@@ -113,6 +113,7 @@ class _Check:
             login_cas=tuple(held.key for held in self._authorities if held.role == ROLES[KeyName.LOGIN_CA]),
             upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
             front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),
+            recording=self._cas.get(KeyName.RECORDING),
             in_agents=tuple(key for staged in self._cas.values() for key in staged.in_agents),
             known_hosts=self._known.joined(self._pins),
             users=self._users,
@@ -267,6 +268,8 @@ class _Check:
         for slot in signing_slots(config):
             if slot.name is not KeyName.HOST_KEYS and (staged := self._slot(slot)) is not None:
                 self._cas[slot.name] = staged
+                if slot.name is KeyName.RECORDING and any(key.type != ED25519 for key in staged.publics):
+                    self._wrong(slot.option, f"{slot.path} is {staged.first.public.type}", "an ed25519 key")
         if config.upstream_ca.key is not None and not config.upstream_ca.egress:
             text = "is empty: a stolen certificate would work from any address until it expires"
             self._doubtful(("upstream_ca", "egress"), text, "the gateways' own addresses")

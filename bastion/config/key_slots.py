@@ -16,8 +16,14 @@ def ledger_path(config: Sections) -> Path:
     return config.keys.ledger or config.host_keys.files[0].parent / "keys.toml"
 
 
+def recording_key_path(config: Sections) -> Path:
+    """The key that recordings are vouched for with; where none is configured the gateway makes it."""
+    state = config.state.directory or config.recording.directory / "state"
+    return config.recording.signing_key or state / "recording_key"
+
+
 def signing_slots(config: Sections) -> tuple[Slot, ...]:
-    """What the gateway signs with: host keys, upstream CA, front host CA."""
+    """What the gateway signs with: host keys, upstream CA, front host CA, recording key."""
     host_keys = config.host_keys
     slots = [
         Slot(KeyName.HOST_KEYS, path, ("host_keys", "files", index), host_keys.passphrase_file)
@@ -29,6 +35,10 @@ def signing_slots(config: Sections) -> tuple[Slot, ...]:
     ):
         if ca.key is not None:
             slots.append(Slot(name, ca.key, (str(name), "key"), ca.passphrase_file, ca.agent))
+    path, wanted = recording_key_path(config), config.recording
+    if wanted.signing_key is not None or path.exists():
+        option = ("recording", "signing_key")
+        slots.append(Slot(KeyName.RECORDING, path, option, wanted.signing_passphrase_file))
     return tuple(slots)
 
 

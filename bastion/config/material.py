@@ -28,6 +28,7 @@ class Material:
     login_cas: tuple[PublicKey, ...] = ()
     upstream_ca: Staged | None = None
     front_host_ca: Staged | None = None
+    recording: Staged | None = None
     in_agents: tuple[AgentSigner, ...] = ()  # of these, the keys that are in an agent
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords

@@ -91,6 +91,19 @@ class Recording:
         "Bytes per second to which the terminals of a session together are slowed down beyond the burst.",
         default=1 << 20,
     )
+    signing_key: Path | None = option(
+        optional(FILE),
+        "Private key (ed25519) with which this gateway vouches for its recordings: `bastion verify` needs its public"
+        " half. Not set: `recording_key` in the folder of the state, which the gateway makes when it is not there.",
+        default=None,
+        example='"keys/recording"',
+    )
+    signing_passphrase_file: Path | None = option(
+        optional(FILE),
+        "File with that key's passphrase in its first line, closed to others. Not set: the key is not encrypted.",
+        default=None,
+        example='"credential:recording"',
+    )
     sftp_hash: bool = option(
         BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
     )

@@ -56,6 +56,7 @@ def write_keys(folder: Path, now: float) -> None:
     login_ca = make_key(keys / "login_ca", "demo login CA")
     make_key(keys / "upstream_ca", "demo upstream CA")
     make_key(keys / "front_host_ca", "demo front host CA")
+    make_key(keys / "recording", "demo recordings")
     target_host_ca = make_key(keys / "target_host_ca", "demo target host CA")
     make_key(keys / "ssh_host_ed25519_key", "demo gateway")
     target_host = make_key(keys / "target_host_key", "demo target")
@@ -214,6 +215,7 @@ file = "policy.toml"
 
 [recording]
 directory = "recordings"
+signing_key = "keys/recording"
 disk_floor = "64 MiB"
 
 [metrics]

@@ -63,6 +63,8 @@ def things(subject: Subject) -> list[Thing]:
         (config.upstream_ca.passphrase_file, "the upstream CA's passphrase", Kind.SECRET),
         (config.front_host_ca.key, "the front host CA", _held(config.front_host_ca.agent)),
         (config.front_host_ca.passphrase_file, "the front host CA's passphrase", Kind.SECRET),
+        (config.recording.signing_key, "the recording key", Kind.KEY),
+        (config.recording.signing_passphrase_file, "the recording key's passphrase", Kind.SECRET),
         (config.directory.embedded, "accounts", Kind.SECRET),
         (config.state.password_file, "the state store's password", Kind.SECRET),
         (config.recording.store.secret_file, "the S3 secret key", Kind.SECRET),

@@ -81,6 +81,7 @@ _NAMES: Final = {
     LOGIN_CA: KeyName.LOGIN_CA,
     "upstream_ca": KeyName.UPSTREAM_CA,
     "front_host_ca": KeyName.FRONT_HOST_CA,
+    "recording": KeyName.RECORDING,
 }
 
 

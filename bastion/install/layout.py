@@ -92,6 +92,7 @@ class Layout:
             ("login_ca", "signs engineers' certificates", Belongs.PRIVATE),
             ("upstream_ca", "signs logins to targets", Belongs.SERVICE),
             ("front_host_ca", "signs stand-in host certificates", Belongs.SERVICE),
+            ("recording", "vouches for recordings", Belongs.SERVICE),
             ("ssh_host_ed25519_key", "the gateway's host key", Belongs.SERVICE),
             ("ssh_host_rsa_key", "the same, for old clients", Belongs.SERVICE),
         ]

@@ -32,6 +32,7 @@ def config_text(answers: Answers, layout: Layout) -> str:
             "directory.embedded": '"users.toml"',
             "targets.known_hosts": '"known_hosts"',
             "recording.directory": _toml(layout.written(layout.recordings)),
+            "recording.signing_key": '"keys/recording"',
             **({"metrics.listen": _toml(str(answers.metrics))} if answers.metrics else {}),
             "state.directory": _toml(layout.written(layout.state)),
             "control.socket": _toml(layout.written(layout.run / "control.sock")),

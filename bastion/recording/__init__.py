@@ -8,10 +8,16 @@ the blocks before it, or a gap record says how much is not; a reader believes no
 
 May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by `writer`, `store`, `sealing`, `listing`.
 
-- `format`: the bytes of a file, both ways: header, blocks, events, totals
+- `format`: what a file is made of, both ways: preamble, heads, events, header, totals
+- `framing`: a payload between head and foot, its digest, links of the chain
+- `keys`: who vouches for a recording, and who can read it
+- `chain`: the blocks of one recording as they are written: numbered, signed, encrypted
 - `recorder`: one session's bytes and events -> blocks
+- `events`: what a recorder is given, as parts of a block
 - `bulk`: the rate rule: which bytes of a flow are kept when somebody moves a disk image
 - `reader`: a file -> events, past every damage
+- `opening`: encrypted blocks, opened with the data keys
+- `verifying`: is a file what its gateway wrote?
 - `blocks`: blocks that come piece by piece -> events
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
@@ -20,8 +26,6 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `grid`, `terminal`: what a terminal of the recorded size shows, as text
 - `transcript`: output as lines: those of a screen, or plain ones
 - `commands`: what was asked of channels to run, and what was typed at shells
-- `typed`, `panes`: the latter, read off a screen, and off one that tmux or screen draws
-- `prompts`, `screen_lines`, `running`: what looks like a prompt, lines over several rows, commands that go on
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences

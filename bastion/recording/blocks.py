@@ -1,49 +1,58 @@
 """Blocks of a recording that come piece by piece, as somebody who watches gets them (L1, pure).
 
-Invariant: an event comes out only of a block whose CRCs are right, once, in the order of the block numbers.
+Invariant: an event comes out only of a block that has not changed, once, in the order of the block numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isal.isal_zlib import crc32
-
 from bastion.recording.format import (
-    FOOT,
-    FOOT_SIZE,
     HEAD_SIZE,
     BlockType,
     FormatError,
     Recorded,
+    Suite,
     parse_head,
     split_events,
 )
+from bastion.recording.framing import checked
+from bastion.recording.opening import Opened
+
+_WITH_EVENTS = (BlockType.EVENTS, BlockType.INPUT)
 
 
 class Blocks:
-    """Reads whole blocks from bytes that may begin in the middle of one."""
+    """Reads whole blocks from bytes that may begin in the middle of one. `closed` counts those it had no keys for."""
 
-    def __init__(self, sync: bytes) -> None:
+    def __init__(self, sync: bytes, opened: Opened | None = None) -> None:
         self._sync = sync
+        self._opened = opened
         self._next = 0  # the number of the next block
         self.ended = False  # the end block has come
+        self.closed = 0
 
     def events(self, data: bytes) -> Iterator[Recorded]:
         """The events of the whole blocks in `data` that are newer than those before. Raises FormatError."""
         at = data.find(self._sync)
         while at >= 0:
-            head = parse_head(data[at : at + HEAD_SIZE], self._sync)
+            raw_head = data[at : at + HEAD_SIZE]
+            head = parse_head(raw_head, self._sync)
             end = at + (head.block_size if head is not None else 0)
             if head is None or end > len(data):
                 at = data.find(self._sync, at + 1)
                 continue
-            body = memoryview(data)[at : end - FOOT_SIZE]
-            if FOOT.unpack_from(data, end - FOOT_SIZE) != (crc32(body), head.block_size):
+            if checked(memoryview(data)[at:end], head) is None:
                 raise FormatError("a block is damaged")
-            if head.sequence >= self._next:
+            if head.sequence >= self._next and head.type is not BlockType.KEYS:
                 self._next = head.sequence + 1
                 self.ended = head.type is BlockType.END
-                if head.type is BlockType.EVENTS:
-                    yield from split_events(bytes(body[HEAD_SIZE:]), head.time_us)
+                if head.type in _WITH_EVENTS:
+                    payload = data[at + HEAD_SIZE : at + HEAD_SIZE + head.length]
+                    if head.suite is not Suite.SEALED:
+                        yield from split_events(payload, head.time_us)
+                    elif self._opened is not None:
+                        yield from split_events(self._opened.payload(head, raw_head, payload), head.time_us)
+                    else:
+                        self.closed += 1
             at = data.find(self._sync, end)

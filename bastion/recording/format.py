@@ -1,9 +1,9 @@
-"""Recording format v1: the bytes of a file (L1, pure). For readers: docs/recording-format.md.
+"""What recordings are made of: preamble, heads of blocks, events, documents (L1, pure).
 
-A file is a preamble, one header block, any number of event blocks and, when the session ended in order,
-one end block. One burst = one block = one write(2). Every byte stands under a CRC32: the preamble and each
-block's head under one of their own (so that a length is believed only after it was checked), the whole
-block under the one in its foot. The foot's place is where a seal will stand: `suite` in the head says which.
+A file is a preamble, one header block, any number of blocks with events and, when the session ended in order, one end
+block. One burst = one write(2). The preamble and each block's head stand under a CRC32 of their own, so that a length
+is believed only after it was checked; what stands in a block's foot depends on its suite (`framing`). Format 1 is read,
+format 2 read and written; docs/recording-format.md is for readers of either.
 
 Invariant: nothing here allocates by a length that was not compared with MAX_BLOCK or with bytes that are
 already there. Integers are unsigned and big-endian. Times are microseconds since the session's start.
@@ -27,7 +27,8 @@ from bastion.recording.strict_json import parse_object
 from bastion.sides import Side
 
 MAGIC = b"\x89BREC\r\n\x1a"  # high bit, line ends and ^Z: a text-mode copy or a 7-bit path breaks it visibly
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)
 SYNC_SIZE = 8
 
 # A session's own traffic may hold bytes that look like blocks (someone prints a recording). Each file
@@ -40,8 +41,7 @@ PREAMBLE_SIZE = PREAMBLE.size
 HEAD = struct.Struct(">8sBBHIIQQ")
 HEAD_CRC = struct.Struct(">I")  # of the fields before
 HEAD_SIZE = HEAD.size + HEAD_CRC.size
-FOOT = struct.Struct(">II")  # crc32 of head and payload, length of the whole block (to walk backwards)
-FOOT_SIZE = FOOT.size
+SIZE = struct.Struct(">I")  # the last field of each foot: length of the whole block (to walk backwards)
 
 EVENT_HEAD = struct.Struct(
     ">BBBxIII"
@@ -78,12 +78,21 @@ class BlockType(IntEnum):
     HEADER = 1
     EVENTS = 2
     END = 3
+    INPUT = 4  # events too: the bytes that the client sent, apart so that they can have a key of their own
+    CHECKPOINT = 5  # sums so far, signed
+    KEYS = 6  # the data keys, wrapped for those who may read
 
 
 class Suite(IntEnum):
-    """What stands in the foot. Sealed and encrypted blocks will get numbers of their own."""
+    """What stands in the foot, and whether the payload is encrypted."""
 
-    CRC32 = 0
+    CRC32 = 0  # format 1
+    CHAINED = 1  # a BLAKE3 digest, which is a link of the file's chain
+    SEALED = 2  # the same over a payload of AES-256-GCM
+
+
+FOOT_SIZES = (8, 36, 36)
+"""Bytes of the foot by suite: CRC32 or digest, and the block's size."""
 
 
 class Kind(IntEnum):
@@ -96,6 +105,7 @@ class Kind(IntEnum):
 
 
 _BLOCK_TYPES = frozenset(int(kind) for kind in BlockType)
+_SUITES = {1: frozenset({0}), 2: frozenset({1, 2})}  # by version
 _KINDS = frozenset(int(kind) for kind in Kind)
 
 
@@ -181,10 +191,35 @@ def _typed(name: str, value: Any, wanted: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """What a checkpoint says: everything up to it. Bytes are channel bytes: in from the client, out to it."""
+
+    events: int
+    channels: int
+    bytes_in: int
+    bytes_out: int
+    skipped: int
+    opaque: int
+
+    def document(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read `document()` back; raises FormatError when a field is missing or has another type."""
+        try:
+            return cls(**{f.name: _typed(f.name, document[f.name], "int") for f in fields(cls)})
+        except KeyError:
+            raise FormatError("a checkpoint lacks a field") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """The end block: what the whole session was. Bytes are channel bytes: in from the client, out to it.
 
     `opaque` counts channels of other programs' bytes (forwards, sockets, agent, X11), which nobody can replay.
+    `incomplete`: another process than the one that wrote the file ended it. It did so with the node's key `node_key`
+    and with `text`; the recording's own signatures end with block `signed_until`, the sums with block `counted_until`.
     """
 
     reason: str
@@ -197,9 +232,19 @@ class Totals:
     bytes_out: int
     skipped: int
     opaque: int = 0
+    incomplete: bool = False
+    text: str = ""
+    node_key: str = ""
+    signed_until: int = 0
+    counted_until: int = 0
 
     def document(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Fields of an incomplete recording stand in that of one only."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if self.incomplete or f.name not in _INCOMPLETE
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -212,6 +257,9 @@ class Totals:
                 raise FormatError("the end block lacks a field")
             values[place.name] = _typed(place.name, document[place.name], str(place.type))
         return cls(**values)
+
+
+_INCOMPLETE = frozenset({"incomplete", "text", "node_key", "signed_until", "counted_until"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +320,12 @@ class Head:
 
     @property
     def block_size(self) -> int:
-        return HEAD_SIZE + self.length + FOOT_SIZE
+        return HEAD_SIZE + self.length + FOOT_SIZES[self.suite]
 
+    def fits(self, version: int) -> bool:
+        """May a file of that version have such a block?"""
+        return self.suite in _SUITES[version] and (version > 1 or self.type <= BlockType.END)
 
-_SUITE = int(Suite.CRC32)
-_JOIN_BELOW = 4096
 
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
 _PLAIN_ONLY = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -304,16 +353,16 @@ def parse_json(payload: bytes) -> dict[str, Any]:
         raise FormatError("a metadata record is not a JSON object of this format") from None
 
 
-def encode_preamble(sync: bytes) -> bytes:
+def encode_preamble(sync: bytes, version: int = VERSION) -> bytes:
     """The first 24 bytes of a file."""
     if len(sync) != SYNC_SIZE:
         raise ValueError("sync must be 8 bytes")
-    body = PREAMBLE.pack(MAGIC, VERSION, 0, sync, 0)[:-4]
+    body = PREAMBLE.pack(MAGIC, version, 0, sync, 0)[:-4]
     return body + HEAD_CRC.pack(crc32(body))
 
 
-def parse_preamble(data: bytes) -> bytes:
-    """The sync bytes of the file. Raises FormatError for what is no recording or of a later version."""
+def parse_preamble(data: bytes) -> tuple[int, bytes]:
+    """Version and sync bytes of the file. Raises FormatError for what is no recording or of a later version."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise FormatError("not a recording")
     if len(data) < PREAMBLE_SIZE:
@@ -321,9 +370,9 @@ def parse_preamble(data: bytes) -> bytes:
     _, version, zero, sync, check = PREAMBLE.unpack_from(data)
     if crc32(data[: PREAMBLE_SIZE - 4]) != check:
         raise FormatError("the file's first 24 bytes are damaged")
-    if version != VERSION or zero:
+    if version not in VERSIONS or zero:
         raise UnknownVersion(f"recording format version {version} is not known to this program")
-    return bytes(sync)
+    return version, bytes(sync)
 
 
 def split_events(payload: bytes, block_time_us: int) -> Iterator[Recorded]:
@@ -341,30 +390,14 @@ def split_events(payload: bytes, block_time_us: int) -> Iterator[Recorded]:
         yield Recorded(Kind(kind), block_time_us + delta, channel, Side(side), stream, body)
 
 
-def encode_block(
-    sync: bytes,
-    kind: int,
-    sequence: int,
-    time_us: int,
-    seen: int,
-    payload: list[bytes | memoryview],
-    length: int,
-) -> list[bytes | memoryview]:
-    """A block as buffers for writev: head, the payload's own buffers, foot. `length` is the payload's sum.
-
-    A small payload is joined: below a page, one copy costs less than a checksum and an iovec for each event.
-    """
+def encode_head(
+    sync: bytes, kind: int, suite: int, length: int, sequence: int, time_us: int, seen: int
+) -> bytes:
+    """The head of a block whose payload has `length` bytes as it is stored."""
     if length > MAX_BLOCK:
         raise ValueError("block too long")
-    head = HEAD.pack(sync, kind, _SUITE, 0, length, sequence & 0xFFFFFFFF, time_us, seen)
-    head += HEAD_CRC.pack(crc32(head))
-    if length < _JOIN_BELOW:
-        head += b"".join(payload)
-        return [head + FOOT.pack(crc32(head), HEAD_SIZE + length + FOOT_SIZE)]
-    check = crc32(head)
-    for buffer in payload:
-        check = crc32(buffer, check)
-    return [head, *payload, FOOT.pack(check, HEAD_SIZE + length + FOOT_SIZE)]
+    head = HEAD.pack(sync, kind, suite, 0, length, sequence, time_us, seen)
+    return head + HEAD_CRC.pack(crc32(head))
 
 
 def parse_head(data: bytes, sync: bytes) -> Head | None:
@@ -374,6 +407,6 @@ def parse_head(data: bytes, sync: bytes) -> Head | None:
     _, kind, suite, zero, length, sequence, time_us, seen = HEAD.unpack_from(data)
     if crc32(data[: HEAD.size]) != HEAD_CRC.unpack_from(data, HEAD.size)[0]:
         return None
-    if kind not in _BLOCK_TYPES or suite != Suite.CRC32 or zero or length > MAX_BLOCK:
+    if kind not in _BLOCK_TYPES or suite > Suite.SEALED or zero or length > MAX_BLOCK:
         return None
     return Head(BlockType(kind), Suite(suite), length, sequence, time_us, seen)

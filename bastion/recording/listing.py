@@ -23,6 +23,7 @@ from typing import BinaryIO, Final
 from bastion.clock import Clock, SystemClock
 from bastion.recording.channels import ChannelSummary, Survey
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, Totals, is_session_id
+from bastion.recording.keys import Unwrap
 from bastion.recording.ran import Asked, kinds_of
 from bastion.recording.reader import Reader
 
@@ -141,11 +142,14 @@ class Recordings:
         return found
 
     @contextmanager
-    def open(self, session: SessionEntry | str) -> Iterator[Reader]:
-        """The recording of a listing's entry or of a whole session id. Raises FormatError or OSError."""
+    def open(self, session: SessionEntry | str, unwrap: Unwrap | None = None) -> Iterator[Reader]:
+        """The recording of a listing's entry or of a whole session id. `unwrap` opens an encrypted one's keys.
+
+        Raises FormatError or OSError.
+        """
         path = session.path if isinstance(session, SessionEntry) else self._path(session)
         with _open_file(path) as source:
-            yield Reader(source, path.stem, lambda: _is_locked(source))
+            yield Reader(source, path.stem, lambda: _is_locked(source), unwrap)
 
     def ran(self, path: Path, whole: bool = False) -> Ran:
         """The channels of a recording, from the beginning of its file: all of them, or the first and how many more.
@@ -285,6 +289,13 @@ def _open_file(path: Path) -> BinaryIO:
         os.close(fd)
         raise OSError(errno.EINVAL, "is no regular file")
     return os.fdopen(fd, "rb", buffering=1 << 16)
+
+
+@contextmanager
+def open_recording(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
+    """A recording's file, and whether somebody writes it. Raises OSError."""
+    with _open_file(path) as source:
+        yield source, _is_locked(source)
 
 
 def _is_locked(source: BinaryIO) -> bool:

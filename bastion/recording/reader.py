@@ -4,7 +4,10 @@ A file that its writer did not end is normal (a crash, a session still running):
 block, and `torn_at` says where that was. Damage is different: bytes that were written and have changed, or
 blocks that are gone. It is listed with offsets, and what can still be read after it is.
 
-Invariant: an event comes out only from a block whose CRC is right, in the order of the block numbers; nothing
+Both formats are read. What the reader says is what a file holds together by itself; whether that is what was written,
+`verifying` says, from the signatures.
+
+Invariant: an event comes out only from a block whose CRC or digest is right, in the order of the block numbers; nothing
 but FormatError is raised for what a file holds, and at most one block (MAX_BLOCK) is in memory.
 """
 
@@ -14,27 +17,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from isal.isal_zlib import crc32
-
 from bastion.errors import EndReason
 from bastion.recording.format import (
-    FOOT,
-    FOOT_SIZE,
+    FOOT_SIZES,
     HEAD_SIZE,
     PREAMBLE_SIZE,
+    SIZE,
     SYNC_SIZE,
     BlockType,
     FormatError,
     Head,
     Header,
+    Kind,
     Recorded,
+    Suite,
     Totals,
     UnknownVersion,
+    encode_json,
     parse_head,
     parse_json,
     parse_preamble,
     split_events,
 )
+from bastion.recording.framing import checked
+from bastion.recording.keys import Seal, Unwrap, split_signed
+from bastion.recording.opening import Opened, Wrapped
+from bastion.sides import Side
 
 # How much is read at once while looking for the next block after damage.
 SEARCH_BYTES = 1 << 20
@@ -68,13 +76,18 @@ class Reader:
 
     `torn_at` is where the whole blocks of an unfinished file end, `blocks` how many there are with the header.
     With `more`, a file without an end is followed: it is called where the events end, waits, and returns true when
-    another look is wanted.
+    another look is wanted. Of an encrypted file that cannot be opened no events come; `closed` counts their blocks.
     """
 
     def __init__(
-        self, source: BinaryIO, session_id: str = "", written: Callable[[], bool] | None = None
+        self,
+        source: BinaryIO,
+        session_id: str = "",
+        written: Callable[[], bool] | None = None,
+        unwrap: Unwrap | None = None,
     ) -> None:
         """Read the header; `session_id` stands in when it is damaged. `written` tells whether somebody writes the file.
+        `unwrap` opens the data keys of an encrypted one.
 
         Raises FormatError when the file is no recording, too short for a header, or of a later version.
         """
@@ -85,10 +98,15 @@ class Reader:
         self.damage: list[Damage] = []
         self.torn_at: int | None = None
         self.totals: Totals | None = None
-        self._sync = self._find_sync()
+        self.closed = 0
+        self.version, self._sync = self._find_sync()
         self._first = PREAMBLE_SIZE
         self._first_known = True
+        self.wrapped: Wrapped | None = None
+        self._opened: Opened | None = None
         self.header = self._read_header(session_id)
+        self._unwrap = unwrap
+        self._read_keys()
         self._header_damage = list(self.damage)
         self._position = self._expected = 0
 
@@ -105,6 +123,14 @@ class Reader:
         return "complete" if self.totals is not None else "truncated"
 
     @property
+    def sealed(self) -> str:
+        """Why the events of an encrypted recording do not come, "" when they do."""
+        if self.wrapped is None or self._opened is not None:
+            return ""
+        count = len(self.wrapped.recipients)
+        return f"sealed to {count} recipient{'s' * (count != 1)}: give --identity"
+
+    @property
     def live(self) -> bool:
         """A gateway is writing the file."""
         return self._written is not None and self._written()
@@ -112,6 +138,7 @@ class Reader:
     def __iter__(self) -> Iterator[Recorded]:
         self.damage[:] = self._header_damage
         self.torn_at = self.totals = None
+        self.closed = 0
         self._expected = 1
         self._position = self._begin()
         yield from self._walk()
@@ -169,21 +196,34 @@ class Reader:
             self._damaged(position, f"block {head.sequence} is damaged")
             return
         try:
-            if head.type is BlockType.EVENTS:
-                yield from split_events(payload, head.time_us)
-            elif head.type is BlockType.END:
-                self.totals = Totals.from_document(parse_json(payload))
-            else:
-                raise FormatError("a second header block")
+            if head.type is BlockType.END:
+                self.totals = self._totals(payload)
+                if self.totals.text:
+                    yield _last_note(self.totals, head.time_us)
+            elif head.type in (BlockType.EVENTS, BlockType.INPUT):
+                if head.suite is not Suite.SEALED:
+                    yield from split_events(payload, head.time_us)
+                elif self._opened is not None:
+                    raw_head = self._at(position, HEAD_SIZE)
+                    yield from split_events(self._opened.payload(head, raw_head, payload), head.time_us)
+                else:
+                    self.closed += 1
+            elif head.type is not BlockType.CHECKPOINT:
+                raise FormatError("stands where no block of its type does")
         except FormatError as error:
             self._damaged(position, f"block {head.sequence}: {error.text}")
 
+    def _totals(self, payload: bytes) -> Totals:
+        """Raises FormatError."""
+        document = payload if self.version == 1 else split_signed(payload)[1]
+        return Totals.from_document(parse_json(document))
+
     def tail(self) -> Tail:
         """The end block, or what the last whole head says, found from the end of the file."""
-        foot = self._at(self._size - FOOT_SIZE, FOOT_SIZE) if self._size >= FOOT_SIZE else b""
-        if len(foot) == FOOT_SIZE:
-            _, length = FOOT.unpack(foot)
-            if HEAD_SIZE + FOOT_SIZE <= length <= self._size:
+        last = self._at(self._size - SIZE.size, SIZE.size) if self._size >= SIZE.size else b""
+        if len(last) == SIZE.size:
+            (length,) = SIZE.unpack(last)
+            if HEAD_SIZE <= length <= self._size:
                 head = self._head(self._size - length)
                 if head is not None and head.block_size == length:
                     return Tail(self._end(self._size - length, head), head.time_us, head.seen)
@@ -211,7 +251,7 @@ class Reader:
     def _end(self, position: int, head: Head) -> Totals | None:
         payload = self._payload(position, head) if head.type is BlockType.END else None
         try:
-            return None if payload is None else Totals.from_document(parse_json(payload))
+            return None if payload is None else self._totals(payload)
         except FormatError:
             return None
 
@@ -222,22 +262,22 @@ class Reader:
         return self._source.read(size)
 
     def _head(self, position: int) -> Head | None:
-        return parse_head(self._at(position, HEAD_SIZE), self._sync)
+        head = parse_head(self._at(position, HEAD_SIZE), self._sync)
+        return head if head is not None and head.fits(self.version) else None
 
     def _payload(self, position: int, head: Head) -> bytes | None:
-        """The block's payload when all of it is there and its CRC is right, else None."""
+        """The block's payload as it is stored, when all of it is there and has not changed, else None."""
         if position + head.block_size > self._size:
             return None
         block = self._at(position, head.block_size)
-        body = memoryview(block)[:-FOOT_SIZE]
-        if len(block) != head.block_size or FOOT.unpack_from(block, len(body)) != (crc32(body), len(block)):
+        if checked(memoryview(block), head) is None:
             return None
-        return bytes(body[HEAD_SIZE:])
+        return block[HEAD_SIZE : HEAD_SIZE + head.length]
 
     def _is_torn(self, position: int, head: Head) -> bool:
         """Cut off by the end of the file, or (after a power loss) zeros where the block should end."""
-        end = position + head.block_size
-        return end > self._size or (end == self._size and not any(self._at(end - FOOT_SIZE, FOOT_SIZE)))
+        end, foot = position + head.block_size, FOOT_SIZES[head.suite]
+        return end > self._size or (end == self._size and not any(self._at(end - foot, foot)))
 
     def _after_damage(self, position: int) -> int | None:
         """No head at `position`: the tail is torn, or this is damage. The next block's offset, or None."""
@@ -273,7 +313,7 @@ class Reader:
             position += len(chunk) - SYNC_SIZE + 1
         return None
 
-    def _find_sync(self) -> bytes:
+    def _find_sync(self) -> tuple[int, bytes]:
         start = self._at(0, PREAMBLE_SIZE)
         try:
             return parse_preamble(start)
@@ -286,7 +326,7 @@ class Reader:
             if head is None or head.type is not BlockType.HEADER:
                 raise
             self.damage.append(Damage(0, "the first 24 bytes are damaged"))
-            return sync
+            return (1 if head.suite is Suite.CRC32 else 2), sync
 
     def _read_header(self, session_id: str) -> Header:
         head = self._head(self._first)
@@ -300,7 +340,8 @@ class Reader:
             payload = self._payload(self._first, head)
             if payload is None:
                 raise FormatError("the header block is damaged")
-            header = Header.from_document(parse_json(payload))
+            document = payload if self.version == 1 else split_signed(payload)[1]
+            header = Header.from_document(parse_json(document))
         except FormatError as error:
             self._damaged(self._first, error.text)
             header = Header.unknown(session_id)
@@ -310,6 +351,34 @@ class Reader:
             self._first_known = False
         return header
 
+    def _read_keys(self) -> None:
+        """The block behind the header, where it is that of the keys."""
+        if not self._first_known:
+            return
+        head = self._head(self._first)
+        if head is None or head.type is not BlockType.KEYS:
+            return
+        payload = self._payload(self._first, head)
+        if payload is None:
+            self._damaged(self._first, "the block of the keys is damaged")
+        else:
+            try:
+                self.wrapped = Wrapped.parse(payload)
+                self._opened = self._open(self.wrapped)
+            except FormatError as error:
+                self._damaged(self._first, f"the block of the keys: {error.text}")
+        if self._first + head.block_size <= self._size:
+            self._first += head.block_size
+
+    def _open(self, wrapped: Wrapped) -> Opened | None:
+        """Raises FormatError."""
+        keys = None if self._unwrap is None else self._unwrap(wrapped.data)
+        if keys is None:
+            return None
+        if "seal" in self.header.extra and not Seal.of(self.header).fits(keys):
+            raise FormatError("the keys are not those of this recording")
+        return Opened(keys)
+
     def _begin(self) -> int:
         """Where the first block behind the header is. Behind a damaged one it is looked for, which may take the
         whole file, so only when its events are wanted and not for a line of a listing."""
@@ -317,7 +386,14 @@ class Reader:
             found = self._search(self._first)
             self._first = self._size if found is None else found
             self._first_known = True
+            self._read_keys()
         return self._first
 
     def _damaged(self, offset: int, text: str) -> None:
         self.damage.append(Damage(offset, text))
+
+
+def _last_note(totals: Totals, time_us: int) -> Recorded:
+    """Why a recording ended that its writer could not end: an event as its writer would have left one."""
+    note = {"event": "session_ended", "reason": totals.reason, "text": totals.text}
+    return Recorded(Kind.NOTE, time_us, 0, Side.TARGET, 0, encode_json(note))

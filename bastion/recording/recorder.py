@@ -10,12 +10,8 @@ skipped it, and then a gap record says so. Nothing here waits or writes; the clo
 
 from __future__ import annotations
 
-import re
 import secrets
-import struct
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from enum import Enum, IntEnum
 from typing import Any, Final
 
 from bastion.clock import Clock
@@ -30,6 +26,8 @@ from bastion.recording.bulk import (
     OpenGap,
     RecordingPolicy,
 )
+from bastion.recording.chain import Chain
+from bastion.recording.events import AS_IT_IS, SHAPES, merged_parts, plain, shape_of
 from bastion.recording.format import (
     EVENT_HEAD,
     EVENT_HEAD_SIZE,
@@ -38,13 +36,12 @@ from bastion.recording.format import (
     Gap,
     Header,
     Kind,
+    Sums,
     Totals,
-    encode_block,
     encode_json,
-    encode_preamble,
 )
+from bastion.recording.keys import Sealing
 from bastion.sides import Side
-from bastion.wire.requests import printable
 
 # A block is closed at this size even when the burst goes on. A burst is one read (at most 512 KiB), so only a
 # caller that never calls `take` meets this.
@@ -58,21 +55,24 @@ MAX_DELTA_US = 0xFFFFFFFF  # what the event's time field holds: 71 minutes withi
 
 # Plain ints and the bound call, for the hot path.
 _DATA: Final = int(Kind.DATA)
+_CLIENT: Final = int(Side.CLIENT)
 _EVENTS: Final = int(BlockType.EVENTS)
+_INPUT: Final = int(BlockType.INPUT)
 _HEAD = EVENT_HEAD.pack
-_KEY_SIZE = 8  # bytes of an event's head that say whose it is: kind, side, stream, channel
-_KEY = struct.Struct(">BBBxI").unpack
 
 # What is kept of [the client's, the target's] bytes: the same few pairs for all recorders.
 _KEEPS = {pair: pair for pair in ((False, False), (False, True), (True, True))}
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# The longest time that blocks wait for a signature over them, and from when on one is made when a block is written
+# anyway, or when somebody looks (`due`).
+CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_US = 7_500_000
 
 
 class Recorder:
     """Turns one session's bytes and events into blocks. One per session, used from one thread.
 
-    `seen` (bytes in, bytes out), `skipped`, `events`, `blocks`, `channels` are plain ints, readable any time.
+    `seen` (bytes in, bytes out), `skipped`, `events`, `channels` are plain ints, readable any time.
     `opaque` counts the channels that nobody can replay; whoever knows kinds of channels counts them.
     The header is written and not kept: an idle session holds no more than the next block needs.
     """
@@ -80,8 +80,10 @@ class Recorder:
     __slots__ = (
         "_base_us",
         "_burst",
+        "_chain",
         "_flows",
         "_gapped",
+        "_is_input",
         "_keeps",
         "_limited",
         "_monotonic",
@@ -94,7 +96,7 @@ class Recorder:
         "_sync",
         "_terminal_rate",
         "_terminals",
-        "blocks",
+        "_unsigned_us",
         "channels",
         "events",
         "finished",
@@ -110,12 +112,13 @@ class Recorder:
         clock: Clock,
         policy: RecordingPolicy | None = None,
         sync: bytes | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
+        """Without `sealing` nobody vouches for the recording."""
         policy = policy or RecordingPolicy()
         self.seen = [0, 0]  # channel bytes by Side, kept or not
         self.skipped = 0  # bytes in gap records so far
         self.events = 0
-        self.blocks = 0
         self.channels = 0
         self.opaque = 0
         self.finished = False
@@ -135,15 +138,27 @@ class Recorder:
         self._parts: list[Bytes] = []
         self._size = 0
         self._base_us = 0
+        self._is_input = False  # what the parts are
+        self._unsigned_us = -1  # time of the first block without a signature behind it
         self._sync = secrets.token_bytes(SYNC_SIZE) if sync is None else sync
-        self._ready: list[Bytes] = [encode_preamble(self._sync)]
-        document = encode_json({**header.document(), "mode": policy.mode.value, "input": policy.input})
-        self._emit(BlockType.HEADER, 0, [document], len(document))
+        self._chain = Chain(self._sync)
+        document = {**header.document(), "mode": policy.mode.value, "input": policy.input}
+        self._ready: list[Bytes] = self._chain.begin(document, sealing or Sealing.alone(), policy.input)
 
     @property
     def sync(self) -> bytes:
         """What every block of this file begins with."""
         return self._sync
+
+    @property
+    def blocks(self) -> int:
+        """How many there are, that of the keys not counted."""
+        return self._chain.blocks
+
+    @property
+    def link(self) -> bytes:
+        """The chain behind the last block: stands for all that was written."""
+        return self._chain.link
 
     # -- the hot path
 
@@ -187,8 +202,14 @@ class Recorder:
 
     def _append(self, kind: int, channel_id: int, side: int, stream: int, payload: Bytes, now: float) -> None:
         offset = int((now - self._start) * 1e6)
+        is_input = side == _CLIENT and kind == _DATA
         if not self._parts:
             self._base_us = offset
+            self._is_input = is_input
+        elif is_input is not self._is_input:
+            self._cut()
+            self._base_us = offset
+            self._is_input = is_input
         elif offset - self._base_us > MAX_DELTA_US:
             self._cut()
             self._base_us = offset
@@ -233,7 +254,7 @@ class Recorder:
 
         A `channel_closed` ends the channel's flows; `Injected` becomes an event kind of its own.
         """
-        name, places = _SHAPES.get(type(event)) or _shape(type(event))
+        name, places = SHAPES.get(type(event)) or shape_of(type(event))
         detail = {place: getattr(event, place) for place in places}
         channel_id: int = detail.pop("channel_id", 0)
         if name == "injected":
@@ -254,7 +275,7 @@ class Recorder:
         for key, value in detail.items() if detail else ():
             if key == "by" and value in (0, 1):
                 side = value
-            document[key] = value if type(value) in _AS_IT_IS else _plain(value)
+            document[key] = value if type(value) in AS_IT_IS else plain(value)
         self._append(Kind.NOTE, channel_id, side, 0, encode_json(document), self._alive())
 
     def injected(self, channel_id: int, text: bytes, stream: int = 0) -> None:
@@ -274,10 +295,34 @@ class Recorder:
             self.settle()
         if self._parts:
             self._cut()
+            if self._base_us - self._unsigned_us >= CHECKPOINT_US:
+                self._checkpoint(self._base_us)
         if not self._ready:
             return None
+        self._chain.give()
         ready, self._ready = self._ready, []
         return ready
+
+    def due(self) -> bool:
+        """Have blocks waited long enough for a signature? Then the next `take` has one, though nothing else came."""
+        if self._unsigned_us < 0 or self.finished:
+            return False
+        now_us = int((self._monotonic() - self._start) * 1e6)
+        if now_us - self._unsigned_us < CHECKPOINT_US:
+            return False
+        if self._parts:
+            self._cut()
+        self._checkpoint(now_us)
+        return True
+
+    def _checkpoint(self, time_us: int) -> None:
+        sums = Sums(self.events, self.channels, self.seen[0], self.seen[1], self.skipped, self.opaque)
+        self._ready += self._chain.checkpoint(time_us, sum(self.seen), encode_json(sums.document()))
+        self._unsigned_us = -1
+
+    def rewind(self) -> None:
+        """What `take` gave last has not been written, and will not be: call it before `finish`."""
+        self._chain.rewind()
 
     @property
     def unsettled(self) -> bool:
@@ -315,7 +360,7 @@ class Recorder:
             reason=str(reason),
             ended_at=self._started_at + (now - self._start),  # whatever the clock was set to meanwhile
             duration_us=duration,
-            blocks=self.blocks + 1,
+            blocks=self._chain.blocks + 1,
             events=self.events,
             channels=self.channels,
             bytes_in=self.seen[0],
@@ -323,26 +368,22 @@ class Recorder:
             skipped=self.skipped,
             opaque=self.opaque,
         )
-        document = encode_json(totals.document())
-        self._emit(BlockType.END, duration, [document], len(document))
+        self._ready += self._chain.end(duration, sum(self.seen), encode_json(totals.document()))
         self.finished = True
         ready, self._ready = self._ready, []
         return ready
 
     def _cut(self) -> None:
-        parts, size = self._parts, self._size
+        parts, size, seen = self._parts, self._size, self.seen
         self._parts, self._size = [], 0
         if len(parts) > JOIN_OVER:
-            whole, fewer = _merged(parts)
+            whole, fewer = merged_parts(parts)
             parts, size = [whole], len(whole)
             self.events -= fewer
-        self._emit(_EVENTS, self._base_us, parts, size)
-
-    def _emit(self, kind: int, time_us: int, parts: list[Bytes], size: int) -> None:
-        self._ready += encode_block(
-            self._sync, kind, self.blocks, time_us, self.seen[0] + self.seen[1], parts, size
-        )
-        self.blocks += 1
+        kind = _INPUT if self._is_input else _EVENTS
+        self._ready += self._chain.events(kind, self._base_us, seen[0] + seen[1], parts, size)
+        if self._unsigned_us < 0:
+            self._unsigned_us = self._base_us
 
     # -- gaps
 
@@ -408,71 +449,3 @@ class Recorder:
             flow = self._flows.pop(channel_id << 1 | side, None)
             if flow is not None and flow.gap:
                 self._end_gap(flow, flow.gap, flow.gap.tail_size, now)
-
-
-def _merged(parts: list[Bytes]) -> tuple[bytes, int]:
-    """`parts`, heads and payloads in turn, as one buffer, and how many events it holds less.
-
-    Data of one stream that follows itself is one event: a peer that sends messages of one byte would write 17 for each.
-    The parts are those of one turn of the reactor, so that no time is lost that anybody could see.
-    """
-    merged: list[Bytes] = []
-    run: list[Bytes] = []
-    key, delta, events = b"", 0, 0
-    for at in range(0, len(parts), 2):
-        head, payload = bytes(parts[at]), parts[at + 1]
-        if head[:_KEY_SIZE] == key:
-            run.append(payload)
-            continue
-        _end_run(merged, key, delta, run)
-        if head[0] == _DATA:
-            key, delta, run = head[:_KEY_SIZE], EVENT_HEAD.unpack(head)[4], [payload]
-        else:
-            key, run = b"", []
-            merged += (head, payload)
-        events += 1
-    _end_run(merged, key, delta, run)
-    return b"".join(merged), len(parts) // 2 - events
-
-
-def _end_run(merged: list[Bytes], key: bytes, delta: int, run: list[Bytes]) -> None:
-    if run:
-        kind, side, stream, channel_id = _KEY(key)
-        merged += (_HEAD(kind, side, stream, channel_id, delta, sum(map(len, run))), *run)
-
-
-_SHAPES: dict[type, tuple[str, tuple[str, ...]]] = {}  # as many as there are kinds of events
-
-
-def _shape(kind: type) -> tuple[str, tuple[str, ...]]:
-    """An event's class as its name in the recording, and its fields."""
-    if not is_dataclass(kind):
-        raise TypeError("an event is a dataclass instance")
-    shape = _CAMEL.sub("_", kind.__name__).lower(), tuple(place.name for place in fields(kind))
-    _SHAPES[kind] = shape
-    return shape
-
-
-_AS_IT_IS: Final = frozenset((str, int, bool, float, type(None)))
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON: enums by name or text, bytes with what is not UTF-8 escaped."""
-    kind = type(value)
-    if kind in _AS_IT_IS:  # nearly all there is, and never a subclass such as an enum
-        return value
-    if kind is dict:
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, IntEnum):
-        return value.name.lower()
-    if isinstance(value, Enum):
-        return _plain(value.value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return printable(bytes(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)

@@ -1,8 +1,10 @@
 """An unfinished recording, ended by another process than the one that began it (L2).
 
 A process that dies leaves files without an end block. They play to the last whole block as they are; `seal` gives them
-the end that their writer could not: what is behind the last whole block is cut off, a note says why the session ended,
-and the end block has the sums of what is in the file. Blocks: call it in a thread.
+the end that their writer could not: what is behind the last whole block is cut off, and the end block says why the
+session ended and has the sums of what is in the file. The recording's own key died with its writer, so it is the node's
+key that signs, and the recording is marked as incomplete. Of encrypted blocks nobody here knows what is in them: the
+sums are then those of the last checkpoint. Blocks: call it in a thread.
 
 Invariants: nothing of a file that another process still writes is touched (the writer's lock), nor of one in which
 blocks are damaged; whole blocks stay as they are, byte for byte; a file that has an end block keeps it.
@@ -18,14 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from isal.isal_zlib import crc32
-
+from bastion.recording.chain import Chain
 from bastion.recording.format import (
     EVENT_HEAD,
     EVENT_HEAD_SIZE,
-    FOOT,
-    FOOT_SIZE,
-    HEAD,
     HEAD_SIZE,
     PREAMBLE_SIZE,
     BlockType,
@@ -33,12 +31,15 @@ from bastion.recording.format import (
     Gap,
     Header,
     Kind,
+    Suite,
+    Sums,
     Totals,
-    encode_block,
     encode_json,
     parse_head,
     parse_json,
 )
+from bastion.recording.framing import checked, first_link, next_link, plain_block
+from bastion.recording.keys import Sealing, split_signed
 from bastion.recording.reader import Reader
 from bastion.sides import Side
 
@@ -55,8 +56,8 @@ class Sealed:
     again: bool = False
 
 
-def seal(path: Path, reason: str, text: str) -> Sealed:
-    """End the file with `reason` and `text`."""
+def seal(path: Path, reason: str, text: str, sealing: Sealing) -> Sealed:
+    """End the file with `reason` and `text`, in the name of the node."""
     unknown = Header.unknown(path.stem)
     try:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -65,7 +66,7 @@ def seal(path: Path, reason: str, text: str) -> Sealed:
     with os.fdopen(fd, "rb", buffering=1 << 16) as source:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _seal(source, path.stem, reason, text)
+            return _seal(source, path.stem, reason, text, sealing)
         except BlockingIOError:
             return Sealed(unknown, None, "is still being written", again=True)
         except FormatError as error:
@@ -76,7 +77,7 @@ def seal(path: Path, reason: str, text: str) -> Sealed:
             return Sealed(unknown, None, f"cannot be ended: {error.strerror}", again=True)
 
 
-def _seal(source: BinaryIO, session: str, reason: str, text: str) -> Sealed:
+def _seal(source: BinaryIO, session: str, reason: str, text: str, sealing: Sealing) -> Sealed:
     reader = Reader(source, session)
     totals = reader.tail().totals
     if totals is not None:
@@ -84,11 +85,14 @@ def _seal(source: BinaryIO, session: str, reason: str, text: str) -> Sealed:
     if reader.damage:
         return Sealed(reader.header, None, reader.damage[0].text)
     with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = _Whole(data, reader.sync)
+        found = _Whole(data, reader.version, reader.sync)
         found.walk()
         if not found.is_torn():
             return Sealed(reader.header, None, f"what stands at byte {found.end} is no block")
-    totals, last = _ending(reader.header, found, reason, text)
+    if reader.version == 1:
+        totals, last = _plain_ending(reader.header, found, reason, text)
+    else:
+        totals, last = _ending(reader.header, found, reason, text, sealing)
     os.ftruncate(source.fileno(), found.end)
     if os.write(source.fileno(), last) != len(last):
         os.ftruncate(source.fileno(), found.end)
@@ -97,58 +101,100 @@ def _seal(source: BinaryIO, session: str, reason: str, text: str) -> Sealed:
     return Sealed(reader.header, totals, size=found.end + len(last))
 
 
-def _ending(header: Header, found: _Whole, reason: str, text: str) -> tuple[Totals, bytes]:
-    """The sums, and the last two blocks: a note why it has ended, and the end."""
+def _ending(header: Header, found: _Whole, reason: str, text: str, sealing: Sealing) -> tuple[Totals, bytes]:
+    """The sums, and the end block."""
+    sums = found.sums()
+    totals = Totals(
+        reason=reason,
+        ended_at=header.started_at + found.time_us / 1e6,
+        duration_us=found.time_us,
+        blocks=found.blocks + 1,
+        **sums.document(),
+        incomplete=True,
+        text=text,
+        node_key=sealing.signer.public.line(),
+        signed_until=found.signed_until,
+        counted_until=found.signed_until if found.closed else max(0, found.blocks - 1),
+    )
+    chain = Chain(found.sync)
+    chain.resume(found.link, found.blocks)
+    document = encode_json(totals.document())
+    return totals, b"".join(chain.signed(BlockType.END, found.time_us, found.seen, document, sealing.sign))
+
+
+def _plain_ending(header: Header, found: _Whole, reason: str, text: str) -> tuple[Totals, bytes]:
+    """Of format 1: the sums, and the last two blocks: a note why it has ended, and the end."""
     note = encode_json({"event": "session_ended", "reason": reason, "text": text})
     head = EVENT_HEAD.pack(Kind.NOTE, Side.TARGET, 0, 0, 0, len(note))
+    sums = found.sums()
     totals = Totals(
         reason=reason,
         ended_at=header.started_at + found.time_us / 1e6,
         duration_us=found.time_us,
         blocks=found.blocks + 2,
-        events=found.events + 1,
-        channels=found.channels,
-        bytes_in=max(0, found.seen - found.bytes_out),
-        bytes_out=found.bytes_out,
-        skipped=found.skipped,
-        opaque=found.opaque,
+        **{**sums.document(), "events": sums.events + 1},
     )
     document = encode_json(totals.document())
     at = found.time_us, found.seen
-    kind, sync, number = BlockType.EVENTS, found.sync, found.blocks
-    blocks = encode_block(sync, kind, number, *at, [head, note], EVENT_HEAD_SIZE + len(note))
-    blocks += encode_block(sync, BlockType.END, number + 1, *at, [document], len(document))
-    return totals, b"".join(blocks)
+    last = plain_block(found.sync, BlockType.EVENTS, found.blocks, *at, [head, note])
+    return totals, last + plain_block(found.sync, BlockType.END, found.blocks + 1, *at, [document])
 
 
 class _Whole:
     """The whole blocks of a file from its beginning, and what their events add up to.
 
     One pass with as little as can be done for each block, since a worker may leave hundreds of recordings with as many
-    blocks as keys were pressed: 3 us a block. What engineers typed is seldom kept: its bytes are what is left of all.
+    blocks as keys were pressed: 6 us a block. What engineers typed is seldom kept: its bytes are what is left of all.
     """
 
-    def __init__(self, data: mmap.mmap, sync: bytes) -> None:
-        self._data, self.sync = data, sync
+    def __init__(self, data: mmap.mmap, version: int, sync: bytes) -> None:
+        self._data, self._version, self.sync = data, version, sync
         self._kinds: dict[int, str] = {}
         self.end = PREAMBLE_SIZE
+        self.link = first_link(data[:PREAMBLE_SIZE])
         self.time_us = self.seen = 0  # of the last event, and of the last block
-        self.blocks = self.events = self.channels = self.bytes_out = self.skipped = self.opaque = 0
+        self.blocks = self.signed_until = self.closed = 0
+        self._signed = Sums(0, 0, 0, 0, 0, 0)
+        self._events_in = self._channels = self._bytes_out = self._skipped = self._opaque = 0
+
+    def sums(self) -> Sums:
+        """What is known: of all, or when there are encrypted blocks up to the last checkpoint."""
+        if self.closed:
+            return self._signed
+        bytes_in = max(0, self.seen - self._bytes_out)
+        return Sums(self._events_in, self._channels, bytes_in, self._bytes_out, self._skipped, self._opaque)
 
     def walk(self) -> None:
         """Up to the first that is not whole, or not the next."""
         data, size = self._data, len(self._data)
-        while self.end + HEAD_SIZE + FOOT_SIZE <= size:
-            sync, kind, _, _, length, sequence, time_us, seen = HEAD.unpack_from(data, self.end)
-            until = self.end + HEAD_SIZE + length
-            if sync != self.sync or sequence != self.blocks or until + FOOT_SIZE > size:
+        while self.end + HEAD_SIZE <= size:
+            head = parse_head(data[self.end : self.end + HEAD_SIZE], self.sync)
+            if head is None or not head.fits(self._version) or self.end + head.block_size > size:
                 return
-            block = data[self.end : until]
-            if FOOT.unpack_from(data, until) != (crc32(block), until + FOOT_SIZE - self.end):
+            block = data[self.end : self.end + head.block_size]
+            digest = checked(block, head)
+            if digest is None:
                 return
-            if kind == BlockType.EVENTS:
-                self._events(block, time_us)
-            self.seen, self.blocks, self.end = seen, self.blocks + 1, until + FOOT_SIZE
+            kind = head.type
+            if kind is BlockType.KEYS and self.blocks == 1:
+                self.end += head.block_size
+                continue
+            if head.sequence != self.blocks:
+                return
+            self._block(kind, head.suite, head.time_us, block[HEAD_SIZE : HEAD_SIZE + head.length])
+            self.link = next_link(self.link, digest)
+            self.seen, self.blocks, self.end = head.seen, self.blocks + 1, self.end + head.block_size
+
+    def _block(self, kind: BlockType, suite: Suite, time_us: int, payload: bytes) -> None:
+        if kind in (BlockType.EVENTS, BlockType.INPUT):
+            if suite is Suite.SEALED:
+                self.closed += 1
+                self.time_us = time_us
+            else:
+                self._events(payload, time_us)
+        elif kind is BlockType.CHECKPOINT:
+            self._signed = Sums.from_document(parse_json(split_signed(payload)[1]))
+            self.signed_until = self.blocks
 
     def is_torn(self) -> bool:
         """Is what stands behind that nothing, or the beginning of the block that was being written? Else blocks are
@@ -161,26 +207,26 @@ class _Whole:
         head = parse_head(rest[:HEAD_SIZE], self.sync)
         return head is not None and head.block_size > len(rest)
 
-    def _events(self, block: bytes, block_us: int) -> None:
-        at = HEAD_SIZE
-        while at < len(block):
-            kind, side, _, channel, delta, length = EVENT_HEAD.unpack_from(block, at)
+    def _events(self, payload: bytes, block_us: int) -> None:
+        at = 0
+        while at < len(payload):
+            kind, side, _, channel, delta, length = EVENT_HEAD.unpack_from(payload, at)
             at += EVENT_HEAD_SIZE
             if kind == Kind.DATA:
                 if side == Side.TARGET:
-                    self.bytes_out += length
+                    self._bytes_out += length
             elif kind == Kind.GAP:
-                self._gap(Gap.parse(block[at : at + length]), side)
+                self._gap(Gap.parse(payload[at : at + length]), side)
             elif kind == Kind.NOTE:
-                self._note(channel, block[at : at + length])
+                self._note(channel, payload[at : at + length])
             at += length
-            self.events += 1
+            self._events_in += 1
             self.time_us = block_us + delta
 
     def _gap(self, gap: Gap, side: int) -> None:
-        self.skipped += gap.size
+        self._skipped += gap.size
         if side == Side.TARGET:
-            self.bytes_out += gap.size
+            self._bytes_out += gap.size
 
     def _note(self, channel: int, payload: bytes) -> None:
         if b"channel_opened" in payload:
@@ -188,5 +234,5 @@ class _Whole:
             if note.get("event") == "channel_opened":
                 self._kinds[channel] = str(note.get("kind", ""))
         elif b"channel_confirmed" in payload and parse_json(payload).get("event") == "channel_confirmed":
-            self.channels += 1
-            self.opaque += self._kinds.get(channel) != "session"
+            self._channels += 1
+            self._opaque += self._kinds.get(channel) != "session"

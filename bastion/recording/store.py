@@ -18,6 +18,7 @@ from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import Header, is_session_id
+from bastion.recording.keys import Sealing
 from bastion.recording.listing import SUFFIX, Recordings, day_of
 from bastion.recording.recorder import Recorder
 from bastion.recording.sealing import Sealed, seal
@@ -59,9 +60,13 @@ class Store(Recordings):
         clock: Clock | None = None,
         sync_seconds: float = SYNC_SECONDS,
         on_sync_failed: Callable[[Writer], None] | None = None,
+        sealing: Callable[[], Sealing] = Sealing.alone,
     ) -> None:
-        """`on_sync_failed` is called in the syncing thread with a writer that the disk has refused."""
+        """`on_sync_failed` is called in the syncing thread with a writer that the disk has refused. `sealing` says what
+        the next recording is sealed with; it is called in the reactor's thread and in those that end recordings.
+        """
         super().__init__(directory, clock)
+        self.sealing = sealing
         self._space = Space(self.directory, disk_floor_bytes)
         self._syncer = Syncer(self._clock, self._space, sync_seconds, on_sync_failed)
 
@@ -106,7 +111,7 @@ class Store(Recordings):
         Raises RecorderFailed, and then there is no file.
         """
         self.admit()
-        recorder = Recorder(header, self._clock, policy)
+        recorder = Recorder(header, self._clock, policy, sealing=self.sealing())
         writer = self.create(header)
         try:
             writer.write(recorder.take())
@@ -123,7 +128,7 @@ class Store(Recordings):
             path = self._path(session_id)
         except OSError:
             return None
-        return seal(path, reason, text)
+        return seal(path, reason, text, self.sealing())
 
     def look(self) -> str:
         """Why no recording can be made in the folder, "" when one can. Asks the disk: call it in a thread."""

@@ -20,5 +20,6 @@ It may import all rooms below. It knows no door: who opens a session is an `open
     ending      how it ended, and the line that the engineer reads
     present     all that is open and may be ended: sessions, tunnels, connections, and whose they are
     live        the sessions that are open now, and what each was opened with
+    checkpoints  signatures over what was recorded of sessions that went quiet
     standing    whether somebody who logged in a while ago still has the account and the rights
 """

@@ -178,6 +178,13 @@ class Session:
         if self._client is not None:
             self._commit_and_forward(Actions())
 
+    def sign(self) -> bool:
+        """Sign what was recorded, if it has waited for long enough; True when that was done."""
+        if self._client is None or not self._tap.is_due():
+            return False
+        self._commit_and_forward(Actions())
+        return True
+
     # -- what the clocks look at -------------------------------------------------------------------------
 
     @property

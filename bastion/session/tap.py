@@ -339,13 +339,21 @@ class SessionTap:
         recorder = self._recorder
         buffers = recorder.take()
         if buffers is not None:
-            self._bytes[0] += writer.write(buffers)
+            try:
+                self._bytes[0] += writer.write(buffers)
+            except RecorderFailed:
+                recorder.rewind()
+                raise
             self._blocks[0] += 1
             skipped = recorder.skipped
             if skipped != self._gap_seen:
                 self._gap[0] += skipped - self._gap_seen
                 self._gap_seen = skipped
         return recorder.owed is not None or recorder.unsettled
+
+    def is_due(self) -> bool:
+        """What was written waits for a signature: `commit` now, even if nothing comes."""
+        return self._writer is not None and self._recorder.due()
 
     @property
     def failure(self) -> RecorderFailed | None:

@@ -20,7 +20,8 @@ from bastion.cli.explain import explain
 from bastion.cli.export import export
 from bastion.cli.replay import replay
 from bastion.cli.sessions import sessions
-from bastion.recording.format import BlockType, Header, Totals, encode_block, encode_preamble
+from bastion.recording.format import BlockType, Header, Totals, encode_preamble
+from bastion.recording.framing import plain_block
 from bastion.recording.listing import Recordings
 from tests.support.examples import examples
 from tests.support.rights import without_rights
@@ -34,10 +35,10 @@ TOTALS = Totals("client_closed", 1_800_000_001.0, 1_000_000, 2, 0, 0, 0, 0, 0).d
 
 def recording(header: bytes, end: bytes | None = None, time_us: int = 0) -> bytes:
     """A file whose checksums are right, whatever its header says."""
-    parts = [encode_preamble(SYNC)]
+    parts = [encode_preamble(SYNC, version=1)]
     for number, (kind, body) in enumerate([(BlockType.HEADER, header), (BlockType.END, end)]):
         if body is not None:
-            parts += [bytes(b) for b in encode_block(SYNC, kind, number, time_us, 0, [body], len(body))]
+            parts.append(plain_block(SYNC, kind, number, time_us, 0, [body]))
     return b"".join(parts)
 
 

@@ -20,7 +20,7 @@ def test_a_length_beyond_the_limit_is_not_believed() -> None:
     head += struct.pack(">I", fmt.crc32(head))
     assert fmt.parse_head(head, SYNC) is None
     with pytest.raises(ValueError, match="too long"):
-        fmt.encode_block(SYNC, BlockType.EVENTS, 1, 0, 0, [], fmt.MAX_BLOCK + 1)
+        fmt.encode_head(SYNC, BlockType.EVENTS, 1, fmt.MAX_BLOCK + 1, 1, 0, 0)
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=5))

@@ -224,9 +224,9 @@ def test_a_damaged_header_costs_the_header_only() -> None:
 
 def test_a_later_version_is_refused_by_name() -> None:
     tape = Tape()
-    body = fmt.MAGIC + struct.pack(">HH", 2, 0) + SYNC
+    body = fmt.MAGIC + struct.pack(">HH", 3, 0) + SYNC
     later = body + struct.pack(">I", fmt.crc32(body)) + tape.file[fmt.PREAMBLE_SIZE :]
-    with pytest.raises(UnknownVersion, match="version 2"):
+    with pytest.raises(UnknownVersion, match="version 3"):
         Reader(io.BytesIO(later))
 
 

@@ -1,0 +1,173 @@
+"""`bastion verify`: whether recordings are what their gateway wrote, from public keys alone (L4)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from bastion.ca.keys import load_public_keys
+from bastion.ca.ledger import KeyName, read_ledger
+from bastion.cli.output import fail, printable, write_json, write_table
+from bastion.cli.recordings import find_session, open_store, recordings_options, tell_unreadable
+from bastion.config.key_slots import ledger_path, load_staged
+from bastion.config.load import Config, load
+from bastion.errors import ConfigError
+from bastion.recording.format import is_session_id
+from bastion.recording.listing import SUFFIX, open_recording
+from bastion.recording.verifying import KnownKey, State, Verdict
+from bastion.recording.verifying import verify as verify_file
+
+BAR_FROM: Final = 64 << 20
+"""Bytes from which on a bar shows how far it is: less takes no second."""
+
+_COLOURS: Final = {
+    State.WHOLE: "green",
+    State.INCOMPLETE: "yellow",
+    State.LIVE: "green",
+    State.CUT: "red",
+    State.BAD: "red",
+    State.UNSIGNED: "yellow",
+}
+
+EXIT_CODES = (
+    "Exit codes: 0 all are good; 1 there is no such recording; 2 the call or a file is wrong; 3 at least one is not"
+    " good: changed, cut off, or signed by nobody that is known."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    path: Path
+    verdict: Verdict
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("which", nargs=-1, metavar="[SESSION|FILE]...")
+@recordings_options
+@click.option("--all", "everything", is_flag=True, help="Every recording in the folder.")
+@click.option(
+    "--keys",
+    "key_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Public keys of nodes, one per line (instead of those that --config knows); may be given again.",
+)
+@click.option(
+    "--unsigned-too", is_flag=True, help="Let recordings of format 1 pass, which has no signatures."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def verify(
+    which: tuple[str, ...],
+    config: Path | None,
+    recordings: Path | None,
+    everything: bool,
+    key_files: tuple[Path, ...],
+    unsigned_too: bool,
+    as_json: bool,
+) -> None:
+    """Prove that recordings are what their gateway wrote: nothing changed, removed, reordered or put in.
+
+    Needs public keys only, and no gateway: give copies of the files and --keys with the nodes' public keys. With
+    --config the keys are those of this gateway, the retired ones included. What it finds first in a file is named with
+    its block and offset. A file that is being written is good as far as it is signed; one whose gateway died is good
+    once a gateway has ended it.
+
+    \b
+    Examples:
+      bastion verify --config /etc/bastion/bastion.toml --all
+      bastion verify k3v2m5q7p2r4t6wa.rec --keys node.pub
+    """
+    if everything == bool(which):
+        fail("name sessions or files, or say --all")
+    known = _known_keys(config, key_files)
+    paths = _everything(config, recordings) if everything else _named(which, config, recordings)
+    if not paths:
+        fail("there are no recordings", 1)
+    with _bar(paths) as progress:
+        found = [_Checked(path, _verify(path, known, progress)) for path in paths]
+    if as_json:
+        write_json([{"file": str(one.path), **one.verdict.document()} for one in found])
+    else:
+        _tell(found)
+    if not all(one.verdict.good or (unsigned_too and one.verdict.state is State.UNSIGNED) for one in found):
+        sys.exit(3)
+
+
+def _known_keys(config: Path | None, files: Sequence[Path]) -> tuple[KnownKey, ...]:
+    try:
+        if files:
+            return tuple(KnownKey(key) for file in files for key in load_public_keys(file))
+        if config is None:
+            fail("whose keys? Give --keys FILE with the nodes' public keys, or --config FILE")
+        return keys_of(load(config))
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def keys_of(config: Config) -> tuple[KnownKey, ...]:
+    """What this gateway signs or signed recordings with, with their dates. Raises ConfigError."""
+    entries = [one for one in read_ledger(ledger_path(config)).entries if one.name is KeyName.RECORDING]
+    known = [KnownKey(entry.public, entry.active_from, entry.retired) for entry in entries]
+    listed = {one.public for one in known}
+    for staged in load_staged(config, KeyName.RECORDING):
+        known += [KnownKey(public) for public in staged.publics if public not in listed]
+    return tuple(known)
+
+
+def _everything(config: Path | None, recordings: Path | None) -> list[Path]:
+    store = open_store(config, recordings)
+    return sorted(store.directory / place for _, place in store.names(None, tell_unreadable))
+
+
+def _named(which: Sequence[str], config: Path | None, recordings: Path | None) -> list[Path]:
+    paths = []
+    for one in which:
+        path = Path(one)
+        if "/" in one or one.endswith(SUFFIX):
+            if not path.exists():
+                fail(f"there is no file {one}", 1)
+            paths.append(path)
+        else:
+            paths.append(find_session(open_store(config, recordings), one).path)
+    return paths
+
+
+def _verify(path: Path, known: Sequence[KnownKey], progress: Callable[[int], None]) -> Verdict:
+    name = path.stem if is_session_id(path.stem) else ""
+    try:
+        with open_recording(path) as (source, live):
+            return verify_file(source, name, known, live, progress)
+    except OSError as error:
+        return Verdict(State.BAD, f"cannot be read: {error.strerror}", name)
+
+
+@contextmanager
+def _bar(paths: Sequence[Path]) -> Iterator[Callable[[int], None]]:
+    """How far the reading is, where somebody looks and it takes long."""
+    total = sum(path.stat().st_size for path in paths if path.is_file())
+    if total < BAR_FROM or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=total, label="verifying", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _tell(found: Sequence[_Checked]) -> None:
+    rows = []
+    for one in found:
+        verdict = one.verdict
+        where = "" if verdict.offset is None else f" (byte {verdict.offset})"
+        name = verdict.session_id or str(one.path)
+        rows.append((name, str(verdict.state), printable(verdict.node), printable(verdict.text + where)))
+    colours = {"STATE": {str(state): name for state, name in _COLOURS.items()}}
+    write_table(("RECORDING", "STATE", "NODE", "WHAT"), rows, flexible=("WHAT",), colours=colours)
+    if len(found) > 1:
+        good = sum(one.verdict.good for one in found)
+        click.echo(f"{good} of {len(found)} are good")

@@ -1,0 +1,143 @@
+"""The blocks of one recording as they are written: numbered, chained, signed, encrypted (L1, pure).
+
+A burst is a block or two and nothing that takes long: a digest of the block, one of 64 bytes for the chain, and where
+data keys are given one copy and one AES-256-GCM. A signature (50 us) is made at the beginning, at the end and at
+checkpoints.
+
+Invariants: no two blocks are encrypted with one key and nonce: the nonce is type and sequence number, and no number is
+given twice, not even behind blocks that could not be written. The recording's private key and the data keys are gone
+after `end`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.bulk import Bytes
+from bastion.recording.format import (
+    BlockType,
+    Suite,
+    encode_head,
+    encode_json,
+    encode_preamble,
+)
+from bastion.recording.framing import first_link, framed, key_commitment, next_link
+from bastion.recording.keys import SIGNATURE_SIZE, DataKeys, Seal, Sealing, signed_message
+
+TAG_SIZE: Final = 16
+MOST_BLOCKS: Final = 0xFFFFFFFF
+"""What the sequence number holds: 100,000 blocks a second for 12 hours."""
+
+NONCE: Final = struct.Struct(">IQ")  # type, sequence
+
+_CHAINED: Final = int(Suite.CHAINED)
+_SEALED: Final = int(Suite.SEALED)
+_INPUT: Final = int(BlockType.INPUT)
+
+
+class Chain:
+    """One per recording that is written. `blocks` is how many there are, `link` the chain behind the last of them."""
+
+    __slots__ = ("_ciphers", "_given", "_private", "_sync", "_written", "blocks", "link")
+
+    def __init__(self, sync: bytes) -> None:
+        self._sync = sync
+        self._private: Ed25519PrivateKey | None = None
+        self._ciphers: tuple[AESGCM, AESGCM | None] | None = None  # for events, for input: 2.4 KiB each
+        self.blocks = 0
+        self.link = self._given = self._written = b""
+
+    def begin(self, header: Mapping[str, Any], sealing: Sealing, has_input: bool = True) -> list[Bytes]:
+        """Preamble, header with the node's word, and the wrapped keys. `has_input`: what the client sends will come."""
+        preamble = encode_preamble(self._sync)
+        self.link = first_link(preamble)
+        self._private = Ed25519PrivateKey.generate()
+        keys = sealing.keys
+        seal = Seal(
+            sealing.node,
+            sealing.signer.public,
+            self._private.public_key().public_bytes_raw(),
+            Suite.CHAINED if keys is None else Suite.SEALED,
+            "" if keys is None else key_commitment(keys.output),
+            "" if keys is None else key_commitment(keys.input),
+        )
+        document = encode_json({**header, "seal": seal.document()})
+        blocks = [preamble, *self.signed(BlockType.HEADER, 0, 0, document, sealing.sign)]
+        if keys is not None:
+            self._ciphers = AESGCM(keys.output), AESGCM(keys.input) if has_input else None
+            blocks += keys_block(self._sync, keys)
+        return blocks
+
+    def events(self, kind: int, time_us: int, seen: int, parts: Sequence[Bytes], size: int) -> list[Bytes]:
+        """A block of events. Raises RecorderFailed when there are no more numbers."""
+        number = self.blocks
+        if number >= MOST_BLOCKS:
+            raise RecorderFailed(RecorderReason.WRITE_FAILED, "the recording has too many blocks")
+        ciphers = self._ciphers
+        if ciphers is None:
+            head = encode_head(self._sync, kind, _CHAINED, size, number, time_us, seen)
+        else:
+            size += TAG_SIZE
+            head = encode_head(self._sync, kind, _SEALED, size, number, time_us, seen)
+            cipher = ciphers[kind == _INPUT]
+            assert cipher is not None
+            parts = (cipher.encrypt(NONCE.pack(kind, number), b"".join(parts), head),)
+        buffers, digest = framed(head, parts, size)
+        self.link = next_link(self.link, digest)
+        self.blocks = number + 1
+        return buffers
+
+    def checkpoint(self, time_us: int, seen: int, document: bytes) -> list[Bytes]:
+        """The sums so far, with the recording's signature."""
+        return self.signed(BlockType.CHECKPOINT, time_us, seen, document)
+
+    def end(self, time_us: int, seen: int, document: bytes) -> list[Bytes]:
+        """The last block, with the recording's signature; then its keys are forgotten."""
+        blocks = self.signed(BlockType.END, time_us, seen, document)
+        self._private = self._ciphers = None
+        return blocks
+
+    def signed(
+        self,
+        kind: int,
+        time_us: int,
+        seen: int,
+        document: bytes,
+        sign: Callable[[bytes], bytes] | None = None,
+    ) -> list[Bytes]:
+        """A block of that type, signed with `sign` or the recording's key."""
+        if sign is None:
+            assert self._private is not None  # nothing is written before `begin` or after `end`
+            sign = self._private.sign
+        size = SIGNATURE_SIZE + len(document)
+        head = encode_head(self._sync, kind, _CHAINED, size, self.blocks, time_us, seen)
+        signature = sign(signed_message(self.link, head, document))
+        buffers, digest = framed(head, (signature, document), size)
+        self.link = next_link(self.link, digest)
+        self.blocks += 1
+        return buffers
+
+    def give(self) -> None:
+        """The blocks so far go to the disk now, which has taken those that were given before."""
+        self._written, self._given = self._given, self.link
+
+    def rewind(self) -> None:
+        """What was given last could not be written: the chain goes on without it, its numbers do not come again."""
+        self.link = self._given = self._written
+
+    def resume(self, link: bytes, blocks: int) -> None:
+        """Go on behind blocks that another process wrote: to end the file, with the node's signature."""
+        self.link, self.blocks = link, blocks
+
+
+def keys_block(sync: bytes, keys: DataKeys) -> list[Bytes]:
+    """The wrapped keys. No part of the chain, so that they can be wrapped for others later and the rest still holds."""
+    document = encode_json({"recipients": list(keys.recipients), "wrapped": keys.wrapped.hex()})
+    head = encode_head(sync, BlockType.KEYS, _CHAINED, len(document), 0, 0, 0)
+    return framed(head, (document,), len(document))[0]
