@@ -136,7 +136,7 @@ def test_a_bucket_that_lies_about_its_checksum_gets_no_local_copy_deleted(server
             assert len(local(world)) == 1
             hostile.heal()
             poll(lambda: not local(world), PATIENCE)
-            assert world.metric('bastion_recording_uploads_total{result="ok"}') == 1
+            poll(lambda: world.metric('bastion_recording_uploads_total{result="ok"}') == 1, PATIENCE)
 
 
 def test_an_uploader_that_dies_is_started_again_and_a_reload_gives_it_another_bucket(
