@@ -1,4 +1,4 @@
-"""`bastion export`: a session as asciicast, text, JSON lines or the exact bytes of one stream (L4)."""
+"""`bastion export`: a session as asciicast, page, text, JSON lines or the exact bytes of one stream (L4)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from bastion.cli.output import fail, is_terminal, leave_quietly, printable
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
 from bastion.recording.channels import ChannelNotChosen, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
+from bastion.recording.page import Page
 from bastion.recording.reader import Reader
 from bastion.recording.render import asciicast, json_lines, plain_text, raw, screen_lines
 from bastion.sides import Side
@@ -26,6 +28,8 @@ _STREAMS = {
     "stdin": (Side.CLIENT, 0),
 }
 
+_CASTS = {"asciicast": 2, "asciicast3": 3}
+
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("session")
@@ -33,10 +37,11 @@ _STREAMS = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["asciicast", "text", "screens", "json", "raw"]),
+    type=click.Choice(["asciicast", "asciicast3", "html", "text", "screens", "json", "raw"]),
     default="asciicast",
     show_default=True,
-    help="asciicast: version 2, for players. text: what a terminal of the recorded size showed. "
+    help="asciicast: version 2, for players; asciicast3: version 3. html: one page with a player in it, which "
+    "loads nothing. text: what a terminal of the recorded size showed. "
     "screens: the same as JSON, with times, and the screen at every Enter. json: every event, one a "
     "line. raw: the exact bytes of one stream.",
 )
@@ -45,7 +50,7 @@ _STREAMS = {
 )
 @click.option("--channel", type=int, metavar="N", help="Which channel; for json, only this one.")
 @click.option(
-    "--all", "whole", is_flag=True, help="For asciicast and text: all channels, in the order of time."
+    "--all", "whole", is_flag=True, help="For asciicast, html and text: all channels, in the order of time."
 )
 @click.option(
     "--stream",
@@ -96,6 +101,8 @@ def export(
                     out.write(piece)
             if form == "raw":
                 missing = _missing(reader, skipped)
+            elif wanted.page is not None and wanted.page.cut:
+                missing = "it is longer than a page may be; the page says where it ends"
     except (FormatError, ChannelNotChosen) as error:
         fail(f"{entry.path.stem}: {error.text}", 3 if isinstance(error, FormatError) else 1)
     except BrokenPipeError:
@@ -113,7 +120,7 @@ def _tell_others(channels: Survey, shown: int) -> None:
         click.echo(printable(f"bastion: {others}; --channel N exports one, --all all"), err=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Wanted:
     """What the options ask for."""
 
@@ -124,6 +131,7 @@ class _Wanted:
     injected: bool
     filtered: bool
     times: bool
+    page: Page | None = None
 
     def pieces(self, reader: Reader) -> tuple[Iterator[bytes], int]:
         """The output, and how many bytes of the channel were not kept. Other channels are named on standard error."""
@@ -135,13 +143,24 @@ class _Wanted:
             _tell_others(channels, chosen.id)
         if self.form == "raw":
             return raw(reader, chosen.id, *_STREAMS[self.stream], self.injected), chosen.skipped
-        if self.form == "asciicast":
-            lines = asciicast(reader, channels, chosen, whole=self.whole, filtered=self.filtered)
+        if self.form in _CASTS:
+            version = _CASTS[self.form]
+            lines = asciicast(
+                reader, channels, chosen, whole=self.whole, filtered=self.filtered, version=version
+            )
             return _lines(lines), chosen.skipped
+        if self.form == "html":
+            self.page = Page(reader, channels, chosen, self.whole, _player())
+            return (piece.encode("ascii") for piece in self.page.pieces()), chosen.skipped
         if self.form == "screens":
             return _lines(screen_lines(reader, channels, chosen, whole=self.whole)), chosen.skipped
         texts = plain_text(reader, channels, chosen, whole=self.whole, times=self.times)
         return (text.encode("utf-8", "replace") for text in texts), chosen.skipped
+
+
+def _player() -> tuple[str, str]:
+    folder = resources.files("bastion").joinpath("data", "player")
+    return folder.joinpath("player.js").read_text("utf-8"), folder.joinpath("player.css").read_text("utf-8")
 
 
 def _missing(reader: Reader, skipped: int) -> str:

@@ -27,6 +27,8 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `transcript`: output as lines: those of a screen, or plain ones
 - `commands`: what was asked of channels to run, and what was typed at shells
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
+- `changes`: what terminals showed, as changes of rows
+- `page`: a recording as an HTML page with a player
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences
 - `writer`: blocks -> disk; when the disk is ill, and who is told

@@ -78,25 +78,21 @@ class Showing:
 
 
 def asciicast(
-    reader: Reader, channels: Survey, channel: ChannelSummary, *, whole: bool = False, filtered: bool = True
+    reader: Reader,
+    channels: Survey,
+    channel: ChannelSummary,
+    *,
+    whole: bool = False,
+    filtered: bool = True,
+    version: int = 2,
 ) -> Iterator[str]:
-    """Lines of an asciicast v2 file. `whole`: all channels. `filtered`: only what may be shown in any terminal."""
-    header = reader.header
-    others = "" if whole else channels.others(channel.id)
-    strings = strings_text(reader, channels, None if whole else channel.id)
-    document = {
-        "version": 2,
-        "width": channel.size[0],
-        "height": channel.size[1],
-        "timestamp": int(header.started_at),
-        "duration": round(reader.tail().time_us / 1e6, 6),
-        "title": f"{header.identity}: {header.login}@{header.target} ({header.session_id}); {channel.label}"
-        + "".join(f"; {part}" for part in (others, strings) if part),
-        "env": {"TERM": channel.term},
-    }
-    yield json.dumps(document)
+    """Lines of an asciicast file (docs.asciinema.org/manual/asciicast/v2 and v3). `whole`: all channels. `filtered`:
+    only what may be shown in any terminal.
+    """
+    yield json.dumps(_cast_header(reader, channels, channel, whole, version))
     showing = Showing()
     decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in FrameKind}
+    before = 0.0
     for frame in frames(reader, None if whole else channel.id):
         code = "o"
         if frame.kind in OURS or (frame.kind is FrameKind.OUTPUT and filtered):
@@ -106,7 +102,30 @@ def asciicast(
             if frame.kind is FrameKind.OUTPUT and not frame.terminal:
                 text = text.replace("\n", "\r\n")
         if text:
-            yield json.dumps([round(frame.time, 6), code, text])
+            now = round(frame.time, 6)
+            yield json.dumps([round(now - before, 6) if version == 3 else now, code, text])
+            before = now
+    status = channel.exit.removeprefix("exit ")
+    if version == 3 and not whole and status.isdecimal():
+        yield json.dumps([0, "x", status])
+
+
+def _cast_header(
+    reader: Reader, channels: Survey, channel: ChannelSummary, whole: bool, version: int
+) -> dict[str, Any]:
+    header, (cols, rows) = reader.header, channel.size
+    others = "" if whole else channels.others(channel.id)
+    strings = strings_text(reader, channels, None if whole else channel.id)
+    title = f"{header.identity}: {header.login}@{header.target} ({header.session_id}); {channel.label}"
+    document: dict[str, Any] = {
+        "version": version,
+        "timestamp": int(header.started_at),
+        "title": title + "".join(f"; {part}" for part in (others, strings) if part),
+        "env": {"TERM": channel.term},
+    }
+    if version == 3:
+        return {**document, "term": {"cols": cols, "rows": rows, "type": channel.term}}
+    return {**document, "width": cols, "height": rows, "duration": round(reader.tail().time_us / 1e6, 6)}
 
 
 def plain_text(

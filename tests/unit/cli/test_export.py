@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bastion.cli.export import export
 from bastion.clock import FixedClock
 from bastion.recording.bulk import RecordingPolicy
@@ -103,3 +105,21 @@ def test_a_closed_pipe_ends_the_export_quietly(recordings: Path) -> None:
     assert child.stderr.read() == b""
     child.stderr.close()
     child.wait(20)
+
+
+def test_export_html_is_one_page_with_the_player_of_the_package(recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "session.html"
+    assert run(export, recordings, FIRST, "--format", "html", "-o", str(out)).exit_code == 0
+    text = out.read_text("ascii")
+    assert text.startswith("<!DOCTYPE html>") and "class Film" in text and text.endswith("</html>\n")
+    assert "bye soon" in text and stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_a_page_that_is_cut_is_exit_code_3(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bastion.recording.page.LARGEST_PAGE", 100)
+    result = run(export, recordings, FIRST, "--format", "html")
+    assert (
+        result.exit_code == 3
+        and "longer than a page" in result.stderr
+        and "longer than a page" in result.stdout
+    )

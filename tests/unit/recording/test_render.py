@@ -253,3 +253,19 @@ def test_screens_are_lines_marks_and_the_screen_at_enter() -> None:
     assert last["lines"][:3] == ["$ ls", "fiéle", "$ exit"]
     lines = [(record["time"], record["text"]) for record in records if record["kind"] == "line"]
     assert (1.5, "fiéle") in lines
+
+
+def test_asciicast_3_counts_from_event_to_event_and_ends_with_the_exit() -> None:
+    reader = shell().end().reader()
+    found = survey(reader)
+    chosen = choose_channel(found.channels, None)
+    lines = [json.loads(line) for line in asciicast(reader, found, chosen, version=3)]
+    second = cast(shell().end().reader())[1]
+    assert lines[0]["version"] == 3 and "width" not in lines[0]
+    assert lines[0]["term"] == {"cols": 100, "rows": 30, "type": "xterm"}
+    assert [event[1:] for event in lines[1:-1]] == [event[1:] for event in second]
+    passed = 0.0
+    for event, other in zip(lines[1:-1], second, strict=True):
+        passed = round(passed + event[0], 6)
+        assert passed == other[0]
+    assert lines[-1] == [0, "x", "0"]

@@ -1,0 +1,143 @@
+"""A recording as one HTML page with a player (L1, pure).
+
+Invariant: what was recorded is JSON in a block that no browser runs, with no `<` in it, and the player sets it as
+text alone. The page's policy lets run what carries the player's own hash and nothing else, and lets it load nothing.
+No terminal is emulated in the browser: the screens come from our own (terminal.py), which keeps no colours.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+
+from bastion.recording.changes import Change, changes
+from bastion.recording.channels import ChannelSummary, Survey
+from bastion.recording.reader import Reader
+from bastion.recording.render import heading, transcript
+from bastion.recording.transcript import Mark, Screen
+from bastion.wire.printable import printable
+
+# Bytes of the page: a browser that parses more takes minutes and gigabytes. Half for the screens, half for the text.
+LARGEST_PAGE = 64 << 20
+
+# Lines of text below the player, each an element of the page.
+MOST_LINES = 50_000
+
+
+class Page:
+    """One page. `cut` tells, once all pieces were taken, that the recording is longer than a page may be."""
+
+    def __init__(
+        self, reader: Reader, channels: Survey, channel: ChannelSummary, whole: bool, player: tuple[str, str]
+    ) -> None:
+        """`player` is its script and its style sheet."""
+        self.cut = False
+        self._reader, self._channels, self._channel, self._whole = reader, channels, channel, whole
+        self._script, self._style = player
+
+    def pieces(self) -> Iterator[str]:
+        """The page, ASCII."""
+        header = self._reader.header
+        title = printable(f"{header.identity}: {header.login}@{header.target} ({header.session_id})", 1024)
+        yield _HEAD.format(
+            policy=content_policy(self._script, self._style), title=_escaped(title), style=self._style
+        )
+        only = None if self._whole else self._channel.id
+        shown = list(self._channels.channels.values()) if self._whole else [self._channel]
+        said = [
+            line.strip("[]\n") for line in heading(self._reader, self._channels, self._channel, self._whole)
+        ]
+        yield _json({"heading": said, "channels": [[one.id, one.label, *one.size] for one in shown]})[:-1]
+        yield ', "changes": ['
+        found = (_change(change) for change in changes(self._reader, self._channels, only))
+        yield from self._limited(found, LARGEST_PAGE)
+        yield '], "lines": ['
+        yield from self._limited(self._lines(only), MOST_LINES)
+        cut = "longer than a page may be: the rest is in the recording; export it as text" if self.cut else ""
+        yield f'], "cut": {_json(cut)}, "duration": {self._reader.tail().time_us / 1e6:.6f}}}'
+        yield _TAIL.format(script=self._script)
+
+    def _lines(self, only: int | None) -> Iterator[str]:
+        for record in transcript(self._reader, self._channels, only, screens=False):
+            if not isinstance(record, Screen):
+                yield _json([round(record.time, 3), record.text, int(isinstance(record, Mark))])
+
+    def _limited(self, elements: Iterable[str], most: int) -> Iterator[str]:
+        """Elements of a JSON array, up to half a page of bytes and so many."""
+        size, before = 0, ""
+        for count, element in enumerate(elements):
+            size += len(element)
+            if size > LARGEST_PAGE // 2 or count >= most:
+                self.cut = True
+                return
+            yield before + element
+            before = ",\n"
+
+
+def content_policy(script: str, style: str) -> str:
+    """The Content-Security-Policy of a page with this script and this style sheet, and nothing else."""
+    return (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _change(change: Change) -> str:
+    """`[time, channel, [row, text, ...], cursor or 0, size or 0, note]`."""
+    rows = [value for row in change.rows.items() for value in row]
+    return _json(
+        [round(change.time, 3), change.channel, rows, change.cursor or 0, change.size or 0, change.note]
+    )
+
+
+def _json(value: object) -> str:
+    """JSON that ends no element and opens none."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text).encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+_HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="referrer" content="no-referrer">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<ul id="heading"></ul>
+<div id="controls">
+<button id="play" type="button">Play</button>
+<input id="position" type="range" min="0" value="0" step="0.01" aria-label="Position">
+<output id="clock"></output>
+<label>Speed <select id="speed"><option>0.5</option><option selected>1</option><option>2</option><option>4</option>\
+<option>16</option></select></label>
+<label>Pauses at most <select id="idle"><option value="2" selected>2 s</option><option value="10">10 s</option>\
+<option value="0">as recorded</option></select></label>
+<label id="choice">Channel <select id="channel"></select></label>
+</div>
+<p id="note" role="status"></p>
+<pre id="screen"></pre>
+<p>What was shown, as text; a line leads to its time. Colours are not kept.</p>
+<ol id="lines"></ol>
+<script type="application/json" id="recording">"""
+
+_TAIL = """</script>
+<script>{script}</script>
+</body>
+</html>
+"""
