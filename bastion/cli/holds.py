@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from bastion.cli.auditing import account, audited
 from bastion.cli.output import fail, printable, time_text, write_json, write_table
 from bastion.cli.runtime import config_option
-from bastion.cli.stores import Stored, account, audited, open_state
+from bastion.cli.stores import Stored, open_state
 from bastion.clock import SystemClock
 from bastion.observe.events import About
 from bastion.observe.events.retention import HoldPlaced, HoldRemoved

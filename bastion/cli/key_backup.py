@@ -10,10 +10,10 @@ from bastion.ca import backup
 from bastion.ca.files import create_file, unwritable
 from bastion.ca.keys import read_text_lines
 from bastion.ca.ledger import read_ledger
+from bastion.cli.auditing import audited
 from bastion.cli.key_list import whoever_runs_this, with_all
 from bastion.cli.output import fail, printable
 from bastion.cli.runtime import config_option, load_or_fail
-from bastion.cli.stores import audited
 from bastion.clock import SystemClock
 from bastion.config.authorities import day
 from bastion.config.key_backup import key_files, key_members, ledger_among, own_keys

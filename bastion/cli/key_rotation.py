@@ -15,11 +15,11 @@ from bastion.ca.keys import generate_like, load_public_keys
 from bastion.ca.ledger import Entry, KeyName
 from bastion.ca.rotation import Change, Desk
 from bastion.ca.slots import Slot, load_key
+from bastion.cli.auditing import audited
 from bastion.cli.client_config import facts_for_clients
 from bastion.cli.key_list import whoever_runs_this
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.runtime import config_option, load_or_fail
-from bastion.cli.stores import audited
 from bastion.cli.target_config import facts_for_targets
 from bastion.clock import SystemClock
 from bastion.config.authorities import day, title

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
+from bastion.cli.auditing import account, audited
 from bastion.cli.output import fail, printable, size_text, time_text, write_json, write_table
 from bastion.cli.runtime import config_option, load_or_fail
-from bastion.cli.stores import Stored, account, audited, open_state
+from bastion.cli.stores import Stored, open_state
 from bastion.clock import SystemClock
 from bastion.config.load import Config
 from bastion.errors import ConfigError, StoreFault

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from bastion.cli.auditing import AuditedRecordings, tell_read
 from bastion.cli.bucket import Elsewhere, fetched, in_bucket, is_url, of_url
 from bastion.cli.output import fail, printable, time_text
 from bastion.config.outputs import Recording, read_section
@@ -17,11 +18,12 @@ from bastion.recording.listing import Recordings, SessionEntry
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 no such session or channel; 2 the call is wrong (an ambiguous id too); "
-    "3 the recording is damaged, or not all that was asked for is in it."
+    "3 the recording is damaged, or not all that was asked for is in it; or the audit log "
+    "cannot be written."
 )
 FOUND_CODES = (
     "Exit codes: 0 found; 1 nothing; 2 the call is wrong; 3 files or folders could not be read, or are damaged: "
-    "they are named on standard error."
+    "they are named on standard error; or the audit log cannot be written."
 )
 
 # More candidates than this are not listed for an ambiguous id.
@@ -49,11 +51,18 @@ def recordings_options(command: F) -> F:
 
 
 def open_store(config: Path | None, recordings: Path | None) -> Recordings:
-    """The recordings that the options name. Ends the command when there is none."""
+    """The recordings that the options name. Ends the command when there is none.
+
+    With a configuration its audit log has a line about it: now, or for a `session` that is asked for once it is found.
+    """
     directory = recordings or _configured(config)
     if not directory.is_dir():
         fail(f"no folder of recordings at {directory}")
-    return Recordings(directory)
+    if config is None:
+        return Recordings(directory)
+    if click.get_current_context().params.get("session") is None:
+        tell_read(config, "")
+    return AuditedRecordings(directory, config)
 
 
 def _configured(config: Path | None) -> Path:
@@ -74,7 +83,7 @@ def find_session(store: Recordings, prefix: str, config: Path | None = None) -> 
     """The one session whose id begins with `prefix`, or that is at s3://bucket/key; ends the command when there is none
     or more than one. `config` names the bucket, out of which it is fetched."""
     if is_url(prefix):
-        return fetched(config, of_url(config, prefix))
+        return _told_and_fetched(config, of_url(config, prefix))
     wanted = prefix.strip().lower()
     found = store.find(wanted, tell_unreadable)
     here = {entry.path.stem for entry in found}
@@ -84,7 +93,13 @@ def find_session(store: Recordings, prefix: str, config: Path | None = None) -> 
         fail(f"no session {prefix}", 1)
     if len(found) + len(away) > 1:
         _ambiguous(prefix, found, away)
-    return found[0] if found else fetched(config, away[0])
+    return found[0] if found else _told_and_fetched(config, away[0])
+
+
+def _told_and_fetched(config: Path | None, one: Elsewhere) -> SessionEntry:
+    if config is not None:
+        tell_read(config, one.session)
+    return fetched(config, one)
 
 
 def _ambiguous(prefix: str, found: list[SessionEntry], away: list[Elsewhere]) -> NoReturn:

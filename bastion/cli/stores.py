@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.cli.output import fail
-from bastion.clock import SystemClock
 from bastion.config.outputs import Audit, Recording, State, read_section
 from bastion.errors import ConfigError
-from bastion.observe.audit import AuditFailed, AuditLog
-from bastion.observe.meters import Meters
 from bastion.recording.listing import Recordings
 from bastion.state.database import Database, Place, StateDown, password_of
 from bastion.state.schema_version import check_schema
@@ -29,35 +24,6 @@ class Stored:
     recordings: Recordings
     node: str
     audit: Path
-
-
-def account() -> str:
-    """Who runs this command, for what is written down about it: behind sudo the one who typed it."""
-    name = os.environ.get("SUDO_USER", "")
-    try:
-        own = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        own = f"uid {os.getuid()}"
-    return f"{name} as {own}" if name and os.getuid() == 0 and name != own else own
-
-
-@contextmanager
-def audited(file: Path) -> Iterator[AuditLog]:
-    """The gateway's audit log, to which every line of this command must go. Ends the command with 3 when it cannot."""
-    is_new = not file.exists()
-    try:
-        log = AuditLog(str(file), SystemClock(), Meters(), required=True)
-        if is_new and os.geteuid() == 0:
-            folder = file.parent.stat()
-            os.chown(file, folder.st_uid, folder.st_gid)  # the gateway is to write it too
-    except AuditFailed as error:
-        fail(str(error), 3)
-    try:
-        yield log
-    except AuditFailed as error:
-        fail(f"{error}: nothing more is done", 3)
-    finally:
-        log.close()
 
 
 @contextmanager

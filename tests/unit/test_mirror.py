@@ -81,6 +81,7 @@ ELSEWHERE = {
     "observe.events.keys": EVENTS,
     "observe.events.logins": EVENTS,
     "observe.events.process": EVENTS,
+    "observe.events.reading": EVENTS,
     "observe.events.refusals": EVENTS,
     "observe.events.retention": EVENTS,
     "observe.events.sessions": EVENTS,

@@ -15,6 +15,7 @@ It may import `bastion.errors` and nothing else.
     sessions    sessions, their channels and requests, files over sftp
     control     what the security team and operators did, and who was refused that
     keys        what the gateway signs with: rotated, retired, brought back
+    reading     people who look at recordings
     retention   recordings that are removed or held
     tunnels     opened, SSH seen inside, closed
     refusals    everything the gateway said no to: one event, `refused`, told apart by `what`
@@ -29,6 +30,7 @@ from bastion.observe.events import (
     keys,
     logins,
     process,
+    reading,
     refusals,
     retention,
     sessions,
@@ -86,6 +88,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     sessions.RecorderFailed,
     keys.KeyChanged,
     keys.KeysImported,
+    reading.RecordingsRead,
     retention.RecordingDeleted,
     retention.DeletionRefused,
     retention.HoldPlaced,

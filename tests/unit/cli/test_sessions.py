@@ -118,7 +118,9 @@ def test_nonsense_is_a_wrong_call(recordings: Path, arguments: tuple[str, str]) 
 
 def test_a_long_listing_from_the_index_opens_no_file(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ran / "bastion.toml"
-    config.write_text(f'[recording]\ndirectory = "{ran}"\n[state]\nnode = "gw1"\n')
+    config.write_text(
+        f'[recording]\ndirectory = "{ran}"\n[state]\nnode = "gw1"\n[audit]\nfile = "{ran}/audit.jsonl"\n'
+    )
     database = Database(Place(ran / "state"))
     check_schema(database)
     assert rebuild(database, Recordings(ran), "gw1").added == 2

@@ -19,6 +19,7 @@ from bastion.observe.events import (
     keys,
     logins,
     process,
+    reading,
     refusals,
     retention,
     sentence,
@@ -36,7 +37,7 @@ SHARED = {Refusal}  # what several events have in common
 
 def kinds() -> Iterator[type[AuditEvent]]:
     """Every subclass that a module of the room defines."""
-    for module in (control, keys, logins, process, refusals, retention, sessions, tunnels, workers):
+    for module in (control, keys, logins, process, reading, refusals, retention, sessions, tunnels, workers):
         for one in vars(module).values():
             if isinstance(one, type) and issubclass(one, AuditEvent) and one.__module__ == module.__name__:
                 yield one

@@ -1,0 +1,96 @@
+"""What commands write into the gateway's audit log (L4): who runs them, and what they were shown of recordings.
+
+Invariant: with the gateway's configuration nothing of a recording is shown before the line about it stands in the log.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from bastion.cli.output import fail
+from bastion.clock import SystemClock
+from bastion.config.outputs import Audit, read_section
+from bastion.errors import ConfigError
+from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.events import About
+from bastion.observe.events.reading import RecordingsRead
+from bastion.observe.meters import Meters
+from bastion.recording.format import REF_LENGTH
+from bastion.recording.listing import Recordings, SessionEntry, Unreadable
+
+# What is said of where a command looked; the others are what it looked for.
+_PLACES = frozenset(("config", "recordings"))
+
+
+def account() -> str:
+    """Who runs this command, for what is written down about it: behind sudo the one who typed it too,
+    and always the account itself, which no variable can hide.
+    """
+    name = os.environ.get("SUDO_USER", "")
+    try:
+        own = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        own = f"uid {os.getuid()}"
+    return f"{name} as {own}" if name and name != own else own
+
+
+@contextmanager
+def audited(file: Path) -> Iterator[AuditLog]:
+    """The gateway's audit log, to which every line of this command must go. Ends the command with 3 when it cannot."""
+    is_new = not file.exists()
+    try:
+        log = AuditLog(str(file), SystemClock(), Meters(), required=True)
+        if is_new and os.geteuid() == 0:
+            folder = file.parent.stat()
+            os.chown(file, folder.st_uid, folder.st_gid)  # the gateway is to write it too
+    except AuditFailed as error:
+        fail(str(error), 3)
+    try:
+        yield log
+    except AuditFailed as error:
+        fail(f"{error}: nothing more is done", 3)
+    finally:
+        log.close()
+
+
+class AuditedRecordings(Recordings):
+    """Recordings whose being looked at is written down: a session when it is asked for by its id."""
+
+    def __init__(self, directory: Path, config: Path) -> None:
+        super().__init__(directory)
+        self._config = config
+
+    def find(self, prefix: str, unreadable: Unreadable | None = None) -> list[SessionEntry]:
+        found = super().find(prefix, unreadable)
+        if found:
+            tell_read(self._config, found[0].path.stem if len(found) == 1 else "")
+        return found
+
+
+def tell_read(config: Path, session: str) -> None:
+    """Write down that this command reads recordings, or one session. Ends the command with 3 when that cannot be."""
+    context = click.get_current_context()
+    try:
+        file = read_section(config, Audit).file
+    except ConfigError as error:
+        fail(str(error))
+    with audited(file) as log:
+        event = RecordingsRead(account(), str(context.info_name), _asked(context))
+        log.emit(event, About(session, session[:REF_LENGTH]))
+
+
+def _asked(context: click.Context) -> str:
+    """The options that were given, as `name=value`."""
+    given = [
+        f"{name}={value}"
+        for name, value in context.params.items()
+        if name not in _PLACES and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    return " ".join(sorted(given))
