@@ -21,6 +21,8 @@ from bastion.errors import AuthReason, ConfigError, PolicyReason, ProtocolError,
 from bastion.policy.verdict import Verdict
 from bastion.recording import reader as recording
 from bastion.recording.format import FormatError
+from bastion.recording.keys import DataKeys
+from bastion.recording.verifying import verify
 from bastion.relay.relay import Actions, LegError, Relay, RelayLimits, Unimplemented
 from bastion.sides import Side
 from bastion.transport.settings import HostKey, TransportSettings
@@ -240,9 +242,10 @@ def destination(data: bytes) -> None:
 
 
 def recordings(data: bytes) -> None:
-    """A recording in any state of decay."""
+    """A recording in any state of decay: read, opened, and judged, with a key that it cannot have."""
+    assert not verify(io.BytesIO(data), "", ()).good
     try:
-        opened = recording.Reader(io.BytesIO(data), "k3v2m5q7p2r4t6wa")
+        opened = recording.Reader(io.BytesIO(data), "k3v2m5q7p2r4t6wa", None, DataKeys.joined)
         for _ in opened:
             pass
     except FormatError:

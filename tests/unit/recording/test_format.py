@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bastion.recording import format as fmt
 from bastion.recording.format import BlockType, FormatError, Gap, Header, Totals
+from bastion.recording.framing import CRC_FOOT, plain_block
 from tests.unit.recording.samples import SESSION, SYNC, header
 
 
@@ -25,11 +26,10 @@ def test_a_length_beyond_the_limit_is_not_believed() -> None:
 
 @given(st.lists(st.binary(max_size=3000), max_size=5))
 def test_the_check_of_a_block_is_the_crc32_that_everybody_has(payload: list[bytes]) -> None:
-    buffers: list[bytes | memoryview] = [memoryview(part) for part in payload]
-    block = b"".join(fmt.encode_block(SYNC, BlockType.EVENTS, 1, 2, 3, buffers, sum(map(len, payload))))
+    block = plain_block(SYNC, BlockType.EVENTS, 1, 2, 3, payload)
     assert struct.unpack_from(">I", block, fmt.HEAD.size)[0] == zlib.crc32(block[: fmt.HEAD.size])
-    body, foot = block[: -fmt.FOOT.size], block[-fmt.FOOT.size :]
-    assert fmt.FOOT.unpack(foot) == (zlib.crc32(body), len(block))
+    body, foot = block[: -CRC_FOOT.size], block[-CRC_FOOT.size :]
+    assert CRC_FOOT.unpack(foot) == (zlib.crc32(body), len(block))
 
 
 @given(st.binary(max_size=120))
