@@ -10,8 +10,8 @@ Invariants: text from a peer, a recording or a log never acts on the terminal it
 May import: every layer below; of this one `assembly` (`target` and `why` build what `serve` builds). No command
 imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 
-- `main`: the table of commands; `runtime`, `output`, `recordings`: what commands share; `auditing`: what they write into the
-  audit log
+- `main`: the table of commands; `runtime`, `output`, `recordings`: what commands share; `auditing`: what they
+  write into the audit log
 - `init`, `init_questions`, `init_report`: a new gateway
 - `doctor`: what is wrong around it
 - `check`, `why`: configuration and policy
