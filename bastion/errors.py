@@ -207,6 +207,7 @@ class EndReason(StrEnum):
     CLIENT_ERROR = "client_error"
     TARGET_ERROR = "target_error"
     RECORDER_FAILED = "recorder_failed"
+    RECORDING_LIMIT = "recording_limit"  # its recording, or all of that person, is as large as it may be
     KEEPALIVE = "keepalive"
     IDLE = "idle"
     DURATION = "duration"

@@ -97,6 +97,8 @@ def build_services(
             audit_detail=config.audit.detail,
             recheck=config.directory.recheck or 0.0,
             drain_timeout=limits.drain_timeout or 0.0,
+            recording_bytes=config.recording.max_recording_bytes or 0,
+            user_recording_bytes=config.recording.max_recording_bytes_per_user or 0,
             channels=limits.channels_per_connection,
             sessions_per_connection=limits.sessions_per_connection,
         ),

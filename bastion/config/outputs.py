@@ -104,6 +104,18 @@ class Recording:
         default=None,
         example='"credential:recording"',
     )
+    max_recording_bytes: int | None = option(
+        or_off(SIZE),
+        "A session whose recording grows beyond this ends, with a line.",
+        default=None,
+        example='"20GiB"',
+    )
+    max_recording_bytes_per_user: int | None = option(
+        or_off(SIZE),
+        "The same for all running sessions of one identity together; the one ends that writes then.",
+        default=None,
+        example='"50GiB"',
+    )
     sftp_hash: bool = option(
         BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
     )

@@ -35,6 +35,7 @@ from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory, Target
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
+from bastion.session.allowance import Allowance, Written
 from bastion.session.ending import End
 from bastion.session.live import LiveSessions, Right
 from bastion.session.present import Presence
@@ -56,6 +57,7 @@ class Limits:
 
     `sftp_hash`: files over sftp get a SHA-256; `audit_detail`: paths stand in the audit log. `recheck`: how
     often rights are asked for again (`session.standing`). `drain_timeout`: what sessions get at a stop.
+    `recording_bytes` of one session, `user_recording_bytes` of all that one person has running; 0 is no limit.
     """
 
     keepalive_interval: float = 60.0
@@ -67,6 +69,8 @@ class Limits:
     audit_detail: bool = False
     recheck: float = 300.0
     drain_timeout: float = 0.0
+    recording_bytes: int = 0
+    user_recording_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +119,25 @@ class Gateway:
     typed: tuple[str, int] | None = None  # the host and port that engineers type, as configured
     listening: tuple[str, int] = ("bastion", 22)  # the host's own name and the port that it listens at
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
+    written: Written = field(init=False)  # by the running sessions of each person
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
 
     _descriptors_logged_at: float = field(init=False, default=float("-inf"))
 
     def __post_init__(self) -> None:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
+        self.written = Written(self.others)
 
     @property
     def public(self) -> tuple[str, int]:
         """The host and port that engineers type."""
         return self.typed or self.listening
+
+    def allowance(self, user: str) -> Allowance | None:
+        """How large the recording of a session of that person may grow; None: as large as it will."""
+        limits = self.services.limits
+        of_session, of_user = limits.recording_bytes, limits.user_recording_bytes
+        return Allowance(self.written, user, of_session, of_user) if of_session or of_user else None
 
     def admit_connection(self, source: str) -> Startup:
         """Count a new connection from `source`, or raise Refused(LimitReason) before a byte is spent on it."""

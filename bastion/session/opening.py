@@ -419,8 +419,7 @@ class Opening:
 
     def _start_recording(self, grant: Grant) -> SessionTap:
         gateway, identity = self._gateway, self._identity
-        # The header is in the file before anybody works.
-        header = self._header(grant)
+        header = self._header(grant)  # in the file before anybody works
         policy, mode = self._services.recording, grant.target.recording
         policy = policy if mode is None else replace(policy, mode=Mode(mode))  # the target's own
         recorder, writer = gateway.store.start(header, policy)
@@ -432,6 +431,7 @@ class Opening:
             self._session_id,
             sftp_content=grant.sftp_content,
             detail=self._services.limits.audit_detail,
+            allowance=gateway.allowance(identity.name),
         )
         upstream = self._upstream
         assert upstream is not None

@@ -164,7 +164,13 @@ class Session:
         return True
 
     def _heed_the_rate(self) -> None:
-        """Bulk leaves gaps, whose ends are written soon; terminals are kept in full, and read no faster than that."""
+        """Bulk leaves gaps, whose ends are written soon; terminals are kept in full, and read no faster than that.
+
+        Whoever has recorded as much as he may is told so, and it is over.
+        """
+        if spent := self._tap.spent:
+            self.end(End(EndReason.RECORDING_LIMIT, spent))
+            return
         for side, seconds in self._tap.owed().items():
             leg = self._client if side == Side.CLIENT else self._target
             if leg is not None:

@@ -46,6 +46,7 @@ from bastion.relay.events import (
     StreamRefused,
     StreamSsh,
 )
+from bastion.session.allowance import Allowance
 from bastion.session.ending import End
 from bastion.session.present import Counts
 from bastion.session.transfers import SFTP_EVENTS, TransferLog, transfer_of
@@ -81,6 +82,7 @@ class SessionTap:
     """One per session: implements `relay.tap.Tap`."""
 
     __slots__ = (
+        "_allowance",
         "_asked",
         "_audit",
         "_blocks",
@@ -109,8 +111,13 @@ class SessionTap:
         *,
         sftp_content: bool = False,
         detail: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
-        """`sftp_content`: files that pass over sftp are recorded; `detail`: their paths stand in the audit log."""
+        """`sftp_content`: files that pass over sftp are recorded; `detail`: their paths stand in the audit log.
+
+        `allowance`: how large recordings may grow, when there is a limit.
+        """
+        self._allowance = allowance
         self._recorder = recorder
         self._writer: Writer | WatchedWriter | None = writer
         self._audit = audit
@@ -331,7 +338,7 @@ class SessionTap:
     def commit(self) -> bool:
         """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.
 
-        True when the rate rule wants something, which is rare: see `unsettled` and `owed`.
+        True when a rule wants something, which is rare: see `unsettled`, `owed` and `spent`.
         """
         writer = self._writer
         if writer is None:
@@ -340,16 +347,26 @@ class SessionTap:
         buffers = recorder.take()
         if buffers is not None:
             try:
-                self._bytes[0] += writer.write(buffers)
+                written = writer.write(buffers)
             except RecorderFailed:
                 recorder.rewind()
                 raise
+            self._bytes[0] += written
             self._blocks[0] += 1
             skipped = recorder.skipped
             if skipped != self._gap_seen:
                 self._gap[0] += skipped - self._gap_seen
                 self._gap_seen = skipped
+            if self._allowance is not None:
+                self._allowance.took(written)
+                if self._allowance.spent:
+                    return True
         return recorder.owed is not None or recorder.unsettled
+
+    @property
+    def spent(self) -> str:
+        """What the engineer is told when recordings have grown as large as they may, else ""."""
+        return "" if self._allowance is None or self._writer is None else self._allowance.spent
 
     def is_due(self) -> bool:
         """What was written waits for a signature: `commit` now, even if nothing comes."""
@@ -378,6 +395,12 @@ class SessionTap:
         if writer is not None:
             writer.close(self._recorder.finish(EndReason.RECORDER_FAILED))
             self._size = writer.written
+        self._release()
+
+    def _release(self) -> None:
+        allowance, self._allowance = self._allowance, None
+        if allowance is not None:
+            allowance.release()
 
     def ended(self, end: End) -> None:
         """The session is over: end block, fsync, close, one audit line."""
@@ -391,6 +414,7 @@ class SessionTap:
             self._recorder.note("session_ended", detail={"reason": end.reason, "text": end.text})
             writer.close(self._recorder.finish(end.reason))
             self._size = writer.written
+        self._release()
         bytes_in, bytes_out = self._recorder.seen
         self._note(
             lines.SessionEnded(

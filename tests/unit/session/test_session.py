@@ -18,6 +18,7 @@ from bastion.policy.verdict import Verdict
 from bastion.recording.format import Header
 from bastion.recording.store import Store
 from bastion.relay.relay import Actions, Relay, RelayLimits
+from bastion.session.allowance import Allowance, Written
 from bastion.session.ending import End
 from bastion.session.session import PARTING, Session
 from bastion.session.tap import SessionTap
@@ -46,13 +47,13 @@ class Anything:
 class Bench:
     """A session between two legs, recorded and audited in `folder`."""
 
-    def __init__(self, folder, required):
+    def __init__(self, folder, required, allowance=None):
         self.meters, clock = Meters(), FixedClock()
         self.audit = AuditLog(str(folder / "audit"), clock, self.meters, required)
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
         header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
         recorder, writer = self.store.start(header)
-        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
+        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION, allowance=allowance)
         self.client, self.target, self.ends, self.clock = MemoryConn(), MemoryConn(), [], Clock()
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(
@@ -82,8 +83,8 @@ class Bench:
 def make(tmp_path):
     made = []
 
-    def one(required):
-        made.append(Bench(tmp_path, required))
+    def one(required, allowance=None):
+        made.append(Bench(tmp_path, required, allowance))
         return made[-1]
 
     yield one
@@ -104,6 +105,18 @@ def test_the_session_ends_and_nothing_of_the_burst_is_forwarded(make):
     ]
     assert bench.meters.value(RECORDER_FAILURES, RecorderReason.AUDIT_FAILED) == 1
     assert bench.meters.value(RECORDINGS_LIVE) == 0
+
+
+def test_a_recording_as_large_as_it_may_be_ends_its_session_once_what_it_holds_is_forwarded(make):
+    written = Written()
+    bench = make(required=True, allowance=Allowance(written, "alice", 10, 0))
+    bench.client.receiver([OPEN])
+    assert len(bench.target.sent) == 1 and [end.reason for end in bench.ends] == [EndReason.RECORDING_LIMIT]
+    bench.clock.advance(PARTING)
+    line = "bastion: the session has ended: its recording has reached the limit of 10 bytes"
+    assert bench.client.goodbyes == [line] and written.of("alice") == 0
+    with open(bench.audit.path, encoding="utf-8") as file:
+        assert json.loads(file.readlines()[-1])["reason"] == "recording_limit"
 
 
 def test_an_end_is_never_stopped_by_its_own_line(make):
