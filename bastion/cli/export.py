@@ -17,6 +17,7 @@ from bastion.cli.output import fail, is_terminal, leave_quietly, printable
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
 from bastion.recording.channels import ChannelNotChosen, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
+from bastion.recording.masking import MaskedReader
 from bastion.recording.page import Page
 from bastion.recording.reader import Reader
 from bastion.recording.render import asciicast, json_lines, plain_text, raw, screen_lines
@@ -64,6 +65,7 @@ _CASTS = {"asciicast": 2, "asciicast3": 3}
 @click.option(
     "--unfiltered", is_flag=True, help="For asciicast: keep sequences that make a terminal act or answer."
 )
+@click.option("--unmasked", is_flag=True, help="Show what was typed while the target showed nothing of it.")
 def export(
     session: str,
     config: Path | None,
@@ -76,12 +78,13 @@ def export(
     times: bool,
     target_only: bool,
     unfiltered: bool,
+    unmasked: bool,
 ) -> None:
     """Write session ID (or a unique beginning of it) in another form.
 
     What was not kept of a transfer is noted in the output; for raw it is told on standard error, and the exit
-    code is 3. Input is there only when the gateway was told to record it. Channels beside the one that is written
-    are named, in the output and on standard error.
+    code is 3. Input is there only when the gateway was told to record it; what was typed unseen (passwords) is
+    masked, as far as that can be told. Channels beside the one that is written are named too, on standard error.
 
     Example: bastion export k3v2 --format text
     """
@@ -94,7 +97,7 @@ def export(
     missing = ""
     wanted = _Wanted(form, channel, whole, stream, not target_only, not unfiltered, times)
     try:
-        with store.open(entry) as reader:
+        with store.open(entry, kind=Reader if unmasked else MaskedReader) as reader:
             pieces, skipped = wanted.pieces(reader)
             with _opened(output) as out:
                 for piece in pieces:

@@ -28,6 +28,7 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `commands`: what was asked of channels to run, and what was typed at shells
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `changes`: what terminals showed, as changes of rows
+- `masking`: what was typed while nothing was shown, masked where it is read
 - `page`: a recording as an HTML page with a player
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences

@@ -142,14 +142,17 @@ class Recordings:
         return found
 
     @contextmanager
-    def open(self, session: SessionEntry | str, unwrap: Unwrap | None = None) -> Iterator[Reader]:
+    def open(
+        self, session: SessionEntry | str, unwrap: Unwrap | None = None, kind: type[Reader] = Reader
+    ) -> Iterator[Reader]:
         """The recording of a listing's entry or of a whole session id. `unwrap` opens an encrypted one's keys.
+        `kind` is what reads it.
 
         Raises FormatError or OSError.
         """
         path = session.path if isinstance(session, SessionEntry) else self._path(session)
         with _open_file(path) as source:
-            yield Reader(source, path.stem, lambda: _is_locked(source), unwrap)
+            yield kind(source, path.stem, lambda: _is_locked(source), unwrap)
 
     def ran(self, path: Path, whole: bool = False) -> Ran:
         """The channels of a recording, from the beginning of its file: all of them, or the first and how many more.

@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bastion.clock import FixedClock
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.recorder import Recorder
 from bastion.recording.store import Store
-from tests.unit.cli.made import FIRST, THIRD, header, run
+from tests.unit.cli.made import FIRST, PTY, THIRD, header, run
 
 
 def test_export_text(recordings: Path) -> None:
@@ -123,3 +124,21 @@ def test_a_page_that_is_cut_is_exit_code_3(recordings: Path, monkeypatch: pytest
         and "longer than a page" in result.stderr
         and "longer than a page" in result.stdout
     )
+
+
+def test_what_was_typed_unseen_is_masked_unless_asked_for(tmp_path: Path) -> None:
+    store = Store(tmp_path, disk_floor_bytes=0, sync_seconds=0.05)
+    head = header(FIRST, "alice", "web1")
+    policy = RecordingPolicy(input=True)
+    writer, recorder = store.create(head), Recorder(head, FixedClock(), policy)
+    recorder.note("request_forwarded", 1, PTY)
+    recorder.data(1, 1, 0, b"Password: ")
+    recorder.data(1, 0, 0, b"hunter2\r")
+    recorder.data(1, 1, 0, b"\r\nwelcome\r\n")
+    writer.close([*(recorder.take() or []), *recorder.finish("client_closed")])
+    assert store.close()
+    for form in (["--format", "json"], ["--format", "raw", "--stream", "stdin"], ["--format", "asciicast"]):
+        hidden, shown = run(export, tmp_path, FIRST, *form), run(export, tmp_path, FIRST, *form, "--unmasked")
+        assert hidden.exit_code == shown.exit_code == 0
+        assert "hunter2" in shown.stdout and "hunter2" not in hidden.stdout and "*******" in hidden.stdout
+        assert b64encode(b"hunter2\r").decode() not in hidden.stdout
