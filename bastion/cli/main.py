@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("bastion.cli.search:search", "find what was shown in recordings"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, page, text or json"),
+    "evidence": ("bastion.cli.evidence:evidence", "bundle a session with its proof and who has looked"),
     "verify": ("bastion.cli.verify:verify", "prove that recordings are what was written"),
     "prune": ("bastion.cli.prune:prune", "remove recordings that are kept no longer"),
     "hold": ("bastion.cli.holds:hold", "keep a recording whatever the rules say"),
