@@ -75,9 +75,9 @@ class _Typing:
         for kind, body in self.output.feed(data):
             if kind == "text":
                 line = self.lines[0]
-                for byte in body.encode("utf-8", "replace"):
-                    if line.shown < len(line.typed) and line.typed[line.shown] == byte:
-                        line.shown += 1
+                if line.shown < len(line.typed):  # else it is what a program says
+                    for byte in body.encode("utf-8", "replace"):
+                        line.shown += line.typed[line.shown : line.shown + 1] == bytes((byte,))
             elif body == "\n" and kind == "control" and len(self.lines) > 1:
                 yield self.lines.popleft()
 
