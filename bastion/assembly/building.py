@@ -21,6 +21,7 @@ from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
 from bastion.ca.agent_threads import AgentThreads
+from bastion.ca.files import is_there
 from bastion.ca.front_host import FrontHostCA
 from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
@@ -198,7 +199,7 @@ def load_known_hosts(config: Config) -> KnownHosts:
     An empty file is a beginning; a missing one may have held @revoked lines.
     """
     file = config.targets.known_hosts
-    if file is not None and not file.exists():
+    if file is not None and not is_there(file):
         problem = f"{file} does not exist; `touch {file}` creates an empty one"
         raise ConfigError(str(config.file), 0, "targets.known_hosts", problem)
     hosts = KnownHosts.parse("") if file is None else KnownHosts.load(file)

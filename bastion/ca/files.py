@@ -20,6 +20,17 @@ from pathlib import Path
 from bastion.errors import ConfigError
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file, or might be: reading one in a folder that is closed says what is wrong with it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Alone in this folder, among those who ask; what was renamed in it is on disk at the end. Raises OSError."""

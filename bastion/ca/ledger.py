@@ -25,7 +25,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from bastion.ca.files import replace_file
+from bastion.ca.files import is_there, replace_file
 from bastion.ca.keys import read_text_lines
 from bastion.errors import ConfigError, ProtocolError
 from bastion.options import At, Kind, Problems, Source, Unreadable, option, read, shown
@@ -141,7 +141,7 @@ class Ledger:
 
 def read_ledger(path: Path) -> Ledger:
     """The ledger in that file; a file that is not there is an empty one. Raises ConfigErrors, ConfigError."""
-    if not path.exists():
+    if not is_there(path):
         return Ledger()
     return parse_ledger("\n".join(read_text_lines(path)), os.fspath(path))
 

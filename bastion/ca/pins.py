@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from bastion.ca.files import locked, replace_file, unwritable
+from bastion.ca.files import is_there, locked, replace_file, unwritable
 from bastion.ca.keys import read_text_lines
 from bastion.ca.known_hosts import HASH_MAGIC, KnownHosts, Line, Marker, hash_name, lookup_name
 from bastion.errors import ConfigError
@@ -61,7 +61,7 @@ def _pin(
         raise ConfigError(os.fspath(path), 0, "", "not a host name and host key that can be pinned")
     target = Path(os.path.realpath(path))
     with locked(target.parent):
-        lines = read_text_lines(target) if target.exists() else []
+        lines = read_text_lines(target) if is_there(target) else []
         known = KnownHosts.parse("\n".join(lines), os.fspath(path))
         about = [line for line in known.lines if line.marker is Marker.NONE and line.matches(name)]
         present = any(line.key == key for line in about)

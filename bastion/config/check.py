@@ -19,6 +19,7 @@ from pathlib import Path
 from bastion.auth.embedded import Users, load_users
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
+from bastion.ca.files import is_there
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.ledger import KeyName, Ledger, read_ledger
@@ -195,7 +196,7 @@ class _Check:
             note(finding.key, finding.problem, finding.allowed)
         folder = config.recording.directory
         key: KeyPath = ("recording", "directory")
-        mode = stat.S_IMODE(folder.stat().st_mode) if folder.is_dir() else 0
+        mode = stat.S_IMODE(folder.stat().st_mode) if os.path.isdir(folder) else 0
         if mode & 0o022:
             self._wrong(key, f"{folder} can be written by others (mode {mode:04o})", f"chmod go-w {folder}")
         elif mode & 0o005:
@@ -211,7 +212,7 @@ class _Check:
 
     def _key_ledger(self) -> None:
         path = ledger_path(self._config)
-        if self._config.keys.ledger is not None and not path.exists():
+        if self._config.keys.ledger is not None and not is_there(path):
             text = f"{path} does not exist: which keys were retired is not known; `touch {path}` begins a new one"
             self._wrong(("keys", "ledger"), text)
             return
@@ -283,7 +284,7 @@ class _Check:
             return None
         for public, path in zip(staged.publics, (slot.path, slot.next), strict=False):
             self._authorities.append(Held(ROLES[slot.name], public, str(path)))
-        if staged.then is None and slot.next.exists():
+        if staged.then is None and is_there(slot.next):
             text = f"{slot.next} is in no rotation that the ledger knows of, and is not used"
             self._doubtful(slot.option, text, "bastion keys rotate, again; or remove it")
         return staged
@@ -292,7 +293,7 @@ class _Check:
         path = self._config.targets.known_hosts
         if path is None:
             return
-        if not path.exists():
+        if not is_there(path):
             text = f"{path} does not exist; `touch {path}` creates an empty one"
             self._wrong(("targets", "known_hosts"), text)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bastion.ca.files import is_there
 from bastion.ca.ledger import KeyName, read_ledger
 from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.config.sections import Sections
@@ -36,7 +37,7 @@ def signing_slots(config: Sections) -> tuple[Slot, ...]:
         if ca.key is not None:
             slots.append(Slot(name, ca.key, (str(name), "key"), ca.passphrase_file, ca.agent))
     path, wanted = recording_key_path(config), config.recording
-    if wanted.signing_key is not None or path.exists():
+    if wanted.signing_key is not None or is_there(path):
         option = ("recording", "signing_key")
         slots.append(Slot(KeyName.RECORDING, path, option, wanted.signing_passphrase_file))
     return tuple(slots)

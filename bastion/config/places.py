@@ -78,11 +78,19 @@ def tried_as() -> str:
         return f"uid {uid}"
 
 
+def _is_folder(path: Path) -> bool:
+    """Or might be: what is in a folder that is closed is found out when it is tried."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return True
+
+
 def _try_log(place: Place) -> Iterator[Finding]:
     """A log is appended to, and made again in its folder after a rotation."""
     path, key = place.path, place.key
     folder = path.parent
-    if not folder.is_dir():
+    if not _is_folder(folder):
         yield Finding(key, True, f"{folder} is no folder", f"mkdir {folder}")
         return
     try:
@@ -116,7 +124,7 @@ def _try_new_file(key: KeyPath, path: Path, folder: Path, error: bool) -> Iterat
 
 def _try_folder(place: Place) -> Iterator[Finding]:
     path, key = place.path, place.key
-    if not path.is_dir():
+    if not _is_folder(path):
         yield Finding(key, True, f"{path} is no folder", f"mkdir -m 700 {path}")
         return
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from bastion.ca import files
-from bastion.ca.files import create_file, locked, replace_file, unwritable
+from bastion.ca.files import create_file, is_there, locked, replace_file, unwritable
 from tests.support.rights import NOBODY, without_rights
 
 
@@ -67,3 +68,16 @@ def test_who_may_not_write_is_told_who_may(tmp_path: Path) -> None:
     assert "run it as root, or as root, to whom the folder belongs" in str(
         unwritable(folder / "key", fault.value)
     )
+
+
+def test_a_file_in_a_folder_that_is_closed_might_be_there(tmp_path: Path) -> None:
+    assert not is_there(tmp_path / "key")
+    (tmp_path / "key").touch()
+    assert is_there(tmp_path / "key") and not is_there(tmp_path / "key" / "in a file")
+    closed = Path(tempfile.mkdtemp())  # pytest's own folder is closed to others
+    try:
+        closed.chmod(0o600)
+        with without_rights():
+            assert is_there(closed / "key")
+    finally:
+        closed.rmdir()

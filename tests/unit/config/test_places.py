@@ -64,6 +64,17 @@ def test_folders_of_somebody_else_are_errors_with_the_name_of_who_tried(shared):
     assert len([error for error in refused if "Permission denied" in str(error)]) >= 2
 
 
+def test_what_is_in_a_folder_that_is_closed_is_told_of_like_the_rest(shared):
+    shared.folder.chmod(0o700)
+    config = load(shared.config)
+    shared.folder.chmod(0o600)
+    with without_rights():
+        found = try_places(config, NOW)
+    shared.folder.chmod(0o755)
+    assert [".".join(f.key) for f in found] == ["recording.directory", "audit.file"]
+    assert all(f.error and "Permission denied" in f.problem for f in found)
+
+
 def test_the_days_folder_of_an_earlier_user_is_found(shared):
     day = shared.folder / "recordings" / TODAY
     day.mkdir(mode=0o500)
