@@ -9,7 +9,7 @@ from bastion.cli.main import cli
 
 def _run_in_reactor(main: Any) -> Any:
     """The reactor for commands that need it, imported when one does."""
-    from bastion.app import run_in_reactor
+    from bastion.reactor import run_in_reactor
 
     return run_in_reactor(main)
 

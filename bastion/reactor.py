@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.logger import FilteringLogObserver, globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
 
 from bastion.assembly.log_level import LevelFilter
 from bastion.cli.output import fail
@@ -27,6 +28,33 @@ def the_reactor() -> Any:
     from twisted.internet import reactor
 
     return reactor
+
+
+def run_in_reactor(main: Callable[[Any], Any]) -> Any:
+    """What commands that need the network get as `ctx.obj`: runs one Deferred to its end.
+
+    Call `main(reactor)` in a fresh reactor and return what its Deferred fires with, or raise.
+    """
+    reactor = the_reactor()
+    outcome: list[Any] = []
+
+    def begin() -> None:
+        try:
+            result = main(reactor)
+        except Exception:
+            outcome.append(Failure())  # type: ignore[no-untyped-call]
+            reactor.stop()
+            return
+        result.addBoth(outcome.append)
+        result.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not outcome:
+        raise KeyboardInterrupt
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    return outcome[0]
 
 
 def log_to_standard_error() -> LevelFilter:

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from typing import Any, Self
+from zlib import crc32
 
 import orjson
-from isal.isal_zlib import crc32
 
 from bastion.errors import BastionError
 from bastion.recording.strict_json import parse_object

@@ -13,9 +13,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from typing import Final
+from zlib import crc32
 
 from blake3 import blake3
-from isal.isal_zlib import crc32
 
 from bastion.recording.bulk import Bytes
 from bastion.recording.format import FOOT_SIZES, HEAD_SIZE, Head, Suite, encode_head
