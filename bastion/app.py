@@ -22,13 +22,13 @@ import cryptography
 import twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.controlling import Controlling
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
+from bastion.assembly.ledger_heads import LedgerHeads
 from bastion.assembly.leftovers import Leftovers
 from bastion.assembly.part import Part
 from bastion.assembly.penalty_keeper import PenaltyKeeper
@@ -78,7 +78,7 @@ from bastion.observe.meters import (
 )
 from bastion.observe.process_figures import look_at_this_process
 from bastion.options import ConfigErrors
-from bastion.reactor import the_reactor
+from bastion.recording.booking import Books
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.session.checkpoints import Checkpoints
@@ -142,6 +142,7 @@ class Program:
         self._keeper = PenaltyKeeper(reactor, self.gateway.state.place.folder)
         self.reloading = Reloading(self.gateway, prepared, lambda: prepare(config_file, parts, look))
         self._rechecks, self._checkpoints = Rechecks(self.gateway), Checkpoints(self.gateway)
+        self._ledger = LedgerHeads(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self._uploads = Uploads(reactor, self._clock, self.meters, program(reactor, config_file))
@@ -161,12 +162,13 @@ class Program:
     def _gateway(self, prepared: Prepared) -> Gateway:
         """What all sessions share. Raises AuditFailed."""
         config, others = prepared.config, self._part.others
+        books = Books(config.recording.directory, config.state.name, self._clock)
         return Gateway(
             reactor=self._reactor,
             clock=self._clock,
             meters=self.meters,
             audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required, others),
-            store=Store(config.recording.directory, on_sync_failed=self._sync_failed),
+            store=Store(config.recording.directory, on_sync_failed=self._sync_failed, books=books),
             startups=StartupLimiter(random.SystemRandom().random, others=others),
             budget=Budget(
                 self._clock,
@@ -202,6 +204,7 @@ class Program:
         self.reloading.on_applied = self._applied
         self._rechecks.start()
         self._checkpoints.start()
+        self._ledger.start()
         self._resolved.follow_names(self._names)
         if alone:
             self.control.desk.load()
@@ -303,7 +306,7 @@ class Program:
         """The state store, opened. Raises ConfigError for what only an operator can mend."""
         wanted, folder = config.state, config.recording.directory
         place = Place.chosen(folder, wanted.directory, wanted.url, wanted.password_file)
-        node = config.state.node or socket.gethostname()
+        node = config.state.name
         recordings = Recordings(config.recording.directory)
         state = StateStore(self._reactor, self._clock, self.meters, recordings, place, node)
         try:
@@ -408,6 +411,7 @@ class Program:
         gateway.services.upstream.close()
         gateway.services.dialler.close()
         gateway.store.close()
+        self._ledger.stop()
         await gateway.state.stop()
         gateway.rationed.flush()
         if self._repaying is not None:
@@ -470,30 +474,3 @@ def keep_what_is_there() -> None:
     """What start-up made is never garbage: no collection walks it again."""
     gc.collect()
     gc.freeze()
-
-
-def run_in_reactor(main: Callable[[Any], Any]) -> Any:
-    """What commands that need the network get as `ctx.obj`: runs one Deferred to its end.
-
-    Call `main(reactor)` in a fresh reactor and return what its Deferred fires with, or raise.
-    """
-    reactor = the_reactor()
-    outcome: list[Any] = []
-
-    def begin() -> None:
-        try:
-            result = main(reactor)
-        except Exception:
-            outcome.append(Failure())  # type: ignore[no-untyped-call]
-            reactor.stop()
-            return
-        result.addBoth(outcome.append)
-        result.addBoth(lambda _: reactor.stop())
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if not outcome:
-        raise KeyboardInterrupt
-    if isinstance(outcome[0], Failure):
-        outcome[0].raiseException()
-    return outcome[0]

@@ -7,7 +7,6 @@ not cost.
 from __future__ import annotations
 
 import gc
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,8 +51,7 @@ def from_index(
         place = Place.chosen(folder, state.directory, state.url, state.password_file)
         database = Database(place, password_of(place))
         check_schema(database)
-        node = state.node or socket.gethostname()
-        return iter(list(listed(database, recordings, node, wanted, now, whole, unreadable)))
+        return iter(list(listed(database, recordings, state.name, wanted, now, whole, unreadable)))
     except StateDown as error:
         _without(error.text)
     except ConfigError as error:

@@ -21,6 +21,8 @@ from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.events import About
 from bastion.observe.events.retention import DeletionRefused, RecordingDeleted
 from bastion.recording.format import REF_LENGTH
+from bastion.recording.ledger import MAX_DETAIL, Entry, LedgerEvent
+from bastion.recording.ledger_file import LedgerFile, ledger_path
 from bastion.state.database import StateDown
 from bastion.state.pruning import Objects, Removed, Stays, holds, kept, remove, remove_empty_days, sums
 from bastion.state.retention import Going, Rules, plan
@@ -117,6 +119,7 @@ def _remove(
 ) -> tuple[list[Removed], list[str]]:
     """(what went, why others stay)."""
     by, removed, stayed = account(), list[Removed](), list[str]()
+    ledger = LedgerFile(ledger_path(stored.recordings.directory, stored.node), stored.node)
     with audited(stored.audit) as audit:
         objects = _objects(config, going, audit)
 
@@ -131,6 +134,10 @@ def _remove(
                 sha256=one.sha256,
             )
             _emit(audit, recording.session, event)
+            ledger.append(
+                [Entry(0, now, LedgerEvent.REMOVED, recording.session, detail=one.going.why[:MAX_DETAIL])],
+                now,
+            )
 
         for one in going:
             try:

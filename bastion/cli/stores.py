@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
     try:
         if fit:
             check_schema(database)
-        yield Stored(database, Recordings(folder), state.node or socket.gethostname(), audit)
+        yield Stored(database, Recordings(folder), state.name, audit)
     except StateDown as error:
         fail(f"{place}: {error.text}", 3)
     except OSError as error:

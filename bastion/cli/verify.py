@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +15,12 @@ from bastion.ca.keys import load_public_keys
 from bastion.ca.ledger import KeyName, read_ledger
 from bastion.cli.output import fail, printable, write_json, write_table
 from bastion.cli.recordings import find_session, open_store, recordings_options, tell_unreadable
+from bastion.cli.verify_ledger import facts_of, read_ledgers, told_to
 from bastion.config.key_slots import ledger_path, load_staged
 from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.recording.format import is_session_id
+from bastion.recording.ledger import Finding
 from bastion.recording.listing import SUFFIX, open_recording
 from bastion.recording.verifying import KnownKey, State, Verdict
 from bastion.recording.verifying import verify as verify_file
@@ -77,7 +79,8 @@ def verify(
     Needs public keys only, and no gateway: give copies of the files and --keys with the nodes' public keys. With
     --config the keys are those of this gateway, the retired ones included. What it finds first in a file is named with
     its block and offset. A file that is being written is good as far as it is signed; one whose gateway died is good
-    once a gateway has ended it.
+    once a gateway has ended it. With --all the folder is held against its ledger too: a recording that is gone, or was
+    put in the place of another, is named; with --config the ledger against the audit log and the state store.
 
     \b
     Examples:
@@ -92,12 +95,31 @@ def verify(
         fail("there are no recordings", 1)
     with _bar(paths) as progress:
         found = [_Checked(path, _verify(path, known, progress)) for path in paths]
+    verdicts = {one.path.stem: one.verdict for one in found}
+    findings = (
+        _against_ledger(config, open_store(config, recordings).directory, verdicts) if everything else []
+    )
     if as_json:
-        write_json([{"file": str(one.path), **one.verdict.document()} for one in found])
+        files = [{"file": str(one.path), **one.verdict.document()} for one in found]
+        write_json([*files, *(asdict(one) for one in findings)])
     else:
-        _tell(found)
-    if not all(one.verdict.good or (unsigned_too and one.verdict.state is State.UNSIGNED) for one in found):
+        _tell(found, findings)
+    good = all(one.verdict.good or (unsigned_too and one.verdict.state is State.UNSIGNED) for one in found)
+    if not good or findings:
         sys.exit(3)
+
+
+def _against_ledger(config: Path | None, folder: Path, verdicts: Mapping[str, Verdict]) -> list[Finding]:
+    """What differs from the ledger of recordings, where there is one, and the ledger from its heads that were told."""
+    try:
+        ledgers = read_ledgers(folder)
+        told = told_to(config) if config is not None else iter(())
+        found = [*ledgers.broken, *ledgers.contradictions(told)]
+        if ledgers.lines:
+            found += ledgers.account.compare(facts_of(verdicts))
+        return found
+    except OSError as error:
+        fail(f"{error.filename or folder}: {error.strerror}")
 
 
 def _known_keys(config: Path | None, files: Sequence[Path]) -> tuple[KnownKey, ...]:
@@ -159,7 +181,7 @@ def _bar(paths: Sequence[Path]) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _tell(found: Sequence[_Checked]) -> None:
+def _tell(found: Sequence[_Checked], findings: Sequence[Finding]) -> None:
     rows = []
     for one in found:
         verdict = one.verdict
@@ -168,6 +190,9 @@ def _tell(found: Sequence[_Checked]) -> None:
         rows.append((name, str(verdict.state), printable(verdict.node), printable(verdict.text + where)))
     colours = {"STATE": {str(state): name for state, name in _COLOURS.items()}}
     write_table(("RECORDING", "STATE", "NODE", "WHAT"), rows, flexible=("WHAT",), colours=colours)
+    for finding in findings:
+        whose = f" {finding.session}" if finding.session else ""
+        click.echo(f"ledger:{whose} {finding.fault}: {printable(finding.text)}")
     if len(found) > 1:
         good = sum(one.verdict.good for one in found)
         click.echo(f"{good} of {len(found)} are good")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from bastion.recording.booking import Links
 from bastion.recording.chain import Chain
 from bastion.recording.format import (
     EVENT_HEAD,
@@ -39,8 +40,9 @@ from bastion.recording.format import (
     parse_json,
 )
 from bastion.recording.framing import checked, first_link, next_link, plain_block
-from bastion.recording.keys import Sealing, split_signed
+from bastion.recording.keys import Sealing
 from bastion.recording.reader import Reader
+from bastion.recording.unwrapping import split_signed
 from bastion.sides import Side
 
 
@@ -54,6 +56,7 @@ class Sealed:
     problem: str = ""
     size: int = 0
     again: bool = False
+    links: Links | None = None
 
 
 def seal(path: Path, reason: str, text: str, sealing: Sealing) -> Sealed:
@@ -80,13 +83,13 @@ def seal(path: Path, reason: str, text: str, sealing: Sealing) -> Sealed:
 def _seal(source: BinaryIO, session: str, reason: str, text: str, sealing: Sealing) -> Sealed:
     reader = Reader(source, session)
     totals = reader.tail().totals
-    if totals is not None:
-        return Sealed(reader.header, totals, size=os.fstat(source.fileno()).st_size)
-    if reader.damage:
+    if reader.damage and totals is None:
         return Sealed(reader.header, None, reader.damage[0].text)
     with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = _Whole(data, reader.version, reader.sync)
         found.walk()
+        if totals is not None:
+            return Sealed(reader.header, totals, size=len(data), links=found.links())
         if not found.is_torn():
             return Sealed(reader.header, None, f"what stands at byte {found.end} is no block")
     if reader.version == 1:
@@ -98,7 +101,8 @@ def _seal(source: BinaryIO, session: str, reason: str, text: str, sealing: Seali
         os.ftruncate(source.fileno(), found.end)
         return Sealed(reader.header, None, "the disk is full", again=True)
     os.fdatasync(source.fileno())
-    return Sealed(reader.header, totals, size=found.end + len(last))
+    links = None if reader.version == 1 else Links(found.began, found.link)
+    return Sealed(reader.header, totals, size=found.end + len(last), links=links)
 
 
 def _ending(header: Header, found: _Whole, reason: str, text: str, sealing: Sealing) -> tuple[Totals, bytes]:
@@ -119,7 +123,9 @@ def _ending(header: Header, found: _Whole, reason: str, text: str, sealing: Seal
     chain = Chain(found.sync)
     chain.resume(found.link, found.blocks)
     document = encode_json(totals.document())
-    return totals, b"".join(chain.signed(BlockType.END, found.time_us, found.seen, document, sealing.sign))
+    last = b"".join(chain.signed(BlockType.END, found.time_us, found.seen, document, sealing.sign))
+    found.link = chain.link
+    return totals, last
 
 
 def _plain_ending(header: Header, found: _Whole, reason: str, text: str) -> tuple[Totals, bytes]:
@@ -152,6 +158,7 @@ class _Whole:
         self._kinds: dict[int, str] = {}
         self.end = PREAMBLE_SIZE
         self.link = first_link(data[:PREAMBLE_SIZE])
+        self.began = b""
         self.time_us = self.seen = 0  # of the last event, and of the last block
         self.blocks = self.signed_until = self.closed = 0
         self._signed = Sums(0, 0, 0, 0, 0, 0)
@@ -163,6 +170,11 @@ class _Whole:
             return self._signed
         bytes_in = max(0, self.seen - self._bytes_out)
         return Sums(self._events_in, self._channels, bytes_in, self._bytes_out, self._skipped, self._opaque)
+
+    def links(self) -> Links | None:
+        """What the ledger is told of a file that has an end; None when it is damaged, or of format 1."""
+        whole = self._version != 1 and self.end == len(self._data)
+        return Links(self.began, self.link) if whole else None
 
     def walk(self) -> None:
         """Up to the first that is not whole, or not the next."""
@@ -183,6 +195,8 @@ class _Whole:
                 return
             self._block(kind, head.suite, head.time_us, block[HEAD_SIZE : HEAD_SIZE + head.length])
             self.link = next_link(self.link, digest)
+            if head.type is BlockType.HEADER:
+                self.began = self.link
             self.seen, self.blocks, self.end = head.seen, self.blocks + 1, self.end + head.block_size
 
     def _block(self, kind: BlockType, suite: Suite, time_us: int, payload: bytes) -> None:

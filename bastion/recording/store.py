@@ -11,12 +11,14 @@ import secrets
 from base64 import b32encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.booking import Books
 from bastion.recording.bulk import RecordingPolicy
+from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.format import Header, is_session_id
 from bastion.recording.keys import Sealing
 from bastion.recording.listing import SUFFIX, Recordings, day_of
@@ -61,14 +63,17 @@ class Store(Recordings):
         sync_seconds: float = SYNC_SECONDS,
         on_sync_failed: Callable[[Writer], None] | None = None,
         sealing: Callable[[], Sealing] = Sealing.alone,
+        books: Books | None = None,
     ) -> None:
         """`on_sync_failed` is called in the syncing thread with a writer that the disk has refused. `sealing` says what
         the next recording is sealed with; it is called in the reactor's thread and in those that end recordings.
         """
         super().__init__(directory, clock)
         self.sealing = sealing
+        self._data_keys: DataKeyStock | None = None
+        self.books = books
         self._space = Space(self.directory, disk_floor_bytes)
-        self._syncer = Syncer(self._clock, self._space, sync_seconds, on_sync_failed)
+        self._syncer = Syncer(self._clock, self._space, sync_seconds, on_sync_failed, books)
 
     # -- writing
 
@@ -87,6 +92,8 @@ class Store(Recordings):
             raise self._refuse(RecorderReason.SYNC_FAILED, "the recordings' disk does not answer")
         if self._syncer.refused:
             raise self._refuse(RecorderReason.SYNC_FAILED, "the recordings' disk has refused to sync")
+        if self.books is not None and (trouble := self.books.trouble):
+            raise self._refuse(RecorderReason.SYNC_FAILED, trouble)
         if self._syncer.slow:
             raise self._refuse(
                 RecorderReason.DISK_SLOW, "the recordings' disk is too slow, try again in a moment"
@@ -111,10 +118,11 @@ class Store(Recordings):
         Raises RecorderFailed, and then there is no file.
         """
         self.admit()
-        recorder = Recorder(header, self._clock, policy, sealing=self.sealing())
+        recorder = Recorder(header, self._clock, policy, sealing=self._sealing())
         writer = self.create(header)
         try:
             writer.write(recorder.take())
+            writer.begun(recorder.link)
         except RecorderFailed:
             writer.close()
             with suppress(OSError):  # an empty file stays, and is listed as such
@@ -122,13 +130,36 @@ class Store(Recordings):
             raise
         return recorder, writer
 
+    def _sealing(self) -> Sealing:
+        keys = self._data_keys
+        if keys is None:
+            return self.sealing()
+        try:
+            return replace(self.sealing(), keys=keys.take())
+        except RecorderFailed as error:
+            self._syncer.count(error.reason)
+            raise
+
+    def use(self, data_keys: DataKeyStock | None) -> None:
+        """Encrypt the recordings that begin from now on with keys of this stock; None: do not."""
+        before, self._data_keys = self._data_keys, data_keys
+        if before is not None:
+            before.stop()
+        if data_keys is not None:
+            data_keys.start()
+
     def seal(self, session_id: str, reason: str, text: str) -> Sealed | None:
         """End what another process has left unfinished; None when there is no such file. Blocks."""
         try:
             path = self._path(session_id)
         except OSError:
             return None
-        return seal(path, reason, text, self.sealing())
+        sealed = seal(path, reason, text, self.sealing())
+        if sealed.links is not None and self.books is not None:
+            incomplete = sealed.totals is not None and sealed.totals.incomplete
+            self.books.found(session_id, sealed.links, incomplete)
+            self.books.write()
+        return sealed
 
     def look(self) -> str:
         """Why no recording can be made in the folder, "" when one can. Asks the disk: call it in a thread."""
@@ -150,6 +181,10 @@ class Store(Recordings):
         """Plain values for the meters and /healthz."""
         syncer = self._syncer
         trouble = syncer.refused
+        if not trouble and self.books is not None:
+            trouble = self.books.trouble
+        if not trouble and self._data_keys is not None:
+            trouble = self._data_keys.trouble
         if not trouble and syncer.slow:
             trouble = f"a write of the recordings' disk took {syncer.slowest:.1f} s"
         return StoreHealth(

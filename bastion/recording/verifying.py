@@ -33,14 +33,8 @@ from bastion.recording.format import (
     parse_preamble,
 )
 from bastion.recording.framing import checked, first_link, next_link
-from bastion.recording.keys import (
-    Seal,
-    is_signed,
-    node_key_of,
-    raw_key,
-    signed_message,
-    split_signed,
-)
+from bastion.recording.keys import Seal, is_signed, node_key_of, raw_key, signed_message
+from bastion.recording.unwrapping import split_signed
 from bastion.wire.keys import PublicKey
 
 ZEROS_AT_ONCE: Final = 1 << 20
@@ -73,7 +67,8 @@ class KnownKey:
 class Verdict:
     """What was found. `bad_block` and `offset` are of the first fault, None without one or where there is no number.
 
-    `blocks` are whole, up to `signed_until` (a block's number) they are signed. `text` is for people.
+    `blocks` are whole, up to `signed_until` (a block's number) they are signed. `began` and `ended` are the chain
+    behind the header and the end, in hex, "" for what is not there: what the ledger has too. `text` is for people.
     """
 
     state: State
@@ -86,6 +81,8 @@ class Verdict:
     signed_until: int | None = None
     bad_block: int | None = None
     offset: int | None = None
+    began: str = ""
+    ended: str = ""
 
     @property
     def good(self) -> bool:
@@ -143,7 +140,7 @@ class _Walk:
         self._progress = progress
         self._size = source.seek(0, 2)
         self._at = 0
-        self._sync = self._link = b""
+        self._sync = self._link = self._began = b""
         self._header: Header | None = None
         self._seal: Seal | None = None
         self._signed_until: int | None = None
@@ -174,6 +171,8 @@ class _Walk:
             signed_until=self._signed_until,
             bad_block=block,
             offset=offset,
+            began=self._began.hex(),
+            ended=self._link.hex() if self._totals is not None else "",
         )
 
     def run(self) -> tuple[State, str]:
@@ -263,6 +262,8 @@ class _Walk:
         else:
             self._signed(head, block[:HEAD_SIZE], payload)
         self._link = next_link(self._link, digest)
+        if head.type is BlockType.HEADER:
+            self._began = self._link
         self._counted += 1
         self.expected = head.sequence + 1
 

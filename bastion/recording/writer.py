@@ -18,11 +18,13 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
 from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.booking import Books, Links
 from bastion.recording.bulk import Bytes
 
 # What a power loss may take, unless configured otherwise. Also how often free space is looked at when nobody
@@ -93,6 +95,7 @@ class Writer:
         "closed",
         "dirty",
         "failure",
+        "links",
         "written",
     )
 
@@ -104,6 +107,7 @@ class Writer:
         self.failure: RecorderFailed | None = None
         self.closed = False  # True when the file is synced and its lock is gone
         self._closing = False
+        self.links = Links(b"")
         self._space = space
         self._syncer = syncer
         self._now = syncer.now
@@ -166,8 +170,13 @@ class Writer:
             self._look()
         return size
 
-    def close(self, last: Sequence[Bytes] | None = None) -> None:
-        """Write the end block and hand the file to the syncer, which syncs, closes and unlocks it.
+    def begun(self, link: bytes) -> None:
+        """The header is written; `link` is the chain behind it."""
+        self.links = Links(link)
+
+    def close(self, last: Sequence[Bytes] | None = None, link: bytes = b"") -> None:
+        """Write the end block and hand the file to the syncer, which syncs, closes and unlocks it; `link` is the chain
+        behind that block, for the ledger.
 
         Returns at once; `closed` is set when it is on the disk. Never raises and may be called twice. On a
         broken writer the end block is tried all the same (there may be room for it); a file without one is
@@ -179,6 +188,7 @@ class Writer:
         if last:
             try:
                 self._append(last)
+                self.links = replace(self.links, ended=link)
             except RecorderFailed:
                 pass  # kept in `failure` and counted; the file still ends with a whole block
         self._syncer.retire(self)
@@ -260,6 +270,7 @@ class Syncer:
         space: Space,
         interval: float,
         on_sync_failed: Callable[[Writer], None] | None,
+        books: Books | None = None,
     ) -> None:
         self.failures: Counter[RecorderReason] = Counter()
         self.now = clock.monotonic
@@ -271,6 +282,8 @@ class Syncer:
         self._space = space
         self.set_interval(interval)
         self._on_sync_failed = on_sync_failed
+        self._books = books
+        self._begun: list[Writer] = []
         self._writers: dict[Writer, None] = {}
         self._retired: list[Writer] = []
         self._new_directories: set[Path] = set()
@@ -289,6 +302,7 @@ class Syncer:
         """Care for a new file; the first one starts the thread."""
         with self._lock:
             self._writers[writer] = None
+            self._begun.append(writer)
             self._new_directories.add(writer.path.parent)
             if self._thread is None:
                 self._stop.clear()
@@ -358,6 +372,7 @@ class Syncer:
             retired, self._retired = self._retired, []
             writers = list(self._writers) if whole else []
             directories, self._new_directories = self._new_directories, set()
+            begun, self._begun = self._begun, []
         for directory in directories:
             _sync_directory(directory)
         if self.refused:
@@ -371,10 +386,25 @@ class Syncer:
                     self._on_sync_failed(writer)
         for writer in retired:
             writer.release()
+        if self._books is not None:
+            self._book(self._books, begun, retired)
         try:
             self._space.look()
         except OSError:
             pass  # the next write or `Store.admit` meets it and says so
+
+    def _book(self, books: Books, begun: list[Writer], retired: list[Writer]) -> None:
+        """Tell the ledger; one whose header is still to be written comes with the next pass."""
+        later = [writer for writer in begun if not writer.links.began and not writer.closed]
+        with self._lock:
+            self._begun = later + self._begun
+        for writer in begun:
+            if writer.links.began:
+                books.began(writer.path.stem, writer.links)
+        for writer in retired:
+            if writer.links.ended and writer.failure is None:
+                books.ended(writer.path.stem, writer.links)
+        books.write()
 
 
 def _probe(directory: Path) -> str:

@@ -317,7 +317,7 @@ class SessionTap:
         if writer is None:
             return False
         if not isinstance(writer, WatchedWriter):
-            self._writer = writer = WatchedWriter(writer)
+            self._writer = writer = WatchedWriter(writer, self._recorder.clear)
         writer.watchers.append(watcher)
         return True
 
@@ -393,7 +393,7 @@ class SessionTap:
         self._meters.add(RECORDINGS_LIVE, by=-1)
         self._note(lines.RecorderFailed(error.reason, error.text))
         if writer is not None:
-            writer.close(self._recorder.finish(EndReason.RECORDER_FAILED))
+            writer.close(self._recorder.finish(EndReason.RECORDER_FAILED), self._recorder.link)
             self._size = writer.written
         self._release()
 
@@ -412,7 +412,7 @@ class SessionTap:
         if writer is not None:
             self._meters.add(RECORDINGS_LIVE, by=-1)
             self._recorder.note("session_ended", detail={"reason": end.reason, "text": end.text})
-            writer.close(self._recorder.finish(end.reason))
+            writer.close(self._recorder.finish(end.reason), self._recorder.link)
             self._size = writer.written
         self._release()
         bytes_in, bytes_out = self._recorder.seen

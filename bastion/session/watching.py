@@ -25,9 +25,11 @@ class Watcher:
 class WatchedWriter:
     """A writer, and those who watch what it writes."""
 
-    __slots__ = ("watchers", "writer")
+    __slots__ = ("_clear", "watchers", "writer")
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, clear: Callable[[Sequence[Bytes]], Sequence[Bytes]]) -> None:
+        """`clear` makes of encrypted blocks such as are not."""
+        self._clear = clear
         self.writer = writer
         self.watchers: list[Watcher] = []
 
@@ -43,13 +45,14 @@ class WatchedWriter:
         """As `Writer.write`; then those who watch are shown it."""
         size = self.writer.write(buffers)
         if buffers is not None:
+            shown = self._clear(buffers)
             for watcher in list(self.watchers):
-                watcher.show(buffers)
+                watcher.show(shown)
         return size
 
-    def close(self, last: Sequence[Bytes] | None = None) -> None:
+    def close(self, last: Sequence[Bytes] | None = None, link: bytes = b"") -> None:
         """As `Writer.close`; it is over for those who watch as well."""
-        self.writer.close(last)
+        self.writer.close(last, link)
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
             if last is not None:

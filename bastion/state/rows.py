@@ -204,6 +204,12 @@ def config_loaded(digest: str, node: str, now: float, by: str, version: str) -> 
     )
 
 
+def ledger_head(node: str, serial: int, digest: str, now: float) -> Change:
+    """The newest line of a gateway's ledger of recordings."""
+    values: dict[str, Value] = {"node": node, "serial": serial, "digest": digest, "told_at": now}
+    return Change(PUT, "ledger_heads", values)
+
+
 def lock_added(lock: Lock) -> Change:
     """A lock, in the place of an earlier one of the same."""
     return Change(PUT, "locks", asdict(lock))

@@ -106,6 +106,16 @@ HOLDS: Final = Table(
 )
 """Recordings that nothing may delete, whatever the rules of retention say."""
 
+LEDGER_HEADS: Final = Table(
+    "ledger_heads",
+    METADATA,
+    Column("node", Text, primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    _text("digest"),
+    Column("told_at", Double, nullable=False),
+)
+"""The newest line of each gateway's ledger of recordings, as it was told last."""
+
 CONFIGS: Final = Table(
     "configs",
     METADATA,

@@ -102,6 +102,7 @@ ELSEWHERE = {
     "state.migrations.versions.r0002": MIGRATIONS,
     "state.migrations.versions.r0003": MIGRATIONS,
     "state.migrations.versions.r0004": MIGRATIONS,
+    "state.migrations.versions.r0005": MIGRATIONS,
     "state.schema": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,

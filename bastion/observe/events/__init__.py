@@ -89,6 +89,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     keys.KeyChanged,
     keys.KeysImported,
     reading.RecordingsRead,
+    process.LedgerHead,
+    process.LedgerBroken,
     retention.RecordingDeleted,
     retention.DeletionRefused,
     retention.HoldPlaced,

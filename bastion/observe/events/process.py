@@ -96,6 +96,34 @@ class HandoverFailed(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerHead(AuditEvent):
+    """the newest line of the ledger of recordings, once a minute when there is a new one"""
+
+    event: ClassVar[str] = "ledger_head"
+
+    node: str
+    serial: Annotated[int, "of the line"]
+    digest: Annotated[str, "SHA-256 of the line, and through the chain of all before"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the ledger of recordings had come to line {line.get('serial', '?')}"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerBroken(AuditEvent):
+    """the ledger of recordings was damaged, was put aside, and a new one begins with its digest"""
+
+    event: ClassVar[str] = "ledger_broken"
+
+    text: Annotated[str, "where it is now"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the ledger of recordings was damaged{of(line, 'text', ' and put aside: ')}"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStopped(AuditEvent):
     """it ends"""
 

@@ -12,6 +12,7 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import Header
 from bastion.recording.recorder import Recorder
 from bastion.recording.store import Store
+from bastion.sides import Side
 from tests.support.world import poll
 
 FIRST, SECOND, THIRD = "aaaabbbbccccdddd", "aaaazzzzccccdddd", "bbbbbbbbccccdddd"
@@ -36,6 +37,14 @@ def record(store: Store, header: Header, end: bool = True, policy: RecordingPoli
     writer.write(recorder.take())
     writer.close(recorder.finish("client_closed") if end else None)
     poll(lambda: writer.closed, text="the file was never closed")
+
+
+def start_and_end(store: Store, header: Header) -> None:
+    """A recording as the store makes them: sealed as it says, and in its ledger."""
+    recorder, writer = store.start(header)
+    recorder.data(1, Side.TARGET, 0, b"hello\r\n")
+    writer.write(recorder.take())
+    writer.close(recorder.finish("client_closed"), recorder.link)
 
 
 def header(session_id: str, identity: str, target: str, started_at: float = START) -> Header:

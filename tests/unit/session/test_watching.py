@@ -25,7 +25,7 @@ class Disk:
         self.written += 1
         return 7
 
-    def close(self, last: Any = None) -> None:
+    def close(self, last: Any = None, link: bytes = b"") -> None:
         self.said.append(("closed", last))
 
 
@@ -36,7 +36,7 @@ def disk() -> Disk:
 
 def watched(disk: Disk, *watchers: Watcher) -> WatchedWriter:
     below: Any = disk
-    made = WatchedWriter(below)
+    made = WatchedWriter(below, lambda buffers: buffers)
     made.watchers += watchers
     return made
 

@@ -1,0 +1,151 @@
+"""`bastion verify --all`: recordings that are gone or were replaced, and a ledger that was rolled back, are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bastion.cli.verify import verify
+from bastion.cli.verify_ledger import told_in_audit
+from bastion.clock import FixedClock, SystemClock
+from bastion.recording.booking import Books
+from bastion.recording.format import Header
+from bastion.recording.ledger import Head
+from bastion.recording.ledger_file import LedgerFile, ledger_path
+from bastion.recording.store import Store
+from bastion.state.changes import apply
+from bastion.state.database import Database, Place
+from bastion.state.rows import ledger_head
+from bastion.state.schema_version import check_schema
+from tests.unit.cli.made import FIRST, SECOND, header, start_and_end
+from tests.unit.config.site import Site
+from tests.unit.recording.sealed import NODE
+
+
+class Made(Site):
+    """A site with two recordings and their ledger, whose head the audit log was told."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (folder / "node.pub").write_text(NODE.signer.public.line() + "\n")
+        self.recordings = folder / "recordings"
+        self.make(header(FIRST, "alice", "web1"), header(SECOND, "bob", "web2"))
+        self.tell()
+
+    def make(self, *headers: Header) -> None:
+        books = Books(self.recordings, "gw1", SystemClock())
+        self.recordings.mkdir(exist_ok=True)
+        store = Store(self.recordings, disk_floor_bytes=0, books=books, sealing=lambda: NODE)
+        for one in headers:
+            start_and_end(store, one)
+        assert store.close()
+
+    @property
+    def ledger(self) -> Path:
+        return ledger_path(self.recordings, "gw1")
+
+    def head(self) -> Head:
+        return LedgerFile(self.ledger, "gw1").head()
+
+    def tell(self) -> None:
+        head = self.head()
+        line = {"event": "ledger_head", "node": "gw1", "serial": head.serial, "digest": head.digest}
+        with (self.folder / "audit.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n" + '{"event":"ledger_head","node":7}\n' + "garbage\n")
+
+    def file(self, session: str) -> Path:
+        (found,) = self.recordings.glob(f"*/{session}.rec")
+        return found
+
+    def verify(self, *words: str) -> Result:
+        keys = ("--keys", str(self.folder / "node.pub"))
+        return CliRunner().invoke(verify, ["--all", "--config", str(self.config), *keys, *words])
+
+    def faults(self) -> list[tuple[str, str]]:
+        done = self.verify("--json")
+        found: list[dict[str, Any]] = [one for one in json.loads(done.stdout) if "fault" in one]
+        assert (done.exit_code == 3) == bool(found)
+        return [(one["fault"], one["session"]) for one in found]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(tmp_path)
+
+
+def test_all_there(made: Made) -> None:
+    done = made.verify()
+    assert done.exit_code == 0, done.output
+    assert "2 of 2 are good" in done.output and "ledger" not in done.output
+
+
+def test_one_that_is_gone_is_named(made: Made) -> None:
+    made.file(FIRST).unlink()
+    assert made.faults() == [("vanished", FIRST)]
+    assert f"ledger: {FIRST} vanished" in made.verify().output
+
+
+def test_one_that_was_made_anew_under_its_name_is_named(made: Made, tmp_path: Path) -> None:
+    """Root has the node's key: the file is good for itself."""
+    other = Store(tmp_path / "other", disk_floor_bytes=0, sealing=lambda: NODE)
+    recorder, writer = other.start(header(FIRST, "alice", "web1"))
+    path = writer.path
+    writer.close(recorder.finish("client_closed"))
+    assert other.close()
+    path.rename(made.file(FIRST))
+    assert made.faults() == [("replaced", FIRST)]
+
+
+def test_one_without_its_end_is_named_twice(made: Made) -> None:
+    data = made.file(FIRST).read_bytes()
+    made.file(FIRST).write_bytes(data[:-20])
+    done = made.verify("--json")
+    assert done.exit_code == 3
+    assert [one["fault"] for one in json.loads(done.stdout) if "fault" in one] == ["cut"]
+
+
+def test_one_that_no_ledger_knows_is_named(made: Made) -> None:
+    books_less = Store(made.recordings, disk_floor_bytes=0, sealing=lambda: NODE)
+    third = "cccccccccccccccc"
+    start_and_end(books_less, header(third, "carol", "web1"))
+    assert books_less.close()
+    assert made.faults() == [("unknown", third)]
+
+
+def test_a_ledger_that_was_rolled_back_with_its_files_is_found_by_its_head(made: Made) -> None:
+    whole = made.ledger.read_bytes()
+    made.file(SECOND).unlink()
+    kept = [line for line in whole.splitlines(keepends=True) if SECOND.encode() not in line]
+    made.ledger.write_bytes(b"".join(kept))  # of alice's lines one does not follow any more
+    assert "broken" in {fault for fault, _ in made.faults()}
+    made.ledger.write_bytes(whole.splitlines(keepends=True)[0])
+    made.file(FIRST).unlink()
+    made.make(header(FIRST, "alice", "web1"))
+    assert made.faults() == [("rolled_back", "")]
+
+
+def test_the_state_store_is_asked_too(made: Made) -> None:
+    place = Place.chosen(made.recordings, None, None, None)
+    database = Database(place, "")
+    check_schema(database)
+    with database.write() as connection:
+        apply(connection, [ledger_head("gw1", 2, "b" * 64, FixedClock().time())])
+    database.close()
+    assert made.faults() == [("rolled_back", "")]
+    assert "the state store was told" in made.verify().output
+
+
+def test_a_removed_one_is_no_fault(made: Made) -> None:
+    books = Books(made.recordings, "gw1", SystemClock())
+    books.removed(FIRST, "retention")
+    books.write()
+    made.file(FIRST).unlink()
+    assert made.faults() == []
+
+
+def test_lines_of_the_audit_log_that_are_none_are_passed_over(made: Made) -> None:
+    assert [one.head for one in told_in_audit(made.folder / "audit.jsonl")] == [made.head()]
