@@ -12,6 +12,7 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `building`: from configuration and material to `Services`
 - `applying`: the steps from a checked configuration to the one in force, the same at start and reload
 - `recording_key`: the key that vouches for recordings, made where none is configured
+- `ledger_heads`: the newest line of the ledger of recordings, told to the audit log and the store
 - `part`: what of the gateway a process is: all of it, or one of several workers
 - `reloading`: SIGHUP: reads and checks in a thread, one at a time, and swaps
 - `ldap_meters`: what the LDAP directory says of itself, as counters

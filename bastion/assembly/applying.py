@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bastion.assembly.building import build_services
-from bastion.assembly.recording_key import sealing_of
+from bastion.assembly.recording_key import data_keys_of, sealing_of
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
@@ -30,6 +30,7 @@ from bastion.errors import ConfigError
 from bastion.observe.meters import AGENT_SIGNATURES
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
+from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.keys import Sealing
 from bastion.session.gateway import Gateway, Services
 from bastion.upstream.target_addresses import names_among
@@ -51,6 +52,7 @@ class Prepared:
     names: tuple[str, ...]  # of the targets that are dialled by name
     contents: Mapping[str, str]  # digests of all files, by what they are for (`config.contents`)
     sealing: Callable[[], Sealing]  # of the recordings that begin
+    data_keys: DataKeyStock | None  # what they are encrypted with, if they are
     changes: tuple[str, ...] = ()  # against what was in force, a line each
 
 
@@ -86,7 +88,8 @@ def prepare(
         parts.workers,
     )
     names = names_among(target.host for target in config.inventory)
-    return Prepared(config, services, warnings, names, read, sealing_of(config, material, parts.clock))
+    sealing, keys = sealing_of(config, material, parts.clock), data_keys_of(config, material)
+    return Prepared(config, services, warnings, names, read, sealing, keys)
 
 
 def _read_at_rest(
@@ -113,6 +116,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     prepared.services.auth.penalties.set_limits(penalty_limits(limits.penalties))
     gateway.store.set_limits(config.recording.disk_floor, config.recording.fsync_interval)
     gateway.store.sealing = prepared.sealing
+    gateway.store.use(prepared.data_keys)
     gateway.state.refuse = config.state.unavailable == "refuse"
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)

@@ -7,7 +7,6 @@ state, once: of several workers that start together all use the first's.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -19,6 +18,9 @@ from bastion.clock import Clock
 from bastion.config.key_slots import load_staged, recording_key_path
 from bastion.config.load import Config
 from bastion.config.material import Material
+from bastion.errors import ConfigError
+from bastion.options import ConfigErrors
+from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.keys import Sealing
 from bastion.wire.keys import PrivateKey
 
@@ -26,8 +28,22 @@ from bastion.wire.keys import PrivateKey
 def sealing_of(config: Config, material: Material, clock: Clock) -> Callable[[], Sealing]:
     """What says with which key the next recording is sealed. Raises ConfigError."""
     staged = material.recording or _made(config)
-    node = config.state.node or socket.gethostname()
-    return lambda: Sealing(staged.at(clock.time()), node)
+    return lambda: Sealing(staged.at(clock.time()), config.state.name)
+
+
+def data_keys_of(config: Config, material: Material) -> DataKeyStock | None:
+    """Keys for the next recordings, made here: it blocks. Raises ConfigErrors when nothing can be wrapped for the
+    recipients, which a plugin that is missing or refuses can bring about.
+    """
+    if not material.recipients:
+        return None
+    stock = DataKeyStock(material.recipients)
+    try:
+        stock.fill()
+    except ValueError as error:
+        path = str(config.recording.recipients)
+        raise ConfigErrors([ConfigError(path, 0, "", str(error), "age-plugin-NAME on the PATH")]) from None
+    return stock
 
 
 def _made(config: Config) -> Staged:

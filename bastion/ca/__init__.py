@@ -25,6 +25,7 @@ thread or by a command.
     slots              one configured key and the one that is to take its place
     rotation           the steps of `bastion keys rotate` and `retire`
     backup             files sealed for age recipients
+    identities         files of age recipients and identities
     front_keys         the gateway's own host keys, by time
     host_key_news      what a client is told of them (UpdateHostKeys)
     pins               known_hosts written: what `bastion target pin` does

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bastion import age
-from bastion.age import Recipient, identities_of, recipients_of
+from bastion.age import Recipient, recipients_of
 from bastion.ca.files import create_file, unwritable
 from bastion.ca.keys import looks_private, public_half
 from bastion.ca.ledger import Ledger
-from bastion.ca.secrets import read_secret_file
 from bastion.errors import ConfigError, ProtocolError
 
 FORMAT: Final = "bastion-backup-1"
@@ -110,13 +109,6 @@ def _pack(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
 
 
 # -- opening ------------------------------------------------------------------------------------------------------
-
-
-def identities_in(path: Path) -> list[Any]:
-    """The identities of an age key file (`AGE-SECRET-KEY-1...`), or an OpenSSH private key. Raises ConfigError."""
-    name = os.fspath(path)
-    read_secret_file(path, "identity")  # closed to others, regular
-    return identities_of(path.read_bytes(), name)
 
 
 @dataclass(frozen=True, slots=True)

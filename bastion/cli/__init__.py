@@ -19,9 +19,9 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `evidence`: a session in a bundle, with what proves it
 - `index`, `search`: the reading index; `reading`: where it is
-- `verify`: whether recordings are what was written
 - `moments`: times as people give them
 - `ran`: what was run in a session; `commands`: all of it, searched; `lobby_calls`: the gateway's own commands
+- `verify`, `verify_ledger`: are recordings what was written, and all there; `drill`, `rewrap`: who can open them
 - `prune`, `holds`: what goes, and what stays; `bucket`: recordings that are there, found and fetched
 - `backup`: a whole gateway, sealed
 - `state`: the state store itself; `stores`: what commands on it share

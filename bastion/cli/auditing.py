@@ -24,6 +24,7 @@ from bastion.observe.events.reading import RecordingsRead
 from bastion.observe.meters import Meters
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.listing import Recordings, SessionEntry, Unreadable
+from bastion.recording.unwrapping import Unwrap
 
 # What is said of where a command looked; the others are what it looked for.
 _PLACES = frozenset(("config", "recordings"))
@@ -63,8 +64,8 @@ def audited(file: Path) -> Iterator[AuditLog]:
 class AuditedRecordings(Recordings):
     """Recordings whose being looked at is written down: a session when it is asked for by its id."""
 
-    def __init__(self, directory: Path, config: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, config: Path, unwrap: Unwrap | None = None) -> None:
+        super().__init__(directory, unwrap=unwrap)
         self._config = config
 
     def find(self, prefix: str, unreadable: Unreadable | None = None) -> list[SessionEntry]:

@@ -19,6 +19,7 @@ from bastion import __version__
 from bastion.age import Recipient, keys_of
 from bastion.ca import backup as sealed_files
 from bastion.ca.files import create_file
+from bastion.ca.identities import identities_in
 from bastion.ca.keys import read_text_lines
 from bastion.ca.ledger import read_ledger
 from bastion.cli.key_list import whoever_runs_this, with_all
@@ -193,7 +194,7 @@ def _database(found: _Opened, into: Path) -> Iterator[Database]:
 def _opened(folder: Path, identity: Path, exit_code: int) -> Iterator[_Opened]:
     """The backup in a folder, opened and compared; the command ends when it is not whole."""
     try:
-        identities = sealed_files.identities_in(identity)
+        identities = identities_in(identity)
     except ConfigError as error:
         fail(str(error))
     with tempfile.TemporaryDirectory(prefix="bastion-backup-") as scratch:

@@ -13,7 +13,7 @@ import click
 
 from bastion.cli.output import fail, size_text, write_json
 from bastion.cli.reading import index_option, place_of
-from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options, tell_unreadable
+from bastion.cli.recordings import FOUND_CODES, open_store, opener, recordings_options, tell_unreadable
 from bastion.indexing.filling import fill, plan
 from bastion.indexing.store import IndexFile, IndexUnfit
 
@@ -46,7 +46,7 @@ def index(config: Path | None, recordings: Path | None, index: Path | None, jobs
             if todo.forget:
                 file.settle()
             with _bar(sum(one[1] for one in todo.read)) as bar:
-                for done in fill(place, store.directory, todo.read, jobs):
+                for done in fill(place, store.directory, todo.read, jobs, opener()):
                     bar.update(done.size)
                     text, size = text + done.text, size + done.size
                     if done.problem:

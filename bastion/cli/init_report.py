@@ -129,7 +129,7 @@ def show(report: Report, as_json: bool) -> None:
         )
     click.echo(HOST_CA + "\n")
     if answers.recipients:
-        click.echo("Recordings are not encrypted in this version: recipients.txt waits for one that does.\n")
+        click.echo("Recordings are encrypted. Prove it with each identity: bastion drill --identity FILE\n")
     show_check(layout, report.checked)
     click.echo("\nNext:")
     for step in next_steps(report):

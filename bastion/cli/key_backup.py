@@ -8,6 +8,7 @@ import click
 
 from bastion.ca import backup
 from bastion.ca.files import create_file, unwritable
+from bastion.ca.identities import identities_in
 from bastion.ca.keys import read_text_lines
 from bastion.ca.ledger import read_ledger
 from bastion.cli.auditing import audited
@@ -88,7 +89,7 @@ def import_backup(config_file: Path, identity: Path, dry_run: bool, file: Path) 
     config = load_or_fail(config_file)
     try:
         sealed = backup.member_of(file).data
-        opened = backup.unseal(sealed, backup.identities_in(identity), str(file))
+        opened = backup.unseal(sealed, identities_in(identity), str(file))
         paths = _allowed(config, opened.members, file)
         written = [] if dry_run else _placed(config, opened, paths)
     except ConfigError as error:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
+from bastion.age import unseal
+from bastion.ca.identities import identities_in
 from bastion.cli.auditing import AuditedRecordings, tell_read
 from bastion.cli.bucket import Elsewhere, fetched, in_bucket, is_url, of_url
 from bastion.cli.output import fail, printable, time_text
 from bastion.config.outputs import Recording, read_section
 from bastion.errors import ConfigError
-from bastion.recording.format import SESSION_ID_LENGTH
+from bastion.recording.format import SESSION_ID_LENGTH, FormatError
 from bastion.recording.listing import Recordings, SessionEntry
+from bastion.recording.unwrapping import DataKeys, Unwrap
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 no such session or channel; 2 the call is wrong (an ambiguous id too); "
@@ -29,11 +33,26 @@ FOUND_CODES = (
 # More candidates than this are not listed for an ambiguous id.
 MOST_CANDIDATES = 10
 
+_IDENTITIES = "bastion.identities"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def recordings_options(command: F) -> F:
-    """Adds `--config` and `--recordings`; the command gets `config` and `recordings`."""
+    """Adds `--config` and `--recordings`; the command gets `config` and `recordings`. Adds `--identity`, which
+    `open_store` looks at.
+    """
+    command = click.option(
+        "--identity",
+        "-i",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        envvar="BASTION_IDENTITY",
+        metavar="FILE",
+        expose_value=False,
+        callback=_keep_identities,
+        help="An age identity that opens encrypted recordings (or BASTION_IDENTITY); may be given again.",
+    )(command)
     command = click.option(
         "--recordings",
         type=click.Path(path_type=Path),
@@ -59,10 +78,46 @@ def open_store(config: Path | None, recordings: Path | None) -> Recordings:
     if not directory.is_dir():
         fail(f"no folder of recordings at {directory}")
     if config is None:
-        return Recordings(directory)
+        return Recordings(directory, unwrap=given_unwrap())
     if click.get_current_context().params.get("session") is None:
         tell_read(config, "")
-    return AuditedRecordings(directory, config)
+    return AuditedRecordings(directory, config, given_unwrap())
+
+
+def given_unwrap() -> Unwrap | None:
+    """Opens the keys of recordings with the identities that were given; None without any. May end the command."""
+    return unwrap_by(click.get_current_context().meta.get(_IDENTITIES, ()))
+
+
+def opener() -> Callable[[], Unwrap | None]:
+    """What makes the same in another process."""
+    return partial(unwrap_by, click.get_current_context().meta.get(_IDENTITIES, ()))
+
+
+def unwrap_by(paths: Sequence[Path]) -> Unwrap | None:
+    """Opens keys with the identities in these files. May end the command."""
+    if not paths:
+        return None
+    try:
+        return unwrap_with([identity for path in paths for identity in identities_in(path)])
+    except ConfigError as error:
+        fail(str(error))
+
+
+def unwrap_with(identities: Sequence[Any]) -> Unwrap:
+    """The data keys of a recording, if one of these age identities opens them."""
+
+    def unwrap(wrapped: bytes) -> DataKeys | None:
+        try:
+            return DataKeys.joined(unseal(wrapped, identities))
+        except (ValueError, FormatError):
+            return None
+
+    return unwrap
+
+
+def _keep_identities(context: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
+    context.meta[_IDENTITIES] = value
 
 
 def _configured(config: Path | None) -> Path:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from bastion.age import Recipient
 from bastion.auth.embedded import Users, load_users
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
 from bastion.ca.files import is_there
+from bastion.ca.identities import read_recipients
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.ledger import KeyName, Ledger, read_ledger
@@ -104,6 +106,7 @@ class _Check:
         self._users: Users | None = None
         self._known = KnownHosts()
         self._pins: list[KnownHosts] = []
+        self._recipients: tuple[Recipient, ...] = ()
         self._target_keys: dict[str, PrivateKey] = {}
 
     def material(self) -> Material:
@@ -115,6 +118,7 @@ class _Check:
             upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
             front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),
             recording=self._cas.get(KeyName.RECORDING),
+            recipients=self._recipients,
             in_agents=tuple(key for staged in self._cas.values() for key in staged.in_agents),
             known_hosts=self._known.joined(self._pins),
             users=self._users,
@@ -128,6 +132,7 @@ class _Check:
         self._login_ca()
         self._signing_keys()
         self._known_hosts()
+        self._recipients_of_recordings()
         self._separate_authorities()
         self._directory()
         self._targets()
@@ -159,6 +164,8 @@ class _Check:
         ]
         if config.targets.known_hosts is not None:
             files.append((("targets", "known_hosts"), config.targets.known_hosts))
+        if config.recording.recipients is not None:
+            files.append((("recording", "recipients"), config.recording.recipients))
         # Not the users file: whoever reads it looks at its owner and mode, and more strictly.
         files += [(("login_ca", "files", i), path) for i, path in enumerate(config.login_ca.files)]
         for key, path in files:
@@ -288,6 +295,19 @@ class _Check:
             text = f"{slot.next} is in no rotation that the ledger knows of, and is not used"
             self._doubtful(slot.option, text, "bastion keys rotate, again; or remove it")
         return staged
+
+    def _recipients_of_recordings(self) -> None:
+        path, key = self._config.recording.recipients, ("recording", "recipients")
+        if path is None:
+            return
+        try:
+            self._recipients = tuple(read_recipients(path))
+        except ConfigError as error:
+            self._wrong(key, str(error))
+            return
+        if len(self._recipients) == 1:
+            text = "recordings are encrypted to one recipient: with its identity lost nobody can open them"
+            self._doubtful(key, text, "two or more, kept in different places")
 
     def _known_hosts(self) -> None:
         path = self._config.targets.known_hosts

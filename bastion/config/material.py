@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from bastion.age import Recipient
 from bastion.auth.embedded import Users
 from bastion.ca.agent import AgentSigner
 from bastion.ca.known_hosts import KnownHosts
@@ -29,6 +30,7 @@ class Material:
     upstream_ca: Staged | None = None
     front_host_ca: Staged | None = None
     recording: Staged | None = None
+    recipients: tuple[Recipient, ...] = ()
     in_agents: tuple[AgentSigner, ...] = ()  # of these, the keys that are in an agent
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,13 @@ class Recording:
         default=None,
         example='"50GiB"',
     )
+    recipients: Path | None = option(
+        optional(FILE),
+        "File of age recipients, one per line: recordings are encrypted to each of them, and nobody else can open"
+        " them, this gateway included. Not set: whoever can read the folder can read the recordings.",
+        default=None,
+        example='"recipients.txt"',
+    )
     sftp_hash: bool = option(
         BOOLEAN, "Note the SHA-256 of every file that passes whole and in order over sftp.", default=True
     )
@@ -186,6 +194,11 @@ class State:
         " Sessions that run go on either way.",
         default="allow",
     )
+
+    @property
+    def name(self) -> str:
+        """What this gateway is called."""
+        return self.node or socket.gethostname()
 
 
 LABEL = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}=[A-Za-z0-9_.-]{1,63}\Z")

@@ -7,7 +7,7 @@ next one is read.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from bastion.recording.ran import asked_of, pack
 from bastion.recording.reader import Reader
 from bastion.recording.render import by_channel
 from bastion.recording.transcript import Line, Mark
+from bastion.recording.unwrapping import Closed, Unwrap
 
 PAGES_AT_ONCE: Final = 512
 """Pages in one transaction: 2 MiB of text."""
@@ -75,17 +76,28 @@ def plan(index: IndexFile, recordings: Recordings, unreadable: Unreadable | None
     return Plan(tuple(sorted(read)), tuple(sorted(set(forget))), running)
 
 
+Opener = Callable[[], Unwrap | None]
+"""Makes what opens encrypted recordings, in each process anew: an identity may be a program, and cannot be sent."""
+
+
 def fill(
-    index: Path, recordings: Path, wanted: Iterable[tuple[str, int, int]], jobs: int
+    index: Path,
+    recordings: Path,
+    wanted: Iterable[tuple[str, int, int]],
+    jobs: int,
+    opener: Opener | None = None,
 ) -> Iterator[Filled]:
-    """Reads recordings into the index, with `jobs` processes, and tells of each when it is in. Raises IndexUnfit."""
+    """Reads recordings into the index, with `jobs` processes, and tells of each when it is in. Raises IndexUnfit.
+
+    `opener` is a function of a module, or a partial of one.
+    """
     if jobs == 1:
         for path, size, changed in wanted:
-            yield read_in(index, recordings, path, size, changed)
+            yield read_in(index, recordings, path, size, changed, opener)
         return
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(jobs, context) as pool:
-        waiting = {pool.submit(read_in, index, recordings, *one): one for one in wanted}
+        waiting = {pool.submit(read_in, index, recordings, *one, opener): one for one in wanted}
         try:
             for done in as_completed(waiting):
                 try:
@@ -99,9 +111,11 @@ def fill(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_in(index: Path, recordings: Path, path: str, size: int, changed: int) -> Filled:
-    """Reads one recording into the index. Raises IndexUnfit."""
-    store = Recordings(recordings)
+def read_in(
+    index: Path, recordings: Path, path: str, size: int, changed: int, opener: Opener | None = None
+) -> Filled:
+    """Reads one recording into the index. Raises IndexUnfit. One that stays closed is tried again by the next run."""
+    store = Recordings(recordings, unwrap=None if opener is None else opener())
     entry = store.entry(recordings / path)
     if entry is None:
         return Filled(path, 0, 0)
@@ -141,6 +155,9 @@ def _read(
                     break
                 commands.append(one)
             problem = problem or (reader.damage[0].text if reader.damage else "")
+    except Closed as error:
+        file.remove(session)
+        return Filled(path, size, 0, error.text)
     except FormatError as error:
         problem = problem or error.text
     except OSError as error:

@@ -86,7 +86,7 @@ class Layout:
             ("policy.toml", "who may reach what"),
             ("targets.toml", "the inventory"),
             ("known_hosts", "host keys of targets"),
-            ("recipients.txt", "who shall open encrypted recordings; not used yet"),
+            ("recipients.txt", "who can open encrypted recordings"),
         ]
         keys = [
             ("login_ca", "signs engineers' certificates", Belongs.PRIVATE),

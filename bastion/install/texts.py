@@ -33,6 +33,7 @@ def config_text(answers: Answers, layout: Layout) -> str:
             "targets.known_hosts": '"known_hosts"',
             "recording.directory": _toml(layout.written(layout.recordings)),
             "recording.signing_key": '"keys/recording"',
+            **({"recording.recipients": '"recipients.txt"'} if answers.recipients else {}),
             **({"metrics.listen": _toml(str(answers.metrics))} if answers.metrics else {}),
             "state.directory": _toml(layout.written(layout.state)),
             "control.socket": _toml(layout.written(layout.run / "control.sock")),
@@ -99,9 +100,9 @@ def recipients_text(answers: Answers) -> str:
     """`recipients.txt`: who shall be able to open recordings."""
     lines = "".join(f"{recipient}\n" for recipient in answers.recipients)
     return f"""\
-# age recipients, one a line: who shall be able to open encrypted recordings (age-keygen makes a pair; keep its
-# secret half off this machine). Nothing reads this file yet: recordings are not encrypted in this version, and
-# whoever can read their folder can read them.
+# age recipients, one a line: who shall be able to open recordings (age-keygen makes a pair; keep its secret half off
+# this machine). Two or more: what is encrypted to a lost identity is lost. Recordings are encrypted while
+# recording.recipients in bastion.toml names this file.
 {lines}"""
 
 

@@ -6,11 +6,12 @@ the writer puts them on the disk with one write(2), and only then is the burst f
 Invariants: a file holds whole blocks only, whatever happened to the process or the disk; what the client received is in
 the blocks before it, or a gap record says how much is not; a reader believes nothing that a file says.
 
-May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by `writer`, `store`, `sealing`, `listing`.
+May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touched by `writer`, `store`, `sealing`,
+`ledger_file`, `listing`.
 
 - `format`: what a file is made of, both ways: preamble, heads, events, header, totals
 - `framing`: a payload between head and foot, its digest, links of the chain
-- `keys`: who vouches for a recording, and who can read it
+- `keys`: who vouches for a recording; `unwrapping`: its data keys, as a reader has them
 - `chain`: the blocks of one recording as they are written: numbered, signed, encrypted
 - `recorder`: one session's bytes and events -> blocks
 - `events`: what a recorder is given, as parts of a block
@@ -18,6 +19,7 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `reader`: a file -> events, past every damage
 - `opening`: encrypted blocks, opened with the data keys
 - `verifying`: is a file what its gateway wrote?
+- `ledger`, `ledger_file`: which recordings there were, as a chain of lines; the file that holds it
 - `blocks`: blocks that come piece by piece -> events
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
@@ -34,6 +36,8 @@ May import: `wire` for text, `sides`, `errors`, `clock`. The disk is touched by 
 - `controls`: terminal output as text and control sequences
 - `writer`: blocks -> disk; when the disk is ill, and who is told
 - `store`: the folder of recordings: may one begin, and beginning it
+- `data_keys`: keys made ahead of the sessions that need them; `rewrapping`: a recording for other recipients
+- `booking`: what the ledger is told, and when
 - `sealing`: what a process that died left unfinished, ended by another
 - `ran`: what was asked of channels, in a line
 - `listed`: lines of a listing, and which are wanted

@@ -21,14 +21,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording.bulk import Bytes
 from bastion.recording.format import (
+    HEAD_SIZE,
     BlockType,
     Suite,
     encode_head,
     encode_json,
     encode_preamble,
+    parse_head,
 )
 from bastion.recording.framing import first_link, framed, key_commitment, next_link
-from bastion.recording.keys import SIGNATURE_SIZE, DataKeys, Seal, Sealing, signed_message
+from bastion.recording.keys import Seal, Sealing, signed_message
+from bastion.recording.unwrapping import SIGNATURE_SIZE, DataKeys
 
 TAG_SIZE: Final = 16
 MOST_BLOCKS: Final = 0xFFFFFFFF
@@ -122,6 +125,27 @@ class Chain:
         self.link = next_link(self.link, digest)
         self.blocks += 1
         return buffers
+
+    def clear(self, buffers: Sequence[Bytes]) -> Sequence[Bytes]:
+        """What was given, as blocks that are not encrypted: for whoever watches, who has no keys."""
+        if self._ciphers is None:
+            return buffers
+        data, at, made = b"".join(buffers), 0, list[Bytes]()
+        while (head := parse_head(data[at : at + HEAD_SIZE], self._sync)) is not None:
+            block = data[at : at + head.block_size]
+            at += head.block_size
+            if head.suite is not Suite.SEALED:
+                made.append(block)
+                continue
+            cipher = self._ciphers[head.type is BlockType.INPUT]
+            assert cipher is not None  # with which the block was made
+            stored = block[HEAD_SIZE : HEAD_SIZE + head.length]
+            plain = cipher.decrypt(NONCE.pack(head.type, head.sequence), stored, block[:HEAD_SIZE])
+            fresh = encode_head(
+                self._sync, head.type, _CHAINED, len(plain), head.sequence, head.time_us, head.seen
+            )
+            made += framed(fresh, (plain,), len(plain))[0]
+        return made
 
     def give(self) -> None:
         """The blocks so far go to the disk now, which has taken those that were given before."""

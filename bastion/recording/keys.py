@@ -10,9 +10,7 @@ Invariant: no key and nothing made of a secret one is in a repr.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from cryptography.exceptions import InvalidSignature
@@ -21,43 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from bastion.errors import ProtocolError
 from bastion.recording.format import FormatError, Header, Suite
 from bastion.recording.framing import SIGNATURE_DOMAIN, key_commitment
+from bastion.recording.unwrapping import SIGNATURE_SIZE, DataKeys
 from bastion.wire.keys import ED25519, PrivateKey, PublicKey, Signer, parse_public_line
 
-SIGNATURE_SIZE: Final = 64
 PUBLIC_SIZE: Final = 32
-DATA_KEY_SIZE: Final = 32
-MOST_RECIPIENTS: Final = 64
-"""Each costs a session's start two operations on a curve, and its file 200 bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class DataKeys:
-    """The two keys of an encrypted recording, 32 bytes each: for its events, and for what the client sent.
-
-    `wrapped` is both, one behind the other, encrypted to `recipients`; the keys of a file that is read have neither.
-    """
-
-    output: bytes = field(repr=False)
-    input: bytes = field(repr=False)
-    wrapped: bytes = field(default=b"", repr=False)
-    recipients: tuple[str, ...] = ()
-
-    @classmethod
-    def new(cls, recipients: tuple[str, ...], wrap: Callable[[bytes], bytes]) -> Self:
-        """Fresh ones; `wrap` encrypts 64 bytes to the recipients."""
-        both = secrets.token_bytes(2 * DATA_KEY_SIZE)
-        return cls(both[:DATA_KEY_SIZE], both[DATA_KEY_SIZE:], wrap(both), recipients)
-
-    @classmethod
-    def joined(cls, both: bytes) -> Self:
-        """What was unwrapped. Raises FormatError when it is not two keys."""
-        if len(both) != 2 * DATA_KEY_SIZE:
-            raise FormatError("what was unwrapped is not two data keys")
-        return cls(both[:DATA_KEY_SIZE], both[DATA_KEY_SIZE:])
-
-
-Unwrap = Callable[[bytes], DataKeys | None]
-"""Opens what the recipients were given; None when none of the reader's identities is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +110,6 @@ def node_key_of(line: str) -> PublicKey:
 def signed_message(link: bytes, head: bytes, document: bytes) -> bytes:
     """What a signature stands over: all that was before, and the block that holds it."""
     return SIGNATURE_DOMAIN + link + head + document
-
-
-def split_signed(payload: bytes) -> tuple[bytes, bytes]:
-    """Signature and document of a signed block. Raises FormatError."""
-    if len(payload) < SIGNATURE_SIZE:
-        raise FormatError("a signed block is too short")
-    return payload[:SIGNATURE_SIZE], payload[SIGNATURE_SIZE:]
 
 
 def raw_key(key: PublicKey) -> bytes:

@@ -23,9 +23,9 @@ from typing import BinaryIO, Final
 from bastion.clock import Clock, SystemClock
 from bastion.recording.channels import ChannelSummary, Survey
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header, Totals, is_session_id
-from bastion.recording.keys import Unwrap
 from bastion.recording.ran import Asked, kinds_of
 from bastion.recording.reader import Reader
+from bastion.recording.unwrapping import Closed, Unwrap
 
 SUFFIX = ".rec"
 
@@ -80,8 +80,12 @@ class Ran:
 class Recordings:
     """All recordings under one directory, for reading. Needs nothing but the directory."""
 
-    def __init__(self, directory: Path | str, clock: Clock | None = None) -> None:
+    def __init__(
+        self, directory: Path | str, clock: Clock | None = None, unwrap: Unwrap | None = None
+    ) -> None:
+        """`unwrap` opens the keys of encrypted recordings; without it, what is in them stays closed."""
         self.directory: Final = Path(directory)
+        self.unwrap = unwrap
         self._clock: Clock = clock or SystemClock()
 
     def sessions(
@@ -142,17 +146,16 @@ class Recordings:
         return found
 
     @contextmanager
-    def open(
-        self, session: SessionEntry | str, unwrap: Unwrap | None = None, kind: type[Reader] = Reader
-    ) -> Iterator[Reader]:
-        """The recording of a listing's entry or of a whole session id. `unwrap` opens an encrypted one's keys.
-        `kind` is what reads it.
-
-        Raises FormatError or OSError.
+    def open(self, session: SessionEntry | str, kind: type[Reader] = Reader) -> Iterator[Reader]:
+        """The recording of a listing's entry or of a whole session id; `kind` is what reads it. Raises OSError, and
+        FormatError also for an encrypted one that cannot be opened.
         """
         path = session.path if isinstance(session, SessionEntry) else self._path(session)
         with _open_file(path) as source:
-            yield kind(source, path.stem, lambda: _is_locked(source), unwrap)
+            reader = kind(source, path.stem, lambda: _is_locked(source), self.unwrap)
+            if reader.sealed:
+                raise Closed(reader.sealed)
+            yield reader
 
     def ran(self, path: Path, whole: bool = False) -> Ran:
         """The channels of a recording, from the beginning of its file: all of them, or the first and how many more.
@@ -163,7 +166,7 @@ class Recordings:
         found, told, totals = Survey(), False, None
         try:
             with _open_file(path) as source:
-                reader = Reader(source, path.stem)
+                reader = Reader(source, path.stem, unwrap=self.unwrap)
                 totals = reader.tail().totals
                 for event in reader:
                     found.add(event)

@@ -5,38 +5,12 @@ Invariant: plaintext comes out only of a block whose tag is right under the key 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Self
-
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bastion.recording.chain import NONCE
-from bastion.recording.format import BlockType, FormatError, Head, parse_json
-from bastion.recording.keys import MOST_RECIPIENTS, DataKeys
-
-
-@dataclass(frozen=True, slots=True)
-class Wrapped:
-    """The block of the keys: who may read, and what only they can open."""
-
-    recipients: tuple[str, ...]
-    data: bytes = field(repr=False)
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Self:
-        """Raises FormatError."""
-        document = parse_json(payload)
-        recipients, wrapped = document.get("recipients"), document.get("wrapped")
-        if not isinstance(recipients, list) or not all(isinstance(one, str) for one in recipients):
-            raise FormatError("the recipients are of no known form")
-        if len(recipients) > MOST_RECIPIENTS:
-            raise FormatError(f"more than {MOST_RECIPIENTS} recipients")
-        try:
-            data = bytes.fromhex(str(wrapped))
-        except ValueError:
-            raise FormatError("the wrapped keys are of no known form") from None
-        return cls(tuple(recipients), data)
+from bastion.recording.format import BlockType, FormatError, Head
+from bastion.recording.unwrapping import DataKeys
 
 
 class Opened:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from bastion.errors import EndReason
 from bastion.recording.format import (
@@ -40,9 +40,11 @@ from bastion.recording.format import (
     split_events,
 )
 from bastion.recording.framing import checked
-from bastion.recording.keys import Seal, Unwrap, split_signed
-from bastion.recording.opening import Opened, Wrapped
+from bastion.recording.unwrapping import Unwrap, Wrapped, split_signed
 from bastion.sides import Side
+
+if TYPE_CHECKING:
+    from bastion.recording.opening import Opened
 
 # How much is read at once while looking for the next block after damage.
 SEARCH_BYTES = 1 << 20
@@ -375,6 +377,9 @@ class Reader:
         keys = None if self._unwrap is None else self._unwrap(wrapped.data)
         if keys is None:
             return None
+        from bastion.recording.keys import Seal  # what is closed is listed without: half of its time
+        from bastion.recording.opening import Opened
+
         if "seal" in self.header.extra and not Seal.of(self.header).fits(keys):
             raise FormatError("the keys are not those of this recording")
         return Opened(keys)

@@ -11,7 +11,7 @@ skipped it, and then a gap record says so. Nothing here waits or writes; the clo
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bastion.clock import Clock
@@ -319,6 +319,10 @@ class Recorder:
         sums = Sums(self.events, self.channels, self.seen[0], self.seen[1], self.skipped, self.opaque)
         self._ready += self._chain.checkpoint(time_us, sum(self.seen), encode_json(sums.document()))
         self._unsigned_us = -1
+
+    def clear(self, buffers: Sequence[Bytes]) -> Sequence[Bytes]:
+        """Blocks of `take`, not encrypted, until `finish`: for whoever watches."""
+        return self._chain.clear(buffers)
 
     def rewind(self) -> None:
         """What `take` gave last has not been written, and will not be: call it before `finish`."""

@@ -21,7 +21,7 @@ from bastion.errors import AuthReason, ConfigError, PolicyReason, ProtocolError,
 from bastion.policy.verdict import Verdict
 from bastion.recording import reader as recording
 from bastion.recording.format import FormatError
-from bastion.recording.keys import DataKeys
+from bastion.recording.unwrapping import DataKeys
 from bastion.recording.verifying import verify
 from bastion.relay.relay import Actions, LegError, Relay, RelayLimits, Unimplemented
 from bastion.sides import Side

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from bastion.recording.format import Kind
-from bastion.recording.keys import DataKeys, Sealing, raw_key
+from bastion.recording.keys import Sealing, raw_key
 from bastion.recording.reader import Reader
 from bastion.recording.sealing import seal
+from bastion.recording.unwrapping import DataKeys
 from tests.unit.recording.samples import SESSION, TARGET
 from tests.unit.recording.sealed import NODE, blocks_of, recorded, recorder_of, verdict, with_keys
 

@@ -30,6 +30,7 @@ from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway
 from tests.unit.auth.threads import StillReactor
 from tests.unit.config.site import Site, rotating
+from tests.unit.test_age import GOOD
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,7 @@ class Files(Site):
         self.write("words", "battery staple\n", 0o600)
         self.write("ldap.secret", "reader's\n", 0o600)
         self.write("other.secret", "another\n", 0o600)
+        self.write("r.txt", GOOD + "\n")
         self.write("known_hosts.2", "web1.example.com " + self.keys["second"].public.line() + "\n")
         self.write(
             "targets.2",
@@ -193,6 +195,12 @@ def _locked(name: str) -> Callable[[Running], None]:
     return lambda running: running.files.lock(name, b"battery staple")
 
 
+def _locked_signing_key(running: Running) -> None:
+    running.files.make_key("vouch")
+    running.files.lock("vouch", b"battery staple")
+    running.files.options["recording"]["signing_key"] = '"vouch"'
+
+
 def _locked_host_key(running: Running) -> None:
     running.files.lock("host_key", b"battery staple")
 
@@ -293,6 +301,11 @@ CASES: dict[str, Case] = {
     "recording.bulk_rate": Case('"2 MiB"', lambda g: g.services.recording.sustained_bytes, 2 << 20),
     "log.trace": Case("true", lambda g: g.services.front_settings.trace, True),
     "recording.terminal_rate": Case('"2 MiB"', lambda g: g.services.recording.terminal_bytes, 2 << 20),
+    "recording.signing_key": Case('"second"', lambda g: g.store.sealing().signer.public, LOOKS),
+    "recording.signing_passphrase_file": Case(
+        '"words"', lambda g: g.store.sealing().signer.public, LOOKS, _locked_signing_key
+    ),
+    "recording.recipients": Case('"r.txt"', lambda g: g.store._data_keys is not None, True),
     "recording.sftp_hash": Case("false", lambda g: g.services.limits.sftp_hash, False),
     "recording.disk_floor": Case(str(1 << 49), lambda g: _admits(g), False),
     "recording.fsync_interval": Case('"50ms"', lambda g: round(g.store._syncer._pause, 3), 0.05),

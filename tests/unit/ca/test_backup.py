@@ -14,6 +14,7 @@ import pytest
 from bastion import age
 from bastion.ca import backup
 from bastion.ca.backup import Member
+from bastion.ca.identities import identities_in
 from bastion.ca.ledger import Entry, KeyName, Ledger
 from bastion.errors import ConfigError
 from bastion.wire.keys import PrivateKey
@@ -43,7 +44,7 @@ def test_an_openssh_key_is_a_recipient_too(tmp_path: Path) -> None:
     path = make_key(tmp_path, "ed25519", "-t", "ed25519")
     recipients = backup.recipients_for(["# comment", "", path.with_name("ed25519.pub").read_text()])
     data = backup.seal(MEMBERS, recipients, 1, "root")
-    assert backup.unseal(data, backup.identities_in(path), "b").members == MEMBERS
+    assert backup.unseal(data, identities_in(path), "b").members == MEMBERS
 
 
 def test_an_identity_comes_from_a_file_that_is_closed_to_others(tmp_path: Path) -> None:
@@ -51,12 +52,12 @@ def test_an_identity_comes_from_a_file_that_is_closed_to_others(tmp_path: Path) 
     path.write_text(f"# created: today\n{IDENTITY}\n")
     path.chmod(0o644)
     with pytest.raises(ConfigError, match="lets others in"):
-        backup.identities_in(path)
+        identities_in(path)
     path.chmod(0o600)
-    assert backup.unseal(sealed(), backup.identities_in(path), "b").members == MEMBERS
+    assert backup.unseal(sealed(), identities_in(path), "b").members == MEMBERS
     path.write_text("nothing\n")
     with pytest.raises(ConfigError, match="holds no age identity"):
-        backup.identities_in(path)
+        identities_in(path)
 
 
 @pytest.mark.parametrize("lines", [[], ["# only a comment"], ["age1nonsense"], ["ssh-ed25519 AAAA"]])

@@ -6,27 +6,34 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import pyrage
 import pytest
 
-from bastion.indexing.filling import Filled, fill, plan
+from bastion.age import recipients_of
+from bastion.ca.identities import identities_in
+from bastion.cli.recordings import unwrap_with
+from bastion.indexing.filling import Filled, Opener, fill, plan
 from bastion.indexing.store import IndexFile
 from bastion.indexing.words import Question
+from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
+from bastion.recording.unwrapping import Unwrap
 from tests.support.world import poll
 from tests.unit.indexing.made import IDS, START, recorded
 from tests.unit.recording.samples import header
 
 
-def brought_up(folder: Path, jobs: int = 1) -> list[Filled]:
+def brought_up(folder: Path, jobs: int = 1, opener: Opener | None = None) -> list[Filled]:
     """As `bastion index` does it."""
     file = IndexFile(folder / "reading.db", make=True)
     todo = plan(file, Recordings(folder))
     for number in todo.forget:
         file.remove(number)
-    done = list(fill(file.path, folder, todo.read, jobs))
+    done = list(fill(file.path, folder, todo.read, jobs, opener))
     file.close()
     return done
 
@@ -127,3 +134,27 @@ def test_a_run_that_was_killed_is_taken_up(tmp_path: Path) -> None:
     brought_up(tmp_path)
     for place in range(4):
         assert len(found(tmp_path, f"number{place}")) == 20_000
+
+
+def _read_identity(file: Path) -> Unwrap:
+    return unwrap_with(identities_in(file))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_encrypted_waits_for_an_identity(tmp_path: Path, jobs: int) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.txt").write_text(f"{identity}\n")
+    (tmp_path / "key.txt").chmod(0o600)
+    store = Store(tmp_path / "rec", disk_floor_bytes=0)
+    store.use(DataKeyStock(recipients_of([str(identity.to_public())]), 1))
+    recorder, writer = store.start(header(IDS[0]))
+    recorder.note("channel_opened", 1, {"kind": "session"})
+    recorder.note("request_forwarded", 1, {"name": "exec", "detail": {"command": "cat plan"}})
+    recorder.data(1, 1, 0, b"the secret plan\n")
+    writer.write(recorder.take())
+    writer.close(recorder.finish("client_closed"), recorder.link)
+    assert store.close()
+    (done,) = brought_up(tmp_path / "rec", jobs)
+    assert "sealed to 1 recipient" in done.problem and found(tmp_path / "rec", "secret") == []
+    (done,) = brought_up(tmp_path / "rec", jobs, partial(_read_identity, tmp_path / "key.txt"))
+    assert done.problem == "" and [hit[2] for hit in found(tmp_path / "rec", "secret")] == ["the secret plan"]

@@ -8,8 +8,9 @@ from dataclasses import replace
 from bastion.clock import FixedClock
 from bastion.recording.format import HEAD_SIZE, PREAMBLE_SIZE, Head, parse_head
 from bastion.recording.framing import checked
-from bastion.recording.keys import DataKeys, Sealing
+from bastion.recording.keys import Sealing
 from bastion.recording.recorder import Recorder
+from bastion.recording.unwrapping import DataKeys
 from bastion.recording.verifying import KnownKey, Verdict, verify
 from tests.unit.recording.samples import CLIENT, SESSION, SYNC, TARGET, full, header
 

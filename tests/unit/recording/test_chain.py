@@ -12,8 +12,9 @@ from bastion.errors import RecorderFailed
 from bastion.recording import chain as chains
 from bastion.recording.chain import Chain
 from bastion.recording.format import BlockType
-from bastion.recording.keys import DataKeys, Sealing
+from bastion.recording.keys import Sealing
 from bastion.recording.reader import Reader
+from bastion.recording.unwrapping import DataKeys
 from tests.support.examples import examples
 from tests.unit.recording.samples import SESSION, SYNC, TARGET, header
 from tests.unit.recording.sealed import NODE, blocks_of, recorded, recorder_of, with_keys

@@ -9,16 +9,8 @@ import pytest
 
 from bastion.recording.format import FormatError, Header, Suite
 from bastion.recording.framing import key_commitment
-from bastion.recording.keys import (
-    DataKeys,
-    Seal,
-    Sealing,
-    is_signed,
-    node_key_of,
-    raw_key,
-    signed_message,
-    split_signed,
-)
+from bastion.recording.keys import Seal, Sealing, is_signed, node_key_of, raw_key, signed_message
+from bastion.recording.unwrapping import DataKeys, split_signed
 from bastion.wire.keys import PrivateKey
 from tests.unit.recording.samples import header
 from tests.unit.recording.sealed import NODE, with_keys

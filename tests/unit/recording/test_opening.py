@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from bastion.recording.blocks import Blocks
 from bastion.recording.format import FormatError, Kind
-from bastion.recording.keys import DataKeys
-from bastion.recording.opening import Opened, Wrapped
+from bastion.recording.opening import Opened
 from bastion.recording.reader import Reader
+from bastion.recording.unwrapping import DataKeys, Wrapped
 from tests.support.examples import examples
 from tests.unit.recording.samples import SESSION, SYNC
 from tests.unit.recording.sealed import blocks_of, recorded, with_keys

@@ -18,8 +18,9 @@ from bastion.recording.format import (
     encode_preamble,
 )
 from bastion.recording.framing import framed
-from bastion.recording.keys import Sealing, split_signed
+from bastion.recording.keys import Sealing
 from bastion.recording.sealing import seal
+from bastion.recording.unwrapping import split_signed
 from bastion.recording.verifying import KnownKey, State, verify
 from tests.support.examples import examples
 from tests.unit.recording.samples import SESSION, SYNC, TARGET
