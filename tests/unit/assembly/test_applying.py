@@ -19,11 +19,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from twisted.internet.error import ProcessDone
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
 
 from bastion.app import Program
+from bastion.archive.place import S3Place
 from bastion.assembly import reloading
 from bastion.config.changes import each_option
 from bastion.config.check import inspect
+from bastion.config.outputs import Recording, read_section
 from bastion.errors import AuthReason, ConfigError, RecorderFailed, Refused
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
 from bastion.options import ConfigErrors, Scope
@@ -94,9 +99,30 @@ class Files(Site):
 
 
 class Threadless(StillReactor):
-    """Nobody asks this one for host names."""
+    """Nobody asks this one for host names. In place of the process that uploads it reads, as that would when it begins,
+    where to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uploading: S3Place | None = None
 
     def suggestThreadPoolSize(self, size: int) -> None: ...
+
+    def spawnProcess(self, process: ProcessProtocol, _: str, command: list[str], **how: Any) -> None:
+        self.uploading = read_section(command[-1], Recording).store.place()
+        process.makeConnection(Uploading(self, process))  # type: ignore[arg-type]
+
+
+@dataclass
+class Uploading:
+    """The transport of the process that uploads: it ends when its input does."""
+
+    reactor: Threadless
+    process: ProcessProtocol
+
+    def closeStdin(self) -> None:
+        self.reactor.uploading = None
+        self.process.processEnded(Failure(ProcessDone(0)))
 
 
 class Running:
@@ -230,6 +256,28 @@ def _compat_key(running: Running) -> None:
     running.files.set("host_keys.files", '["host_key", "ecdsa"]')
 
 
+def _store(name: str) -> Callable[[Gateway], Any]:
+    """What the process that uploads goes by; None while there is none."""
+    return lambda gateway: getattr(gateway.reactor.uploading, name, None)
+
+
+def _uploads(**options: str) -> Callable[[Running], None]:
+    """They go to a bucket already, with `options` besides."""
+
+    def begin(running: Running) -> None:
+        running.program.reloading.on_applied = running.program._applied  # as from its start on
+        for name, toml in {"kind": '"s3"', "bucket": '"one"', **options}.items():
+            running.files.set(f"recording.store.{name}", toml)
+        assert running.reload()["result"] == "ok"
+
+    return begin
+
+
+def _recorded(user: bool) -> Callable[[Gateway], Any]:
+    limits = "user_recording_bytes" if user else "recording_bytes"
+    return lambda gateway: getattr(gateway.services.limits, limits)
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -306,9 +354,33 @@ CASES: dict[str, Case] = {
         '"words"', lambda g: g.store.sealing().signer.public, LOOKS, _locked_signing_key
     ),
     "recording.recipients": Case('"r.txt"', lambda g: g.store._data_keys is not None, True),
+    "recording.max_recording_bytes": Case('"1 GiB"', _recorded(user=False), 1 << 30),
+    "recording.max_recording_bytes_per_user": Case('"2 GiB"', _recorded(user=True), 2 << 30),
     "recording.sftp_hash": Case("false", lambda g: g.services.limits.sftp_hash, False),
     "recording.disk_floor": Case(str(1 << 49), lambda g: _admits(g), False),
     "recording.fsync_interval": Case('"50ms"', lambda g: round(g.store._syncer._pause, 3), 0.05),
+    "recording.store.kind": Case('"folder"', _store("bucket"), None, _uploads()),
+    "recording.store.bucket": Case('"two"', _store("bucket"), "two", _uploads()),
+    "recording.store.prefix": Case('"gw2/"', _store("prefix"), "gw2/", _uploads()),
+    "recording.store.endpoint": Case(
+        '"https://s3.example.com"', _store("endpoint"), "https://s3.example.com", _uploads()
+    ),
+    "recording.store.region": Case('"eu-west-1"', _store("region"), "eu-west-1", _uploads()),
+    "recording.store.path_style": Case("true", _store("path_style"), True, _uploads()),
+    "recording.store.ca_file": Case('"/etc/ssl/certs/ca-certificates.crt"', _store("ca_file"), LOOKS, _uploads()),
+    "recording.store.access_key": Case(
+        '"two"', _store("access_key"), "two", _uploads(access_key='"one"', secret_file='"ldap.secret"')
+    ),
+    "recording.store.secret_file": Case(
+        '"other.secret"', _store("secret_file"), LOOKS, _uploads(access_key='"one"', secret_file='"ldap.secret"')
+    ),
+    "recording.store.encryption": Case('"s3"', _store("encryption"), "AES256", _uploads()),
+    "recording.store.kms_key": Case('"alias/two"', _store("kms_key"), "alias/two", _uploads(encryption='"kms"')),
+    "recording.store.lock": Case('"compliance"', lambda g: _store("lock")(g) is None, False, _uploads()),
+    "recording.store.lock_for": Case(
+        '"2d"', lambda g: _store("lock")(g).seconds, 172800.0, _uploads(lock='"governance"')
+    ),
+    "recording.store.uploads": Case("7", _store("uploads"), 7, _uploads()),
     "state.unavailable": Case('"refuse"', lambda g: g.state.refuse, True),
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),
     "audit.required": Case("true", lambda g: g.audit.required, True),
