@@ -89,6 +89,7 @@ class World:
             others=ALONE,
             opening=0,
             take_place=lambda session: Gateway.take_place(self.gateway, session),
+            allowance=lambda user: Gateway.allowance(self.gateway, user),
             opened=lambda session, right: Gateway.opened(self.gateway, session, right),
             not_opened=lambda session: Gateway.not_opened(self.gateway, session),
             _give_place=self.given_back.append,
