@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bastion.errors import AgentFault
+from bastion.errors import AgentFault, PolicyReason
 
 OTHER: Final = "other"
 
@@ -35,6 +35,17 @@ REQUEST_NAMES: Final = (
     "cancel-streamlocal-forward@openssh.com",
     OTHER,
 )
+NEVER_OF_REQUESTS: Final = frozenset(
+    (
+        PolicyReason.UNKNOWN_CHANNEL_TYPE,
+        PolicyReason.CHANNEL_RATE,
+        PolicyReason.KILLED,
+        PolicyReason.ACCOUNT_GONE,
+        PolicyReason.ACCOUNT_UNCONFIRMED,
+    )
+)
+"""Verdicts on channels and sessions only: each would be a line of the page for each name of a request."""
+
 CONTROL_COMMANDS: Final = (
     "status",
     "snapshot",

@@ -31,7 +31,13 @@ from bastion.errors import (
 )
 from bastion.observe.family import FAMILIES, Family, Kind, Label, Merge, counter, gauge, histogram, reasons
 from bastion.observe.family import MICROSECONDS as MICROSECONDS
-from bastion.observe.labels import AGENT_ENDINGS, AGENT_USES, CONTROL_COMMANDS, REQUEST_NAMES
+from bastion.observe.labels import (
+    AGENT_ENDINGS,
+    AGENT_USES,
+    CONTROL_COMMANDS,
+    NEVER_OF_REQUESTS,
+    REQUEST_NAMES,
+)
 from bastion.observe.labels import OTHER as OTHER
 from bastion.wire.legacy import LEGACY_NAMES
 
@@ -144,7 +150,7 @@ REQUESTS: Final = counter(
     "requests_total",
     "Channel and global requests by name and by the verdict on them.",
     Label("name", REQUEST_NAMES),
-    reasons("verdict", PolicyReason),
+    reasons("verdict", (reason for reason in PolicyReason if reason not in NEVER_OF_REQUESTS), OTHER),
 )
 BYTES: Final = counter(
     "channel_bytes_total",

@@ -47,6 +47,12 @@ def test_a_page_stays_small():
     assert series < 1500
 
 
+def test_a_verdict_that_is_never_of_a_request_is_counted_all_the_same():
+    meters = Meters()
+    meters.add(m.REQUESTS, "shell", "killed")
+    assert meters.value(m.REQUESTS, "shell", "other") == 1
+
+
 def test_a_cell_is_live():
     meters = Meters()
     cell = meters.cell(m.BYTES, "session", "to_client")
