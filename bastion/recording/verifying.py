@@ -144,6 +144,7 @@ class _Walk:
         self._header: Header | None = None
         self._seal: Seal | None = None
         self._signed_until: int | None = None
+        self._own_until = 0  # the header, and what the recording's own key signed
         self._missing: tuple[int, int, str] | None = (
             None  # block, offset, what: until a signature stands over it
         )
@@ -203,7 +204,7 @@ class _Walk:
                 return State.LIVE, f"is being written; {words}"
             raise _Fault(f"has no end: {words}", self.expected, State.CUT)
         if totals.incomplete:
-            words = f"its own signatures end with block {totals.signed_until}"
+            words = f"its own signatures end with block {self._own_until}"
             return State.INCOMPLETE, f"ended by its node ({totals.reason}); {words}"
         return State.WHOLE, f"whole and signed, {self._counted} blocks"
 
@@ -296,8 +297,8 @@ class _Walk:
             if head.type is BlockType.END:
                 self._totals = totals = Totals.from_document(parse_json(document))
                 if totals.incomplete:
-                    public = self._node_key(node_key_of(totals.node_key), None)
-                self._failed = totals.reason == EndReason.RECORDER_FAILED
+                    public = self._ending_key(totals)
+                self._failed = totals.reason == EndReason.RECORDER_FAILED and not totals.incomplete
             else:
                 Sums.from_document(parse_json(document))
             if not is_signed(public, signature, message):
@@ -307,6 +308,12 @@ class _Walk:
             raise _Fault(self._missing[2], self._missing[0])
         self._missing = None
         self._signed_until = head.sequence
+        if self._totals is None:
+            self._own_until = head.sequence
+        elif self._totals.incomplete and self._totals.signed_until != self._own_until:
+            claim = f"that the recording signed block {self._totals.signed_until}"
+            self._totals = None
+            raise _Fault(f"its end says {claim}: it was block {self._own_until}", head.sequence)
 
     def _not_signed(self, head: Head) -> _Fault:
         first = (self._signed_until or 0) + 1
@@ -323,13 +330,18 @@ class _Walk:
         if self._name and header.session_id != self._name:
             raise _Fault(f"is the recording of session {header.session_id} under another name", 0)
 
-    def _node_key(self, key: PublicKey, began: float | None) -> bytes:
+    def _ending_key(self, totals: Totals) -> bytes:
+        """Of the node that ended it: it may be younger than the recording, but not have been retired before."""
+        assert self._header is not None
+        return self._node_key(node_key_of(totals.node_key), self._header.started_at, younger=True)
+
+    def _node_key(self, key: PublicKey, began: float, younger: bool = False) -> bytes:
         """Raises _Fault for one that is not known, or was not in force."""
         for one in self._known:
             if one.public == key:
-                if began is not None and began < one.since - 1:
+                if began < one.since - 1 and not younger:
                     raise _Fault(f"began before its node's key {key.fingerprint()} was made", 0)
-                if began is not None and one.until is not None and began > one.until:
+                if one.until is not None and began > one.until:
                     raise _Fault(f"began after its node's key {key.fingerprint()} was retired", 0)
                 return raw_key(key)
         raise _Fault(f"is vouched for by a key that is not known: {key.fingerprint()}", self.expected)

@@ -143,7 +143,7 @@ function read(file, nodeKey, keys) {
   need(file.readUInt16BE(8) === 2 && file.readUInt16BE(10) === 0, "not of version 2");
   const sync = file.subarray(12, 20);
   let link = H(text("bastion recording 2 chain\0"), file.subarray(0, 24));
-  let at = 24, expected = 0, jumped = 0, seal = null, end = null, wrapped = null;
+  let at = 24, expected = 0, ownUntil = 0, jumped = 0, seal = null, end = null, wrapped = null;
   while (at < file.length) {
     need(end === null, `byte ${at}: bytes behind the end`);
     const head = headAt(file, at, sync);
@@ -183,9 +183,12 @@ function read(file, nodeKey, keys) {
       }
       const message = Buffer.concat([text("bastion recording 2 signature\0"), link, head.raw, document]);
       need(isSigned(signer, payload.subarray(0, 64), message), `block ${head.sequence}: not what was signed`);
+      need(jumped === 0 || head.type === END, "blocks are missing");
+      if (head.type !== END) ownUntil = head.sequence;
       if (head.type === END) {
         end = value;
-        need(jumped === 0 || end.reason === "recorder_failed", "blocks are missing");
+        need(jumped === 0 || (end.reason === "recorder_failed" && !end.incomplete), "blocks are missing");
+        need(!end.incomplete || end.signed_until === ownUntil, "the recording signed another block last");
         print({ end });
       }
     }

@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import EndReason
+from bastion.recording.chain import Chain
 from bastion.recording.format import (
     HEAD_SIZE,
     PREAMBLE_SIZE,
     BlockType,
+    Totals,
     encode_head,
     encode_json,
     encode_preamble,
 )
-from bastion.recording.framing import framed
+from bastion.recording.framing import checked, first_link, framed, next_link
 from bastion.recording.keys import Sealing
 from bastion.recording.sealing import seal
 from bastion.recording.unwrapping import split_signed
@@ -230,6 +232,58 @@ def test_an_end_by_the_node(sealing: Sealing, tmp_path_factory: pytest.TempPathF
     path.write_bytes(file[: blocks_of(file)[-1][0]])
     seal(path, "gateway_died", "the gateway's process died", Sealing.alone())
     assert "not known" in verdict(path.read_bytes()).text
+
+
+def ended_by_node(file: bytes, sealing: Sealing = NODE, **changes: object) -> bytes:
+    """The file with such an end as somebody can make who has a node's key: over blocks of his own, in his words."""
+    places = blocks_of(file)
+    link = first_link(file[:PREAMBLE_SIZE])
+    for at, head in places:
+        if head.type is not BlockType.KEYS:
+            link = next_link(link, checked(file[at : at + head.block_size], head) or b"")
+    last = places[-1][1]
+    said: dict[str, object] = {"node_key": sealing.signer.public.line(), "signed_until": 0, **changes}
+    totals = Totals(str(said.pop("reason", "gateway_died")), 1.0, 1, 1, 0, 0, 0, 0, 0, 0, True, "died")
+    chain = Chain(SYNC)
+    chain.resume(link, last.sequence + 1)
+    document = encode_json({**totals.document(), **said})
+    end = chain.signed(BlockType.END, last.time_us, last.seen, document, sealing.sign)
+    return file + b"".join(map(bytes, end))
+
+
+def test_an_end_by_the_node_says_truly_how_far_the_recording_signed() -> None:
+    file = recorded()
+    signed = [head.sequence for _, head in blocks_of(file) if head.type is BlockType.CHECKPOINT]
+    cut = file[: blocks_of(file)[-1][0]]
+    honest = verdict(ended_by_node(cut, signed_until=signed[-1]))
+    assert honest.good and f"its own signatures end with block {signed[-1]}" in honest.text
+    forged, _ = framed(
+        encode_head(SYNC, BlockType.EVENTS, 1, 4, len(blocks_of(cut)), 40_000_000, 99), (b"more",), 4
+    )
+    lied = verdict(ended_by_node(cut + b"".join(map(bytes, forged)), signed_until=len(blocks_of(cut))))
+    assert not lied.good and f"it was block {signed[-1]}" in lied.text
+
+
+def test_an_end_by_the_node_excuses_no_missing_block() -> None:
+    file = recorded()
+    places = blocks_of(file)
+    signed = [head.sequence for _, head in places if head.type is BlockType.CHECKPOINT][-1]
+    assert places[signed + 1][1].type is not BlockType.END
+    without = file[: places[signed + 1][0]] + file[places[signed + 2][0] : places[-1][0]]
+    found = verdict(ended_by_node(without, signed_until=signed, reason=EndReason.RECORDER_FAILED))
+    assert not found.good and found.bad_block == signed + 1 and "missing" in found.text
+
+
+def test_a_retired_key_ends_no_later_recording() -> None:
+    old = Sealing.alone()
+    file = recorded()
+    cut = io.BytesIO(ended_by_node(file[: blocks_of(file)[2][0]], old))
+    began = 1_800_000_000.0
+    for key, good in (
+        (KnownKey(old.signer.public, 0.0, began - 5), False),
+        (KnownKey(old.signer.public, began + 5), True),
+    ):
+        assert verify(cut, SESSION, [*KNOWN, key]).good is good
 
 
 def test_a_file_without_its_keys_cannot_be_opened_and_says_so() -> None:
