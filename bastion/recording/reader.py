@@ -127,10 +127,18 @@ class Reader:
     @property
     def sealed(self) -> str:
         """Why the events of an encrypted recording do not come, "" when they do."""
-        if self.wrapped is None or self._opened is not None:
+        if self._opened is not None or not (self.wrapped is not None or self._says_sealed):
             return ""
+        if self.wrapped is None:
+            return "encrypted, and the block of its keys is missing or damaged: nobody can open this file"
         count = len(self.wrapped.recipients)
         return f"sealed to {count} recipient{'s' * (count != 1)}: give --identity"
+
+    @property
+    def _says_sealed(self) -> bool:
+        """The header, of which `verifying` says whether it is true, names data keys."""
+        seal = self.header.extra.get("seal")
+        return isinstance(seal, dict) and bool(seal.get("output"))
 
     @property
     def live(self) -> bool:
@@ -204,12 +212,16 @@ class Reader:
                     yield _last_note(self.totals, head.time_us)
             elif head.type in (BlockType.EVENTS, BlockType.INPUT):
                 if head.suite is not Suite.SEALED:
+                    if self.wrapped is not None or self._says_sealed:
+                        raise FormatError("is not encrypted, as the recording is")
                     yield from split_events(payload, head.time_us)
                 elif self._opened is not None:
                     raw_head = self._at(position, HEAD_SIZE)
                     yield from split_events(self._opened.payload(head, raw_head, payload), head.time_us)
                 else:
                     self.closed += 1
+                    if self.wrapped is None and self.closed == 1:
+                        raise FormatError("is encrypted, and the file has no keys")
             elif head.type is not BlockType.CHECKPOINT:
                 raise FormatError("stands where no block of its type does")
         except FormatError as error:

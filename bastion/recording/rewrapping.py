@@ -42,10 +42,12 @@ def rewrap(path: Path, unwrap: Unwrap, change: Change) -> bool:
         except BlockingIOError:
             raise FormatError("is still being written") from None
         reader = Reader(source, path.stem)
-        if reader.wrapped is None:
-            return False
         if reader.damage:
             raise FormatError(reader.damage[0].text)
+        if reader.wrapped is None:
+            if reader.sealed:
+                raise FormatError(reader.sealed)
+            return False
         before = reader.wrapped.recipients
         texts = tuple(dict.fromkeys(change(before)))
         if set(texts) == set(before):

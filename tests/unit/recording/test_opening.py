@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.recording.blocks import Blocks
-from bastion.recording.format import FormatError, Kind
+from bastion.recording.format import EVENT_HEAD, HEAD_SIZE, BlockType, FormatError, Kind, Suite, encode_head
+from bastion.recording.framing import framed
 from bastion.recording.opening import Opened
 from bastion.recording.reader import Reader
 from bastion.recording.unwrapping import DataKeys, Wrapped
 from tests.support.examples import examples
-from tests.unit.recording.samples import SESSION, SYNC
+from tests.unit.recording.samples import SESSION, SYNC, TARGET
 from tests.unit.recording.sealed import blocks_of, recorded, with_keys
 
 
@@ -47,6 +48,32 @@ def test_a_damaged_header_does_not_cost_the_keys() -> None:
     file[60] ^= 1  # in the header's head
     reader = Reader(io.BytesIO(bytes(file)), SESSION, None, DataKeys.joined)
     assert payloads(reader) == [b"output 0", b"typed 0"]
+
+
+def test_one_whose_keys_were_taken_away_says_so() -> None:
+    file = recorded(with_keys(), bursts=2)
+    at, head = blocks_of(file)[1]
+    without = file[:at] + file[at + head.block_size :]
+    reader = Reader(io.BytesIO(without), SESSION, None, DataKeys.joined)
+    assert "keys is missing" in reader.sealed and payloads(reader) == []
+    assert [one.text for one in reader.damage] == ["block 1: is encrypted, and the file has no keys"]
+    broken = bytearray(file)
+    broken[at + HEAD_SIZE] ^= 1
+    assert "damaged" in Reader(io.BytesIO(bytes(broken)), SESSION, None, DataKeys.joined).sealed
+
+
+def test_a_block_in_clear_that_was_put_in_is_not_shown() -> None:
+    file = recorded(with_keys(), bursts=1)
+    at, head = blocks_of(file)[-1]
+    event = EVENT_HEAD.pack(Kind.DATA, TARGET, 0, 1, 0, 5) + b"false"
+    forged, _ = framed(
+        encode_head(SYNC, BlockType.EVENTS, Suite.CHAINED, len(event), head.sequence, 0, 0),
+        [event],
+        len(event),
+    )
+    reader = Reader(io.BytesIO(file[:at] + b"".join(map(bytes, forged))), SESSION, None, DataKeys.joined)
+    assert payloads(reader) == [b"output 0", b"typed 0"]
+    assert "is not encrypted" in reader.damage[0].text
 
 
 def test_a_block_in_another_place_does_not_open() -> None:

@@ -22,7 +22,7 @@ from bastion.recording.rewrapping import rewrap
 from bastion.recording.unwrapping import DataKeys
 from bastion.recording.verifying import State
 from tests.unit.recording.samples import SESSION
-from tests.unit.recording.sealed import NODE, recorded, verdict
+from tests.unit.recording.sealed import NODE, blocks_of, recorded, verdict
 
 ANNA, BERT, CARL = (pyrage.x25519.Identity.generate() for _ in range(3))
 
@@ -83,6 +83,14 @@ def test_what_cannot_be_is_said_and_nothing_changes(
     with pytest.raises(FormatError, match=words):
         rewrap(path, unwrap_with([identity]), lambda _: texts)
     assert path.read_bytes() == data
+
+
+def test_one_whose_keys_were_taken_away_is_told_from_one_that_is_not_encrypted(path: Path) -> None:
+    file = path.read_bytes()
+    at, head = blocks_of(file)[1]
+    path.write_bytes(file[:at] + file[at + head.block_size :])
+    with pytest.raises(FormatError, match="keys is missing"):
+        rewrap(path, unwrap_with([ANNA]), lambda _: (name(CARL),))
 
 
 def test_foreign_keys_are_not_wrapped(path: Path) -> None:

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.recording.format import FormatError, encode_json
-from bastion.recording.unwrapping import MOST_RECIPIENTS, SIGNATURE_SIZE, DataKeys, Wrapped, split_signed
+from bastion.recording.unwrapping import (
+    MOST_RECIPIENTS,
+    MOST_WRAPPED,
+    SIGNATURE_SIZE,
+    DataKeys,
+    Wrapped,
+    split_signed,
+)
 
 
 def test_keys_are_fresh_and_come_back_whole() -> None:
@@ -40,6 +47,8 @@ def test_the_block_of_the_keys_is_read_as_written(recipients: list[str], data: b
         {"recipients": [1], "wrapped": ""},
         {"recipients": [], "wrapped": "zz"},
         {"recipients": ["age1one"] * (MOST_RECIPIENTS + 1), "wrapped": ""},
+        {"recipients": [], "wrapped": 5},
+        {"recipients": [], "wrapped": "00" * (MOST_WRAPPED + 1)},
     ],
 )
 def test_what_is_no_block_of_keys_is_refused(document: dict[str, object]) -> None:
