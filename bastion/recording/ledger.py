@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from bastion.recording.format import FormatError, encode_json, is_session_id, parse_json
 
-MAX_LINE: Final = 1024
 NO_DIGEST: Final = "0" * 64
 MAX_DETAIL: Final = 200
+MAX_LINE: Final = 4096
+"""Bytes: a detail takes 12 for each character at most, as JSON in ASCII writes it."""
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -186,9 +187,9 @@ class Account:
             return
         story = self._stories.setdefault(entry.session, _Story())
         if entry.event is LedgerEvent.BEGAN:
-            story.header = entry.digest
+            story.header = story.header or entry.digest  # the first: nothing that ended ends again
         elif entry.event in (LedgerEvent.ENDED, LedgerEvent.INCOMPLETE):
-            story.end = entry.digest
+            story.end = story.end or entry.digest
         elif entry.event is LedgerEvent.REMOVED:
             story.removed = True
 

@@ -74,9 +74,8 @@ class LedgerFile:
                 digest = _digest(fd)
                 broken = self._put_aside(digest)
                 entries = [self._opening(now, digest), *entries]
-                head = Head()
-                with self._locked() as fresh:
-                    return Appended(self._write(fresh, entries, head), broken)
+                with self._locked() as fresh:  # another process may have been there before
+                    return Appended(self._write(fresh, entries, self._head(fresh)), broken)
             if head == Head():
                 entries = [self._opening(now, ""), *entries]
             return Appended(self._write(fd, entries, head))

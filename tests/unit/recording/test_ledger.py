@@ -65,8 +65,14 @@ LINES = chain(
 def test_a_line_says_what_was_written(entry: Entry, previous: str) -> None:
     line = encode(entry, previous)
     assert line.isascii() and line.count(b"\n") == 1
-    if len(line) <= MAX_LINE:
-        assert parse(line, entry.serial) == (entry, previous)
+    assert parse(line, entry.serial) == (entry, previous)
+
+
+@pytest.mark.parametrize("character", ["x", "\0", "\u2028", "\U0001f600"])
+def test_the_longest_detail_fits_into_a_line(character: str) -> None:
+    entry = Entry((1 << 63) - 1, 1 / 3 + 4e9, LedgerEvent.REMOVED, SESSIONS[0], ONE, character * MAX_DETAIL)
+    line = encode(entry, NO_DIGEST)
+    assert len(line) <= MAX_LINE and parse(line, entry.serial) == (entry, NO_DIGEST)
 
 
 @given(st.binary(max_size=200))
@@ -140,6 +146,7 @@ def account(*entries: Entry) -> Account:
 
 
 ENDED = Entry(3, 2.0, LedgerEvent.ENDED, SESSIONS[0], TWO)
+AGAIN = Entry(4, 3.0, LedgerEvent.INCOMPLETE, SESSIONS[0], THREE)  # cut off, and ended by the node
 REMOVED = Entry(4, 2.0, LedgerEvent.REMOVED, SESSIONS[0], "", "retention")
 
 
@@ -155,6 +162,8 @@ REMOVED = Entry(4, 2.0, LedgerEvent.REMOVED, SESSIONS[0], "", "retention")
         ((began(1, SESSIONS[0]), ENDED), {SESSIONS[0]: FileFacts(THREE, TWO)}, [Fault.REPLACED]),
         ((began(1, SESSIONS[0]), ENDED), {SESSIONS[0]: FileFacts(ONE, "")}, [Fault.CUT]),
         ((began(1, SESSIONS[0]), ENDED), {SESSIONS[0]: FileFacts(ONE, THREE)}, [Fault.REWRITTEN]),
+        ((began(1, SESSIONS[0]), ENDED, AGAIN), {SESSIONS[0]: FileFacts(ONE, THREE)}, [Fault.REWRITTEN]),
+        ((began(1, SESSIONS[0]), ENDED, AGAIN), {SESSIONS[0]: FileFacts(ONE, TWO)}, []),
         ((), {SESSIONS[2]: FileFacts(ONE, TWO)}, [Fault.UNKNOWN]),
     ],
 )

@@ -66,7 +66,7 @@ def test_the_first_line_may_be_torn_too(tmp_path: Path) -> None:
     assert at(tmp_path).append([ENTRY], 4.0).head.serial == 1
 
 
-@pytest.mark.parametrize("end", [b"garbage\n", b"x" * 5000, b"\0" * 100 + b"\n"])
+@pytest.mark.parametrize("end", [b"garbage\n", b"x" * 9000, b"\0" * 100 + b"\n"])
 def test_a_damaged_ledger_is_put_aside_and_followed_by_another(tmp_path: Path, end: bytes) -> None:
     path = ledger_path(tmp_path, "node1")
     at(tmp_path).append([ENTRY], 4.0)
@@ -80,6 +80,23 @@ def test_a_damaged_ledger_is_put_aside_and_followed_by_another(tmp_path: Path, e
     assert opening.digest == sha256(damaged).hexdigest()
     assert ledgers_in(tmp_path) == [path, Path(done.broken)]
     assert at(tmp_path).append([ENTRY], 6.0).head.serial == 2
+
+
+def test_two_that_find_it_damaged_make_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ledger_path(tmp_path, "node1")
+    path.write_bytes(b"garbage\n")
+    put_aside = LedgerFile._put_aside
+
+    def then_another_comes(self: LedgerFile, digest: str) -> str:
+        aside = put_aside(self, digest)
+        at(tmp_path).append([ENTRY], 5.0)
+        return aside
+
+    monkeypatch.setattr(LedgerFile, "_put_aside", then_another_comes)
+    assert at(tmp_path).append([ENTRY], 6.0).broken
+    followed = [entry for entry, _ in follow(read_lines(path))]
+    assert [entry.event.value for entry in followed] == ["opened", "began"] * 2
+    assert followed[2].digest == sha256(b"garbage\n").hexdigest()
 
 
 @pytest.mark.parametrize("call", ["write", "fdatasync"])
