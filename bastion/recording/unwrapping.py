@@ -18,8 +18,8 @@ MOST_RECIPIENTS: Final = 64
 """Each costs a session's start two operations on a curve, and its file 200 bytes."""
 
 MOST_WRAPPED: Final = 256 << 10
-"""Bytes of an age file with two keys: 64 recipients of the largest kind take half of it. What a stranger's file holds is
-tried with every identity, at a tenth of a millisecond for 100 bytes."""
+"""Bytes of an age file with two keys: 64 recipients of the largest kind take half of it. What a stranger's file holds
+is tried with every identity, at a tenth of a millisecond for 100 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
