@@ -5,8 +5,8 @@ data keys are given one copy and one AES-256-GCM. A signature (50 us) is made at
 checkpoints.
 
 Invariants: no two blocks are encrypted with one key and nonce: the nonce is type and sequence number, and no number is
-given twice, not even behind blocks that could not be written. The recording's private key and the data keys are gone
-after `end`.
+given twice, not even behind blocks that could not be written. The recording's private key is gone after `end`, its data
+keys are after `forget`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Chain:
     def events(self, kind: int, time_us: int, seen: int, parts: Sequence[Bytes], size: int) -> list[Bytes]:
         """A block of events. Raises RecorderFailed when there are no more numbers."""
         number = self.blocks
-        if number >= MOST_BLOCKS:
+        if number >= MOST_BLOCKS - 1:  # a checkpoint and the end may follow
             raise RecorderFailed(RecorderReason.WRITE_FAILED, "the recording has too many blocks")
         ciphers = self._ciphers
         if ciphers is None:
@@ -101,10 +101,14 @@ class Chain:
         return self.signed(BlockType.CHECKPOINT, time_us, seen, document)
 
     def end(self, time_us: int, seen: int, document: bytes) -> list[Bytes]:
-        """The last block, with the recording's signature; then its keys are forgotten."""
+        """The last block, with the recording's signature; then its signing key is forgotten. `forget` the others."""
         blocks = self.signed(BlockType.END, time_us, seen, document)
-        self._private = self._ciphers = None
+        self._private = None
         return blocks
+
+    def forget(self) -> None:
+        """Nobody watches the last blocks any more: the data keys go."""
+        self._ciphers = None
 
     def signed(
         self,

@@ -321,8 +321,12 @@ class Recorder:
         self._unsigned_us = -1
 
     def clear(self, buffers: Sequence[Bytes]) -> Sequence[Bytes]:
-        """Blocks of `take`, not encrypted, until `finish`: for whoever watches."""
+        """Blocks of `take` and `finish`, not encrypted, until `forget`: for whoever watches."""
         return self._chain.clear(buffers)
+
+    def forget(self) -> None:
+        """The recording has ended, and those who watch have seen it: its keys go."""
+        self._chain.forget()
 
     def rewind(self) -> None:
         """What `take` gave last has not been written, and will not be: call it before `finish`."""

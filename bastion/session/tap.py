@@ -394,6 +394,7 @@ class SessionTap:
         self._note(lines.RecorderFailed(error.reason, error.text))
         if writer is not None:
             writer.close(self._recorder.finish(EndReason.RECORDER_FAILED), self._recorder.link)
+            self._recorder.forget()
             self._size = writer.written
         self._release()
 
@@ -413,6 +414,7 @@ class SessionTap:
             self._meters.add(RECORDINGS_LIVE, by=-1)
             self._recorder.note("session_ended", detail={"reason": end.reason, "text": end.text})
             writer.close(self._recorder.finish(end.reason), self._recorder.link)
+            self._recorder.forget()
             self._size = writer.written
         self._release()
         bytes_in, bytes_out = self._recorder.seen

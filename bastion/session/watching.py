@@ -54,7 +54,8 @@ class WatchedWriter:
         """As `Writer.close`; it is over for those who watch as well."""
         self.writer.close(last, link)
         watchers, self.watchers = self.watchers, []
+        shown = None if last is None or not watchers else self._clear(last)
         for watcher in watchers:
-            if last is not None:
-                watcher.show(last)
+            if shown is not None:
+                watcher.show(shown)
             watcher.ended()

@@ -50,11 +50,14 @@ def test_what_was_not_written_is_no_link_and_its_number_does_not_come_again() ->
 
 
 def test_there_are_no_more_blocks_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "MOST_BLOCKS", 2)
+    monkeypatch.setattr(chains, "MOST_BLOCKS", 3)
     chain = begun()
     chain.events(BlockType.EVENTS, 0, 0, [b"x"], 1)
     with pytest.raises(RecorderFailed, match="too many blocks"):
         chain.events(BlockType.EVENTS, 0, 0, [b"x"], 1)
+    chain.checkpoint(0, 0, b"{}")
+    chain.end(0, 0, b"{}")
+    assert chain.blocks - 1 == 3  # the last number that there is
 
 
 def test_an_encrypted_file_has_nothing_readable_of_what_passed() -> None:

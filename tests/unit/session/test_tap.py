@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
+from bastion.age import recipients_of
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditLog
@@ -23,12 +25,15 @@ from bastion.observe.meters import (
     REQUESTS,
     Meters,
 )
-from bastion.recording.format import Header, Kind
+from bastion.recording.blocks import Blocks
+from bastion.recording.data_keys import DataKeyStock
+from bastion.recording.format import Header, Kind, Recorded
 from bastion.recording.store import Store
 from bastion.relay import events as e
 from bastion.relay.channels import Channel
 from bastion.session.ending import End
 from bastion.session.tap import SessionTap
+from bastion.session.watching import Watcher
 from bastion.sides import Side
 
 SESSION = "k3v2m5q7p2r4t6wa"
@@ -37,11 +42,12 @@ SESSION = "k3v2m5q7p2r4t6wa"
 class World:
     """A tap that writes into a folder, and what can be read there afterwards."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: DataKeyStock | None = None) -> None:
         self.meters, clock = Meters(), FixedClock()
         self._log = folder / "audit"
         self.audit = AuditLog(str(self._log), clock, self.meters)
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
+        self.store.use(keys)
         recorder, writer = self.store.start(Header(SESSION, "alice", "u-1", "web1", "root", clock.time()))
         self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
 
@@ -176,3 +182,29 @@ def test_a_recording_that_breaks_is_given_up_and_nothing_more_is_recorded(world:
 def test_nobody_owes_a_rest_who_kept_to_the_rate(world: World) -> None:
     world.tap.data(world.opened(), Side.TARGET, 0, b"x")
     assert world.tap.owed() == {}
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_who_watches_an_encrypted_session_sees_its_end(tmp_path: Path, breaks: bool) -> None:
+    anna = str(pyrage.x25519.Identity.generate().to_public())
+    world = World(tmp_path, DataKeyStock(recipients_of([anna]), 1))
+    blocks, seen = Blocks(world.tap.recording()[2]), list[Recorded]()
+    over: list[bool] = []
+    assert world.tap.watch(
+        Watcher(lambda shown: seen.extend(blocks.events(b"".join(shown))), lambda: over.append(True))
+    )
+    world.tap.data(world.opened(), Side.TARGET, 0, b"first")
+    world.tap.commit()
+    world.tap.data(world.opened(), Side.TARGET, 0, b"last")
+    if breaks:
+        world.tap.broken(RecorderFailed(RecorderReason.AUDIT_FAILED, "no log"))
+    else:
+        world.tap.ended(End(EndReason.CLIENT_CLOSED, "bye"))
+    assert [event.payload for event in seen if event.kind is Kind.DATA] == [b"first", b"last"]
+    assert blocks.ended and not blocks.closed and over == [True]
+    assert breaks or seen[-1].note["event"] == "session_ended"
+    world.store.close()
+    world.store.use(None)
+    world.audit.close()
+    (file,) = tmp_path.glob("recordings/*/*.rec")
+    assert b"first" not in file.read_bytes() and b"session_ended" not in file.read_bytes()
