@@ -13,6 +13,7 @@ import click
 
 from bastion.ca.keys import load_public_keys
 from bastion.ca.ledger import KeyName, read_ledger
+from bastion.cli.bucket import in_bucket
 from bastion.cli.output import fail, printable, write_json, write_table
 from bastion.cli.recordings import find_session, open_store, recordings_options, tell_unreadable
 from bastion.cli.verify_ledger import facts_of, read_ledgers, told_to
@@ -116,7 +117,8 @@ def _against_ledger(config: Path | None, folder: Path, verdicts: Mapping[str, Ve
         told = told_to(config) if config is not None else iter(())
         found = [*ledgers.broken, *ledgers.contradictions(told)]
         if ledgers.lines:
-            found += ledgers.account.compare(facts_of(verdicts))
+            moved = {one.session for one in in_bucket(config, "")}
+            found += ledgers.account.compare(facts_of(verdicts), moved)
         return found
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}")

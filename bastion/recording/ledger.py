@@ -11,7 +11,7 @@ SHA-256 of its bytes without the newline. The first line is `opened`, with `prev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -196,15 +196,15 @@ class Account:
     def __len__(self) -> int:
         return len(self._stories)
 
-    def compare(self, files: Mapping[str, FileFacts]) -> Iterator[Finding]:
-        """Everything in which the files differ from the ledger, by session."""
+    def compare(self, files: Mapping[str, FileFacts], elsewhere: Collection[str] = ()) -> Iterator[Finding]:
+        """Everything in which the files differ from the ledger, by session. Those `elsewhere` are not missed."""
         for session in sorted(self._stories.keys() | files.keys()):
             story, facts = self._stories.get(session), files.get(session)
             if story is None:
                 if facts is not None and not facts.running:
                     yield Finding(Fault.UNKNOWN, session, "no ledger knows it")
             elif facts is None:
-                if not story.removed:
+                if not story.removed and session not in elsewhere:
                     yield Finding(Fault.VANISHED, session, "it began, was not removed, and is not there")
             else:
                 yield from _differences(session, story, facts)

@@ -103,7 +103,7 @@ class LedgerFile:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 self._belongs(fd)
-                if _is_named(fd, self.path):
+                if is_named(fd, self.path):
                     yield fd
                     return
             finally:
@@ -160,7 +160,8 @@ def read_lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def _is_named(fd: int, path: Path) -> bool:
+def is_named(fd: int, path: Path) -> bool:
+    """Does the open file still have that name? Whoever waited for its lock may get it when it was replaced."""
     try:
         there = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from bastion.errors import ConfigError
 from bastion.recording.chain import keys_block
 from bastion.recording.format import HEAD_SIZE, PREAMBLE_SIZE, BlockType, FormatError, Head, parse_head
 from bastion.recording.keys import Seal
+from bastion.recording.ledger_file import is_named
 from bastion.recording.reader import Reader
 from bastion.recording.unwrapping import DataKeys, Unwrap, Wrapped
 
@@ -41,6 +42,8 @@ def rewrap(path: Path, unwrap: Unwrap, change: Change) -> bool:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FormatError("is still being written") from None
+        if not is_named(fd, path):
+            raise FormatError("was replaced at this moment: try again")
         reader = Reader(source, path.stem)
         if reader.damage:
             raise FormatError(reader.damage[0].text)

@@ -41,6 +41,7 @@ from bastion.recording.format import (
 )
 from bastion.recording.framing import checked, first_link, next_link, plain_block
 from bastion.recording.keys import Sealing
+from bastion.recording.ledger_file import is_named
 from bastion.recording.reader import Reader
 from bastion.recording.unwrapping import split_signed
 from bastion.sides import Side
@@ -69,6 +70,8 @@ def seal(path: Path, reason: str, text: str, sealing: Sealing) -> Sealed:
     with os.fdopen(fd, "rb", buffering=1 << 16) as source:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_named(fd, path):
+                return Sealed(unknown, None, "was replaced at this moment", again=True)
             return _seal(source, path.stem, reason, text, sealing)
         except BlockingIOError:
             return Sealed(unknown, None, "is still being written", again=True)

@@ -19,8 +19,9 @@ from bastion.recording.ledger_file import LedgerFile, ledger_path
 from bastion.recording.store import Store
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place
-from bastion.state.rows import ledger_head
+from bastion.state.rows import Writer, ledger_head, session_started
 from bastion.state.schema_version import check_schema
+from bastion.state.stored import Stored, mark_stored
 from tests.unit.cli.made import FIRST, SECOND, header, start_and_end
 from tests.unit.config.site import Site
 from tests.unit.recording.sealed import NODE
@@ -137,6 +138,23 @@ def test_the_state_store_is_asked_too(made: Made) -> None:
     database.close()
     assert made.faults() == [("rolled_back", "")]
     assert "the state store was told" in made.verify().output
+
+
+def test_one_that_is_in_the_bucket_is_not_missed(made: Made) -> None:
+    moved = header(FIRST, "alice", "web1")
+    database = Database(Place.chosen(made.recordings, None, None, None), "")
+    check_schema(database)
+    with database.write() as connection:
+        apply(connection, session_started(moved, f"2027-01-15/{FIRST}.rec", Writer("gw1", "")))
+    assert mark_stored(database, Stored(FIRST, f"s3://kept/{FIRST}.rec", "", 5, "0" * 64), 1.0)
+    database.close()
+    made.file(FIRST).unlink()
+    assert made.faults() == [("vanished", FIRST)]  # no bucket is named: nobody could fetch it
+    made.edit(
+        "[recording]\n",
+        '[recording]\nstore.kind = "s3"\nstore.bucket = "kept"\nstore.region = "eu"\n',
+    )
+    assert made.faults() == []
 
 
 def test_a_removed_one_is_no_fault(made: Made) -> None:

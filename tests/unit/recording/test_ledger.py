@@ -171,3 +171,8 @@ def test_files_are_held_against_it(
     entries: tuple[Entry, ...], files: dict[str, FileFacts], faults: list[Fault]
 ) -> None:
     assert [finding.fault for finding in account(*entries).compare(files)] == faults
+
+
+def test_what_is_in_a_bucket_is_not_missed() -> None:
+    told = account(began(1, SESSIONS[0]), began(2, SESSIONS[1]))
+    assert [finding.session for finding in told.compare({}, {SESSIONS[0]})] == [SESSIONS[1]]

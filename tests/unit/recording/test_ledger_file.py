@@ -133,6 +133,6 @@ def test_one_that_was_put_aside_by_another_meanwhile_is_left(tmp_path: Path) -> 
     at(tmp_path).append([ENTRY], 4.0)
     with at(tmp_path)._locked() as fd:
         os.rename(path, tmp_path / "aside")
-        assert not ledger_file._is_named(fd, path)
+        assert not ledger_file.is_named(fd, path)
     assert at(tmp_path).append([ENTRY], 5.0).head.serial == 1
     assert digest_of(next(iter(read_lines(path)))) != ""

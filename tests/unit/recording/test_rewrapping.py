@@ -19,6 +19,7 @@ from bastion.recording import rewrapping
 from bastion.recording.format import FormatError
 from bastion.recording.reader import Reader
 from bastion.recording.rewrapping import rewrap
+from bastion.recording.sealing import seal
 from bastion.recording.unwrapping import DataKeys
 from bastion.recording.verifying import State
 from tests.unit.recording.samples import SESSION
@@ -115,3 +116,24 @@ def test_a_full_disk_leaves_the_file(path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OSError):
         rewrap(path, unwrap_with([ANNA]), lambda _: (name(CARL),))
     assert path.read_bytes() == data and list(path.parent.iterdir()) == [path]
+
+
+def test_one_that_was_replaced_while_its_lock_was_waited_for_is_left(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, other = fcntl.flock, path.read_bytes()
+
+    def replaced_before(fd: int, how: int) -> None:
+        if how & fcntl.LOCK_EX:
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(other)
+            fresh.rename(path)
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", replaced_before)
+    with pytest.raises(FormatError, match="was replaced"):
+        rewrap(path, unwrap_with([ANNA]), lambda _: (name(CARL),))
+    path.write_bytes(other[: blocks_of(other)[-1][0]])
+    told = seal(path, "gateway_died", "died", NODE)
+    assert told.again and told.totals is None and "was replaced" in told.problem
+    assert path.read_bytes() == other
