@@ -61,8 +61,8 @@ class Leftovers:
         tried again."""
         found = self._gateway.state.unfinished()
 
-        def ended(sessions: list[str]) -> Deferred[None] | None:
-            return self.end(sessions, EndReason.GATEWAY_DIED) if sessions else None
+        def ended(sessions: list[str]) -> Deferred[None]:
+            return self.end(sessions, EndReason.GATEWAY_DIED)
 
         def away(_: object) -> None:
             if not self._gateway.closing:
@@ -80,6 +80,11 @@ class Leftovers:
                 continue
             if sealed is not None:  # else it was not open yet, or is gone
                 self._reactor.callFromThread(self._write_down, session, sealed, reason, text)
+        try:
+            self._gateway.store.book_ended()
+        except OSError as error:
+            words = "the ledger of recordings cannot be told what has ended: {error}"
+            self._log.error(words, error=error.strerror)
 
     def _write_down(self, session: str, sealed: Sealed, reason: EndReason, text: str) -> None:
         gateway, totals = self._gateway, sealed.totals

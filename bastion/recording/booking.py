@@ -62,6 +62,10 @@ class Books:
         self._add(LedgerEvent.BEGAN, session, links.began)
         self._add(LedgerEvent.INCOMPLETE if incomplete else LedgerEvent.ENDED, session, links.ended)
 
+    def recent(self) -> list[Entry]:
+        """What was told last, oldest first. Raises OSError."""
+        return self._file.recent()
+
     def removed(self, session: str, why: str) -> None:
         """A recording is about to be removed."""
         self._add(LedgerEvent.REMOVED, session, b"", why[:MAX_DETAIL])

@@ -99,7 +99,7 @@ class Recordings:
             try:
                 paths = _recordings(folder)
                 if since is not None and folder.name < first:  # one that began before may have ended later
-                    paths = [path for path in paths if _written(path) >= since]
+                    paths = [path for path in paths if written_at(path) >= since]
             except OSError as error:
                 if unreadable is None:
                     raise
@@ -275,7 +275,7 @@ def _recordings(folder: Path) -> list[Path]:
     return [folder / n for n in names if n.endswith(SUFFIX) and is_session_id(n.removesuffix(SUFFIX))]
 
 
-def _written(path: Path) -> float:
+def written_at(path: Path) -> float:
     """When a file was written last; 0 for one that has gone."""
     try:
         return path.lstat().st_mtime

@@ -60,8 +60,8 @@ class Sealed:
     links: Links | None = None
 
 
-def seal(path: Path, reason: str, text: str, sealing: Sealing) -> Sealed:
-    """End the file with `reason` and `text`, in the name of the node."""
+def seal(path: Path, reason: str, text: str, sealing: Sealing | None) -> Sealed:
+    """End the file with `reason` and `text`, in the name of the node. Without `sealing` it is looked at only."""
     unknown = Header.unknown(path.stem)
     try:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -83,7 +83,7 @@ def seal(path: Path, reason: str, text: str, sealing: Sealing) -> Sealed:
             return Sealed(unknown, None, f"cannot be ended: {error.strerror}", again=True)
 
 
-def _seal(source: BinaryIO, session: str, reason: str, text: str, sealing: Sealing) -> Sealed:
+def _seal(source: BinaryIO, session: str, reason: str, text: str, sealing: Sealing | None) -> Sealed:
     reader = Reader(source, session)
     totals = reader.tail().totals
     if reader.damage and totals is None:
@@ -93,6 +93,8 @@ def _seal(source: BinaryIO, session: str, reason: str, text: str, sealing: Seali
         found.walk()
         if totals is not None:
             return Sealed(reader.header, totals, size=len(data), links=found.links())
+        if sealing is None:
+            return Sealed(reader.header, None, "has no end", again=True)
         if not found.is_torn():
             return Sealed(reader.header, None, f"what stands at byte {found.end} is no block")
     if reader.version == 1:

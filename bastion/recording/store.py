@@ -21,7 +21,8 @@ from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.format import Header, is_session_id
 from bastion.recording.keys import Sealing
-from bastion.recording.listing import SUFFIX, Recordings, day_of
+from bastion.recording.ledger import LedgerEvent
+from bastion.recording.listing import SUFFIX, Recordings, day_of, written_at
 from bastion.recording.recorder import Recorder
 from bastion.recording.sealing import Sealed, seal
 from bastion.recording.writer import SYNC_SECONDS, Space, Syncer, Writer
@@ -31,6 +32,12 @@ DEFAULT_DISK_FLOOR = 1 << 30
 
 # A pass of fsyncs that takes longer means that the disk hangs, and the promise for a power loss with it.
 SYNC_BEHIND_SECONDS = 30.0
+
+UNTOLD_SECONDS = 120.0
+"""Before the ledger's last line: a recording that was written to since may have an end of which it was not told."""
+
+LONGEST_SECONDS = 31 * 86400.0
+"""How long ago such a session may have begun."""
 
 
 def new_session_id() -> str:
@@ -160,6 +167,25 @@ class Store(Recordings):
             self.books.found(session_id, sealed.links, incomplete)
             self.books.write()
         return sealed
+
+    def book_ended(self) -> None:
+        """Tell the ledger of recordings that have their end, and whose process died before it told so. Blocks.
+
+        Raises OSError.
+        """
+        told = [] if self.books is None else self.books.recent()
+        if self.books is None or not told:
+            return
+        known = {one.session for one in told if one.event not in (LedgerEvent.OPENED, LedgerEvent.BEGAN)}
+        since = told[-1].time - UNTOLD_SECONDS
+        for session, place in self.names(since - LONGEST_SECONDS):
+            path = self.directory / place
+            if session in known or written_at(path) < since:
+                continue
+            found = seal(path, "", "", None)
+            if found.links is not None and found.totals is not None:
+                self.books.found(session, found.links, found.totals.incomplete)
+        self.books.write()
 
     def look(self) -> str:
         """Why no recording can be made in the folder, "" when one can. Asks the disk: call it in a thread."""

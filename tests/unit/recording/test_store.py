@@ -8,14 +8,16 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from bastion.clock import FixedClock
+from bastion.clock import FixedClock, SystemClock
 from bastion.errors import RecorderFailed, RecorderReason
+from bastion.recording.booking import Books
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.store import Store, new_session_id
 from bastion.recording.writer import SLOW_FOR, SLOW_WRITE
@@ -247,3 +249,28 @@ def test_kill_9_in_the_middle_of_bursts_loses_nothing_that_was_forwarded(tmp_pat
             kept = joined(reader, 1, TARGET, 0)
             assert not reader.damage
         assert kept.startswith(b"".join(b"%09d\n" % number * 2000 for number in range(seen + 1)))
+
+
+def test_the_ledger_is_told_what_its_process_died_with(tmp_path: Path) -> None:
+    """Killed between the end of a recording and the ledger's line."""
+    folder, first, second, third = tmp_path / "r", "a" * 16, "b" * 16, "c" * 16
+    clock = SystemClock()
+
+    def ended(session: str, books: Books | None, whole: bool = True) -> Path:
+        store = Store(folder, disk_floor_bytes=0, books=books)
+        recorder, writer = store.start(replace(header(session), started_at=clock.time()))
+        writer.close(recorder.finish("client_closed") if whole else None, recorder.link)
+        assert store.close()
+        return writer.path
+
+    folder.mkdir()
+    ended(first, Books(folder, "gw1", clock))
+    ended(second, None)
+    untouched = ended(third, None, whole=False)
+    size = untouched.stat().st_size
+    for _ in range(2):  # the second time there is nothing more to tell
+        after = Store(folder, disk_floor_bytes=0, books=Books(folder, "gw1", clock))
+        after.book_ended()
+        told = [(one.event.value, one.session) for one in Books(folder, "gw1", clock).recent()[1:]]
+        assert told == [("began", first), ("ended", first), ("began", second), ("ended", second)]
+    assert untouched.stat().st_size == size
