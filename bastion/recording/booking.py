@@ -42,6 +42,7 @@ class Books:
         self._file = LedgerFile(ledger_path(directory, node), node)
         self._clock = clock
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # what one thread has written, another must not take off
         self._waiting: list[Entry] = []
         self._failing_since: float | None = None
         self._problem = ""
@@ -77,6 +78,10 @@ class Books:
 
     def write(self) -> None:
         """Write what waits. Blocks; never raises: what the disk refused is written the next time."""
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         while True:
             with self._lock:
                 entries = self._waiting[:MOST_LINES]

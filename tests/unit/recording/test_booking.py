@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from bastion.recording import booking
 from bastion.recording.booking import PATIENCE, Books, Links
 from bastion.recording.ledger import Entry, Head, LedgerEvent, follow
 from bastion.recording.ledger_file import ledger_path, read_lines
-from bastion.recording.store import Store
+from bastion.recording.store import Store, new_session_id
 from tests.unit.recording.samples import SESSION, header
 
 LINKS = Links(b"\1" * 32, b"\2" * 32)
@@ -100,3 +101,17 @@ def test_a_recording_that_was_left_behind_is_told_of_by_who_ends_it(tmp_path: Pa
     again = store.seal(SESSION, "gateway_died", "died")  # it has its end: the same is told
     assert again is not None and again.links == sealed.links
     os.close(writer._fd)
+
+
+def test_threads_that_write_at_once_drop_nothing(tmp_path: Path) -> None:
+    books = Books(tmp_path, "gw1", FixedClock())
+    names = [new_session_id() for _ in range(60)]
+
+    def tell(some: list[str]) -> None:
+        for name in some:
+            books.began(name, Links(b"1" * 32))
+            books.write()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tell, [names[start::4] for start in range(4)]))
+    assert sorted(session for _, session in told(tmp_path)) == sorted(names) and books.waiting == 0
