@@ -16,7 +16,7 @@ from bastion.ca.ledger import KeyName, read_ledger
 from bastion.cli.bucket import in_bucket
 from bastion.cli.output import fail, printable, write_json, write_table
 from bastion.cli.recordings import find_session, open_store, recordings_options, tell_unreadable
-from bastion.cli.verify_ledger import facts_of, read_ledgers, told_to
+from bastion.cli.verify_ledger import Ledgers, facts_of, read_ledgers, told_to
 from bastion.config.key_slots import ledger_path, load_staged
 from bastion.config.load import Config, load
 from bastion.errors import ConfigError
@@ -91,15 +91,17 @@ def verify(
     if everything == bool(which):
         fail("name sessions or files, or say --all")
     known = _known_keys(config, key_files)
+    folder = open_store(config, recordings).directory if everything else None
+    before = None if folder is None else _ledgers(folder)
     paths = _everything(config, recordings) if everything else _named(which, config, recordings)
     if not paths:
         fail("there are no recordings", 1)
     with _bar(paths) as progress:
         found = [_Checked(path, _verify(path, known, progress)) for path in paths]
-    verdicts = {one.path.stem: one.verdict for one in found}
-    findings = (
-        _against_ledger(config, open_store(config, recordings).directory, verdicts) if everything else []
-    )
+    findings: list[Finding] = []
+    if folder is not None and before is not None:
+        verdicts = {one.path.stem: one.verdict for one in found}
+        findings = _against_ledger(config, folder, before, verdicts)
     if as_json:
         files = [{"file": str(one.path), **one.verdict.document()} for one in found]
         write_json([*files, *(asdict(one) for one in findings)])
@@ -110,15 +112,29 @@ def verify(
         sys.exit(3)
 
 
-def _against_ledger(config: Path | None, folder: Path, verdicts: Mapping[str, Verdict]) -> list[Finding]:
-    """What differs from the ledger of recordings, where there is one, and the ledger from its heads that were told."""
+def _ledgers(folder: Path) -> Ledgers:
     try:
-        ledgers = read_ledgers(folder)
-        told = told_to(config) if config is not None else iter(())
+        return read_ledgers(folder)
+    except OSError as error:
+        fail(f"{error.filename or folder}: {error.strerror}")
+
+
+def _against_ledger(
+    config: Path | None, folder: Path, before: Ledgers, verdicts: Mapping[str, Verdict]
+) -> list[Finding]:
+    """What differs from the ledger of recordings, where there is one, and the ledger from its heads that were told.
+
+    Sessions begin and end while the files are read, so a file must differ from the ledger of `before` and from that of
+    now.
+    """
+    try:
+        told = list(told_to(config)) if config is not None else []
+        ledgers = read_ledgers(folder)  # behind what was told of it, for it grows
         found = [*ledgers.broken, *ledgers.contradictions(told)]
         if ledgers.lines:
-            moved = {one.session for one in in_bucket(config, "")}
-            found += ledgers.account.compare(facts_of(verdicts), moved)
+            facts, moved = facts_of(verdicts), {one.session for one in in_bucket(config, "")}
+            earlier = set(before.account.compare(facts, moved))
+            found += [one for one in ledgers.account.compare(facts, moved) if one in earlier]
         return found
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}")

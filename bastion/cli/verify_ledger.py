@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,7 @@ class Ledgers:
             if not aside:
                 self.broken.append(Finding(Fault.BROKEN, "", f"{path.name}: {error.text}"))
 
-    def contradictions(self, told: Iterator[Told]) -> Iterator[Finding]:
+    def contradictions(self, told: Iterable[Told]) -> Iterator[Finding]:
         """Heads that are in no ledger: it was rolled back, or written anew."""
         for one in told:
             if one.head.digest not in self._digests.get((one.node, one.head.serial), ()):

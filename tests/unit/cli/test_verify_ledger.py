@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,16 +12,19 @@ from click.testing import CliRunner, Result
 from bastion.cli.verify import verify
 from bastion.cli.verify_ledger import told_in_audit
 from bastion.clock import FixedClock, SystemClock
+from bastion.recording import verifying
 from bastion.recording.booking import Books
 from bastion.recording.format import Header
 from bastion.recording.ledger import Head
 from bastion.recording.ledger_file import LedgerFile, ledger_path
 from bastion.recording.store import Store
+from bastion.recording.verifying import Verdict
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place
 from bastion.state.rows import Writer, ledger_head, session_started
 from bastion.state.schema_version import check_schema
 from bastion.state.stored import Stored, mark_stored
+from tests.support.world import poll
 from tests.unit.cli.made import FIRST, SECOND, header, start_and_end
 from tests.unit.config.site import Site
 from tests.unit.recording.sealed import NODE
@@ -162,6 +165,33 @@ def test_a_removed_one_is_no_fault(made: Made) -> None:
     books.removed(FIRST, "retention")
     books.write()
     made.file(FIRST).unlink()
+    assert made.faults() == []
+
+
+def test_what_happens_while_the_files_are_read_is_no_fault(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third, fourth = "cccccccccccccccc", "dddddddddddddddd"
+    books = Books(made.recordings, "gw1", SystemClock())
+    store = Store(made.recordings, disk_floor_bytes=0, books=books, sealing=lambda: NODE, sync_seconds=0.05)
+    recorder, writer = store.start(header(third, "carol", "web1"))
+    before = made.head().serial
+    poll(lambda: made.head().serial > before, text="the ledger was not told")
+    read = []
+
+    def reading(source: BinaryIO, name: str, *more: Any) -> Verdict:
+        found = verifying.verify(source, name, *more)
+        read.append(name)
+        if name == third and not recorder.finished:  # has been read as one that is being written
+            writer.close(recorder.finish("client_closed"), recorder.link)
+            assert store.close()
+            made.make(header(fourth, "carol", "web1"))  # begins and ends, unlisted
+            made.tell()
+        return found
+
+    monkeypatch.setattr("bastion.cli.verify.verify_file", reading)
+    assert made.faults() == []
+    assert third in read and fourth not in read
     assert made.faults() == []
 
 
