@@ -152,6 +152,8 @@ class LedgerFile:
             if os.write(fd, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fdatasync(fd)
+            if size == 0:
+                sync_directory(self.path.parent)
         except OSError:
             os.ftruncate(fd, size)
             raise
@@ -177,6 +179,20 @@ def read_lines(path: Path) -> Iterator[bytes]:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         while line := file.readline(MAX_LINE + 1):
             yield line
+
+
+def sync_directory(directory: Path) -> None:
+    """Make new names survive a power loss. Not every file system can; then the names are its promise."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def is_named(fd: int, path: Path) -> bool:

@@ -26,6 +26,7 @@ from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording.booking import Books, Links
 from bastion.recording.bulk import Bytes
+from bastion.recording.ledger_file import sync_directory
 
 # What a power loss may take, unless configured otherwise. Also how often free space is looked at when nobody
 # writes much.
@@ -303,7 +304,8 @@ class Syncer:
         with self._lock:
             self._writers[writer] = None
             self._begun.append(writer)
-            self._new_directories.add(writer.path.parent)
+            day = writer.path.parent
+            self._new_directories |= {day, day.parent}  # the day's name stands in the folder above it
             if self._thread is None:
                 self._stop.clear()
                 self._thread = threading.Thread(target=self._run, name="recording-sync", daemon=True)
@@ -367,17 +369,18 @@ class Syncer:
             self._busy = False
 
     def _pass(self, whole: bool = True) -> None:
-        """Close what has ended; with `whole` also sync what goes on."""
+        """Close what has ended, sync what has begun, for the ledger tells of both; with `whole` also what goes on."""
         with self._lock:
             retired, self._retired = self._retired, []
             writers = list(self._writers) if whole else []
             directories, self._new_directories = self._new_directories, set()
-            begun, self._begun = self._begun, []
+            begun = [writer for writer in self._begun if writer.links.began or writer.closed]
+            self._begun = [writer for writer in self._begun if not (writer.links.began or writer.closed)]
         for directory in directories:
-            _sync_directory(directory)
+            sync_directory(directory)
         if self.refused:
             self.refused = _probe(self._space.directory)
-        for writer in [*retired, *writers]:
+        for writer in {**dict.fromkeys(retired), **dict.fromkeys(writers), **dict.fromkeys(begun)}:
             healthy = writer.failure is None
             writer.sync()
             if healthy and writer.failure is not None:
@@ -394,10 +397,7 @@ class Syncer:
             pass  # the next write or `Store.admit` meets it and says so
 
     def _book(self, books: Books, begun: list[Writer], retired: list[Writer]) -> None:
-        """Tell the ledger; one whose header is still to be written comes with the next pass."""
-        later = [writer for writer in begun if not writer.links.began and not writer.closed]
-        with self._lock:
-            self._begun = later + self._begun
+        """Tell the ledger what is on the disk by now."""
         for writer in begun:
             if writer.links.began:
                 books.began(writer.path.stem, writer.links)
@@ -425,17 +425,3 @@ def _probe(directory: Path) -> str:
     except OSError as error:
         return f"cannot sync the recording: {error.strerror}"
     return ""
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make new names survive a power loss. Not every file system can; then the names are its promise."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
