@@ -196,6 +196,9 @@ class Account:
     def __len__(self) -> int:
         return len(self._stories)
 
+    def __contains__(self, session: str) -> bool:
+        return session in self._stories
+
     def compare(self, files: Mapping[str, FileFacts], elsewhere: Collection[str] = ()) -> Iterator[Finding]:
         """Everything in which the files differ from the ledger, by session. Those `elsewhere` are not missed."""
         for session in sorted(self._stories.keys() | files.keys()):

@@ -195,5 +195,18 @@ def test_what_happens_while_the_files_are_read_is_no_fault(
     assert made.faults() == []
 
 
+def test_an_empty_file_that_never_began_is_no_fault_and_one_that_was_emptied_is(made: Made) -> None:
+    never = made.file(FIRST).with_name("cccccccccccccccc.rec")
+    never.touch()
+    done = made.verify()
+    assert done.exit_code == 0 and "2 of 2 are good" in done.output
+    assert f"{never}: is empty" in done.stderr
+    made.file(FIRST).write_bytes(b"")
+    assert made.faults() == [("replaced", FIRST)]
+    made.ledger.unlink()
+    never.write_bytes(b"")
+    assert made.verify().exit_code == 3  # without a ledger nobody can say
+
+
 def test_lines_of_the_audit_log_that_are_none_are_passed_over(made: Made) -> None:
     assert [one.head for one in told_in_audit(made.folder / "audit.jsonl")] == [made.head()]
