@@ -277,7 +277,7 @@ def test_a_store_moves_from_postgresql_to_sqlite_and_back(
     put(tmp_path / "copy", embedded)
     assert rows(embedded, SESSIONS) == before
     with database.write() as connection:
-        for table in ("sessions", "recordings", "nodes", "configs"):
+        for table in ("sessions", "recordings", "nodes", "configs", "ledger_heads"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
     put(tmp_path / "copy", database)
     assert rows(database, SESSIONS) == before

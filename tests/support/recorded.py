@@ -49,7 +49,7 @@ class Recorded:
         chosen = [] if channel is None else ["--channel", str(channel)]
         return [
             sys.executable, "-m", "bastion", "export", self.session, "--recordings", str(self.world.recordings),
-            "--format", "raw", "--stream", stream, *chosen,
+            "--format", "raw", "--stream", stream, "--unmasked", *chosen,
         ]  # fmt: skip
 
     @property

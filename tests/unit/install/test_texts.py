@@ -63,6 +63,7 @@ def test_every_option_stands_in_the_configuration():
     assert made == sample
 
 
-def test_the_recipients_file_says_that_nothing_uses_it():
+def test_the_recipients_file_is_used_when_somebody_is_in_it():
     text = recipients_text(ANSWERS)
-    assert text.splitlines()[-1] == GOOD and "not encrypted" in text
+    assert text.splitlines()[-1] == GOOD and "two or more" in text.lower()
+    assert '\nrecipients = "recipients.txt"' in config_text(ANSWERS, Layout.beside(Path("/g")))
