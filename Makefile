@@ -60,7 +60,6 @@ run: .venv/.run-installed
 
 packages: .venv/.made
 	@.ci/packages
-	@PYTHON=$(BIN)/python .ci/versitygw
 
 # All of it runs, whatever fails first; the last line says how it went, and names what failed.
 test: .venv/.test-installed packages
@@ -102,10 +101,15 @@ bench-scaling: .venv/.test-installed packages
 	@echo 'bench-scaling: CPU-seconds of 1 to 4 workers; about 4 minutes, QUICK=1 one'
 	$(BIN)/python -m tests.bench.scaling $(if $(QUICK),--quick) $(BENCH_ARGS)
 
+# What the tests of uploads talk to: minutes to build, once. Without it `make test` skips them, and says so.
+.PHONY: s3-server
+s3-server: .venv/.made
+	@PYTHON=$(BIN)/python .ci/versitygw
+
 soak: soak-tests cost
 
 .PHONY: soak-tests
-soak-tests: .venv/.test-installed packages
+soak-tests: .venv/.test-installed packages s3-server
 	@echo 'soak: running the tests marked soak (large or long), with durations'
 	@$(BIN)/python -m pytest -m soak --durations=0 $(PYTEST_ARGS); code=$$?; \
 		[ $$code -ne 5 ] || { echo 'soak: no test is marked soak yet'; exit 0; }; exit $$code

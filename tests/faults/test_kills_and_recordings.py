@@ -28,6 +28,7 @@ from tests.support.world import World, poll, running
 
 pytestmark = [
     pytest.mark.interop,
+    pytest.mark.soak,
     pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available"),
 ]
 

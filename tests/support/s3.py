@@ -1,6 +1,6 @@
 """A real S3 server on loopback: versitygw over a folder, with versions and object lock, gone after `close`.
 
-`.ci/versitygw` builds it once for each user (`make packages`).
+`.ci/versitygw` builds it once for each user (`make s3-server`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUCKET, LOCKED = "recordings", "locked"
 
 def s3_missing() -> str:
     """Why there is no S3 server here, or ""."""
-    return "" if PROGRAM.exists() else "versitygw is missing: .ci/versitygw builds it"
+    return "" if PROGRAM.exists() else "versitygw is missing: make s3-server builds it"
 
 
 class S3Server:
