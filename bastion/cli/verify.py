@@ -22,7 +22,7 @@ from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.recording.format import is_session_id
 from bastion.recording.ledger import Finding
-from bastion.recording.listing import SUFFIX, open_recording
+from bastion.recording.listing import SUFFIX, Recordings, open_recording
 from bastion.recording.verifying import KnownKey, State, Verdict
 from bastion.recording.verifying import verify as verify_file
 
@@ -91,9 +91,9 @@ def verify(
     if everything == bool(which):
         fail("name sessions or files, or say --all")
     known = _known_keys(config, key_files)
-    folder = open_store(config, recordings).directory if everything else None
-    before = None if folder is None else _ledgers(folder)
-    paths = _everything(config, recordings) if everything else _named(which, config, recordings)
+    store = open_store(config, recordings) if everything else None
+    before = None if store is None else _ledgers(store.directory)
+    paths = _named(which, config, recordings) if store is None else _everything(store)
     if not paths:
         fail("there are no recordings", 1)
     with _bar(paths) as progress:
@@ -101,9 +101,9 @@ def verify(
     if before is not None and before.lines:
         found = [one for one in found if not _never_began(one, before)]
     findings: list[Finding] = []
-    if folder is not None and before is not None:
+    if store is not None and before is not None:
         verdicts = {one.path.stem: one.verdict for one in found}
-        findings = _against_ledger(config, folder, before, verdicts)
+        findings = _against_ledger(config, store.directory, before, verdicts)
     if as_json:
         files = [{"file": str(one.path), **one.verdict.document()} for one in found]
         write_json([*files, *(asdict(one) for one in findings)])
@@ -177,8 +177,7 @@ def keys_of(config: Config) -> tuple[KnownKey, ...]:
     return tuple(known)
 
 
-def _everything(config: Path | None, recordings: Path | None) -> list[Path]:
-    store = open_store(config, recordings)
+def _everything(store: Recordings) -> list[Path]:
     return sorted(store.directory / place for _, place in store.names(None, tell_unreadable))
 
 

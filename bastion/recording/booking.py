@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bastion.clock import Clock
-from bastion.recording.ledger import MAX_DETAIL, Entry, Head, LedgerEvent
+from bastion.recording.ledger import Entry, Head, LedgerEvent
 from bastion.recording.ledger_file import LedgerFile, ledger_path
 
 PATIENCE: Final = 30.0
@@ -67,12 +67,8 @@ class Books:
         """What was told last, oldest first. Raises OSError."""
         return self._file.recent()
 
-    def removed(self, session: str, why: str) -> None:
-        """A recording is about to be removed."""
-        self._add(LedgerEvent.REMOVED, session, b"", why[:MAX_DETAIL])
-
-    def _add(self, event: LedgerEvent, session: str, digest: bytes, detail: str = "") -> None:
-        entry = Entry(0, round(self._clock.time(), 3), event, session, digest.hex(), detail)
+    def _add(self, event: LedgerEvent, session: str, digest: bytes) -> None:
+        entry = Entry(0, round(self._clock.time(), 3), event, session, digest.hex())
         with self._lock:
             self._waiting.append(entry)
 

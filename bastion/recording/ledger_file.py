@@ -4,8 +4,8 @@ Every process of a node appends to the same file, under flock(2), and reads its 
 other word between them. Everything here blocks, for a write and an fsync: call it in a thread.
 
 Invariants: a line is whole or is not there (what a power loss has torn is cut off by the next); lines that were
-written are never changed. A ledger whose last line is damaged is put aside under a name that tells when, and the next
-one begins with its digest: the chain goes on, and `Broken` says so once.
+written are never changed. A ledger whose last line is damaged is put aside under a name with its digest, and the next
+one begins with that: the chain goes on, and `Appended.broken` says so once.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from bastion.errors import ConfigError
 from bastion.recording.chain import keys_block
 from bastion.recording.format import HEAD_SIZE, PREAMBLE_SIZE, BlockType, FormatError, Head, parse_head
 from bastion.recording.keys import Seal
-from bastion.recording.ledger_file import is_named
+from bastion.recording.ledger_file import is_named, sync_directory
 from bastion.recording.reader import Reader
 from bastion.recording.unwrapping import DataKeys, Unwrap, Wrapped
 
@@ -114,8 +114,4 @@ def _replace(path: Path, source: BinaryIO, start: int, end: int, block: bytes) -
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path.parent)

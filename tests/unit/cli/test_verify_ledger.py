@@ -15,7 +15,7 @@ from bastion.clock import FixedClock, SystemClock
 from bastion.recording import verifying
 from bastion.recording.booking import Books
 from bastion.recording.format import Header
-from bastion.recording.ledger import Head
+from bastion.recording.ledger import Entry, Head, LedgerEvent
 from bastion.recording.ledger_file import LedgerFile, ledger_path
 from bastion.recording.store import Store
 from bastion.recording.verifying import Verdict
@@ -85,6 +85,8 @@ def test_all_there(made: Made) -> None:
     done = made.verify()
     assert done.exit_code == 0, done.output
     assert "2 of 2 are good" in done.output and "ledger" not in done.output
+    lines = (made.folder / "audit.jsonl").read_text().splitlines()
+    assert sum('"recordings_read"' in line for line in lines) == 1  # one command, one line
 
 
 def test_one_that_is_gone_is_named(made: Made) -> None:
@@ -161,9 +163,8 @@ def test_one_that_is_in_the_bucket_is_not_missed(made: Made) -> None:
 
 
 def test_a_removed_one_is_no_fault(made: Made) -> None:
-    books = Books(made.recordings, "gw1", SystemClock())
-    books.removed(FIRST, "retention")
-    books.write()
+    entry = Entry(0, SystemClock().time(), LedgerEvent.REMOVED, FIRST, detail="retention")
+    LedgerFile(made.ledger, "gw1").append([entry], SystemClock().time())
     made.file(FIRST).unlink()
     assert made.faults() == []
 

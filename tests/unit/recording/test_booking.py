@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bastion.clock import FixedClock
+from bastion.errors import RecorderFailed, RecorderReason
 from bastion.recording import booking
 from bastion.recording.booking import PATIENCE, Books, Links
 from bastion.recording.ledger import Entry, Head, LedgerEvent, follow
@@ -57,8 +58,13 @@ def test_a_disk_that_refuses_loses_nothing_and_stops_sessions_after_a_while(tmp_
     clock.advance(PATIENCE - 1)
     books.write()
     assert books.trouble == "" and books.waiting == 1
+    store = Store(tmp_path, disk_floor_bytes=0, books=books)
+    store.admit()
     clock.advance(2)
     assert "ledger" in books.trouble
+    with pytest.raises(RecorderFailed, match="ledger of recordings cannot be written"):
+        store.admit()
+    assert store.health().failures == {RecorderReason.SYNC_FAILED: 1} and "ledger" in store.health().trouble
     (tmp_path / "gone").mkdir()
     books.write()
     assert books.trouble == "" and told(tmp_path / "gone") == [(LedgerEvent.BEGAN, SESSION)]
