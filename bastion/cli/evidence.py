@@ -25,13 +25,12 @@ from bastion.cli.explain import find, log_files
 from bastion.cli.output import fail, printable
 from bastion.cli.recordings import find_session, open_store
 from bastion.cli.runtime import config_option
-from bastion.cli.verify import keys_of
+from bastion.cli.verify import keys_of, verdict_of
 from bastion.clock import SystemClock
 from bastion.config.load import load
 from bastion.errors import ConfigError
-from bastion.recording.format import is_session_id
-from bastion.recording.listing import SUFFIX, SessionEntry, open_recording
-from bastion.recording.verifying import KnownKey, Verdict, verify
+from bastion.recording.listing import SUFFIX, SessionEntry
+from bastion.recording.verifying import Verdict
 
 PIECE: Final = 1 << 20
 
@@ -72,7 +71,7 @@ def evidence(config_file: Path, output: Path, session: str) -> None:
     lines = b"".join(json.dumps(event).encode("ascii") + b"\n" for event in found.events)
     keys = b"".join(b"%s\n" % one.public.line().encode() for one in known)
     try:
-        verdict = _verdict(entry, known)
+        verdict = verdict_of(entry.path, known)
         bundle = _Bundle(output)
         with bundle:
             with entry.path.open("rb") as source:
@@ -119,12 +118,6 @@ class _Bundle:
                 digest.update(piece)
                 size += len(piece)
         self.files[name] = {"size": size, "sha256": digest.hexdigest()}
-
-
-def _verdict(entry: SessionEntry, known: tuple[KnownKey, ...]) -> Verdict:
-    name = entry.path.stem if is_session_id(entry.path.stem) else ""
-    with open_recording(entry.path) as (source, live):
-        return verify(source, name, known, live)
 
 
 def _manifest(

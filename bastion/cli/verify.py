@@ -194,13 +194,23 @@ def _named(which: Sequence[str], config: Path | None, recordings: Path | None) -
     return paths
 
 
+def verdict_of(
+    path: Path, known: Sequence[KnownKey], progress: Callable[[int], None] | None = None
+) -> Verdict:
+    """Of one file, which goes by the session id that it is named after, if it is. Raises OSError."""
+    with open_recording(path) as (source, live):
+        return verify_file(source, _session_of(path), known, live, progress)
+
+
 def _verify(path: Path, known: Sequence[KnownKey], progress: Callable[[int], None]) -> Verdict:
-    name = path.stem if is_session_id(path.stem) else ""
     try:
-        with open_recording(path) as (source, live):
-            return verify_file(source, name, known, live, progress)
+        return verdict_of(path, known, progress)
     except OSError as error:
-        return Verdict(State.BAD, f"cannot be read: {error.strerror}", name)
+        return Verdict(State.BAD, f"cannot be read: {error.strerror}", _session_of(path))
+
+
+def _session_of(path: Path) -> str:
+    return path.stem if is_session_id(path.stem) else ""
 
 
 @contextmanager
