@@ -12,6 +12,8 @@ DEB_PYTHON ?= /usr/bin/python3
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
+# Many images set it. Every gateway and command that a test starts would then compile some 300 files again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode changelog constraints deb \
 	clean distclean
