@@ -33,6 +33,8 @@ DEFAULT_DISK_FLOOR = 1 << 30
 # A pass of fsyncs that takes longer means that the disk hangs, and the promise for a power loss with it.
 SYNC_BEHIND_SECONDS = 30.0
 
+NO_INODES = "the recordings' disk has no inodes left: each recording is a file"
+
 UNTOLD_SECONDS = 120.0
 """Before the ledger's last line: a recording that was written to since may have an end of which it was not told."""
 
@@ -95,10 +97,14 @@ class Store(Recordings):
             ) from error
         if free < self._space.floor:
             raise self._refuse(RecorderReason.DISK_FLOOR, "the recordings' disk is nearly full")
+        if self._space.no_inodes:
+            raise self._refuse(RecorderReason.DISK_FULL, NO_INODES)
         if self._syncer.behind > SYNC_BEHIND_SECONDS:
             raise self._refuse(RecorderReason.SYNC_FAILED, "the recordings' disk does not answer")
-        if self._syncer.refused:
-            raise self._refuse(RecorderReason.SYNC_FAILED, "the recordings' disk has refused to sync")
+        if refused := self._syncer.refused:
+            synced = refused.reason is RecorderReason.SYNC_FAILED
+            text = "the recordings' disk has refused to sync" if synced else refused.text
+            raise self._refuse(refused.reason, text)
         if self.books is not None and (trouble := self.books.trouble):
             raise self._refuse(RecorderReason.SYNC_FAILED, trouble)
         if self._syncer.slow:
@@ -206,7 +212,7 @@ class Store(Recordings):
     def health(self) -> StoreHealth:
         """Plain values for the meters and /healthz."""
         syncer = self._syncer
-        trouble = syncer.refused
+        trouble = syncer.refused.text if syncer.refused else NO_INODES if self._space.no_inodes else ""
         if not trouble and self.books is not None:
             trouble = self.books.trouble
         if not trouble and self._data_keys is not None:

@@ -56,6 +56,9 @@ PROBE_SIZE = 4096
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+# What a disk says that will say it to the next session too: then nobody is admitted until a probe has worked.
+_ILL = _FULL | {errno.EIO, errno.EROFS, errno.ESTALE, errno.EUCLEAN, errno.ENODEV, errno.ENXIO}
+
 
 class Space:
     """Free space under the recordings, with two marks.
@@ -68,6 +71,7 @@ class Space:
         self.directory: Final = directory
         self.set_floor(floor)
         self.free = floor
+        self.no_inodes = False  # however much is free, no file can be made
 
     def set_floor(self, floor: int) -> None:
         """Both marks, from the next look on."""
@@ -78,6 +82,7 @@ class Space:
         """Ask the file system; returns bytes free to us. Raises OSError."""
         answer = os.statvfs(self.directory)
         self.free = answer.f_bavail * answer.f_frsize
+        self.no_inodes = answer.f_files > 0 and answer.f_favail == 0  # no files at all: they are not counted
         return self.free
 
 
@@ -117,8 +122,11 @@ class Writer:
         try:
             self._fd = _create_locked(path)
         except OSError as error:
-            syncer.count(reason := _reason(error, RecorderReason.OPEN_FAILED))
-            raise RecorderFailed(reason, f"cannot create the recording: {error.strerror}") from error
+            reason = _reason(error, RecorderReason.OPEN_FAILED)
+            failed = RecorderFailed(reason, f"cannot create the recording: {error.strerror}")
+            syncer.count(reason)
+            self._distrust(error, failed)
+            raise failed from error
         syncer.add(self)
 
     @property
@@ -151,9 +159,10 @@ class Writer:
             done = os.writev(self._fd, buffers)
         except OSError as error:
             self._cut_back()
-            self._fail(
-                _reason(error, RecorderReason.WRITE_FAILED), f"cannot write the recording: {error.strerror}"
-            )
+            reason = _reason(error, RecorderReason.WRITE_FAILED)
+            failed = self._broken(reason, f"cannot write the recording: {error.strerror}")
+            self._distrust(error, failed)
+            raise failed from error
         if done != size:
             full = 0 <= self._look() < size  # before the cut, which makes room again
             self._cut_back()
@@ -227,6 +236,12 @@ class Writer:
         except OSError:
             return -1
 
+    def _distrust(self, error: OSError, failed: RecorderFailed) -> None:
+        """Somebody else would hear the same of this disk. One that is full says so itself, as free space."""
+        if error.errno in _ILL and (error.errno != errno.ENOSPC or self._look() >= self._space.floor):
+            self._syncer.refused = failed
+            self._syncer.begin()
+
     def _broken(self, reason: RecorderReason, text: str) -> RecorderFailed:
         if self.failure is None:
             self.failure = RecorderFailed(reason, text)
@@ -278,7 +293,7 @@ class Syncer:
         self.slow_writes = 0
         self.slowest = 0.0  # seconds of the last slow write
         self._slow_until = 0.0
-        self.refused = ""  # what the disk said to the last fsync; "" once a probe has worked again
+        self.refused: RecorderFailed | None = None  # what the disk said; None once a probe has worked again
         self._clock = clock
         self._space = space
         self.set_interval(interval)
@@ -300,12 +315,17 @@ class Syncer:
         self._pause = interval / self._passes
 
     def add(self, writer: Writer) -> None:
-        """Care for a new file; the first one starts the thread."""
+        """Care for a new file."""
         with self._lock:
             self._writers[writer] = None
             self._begun.append(writer)
             day = writer.path.parent
             self._new_directories |= {day, day.parent}  # the day's name stands in the folder above it
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the thread, where it does not run."""
+        with self._lock:
             if self._thread is None:
                 self._stop.clear()
                 self._thread = threading.Thread(target=self._run, name="recording-sync", daemon=True)
@@ -378,13 +398,13 @@ class Syncer:
             self._begun = [writer for writer in self._begun if not (writer.links.began or writer.closed)]
         for directory in directories:
             sync_directory(directory)
-        if self.refused:
-            self.refused = _probe(self._space.directory)
+        if self.refused is not None:
+            self.refused = _probe(self._space.directory, self.refused)
         for writer in {**dict.fromkeys(retired), **dict.fromkeys(writers), **dict.fromkeys(begun)}:
             healthy = writer.failure is None
             writer.sync()
             if healthy and writer.failure is not None:
-                self.refused = writer.failure.text
+                self.refused = writer.failure
                 if self._on_sync_failed is not None:
                     self._on_sync_failed(writer)
         for writer in retired:
@@ -407,8 +427,8 @@ class Syncer:
         books.write()
 
 
-def _probe(directory: Path) -> str:
-    """Write a file, sync it and remove it: what the disk says, "" when it takes all of that.
+def _probe(directory: Path, before: RecorderFailed) -> RecorderFailed | None:
+    """Write a file, sync it and remove it: what the disk says, where it said that before; None when it takes all of it.
 
     An fsync that failed once may succeed the next time although the data is lost (the kernel forgets what it could not
     write), so only new data on a file of its own says that the disk works again.
@@ -423,5 +443,5 @@ def _probe(directory: Path) -> str:
             os.close(fd)
             os.unlink(path)
     except OSError as error:
-        return f"cannot sync the recording: {error.strerror}"
-    return ""
+        return RecorderFailed(before.reason, f"{before.text.partition(':')[0]}: {error.strerror}")
+    return None

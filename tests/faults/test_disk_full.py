@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ pytestmark = [
 
 SIZE = 16 << 20
 FLOOR = 4 << 20
+FILES = 200
+REFUSALS = 20
+MOST_GROWN = 8 << 20
+"""Of the gateway's memory, in bytes, while it refuses."""
 # Numbered lines without an end, each with ballast: the disk is full within a second or two.
 FLOOD = f"i=0; while :; do i=$((i+1)); echo line $i {'x' * 400}; done"
 
@@ -36,9 +41,10 @@ class Disk:
         self.folder = folder
         folder.mkdir()
         subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(folder)], check=True
+            ["mount", "-t", "tmpfs", "-o", f"size={SIZE},nr_inodes={FILES},mode=0700", "tmpfs", str(folder)],
+            check=True,
         )
-        self._ballast = folder / "ballast"
+        self._ballast, self._hoard = folder / "ballast", folder / "hoard"
 
     def left(self) -> int:
         status = os.statvfs(self.folder)
@@ -57,8 +63,16 @@ class Disk:
                     if not self.left():
                         return
 
+    def hoard(self) -> None:
+        """Take all its inodes, and next to no room."""
+        self._hoard.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(FILES):
+                (self._hoard / str(number)).touch()
+
     def free(self) -> None:
         self._ballast.unlink(missing_ok=True)
+        shutil.rmtree(self._hoard, ignore_errors=True)
 
     def _size(self) -> int:
         return self._ballast.stat().st_size
@@ -207,3 +221,37 @@ def test_the_free_space_is_a_metric(world: World, disk: Disk) -> None:
     poll(lambda: abs(world.metric("bastion_recording_store_free_bytes") - FLOOR * 2) < 1 << 20)
     disk.free()
     poll(lambda: world.metric("bastion_recording_store_free_bytes") > FLOOR * 3)
+
+
+def test_without_inodes_new_sessions_are_refused_and_running_ones_are_recorded(
+    world: World, disk: Disk
+) -> None:
+    with world.client("cat") as client:
+        client.echo(b"before")
+        dials = world.metric('bastion_upstream_dials_total{reason="ok"}')
+        memory = world.memory()
+        disk.hoard()
+        assert disk.left() > FLOOR
+        for _ in range(REFUSALS):
+            text, _ = refusal(world.ssh("true"))
+            assert "the recordings' disk has no inodes left" in text
+        assert world.metric('bastion_upstream_dials_total{reason="ok"}') == dials
+        assert world.memory() - memory < MOST_GROWN
+        assert any("no inodes" in line for line in world.health()[1])
+        client.echo(b"still")
+        disk.free()
+        assert world.ssh("echo in").stdout == b"in\n"
+        client.end_input()
+        assert client.wait() == 0
+        (session,) = [one["session_id"] for one in world.sessions() if one["ran"][0]["what"] == "exec cat"]
+        assert world.recorded(session) == client.out
+
+
+def test_refused_and_flooded_it_needs_no_more_memory(world: World, disk: Disk) -> None:
+    with world.client("exec base64 /dev/urandom") as client:
+        client.expect_bytes(1 << 20)
+        memory = world.memory()
+        assert client.wait(60) == 255
+        for _ in range(REFUSALS):
+            assert "nearly full" in refusal(world.ssh("true"))[0]
+        assert world.memory() - memory < MOST_GROWN

@@ -21,6 +21,7 @@ from bastion.recording.booking import Books
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.recording.store import Store, new_session_id
 from bastion.recording.writer import SLOW_FOR, SLOW_WRITE
+from tests.support.world import poll
 from tests.unit.recording.disk import OTHER, SOON, finish, say
 from tests.unit.recording.samples import SESSION, TARGET, header, joined
 
@@ -78,6 +79,65 @@ def test_after_a_failed_sync_nobody_is_admitted_until_a_probe_is_synced(tmp_path
     syncer._pass()
     store.admit()
     assert store.health().trouble == ""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EDQUOT, errno.ENOSPC])
+def test_after_a_refused_write_nobody_is_admitted_until_a_probe_is_written(
+    tmp_path: Path, number: int
+) -> None:
+    store = Store(tmp_path, disk_floor_bytes=1)
+    syncer = store._syncer
+    recorder, writer = store.start(header())
+    syncer.stop()  # passes are made here
+    recorder.note("said", 1)
+    refuses, alone = (
+        mock.patch("os.writev", side_effect=OSError(number, "no")),
+        mock.patch.object(syncer, "begin"),
+    )
+    with refuses, alone, pytest.raises(RecorderFailed) as broken:
+        writer.write(recorder.take())
+    assert store.health().trouble == "cannot write the recording: no"
+    with mock.patch("os.write", side_effect=OSError(number, "still no")):
+        syncer._pass()
+    with pytest.raises(RecorderFailed) as caught:
+        store.admit()
+    assert caught.value.reason is broken.value.reason
+    assert caught.value.text == "cannot write the recording: still no"
+    syncer._pass()
+    store.admit()
+    assert store.health().trouble == ""
+
+
+def test_a_disk_that_makes_no_file_is_probed_though_none_was_ever_made(tmp_path: Path) -> None:
+    store = Store(tmp_path, disk_floor_bytes=1, sync_seconds=SOON)
+    refuses = mock.patch("bastion.recording.writer._create_locked", side_effect=OSError(errno.EROFS, "no"))
+    with refuses, pytest.raises(RecorderFailed, match="cannot create the recording: no"):
+        store.create(header())
+    poll(lambda: not store.health().trouble)
+    store.admit()
+    assert store.close()
+
+
+def test_a_name_that_is_taken_says_nothing_of_the_disk(store: Store) -> None:
+    recorder, writer = store.start(header())
+    with pytest.raises(RecorderFailed):
+        store.create(header())
+    assert store.health().trouble == ""
+    finish(recorder, writer)
+
+
+def test_without_inodes_nobody_is_admitted_however_much_is_free(tmp_path: Path) -> None:
+    store = Store(tmp_path, disk_floor_bytes=1)
+    for files, left, refused in ((100, 0, True), (100, 1, False), (0, 0, False)):  # btrfs counts none
+        answer = mock.Mock(f_bavail=1 << 20, f_frsize=4096, f_files=files, f_favail=left)
+        with mock.patch("os.statvfs", return_value=answer):
+            if refused:
+                with pytest.raises(RecorderFailed, match="no inodes") as caught:
+                    store.admit()
+                assert caught.value.reason is RecorderReason.DISK_FULL and "inodes" in store.health().trouble
+            else:
+                store.admit()
+                assert store.health().trouble == ""
 
 
 def test_a_slow_write_is_told_and_keeps_new_sessions_away_for_a_while(tmp_path: Path) -> None:

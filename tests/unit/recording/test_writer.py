@@ -79,7 +79,7 @@ def test_a_short_write_of_a_disk_that_it_filled_says_that_the_disk_is_full(store
     def room(_: object) -> object:
         """No room while the torn piece is there; cutting it off makes some."""
         torn = writer.path.stat().st_size > size
-        return mock.Mock(f_bavail=0 if torn else 1 << 20, f_frsize=4096)
+        return mock.Mock(f_bavail=0 if torn else 1 << 20, f_frsize=4096, f_files=9, f_favail=9)
 
     nearly_full = mock.patch("os.writev", write_only(30)), mock.patch("os.statvfs", room)
     with nearly_full[0], nearly_full[1], pytest.raises(RecorderFailed) as caught:
