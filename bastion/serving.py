@@ -14,6 +14,7 @@ from bastion.cli.runtime import config_option
 from bastion.config.start import read_sections, workers_of
 from bastion.handover.program import leave_parent
 from bastion.handover.taking import predecessor_of
+from bastion.loading import loading
 
 
 @click.command(short_help="run the gateway")
@@ -32,8 +33,9 @@ def serve(config_file: Path, trace_messages: bool, successor: str | None, worker
     Example: bastion serve --config /etc/bastion/bastion.toml
     """
     if worker is not None:
-        from bastion.supervisor.memory import Inherited
-        from bastion.supervisor.worker import run_worker
+        with loading():
+            from bastion.supervisor.memory import Inherited
+            from bastion.supervisor.worker import run_worker
 
         run_worker(config_file, trace_messages, Inherited.read(worker))
         return
@@ -41,10 +43,12 @@ def serve(config_file: Path, trace_messages: bool, successor: str | None, worker
         leave_parent()
     sections = read_sections(config_file)
     if sections is None or workers_of(sections) == 1:
-        from bastion.running import run
+        with loading():
+            from bastion.running import run
 
         run(config_file, trace_messages, predecessor_of(successor))
         return
-    from bastion.supervisor.running import run_supervisor
+    with loading():
+        from bastion.supervisor.running import run_supervisor
 
     run_supervisor(config_file, trace_messages, sections, workers_of(sections), predecessor_of(successor))

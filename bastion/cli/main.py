@@ -7,10 +7,13 @@ Exit codes, the same for every subcommand: 0 done, 1 the answer is no (refused, 
 from __future__ import annotations
 
 import importlib
+import sys
+from contextlib import nullcontext
 
 import click
 
 from bastion import __version__
+from bastion.loading import loading
 
 # name -> (module:attribute, one line of help). The help stands here so that `bastion --help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -64,7 +67,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        with loading() if module not in sys.modules else nullcontext():
+            command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
 
