@@ -16,16 +16,16 @@ import re
 from bastion.recording.controls import ControlParser, Token
 from bastion.wire.printable import in_order
 
-# Cursor moves, erasing, inserting, colours, margins. Not here on purpose: c n p q t x y (answers, reports,
-# resets, window operations), i (printer), g (clears tab stops, which nothing would bring back).
-_PLAIN_FINALS = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefmr")
+# Cursor moves, erasing, inserting, colours, margins, tab stops. Not here on purpose: c n p q t x y (answers, reports,
+# resets, window operations), i (printer).
+_PLAIN_FINALS = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefgmr")
 
 # Modes that change only what is seen: insert (4); origin, wrap, reverse screen, cursor, alternate screens.
 _ANSI_MODES = frozenset({"4"})
 _PRIVATE_MODES = frozenset({"5", "6", "7", "25", "47", "1047", "1048", "1049"})
 _ALTERNATE = frozenset({"47", "1047", "1049"})
 
-_ESCAPES = frozenset({"7", "8", "D", "E", "M", "#8"})
+_ESCAPES = frozenset({"7", "8", "D", "E", "H", "M", "#8"})
 _CHARSET = re.compile(r"[()][0AB]")
 
 # What the DEC special graphics set (0) and the UK set (A) draw in place of ASCII.
@@ -46,6 +46,9 @@ _LARGEST_NUMBER = 9999
 _CLEARED = "\x1b[0m\x1b[?6l\x1b[r\x1b[?7h\x1b[4l\x1b[?25h\x1b[H\x1b[2J"
 
 _CONTROLS = frozenset("\b\t\n\v\f\r")
+# A tab stop every eight columns, as a terminal starts; further right than any window.
+_TABS = "\r\x1b[3g" + "\x1b[8C\x1bH" * 128 + "\r"
+
 _ASCII = ("B", "B", 0)  # G0, G1, and which of them is shifted in
 
 
@@ -57,6 +60,7 @@ class DisplayFilter:
         self._on: set[str] = set()  # private modes that differ from how a terminal starts
         self._margins = False
         self._insert = False
+        self._tabs = False  # stops were set or cleared
         self._sets = self._saved_sets = _ASCII
 
     def feed(self, data: bytes) -> str:
@@ -68,7 +72,7 @@ class DisplayFilter:
         self._parser.restart()
 
     def undo(self) -> str:
-        """Brings the terminal back: colours, margins, cursor, and the main screen if it was left."""
+        """Brings the terminal back: colours, margins, tab stops, cursor, and the main screen if it was left."""
         text = "\x1b[0m"
         if self._insert:
             text += "\x1b[4l"
@@ -78,6 +82,8 @@ class DisplayFilter:
             )
         if "5" in self._on:
             text += "\x1b[?5l"
+        if self._tabs:
+            text += _TABS
         text += "".join(f"\x1b[?{mode}l" for mode in sorted(self._on & _ALTERNATE))
         return text + "\x1b[?7h\x1b[?25h"
 
@@ -93,9 +99,10 @@ class DisplayFilter:
             return {"hidden-begin": f"\x1b[7m[{body}: ", "hidden-end": "]\x1b[27m"}.get(kind, in_order(body))
         if body == "c":
             self._on -= {"5", "6", "7", "25"}
+            tabs, self._tabs = _TABS if self._tabs else "", False
             self._margins = self._insert = False
             self._sets = self._saved_sets = _ASCII
-            return _CLEARED
+            return tabs + _CLEARED
         if _CHARSET.fullmatch(body):
             first, second, shift = self._sets
             self._sets = (body[1], second, shift) if body[0] == "(" else (first, body[1], shift)
@@ -103,6 +110,7 @@ class DisplayFilter:
             self._saved_sets = self._sets
         elif body == "8":
             self._sets = self._saved_sets
+        self._tabs |= body == "H"
         return "\x1b" + body if body in _ESCAPES else ""
 
     def _shift(self, control: str) -> str:
@@ -138,6 +146,7 @@ class DisplayFilter:
             return ""
         if final == "r":
             self._margins = bool(parameters)
+        self._tabs |= final == "g"
         return f"\x1b[{body}"
 
     def _modes(self, private: str, numbers: list[str], final: str) -> str:

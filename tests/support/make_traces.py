@@ -38,8 +38,8 @@ BASH = "bash --norc --noprofile -i"
 PYTHON = "python3 -q"
 PRIVATE = "unshare --pid --fork --mount-proc "  # no process of this machine in a trace
 
-# name -> (command, keys); "{dir}" is a folder of the trace's own.
-PROGRAMS: dict[str, tuple[str, list[str]]] = {
+# name -> (command, keys); "{dir}" is a folder of the trace's own, a pair another size of the window.
+PROGRAMS: dict[str, tuple[str, list[str | tuple[int, int]]]] = {
     "readline": (
         BASH,
         ["PS1='a-very-long-prompt-of-some-host:/srv/data/deep/down$ '\r", COMMAND, "\r", UP, LEFT * 60, "EDITED",
@@ -87,6 +87,22 @@ PROGRAMS: dict[str, tuple[str, list[str]]] = {
          "printf '\\033[?1049halt\\033[?1049l'\r",
          "printf '\\033c'\r", "exit\r"],
     ),
+    "resized-bash": (
+        BASH,
+        ["PS1='host:/srv$ '\r", "seq 60\r", (60, 20), "echo narrower\r", (100, 30), COMMAND, (50, 30), LEFT * 30, "X",
+         (90, 10), "\r", "seq 20\r", (90, 40), "echo 你好 taller\r", (41, 9), "echo last\r", "exit\r"],
+    ),
+    "resized-vim": (
+        "vim -u NONE -N --cmd 'set ruler nomodeline' {dir}/long",
+        ["20j", (60, 15), "yyp", ":split\r", (110, 40), "G", "i" + "y" * 150 + "\x1b", (45, 12), "gg", (80, 24),
+         ":q!\r", ":q!\r"],
+    ),
+    "resized-less": ("less -S {dir}/long", [" ", (60, 15), " ", (120, 40), "b", (40, 10), "/line 9\r", (80, 24), "q"]),
+    "resized-tmux": (
+        "tmux -u -f /dev/null -L {socket} new-session 'bash --norc'",
+        ["PS1='1> '\r", "seq 40\r", "\x02%", "PS1='2> '; seq 100\r", (70, 20), "echo 你好\r", (120, 35), '\x02"',
+         "PS1='3> '\r", (50, 14), "\x02o", "echo back\r", (80, 24), "\x02d"],
+    ),
 }  # fmt: skip
 
 
@@ -107,6 +123,10 @@ def run(name: str, terminal: str, size: tuple[int, int]) -> dict[str, Any]:
         child.delaybeforesend = None
         steps: list[Any] = [{"data": read(child, LONGEST)}]
         for key in keys:
+            if isinstance(key, tuple):
+                child.setwinsize(key[1], key[0])
+                steps += {"size": key}, {"snap": True}, {"data": read(child)}
+                continue
             for part in key.split("\r"):
                 if part:
                     child.send(part)

@@ -22,13 +22,16 @@ const jobs = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean).m
     const term = new Terminal({ cols: job.cols, rows: job.rows, allowProposedApi: true, scrollback: 10000 });
     term.loadAddon(new Unicode11Addon());
     term.unicode.activeVersion = '11';
+    // xterm leaves lines as they are when its width changes, xterm.js would wrap them anew
+    Object.defineProperty(term._core.buffers.normal, '_isReflowEnabled', { get: () => false });
     const shown = [];
     for (const step of job.steps) {
       if (step.data !== undefined) await new Promise(done => term.write(Buffer.from(step.data, 'base64'), done));
       else if (step.size) term.resize(step.size[0], step.size[1]);
       else {
         const buffer = term.buffer.active, lines = [];
-        for (let y = 0; y < term.rows; y++) lines.push(buffer.getLine(buffer.baseY + y).translateToString(true));
+        const line = y => buffer.getLine(buffer.baseY + y).translateToString(true, 0, term.cols);
+        for (let y = 0; y < term.rows; y++) lines.push(line(y));
         shown.push({ lines, x: buffer.cursorX, y: buffer.cursorY, alternate: buffer.type === 'alternate' });
       }
     }

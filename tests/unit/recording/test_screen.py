@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bastion.recording.controls import LONGEST_SEQUENCE, ControlParser
 from bastion.recording.screen import DisplayFilter
+from bastion.recording.terminal import Terminal
 
 
 def shown(data: bytes) -> str:
@@ -57,7 +58,6 @@ DANGEROUS = {
     "scrollback erased": b"\x1b[3J\x1b[03J\x1b[?3J",
     "mouse highlight": b"\x1b[1;2;3;4;5T",
     "printer": b"\x1b[5i",
-    "tab stops": b"\x1b[3g\x1bH",
     "cursor style": b"\x1b[3 q",
     "left and right margins": b"\x1b[?69h\x1b[5;10s",
     "checksum report": b"\x1b[1;1;1;1;1;1*y",
@@ -193,8 +193,8 @@ def test_after_a_gap_a_cut_sequence_is_not_continued() -> None:
 
 
 ALLOWED = re.compile(
-    "(?:[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]|[\b\t\n\v\f\r]|\x1b[78DEM]|\x1b#8"
-    "|\x1b\\[[0-9;:]*[@A-HI-MPSTXZ`abdefmrsu]|\x1b\\[\\?[0-9;:]*[JK]|\x1b\\[4[hl]|\x1b\\[\\?[0-9;]*[hl])*"
+    "(?:[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]|[\b\t\n\v\f\r]|\x1b[78DEHM]|\x1b#8"
+    "|\x1b\\[[0-9;:]*[@A-HI-MPSTXZ`abdefgmrsu]|\x1b\\[\\?[0-9;:]*[JK]|\x1b\\[4[hl]|\x1b\\[\\?[0-9;]*[hl])*"
 )
 
 fragments = st.lists(
@@ -246,3 +246,14 @@ def test_undo_brings_back_what_was_changed() -> None:
         assert sequence in undone
     display.feed(b"\x1b[?1049l\x1b[?5l\x1b[4l\x1b[r")
     assert "1049" not in display.undo() and "\x1b[r" not in display.undo()
+
+
+@pytest.mark.parametrize("data", [b"\x1b[3g", b"\x1b[5G\x1bH", b"\x1b[3g\x1b[5G\x1bH\x1bc"])
+@pytest.mark.parametrize("cols", [80, 83])
+def test_tab_stops_are_followed_and_brought_back(data: bytes, cols: int) -> None:
+    display, terminal = DisplayFilter(), Terminal(cols, 24, lambda row, lost: None)
+    assert display.undo().count("\x1bH") == 0
+    terminal.feed(display.feed(data).encode(), 0.0)
+    terminal.feed(display.undo().encode() + b"\r\n\ta\tb\r" + b"\t" * 9 + b"\x1b[Dc", 0.0)
+    line = terminal.screen[terminal.y].text
+    assert (line.index("a"), line.index("b"), line.index("c")) == (8, 16, 71)
