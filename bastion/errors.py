@@ -83,7 +83,9 @@ class AuthReason(StrEnum):
     KEY_OPTIONS = "key_options"
     KEY_UNSUPPORTED = "key_unsupported"
     KEY_MALFORMED = "key_malformed"
-    SK_KEY_REFUSED = "sk_key_refused"
+    SK_KEY_REFUSED = "sk_key_refused"  # where none can be used: as a host key
+    SK_NOT_TOUCHED = "sk_not_touched"
+    SK_NOT_VERIFIED = "sk_not_verified"
     BAD_SIGNATURE = "bad_signature"
     CERT_MALFORMED = "cert_malformed"
     CERT_WRONG_TYPE = "cert_wrong_type"

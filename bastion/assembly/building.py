@@ -19,6 +19,7 @@ from bastion.auth.directory import Directory
 from bastion.auth.embedded import EmbeddedDirectory, Users
 from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
+from bastion.auth.security_keys import Demands
 from bastion.auth.throttle import Penalties
 from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.files import is_there
@@ -82,6 +83,7 @@ def build_services(
             login_cas=material.login_cas,
             penalties=penalties,
             methods=config.login.methods,
+            demands=Demands(config.login.require_verify, config.login.allow_no_touch),
         ),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,

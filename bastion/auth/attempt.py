@@ -26,6 +26,7 @@ from bastion.auth.directory import Asker, Covered, Directory
 from bastion.auth.identity import Account, Destination, Identity, parse_destination
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
+from bastion.auth.security_keys import TOUCH_ONLY, Demands, check_assertion
 from bastion.auth.throttle import Guess, Penalties
 from bastion.clock import Clock
 from bastion.errors import AuthReason, RecorderReason, Refused
@@ -35,7 +36,8 @@ from bastion.observe.meters import AUTH_ATTEMPTS, Meters
 from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.wire.certificates import Certificate, UnverifiedCertificate
-from bastion.wire.keys import PublicKey, fingerprint_of
+from bastion.wire.keys import AuthorizedKey, PublicKey, fingerprint_of
+from bastion.wire.security_keys import Assertion
 
 # Characters of a user name that is no valid one in the audit log: enough to see what was tried, at most 768 bytes.
 MAX_LOGGED_NAME = 64
@@ -49,6 +51,7 @@ class AuthServices:
     login_cas: tuple[PublicKey, ...]
     penalties: Penalties
     methods: tuple[str, ...]
+    demands: Demands = TOUCH_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ class Attempt:
         self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
         self._evidence = _NONE
         self._certificate: CertificateFacts | None = None
+        self._assertion: Assertion | None = None
         self.identity: Identity | None = None
 
     # -- the proofs ----------------------------------------------------------------------------------------
@@ -184,7 +188,10 @@ class Attempt:
 
     def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
         """Does `signature` prove possession? Raises Refused."""
-        verify_possession(credential, algorithm, signature, data, self._context.pay_for_keys)
+        made = verify_possession(credential, algorithm, signature, data, self._context.pay_for_keys)
+        if made is not None:
+            self._assertion = made
+            self._evidence = self._evidence._replace(user_verified=int(made.verified), counter=made.counter)
 
     def key_known(self, credential: Credential) -> Deferred[None]:
         """Would a signature of this credential be accepted? Leaves nothing behind."""
@@ -226,8 +233,13 @@ class Attempt:
         def judge(account: Account) -> tuple[Account, Restrictions]:
             if isinstance(credential, Certificate):
                 assert self._certificate is not None
-                return account, self._certificate.restrictions
-            return account, self._restrictions_of_key(account, credential)
+                facts = self._certificate
+                self._check_touch(credential.key, asker, facts.touch_required, facts.verify_required)
+                return account, facts.restrictions
+            known = self._known_key(account, credential)
+            restrictions = check_authorized_key(known, self._context.clock.time(), self._context.source)
+            self._check_touch(credential, asker, known.options.touch_required, known.options.verify_required)
+            return account, restrictions
 
         return self._context.services.directory.check_key(name, judge, asker).addErrback(self._cover)
 
@@ -237,10 +249,16 @@ class Attempt:
             self._shown_as = failure.value.shown
         return failure
 
-    def _restrictions_of_key(self, account: Account, key: PublicKey) -> Restrictions:
+    def _check_touch(self, key: PublicKey, asker: Asker, touch: bool, verify: bool) -> None:
+        """Of a security key; but a query has no signature that could say anything."""
+        if key.is_security_key and not asker.query:
+            check_assertion(self._assertion, self._context.services.demands, touch, verify)
+
+    @staticmethod
+    def _known_key(account: Account, key: PublicKey) -> AuthorizedKey:
         for known in account.keys:
             if known.key.blob == key.blob:
-                return check_authorized_key(known, self._context.clock.time(), self._context.source)
+                return known
         raise Refused(AuthReason.KEY_NOT_AUTHORISED, "the key is not one of the account's")
 
     def _admit(self) -> str:
@@ -262,6 +280,7 @@ class Attempt:
             restrictions=restrictions,
             authenticated_at=self._context.clock.time(),
             key_fingerprint=self._evidence.key,
+            user_verified=self._assertion is not None and self._assertion.verified,
         )
         self.identity = identity if self._on_proved is None else self._on_proved(identity)
 
@@ -331,6 +350,8 @@ class Evidence(NamedTuple):
     certificate_serial: int | None = None
     ca: str = ""
     unverified: int | None = None
+    user_verified: int | None = None
+    counter: int | None = None
 
 
 _NONE = Evidence()

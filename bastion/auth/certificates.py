@@ -33,13 +33,15 @@ Claims = Certificate | UnverifiedCertificate
 FORCE_COMMAND = "force-command"
 SOURCE_ADDRESS = "source-address"
 VERIFY_REQUIRED = "verify-required"
+NO_TOUCH_REQUIRED = "no-touch-required"
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
     """What a checked user certificate says, for audit and policy.
 
-    `fingerprint` is of the certified key; `valid_before` None = no end; `source_addresses` None = absent.
+    `fingerprint` is of the certified key; `valid_before` None = no end; `source_addresses` None = absent;
+    `touch_required` and `verify_required` are demands on a security key's signature.
     """
 
     key_id: str
@@ -50,6 +52,8 @@ class CertificateFacts:
     force_command: str | None
     source_addresses: AddressList | None
     extensions: frozenset[str]
+    touch_required: bool = True
+    verify_required: bool = False
 
     @property
     def restrictions(self) -> Restrictions:
@@ -74,13 +78,11 @@ def check_user_certificate(
 
     The account is still the directory's to judge, and possession of the key is still to be proved; so is the CA's
     signature when `certificate` is an unverified one.
-    Raises Refused with one of the CERT_* reasons or SK_KEY_REFUSED.
+    Raises Refused with one of the CERT_* reasons.
     """
     if certificate.kind is not CertificateKind.USER:
         raise Refused(AuthReason.CERT_WRONG_TYPE, "the certificate is for hosts, not for users")
     _check_authority(certificate, trusted_cas, algorithms)
-    if _is_security_key(certificate):
-        raise Refused(AuthReason.SK_KEY_REFUSED, "security keys are not accepted yet; use a plain key")
     _check_validity(certificate, now)
     if not certificate.principals:
         # OpenSSH: "Certificate lacks principal list"; empty never means anybody.
@@ -99,6 +101,8 @@ def check_user_certificate(
         force_command=force_command,
         source_addresses=sources,
         extensions=_permits(certificate),
+        touch_required=NO_TOUCH_REQUIRED not in certificate.extensions,
+        verify_required=VERIFY_REQUIRED in certificate.critical_options,
     )
 
 
@@ -155,7 +159,7 @@ def _check_validity(certificate: Claims, now: float) -> None:
 
 
 def _critical_options(certificate: Claims) -> tuple[str | None, AddressList | None]:
-    """force-command and source-address; every other critical option refuses."""
+    """force-command and source-address; what is neither, and cannot be obeyed elsewhere, refuses."""
     force_command: str | None = None
     sources: AddressList | None = None
     for name, data in certificate.critical_options.items():
@@ -164,11 +168,20 @@ def _critical_options(certificate: Claims) -> tuple[str | None, AddressList | No
         elif name == SOURCE_ADDRESS:
             sources = _source_addresses(data)
         elif name == VERIFY_REQUIRED:
-            # It asks for a FIDO signature with user verification, which no accepted key can make yet.
-            raise Refused(AuthReason.CERT_CRITICAL_OPTION, "the certificate demands user verification")
+            _check_verifiable(certificate, data)
         else:
             raise Refused(AuthReason.CERT_CRITICAL_OPTION, "the certificate has an unknown critical option")
     return force_command, sources
+
+
+def _check_verifiable(certificate: Claims, data: bytes) -> None:
+    """The demand for user verification stands in a flag, and a security key can meet it."""
+    if data:
+        raise Refused(AuthReason.CERT_MALFORMED, "a critical option of the certificate has data")
+    if not _is_security_key(certificate):
+        # OpenSSH obeys it where it finds a security key, and ignores it elsewhere; critical means otherwise.
+        text = "the certificate demands user verification, which only a security key can show"
+        raise Refused(AuthReason.CERT_CRITICAL_OPTION, text)
 
 
 def _option_text(data: bytes) -> str:
@@ -194,7 +207,7 @@ def _source_addresses(data: bytes) -> AddressList:
 
 def _permits(certificate: Claims) -> frozenset[str]:
     """The permits among the extensions; they are flags, so data behind one means a broken issuer."""
-    granted = [(name, data) for name, data in certificate.extensions.items() if name in ALL_PERMITS]
-    if any(data for _name, data in granted):
-        raise Refused(AuthReason.CERT_MALFORMED, "an extension of the certificate has data")
-    return frozenset(name for name, _data in granted)
+    for name, data in certificate.extensions.items():
+        if data and (name in ALL_PERMITS or name == NO_TOUCH_REQUIRED):
+            raise Refused(AuthReason.CERT_MALFORMED, "an extension of the certificate has data")
+    return ALL_PERMITS.intersection(certificate.extensions)

@@ -73,7 +73,7 @@ class Identity:
     `factors` in the order in which they were verified; `restrictions` is the intersection over all of them
     (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch;
     `key_fingerprint` of the plain key that was used, for the recording; `also_shown` is what a second proof showed, by
-    the names that a lock may have for it.
+    the names that a lock may have for it; `user_verified`: a security key has verified its owner (PIN, fingerprint).
     """
 
     name: str
@@ -87,6 +87,7 @@ class Identity:
     authenticated_at: float = 0.0
     key_fingerprint: str = ""
     also_shown: tuple[str, ...] = ()
+    user_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)

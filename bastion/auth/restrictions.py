@@ -223,10 +223,10 @@ def _union(first: tuple[_Item, ...], second: tuple[_Item, ...]) -> tuple[_Item, 
 def check_authorized_key(authorised: AuthorizedKey, now: float, source_address: str) -> Restrictions:
     """Judge one authorised key before its signature counts; return what it restricts.
 
-    Raises Refused: SK_KEY_REFUSED, or KEY_OPTIONS when an option is not honoured, expired or not matched.
+    Raises Refused(KEY_OPTIONS) when an option is not honoured, expired or not matched.
     """
-    if authorised.key.is_security_key:
-        raise Refused(AuthReason.SK_KEY_REFUSED, "security keys are not accepted yet; use a plain key")
+    if authorised.options.verify_required and not authorised.key.is_security_key:
+        raise Refused(AuthReason.KEY_OPTIONS, "the key's verify-required option is for security keys only")
     restrictions = Restrictions.of_key_options(authorised.options)
     restrictions.check(source_address, now)
     return restrictions

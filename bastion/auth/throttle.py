@@ -100,7 +100,8 @@ _FREE_ALWAYS = frozenset(
         AuthReason.METHOD_NOT_OFFERED,
         AuthReason.KEY_NOT_AUTHORISED,
         AuthReason.KEY_UNSUPPORTED,
-        AuthReason.SK_KEY_REFUSED,
+        AuthReason.SK_NOT_TOUCHED,  # its signature was right
+        AuthReason.SK_NOT_VERIFIED,
         AuthReason.LOCKED,
     )
 )

@@ -35,6 +35,9 @@ NOT_ASKED = "--groups; no directory was asked whether there is such a user"
 @click.option("--config", "-c", "config_path", required=True, help="The configuration file.")
 @click.option("--groups", help="Groups to decide with, separated by commas, instead of asking the directory.")
 @click.option("--source", default="", help="Address that the engineer comes from.")
+@click.option(
+    "--verified", is_flag=True, help="A security key has verified its owner (rules with `require_verify`)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the answer as one JSON object.")
 @click.pass_obj
 def why(
@@ -45,6 +48,7 @@ def why(
     config_path: str,
     groups: str | None,
     source: str,
+    verified: bool,
     as_json: bool,
 ) -> None:
     """Explain whether USER may reach TARGET as LOGIN, rule by rule.
@@ -68,9 +72,7 @@ def why(
         fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
     now = SystemClock().time()
     account = _lookup(config, user, run) if groups is None else _described(user, groups)
-    identity = Identity(
-        account.name, account.uid, account.groups, account.source, (), None, source, Restrictions(), now
-    )
+    identity = _logged_in(account, source, verified, now)
     place = _place_of(target)
     if place is None:
         answer = explain(config.rules, config.inventory, identity, target, login, source, now)
@@ -83,6 +85,12 @@ def why(
     else:
         _print(identity, answer, now)
     sys.exit(0 if answer.allowed else 1)
+
+
+def _logged_in(account: Account, source: str, verified: bool, now: float) -> Identity:
+    """Whoever has this account, after a login just now that brought no restrictions."""
+    name, uid, groups, kept = account.name, account.uid, account.groups, account.source
+    return Identity(name, uid, groups, kept, (), None, source, Restrictions(), now, user_verified=verified)
 
 
 def _place_of(target: str) -> tuple[str, int] | None:

@@ -16,6 +16,7 @@ from bastion.config.outputs import Audit, Control, Log, Recording, Retention, St
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
+    BOOLEAN,
     NETWORK,
     SIZE,
     Address,
@@ -139,6 +140,16 @@ class Login:
         list_of(choice("publickey", "password", "keyboard-interactive"), at_least=1),
         "Methods on offer. Certificates come under publickey; the other two ask the directory.",
         default=("publickey", "password", "keyboard-interactive"),
+    )
+    require_verify: bool = option(
+        BOOLEAN,
+        "Refuse security keys that have not verified their owner (PIN or fingerprint). Rules may ask for it too.",
+        default=False,
+    )
+    allow_no_touch: bool = option(
+        BOOLEAN,
+        "Let security keys do without a touch whose own options or certificate say `no-touch-required`.",
+        default=False,
     )
 
 

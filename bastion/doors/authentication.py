@@ -21,6 +21,8 @@ SHOWN = {
     AuthReason.DIRECTORY_TIMEOUT: TIMED_OUT,
     AuthReason.BAD_USER_NAME: "the user name must be identity+login+target or identity+target",
     AuthReason.THROTTLED: "too many failed logins for this name from here, please try again later",
+    AuthReason.SK_NOT_TOUCHED: "your security key was not touched, and this gateway wants it to be",
+    AuthReason.SK_NOT_VERIFIED: "your security key must verify you, by its PIN or your fingerprint",
     AuthReason.OVER_BUDGET: "too many keys to check for your address, please try again in a moment",
 }
 

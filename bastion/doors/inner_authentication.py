@@ -94,6 +94,7 @@ class InnerAuthentication:
             certificate=outer.certificate or proved.certificate,
             key_fingerprint=outer.key_fingerprint or proved.key_fingerprint,
             also_shown=shown_by(proved),
+            user_verified=outer.user_verified or proved.user_verified,
         )
 
     def stop(self) -> None:

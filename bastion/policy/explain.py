@@ -117,7 +117,8 @@ def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: 
     places = ", ".join(place.text for place in rule.tunnel) or "no place"
     by_address = "; names match by address too" if rule.tunnel_by_address else ""
     conditions = [
-        Condition("identity", rule.matches_identity(identity), _identity_detail(rule, identity)),
+        Condition("identity", rule.matches_person(identity), _identity_detail(rule, identity)),
+        *_proof_condition(rule, identity),
         Condition("verb", TUNNEL in rule.verbs, f"gives {', '.join(rule.verbs)}"),
         Condition("destination", listed or rule.tunnel_by_address, f"{host}:{port} in {places}{by_address}"),
     ]
@@ -144,6 +145,14 @@ def _source_condition(rule: Rule, source: str) -> Condition:
     return Condition(SOURCE, rule.matches_source(source), f"{source or 'not given'} in {networks}")
 
 
+def _proof_condition(rule: Rule, identity: Identity) -> list[Condition]:
+    """Of a rule that wants more than that somebody is who they are."""
+    if not rule.require_verify:
+        return []
+    detail = "a security key that has verified its owner"
+    return [Condition("proof", rule.matches_proof(identity), detail)]
+
+
 def _note(policy: Policy, inventory: Inventory, target: Target | None, target_name: str) -> str:
     if target is None:
         close = nearest(target_name, inventory.names)
@@ -155,7 +164,8 @@ def _note(policy: Policy, inventory: Inventory, target: Target | None, target_na
 def _trace(rule: Rule, identity: Identity, target: Target, login: str | None, source: str) -> Trace:
     logins = rule.logins_for(identity, target)
     conditions = [
-        Condition("identity", rule.matches_identity(identity), _identity_detail(rule, identity)),
+        Condition("identity", rule.matches_person(identity), _identity_detail(rule, identity)),
+        *_proof_condition(rule, identity),
         Condition("target", rule.matches_name(target), _target_detail(rule, target)),
         Condition(
             "login", login in logins if login is not None else bool(logins), _login_detail(rule, logins)
@@ -165,7 +175,7 @@ def _trace(rule: Rule, identity: Identity, target: Target, login: str | None, so
         wanted = ", ".join(f"{key} = {' or '.join(values)}" for key, values in rule.labels.items())
         has = ", ".join(f"{key} = {value}" for key, value in target.labels.items()) or "none"
         conditions.insert(
-            2, Condition("labels", rule.matches_labels(target), f"wants {wanted}; it has {has}")
+            -1, Condition("labels", rule.matches_labels(target), f"wants {wanted}; it has {has}")
         )
     if rule.sources:
         conditions.append(_source_condition(rule, source))
@@ -173,7 +183,7 @@ def _trace(rule: Rule, identity: Identity, target: Target, login: str | None, so
 
 
 def _identity_detail(rule: Rule, identity: Identity) -> str:
-    if rule.matches_identity(identity):
+    if rule.matches_person(identity):
         shared = sorted(identity.groups & set(rule.groups))
         return (
             f"is in {', '.join(shared)}"

@@ -169,6 +169,8 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
         return False
     if "sftp" in narrow.verbs and wide.sftp and wide.sftp != narrow.sftp:
         return False
+    if wide.require_verify and not narrow.require_verify:
+        return False
     if wide.sources and not (narrow.sources and set(narrow.sources) <= set(wide.sources)):
         return False
     gives = (

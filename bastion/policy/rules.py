@@ -246,6 +246,11 @@ class Rule:
         default=(),
         example='["10.0.0.0/8"]',
     )
+    require_verify: bool = option(
+        BOOLEAN,
+        "For logins in which a security key has verified its owner (PIN or fingerprint), and for no other.",
+        default=False,
+    )
     trust_forwards: bool = option(
         BOOLEAN,
         "Let a jump that came from a listening socket (-L, -D) in without proof of identity of its own.",
@@ -314,6 +319,13 @@ class Rule:
                 at.child(key).wrong(f'has no effect without the verb "{verb}"', f'verbs = [..., "{verb}"]')
 
     def matches_identity(self, identity: Identity) -> bool:
+        """Whether it is for that person, after such a login."""
+        return self.matches_person(identity) and self.matches_proof(identity)
+
+    def matches_proof(self, identity: Identity) -> bool:
+        return identity.user_verified or not self.require_verify
+
+    def matches_person(self, identity: Identity) -> bool:
         if EVERYBODY in self.groups or EVERYBODY in self.users:
             return True
         return identity.name in self.users or not identity.groups.isdisjoint(self.groups)

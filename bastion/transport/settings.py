@@ -161,6 +161,7 @@ class TransportSettings:
         "ecdsa-sha2-nistp384",
         "ecdsa-sha2-nistp521",
         "sk-ecdsa-sha2-nistp256@openssh.com",
+        "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
         "rsa-sha2-512",
         "rsa-sha2-256",
     )

@@ -33,10 +33,9 @@ _FLAGS = {
     "user-rc": PERMIT_USER_RC,
 }
 # Known to OpenSSH, but meaningless or unsafe on a gateway: a key that carries one is refused, with its name.
-_UNSUPPORTED = frozenset(
-    ("cert-authority", "principals", "environment", "permitlisten", "tunnel", "no-touch-required",
-     "verify-required")
-)  # fmt: skip
+_UNSUPPORTED = frozenset(("cert-authority", "principals", "environment", "permitlisten", "tunnel"))
+# What is asked of a security key's signature; "no-" in front takes it back.
+_DEMANDS = ("touch-required", "verify-required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,8 @@ class KeyOptions:
     """What the options say. `sources`, `permit_open`: None = option absent; an empty tuple matches nothing.
 
     `sources` are the comma-separated patterns of from=; `expires_at` is in seconds since the epoch (the key
-    is refused from that second on); `permit_open` holds (host, port), port None = any.
+    is refused from that second on); `permit_open` holds (host, port), port None = any. `touch_required` and
+    `verify_required` are demands on a security key's signature.
     """
 
     permits: frozenset[str] = ALL_PERMITS
@@ -52,6 +52,8 @@ class KeyOptions:
     sources: tuple[str, ...] | None = None
     expires_at: int | None = None
     permit_open: tuple[tuple[str, int | None], ...] | None = None
+    touch_required: bool = True
+    verify_required: bool = False
 
 
 def parse_key_options(text: str) -> tuple[KeyOptions, str]:
@@ -64,9 +66,10 @@ def parse_key_options(text: str) -> tuple[KeyOptions, str]:
     sources: tuple[str, ...] | None = None
     expires_at: int | None = None
     permit_open: list[tuple[str, int | None]] | None = None
+    demands = {"touch-required": True, "verify-required": False}
     words, rest = _split_options(text)
     for name, value in words:
-        if value is None and _switch(permits, name):
+        if value is None and (_switch(permits, name) or _demand(demands, name)):
             continue
         if name in _UNSUPPORTED:
             raise ProtocolError(f"key option {name} is not supported here")
@@ -85,7 +88,8 @@ def parse_key_options(text: str) -> tuple[KeyOptions, str]:
         else:
             raise ProtocolError(f"key option {name} is given twice")
     opens = None if permit_open is None else tuple(permit_open)
-    return KeyOptions(frozenset(permits), command, sources, expires_at, opens), rest
+    made = KeyOptions(frozenset(permits), command, sources, expires_at, opens, *demands.values())
+    return made, rest
 
 
 def _switch(permits: set[str], name: str) -> bool:
@@ -98,6 +102,16 @@ def _switch(permits: set[str], name: str) -> bool:
         permits.discard(_FLAGS[name[3:]])
     else:
         return False
+    return True
+
+
+def _demand(demands: dict[str, bool], name: str) -> bool:
+    """Obey `no-touch-required`, `verify-required` and their opposites; False when it is none of these."""
+    wanted = not name.startswith("no-")
+    demand = name.removeprefix("no-")
+    if demand not in _DEMANDS:
+        return False
+    demands[demand] = wanted
     return True
 
 

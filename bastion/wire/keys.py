@@ -165,7 +165,7 @@ class PublicKey:
         """Check an SSH signature over `data`; the name inside must be `algorithm` and fit the key.
 
         Raises BadSignature for everything: malformed, wrong name, SHA-1, trailing bytes, wrong mathematics.
-        Signatures of security keys are never accepted here until touch is judged (CVE-2026-39831).
+        Signatures of security keys are never accepted here, but by `wire.security_keys` (CVE-2026-39831).
         `allow_sha1` takes `ssh-rsa` too, which anybody with money for a collision can forge: a test counts
         who passes it.
         """
@@ -182,7 +182,7 @@ class PublicKey:
         if name != algorithm or self.is_security_key:
             raise BadSignature
         try:
-            _verify_maths(self.key, signature, data, algorithm)
+            verify_maths(self.key, signature, data, algorithm)
         except (InvalidSignature, UnsupportedAlgorithm, ValueError, OverflowError):
             raise BadSignature from None
         except ProtocolError:
@@ -285,7 +285,7 @@ def _read_rsa(reader: Reader) -> tuple[rsa.RSAPublicKey, int, bytes]:
     return key, bits, mpint(exponent) + mpint(modulus)
 
 
-def _verify_maths(key: MathsKey, signature: bytes, data: bytes, algorithm: str) -> None:
+def verify_maths(key: MathsKey, signature: bytes, data: bytes, algorithm: str) -> None:
     """The algorithm already fits the key's type. Raises what `PublicKey.verify` catches."""
     if isinstance(key, ed25519.Ed25519PublicKey):
         if len(signature) != 64:  # RFC 8709 section 6

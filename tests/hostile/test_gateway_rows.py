@@ -28,12 +28,14 @@ from bastion.wire.keys import PrivateKey
 from bastion.wire.userauth import signed_data
 from tests.hostile.memory_gateway import ask_channel, data, open_session, prove
 from tests.hostile.rawssh import Closed, RawSsh, SocketWire, debug, ext_info, ignore
+from tests.support.authenticator import SoftKey
 from tests.support.sshd import sshd_missing
 from tests.support.world import PASSWORD, World, poll
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing())]
 
 ALICE = PrivateKey.generate_ed25519()
+TOKEN = SoftKey()
 RSA = PrivateKey(rsa.generate_private_key(65537, 2048))
 MIB = 1 << 20
 PATIENCE = 20.0  # seconds for what takes 3 on a quiet machine; the defaults of these timers are longer still
@@ -44,7 +46,7 @@ DIRECT = b"alice+root+web1"
 def users() -> str:
     """alice with two keys, mallory without one, both with a password."""
     hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-    keys = ", ".join(f'"{key.public.line()}"' for key in (ALICE, RSA))
+    keys = ", ".join(f'"{key.public.line()}"' for key in (ALICE, RSA, TOKEN))
     return (
         f'[users.alice]\nid = "u-1"\npassword = "{hashed}"\nkeys = [{keys}]\ngroups = ["ops"]\n'
         f'[users.mallory]\nid = "u-2"\npassword = "{hashed}"\nkeys = []\ngroups = ["guests"]\n'
@@ -422,15 +424,22 @@ def public_key(peer: RawSsh, algorithm: bytes, blob: bytes, signature: bytes, us
 
 
 def test_c17_a_security_key_that_nobody_touched(world: World) -> None:
-    peer = at_userauth(world)
-    key = PrivateKey.generate_ed25519()
-    name = b"sk-ssh-ed25519@openssh.com"
-    blob = string(name) + key.public.blob[-36:] + string(b"ssh:")
-    signature = string(name) + string(key.sign(b"x")[-64:]) + b"\0" + uint32(1)
-    with world.refuses("publickey", "sk_key_refused"):
-        peer.send(public_key(peer, name, blob, signature))
-        assert peer.read_until(51)
-    peer.wire.close()  # type: ignore[attr-defined]
+    """Its flags say so; and flags that say otherwise are not those that were signed."""
+    name, blob = TOKEN.kind, TOKEN.public.blob
+
+    def offer(answer: int, flags: int, **how: int) -> None:
+        peer = at_userauth(world)
+        signed = signed_data(peer.session_id, DIRECT.decode(), "ssh-connection", name, blob)
+        peer.send(public_key(peer, name.encode(), blob, TOKEN.sign(signed, flags, **how)))
+        assert peer.read_until(answer)
+        peer.wire.close()  # type: ignore[attr-defined]
+
+    for flags in (0, 4):
+        with world.refuses("publickey", "sk_not_touched"):
+            offer(51, flags)
+    with world.refuses("publickey", "bad_signature"):
+        offer(51, 0, said_flags=1)
+    offer(52, 1)
 
 
 def test_c18_a_sha1_signature(world: World) -> None:

@@ -98,7 +98,7 @@ BAD = {
     "an unknown critical option": Bad(
         "cert_critical_option", options=("-O", "critical:moon-phase@example.org=full")
     ),
-    "user verification, which no key can do yet": Bad("cert_critical_option", options=("-O", "verify-required")),
+    "verification, which takes a security key": Bad("cert_critical_option", options=("-O", "verify-required")),
     "a SHA-1 signature of the authority": Bad("cert_ca_algorithm", options=("-t", "ssh-rsa"), ca="rsa_ca"),
     "an account that the directory does not know": Bad("unknown_user", ("ghost",), user="ghost"),
 }  # fmt: skip

@@ -81,6 +81,10 @@ class Auth(AuditEvent):
         int | None,
         "1: what the certificate says was enough to refuse it, and its CA's signature was not looked at",
     ] = None
+    user_verified: Annotated[
+        int | None, "of a security key: 1 when it has verified its owner, by a PIN or a finger"
+    ] = None
+    counter: Annotated[int | None, "of a security key: of its signatures, 0 when it does not count"] = None
 
     @staticmethod
     def sentence(line: Line) -> str:

@@ -286,6 +286,8 @@ CASES: dict[str, Case] = {
     ),
     "host_keys.files": Case('["second"]', lambda g: g.services.front_settings.host_keys[0].signer.public, LOOKS),
     "host_keys.passphrase_file": Case('"words"', lambda g: g.services.front_settings, LOOKS, _locked_host_key),
+    "login.require_verify": Case("true", lambda g: g.services.auth.demands.verify, True),
+    "login.allow_no_touch": Case("true", lambda g: g.services.auth.demands.no_touch, True),
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
     "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),

@@ -190,9 +190,23 @@ def test_a_permit_with_data_is_malformed() -> None:
     assert refused(make(extensions={"permit-pty": "x"})) is AuthReason.CERT_MALFORMED
 
 
-def test_security_key_certificates_are_refused() -> None:
+def test_what_a_certificate_demands_of_a_security_key() -> None:
     key = PublicKey.parse(string("sk-ssh-ed25519@openssh.com") + string(b"k" * 32) + string("ssh:"))
-    assert refused(make(key=key)) is AuthReason.SK_KEY_REFUSED
+    facts = check(make(key=key))
+    assert (facts.touch_required, facts.verify_required) == (True, False)
+    facts = check(make(key=key, extensions=flag_options(["no-touch-required"])))
+    assert (facts.touch_required, facts.verify_required, facts.extensions) == (False, False, frozenset())
+    facts = check(make(key=key, critical_options=flag_options(["verify-required"])))
+    assert (facts.touch_required, facts.verify_required) == (True, True)
+
+
+def test_demands_with_data_are_malformed_and_of_a_plain_key_cannot_be_met() -> None:
+    key = PublicKey.parse(string("sk-ssh-ed25519@openssh.com") + string(b"k" * 32) + string("ssh:"))
+    with_data = {"critical_options": {"verify-required": "x"}}, {"extensions": {"no-touch-required": "x"}}
+    for options in with_data:
+        assert refused(make(key=key, **options)) is AuthReason.CERT_MALFORMED
+    plain = make(critical_options=flag_options(["verify-required"]))
+    assert refused(plain) is AuthReason.CERT_CRITICAL_OPTION
 
 
 # -- hosts ---------------------------------------------------------------------------------------------------

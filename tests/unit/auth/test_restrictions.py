@@ -18,7 +18,7 @@ from bastion.auth.restrictions import (
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.wire.data import string
 from bastion.wire.key_options import ALL_PERMITS
-from bastion.wire.keys import AuthorizedKey, PublicKey, parse_authorized_key
+from bastion.wire.keys import PublicKey, parse_authorized_key
 
 LINE = PublicKey.parse(string("ssh-ed25519") + string(b"\x07" * 32)).line()
 
@@ -126,11 +126,15 @@ def test_a_key_from_elsewhere_is_refused(options: str) -> None:
     assert refusal.value.reason is AuthReason.KEY_OPTIONS
 
 
-def test_security_keys_are_refused() -> None:
+def test_a_demand_that_only_a_security_key_can_meet() -> None:
     blob = string("sk-ssh-ed25519@openssh.com") + string(b"k" * 32) + string("ssh:")
-    with pytest.raises(Refused) as refusal:
-        check_authorized_key(AuthorizedKey(PublicKey.parse(blob)), 0.0, "10.0.0.1")
-    assert refusal.value.reason is AuthReason.SK_KEY_REFUSED
+    security_key = PublicKey.parse(blob)
+    line = f"verify-required,no-pty {security_key.line()}"
+    assert not check_authorized_key(parse_authorized_key(line), 0.0, "10.0.0.1").permits("permit-pty")
+    with pytest.raises(Refused, match="for security keys only") as refusal:
+        _restrictions("verify-required")
+    assert refusal.value.reason is AuthReason.KEY_OPTIONS
+    assert _restrictions("no-touch-required") == Restrictions()
 
 
 ADDRESSES = ("10.0.0.1", "10.9.9.9", "192.0.2.1", "2001:db8::1")

@@ -85,6 +85,14 @@ def test_the_source_counts(site):
         assert "depends on the source" not in run(site, *elsewhere).output
 
 
+def test_a_rule_for_verified_logins(site):
+    site.write("policy.toml", (site.folder / "policy.toml").read_text() + "require_verify = true\n")
+    result = run(site, "alice", "web1")
+    assert result.exit_code == 1
+    assert "  - proof: a security key that has verified its owner\n" in result.output
+    assert run(site, "alice", "web1", "--verified").exit_code == 0
+
+
 def test_a_source_may_add_to_what_everybody_gets(site):
     rule = (site.folder / "policy.toml").read_text()
     more = rule.replace('"staff"\n', '"more"\n', 1).replace("verbs =", 'sources = ["10.0.0.0/8"]\nverbs =')

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from bastion.errors import PolicyReason
 from bastion.policy.explain import explain, explain_tunnel
 
@@ -92,3 +94,14 @@ def test_a_tunnel_to_the_ssh_server_of_a_target_is_another_question():
 def test_a_tunnel_to_a_gateway_goes_by_the_rules_for_the_gateway():
     assert why_tunnel("edge", 22, "staff", policy=FULL).allowed
     assert not why_tunnel("edge", 22, "guests", policy=FULL).allowed
+
+
+def test_a_rule_for_logins_that_were_verified():
+    text = FULL + "require_verify = true"
+    assert failed(why(text, person("alice", "staff"), "web1")) == {
+        "proof": "a security key that has verified its owner"
+    }
+    verified = replace(person("alice", "staff"), user_verified=True)
+    assert why(text, verified, "web1").allowed
+    tunnels = why_tunnel("10.20.0.1", 443, "ops", policy=TUNNELS + "require_verify = true")
+    assert not tunnels.allowed and not tunnels.traces[1].matched

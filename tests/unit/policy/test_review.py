@@ -61,7 +61,9 @@ def test_a_rule_that_limits_or_gives_more_does_add_something():
         'watch = "no"',
     ):
         assert findings(FULL + rule('["shell"]', extra, "narrow")) == []
-    assert findings(FULL + 'sources = ["10.0.0.0/8"]' + rule('["shell"]', name="narrow")) == []
+    for condition in ('sources = ["10.0.0.0/8"]', "require_verify = true"):
+        assert findings(FULL + condition + rule('["shell"]', name="narrow")) == []
+    assert len(findings(FULL + rule('["shell"]', "require_verify = true", "narrow"))) == 1
     assert findings(FULL + rule('["agent"]', name="narrow")) == []
     assert len(findings(FULL + rule('["shell"]', 'watch = "silent"', "narrow"))) == 1  # it takes nothing away
     assert findings(FULL + rule('["env"]', 'env = ["FOO"]', "narrow")) == []

@@ -228,7 +228,7 @@ def test_an_rsa_signature_without_its_leading_zeros_counts(keys: dict[str, Priva
 
 
 def test_a_security_key_is_read_and_never_verifies() -> None:
-    """C17: no signature of a FIDO key counts until touch is judged."""
+    """C17: no signature of a FIDO key counts where nobody asks whether it was touched."""
     key = PublicKey.parse(SK_ED25519)
     assert key.is_security_key and key.application == "ssh:" and key.blob == SK_ED25519
     body = string("sk-ssh-ed25519@openssh.com") + string(b"\0" * 64) + b"\x01" + b"\0\0\0\1"
@@ -377,8 +377,8 @@ BAD_LINES = {
     "environment": f'environment="LD_PRELOAD=x" {LINE}',
     "permitlisten": f'permitlisten="8080" {LINE}',
     "tunnel": f'tunnel="0" {LINE}',
-    "no-touch-required": f"no-touch-required {LINE}",
-    "verify-required": f"verify-required {LINE}",
+    "touch-required with a value": f'no-touch-required="yes" {LINE}',
+    "verify-required with a value": f'verify-required="no" {LINE}',
     "permitopen without port": f'permitopen="db" {LINE}',
     "permitopen port 0": f'permitopen="db:0" {LINE}',
     "permitopen wildcard": f'permitopen="*.db:1" {LINE}',
