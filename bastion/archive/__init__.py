@@ -17,5 +17,8 @@ May import: L0 and L1, of L2 `state`, `recording` and `ca`.
 - `uploader`: all of it, a few at a time
 - `report`: how it goes, as a line
 - `fetching`: a recording out of the bucket
+- `ranged`: an object as a file to seek in, fetched by pieces
+- `contents`: what lies there, whatever an index says
+- `rebuilding`: the index made again from that
 - `removing`: one that is to go
 """

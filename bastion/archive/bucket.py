@@ -131,6 +131,22 @@ class Bucket:
         except _Missing:
             raise StoreFault(StoreReason.BAD_ANSWER, f"{key}: there is no such object") from None
 
+    def piece(self, key: str, start: int, size: int, version: str = "") -> bytes:
+        """`size` bytes of the object from `start` on, fewer where it ends. Asks for these alone, and takes no more."""
+        wanted = {**self._named(key), **_version(version), "Range": f"bytes={start}-{start + size - 1}"}
+        try:
+            with _told(key):
+                body = self._client.get_object(**wanted)["Body"]
+                try:
+                    data: bytes = body.read(size + 1)
+                finally:
+                    body.close()
+        except _Missing:
+            raise StoreFault(StoreReason.BAD_ANSWER, f"{key}: there is no such object") from None
+        if len(data) > size:
+            raise StoreFault(StoreReason.BAD_ANSWER, f"{key}: more was sent than was asked for")
+        return data
+
     def delete(self, key: str, version: str = "") -> None:
         """For good, where `version` is said. Raises StoreFault(LOCKED) when S3 says that it may not."""
         try:
@@ -139,18 +155,20 @@ class Bucket:
         except _Missing:
             return
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """The keys of all objects that begin so, a thousand at a time."""
+    def under(self, prefix: str) -> Iterator[Found]:
+        """The key and size of every object whose key begins so, a thousand at a time."""
         after = ""
         while True:
             more = {"StartAfter": after} if after else {}
             with _told(prefix):
                 answer = self._client.list_objects_v2(Bucket=self.place.bucket, Prefix=prefix, **more)
-            found = [_text(one.get("Key")) for one in answer.get("Contents", ())]
+            found = [
+                Found(_text(one.get("Key")), _size(one.get("Size"))) for one in answer.get("Contents", ())
+            ]
             yield from found
-            if not answer.get("IsTruncated") or not found or found[-1] <= after:
+            if not answer.get("IsTruncated") or not found or found[-1].key <= after:
                 return
-            after = found[-1]
+            after = found[-1].key
 
     # -- in parts ----------------------------------------------------------------------------------------
 

@@ -21,8 +21,10 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `index`, `search`: the reading index; `reading`: where it is
 - `moments`: times as people give them
 - `ran`: what was run in a session; `commands`: all of it, searched; `lobby_calls`: the gateway's own commands
-- `verify`, `verify_ledger`: are recordings what was written, and all there; `drill`, `rewrap`: who can open them
-- `prune`, `holds`: what goes, and what stays; `bucket`: recordings that are there, found and fetched
+- `verify`, `verify_ledger`, `verify_bucket`: are recordings what was written, and all there
+- `drill`, `rewrap`: who can open them
+- `prune`, `holds`: what goes, and what stays; `bucket`, `copies`: recordings that are there, found and fetched
+- `progress`: how far a long command is
 - `backup`: a whole gateway, sealed
 - `state`: the state store itself; `stores`: what commands on it share
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal

@@ -1,49 +1,63 @@
-"""Recordings that are in the bucket, for the commands that read them (L4): found in the index, fetched, proved.
+"""Recordings that are in the bucket, for the commands that read them (L4): found in the index.
 
-boto3 and SQLAlchemy are loaded when a bucket is named and a recording is not in the folder, and not before.
+SQLAlchemy is loaded when a bucket is named and a recording is not in the folder, and not before.
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from bastion.archive.place import S3Place, parse_url
-from bastion.cli.output import fail, printable, size_text
+from bastion.archive.place import S3Place
+from bastion.cli.output import fail, printable
 from bastion.config.outputs import Recording, State, read_section
-from bastion.errors import ConfigError, StoreFault
+from bastion.errors import ConfigError
 from bastion.recording.format import is_session_id
-from bastion.recording.listing import SCHEME, SUFFIX, Recordings, SessionEntry
-
-SHOWN_FROM = 4 << 20
-"""Bytes from which a fetch shows how far it is."""
+from bastion.recording.listing import SCHEME, SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """A recording in the bucket: what is known of it without asking there."""
+    """A recording in the bucket: what is known of it without asking there. Times in seconds since the epoch."""
 
     session: str
     url: str
     version: str = ""
     sha256: str = ""
+    size: int = 0
+    node: str = ""
+    identity: str = ""
+    target: str = ""
+    started_at: float = 0.0
+    ended_at: float | None = None
+
+
+class IndexAway(Exception):
+    """The index, which knows what is in the bucket, cannot be read. Its text is for people."""
 
 
 def in_bucket(config: Path | None, prefix: str) -> list[Elsewhere]:
-    """Those that the index knows in the bucket, and whose id begins so. Nothing without --config or a bucket.
+    """Those that the index knows in the bucket, and whose id begins so, newest first. Nothing without --config or a
+    bucket.
 
     An index that cannot be read is told, on standard error.
     """
-    if config is None or _named(config) is None:
+    try:
+        return known_in_bucket(config, prefix)
+    except IndexAway as error:
+        text = f"the index cannot be read, so the bucket is not looked into: {error}"
+        click.echo(f"bastion: {text}", err=True)
+        return []
+
+
+def known_in_bucket(config: Path | None, prefix: str) -> list[Elsewhere]:
+    """The same, for whom nothing is not enough. Raises IndexAway."""
+    if config is None or store_of(config) is None:
         return []
     from bastion.state.database import Database, Place, StateDown, password_of
-    from bastion.state.stored import stored_beginning
+    from bastion.state.stored import holdings
 
     try:
         state, folder = read_section(config, State), read_section(config, Recording).directory
@@ -52,14 +66,18 @@ def in_bucket(config: Path | None, prefix: str) -> list[Elsewhere]:
             return []
         database = Database(place, password_of(place))
         try:
-            found = stored_beginning(database, prefix)
+            found = holdings(database, prefix)
         finally:
             database.close()
     except (StateDown, ConfigError) as error:
-        why = printable(str(error))
-        click.echo(f"bastion: the index cannot be read, so the bucket is not looked into: {why}", err=True)
-        return []
-    return [Elsewhere(one.session, one.url, one.version, one.sha256) for one in found]
+        raise IndexAway(printable(str(error))) from None
+    return [
+        Elsewhere(
+            one.stored.session, one.stored.url, one.stored.version, one.stored.sha256, one.stored.size,
+            one.node, one.identity or "", one.target or "", one.started_at or 0.0, one.ended_at,
+        )
+        for one in found
+    ]  # fmt: skip
 
 
 def of_url(config: Path | None, url: str) -> Elsewhere:
@@ -73,46 +91,12 @@ def of_url(config: Path | None, url: str) -> Elsewhere:
     return next(known, Elsewhere(session, url))
 
 
-def fetched(config: Path | None, one: Elsewhere) -> SessionEntry:
-    """The recording as a file of this command alone, which is removed at its end. Ends the command when it cannot."""
-    from bastion.archive.bucket import Bucket
-    from bastion.archive.fetching import fetch
-
-    place, at = None if config is None else _named(config), parse_url(one.url)
-    if place is None or at is None or at[0] != place.bucket:
-        fail(f"{one.url}: [recording.store] names no such bucket")
-    folder = Path(tempfile.mkdtemp(prefix="bastion-"))
-    click.get_current_context().call_on_close(lambda: shutil.rmtree(folder, ignore_errors=True))
-    file = folder / (one.session + SUFFIX)
-    try:
-        fetch(Bucket(place), at[1], file, one.version, one.sha256, _progress())
-    except StoreFault as fault:
-        fail(printable(fault.text), 1)
-    except ConfigError as error:
-        fail(str(error))
-    entry = Recordings(folder).entry(file)
-    assert entry is not None
-    return entry
-
-
-def _named(config: Path) -> S3Place | None:
+def store_of(config: Path) -> S3Place | None:
+    """The bucket that a configuration names, None when it names none. Ends the command for a fault in it."""
     try:
         return read_section(config, Recording).store.place()
     except ConfigError as error:
         fail(str(error))
-
-
-def _progress() -> Callable[[int, int], None]:
-    """A line on the terminal, for what takes its time."""
-    if not sys.stderr.isatty():
-        return lambda done, of: None
-
-    def show(done: int, of: int) -> None:
-        if of >= SHOWN_FROM:
-            text = "\r\x1b[K" if done >= of else f"\rfetching {size_text(done)} of {size_text(of)}\x1b[K"
-            click.echo(text, nl=False, err=True)
-
-    return show
 
 
 def is_url(session: str) -> bool:

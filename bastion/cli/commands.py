@@ -14,14 +14,17 @@ from typing import Any
 import click
 
 from bastion.cli import moments
+from bastion.cli.bucket import Elsewhere, in_bucket
+from bastion.cli.copies import Copies
 from bastion.cli.lobby_calls import lobby_calls
 from bastion.cli.output import duration_text, fail, leave_quietly, time_text, write_json, write_table
 from bastion.cli.reading import index_option, index_there
-from bastion.cli.recordings import open_store, recordings_options, tell_unreadable
+from bastion.cli.recordings import copies_of, open_store, recordings_options, tell_unreadable
 from bastion.clock import SystemClock
+from bastion.errors import StoreFault
 from bastion.indexing.store import IndexFile
 from bastion.recording.commands import Command, commands_of
-from bastion.recording.format import FormatError, Header
+from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header
 from bastion.recording.listed import Listed
 from bastion.recording.listing import Recordings, SessionEntry
 
@@ -31,8 +34,8 @@ _HEADINGS = ("TIME", "WHO", "TARGET", "KIND", "TOOK", "EXIT", "REPLAY", "COMMAND
 _COLOURS = {"KIND": {"typed": "cyan", "lobby": "blue"}}
 
 EXIT_CODES = (
-    "Exit codes: 0 found; 1 nothing found; 2 the call or a file is wrong. A recording that cannot be read is named on "
-    "standard error."
+    "Exit codes: 0 found; 1 nothing found; 2 the call or a file is wrong; 3 not all of the bucket could be read. A "
+    "recording that cannot be read is named on standard error."
 )
 
 
@@ -47,12 +50,10 @@ class Wanted:
     kinds: tuple[str, ...] = ()
     pattern: re.Pattern[str] | None = None
 
-    def session(self, entry: SessionEntry) -> bool:
+    def session(self, identity: str, target: str, began: float, ended: float) -> bool:
         """There may be such commands in this session."""
-        header = entry.header
-        if (self.user and header.identity != self.user) or (self.target and header.target != self.target):
+        if (self.user and identity != self.user) or (self.target and target != self.target):
             return False
-        began, ended = header.started_at, header.started_at + entry.duration
         return not (self.since is not None and began and ended < self.since) and not (
             self.until is not None and began > self.until
         )
@@ -106,6 +107,9 @@ def commands(
     says how good, and what deceives it. REPLAY is what to give to `bastion replay` to see it. Calls of the lobby
     come from the audit log, with --config. Recordings that `bastion index` has read are not opened again.
 
+    With --config those in the bucket are read too, each fetched into TMPDIR and removed again, unless the index knows
+    them: only sessions that --user, --target, --since and --until leave over.
+
     Example: bastion commands --config /etc/bastion/bastion.toml --target web1 --since 7d --grep '^(sudo )?rm '
     """
     store = open_store(config, recordings)
@@ -118,13 +122,19 @@ def commands(
         kinds,
         None if grep is None else _pattern(grep),
     )
+    config = None if recordings else config
+    source = _Source(store, copies_of(config), wanted)
     reading = index_there(index, store) if session is None else None
-    found = _found(store, None if recordings else config, wanted, session, reading)
+    found = _found(source, config, session, reading)
     try:
         count = _write_lines(found) if as_json else _write_table(found)
     except BrokenPipeError:
         leave_quietly()
         return
+    if source.copies is not None:
+        source.copies.conclude()
+    if source.copies is not None and source.copies.missed:
+        sys.exit(3)
     if not count:
         sys.exit(1)
 
@@ -136,9 +146,53 @@ def _pattern(text: str) -> re.Pattern[str]:
         fail(f"--grep {text}: {error}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where commands are read, and which."""
+
+    store: Recordings
+    copies: Copies | None
+    wanted: Wanted
+
+    def files(self, entries: Iterable[SessionEntry]) -> Iterator[tuple[Header, Command]]:
+        """Of files of the folder."""
+        for entry in entries:
+            if entry.state == "damaged":
+                tell_unreadable(entry.path, entry.problem)
+            header = entry.header
+            ended = header.started_at + entry.duration
+            if self.wanted.session(header.identity, header.target, header.started_at, ended):
+                yield from self.of(entry)
+
+    def of(self, entry: SessionEntry) -> Iterator[tuple[Header, Command]]:
+        """Of one recording, in the order of time."""
+        found = [one for one in _of(self.store, entry) if self.wanted.command(one)]
+        yield from ((entry.header, one) for one in sorted(found, key=lambda one: (one.start, one.channel)))
+
+    def bucket(self, away: Iterable[Elsewhere]) -> Iterator[tuple[Header, Command]]:
+        """Of recordings in the bucket, as far as they can be had."""
+        if self.copies is None:
+            return
+        wanted = [one for one in away if self.may_have(one)]
+        for number, one in enumerate(wanted, 1):
+            try:
+                with self.copies.copy(one, f"{number} of {len(wanted)}") as entry:
+                    found = list(self.of(entry))
+            except StoreFault as fault:
+                self.copies.miss(one, fault.text)
+                continue
+            yield from found
+
+    def may_have(self, one: Elsewhere) -> bool:
+        """By what the index says of it, is it worth fetching?"""
+        ended = one.started_at if one.ended_at is None else one.ended_at
+        return self.wanted.session(one.identity, one.target, one.started_at, ended)
+
+
 def _found(
-    store: Recordings, config: Path | None, wanted: Wanted, session: str | None, index: IndexFile | None
+    source: _Source, config: Path | None, session: str | None, index: IndexFile | None
 ) -> Iterator[tuple[Header, Command]]:
+    store, wanted = source.store, source.wanted
     if (
         session is None
         and config is not None
@@ -149,31 +203,31 @@ def _found(
     if wanted.kinds == ("lobby",):
         return
     if session is not None:
-        entries: Iterable[SessionEntry] = store.find(session.strip().lower())
-    elif index is None:
-        entries = store.sessions(None, tell_unreadable)
-    else:
-        yield from _of_index(store, index, wanted)
+        prefix = session.strip().lower()
+        entries = store.find(prefix)
+        here = {entry.path.stem for entry in entries}
+        whole = bool(here) and len(prefix) == SESSION_ID_LENGTH
+        away = [one for one in ([] if whole else in_bucket(config, prefix)) if one.session not in here]
+        yield from source.files(entries)
+        yield from source.bucket(away)
         return
-    yield from _of_entries(store, entries, wanted)
+    here = {name for name, _ in store.names(None, tell_unreadable)} if source.copies is not None else set()
+    away = [one for one in in_bucket(config, "") if one.session not in here]
+    if index is not None:
+        yield from _of_index(source, index, away)
+        return
+    of_files = source.files(store.sessions(None, tell_unreadable))
+    yield from merge(of_files, source.bucket(away), key=_newest)
 
 
-def _of_entries(
-    store: Recordings, entries: Iterable[SessionEntry], wanted: Wanted
-) -> Iterator[tuple[Header, Command]]:
-    for entry in entries:
-        if entry.state == "damaged":
-            tell_unreadable(entry.path, entry.problem)
-        if wanted.session(entry):
-            found = [one for one in _of(store, entry) if wanted.command(one)]
-            yield from (
-                (entry.header, one) for one in sorted(found, key=lambda one: (one.start, one.channel))
-            )
+def _newest(found: tuple[Header, Command]) -> float:
+    return -found[0].started_at
 
 
-def _of_index(store: Recordings, index: IndexFile, wanted: Wanted) -> Iterator[tuple[Header, Command]]:
-    """From the reading index, and from the files that are not in it as they are now."""
-    fresh = index.fresh(store)
+def _of_index(source: _Source, index: IndexFile, away: list[Elsewhere]) -> Iterator[tuple[Header, Command]]:
+    """From the reading index, and from the recordings that are not in it as they are now."""
+    store, wanted = source.store, source.wanted
+    fresh = index.fresh(store, {one.session: one.size for one in away})
     there = {one.id for one in fresh.values()}
     strangers = [
         entry
@@ -183,15 +237,12 @@ def _of_index(store: Recordings, index: IndexFile, wanted: Wanted) -> Iterator[t
     chosen = {
         number: one
         for number, one in fresh.items()
-        if (not wanted.user or one.identity == wanted.user)
-        and (not wanted.target or one.target == wanted.target)
-        and (wanted.since is None or one.started_at + one.duration >= wanted.since)
-        and (wanted.until is None or one.started_at <= wanted.until)
+        if wanted.session(one.identity, one.target, one.started_at, one.started_at + one.duration)
     }
     strangers.sort(key=lambda entry: entry.header.started_at, reverse=True)
-    of_files = _of_entries(store, strangers, wanted)
     of_index = ((_header(one), command) for one, command in index.commands(chosen) if wanted.command(command))
-    yield from merge(of_files, of_index, key=lambda found: -found[0].started_at)
+    of_bucket = source.bucket(one for one in away if one.session not in there)
+    yield from merge(source.files(strangers), of_bucket, of_index, key=_newest)
 
 
 def _header(one: Listed) -> Header:

@@ -11,11 +11,21 @@ from pathlib import Path
 
 import click
 
+from bastion.cli.bucket import Elsewhere, IndexAway, known_in_bucket
+from bastion.cli.copies import Copies
 from bastion.cli.output import fail, size_text, write_json
 from bastion.cli.reading import index_option, place_of
-from bastion.cli.recordings import FOUND_CODES, open_store, opener, recordings_options, tell_unreadable
-from bastion.indexing.filling import fill, plan
+from bastion.cli.recordings import (
+    FOUND_CODES,
+    copies_of,
+    open_store,
+    opener,
+    recordings_options,
+    tell_unreadable,
+)
+from bastion.indexing.filling import Filled, fill, plan
 from bastion.indexing.store import IndexFile, IndexUnfit
+from bastion.recording.listing import Recordings
 
 
 @click.command(epilog=FOUND_CODES.replace("0 found; 1 nothing", "0 the index is up to date"))
@@ -30,33 +40,58 @@ def index(config: Path | None, recordings: Path | None, index: Path | None, jobs
 
     It needs what is needed to read the recordings, and holds what they show: lines as a terminal showed them, and
     commands. Keep it where the recordings are read. What was deleted leaves it. It may be stopped at any time: the next
-    run goes on, as it does after a crash. Sessions that run are read once they have ended.
+    run goes on, as it does after a crash. Sessions that run are read once they have ended. With --config recordings in
+    the bucket are read too, each fetched once into TMPDIR, no more than --jobs and one at a time; what was read
+    before it went there is not fetched.
 
     Example: bastion index --config /etc/bastion/bastion.toml --jobs 2
     """
     store = open_store(config, recordings)
     place = place_of(index, store)
+    copies, away = _in_bucket(None if recordings else config)
     problems, text, size = 0, 0, 0
     try:
         file = IndexFile(place, make=True)
         with _alone(place):
-            todo = plan(file, store, tell_unreadable)
+            sizes = {one.session: (one.url, one.size) for one in away.values()}
+            todo = plan(file, store, tell_unreadable, sizes)
             for session in todo.forget:
                 file.remove(session)
             if todo.forget:
                 file.settle()
             with _bar(sum(one[1] for one in todo.read)) as bar:
-                for done in fill(place, store.directory, todo.read, jobs, opener()):
+                bring = None if copies is None else lambda url: copies.bring(away[url])
+                for done in fill(place, store.directory, todo.read, jobs, opener(), bring):
                     bar.update(done.size)
                     text, size = text + done.text, size + done.size
                     if done.problem:
                         problems += 1
-                        tell_unreadable(store.directory / done.path, done.problem)
+                        _tell_problem(store, copies, away.get(done.path), done)
+        if copies is not None:
+            copies.conclude()
         file.close()
     except IndexUnfit as error:
         fail(error.text)
     _tell(as_json, len(todo.read), len(todo.forget), todo.running, problems, text, size)
     sys.exit(3 if problems else 0)
+
+
+def _in_bucket(config: Path | None) -> tuple[Copies | None, dict[str, Elsewhere]]:
+    """What is in the bucket, by url. Ends the command when nobody can say: what is not known would be forgotten."""
+    copies = copies_of(config)
+    if copies is None:
+        return None, {}
+    try:
+        return copies, {one.url: one for one in known_in_bucket(config, "")}
+    except IndexAway as error:
+        fail(f"what is in the bucket is not known: the state store cannot be read: {error}")
+
+
+def _tell_problem(store: Recordings, copies: Copies | None, one: Elsewhere | None, done: Filled) -> None:
+    if one is None:
+        tell_unreadable(store.directory / done.path, done.problem)
+    elif copies is not None:
+        copies.miss(one, done.problem)
 
 
 def _tell(

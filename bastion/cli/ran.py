@@ -13,6 +13,9 @@ from typing import Any
 
 import click
 
+from bastion.cli.bucket import Elsewhere, in_bucket
+from bastion.cli.recordings import copies_of
+from bastion.errors import StoreFault
 from bastion.recording.listed import Listed
 from bastion.recording.listing import SCHEME, Ran, Recordings
 from bastion.recording.ran import Asked, asked_of, asked_text, unpack
@@ -27,15 +30,19 @@ Told = tuple[tuple[Asked, ...], int | None]
 class Look:
     """What was run, of each session of one listing."""
 
-    def __init__(self, recordings: Recordings) -> None:
+    def __init__(self, recordings: Recordings, config: Path | None = None) -> None:
+        """With `config` recordings in its bucket are fetched where only they know what was asked for."""
         self._recordings = recordings
+        self._config = config
+        self.copies = copies_of(config)
+        self._away: dict[str, Elsewhere] | None = None
         self._known: dict[str, Told] = {}
         self._short = True
         self._without_lines = False
 
     def place(self, path: str) -> Path | None:
         """The file of a session by its path in the folder; None for "", which a tunnel has, and for an object: a
-        listing fetches nothing."""
+        listing fetches nothing but what is asked for by its command line."""
         return self._recordings.directory / path if path and not path.startswith(SCHEME) else None
 
     def expect(self, count: int) -> None:
@@ -59,10 +66,29 @@ class Look:
         if known is None:
             path = self.place(one.path)
             if path is None and one.path:
-                return unpack(one.ran) or (), 0
-            ran = Ran((), 0) if path is None else self._recordings.ran(path, whole)
+                ran = self._fetched(one) if whole else None
+                if ran is None:
+                    return unpack(one.ran) or (), 0
+            else:
+                ran = Ran((), 0) if path is None else self._recordings.ran(path, whole)
             known = self._known[one.id] = tuple(map(asked_of, ran.channels)), ran.more
         return known
+
+    def _fetched(self, one: Listed) -> Ran | None:
+        """Of a recording in the bucket; None for one that cannot be had, which is told."""
+        if self.copies is None:
+            return None
+        if self._away is None:
+            self._away = {away.session: away for away in in_bucket(self._config, "")}
+        away = self._away.get(one.id)
+        if away is None:
+            return None
+        try:
+            with self.copies.copy(away, one.id) as entry:
+                return self._recordings.ran(entry.path, whole=True)
+        except StoreFault as fault:
+            self.copies.miss(away, fault.text)
+            return None
 
     def _told(self, one: Listed) -> Told | None:
         if one.id in self._known or (self._short and self.place(one.path) is not None):
@@ -90,6 +116,8 @@ class Look:
 
     def tell(self) -> None:
         """Says on standard error when command lines were left out."""
+        if self.copies is not None:
+            self.copies.conclude()
         if self._without_lines:
             text = f"command lines are shown for up to {MOST_LOOKED} sessions: ask for fewer, or give --limit"
             click.echo(f"bastion: {text}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -12,10 +13,11 @@ import click
 from bastion.age import unseal
 from bastion.ca.identities import identities_in
 from bastion.cli.auditing import AuditedRecordings, tell_read
-from bastion.cli.bucket import Elsewhere, fetched, in_bucket, is_url, of_url
+from bastion.cli.bucket import Elsewhere, in_bucket, is_url, of_url, store_of
+from bastion.cli.copies import Copies
 from bastion.cli.output import fail, printable, time_text
 from bastion.config.outputs import Recording, read_section
-from bastion.errors import ConfigError
+from bastion.errors import ConfigError, StoreFault, StoreReason
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError
 from bastion.recording.listing import Recordings, SessionEntry
 from bastion.recording.unwrapping import DataKeys, Unwrap
@@ -152,9 +154,25 @@ def find_session(store: Recordings, prefix: str, config: Path | None = None) -> 
 
 
 def _told_and_fetched(config: Path | None, one: Elsewhere) -> SessionEntry:
-    if config is not None:
-        tell_read(config, one.session)
-    return fetched(config, one)
+    """A copy that is there until the command ends."""
+    copies = copies_of(config)
+    if config is None or copies is None:
+        fail(f"{one.url}: [recording.store] names no such bucket")
+    tell_read(config, one.session)
+    try:
+        file = copies.bring(one)
+    except StoreFault as fault:
+        code = 3 if fault.reason is StoreReason.CHECKSUM else 2 if copies.is_another(one) else 1
+        fail(printable(fault.text), code)
+    entry = Recordings(file.parent).entry(file)
+    assert entry is not None
+    return replace(entry, url=one.url)
+
+
+def copies_of(config: Path | None) -> Copies | None:
+    """What reads recordings out of the bucket; None without one."""
+    place = None if config is None else store_of(config)
+    return None if place is None else Copies(place)
 
 
 def _ambiguous(prefix: str, found: list[SessionEntry], away: list[Elsewhere]) -> NoReturn:

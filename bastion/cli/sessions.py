@@ -69,7 +69,8 @@ def sessions(
     RAN is what was asked of each channel, and how it ended. State: live (being recorded), ended, truncated (its
     gateway died; it plays up to there), damaged; from the index also deleted and missing. With --config the list comes
     from the index of the state store and from what that does not know; with --recordings from the files alone, which
-    know no tunnels. A session is listed when any part of it lies between --since and --until.
+    know no tunnels. A session is listed when any part of it lies between --since and --until. --command fetches what
+    is in the bucket, one recording at a time.
 
     Example: bastion sessions --config /etc/bastion/bastion.toml --since "last tuesday" --user alice --exit failed
     """
@@ -82,7 +83,7 @@ def sessions(
         passed_over.append(path)
         tell_unreadable(path, problem)
 
-    look = Look(store)
+    look = Look(store, None if recordings else config)
     found = from_index(None if recordings else config, store, wanted, now, as_json, note)
     if found is None:
         found = filter(wanted.takes, _of_files(store, wanted.since, note))
@@ -96,7 +97,8 @@ def sessions(
     else:
         _write_rows(_row(one, look) for one in shown)
     look.tell()
-    sys.exit(3 if passed_over else 0 if shown else 1)
+    missed = look.copies is not None and look.copies.missed
+    sys.exit(3 if passed_over or missed else 0 if shown else 1)
 
 
 def _wanted(kind: str | None, chosen: dict[str, Any], now: float) -> Wanted:

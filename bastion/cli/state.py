@@ -8,17 +8,21 @@ from pathlib import Path
 
 import click
 
-from bastion.cli.output import printable, write_json
+from bastion.cli.output import fail, printable, write_json
+from bastion.cli.progress import counting
+from bastion.cli.recordings import copies_of
 from bastion.cli.runtime import config_option
 from bastion.cli.stores import open_state
-from bastion.state.checking import differences, faults_of
+from bastion.clock import SystemClock
+from bastion.errors import StoreFault
+from bastion.state.checking import Rebuilt, differences, faults_of
 from bastion.state.checking import rebuild as rebuild_from
 from bastion.state.journal import SUFFIX
 
 SHOWN = 50
 EXIT_CODES = (
     "Exit codes: 0 done, or all is well; 1 index and files differ; 2 the call or a file is wrong; "
-    "3 the store cannot be reached or its schema does not fit."
+    "3 the store or the bucket cannot be reached, or the schema does not fit."
 )
 
 
@@ -85,15 +89,29 @@ def check(config_file: Path, as_json: bool) -> None:
 @state.command("rebuild-index", epilog=EXIT_CODES)
 @config_option
 def rebuild_index(config_file: Path) -> None:
-    """Make the index again from the recordings.
+    """Make the index again from the recordings, those in the bucket too.
 
-    Rows of recordings are added or corrected, none is removed; a gateway may run meanwhile. Tunnels have no recording:
-    theirs are not made again.
+    Rows of recordings are added or corrected, none is removed; a gateway may run meanwhile. Of what is in the bucket
+    the head and the end are fetched, not the whole. Tunnels have no recording: theirs are not made again.
 
     Example: bastion state rebuild-index --config /etc/bastion/bastion.toml
     """
+    copies = copies_of(config_file)
     with open_state(config_file) as stored:
-        done = rebuild_from(stored.database, stored.recordings, stored.node)
-    click.echo(
-        f"{done.added} rows added, {done.corrected} corrected, {done.unreadable} recordings cannot be read"
-    )
+        _tell("", rebuild_from(stored.database, stored.recordings, stored.node))
+        if copies is not None:
+            from bastion.archive.rebuilding import rebuild as rebuild_from_bucket  # boto3, for a bucket alone
+
+            files = {name for name, _ in stored.recordings.names()}
+            now = SystemClock().time()
+            try:
+                with counting("looking into the bucket") as told:
+                    done = rebuild_from_bucket(copies.bucket, stored.database, stored.node, files, now, told)
+            except StoreFault as fault:
+                fail(f"the bucket {copies.place.bucket}: {printable(fault.text)}: run it again", 3)
+            _tell(f"the bucket {copies.place.bucket}: ", done)
+
+
+def _tell(where: str, done: Rebuilt) -> None:
+    rows = f"{done.added} rows added, {done.corrected} corrected"
+    click.echo(f"{where}{rows}, {done.unreadable} recordings cannot be read")

@@ -7,20 +7,21 @@ next one is read.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bastion.errors import StoreFault
 from bastion.indexing.pages import Page
 from bastion.indexing.store import SESSION_PAGES, IndexFile
 from bastion.recording.channels import Survey, survey
 from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import FormatError
 from bastion.recording.listed import of_entry
-from bastion.recording.listing import Recordings, SessionEntry, Unreadable
+from bastion.recording.listing import SCHEME, Recordings, SessionEntry, Unreadable
 from bastion.recording.ran import asked_of, pack
 from bastion.recording.reader import Reader
 from bastion.recording.render import by_channel
@@ -53,15 +54,23 @@ class Filled:
     problem: str = ""
 
 
-def plan(index: IndexFile, recordings: Recordings, unreadable: Unreadable | None = None) -> Plan:
-    """Compares the index with the folder. Files that somebody writes are left for later. Raises IndexUnfit."""
+def plan(
+    index: IndexFile,
+    recordings: Recordings,
+    unreadable: Unreadable | None = None,
+    away: Mapping[str, tuple[str, int]] | None = None,
+) -> Plan:
+    """Compares the index with the folder, and with what is in a bucket: `away` has (url, size) by session. Files that
+    somebody writes are left for later. Raises IndexUnfit."""
     known, read, forget, running = index.known(), list[tuple[str, int, int]](), index.torn(), 0
+    elsewhere = dict(away or {})
     for name, path in recordings.names(None, unreadable):
-        row = known.pop(name, None)
         try:
             found = (recordings.directory / path).lstat()
         except OSError:
-            continue
+            continue  # gone: into the bucket, or for good
+        elsewhere.pop(name, None)
+        row = known.pop(name, None)
         size, changed = found.st_size, found.st_mtime_ns
         if row is not None and row[1:] == (size, changed):
             continue
@@ -72,12 +81,37 @@ def plan(index: IndexFile, recordings: Recordings, unreadable: Unreadable | None
             running += 1
         elif entry is not None:
             read.append((path, size, changed))
+    for name, (url, size) in elsewhere.items():
+        row = known.pop(name, None)
+        if row is not None and row[1] == size:  # what is in a bucket does not change
+            continue
+        if row is not None:
+            forget.append(row[0])
+        read.append((url, size, 0))
     forget += [row[0] for row in known.values()]
     return Plan(tuple(sorted(read)), tuple(sorted(set(forget))), running)
 
 
 Opener = Callable[[], Unwrap | None]
 """Makes what opens encrypted recordings, in each process anew: an identity may be a program, and cannot be sent."""
+
+Bring = Callable[[str], Path]
+"""Brings a recording of a bucket, by its url, as a file that goes when it has been read. Raises StoreFault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One recording: its path in the folder or its url, and where it is read."""
+
+    path: str
+    size: int
+    changed: int
+    file: Path
+    copy: bool
+
+    def done(self) -> None:
+        if self.copy:
+            self.file.unlink(missing_ok=True)
 
 
 def fill(
@@ -86,42 +120,79 @@ def fill(
     wanted: Iterable[tuple[str, int, int]],
     jobs: int,
     opener: Opener | None = None,
+    bring: Bring | None = None,
 ) -> Iterator[Filled]:
     """Reads recordings into the index, with `jobs` processes, and tells of each when it is in. Raises IndexUnfit.
 
-    `opener` is a function of a module, or a partial of one.
+    `opener` is a function of a module, or a partial of one. No more than `jobs` and one recording of a bucket are
+    on the disk at a time.
     """
+    brought = _brought(recordings, wanted, bring)
     if jobs == 1:
-        for path, size, changed in wanted:
-            yield read_in(index, recordings, path, size, changed, opener)
+        for one in brought:
+            yield one if isinstance(one, Filled) else _read_one(index, one, opener)
         return
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(jobs, context) as pool:
-        waiting = {pool.submit(read_in, index, recordings, *one, opener): one for one in wanted}
+        waiting: dict[Future[Filled], _Work] = {}
         try:
-            for done in as_completed(waiting):
-                try:
-                    yield done.result()
-                except BrokenProcessPool:
-                    path, size, _ = waiting[done]
-                    yield Filled(
-                        path, size, 0, "the process that read it died; it is read again at the next run"
-                    )
+            for one in brought:
+                if isinstance(one, Filled):
+                    yield one
+                    continue
+                waiting[pool.submit(_read_file, index, one, opener)] = one
+                if len(waiting) > jobs:
+                    yield from _ready(waiting)
+            while waiting:
+                yield from _ready(waiting)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            for one in waiting.values():
+                one.done()
 
 
-def read_in(
-    index: Path, recordings: Path, path: str, size: int, changed: int, opener: Opener | None = None
-) -> Filled:
-    """Reads one recording into the index. Raises IndexUnfit. One that stays closed is tried again by the next run."""
-    store = Recordings(recordings, unwrap=None if opener is None else opener())
-    entry = store.entry(recordings / path)
+def _brought(
+    recordings: Path, wanted: Iterable[tuple[str, int, int]], bring: Bring | None
+) -> Iterator[_Work | Filled]:
+    """Each one where it can be read, or what became of it."""
+    for path, size, changed in wanted:
+        if not path.startswith(SCHEME):
+            yield _Work(path, size, changed, recordings / path, False)
+        elif bring is not None:
+            try:
+                yield _Work(path, size, changed, bring(path), True)
+            except StoreFault as fault:
+                yield Filled(path, size, 0, fault.text)
+
+
+def _ready(waiting: dict[Future[Filled], _Work]) -> Iterator[Filled]:
+    """Waits for the first that is done, and takes all that are."""
+    for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+        work = waiting.pop(done)
+        work.done()
+        try:
+            yield done.result()
+        except BrokenProcessPool:
+            text = "the process that read it died; it is read again at the next run"
+            yield Filled(work.path, work.size, 0, text)
+
+
+def _read_one(index: Path, work: _Work, opener: Opener | None) -> Filled:
+    try:
+        return _read_file(index, work, opener)
+    finally:
+        work.done()
+
+
+def _read_file(index: Path, work: _Work, opener: Opener | None) -> Filled:
+    """One that stays closed is tried again by the next run."""
+    store = Recordings(work.file.parent, unwrap=None if opener is None else opener())
+    entry = store.entry(work.file)
     if entry is None:
-        return Filled(path, 0, 0)
+        return Filled(work.path, 0, 0)
     file = IndexFile(index)
     try:
-        return _read(file, store, entry, path, size, changed)
+        return _read(file, store, entry, work.path, work.size, work.changed)
     finally:
         file.close()
 
@@ -130,7 +201,7 @@ def _read(
     file: IndexFile, store: Recordings, entry: SessionEntry, path: str, size: int, changed: int
 ) -> Filled:
     header = entry.header
-    session = file.begin(of_entry(entry), header.uid, header.host, size, changed)
+    session = file.begin(of_entry(entry)._replace(path=path), header.uid, header.host, size, changed)
     text, problem, ran = 0, entry.problem, ""
     commands: list[Command] = []
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -177,10 +177,13 @@ class IndexFile:
 
     # -- looking things up
 
-    def fresh(self, recordings: Recordings) -> dict[int, Listed]:
-        """As `sessions`, those alone whose file is as it was when it was read."""
+    def fresh(self, recordings: Recordings, away: Mapping[str, int] | None = None) -> dict[int, Listed]:
+        """As `sessions`, those alone whose file is as it was when it was read. `away` are the sizes of recordings that
+        are in a bucket, by session: what is there does not change, so its size is enough."""
         known, found = self.known(), self.sessions()
         for number, size, changed in known.values():
+            if away is not None and away.get(found[number].id) == size:
+                continue
             try:
                 now = (recordings.directory / found[number].path).lstat()
             except OSError:

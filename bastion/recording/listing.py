@@ -49,7 +49,8 @@ class SessionEntry:
 
     `state`: live (a gateway is writing it), ended, truncated (its gateway died), damaged (see `problem`).
     `bytes` is channel bytes both ways, `size` the file's. `reason` is why it ended, "" when it did not. `opaque`
-    counts channels that nobody can replay, once it has ended, and `totals` are those of the file's end.
+    counts channels that nobody can replay, once it has ended, and `totals` are those of the file's end. `url` is the
+    object that the file is a copy of, "" for none.
     """
 
     header: Header
@@ -62,6 +63,7 @@ class SessionEntry:
     path: Path
     opaque: int = 0
     totals: Totals | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +165,30 @@ class Recordings:
 
         Nothing when the file cannot be read; its entry says why.
         """
-        found, told, totals = Survey(), False, None
         try:
             with _open_file(path) as source:
-                reader = Reader(source, path.stem, unwrap=self.unwrap)
-                totals = reader.tail().totals
-                for event in reader:
-                    found.add(event)
-                    if whole:
-                        continue
-                    if totals is not None and _all_told(found, totals.channels):
-                        break
-                    if reader.position > LISTING_BYTES:
-                        break
-                else:
-                    told = True
+                return self.ran_of(source, path.stem, whole)
+        except OSError:
+            return Ran((), None)
+
+    def ran_of(self, source: BinaryIO, session: str, whole: bool = False) -> Ran:
+        """The same of a recording that is open."""
+        found, told, totals = Survey(), False, None
+        try:
+            reader = Reader(source, session, unwrap=self.unwrap)
+            totals = reader.tail().totals
+            if reader.sealed:
+                return Ran((), None if totals is None else totals.channels)
+            for event in reader:
+                found.add(event)
+                if whole:
+                    continue
+                if totals is not None and _all_told(found, totals.channels):
+                    break
+                if reader.position > LISTING_BYTES:
+                    break
+            else:
+                told = True
         except (FormatError, OSError):
             pass
         channels = tuple(found.channels.values())
@@ -209,22 +220,28 @@ class Recordings:
 
     def entry(self, path: Path) -> SessionEntry | None:
         """What the listing says of one file; None when it has gone since its folder was read."""
-        unknown = Header.unknown(path.stem)
-        size = 0
         try:
             with _open_file(path) as source:
-                size = os.fstat(source.fileno()).st_size
-                live = size > 0 and _is_locked(source)
-                if size == 0:
-                    return SessionEntry(unknown, "truncated", 0, 0, 0, "", "the file is empty", path)
-                reader = Reader(source, path.stem)
-                tail = reader.tail()
-        except FormatError as error:
-            return SessionEntry(unknown, "damaged", 0, 0, size, "", error.text, path)
+                return self.entry_of(source, path, lambda: _is_locked(source))
         except FileNotFoundError:
             return None
         except OSError as error:
-            return SessionEntry(unknown, "damaged", 0, 0, size, "", str(error.strerror), path)
+            return _damaged(path, 0, str(error.strerror))
+
+    def entry_of(
+        self, source: BinaryIO, path: Path, is_locked: Callable[[], bool] = lambda: False
+    ) -> SessionEntry:
+        """The same of a recording that is open: its head and its tail are read. Raises OSError."""
+        size = source.seek(0, os.SEEK_END)
+        live = size > 0 and is_locked()
+        if size == 0:
+            unknown = Header.unknown(path.stem)
+            return SessionEntry(unknown, "truncated", 0, 0, 0, "", "the file is empty", path)
+        try:
+            reader = Reader(source, path.stem)
+            tail = reader.tail()
+        except FormatError as error:
+            return _damaged(path, size, error.text)
         header, totals = reader.header, tail.totals
         problem = reader.damage[0].text if reader.damage else ""
         if totals is not None:
@@ -245,6 +262,10 @@ class Recordings:
             0 if totals is None else totals.opaque,
             totals,
         )
+
+
+def _damaged(path: Path, size: int, problem: str) -> SessionEntry:
+    return SessionEntry(Header.unknown(path.stem), "damaged", 0, 0, size, "", problem, path)
 
 
 def _all_told(found: Survey, channels: int) -> bool:

@@ -124,32 +124,34 @@ def rebuild(database: Database, recordings: Recordings, node: str) -> Rebuilt:
         if entry.state == "damaged":
             done.unreadable += 1
         elif row is None:
-            waiting += _made(entry, path, Writer(node, ""))
+            waiting += rows_of(entry, path, Writer(node, ""))
             waiting += session_ran(name, recordings.ran(entry.path).kinds)
             done.added += 1
         elif list(_compared(entry, row, path)):
             waiting += _corrected(entry, path)
             done.corrected += 1
         if len(waiting) >= AT_ONCE:
-            _write(database, waiting)
-    _write(database, waiting)
+            write(database, waiting)
+    write(database, waiting)
     return done
 
 
-def _write(database: Database, waiting: list[Change]) -> None:
+def write(database: Database, waiting: list[Change]) -> None:
+    """Writes what waits, and empties the list. Raises StateDown."""
     if waiting:
         with database.write() as connection:
             apply(connection, waiting)
         waiting.clear()
 
 
-def _made(entry: SessionEntry, path: str, writer: Writer) -> list[Change]:
+def rows_of(entry: SessionEntry, path: str, writer: Writer) -> list[Change]:
+    """The rows of a recording that has none."""
     start = session_started(entry.header, path, writer)
     return start if entry.state == "live" else [*start, *ending_of(entry)]
 
 
 def _corrected(entry: SessionEntry, path: str) -> list[Change]:
-    """As `_made`, over what is there."""
+    """As `rows_of`, over what is there."""
     session, file = session_started(entry.header, path, Writer("", ""))
     kept = {
         name: value for name, value in session.values.items() if name not in ("node", "instance", "config")

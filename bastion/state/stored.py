@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import or_, select, update
 
+from bastion.state.changes import SET, Change, Value
 from bastion.state.database import Database
 from bastion.state.rows import DELETED, ENDED, INCOMPLETE
 from bastion.state.schema import RECORDINGS, SESSIONS
@@ -37,6 +38,18 @@ class Stored:
     version: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A recording in the bucket, and whose it is. Times in seconds since the epoch; `node` is the gateway's name."""
+
+    stored: Stored
+    node: str
+    identity: str
+    target: str
+    started_at: float
+    ended_at: float | None
 
 
 def ended(database: Database, sessions: Sequence[str]) -> dict[str, Ended]:
@@ -74,15 +87,37 @@ def mark_stored(database: Database, one: Stored, now: float) -> bool:
         return connection.execute(change).rowcount > 0
 
 
+def known_files(database: Database) -> dict[str, tuple[str, str]]:
+    """(state of the recording, where it is stored) of every session that has a row for one. Raises StateDown."""
+    query = select(RECORDINGS.c.session_id, RECORDINGS.c.state, RECORDINGS.c.stored)
+    with database.read() as connection:
+        return {name: (state, stored) for name, state, stored in connection.execute(query)}
+
+
+def stored_change(one: Stored, now: float) -> Change:
+    """As `mark_stored`, to be written with others."""
+    values: dict[str, Value] = {"session_id": one.session, "stored": one.url, "stored_version": one.version}
+    values |= {"stored_at": now, "sha256": one.sha256, "size": one.size}
+    return Change(SET, "recordings", values)
+
+
 def stored_beginning(database: Database, prefix: str) -> list[Stored]:
     """Those in the bucket whose session's id begins so, deleted ones left out. Raises StateDown."""
-    query = select(
-        RECORDINGS.c.session_id,
-        RECORDINGS.c.stored,
-        RECORDINGS.c.stored_version,
-        RECORDINGS.c.size,
-        RECORDINGS.c.sha256,
-    ).where(RECORDINGS.c.stored != "", RECORDINGS.c.state != DELETED)
+    return [one.stored for one in holdings(database, prefix)]
+
+
+def holdings(database: Database, prefix: str) -> list[Holding]:
+    """The same, with whose they are, newest first. Raises StateDown."""
+    file, session = RECORDINGS.c, SESSIONS.c
+    place = (file.session_id, file.stored, file.stored_version, file.size, file.sha256)
+    about = (file.node, session.identity, session.target, session.started_at, session.ended_at)
+    query = (
+        select(*place, *about)
+        .join_from(RECORDINGS, SESSIONS, session.id == file.session_id)
+        .where(file.stored != "", file.state != DELETED)
+        .where(file.session_id.startswith(prefix, autoescape=True))
+        .order_by(session.started_at.desc())
+    )
     with database.read() as connection:
-        found = connection.execute(query.where(RECORDINGS.c.session_id.startswith(prefix, autoescape=True)))
-        return [Stored(*row) for row in found]
+        rows = connection.execute(query).all()
+    return [Holding(Stored(*row[:5]), row[5], row[6], row[7], row[8], row[9]) for row in rows]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bastion.indexing.filling import PAGES_AT_ONCE, read_in
+from bastion.indexing.filling import PAGES_AT_ONCE, fill
 from bastion.indexing.pages import Page
 from bastion.indexing.store import IndexFile
 from bastion.indexing.words import Question
@@ -188,7 +188,7 @@ def draw(megabytes: float) -> None:
         path = recorded(folder, 0, "\n".join(lines(megabytes)))
         IndexFile(folder / "reading.db", make=True).close()
         began = time.process_time()
-        done = read_in(folder / "reading.db", folder, f"{path.parent.name}/{path.name}", 1, 1)
+        (done,) = fill(folder / "reading.db", folder, [(f"{path.parent.name}/{path.name}", 1, 1)], 1)
         took = time.process_time() - began
         print(f"drawn and indexed: {done.text / 1e6 / took:.2f} MB/s of processor time")
 

@@ -98,7 +98,7 @@ def test_a_recording_goes_to_the_bucket_and_is_listed_played_and_exported_from_t
         # what somebody has changed there is not shown
         server.client.put_object(Bucket=BUCKET, Key=key, Body=b"forged")
         done = bastion(world, "replay", session, "--speed", "0")
-        assert done.returncode == 1 and b"is not what was uploaded" in done.stderr
+        assert done.returncode == 3 and b"is not what was uploaded" in done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -19,6 +19,7 @@ WHOLE = (
     "a transport of whole parts: test_handshake.py, test_rekey.py, test_states.py, test_closing.py beside it"
 )
 
+BUCKET = "tests/unit/cli/test_copies.py, with recordings in a bucket"
 MIGRATIONS = "tests/unit/state/test_migrating.py compares them"
 ELSEWHERE = {
     "__main__": "the program: every test with a gateway runs it",
@@ -34,7 +35,9 @@ ELSEWHERE = {
     "auth.ldap_link": SLAPD,
     "auth.penalty_records": "tests/unit/auth/test_throttle.py, full and forgotten",
     "cli.advice": "tests/unit/cli/test_explain.py",
-    "cli.bucket": "tests/faults/test_bucket_away.py, with recordings in a bucket",
+    "archive.contents": BUCKET,
+    "archive.rebuilding": BUCKET,
+    "cli.bucket": BUCKET,
     "cli.client_config": "tests/interop/jump/test_jump_client_config.py, with the clients that read it",
     "cli.doctor": DOCTOR,
     "cli.init_questions": "tests/unit/cli/test_init.py, on a terminal and by options",
@@ -49,6 +52,8 @@ ELSEWHERE = {
     "cli.runtime": PROTOCOLS,
     "cli.stores": "tests/unit/cli/test_state.py",
     "cli.target": TARGETS,
+    "cli.progress": "a line on a terminal: tests/unit/cli/test_copies.py calls it without one",
+    "cli.verify_bucket": BUCKET,
     "cli.upgrade": "tests/interop/test_upgrade.py",
     "cli.control_client": "tests/unit/cli/test_control_commands.py",
     "cli.live": "tests/unit/cli/test_control_commands.py",

@@ -22,6 +22,8 @@ ALLOWED = {
     "list_commands": "click.Group",
     "get_command": "click.Group",
     "format_commands": "click.Group",
+    "readinto": "io.RawIOBase",
+    "seekable": "io.RawIOBase",
     "describe": "prometheus_client's Collector",
     "logPrefix": "Twisted's ILoggingContext",
     "handleContentChunk": "twisted.web's Request",

@@ -34,12 +34,17 @@ def test_an_object_is_there_read_listed_and_deleted(server: S3Server, tmp_path: 
     found = bucket.head("k/1.rec")
     assert found is not None and found.size == 100 and found.checksum and found.until is None
     assert b"".join(bucket.read("k/1.rec")) == (tmp_path / "file").read_bytes()
-    assert list(bucket.keys("k/")) == ["k/1.rec", "k/2.rec"] and list(bucket.keys("l/")) == []
+    assert [(one.key, one.size) for one in bucket.under("k/")] == [("k/1.rec", 100), ("k/2.rec", 100)]
+    assert not list(bucket.under("l/"))
+    data = (tmp_path / "file").read_bytes()
+    assert bucket.piece("k/2.rec", 90, 20) == data[90:] and bucket.piece("k/2.rec", 3, 4) == data[3:7]
     bucket.delete("k/1.rec")
     bucket.delete("k/1.rec")
     assert bucket.head("k/1.rec") is None
     with pytest.raises(StoreFault, match="no such object"):
         list(bucket.read("k/1.rec"))
+    with pytest.raises(StoreFault, match="no such object"):
+        bucket.piece("k/1.rec", 0, 1)
 
 
 def test_whether_object_lock_is_on(server: S3Server) -> None:

@@ -157,9 +157,13 @@ def test_one_that_is_in_the_bucket_is_not_missed(made: Made) -> None:
     assert made.faults() == [("vanished", FIRST)]  # no bucket is named: nobody could fetch it
     made.edit(
         "[recording]\n",
-        '[recording]\nstore.kind = "s3"\nstore.bucket = "kept"\nstore.region = "eu"\n',
+        '[recording]\nstore.kind = "s3"\nstore.bucket = "kept"\nstore.endpoint = "http://127.0.0.1:1"\n'
+        'store.access_key = "AKID"\nstore.secret_file = "secret"\n',
     )
-    assert made.faults() == []
+    made.write("secret", "none of yours\n", 0o600)
+    done = made.verify("--json")  # a bucket that does not answer: the index is believed, and that is no proof
+    assert done.exit_code == 3 and not any("fault" in one for one in json.loads(done.stdout))
+    assert "what is in the bucket is not known" in done.stderr
 
 
 def test_a_removed_one_is_no_fault(made: Made) -> None:

@@ -8,7 +8,7 @@ from bastion.state.changes import apply
 from bastion.state.database import Database
 from bastion.state.rows import ENDED, INCOMPLETE, Moved, Writer, session_died, session_ended, session_started
 from bastion.state.schema import RECORDINGS
-from bastion.state.stored import AT_ONCE, Stored, ended, mark_stored, stored_beginning
+from bastion.state.stored import AT_ONCE, Holding, Stored, ended, holdings, mark_stored, stored_beginning
 from tests.support.state import rows
 from tests.unit.recording.samples import header
 
@@ -46,6 +46,7 @@ def test_a_row_says_where_it_is_and_is_found_by_the_beginning_of_its_id(filled: 
     assert stored_beginning(filled, "") == []
     assert mark_stored(filled, one, STARTED + 20)
     assert stored_beginning(filled, WHOLE[:3]) == [one] and stored_beginning(filled, "a") == []
+    assert holdings(filled, "") == [Holding(one, "gw1", "alice", "web1", STARTED, STARTED + 9)]
     (row,) = (row for row in rows(filled, RECORDINGS) if row["session_id"] == WHOLE)
     assert (row["state"], row["stored_at"]) == (ENDED, STARTED + 20)
 
