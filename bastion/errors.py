@@ -98,6 +98,7 @@ class AuthReason(StrEnum):
     CERT_CRITICAL_OPTION = "cert_critical_option"
     CERT_SOURCE_ADDRESS = "cert_source_address"
     METHOD_NOT_OFFERED = "method_not_offered"
+    FACTOR_NOT_WANTED = "factor_not_wanted"  # no chain goes on with it: given before, or not its turn
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     THROTTLED = "throttled"
     OVER_BUDGET = "over_budget"

@@ -75,7 +75,6 @@ def build_services(
     names of targets lead; `workers` processes share the directory. The reactor is kept and not called: this may run in
     a thread.
     """
-    limits = config.limits
     agents = AgentThreads(reactor, material.in_agents)
     return Services(
         auth=AuthServices(
@@ -84,6 +83,7 @@ def build_services(
             penalties=penalties,
             methods=config.login.methods,
             demands=Demands(config.login.require_verify, config.login.allow_no_touch),
+            chains=config.login.chains,
         ),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
@@ -92,21 +92,27 @@ def build_services(
             upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor, agents
         ),
         recording=recording_policy(config),
-        limits=Limits(
-            keepalive_interval=limits.keepalive_interval or 0.0,
-            keepalive_count=limits.keepalive_count,
-            sessions=limits.sessions,
-            sftp_hash=config.recording.sftp_hash,
-            audit_detail=config.audit.detail,
-            recheck=config.directory.recheck or 0.0,
-            drain_timeout=limits.drain_timeout or 0.0,
-            recording_bytes=config.recording.max_recording_bytes or 0,
-            user_recording_bytes=config.recording.max_recording_bytes_per_user or 0,
-            channels=limits.channels_per_connection,
-            sessions_per_connection=limits.sessions_per_connection,
-        ),
+        limits=session_limits(config),
         inner_host_keys=build_inner_host_keys(config, material, clock, agents),
         agents=agents,
+    )
+
+
+def session_limits(config: Config) -> Limits:
+    """What the session layer keeps to."""
+    limits = config.limits
+    return Limits(
+        keepalive_interval=limits.keepalive_interval or 0.0,
+        keepalive_count=limits.keepalive_count,
+        sessions=limits.sessions,
+        sftp_hash=config.recording.sftp_hash,
+        audit_detail=config.audit.detail,
+        recheck=config.directory.recheck or 0.0,
+        drain_timeout=limits.drain_timeout or 0.0,
+        recording_bytes=config.recording.max_recording_bytes or 0,
+        user_recording_bytes=config.recording.max_recording_bytes_per_user or 0,
+        channels=limits.channels_per_connection,
+        sessions_per_connection=limits.sessions_per_connection,
     )
 
 

@@ -5,15 +5,16 @@ that its audit line will say. Settled, that line is written, the counter moved a
 Neither waits for anybody: a client that hangs up while the directory thinks is booked as `abandoned`, its charge
 stays, and the directory is told to give up; only the *answer* to a client that stays is delayed (`userauth.server`).
 
-Invariants: an attempt carries its own name, facts and outcome, and nothing of it is kept on the connection, so that
-nothing can be carried from one to the next; a query is never a proof (CVE-2024-45337): only `key_proved`, `password`
-and `none` set `identity`, and `succeed` needs it.
+Invariants: an attempt carries its own name, facts and outcome, and a failed one leaves nothing on the connection; what
+an earlier one has proved for the same name comes in as a value (`before`), and what this one adds goes out as one
+(`keep`), with the restrictions of both; a query is never a proof (CVE-2024-45337): only `key_proved`, `password`
+and `none` set `identity`, and `succeed` needs it, and a whole chain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -23,7 +24,8 @@ from bastion.auth.budget import Purse, Work
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.directory import Asker, Covered, Directory
-from bastion.auth.identity import Account, Destination, Identity, parse_destination
+from bastion.auth.factors import PASSWORD, Chain, Given, Proof
+from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
 from bastion.auth.security_keys import TOUCH_ONLY, Demands, check_assertion
@@ -42,6 +44,9 @@ from bastion.wire.security_keys import Assertion
 # Characters of a user name that is no valid one in the audit log: enough to see what was tried, at most 768 bytes.
 MAX_LOGGED_NAME = 64
 
+PROVED = frozenset((AuthReason.OK, AuthReason.PARTIAL))
+"""Outcomes of an attempt that proved something."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuthServices:
@@ -51,6 +56,7 @@ class AuthServices:
     login_cas: tuple[PublicKey, ...]
     penalties: Penalties
     methods: tuple[str, ...]
+    chains: tuple[Chain, ...]  # each is enough
     demands: Demands = TOUCH_ONLY
 
 
@@ -82,6 +88,26 @@ class UserName:
         if self.found is None:
             raise Refused(AuthReason.BAD_USER_NAME, self.fault)
         return self.found
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a connection has proved for one name until now: `identity` is there as soon as anything is `given`."""
+
+    given: Given
+    identity: Identity | None = None
+
+    def with_proof(self, proof: Proof, proved: Identity) -> Before:
+        """The same with one proof more: restrictions are intersected, and nothing makes the login younger.
+
+        Raises Refused when the directory's entry has become another one meanwhile.
+        """
+        first = self.identity
+        if first is None:
+            return Before(self.given.plus(proof), proved)
+        if (proved.name, proved.uid) != (first.name, first.uid):
+            raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than a moment ago")
+        return Before(self.given.plus(proof), replace(joined(first, proved), groups=proved.groups))
 
 
 Succeeded = Callable[[Identity, Destination], None]
@@ -124,18 +150,22 @@ class Attempt:
         context: AuthContext,
         name: UserName,
         method: str,
+        before: Before,
         on_proved: Callable[[Identity], Identity] | None = None,
         on_succeeded: Succeeded | None = None,
         on_refused: Callable[[AuthReason], None] | None = None,
+        on_kept: Callable[[Before], None] | None = None,
         needs_no_proof: Callable[[], Identity | None] | None = None,
     ) -> None:
         """`on_proved` may change the identity that was proved, or raise Refused. `on_refused` hears of a refusal as the
-        engineer is told it. `needs_no_proof`: who may enter with `none`."""
+        engineer is told it, `on_kept` of a proof that is not enough. `needs_no_proof`: who may enter with `none`."""
         self._context = context
         self._name = name
         self._method = method
         self._on_proved, self._on_succeeded, self._on_refused = on_proved, on_succeeded, on_refused
-        self._needs_no_proof = needs_no_proof
+        self._on_kept, self._needs_no_proof = on_kept, needs_no_proof
+        self._before = self._after = before
+        self.whole = False  # every factor of some chain is there
         self._guess: Guess | None = None
         self._settled = False
         self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
@@ -153,6 +183,7 @@ class Attempt:
             self.identity = self._needs_no_proof() if self._needs_no_proof is not None else None
             if self.identity is None:
                 raise Refused(AuthReason.METHOD_NOT_OFFERED, "proof is needed")
+            self.whole = True
 
         return maybeDeferred(judge)
 
@@ -184,7 +215,16 @@ class Attempt:
             self._evidence = self._evidence._replace(unverified=None)
         else:
             self._evidence = Evidence(credential.fingerprint())
+        if not self._before.given.takes(self._proof_of(credential)):
+            raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this key")
         return credential
+
+    def _proof_of(self, credential: Credential) -> Proof:
+        if isinstance(credential, Certificate):
+            factors: tuple[str, ...] = ("certificate",)
+        else:  # a security key is a key, too
+            factors = ("sk-publickey", "publickey") if credential.is_security_key else ("publickey",)
+        return Proof(factors, self._evidence.key)
 
     def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
         """Does `signature` prove possession? Raises Refused."""
@@ -200,9 +240,8 @@ class Attempt:
 
     def key_proved(self, credential: Credential) -> Deferred[None]:
         """`verify` has found the signature right: whose is it?"""
-        factor = "certificate" if isinstance(credential, Certificate) else "publickey"
         found = maybeDeferred(self._find_by_key, credential, Asker(self._context.purse))
-        return found.addCallback(lambda proof: self._remember(factor, *proof))
+        return found.addCallback(lambda found: self._remember(self._proof_of(credential), *found))
 
     def password(self, password: str) -> Deferred[None]:
         """Ask the directory, as soon as it is this guess's turn."""
@@ -210,6 +249,7 @@ class Attempt:
 
     def _check_password(self, password: str) -> Deferred[None]:
         name = self._admit()
+        self._check_wanted(PASSWORD)
         services = self._context.services
         turn: Deferred[None] = Deferred()
 
@@ -222,7 +262,9 @@ class Attempt:
         checked = turn.addCallback(
             lambda _: services.directory.check_password(name, password, Asker(self._context.purse))
         )
-        proved = checked.addCallback(lambda account: self._remember("password", account, Restrictions()))
+        proved = checked.addCallback(
+            lambda account: self._remember(Proof((PASSWORD,)), account, Restrictions())
+        )
         self._guess = services.penalties.open(self._context.source, name)
         self._guess.begin(go)
         return proved
@@ -268,13 +310,17 @@ class Attempt:
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
         return name
 
-    def _remember(self, factor: str, account: Account, restrictions: Restrictions) -> None:
+    def _check_wanted(self, factor: str) -> None:
+        if not self._before.given.takes(Proof((factor,))):
+            raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this")
+
+    def _remember(self, proof: Proof, account: Account, restrictions: Restrictions) -> None:
         identity = Identity(
             name=account.name,
             uid=account.uid,
             groups=account.groups,
             source=account.source,
-            factors=(factor,),
+            factors=proof.factors[:1],
             certificate=self._certificate,
             source_address=self._context.source,
             restrictions=restrictions,
@@ -282,7 +328,11 @@ class Attempt:
             key_fingerprint=self._evidence.key,
             user_verified=self._assertion is not None and self._assertion.verified,
         )
-        self.identity = identity if self._on_proved is None else self._on_proved(identity)
+        after = self._before.with_proof(proof, identity)
+        assert after.identity is not None
+        self.identity = after.identity if self._on_proved is None else self._on_proved(after.identity)
+        self._after = after
+        self.whole = after.given.whole
 
     # -- the outcome ---------------------------------------------------------------------------------------
 
@@ -300,12 +350,17 @@ class Attempt:
             self._context.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
             self._audit_failed()
         self._context.meters.add(AUTH_ATTEMPTS, label, reason)
-        if reason is not AuthReason.OK and self._on_refused is not None:
+        if reason not in PROVED and self._on_refused is not None:
             self._on_refused(self._shown_as or reason)
+
+    def keep(self) -> None:
+        """The proof counts, and is not enough: the next attempt for the same name builds on it."""
+        assert self.identity is not None and not self.whole and self._on_kept is not None
+        self._on_kept(self._after)
 
     def succeed(self) -> None:
         """Every factor is there, and the client hears of it now."""
-        assert self.identity is not None and self._on_succeeded is not None
+        assert self.identity is not None and self.whole and self._on_succeeded is not None
         self._on_succeeded(self.identity, self._name.destination)
 
     def _book(self, reason: AuthReason, label: str) -> None:
@@ -314,9 +369,11 @@ class Attempt:
             self._guess.settle(reason)
             return
         name = self._name.account
-        if reason is not AuthReason.OK:
+        if reason not in PROVED:
             penalties.failed(source, name, reason, label)
-        elif self._method != "none":  # with it nothing was proved
+        elif (
+            self.whole and self._method != "none"
+        ):  # with it nothing was proved, and half a login excuses nothing
             penalties.succeeded(source, name)
 
     def _write_down(self, label: str, reason: AuthReason) -> None:
@@ -327,12 +384,12 @@ class Attempt:
             connection=context.connection,
             user=self._name.shown,
             method=label,
-            result="ok" if reason is AuthReason.OK else "refused",
+            result=reason.value if reason in PROVED else "refused",
             reason=reason,
             source=context.source,
             **self._evidence._asdict(),
         )
-        if reason is AuthReason.OK:
+        if reason in PROVED:
             context.audit.emit(line)
         else:
             context.rationed.emit(context.purse, context.payer, line)

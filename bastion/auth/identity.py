@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,30 @@ class Identity:
     key_fingerprint: str = ""
     also_shown: tuple[str, ...] = ()
     user_verified: bool = False
+
+
+def shown_by(identity: Identity) -> tuple[str, ...]:
+    """What a lock on a certificate may name of all that `identity` has shown, inner proofs included."""
+    shown = [identity.key_fingerprint]
+    certificate = identity.certificate
+    if certificate is not None:
+        shown += [certificate.fingerprint, certificate.key_id]
+        shown.append(f"{certificate.serial}@{certificate.ca_fingerprint}")
+    return tuple(dict.fromkeys(value for value in (*shown, *identity.also_shown) if value))
+
+
+def joined(first: Identity, later: Identity) -> Identity:
+    """`first` with what `later` has shown besides. It only takes away: restrictions are intersected, and the login
+    gets no younger. Raises Refused(KEY_OPTIONS) when both cannot be obeyed."""
+    return replace(
+        first,
+        factors=tuple(dict.fromkeys((*first.factors, *later.factors))),
+        restrictions=first.restrictions.intersect(later.restrictions),
+        certificate=first.certificate or later.certificate,
+        key_fingerprint=first.key_fingerprint or later.key_fingerprint,
+        also_shown=tuple(dict.fromkeys((*first.also_shown, *shown_by(later)))),
+        user_verified=first.user_verified or later.user_verified,
+    )
 
 
 @dataclass(frozen=True, slots=True)

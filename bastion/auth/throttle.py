@@ -98,6 +98,7 @@ _FREE_ALWAYS = frozenset(
         AuthReason.INTERNAL_ERROR,
         AuthReason.THROTTLED,
         AuthReason.METHOD_NOT_OFFERED,
+        AuthReason.FACTOR_NOT_WANTED,
         AuthReason.KEY_NOT_AUTHORISED,
         AuthReason.KEY_UNSUPPORTED,
         AuthReason.SK_NOT_TOUCHED,  # its signature was right

@@ -10,7 +10,7 @@ nothing is changed and nobody is contacted by reading.
 May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the file of users) and `ca` (keys, known
 hosts). It builds nothing that runs: that is `assembly`.
 
-- `sections`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
+- `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
+from bastion.config.login import Login
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
-    BOOLEAN,
     NETWORK,
     SIZE,
     Address,
@@ -129,27 +129,6 @@ class HostKeys:
         "File with the passphrase of these keys in its first line, closed to others. Not set: none is encrypted.",
         default=None,
         example='"credential:host_keys"',
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """How engineers prove who they are."""
-
-    methods: tuple[str, ...] = option(
-        list_of(choice("publickey", "password", "keyboard-interactive"), at_least=1),
-        "Methods on offer. Certificates come under publickey; the other two ask the directory.",
-        default=("publickey", "password", "keyboard-interactive"),
-    )
-    require_verify: bool = option(
-        BOOLEAN,
-        "Refuse security keys that have not verified their owner (PIN or fingerprint). Rules may ask for it too.",
-        default=False,
-    )
-    allow_no_touch: bool = option(
-        BOOLEAN,
-        "Let security keys do without a touch whose own options or certificate say `no-touch-required`.",
-        default=False,
     )
 
 

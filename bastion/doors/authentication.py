@@ -1,6 +1,7 @@
 """Who is at the door: joins the userauth service with the directory, the trusted CAs and the penalties.
 
-One `Authentication` belongs to one connection and keeps nothing of an attempt. A certificate proves the person and
+One `Authentication` belongs to one connection and keeps of its attempts only what was proved and is not enough yet
+(`auth.factors`), as a value that the next attempt builds on. A certificate proves the person and
 the directory still has to know the account; a key must stand in the account; a password is checked by the
 directory alone. Every attempt (`auth.attempt`) is one audit line and one counter, with a reason from a closed
 set, whether or not the connection lives to hear of it.
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bastion.auth.attempt import Attempt, AuthContext, Succeeded, UserName
+from bastion.auth.attempt import Attempt, AuthContext, Before, Succeeded, UserName
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
+from bastion.auth.factors import Given
 from bastion.auth.identity import Identity
 from bastion.errors import AuthReason, Refused
 
@@ -40,10 +42,11 @@ class Authentication:
         self.context = context
         self._on_success = on_success
         self._check_locks = check_locks
+        self._before = Before(Given(context.services.chains))
         self.on_notice: Callable[[str], None] | None = None  # shows the engineer a line before success
 
     def methods(self) -> tuple[str, ...]:
-        return self.context.services.methods
+        return self._before.given.methods(self.context.services.methods)
 
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt. Names whose password is asked, since the login on the target is another account."""
@@ -55,10 +58,15 @@ class Authentication:
             self.context,
             name,
             method,
+            self._before,
             on_proved=self._proved,
             on_succeeded=self._on_success,
             on_refused=self.tell,
+            on_kept=self._keep,
         )
+
+    def _keep(self, before: Before) -> None:
+        self._before = before
 
     def _proved(self, identity: Identity) -> Identity:
         """Only who has proved who he is learns that he is locked, and why."""

@@ -3,23 +3,23 @@
 The user name of an inner connection is the login on the target and nothing else; the identity is the outer one.
 A channel that carries the engineer's own `ssh -J` has nobody else behind it and needs no second proof. A channel
 that came from a listening socket may be anybody's on the engineer's machine: it must prove the same identity by
-key, certificate or keyboard-interactive, unless the rules trust forwards.
+key, certificate or keyboard-interactive, unless the rules trust forwards. The proof is a whole chain of factors, as
+it is outside.
 
-Invariants: what is proved here is proved for the outer identity and no other, whatever user name was sent; a
-second proof only takes away (restrictions are intersected) and never makes a login younger; the method
-`password` is not offered, because its prompt on the client would name the login.
+Invariants: what is proved here is proved for the outer identity and no other, whatever user name was sent; a second
+proof only takes away (restrictions are intersected) and never makes a login younger; the method `password` is not
+offered, because its prompt on the client would name the login.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from bastion.auth.attempt import Attempt, Succeeded, UserName
-from bastion.auth.identity import TARGET_LOGIN, Destination, Identity
+from bastion.auth.attempt import Attempt, Before, Succeeded, UserName
+from bastion.auth.factors import Given
+from bastion.auth.identity import TARGET_LOGIN, Destination, Identity, joined
 from bastion.doors.authentication import Authentication
 from bastion.errors import AuthReason, Refused
-from bastion.policy.locks import shown_by
 
 
 class InnerAuthentication:
@@ -42,13 +42,14 @@ class InnerAuthentication:
         self._proof = proof
         self._needs_no_proof: Callable[[str], bool] | None = needs_no_proof
         self._on_success: Succeeded | None = on_success
+        self._before = Before(Given(proof.context.services.chains))
 
     def methods(self) -> tuple[str, ...]:
-        offered = self._proof.methods()
+        offered = self._proof.context.services.methods
         kept = ["publickey"] if "publickey" in offered else []
         if "password" in offered or "keyboard-interactive" in offered:
             kept.append("keyboard-interactive")
-        return tuple(kept)
+        return self._before.given.methods(kept)
 
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt: whose password is asked, and whose it is not."""
@@ -70,9 +71,11 @@ class InnerAuthentication:
             self._proof.context,
             UserName(name, str(shown), Destination(name, user, target)),
             method,
+            self._before,
             on_proved=self._check_same,
             on_succeeded=self._on_success,
             on_refused=self._proof.tell,
+            on_kept=self._keep,
             needs_no_proof=lambda: self._on_the_outer_word(user),
         )
 
@@ -82,20 +85,15 @@ class InnerAuthentication:
             return self._identity
         return None
 
+    def _keep(self, before: Before) -> None:
+        self._before = before
+
     def _check_same(self, proved: Identity) -> Identity:
         """The directory's entry must still be the one that logged in outside. Raises Refused."""
         outer = self._identity
         if (proved.name, proved.uid) != (outer.name, outer.uid):
             raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than at the outer login")
-        return replace(
-            outer,
-            factors=tuple(dict.fromkeys((*outer.factors, *proved.factors))),
-            restrictions=outer.restrictions.intersect(proved.restrictions),
-            certificate=outer.certificate or proved.certificate,
-            key_fingerprint=outer.key_fingerprint or proved.key_fingerprint,
-            also_shown=shown_by(proved),
-            user_verified=outer.user_verified or proved.user_verified,
-        )
+        return joined(outer, proved)
 
     def stop(self) -> None:
         """Break the cycles with the connection."""

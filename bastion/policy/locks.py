@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from bastion.auth.identity import LOGIN_NAME, Identity
+from bastion.auth.identity import LOGIN_NAME, Identity, shown_by
 from bastion.policy.patterns import address_of, canonical
 from bastion.policy.targets import Inventory, Target
 
@@ -106,16 +106,6 @@ class Party(NamedTuple):
 def party_of(identity: Identity) -> Party:
     """Who `identity` is to the security team."""
     return Party(identity.name, identity.uid, identity.source_address, shown_by(identity))
-
-
-def shown_by(identity: Identity) -> tuple[str, ...]:
-    """What a lock on a certificate may name of all that `identity` has shown, inner proofs included."""
-    shown = [identity.key_fingerprint]
-    certificate = identity.certificate
-    if certificate is not None:
-        shown += [certificate.fingerprint, certificate.key_id]
-        shown.append(f"{certificate.serial}@{certificate.ca_fingerprint}")
-    return tuple(dict.fromkeys(value for value in (*shown, *identity.also_shown) if value))
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

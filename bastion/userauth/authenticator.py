@@ -44,6 +44,15 @@ class Attempt(Protocol):
         """Check a directory password of 1 to 1024 bytes."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """With what was proved here, and before for the same name, a login is complete."""
+        ...
+
+    def keep(self) -> None:
+        """What was proved counts for the next attempt, which must be for the same name."""
+        ...
+
     def settle(self, reason: AuthReason) -> None:
         """The outcome, for the audit log, the meters and the penalties.
 
@@ -60,7 +69,7 @@ class Authenticator(Protocol):
     """Decides who a connection is. One per connection."""
 
     def methods(self) -> tuple[str, ...]:
-        """The method names offered in USERAUTH_FAILURE, in order."""
+        """The method names offered in USERAUTH_FAILURE, in order: those that can lead on from what was proved."""
         ...
 
     def open(self, user: str, method: str) -> Attempt:

@@ -5,8 +5,9 @@ Invariants: an attempt is settled as soon as its outcome is known, or the connec
 only the answer waits. A factor is counted only inside the branch that verified the signature or had the password
 checked; the offered key of a query is never stored; a second request waits until the first is answered, so the
 name that succeeds is the name that was checked (docs/security.md, C4 and C5; CVE-2024-45337); every request counts
-against a limit, `none` and key queries too (C14); after success nothing more is listened to (RFC 4252 5.1), but for the
-answers to what `ask` asks before USERAUTH_SUCCESS is sent (`userauth.keyboard_interactive`).
+against a limit, `none` and key queries too (C14); once something was proved, neither user name nor service may
+change; after success nothing more is listened to (RFC 4252 5.1), but for the answers to what `ask` asks before
+USERAUTH_SUCCESS is sent (`userauth.keyboard_interactive`).
 
 The Authenticator decides; it sees verified facts only and never a message.
 """
@@ -85,6 +86,7 @@ class UserauthService:
         self._requests = 0
         self._failures = 0
         self._user: str | None = None
+        self._partial = False  # something was proved for that name, and more is needed
         self._attempt: Attempt | None = None  # the one that is being judged
         self._work: Deferred[None] | None = None  # ... and who judges it
         self._asked: str | None = None  # the user a keyboard-interactive prompt is open for
@@ -150,8 +152,10 @@ class UserauthService:
             return
         if request.service != "ssh-connection":
             raise ProtocolError("only ssh-connection can follow ssh-userauth")
-        # RFC 4252 section 5: the name may change. There is nothing to flush for it: until the success every
-        # request is an attempt of its own, and an open question was withdrawn above.
+        # RFC 4252 section 5: the name may change, and then everything proved so far must be flushed, or the connection
+        # ended, as sshd does. An open question was withdrawn above; a failed attempt has left nothing.
+        if self._partial and request.user != self._user:
+            raise ProtocolError("the user name may not change between two factors")
         self._user = request.user
         self._dispatch(request)
 
@@ -307,7 +311,10 @@ class UserauthService:
             if yes is not None and reason is AuthReason.OK:
                 yes()
                 self._next()
-            elif self._settle(attempt, reason):
+                return
+            if reason is AuthReason.OK and not attempt.whole:
+                reason = AuthReason.PARTIAL
+            if self._settle(attempt, reason):
                 wait = answer_at - self._clock.seconds()
                 if wait > 0:
                     self._timer = self._clock.callLater(wait, answer, reason)
@@ -318,11 +325,21 @@ class UserauthService:
             self._timer = None
             if reason is AuthReason.OK:
                 self._proved(attempt)
+                return
+            if reason is AuthReason.PARTIAL:
+                self._partly(attempt)
             else:
                 self._fail(counts)
-                self._next()
+            self._next()
 
         work.addCallbacks(lambda _: known(AuthReason.OK), lambda failure: known(_reason_of_failure(failure)))
+
+    def _partly(self, attempt: Attempt) -> None:
+        """RFC 4252 section 5.1: this one counts, and the methods that are named can continue."""
+        assert self._authenticator is not None
+        attempt.keep()
+        self._partial = True
+        self._send(UserauthFailure(self._authenticator.methods(), partial=True).encode())
 
     def _proved(self, attempt: Attempt) -> None:
         """Every factor is there. Whoever hears of it sends the success, by `succeed`, when the way is free."""

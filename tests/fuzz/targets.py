@@ -383,6 +383,8 @@ class Judge:
 class JudgedAttempt:
     """One attempt. Settled at most once, and a success only after a proof."""
 
+    whole = True
+
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._settled: AuthReason | None = None
@@ -408,6 +410,9 @@ class JudgedAttempt:
             return self._no()
         self._judge.proved += 1
         return succeed(None)
+
+    def keep(self) -> None:
+        raise AssertionError("one proof is enough here")
 
     def settle(self, reason: AuthReason) -> None:
         assert self._settled is None

@@ -70,7 +70,7 @@ class Auth(AuditEvent):
     connection: str
     user: Annotated[str, "as typed; what cannot be a user name is cut at 64 characters"]
     method: str
-    result: Annotated[str, "`ok`, `refused`"]
+    result: Annotated[str, "`ok`, `partial` (proved, and another factor is needed), `refused`"]
     reason: AuthReason
     source: str
     key: str = ""
@@ -100,6 +100,8 @@ class Auth(AuditEvent):
             return f"{who}{source} was let in on the word of the connection outside"
         if line.get("result") == "ok":
             return f"{who}{source} logged in by {method}{evidence}"
+        if line.get("result") == "partial":
+            return f"{who}{source} proved {method}{evidence}, and another factor was needed"
         return f"{who}{source} was not let in by {method}{evidence}{because(line)}"
 
 

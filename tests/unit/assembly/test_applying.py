@@ -289,6 +289,7 @@ CASES: dict[str, Case] = {
     "login.require_verify": Case("true", lambda g: g.services.auth.demands.verify, True),
     "login.allow_no_touch": Case("true", lambda g: g.services.auth.demands.no_touch, True),
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
+    "login.require": Case('[["certificate"]]', lambda g: g.services.auth.chains, (("certificate",),)),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
     "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),
     "upstream_ca.agent": Case(

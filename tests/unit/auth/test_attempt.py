@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 
 from bastion.auth.attempt import MAX_LOGGED_NAME, AuthContext, AuthServices
 from bastion.auth.budget import Budget, Limit, Payer, Work
+from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.throttle import Penalties
 from bastion.clock import FixedClock
@@ -46,6 +47,7 @@ ED25519 = "ssh-ed25519"
 CERTIFIED = "ssh-ed25519-cert-v01@openssh.com"
 HOST_KEY = b"the gateway's host key"
 HERE = "192.0.2.1"
+OFFERED = ("publickey", "password", "keyboard-interactive")
 LIMITS = {(payer, Work.LOG): Limit(1 << 20, 1 << 24, 1, 1) for payer in Payer} | {
     (payer, Work.PUBLIC_KEY): Limit(1000, 1 << 24, 1, 1) for payer in Payer
 }
@@ -54,7 +56,7 @@ LIMITS = {(payer, Work.LOG): Limit(1 << 20, 1 << 24, 1, 1) for payer in Payer} |
 class Gate:
     """What the connections of one process share. The directory answers when the test says so."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, chains: tuple[Chain, ...] = chains_of(OFFERED)) -> None:
         self.clock, self.meters, self.timers = FixedClock(), Meters(), Clock()
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters)
         self.budget = Budget(self.clock, LIMITS)
@@ -62,9 +64,7 @@ class Gate:
         self.asked: list[Deferred[Account]] = []
         self.given_up = 0
         directory: Any = SimpleNamespace(check_password=self._ask, check_key=self._ask_key)
-        self.services = AuthServices(
-            directory, (CA.public,), self.penalties, ("publickey", "password", "keyboard-interactive")
-        )
+        self.services = AuthServices(directory, (CA.public,), self.penalties, OFFERED, chains)
         key = parse_authorized_key(KEY.public.line())
         self.account = Account("alice", "u-1", frozenset(), (key,), "test", AccountState.ACTIVE)
 

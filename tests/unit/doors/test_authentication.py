@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from bastion.auth.attempt import AuthContext, AuthServices
 from bastion.auth.budget import Budget
+from bastion.auth.factors import chains_of
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.throttle import Penalties
 from bastion.clock import FixedClock
@@ -35,6 +36,7 @@ from tests.unit.wire.keygen import keygen, make_key
 
 CA = PrivateKey.generate_ed25519()
 KEY = PrivateKey.generate_ed25519()
+OFFERED = ("publickey", "password", "keyboard-interactive")
 CONNECTION = "k3v2m5q7p2r4t6wa"
 
 
@@ -55,9 +57,7 @@ class Door:
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters, required)
         self.wire, self.let_in = Wire(), []
         directory = SimpleNamespace(check_password=self._answer, check_key=self._judged)
-        services = AuthServices(
-            directory, (CA.public,), Penalties(self.clock), ("publickey", "password", "keyboard-interactive")
-        )
+        services = AuthServices(directory, (CA.public,), Penalties(self.clock), OFFERED, chains_of(OFFERED))
         self.budget = Budget(self.clock)
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
         self.context = AuthContext(

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from bastion.auth.attempt import Attempt, AuthContext, AuthServices
 from bastion.auth.budget import Budget
 from bastion.auth.directory import Asker
+from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState, Destination, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.auth.throttle import Penalties
@@ -40,7 +41,12 @@ OUTER = Identity(
 class Inner:
     """One inner connection to web1; the directory knows alice, and looks up what it is asked for."""
 
-    def __init__(self, folder: Path, methods: tuple[str, ...] = ("publickey", "password")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        methods: tuple[str, ...] = ("publickey", "password"),
+        chains: tuple[Chain, ...] = (),
+    ) -> None:
         key = parse_authorized_key(MINE.public.line())
         self.account = Account("alice", "u-1", frozenset({"ops"}), (key,), "test", AccountState.ACTIVE)
         self.asked: list[str] = []
@@ -48,7 +54,9 @@ class Inner:
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters, False)
         directory: Any = SimpleNamespace(check_key=self._judged, check_password=self._check)
         self.penalties = Penalties(self.clock)
-        services = AuthServices(directory, (CA.public,), self.penalties, methods)
+        services = AuthServices(
+            directory, (CA.public,), self.penalties, methods, chains or chains_of(methods)
+        )
         proof = Authentication(
             AuthContext(
                 services,
@@ -270,3 +278,20 @@ def test_stop_leaves_nobody_to_call(inner: Inner) -> None:
     inner.trusted = lambda login: True
     inner.door.stop()
     assert inner.none("deploy") is AuthReason.METHOD_NOT_OFFERED
+
+
+def test_the_proof_is_a_whole_chain(tmp_path: Path) -> None:
+    """Half of one lets nobody in, and what was restricted outside stays restricted."""
+    inner = Inner(tmp_path, chains=(("publickey", "password"),))
+    assert inner.door.methods() == ("publickey",)
+    assert inner.password("root", "right") is AuthReason.FACTOR_NOT_WANTED and inner.asked == []
+    assert inner.key("root", MINE.public) is AuthReason.OK and not inner.attempt.whole
+    inner.attempt.settle(AuthReason.PARTIAL)
+    inner.attempt.keep()
+    assert inner.door.methods() == ("keyboard-interactive",)
+    assert inner.password("root", "right") is AuthReason.OK and inner.attempt.whole
+    inner.attempt.settle(AuthReason.OK)
+    inner.attempt.succeed()
+    assert [(identity.name, login) for identity, login in inner.let_in] == [("alice", "root")]
+    assert [line["result"] for line in inner.lines()] == ["partial", "ok"]
+    inner.audit.close()

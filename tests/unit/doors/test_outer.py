@@ -95,7 +95,7 @@ class Outer:
             policy=policy,
             inventory=parse_targets(tomllib.loads(TARGETS), Source("t")),
             limits=Limits(**limits),
-            auth=SimpleNamespace(methods=("publickey",)),
+            auth=SimpleNamespace(methods=("publickey",), chains=(("publickey",),)),
             inner_host_keys=InnerHostKeys(
                 FrontKeys(TransportSettings(FRONT), [Staged(PrivateKey.generate_ed25519())], self.clock),
                 FRONT,

@@ -44,6 +44,7 @@ class Anybody:
             password=lambda password: succeed(None),
             settle=lambda reason: None,
             succeed=lambda: self.let_in.append((user, method)),
+            whole=True,
         )
 
     def prompt(self, user: str) -> str:

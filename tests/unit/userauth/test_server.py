@@ -49,6 +49,10 @@ class Attempt:
     def __init__(self, judge: Judge, user: str, method: str) -> None:
         self.judge, self.user, self.method = judge, user, method
         self.settled: list[AuthReason] = []
+        self.whole = not judge.more
+
+    def keep(self) -> None:
+        self.judge.kept.append((self.user, self.method))
 
     def _judged(self, *_: object) -> Deferred[None]:
         answer = self.judge.answer
@@ -86,6 +90,8 @@ class Judge:
         self.opened: list[Attempt] = []
         self.let_in: list[tuple[str, str]] = []
         self.stopped = 0
+        self.more = False  # what is proved is not enough
+        self.kept: list[tuple[str, str]] = []
 
     def methods(self) -> tuple[str, ...]:
         return METHODS

@@ -1,0 +1,66 @@
+"""How engineers prove who they are: the section `[login]` (L2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bastion.auth.factors import FACTORS, KEYS, Chain, chains_of, in_order
+from bastion.options import At, option
+from bastion.options.kinds import BOOLEAN, choice, list_of
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How engineers prove who they are."""
+
+    methods: tuple[str, ...] = option(
+        list_of(choice("publickey", "password", "keyboard-interactive"), at_least=1),
+        "Methods on offer. Certificates come under publickey; the other two ask the directory.",
+        default=("publickey", "password", "keyboard-interactive"),
+    )
+    require_verify: bool = option(
+        BOOLEAN,
+        "Refuse security keys that have not verified their owner (PIN or fingerprint). Rules may ask for it too.",
+        default=False,
+    )
+    allow_no_touch: bool = option(
+        BOOLEAN,
+        "Let security keys do without a touch whose own options or certificate say `no-touch-required`.",
+        default=False,
+    )
+    require: tuple[Chain, ...] = option(
+        list_of(list_of(choice(*FACTORS), at_least=1)),
+        "Chains of factors, each of which is enough: all factors of one of them must be proved before anything else is"
+        " served. Factors are given in the order certificate, sk-publickey, publickey, password. Empty: any one proof"
+        " by a method on offer.",
+        default=(),
+        example='[["certificate"], ["sk-publickey"], ["publickey", "password"]]',
+    )
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """The chains in the order in which their factors are given."""
+        return tuple(in_order(chain) for chain in self.require) or chains_of(self.methods)
+
+    def validate(self, at: At) -> None:
+        here = at.child("require")
+        for index, chain in enumerate(self.require):
+            place = here.child(index)
+            if len(set(chain)) < len(chain):
+                place.wrong("names a factor twice, which is one factor", "each factor once")
+                continue
+            for other in self.require[:index] + self.require[index + 1 :]:
+                if set(other) < set(chain):
+                    shown = ", ".join(other)
+                    place.wrong(f"is never needed: {shown} alone is enough already", "take one of them out")
+                    break
+            for factor in chain:
+                able = _methods_for(factor)
+                if not set(able) & set(self.methods):
+                    place.wrong(
+                        f"{factor} cannot be given by a method on offer", f"login.methods with {able[0]}"
+                    )
+
+
+def _methods_for(factor: str) -> tuple[str, ...]:
+    return ("publickey",) if factor in KEYS else ("password", "keyboard-interactive")

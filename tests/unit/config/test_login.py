@@ -1,0 +1,50 @@
+"""`[login]`: chains that cannot work, or that say less than they seem to, are faults."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import suppress
+
+import pytest
+
+from bastion.config.login import Login
+from bastion.options import At, Problems, Source, Unreadable, read
+
+
+def login(text: str) -> tuple[Login, list[str]]:
+    problems = Problems()
+    made = Login()
+    with suppress(Unreadable):
+        made = read(Login, tomllib.loads(text), At(Source("bastion.toml"), problems))
+    return made, [f"{error.key}: {error.problem}" for error in problems.errors]
+
+
+def test_chains_are_in_the_order_in_which_they_are_given() -> None:
+    made, faults = login('require = [["password", "publickey"], ["certificate"]]')
+    assert not faults and made.chains == (("publickey", "password"), ("certificate",))
+
+
+def test_without_chains_the_methods_mean_what_they_meant() -> None:
+    assert login('methods = ["publickey"]')[0].chains == (("certificate",), ("publickey",))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('require = [["password", "password"]]', "require[1]: names a factor twice, which is one factor"),
+        (
+            'require = [["publickey", "password"], ["password"]]',
+            "require[1]: is never needed: password alone is enough already",
+        ),
+        (
+            'methods = ["publickey"]\nrequire = [["publickey", "password"]]',
+            "require[1]: password cannot be given by a method on offer",
+        ),
+        (
+            'methods = ["password"]\nrequire = [["certificate", "password"]]',
+            "require[1]: certificate cannot be given by a method on offer",
+        ),
+    ],
+)
+def test_chains_that_say_something_else(text: str, fault: str) -> None:
+    assert login(text)[1] == [fault]
