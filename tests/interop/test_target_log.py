@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.sshd import sshd_missing
-from tests.support.world import PASSWORD, World, running
+from tests.support.world import PASSWORD, World, poll, running
 
 pytestmark = [
     pytest.mark.interop,
@@ -28,6 +28,7 @@ def test_the_targets_log_names_the_engineer_and_the_session(world: World, way: s
     session = world.last_session()
     line = world.sshd.wait_for_log(rf"Accepted publickey for root from 127\.0\.0\.1 .*{session}.*").group()
     assert f"ID alice {session} (serial " in line and "ED25519-CERT" in line
+    poll(lambda: session in {line["session"] for line in world.audit("session_ended")})
     audit = [line for line in world.audit() if line.get("session") == session]
     assert [line["event"] for line in audit][:2] == ["authorise", "session_started"]
     assert audit[-1]["event"] == "session_ended"

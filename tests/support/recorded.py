@@ -15,6 +15,7 @@ from bastion.recording.reader import Reader
 from bastion.recording.render import raw
 from bastion.recording.store import Store
 from bastion.sides import Side
+from tests.support.commands import run_here
 from tests.support.world import World, poll
 
 _STREAMS = {
@@ -33,13 +34,14 @@ class Recorded:
 
     def exported(self, stream: str = "stdout", channel: int | None = None) -> bytes:
         """The bytes of one stream as `bastion export --format raw` writes them; all of them were kept."""
-        done = subprocess.run(self._export(stream, channel), capture_output=True, timeout=60)
+        done = run_here(*self._export(stream, channel))
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
     def exported_sum(self, stream: str = "stdout", channel: int | None = None) -> tuple[int, str]:
         """Size and SHA-256 of the same, for what is too large to hold."""
-        with subprocess.Popen(self._export(stream, channel), stdout=subprocess.PIPE) as export:
+        command = [sys.executable, "-m", "bastion", *self._export(stream, channel)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as export:
             assert export.stdout is not None
             total = digest(iter(lambda: export.stdout.read(1 << 20), b""))  # type: ignore[union-attr]
         assert export.returncode == 0
@@ -48,7 +50,7 @@ class Recorded:
     def _export(self, stream: str, channel: int | None) -> list[str]:
         chosen = [] if channel is None else ["--channel", str(channel)]
         return [
-            sys.executable, "-m", "bastion", "export", self.session, "--recordings", str(self.world.recordings),
+            "export", self.session, "--recordings", str(self.world.recordings),
             "--format", "raw", "--stream", stream, "--unmasked", *chosen,
         ]  # fmt: skip
 

@@ -72,7 +72,7 @@ def test_through_two_gateways(chain: JumpWorld, edge: JumpWorld) -> None:
     assert done.stdout == b"far\n", done.stderr
     assert edge.recorded(edge.last_session()) == b"far\n"
     assert chain.audit("session_started") == []
-    (tunnel,) = chain.audit("tunnel_closed")
+    (tunnel,) = chain.new_audit("tunnel_closed")
     assert (tunnel["host"], tunnel["port"]) == (LOOPBACK, edge.port)
     assert tunnel["bytes_out"] > 1000
 

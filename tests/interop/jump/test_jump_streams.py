@@ -195,5 +195,5 @@ def test_the_end_of_the_outer_client_ends_the_session(world: JumpWorld) -> None:
         os.kill(int(found[0]), signal.SIGKILL)
         client.wait()
     session = world.last_session()
-    (ended,) = [line for line in world.audit("session_ended") if line["session"] == session]
+    (ended,) = poll(lambda: [line for line in world.audit("session_ended") if line["session"] == session])
     assert ended["reason"] == "client_closed"
