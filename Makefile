@@ -72,8 +72,9 @@ test: .venv/.test-installed packages
 .PHONY: all-tests
 all-tests: .venv/.test-installed
 	@# Most of it waits for real servers, so three at a time on two cores; a file stays together, for its worlds.
+	@# In the order of the folders: unit tests come last, many short files that share out the end of the run.
 	@# What failed is run once more, alone, only to say which kind of fault it is (.ci/tests): it has failed.
-	$(BIN)/python .ci/tests -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python .ci/tests -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 unit: .venv/.test-installed
 	$(BIN)/python -m pytest -m 'not slow and not soak' --hypothesis-profile=quick tests/unit/*/ $(PYTEST_ARGS)
@@ -129,7 +130,7 @@ DEVMODE_TESTS ?= tests
 # Frames of an unclosed object's origin that are shown: 8 tell where it was made, and take three times as long.
 TRACE ?= 0
 devmode: .venv/.test-installed packages
-	PYTHONDEVMODE=1 PYTHONTRACEMALLOC=$(TRACE) $(BIN)/python -m pytest -m 'not soak' -n $(TEST_WORKERS) --dist loadfile \
+	PYTHONDEVMODE=1 PYTHONTRACEMALLOC=$(TRACE) $(BIN)/python -m pytest -m 'not soak' -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 		-W error::ResourceWarning -W error::RuntimeWarning -W error::pytest.PytestUnraisableExceptionWarning \
 		-W error::pytest.PytestUnhandledThreadExceptionWarning $(DEVMODE_TESTS) $(PYTEST_ARGS)
 
