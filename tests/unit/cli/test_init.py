@@ -15,9 +15,10 @@ from pathlib import Path
 import argon2
 import pexpect
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from bastion.auth.embedded import load_users
+from bastion.cli.init import SIGNALS
 from bastion.cli.init import init as init_command
 from bastion.config.load import load
 from tests.support.net import LOOPBACK, free_port
@@ -30,9 +31,19 @@ BASTION = [sys.executable, "-m", "bastion"]
 SELF = pwd.getpwuid(os.geteuid()).pw_name
 
 
-def init(*words: object, stdin: str = "", user: str = SELF) -> subprocess.CompletedProcess[str]:
+def init(*words: object, user: str = SELF) -> subprocess.CompletedProcess[str]:
     command = [*BASTION, "init", *map(str, words), "--user", user]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+
+def called(*words: object, stdin: str = "", user: str = SELF) -> Result:
+    """The same in this process: for what needs no reactor."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        return CliRunner().invoke(init_command, [*map(str, words), "--user", user], input=stdin)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -72,16 +83,16 @@ def test_one_command_makes_a_gateway_that_check_accepts(tmp_path: Path) -> None:
 
 def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "gateway"
-    first = json.loads(init(folder, "--json", "--recipient", GOOD).stdout)
+    first = json.loads(called(folder, "--json", "--recipient", GOOD).stdout)
     assert first["changed"] and first["check"]["ok"] and first["password"]
     assert (folder / "recipients.txt").read_text().endswith(f"\n{GOOD}\n")
     before = tree(folder)
-    again = init(folder, "--yes", "--target", "other=10.0.0.9")
-    assert again.returncode == 0 and "nothing was changed" in again.stdout
+    again = called(folder, "--yes", "--target", "other=10.0.0.9")
+    assert again.exit_code == 0 and "nothing was changed" in again.stdout
     assert tree(folder) == before and os.listdir(tmp_path) == ["gateway"]
     (folder / "policy.toml").unlink()
-    told = init(folder, "--json")
-    assert told.returncode == 1
+    told = called(folder, "--json")
+    assert told.exit_code == 1
     answer = json.loads(told.stdout)
     assert answer["changed"] is False and answer["there"][str(folder / "policy.toml")] == "missing"
     assert not answer["check"]["ok"] and not (folder / "policy.toml").exists()
@@ -91,8 +102,8 @@ def test_what_is_in_the_way_is_listed_and_left(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "users.toml").write_text("mine")
     before = tree(tmp_path)
-    done = init(tmp_path, "--yes")
-    assert done.returncode == 1
+    done = called(tmp_path, "--yes")
+    assert done.exit_code == 1
     assert f"{tmp_path}/keys" in done.stderr and f"{tmp_path}/users.toml" in done.stderr
     assert tree(tmp_path) == before
 
@@ -113,23 +124,23 @@ def test_what_is_in_the_way_is_listed_and_left(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_call_ends_with_2_and_makes_nothing(tmp_path: Path, words: list[str], problem: str) -> None:
-    done = CliRunner().invoke(init_command, [str(tmp_path / "gateway"), "--yes", "--user", SELF, *words])
+    done = called(tmp_path / "gateway", "--yes", *words)
     assert done.exit_code == 2 and problem in done.stderr, done.output
     assert os.listdir(tmp_path) == []
 
 
 def test_a_user_that_is_not_there_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    done = init(tmp_path / "gateway", "--yes", user="no-such-user")
-    assert done.returncode == 2 and "useradd --system" in done.stderr and os.listdir(tmp_path) == []
+    done = called(tmp_path / "gateway", "--yes", user="no-such-user")
+    assert done.exit_code == 2 and "useradd --system" in done.stderr and os.listdir(tmp_path) == []
 
 
 def test_without_a_terminal_it_does_not_guess_whether_it_may(tmp_path: Path) -> None:
-    done = init(tmp_path / "gateway")
-    assert done.returncode == 2 and "--yes" in done.stderr and os.listdir(tmp_path) == []
+    done = called(tmp_path / "gateway")
+    assert done.exit_code == 2 and "--yes" in done.stderr and os.listdir(tmp_path) == []
 
 
 def test_the_password_can_come_from_standard_input(tmp_path: Path) -> None:
-    done = init(tmp_path / "gateway", "--json", "--password-file", "-", stdin="correct horse\n")
+    done = called(tmp_path / "gateway", "--json", "--password-file", "-", stdin="correct horse\n")
     assert json.loads(done.stdout)["password"] is None
     stored = load_users(tmp_path / "gateway" / "users.toml")["admin"].password
     assert argon2.PasswordHasher().verify(str(stored), "correct horse")
@@ -219,8 +230,8 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: int, target: Sshd) -> N
 def test_root_makes_it_for_the_service_user(tmp_path: Path) -> None:
     folder = Path("/tmp") / f"bastion-init-{os.getpid()}"  # pytest's own folder is closed to others
     try:
-        done = init(folder, "--yes", user="nobody")
-        assert "is valid for nobody" in done.stdout, done.stdout + done.stderr
+        done = called(folder, "--yes", user="nobody")
+        assert "is valid for nobody" in done.stdout, done.output
         nobody = pwd.getpwnam("nobody").pw_uid
         assert (folder / "keys" / "upstream_ca").stat().st_uid == nobody
         assert (folder / "bastion.toml").stat().st_uid == 0
