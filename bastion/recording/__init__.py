@@ -24,7 +24,7 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
 - `frames`: events -> steps of showing one channel, or all
-- `scp`, `operations`: channels that move files, as lists of what they did
+- `scp`, `rsync`, `operations`: channels that move files, as lists of what they did
 - `grid`, `terminal`: what a terminal of the recorded size shows, as text
 - `transcript`: output as lines: those of a screen, or plain ones
 - `commands`: what was asked of channels to run, and what was typed at shells

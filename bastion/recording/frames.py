@@ -154,6 +154,8 @@ class _Maker:
             view.copy = copy_command(summary, self._reader.header.input)
             if self._only is None or not summary.has_pty:
                 yield self._notice(view, summary.what)
+            if view.copy is not None and view.copy.opening:
+                yield self._notice(view, view.copy.opening)
         elif name == "request_refused" and note.get("name") in ("shell", "exec", "subsystem"):
             yield self._notice(view, f"refused: {summary.refused[-1] if summary.refused else summary.what}")
         elif name == "channel_closed":

@@ -1,7 +1,8 @@
-"""What a channel that moves files did, as lines to read (L1, pure): sftp from its notes, scp from its stream.
+"""What a channel that moves files did, as lines to read (L1, pure): sftp from its notes, scp and rsync from their
+streams.
 
-Invariant: a line says what the target answered; what is not known (a name inside rsync's protocol, a file whose content
-was not kept) is said to be unknown and never left out silently.
+Invariant: a line says what the target answered, or rsync's sender; what is not known (a file whose content was not
+kept, a list that is not understood) is said to be unknown and never left out silently.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from bastion.recording.channels import ChannelSummary
+from bastion.recording.rsync import MOST_NAMES, RsyncList
 from bastion.recording.scp import ScpStream, alone
 from bastion.sides import Side
 from bastion.wire.printable import printable
@@ -77,14 +79,28 @@ class CopyCommand:
         self._input_kept = input_kept
         sender = Side.TARGET if self.direction == "download" else Side.CLIENT
         self._stream = ScpStream() if self.kind == "scp" else None
+        self._names = (
+            RsyncList(channel.program.partition(" ")[2], self.direction) if self._stream is None else None
+        )
         self._sender = sender
+
+    @property
+    def opening(self) -> str:
+        """What the command line says by itself of where files are, "" for scp, whose line is as short."""
+        if self._names is None:
+            return ""
+        paths = ", ".join(self._names.call.paths) or "paths that its command line does not name"
+        verb = "reads" if self.direction == "download" else "writes below"
+        return f"rsync {self.direction}: the target {verb} {printable(paths, LONGEST_PATH)}"
 
     def data(self, side: Side, data: bytes) -> tuple[list[str], bytes]:
         """Lines, and what of `data` is to be shown as output after all."""
         if self.lost:
             return [], data
         lines: list[str] = []
-        if self._stream is not None and side is self._sender:
+        if self._names is not None:
+            lines = self._names.feed(side is Side.TARGET, data)
+        elif self._stream is not None and side is self._sender:
             lines = self._stream.feed(data)
             if self._stream.broken:
                 self.lost = True
@@ -97,19 +113,34 @@ class CopyCommand:
 
     def missing(self, side: Side, size: int) -> None:
         """Bytes that passed and were not kept."""
-        if self._stream is not None and side is self._sender:
+        if self._names is not None and size > 0:
+            self._names.missing(side is Side.TARGET)
+        elif self._stream is not None and side is self._sender:
             self._stream.missing(size)
 
     def summary(self, channel: ChannelSummary) -> str:
         """What is to be said at the end of the channel."""
         moved = channel.bytes_in if self.direction == "upload" else channel.bytes_out
-        if self.kind == "rsync":
-            why = "names and hashes stand in rsync's own protocol, which is not read here"
+        if self._names is not None:
+            why = _of_names(self._names, self.direction == "upload" and not self._input_kept)
         elif self.direction == "upload" and not self._input_kept:
             why = "what clients send is not recorded, so names and hashes are not known"
         else:
             return f"scp {self.direction}: {moved} bytes"
         return f"{self.kind} {self.direction}: {moved} bytes; {why}"
+
+
+def _of_names(names: RsyncList, unseen: bool) -> str:
+    """What a list of names is: what the sender had to offer. Which of it the other side already had is not in it."""
+    listed = f"{names.names} names in the sender's list, of which some may not have been sent"
+    if names.names > MOST_NAMES:
+        listed += f", {MOST_NAMES} shown"
+    if names.complete:
+        return listed
+    why = names.lost or "the list has no end"
+    if unseen:
+        why = "what clients send is not recorded"
+    return f"{listed}; names not decoded: {why}" if names.names else f"names not decoded: {why}"
 
 
 def copy_command(channel: ChannelSummary, input_kept: bool) -> CopyCommand | None:

@@ -54,7 +54,11 @@ def test_an_upload_says_that_names_are_not_known_unless_input_is_recorded() -> N
 
 def test_rsync_and_commands_with_more_behind_them() -> None:
     copy = copy_command(channel("rsync --server --sender . /srv"), False)
-    assert copy is not None and copy.data(Side.TARGET, b"\x1f\0\0\0") == ([], b"") and copy.unshown == 4
-    assert "not read here" in copy.summary(ChannelSummary(1, bytes_out=4))
+    assert copy is not None and copy.opening == "rsync download: the target reads /srv"
+    assert copy.data(Side.TARGET, b"\x1f\0\0\0") == ([], b"") and copy.unshown == 4
+    assert "names not decoded: the list has no end" in copy.summary(ChannelSummary(1, bytes_out=4))
+    copy = copy_command(channel("rsync --server -a . '/in here'"), False)
+    assert copy is not None and copy.opening == "rsync upload: the target writes below /in here"
+    assert "what clients send is not recorded" in copy.summary(ChannelSummary(1, bytes_in=4))
     assert copy_command(channel("scp -f x; cat /etc/shadow"), False) is None
     assert copy_command(ChannelSummary(1, has_pty=True, program="exec scp -f x"), False) is None
