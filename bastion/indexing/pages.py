@@ -7,12 +7,13 @@ for a hit stays small. Lines keep the time at which they changed last.
 from __future__ import annotations
 
 import struct
-import zlib
 from array import array
 from dataclasses import dataclass, field
 from typing import Final
 
-from bastion.indexing.words import words_of
+import zstandard
+
+from bastion.indexing.words import indexed
 
 PAGE_CHARACTERS: Final = 4096
 """A page is full when it has as many."""
@@ -21,6 +22,9 @@ LONGEST_PAGE: Final = 1 << 20
 """Bytes that a packed page may unpack to: a line has 64 KiB at most."""
 
 _HEAD: Final = struct.Struct(">I")
+
+_PACKER: Final = zstandard.ZstdCompressor(level=3)  # four times as fast as zlib, and packs as well
+_UNPACKER: Final = zstandard.ZstdDecompressor()
 
 
 @dataclass(slots=True)
@@ -41,25 +45,37 @@ class Page:
 
     @property
     def words(self) -> str:
-        """Each word once, for a full-text index that splits at blanks."""
-        return " ".join(dict.fromkeys(words_of("\n".join(self.lines))))
+        """For a full-text index: `words.indexed`."""
+        return indexed("\n".join(self.lines))
 
     def pack(self) -> bytes:
         """The lines as one value."""
         text = "\n".join(self.lines).encode("utf-8", "replace")
-        return zlib.compress(_HEAD.pack(len(self.times)) + array("d", self.times).tobytes() + text)
+        whole = _HEAD.pack(len(self.times)) + array("d", self.times).tobytes() + text
+        return _PACKER.compress(whole)
+
+
+def text_of(data: bytes) -> str:
+    """The lines of a packed page as one text. Raises ValueError for what is none."""
+    return _opened(data)[1]
 
 
 def unpack(channel: int, data: bytes) -> Page:
     """`Page.pack` read back. Raises ValueError for what is none."""
+    times, text = _opened(data)
+    return Page(channel, text.split("\n"), times.tolist(), len(text))
+
+
+def _opened(data: bytes) -> tuple[array[float], str]:
     try:
-        unpacker = zlib.decompressobj()
-        whole = unpacker.decompress(data, LONGEST_PAGE)
+        if not 0 < zstandard.frame_content_size(data) <= LONGEST_PAGE:
+            raise ValueError("no page: of no size, or too large")
+        whole = _UNPACKER.decompress(data, allow_extra_data=False)
         (count,) = _HEAD.unpack_from(whole)
         times = array("d", whole[_HEAD.size : _HEAD.size + 8 * count])
-        lines = whole[_HEAD.size + 8 * count :].decode().split("\n")
-    except (zlib.error, struct.error, UnicodeDecodeError) as error:
+        text = whole[_HEAD.size + 8 * count :].decode()
+    except (zstandard.ZstdError, struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"no page: {error}") from None
-    if not unpacker.eof or len(lines) != len(times) or len(times) != count:
+    if len(times) != count or text.count("\n") != count - 1:
         raise ValueError("no page: lines and times differ")
-    return Page(channel, lines, times.tolist(), len(whole))
+    return times, text

@@ -15,14 +15,21 @@ from pathlib import Path
 from typing import Final
 
 from bastion.errors import BastionError
-from bastion.indexing.pages import Page, unpack
+from bastion.indexing.pages import Page, text_of, unpack
 from bastion.indexing.words import Question
 from bastion.recording.commands import Command
 from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import Recordings
 
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_SECONDS: Final = 60.0
+
+PAGE_BYTES: Final = 16384
+"""Of the file: a packed page of lines has 2 KiB, and with SQLite's own 4 KiB half of each would be empty."""
+
+CACHE_BYTES: Final = 32 << 20
+"""Memory that a connection takes for what it has read, at most."""
+
 SESSION_PAGES: Final = 1 << 24
 """Pages of one session at most: 64 GiB of text; more are left out and said."""
 
@@ -37,7 +44,7 @@ CREATE INDEX sessions_started ON sessions (started_at);
 CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
 CREATE INDEX commands_session ON commands (session);
 CREATE TABLE pages (number INTEGER PRIMARY KEY, channel INTEGER NOT NULL, packed BLOB NOT NULL);
-CREATE VIRTUAL TABLE words USING fts5 (said, content='', detail=none, columnsize=0, tokenize=ascii);
+CREATE VIRTUAL TABLE words USING fts5 (said, content='', columnsize=0, tokenize=ascii);
 PRAGMA user_version = {VERSION};
 """
 
@@ -74,6 +81,8 @@ class IndexFile:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
             uri = f"file:{str(path.absolute()).replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=rw"
             self._database = sqlite3.connect(uri, BUSY_SECONDS, uri=True, isolation_level=None)
+            self._database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a file that is made now
+            self._database.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")  # it can be made again
             self._database.execute("PRAGMA secure_delete = ON")
@@ -101,6 +110,15 @@ class IndexFile:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Many questions of one state of the file: each alone would take a lock."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._database.execute("ROLLBACK")
 
     # -- filling
 
@@ -221,27 +239,34 @@ class IndexFile:
 
     def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Iterator[Hit]:
         """Lines of these sessions that are asked for, the newest session first."""
-        asked = " AND ".join(f'"{word}"{"*" if goes_on else ""}' for word, goes_on in question.words)
-        if not asked:
+        asked = " AND ".join(f'"{" ".join(words)}"{"*" if more else ""}' for words, more in question.phrases)
+        if not asked or not sessions:
             return
-        with _told(self.path):
-            found = self._database.execute("SELECT rowid FROM words WHERE words MATCH ?", (asked,))
-            pages = [row[0] for row in found if row[0] // SESSION_PAGES in sessions]
-            pages.sort(key=lambda page: (-sessions[page // SESSION_PAGES].started_at, page))
-            for number in pages:
-                row = self._database.execute(
-                    "SELECT channel, packed FROM pages WHERE number = ?", (number,)
-                ).fetchone()
-                if row is not None:
-                    yield from _hits(question, sessions[number // SESSION_PAGES], unpack(*row), context)
+        low, high = min(sessions) * SESSION_PAGES, (max(sessions) + 1) * SESSION_PAGES
+        with _told(self.path), self._reading():
+            pages: dict[int, list[int]] = {}
+            for (page,) in self._database.execute(
+                "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ?", (asked, low, high)
+            ):
+                pages.setdefault(page // SESSION_PAGES, []).append(page)
+            chosen = pages.keys() & sessions.keys()
+            for session in sorted(chosen, key=lambda one: (-sessions[one].started_at, one)):
+                for number in pages[session]:
+                    row = self._database.execute(
+                        "SELECT channel, packed FROM pages WHERE number = ?", (number,)
+                    ).fetchone()
+                    if row is None:
+                        continue
+                    places = question.places(text_of(row[1]))
+                    if places:
+                        yield from _hits(sessions[session], unpack(*row), places, context)
 
 
-def _hits(question: Question, session: Listed, page: Page, context: int) -> Iterator[Hit]:
-    for place, line in enumerate(page.lines):
-        if question.takes(line):
-            before = tuple(page.lines[max(0, place - context) : place])
-            after = tuple(page.lines[place + 1 : place + 1 + context])
-            yield Hit(session, page.channel, page.times[place], line, before, after)
+def _hits(session: Listed, page: Page, places: list[int], context: int) -> Iterator[Hit]:
+    for place in places:
+        before = tuple(page.lines[max(0, place - context) : place])
+        after = tuple(page.lines[place + 1 : place + 1 + context])
+        yield Hit(session, page.channel, page.times[place], page.lines[place], before, after)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Words of lines for a full-text index, and what a question asks of a line (L2, pure).
 
-Invariant: whatever line `Question.takes` takes, the words of a page with it have all of `Question.words`: the index
+Invariant: whatever line `Question.takes` takes, the words of a page with it have all of `Question.phrases`: the index
 never hides a line. Scripts without blanks (CJK, kana, hangul) are words of one character each.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -17,16 +19,22 @@ _CJK: Final = (
     "\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff"
 )
 _WORD: Final = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_BOUND: Final = re.compile(rf"[^\W_{_CJK}]")
+_NEWLINE: Final = re.compile("\n")
 _QUOTED: Final = re.compile(r'"([^"]*)"|(\S+)')
 
 LONGEST_WORD: Final = 40
 """Characters of a word that are told apart: base64 is no language."""
 
+_LONG: Final = re.compile(rf"([a-z0-9]{{{LONGEST_WORD}}})[a-z0-9]+")
+
 
 def folded(text: str) -> str:
-    """Without case, accents and width."""
+    """Without case, accents and width; line by line."""
     if text.isascii():
         return text.lower()
+    if "\n" in text:
+        return "\n".join(map(folded, text.split("\n")))
     plain = unicodedata.normalize("NFKD", text)
     bare = "".join(char for char in plain if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", bare).casefold()
@@ -35,6 +43,15 @@ def folded(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """The words of a line or page, folded."""
     return [word[:LONGEST_WORD] for word in _WORD.findall(folded(text))]
+
+
+def indexed(text: str) -> str:
+    """What an index is given of a page: a tokenizer that divides at all of ASCII but letters and digits finds
+    `words_of` in it, in their order."""
+    return "\n".join(
+        _LONG.sub(r"\1", line.lower()) if line.isascii() else " ".join(words_of(line))
+        for line in text.split("\n")
+    )
 
 
 @dataclass(frozen=True)
@@ -48,28 +65,46 @@ class Question:
     @classmethod
     def of(cls, text: str) -> Question:
         """`rm "-rf /srv"`: words, and phrases in quotation marks."""
-        terms = (folded(quoted or bare).strip() for quoted, bare in _QUOTED.findall(text))
+        terms = (
+            " ".join(folded(quoted or bare).splitlines()).strip() for quoted, bare in _QUOTED.findall(text)
+        )
         return cls(tuple(term for term in terms if _WORD.search(term)))
 
     @cached_property
-    def words(self) -> tuple[tuple[str, bool], ...]:
-        """(word, whether it may go on) of all terms: what an index can be asked."""
-        found: dict[str, bool] = {}
+    def phrases(self) -> tuple[tuple[tuple[str, ...], bool], ...]:
+        """(words that follow each other, whether the last may go on) of each term: what an index can be asked."""
+        found = []
         for term in self.terms:
             words = words_of(term)
-            for place, word in enumerate(words):
-                last = place == len(words) - 1 and term[-1:] == word[-1:]
-                found[word] = found.get(word, True) and (last or len(word) == LONGEST_WORD)
-        return tuple(found.items())
-
-    @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str], ...]:
-        def begins(term: str) -> str:
-            return rf"(?<![^\W_{_CJK}])" if _WORD.match(term) and not re.match(f"[{_CJK}]", term) else ""
-
-        return tuple(re.compile(begins(term) + re.escape(term)) for term in self.terms)
+            last = words[-1]
+            goes_on = term[-1:] == last[-1:] and not re.match(f"[{_CJK}]", last)
+            found.append((tuple(words), goes_on or len(last) == LONGEST_WORD))
+        return tuple(found)
 
     def takes(self, line: str) -> bool:
         """All terms stand in this line."""
-        text = folded(line)
-        return all(pattern.search(text) for pattern in self._patterns)
+        return bool(self.places(" ".join(line.split("\n"))))
+
+    def places(self, page: str) -> list[int]:
+        """The numbers of the lines, from 0, in which all terms stand."""
+        text = folded(page)
+        if not all(term in text for term in self.terms):
+            return []
+        ends = [found.start() for found in _NEWLINE.finditer(text)]
+        taken: set[int] | None = None
+        for term in self.terms:
+            lines = {bisect_left(ends, place) for place in _begun(text, term)}
+            taken = lines if taken is None else taken & lines
+            if not taken:
+                return []
+        return sorted(taken or ())
+
+
+def _begun(text: str, term: str) -> Iterator[int]:
+    """Where a term stands in a text and begins a word, if it begins with one."""
+    bound = _BOUND.match(term) is not None
+    place = text.find(term)
+    while place >= 0:
+        if not (bound and place and _BOUND.match(text[place - 1])):
+            yield place
+        place = text.find(term, place + 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.indexing.words import LONGEST_WORD, Question, folded, words_of
+from bastion.indexing.words import LONGEST_WORD, Question, folded, indexed, words_of
 from tests.support.examples import examples
 
 
@@ -47,12 +49,17 @@ def test_a_question_without_a_word_asks_nothing() -> None:
     assert Question.of(' "" -- "/" ').terms == ()
 
 
-def stands_in(question: Question, line: str) -> bool:
-    """As the index answers."""
-    words = words_of(line)
-    return all(
-        any(w == word or (more and w.startswith(word)) for w in words) for word, more in question.words
-    )
+def stands_in(question: Question, page: str) -> bool:
+    """As the index answers: words as its tokenizer finds them, in their order."""
+    there = [word for word in re.split("[^0-9A-Za-z\x80-\U0010ffff]+", indexed(page)) if word]
+    assert there == [word for line in page.split("\n") for word in words_of(line)]
+
+    def at(place: int, words: tuple[str, ...], more: bool) -> bool:
+        last = there[place + len(words) - 1 : place + len(words)]
+        begun = tuple(there[place : place + len(words) - 1]) == words[:-1]
+        return begun and (last == [words[-1]] or (more and last[:1] and last[0].startswith(words[-1])))
+
+    return all(any(at(place, *phrase) for place in range(len(there))) for phrase in question.phrases)
 
 
 @examples(500)
@@ -62,7 +69,15 @@ def test_the_index_hides_no_line(line: str, data: st.DataObject) -> None:
     term = line[begin : data.draw(st.integers(begin, len(line)))].replace('"', " ")
     question = Question.of(f'"{term}"')
     if question.terms and question.takes(line):
-        assert stands_in(question, line)
+        assert stands_in(question, f"before\n{line}\nbehind it")
+
+
+def test_lines_are_told_by_their_numbers() -> None:
+    page = "rm x\nconfirm\n\nÉté: x rm -rf\nx"
+    assert Question.of("rm x").places(page) == [0, 3]
+    assert Question.of('"ete: x"').places(page) == [3]
+    assert Question.of("x").places(page) == [0, 3, 4] and Question.of("x z").places(page) == []
+    assert Question.of('"x\nconfirm"').places(page) == []
 
 
 @examples(200)
