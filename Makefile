@@ -29,6 +29,7 @@ help:
 	@echo '              CONTENDER="piper:PID=ssh -p 2222 {} me@host": another gateway beside ours;'
 	@echo '              CONTENDER=go-relay,forced-command: two that it builds and starts itself)'
 	@echo 'make bench-scaling  CPU of a login and of a GiB with 1 to 4 workers, for docs/scaling.md (QUICK=1)'
+	@echo 'make bench-search  the reading index: 1 GB of text, what it costs and how fast it answers (QUICK=1)'
 	@echo 'make soak     tests marked soak: large or long'
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
@@ -98,6 +99,12 @@ bench: .venv/.test-installed packages
 	@echo 'bench: interleaved rounds against ssh -J, asyncssh and a plain proxy; QUICK=1 takes 3 minutes, not 19'
 	$(BIN)/python -m tests.bench.bench_gateway $(if $(QUICK),--quick) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CONTENDER),--contender '$(CONTENDER)') $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.reload_lag $(if $(QUICK),1000)
+
+.PHONY: bench-search
+bench-search: .venv/.test-installed
+	@echo 'bench-search: the reading index at 1 GB and 10,000 sessions, 6 minutes of one processor; QUICK=1 takes 20 MB;'
+	@echo 'BENCH_ARGS="--with ours,fts5,tantivy": beside FTS5 as it comes, and tantivy when pip has installed it'
+	$(BIN)/python -m tests.bench.reading_index --draw 5 $(if $(QUICK),--megabytes 20 --sessions 200) $(BENCH_ARGS)
 
 .PHONY: bench-scaling
 bench-scaling: .venv/.test-installed packages

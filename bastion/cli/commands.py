@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from heapq import merge
 from pathlib import Path
@@ -20,6 +20,7 @@ from bastion.cli.lobby_calls import lobby_calls
 from bastion.cli.output import duration_text, fail, leave_quietly, time_text, write_json, write_table
 from bastion.cli.reading import index_option, index_there
 from bastion.cli.recordings import copies_of, open_store, recordings_options, tell_unreadable
+from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.clock import SystemClock
 from bastion.errors import StoreFault
 from bastion.indexing.store import IndexFile
@@ -27,6 +28,8 @@ from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header
 from bastion.recording.listed import Listed
 from bastion.recording.listing import Recordings, SessionEntry
+from bastion.recording.redacted import reading
+from bastion.recording.redacting import Redaction
 
 KINDS = ("exec", "subsystem", "lobby", "typed")
 
@@ -88,6 +91,7 @@ class Wanted:
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object a line, as docs/commands.md describes it."
 )
+@unredacted_option
 def commands(
     config: Path | None,
     recordings: Path | None,
@@ -100,6 +104,7 @@ def commands(
     session: str | None,
     kinds: tuple[str, ...],
     as_json: bool,
+    unredacted: bool,
 ) -> None:
     """List commands: of exec and subsystem requests and of the lobby exactly, typed ones as read off the screen.
 
@@ -112,20 +117,15 @@ def commands(
 
     Example: bastion commands --config /etc/bastion/bastion.toml --target web1 --since 7d --grep '^(sudo )?rm '
     """
+    redaction = redaction_of(config, unredacted)
     store = open_store(config, recordings)
     now = SystemClock().time()
-    wanted = Wanted(
-        user,
-        target,
-        moments.since(since, now),
-        moments.until(until, now),
-        kinds,
-        None if grep is None else _pattern(grep),
-    )
+    between = moments.since(since, now), moments.until(until, now)
+    wanted = Wanted(user, target, *between, kinds, None if grep is None else _pattern(grep))
     config = None if recordings else config
-    source = _Source(store, copies_of(config), wanted)
-    reading = index_there(index, store) if session is None else None
-    found = _found(source, config, session, reading)
+    source = _Source(store, copies_of(config), wanted, redaction)
+    index_file = index_there(index, store) if session is None and not unredacted else None
+    found = _found(source, config, session, index_file)
     try:
         count = _write_lines(found) if as_json else _write_table(found)
     except BrokenPipeError:
@@ -153,6 +153,7 @@ class _Source:
     store: Recordings
     copies: Copies | None
     wanted: Wanted
+    redaction: Redaction
 
     def files(self, entries: Iterable[SessionEntry]) -> Iterator[tuple[Header, Command]]:
         """Of files of the folder."""
@@ -166,7 +167,7 @@ class _Source:
 
     def of(self, entry: SessionEntry) -> Iterator[tuple[Header, Command]]:
         """Of one recording, in the order of time."""
-        found = [one for one in _of(self.store, entry) if self.wanted.command(one)]
+        found = [one for one in _of(self.store, entry, self.redaction) if self.wanted.command(one)]
         yield from ((entry.header, one) for one in sorted(found, key=lambda one: (one.start, one.channel)))
 
     def bucket(self, away: Iterable[Elsewhere]) -> Iterator[tuple[Header, Command]]:
@@ -199,7 +200,10 @@ def _found(
         and not wanted.target
         and "lobby" in (wanted.kinds or ("lobby",))
     ):
-        yield from ((header, one) for header, one in lobby_calls(config) if _is(wanted, header, one))
+        for header, one in lobby_calls(config):
+            masked = replace(one, text=source.redaction.mask(one.text))
+            if _is(wanted, header, masked):
+                yield header, masked
     if wanted.kinds == ("lobby",):
         return
     if session is not None:
@@ -227,7 +231,7 @@ def _newest(found: tuple[Header, Command]) -> float:
 def _of_index(source: _Source, index: IndexFile, away: list[Elsewhere]) -> Iterator[tuple[Header, Command]]:
     """From the reading index, and from the recordings that are not in it as they are now."""
     store, wanted = source.store, source.wanted
-    fresh = index.fresh(store, {one.session: one.size for one in away})
+    fresh = index.fresh(store, {one.session: one.size for one in away}, source.redaction.digest)
     there = {one.id for one in fresh.values()}
     strangers = [
         entry
@@ -263,10 +267,10 @@ def _is(wanted: Wanted, header: Header, one: Command) -> bool:
     return (not wanted.user or header.identity == wanted.user) and wanted.command(one)
 
 
-def _of(store: Recordings, entry: SessionEntry) -> Iterator[Command]:
+def _of(store: Recordings, entry: SessionEntry, redaction: Redaction) -> Iterator[Command]:
     """The commands of a session, as far as its file can be read."""
     try:
-        with store.open(entry) as reader:
+        with store.open(entry, reading(redaction, unmasked=True)) as reader:
             yield from commands_of(reader)
     except FormatError as error:
         if entry.state != "damaged":

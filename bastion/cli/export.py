@@ -15,11 +15,14 @@ import click
 
 from bastion.cli.output import fail, is_terminal, leave_quietly, printable
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
+from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.recording.channels import ChannelNotChosen, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
-from bastion.recording.masking import MaskedReader
+from bastion.recording.listing import SessionEntry
 from bastion.recording.page import Page
 from bastion.recording.reader import Reader
+from bastion.recording.redacted import reading
+from bastion.recording.redacting import NOTHING, Redaction
 from bastion.recording.render import asciicast, json_lines, plain_text, raw, screen_lines
 from bastion.sides import Side
 
@@ -66,6 +69,7 @@ _CASTS = {"asciicast": 2, "asciicast3": 3}
     "--unfiltered", is_flag=True, help="For asciicast: keep sequences that make a terminal act or answer."
 )
 @click.option("--unmasked", is_flag=True, help="Show what was typed while the target showed nothing of it.")
+@unredacted_option
 def export(
     session: str,
     config: Path | None,
@@ -79,25 +83,26 @@ def export(
     target_only: bool,
     unfiltered: bool,
     unmasked: bool,
+    unredacted: bool,
 ) -> None:
     """Write session ID (or a unique beginning of it) in another form.
 
     What was not kept of a transfer is noted in the output; for raw it is told on standard error, and the exit
     code is 3. Input is there only when the gateway was told to record it; what was typed unseen (passwords) is
-    masked, as far as that can be told. Channels beside the one that is written are named too, on standard error.
+    masked, as far as that can be told, and so are secrets that [redact] knows. Raw has the exact bytes, and needs
+    --unredacted where there is a configuration. Channels beside the one that is written are named too, on standard
+    error.
 
     Example: bastion export k3v2 --format text
     """
-    if whole and (channel is not None or form == "raw"):
-        fail("--all excludes --channel and --format raw: raw is one stream of one channel")
+    _refuse(form, output, whole, channel)
+    redaction = _redaction(config, form, unredacted)
     store = open_store(config, recordings)
     entry = find_session(store, session, config)
-    if form == "raw" and output is None and is_terminal():
-        fail("raw bytes would control this terminal: give -o FILE or a pipe")
     missing = ""
     wanted = _Wanted(form, channel, whole, stream, not target_only, not unfiltered, times)
     try:
-        with store.open(entry, kind=Reader if unmasked else MaskedReader) as reader:
+        with store.open(entry, kind=reading(redaction, unmasked)) as reader:
             pieces, skipped = wanted.pieces(reader)
             with _opened(output) as out:
                 for piece in pieces:
@@ -113,8 +118,31 @@ def export(
     except OSError as error:
         # of the file that is written, by its name: the call is wrong; of the recording: not all of it is there
         fail(f"{error.filename or entry.path}: {error.strerror}", 2 if error.filename == str(output) else 3)
+    _conclude(entry, missing)
+
+
+def _refuse(form: str, output: Path | None, whole: bool, channel: int | None) -> None:
+    """Options that exclude each other."""
+    if whole and (channel is not None or form == "raw"):
+        fail("--all excludes --channel and --format raw: raw is one stream of one channel")
+    if form == "raw" and output is None and is_terminal():
+        fail("raw bytes would control this terminal: give -o FILE or a pipe")
+
+
+def _conclude(entry: SessionEntry, missing: str) -> None:
     if missing:
         fail(f"{entry.path.stem}: not all of it is there: {missing}", 3)
+
+
+def _redaction(config: Path | None, form: str, unredacted: bool) -> Redaction:
+    """What is masked; exact bytes are never, and asked for as such where there are roles."""
+    redaction = redaction_of(config, unredacted)
+    if form != "raw" or not redaction.patterns:
+        return redaction
+    if config is not None:
+        fail("raw is the exact bytes, with the secrets that [redact] masks: give --unredacted")
+    click.echo("bastion: raw is the exact bytes: no secret in it is masked", err=True)
+    return NOTHING
 
 
 def _tell_others(channels: Survey, shown: int) -> None:

@@ -23,6 +23,7 @@ from bastion.cli.recordings import (
     recordings_options,
     tell_unreadable,
 )
+from bastion.cli.redaction import redaction_of
 from bastion.indexing.filling import Filled, fill, plan
 from bastion.indexing.store import IndexFile, IndexUnfit
 from bastion.recording.listing import Recordings
@@ -39,13 +40,15 @@ def index(config: Path | None, recordings: Path | None, index: Path | None, jobs
     """Read recordings that have ended, and are not in it yet, into the reading index.
 
     It needs what is needed to read the recordings, and holds what they show: lines as a terminal showed them, and
-    commands. Keep it where the recordings are read. What was deleted leaves it. It may be stopped at any time: the next
-    run goes on, as it does after a crash. Sessions that run are read once they have ended. With --config recordings in
+    commands, with the secrets masked that [redact] knows; when that changes they are read again. Keep it where the
+    recordings are read. What was deleted leaves it. It may be stopped at any time: the next run goes on, as it does
+    after a crash. Sessions that run are read once they have ended. With --config recordings in
     the bucket are read too, each fetched once into TMPDIR, no more than --jobs and one at a time; what was read
     before it went there is not fetched.
 
     Example: bastion index --config /etc/bastion/bastion.toml --jobs 2
     """
+    redaction = redaction_of(config)
     store = open_store(config, recordings)
     place = place_of(index, store)
     copies, away = _in_bucket(None if recordings else config)
@@ -54,14 +57,14 @@ def index(config: Path | None, recordings: Path | None, index: Path | None, jobs
         file = IndexFile(place, make=True)
         with _alone(place):
             sizes = {one.session: (one.url, one.size) for one in away.values()}
-            todo = plan(file, store, tell_unreadable, sizes)
+            todo = plan(file, store, tell_unreadable, sizes, redaction)
             for session in todo.forget:
                 file.remove(session)
             if todo.forget:
                 file.settle()
             with _bar(sum(one[1] for one in todo.read)) as bar:
                 bring = None if copies is None else lambda url: copies.bring(away[url])
-                for done in fill(place, store.directory, todo.read, jobs, opener(), bring):
+                for done in fill(place, store.directory, todo.read, jobs, opener(), bring, redaction):
                     bar.update(done.size)
                     text, size = text + done.text, size + done.size
                     if done.problem:

@@ -7,6 +7,7 @@ into the files, and a long one shows what the index has.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import click
 from bastion.cli.bucket import Elsewhere, in_bucket
 from bastion.cli.recordings import copies_of
 from bastion.errors import StoreFault
+from bastion.recording.channels import ChannelSummary
 from bastion.recording.listed import Listed
 from bastion.recording.listing import SCHEME, Ran, Recordings
 from bastion.recording.ran import Asked, asked_of, asked_text, unpack
+from bastion.recording.redacting import NOTHING, Redaction
 
 # Files that one listing looks into, half a second at worst. A longer listing looks into none.
 MOST_LOOKED = 200
@@ -30,9 +33,12 @@ Told = tuple[tuple[Asked, ...], int | None]
 class Look:
     """What was run, of each session of one listing."""
 
-    def __init__(self, recordings: Recordings, config: Path | None = None) -> None:
-        """With `config` recordings in its bucket are fetched where only they know what was asked for."""
-        self._recordings = recordings
+    def __init__(
+        self, recordings: Recordings, config: Path | None = None, redaction: Redaction = NOTHING
+    ) -> None:
+        """With `config` recordings in its bucket are fetched where only they know what was asked for. Command lines are
+        masked by `redaction`."""
+        self._recordings, self._redaction = recordings, redaction
         self._config = config
         self.copies = copies_of(config)
         self._away: dict[str, Elsewhere] | None = None
@@ -71,8 +77,12 @@ class Look:
                     return unpack(one.ran) or (), 0
             else:
                 ran = Ran((), 0) if path is None else self._recordings.ran(path, whole)
-            known = self._known[one.id] = tuple(map(asked_of, ran.channels)), ran.more
+            known = self._known[one.id] = tuple(map(self._asked, ran.channels)), ran.more
         return known
+
+    def _asked(self, channel: ChannelSummary) -> Asked:
+        asked = asked_of(channel)
+        return replace(asked, what=self._redaction.mask(asked.what)) if asked.what else asked
 
     def _fetched(self, one: Listed) -> Ran | None:
         """Of a recording in the bucket; None for one that cannot be had, which is told."""

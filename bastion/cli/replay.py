@@ -23,12 +23,14 @@ import click
 
 from bastion.cli.output import fail, is_terminal, leave_quietly, printable, time_text
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
+from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.clock import SystemClock
 from bastion.recording.channels import ChannelNotChosen, ChannelSummary, Survey, choose_channel, survey
 from bastion.recording.format import FormatError
 from bastion.recording.frames import Frame, frames
 from bastion.recording.listing import SessionEntry
 from bastion.recording.reader import Reader
+from bastion.recording.redacted import masked_text, reading
 from bastion.recording.render import Showing, strings_text
 
 # Seconds of one wait: select(2) takes no more than its clock can count, and a damaged file may ask for any time.
@@ -53,6 +55,7 @@ _OFFSET = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 @click.option(
     "--follow", "-f", is_flag=True, help="Show what there is at once, and go on while the session runs."
 )
+@unredacted_option
 def replay(
     session: str,
     config: Path | None,
@@ -63,25 +66,28 @@ def replay(
     whole: bool,
     at: str | None,
     follow: bool,
+    unredacted: bool,
 ) -> None:
     """Play session ID (or a unique beginning of it) in this terminal.
 
     Space pauses and goes on, q and Ctrl-C end it. What the gateway itself said, and what was not kept of a
-    transfer, stands in reverse video. Channels that move files are shown as the list of what they did.
+    transfer, stands in reverse video. Channels that move files are shown as the list of what they did. Secrets that
+    [redact] knows are masked.
 
     Example: bastion replay k3v2 --idle-limit 2
     """
     if whole and channel is not None:
         fail("--all and --channel exclude each other")
     start = 0.0 if at is None else parse_offset(at)
+    redaction = redaction_of(config, unredacted)
     store = open_store(config, recordings)
     entry = find_session(store, session, config)
     try:
-        with store.open(entry) as reader:
+        with store.open(entry, reading(redaction, unmasked=True)) as reader:
             channels = survey(reader)
             chosen = choose_channel(channels.channels, channel)
-            strings = strings_text(reader, channels, None if whole else chosen.id)
-            _introduce(entry, channels, chosen, whole, strings)
+            said = [strings_text(reader, channels, None if whole else chosen.id), masked_text(reader)]
+            _introduce(entry, channels, chosen, whole, [text for text in said if text])
             with Terminal() as terminal:
                 player = Player(terminal, 0 if follow else speed, idle_limit, start)
                 if follow:
@@ -104,7 +110,7 @@ def parse_offset(text: str) -> float:
 
 
 def _introduce(
-    entry: SessionEntry, channels: Survey, channel: ChannelSummary, whole: bool, strings: str
+    entry: SessionEntry, channels: Survey, channel: ChannelSummary, whole: bool, said: list[str]
 ) -> None:
     """On standard error: what is not in the picture, always; the rest where somebody looks."""
     others = "" if whole else channels.others(channel.id)
@@ -116,8 +122,8 @@ def _introduce(
         click.echo(printable(f"-- channel {channel.label} --"), err=True)
     if others:
         click.echo(printable(f"-- {others}; --channel N shows one, --all shows all --"), err=True)
-    if strings:
-        click.echo(f"-- {strings} --", err=True)
+    for text in said:
+        click.echo(f"-- {text} --", err=True)
     (cols, rows), here = channel.size, shutil.get_terminal_size()
     if sys.stderr.isatty() and channel.has_pty and (here.columns < cols or here.lines < rows):
         click.echo(

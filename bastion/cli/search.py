@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from bastion.cli import moments
 from bastion.cli.output import colour, fail, leave_quietly, printable, time_text, write_json
 from bastion.cli.reading import index_option, place_of
 from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options
+from bastion.cli.redaction import redaction_of
 from bastion.clock import SystemClock
 from bastion.indexing.store import Hit, IndexFile, IndexUnfit
 from bastion.indexing.words import Question
 from bastion.recording.listed import Listed, Wanted
+from bastion.recording.redacting import Redaction
 
 # Seconds before a line's last change at which the replay is opened: what led to it is seen.
 LEAD = 2.0
@@ -65,6 +68,7 @@ def search(
 
     Example: bastion search --config /etc/bastion/bastion.toml "permission denied" shadow --since "last week"
     """
+    redaction = redaction_of(config)
     store = open_store(config, recordings)
     now = SystemClock().time()
     wanted = Wanted(moments.since(since, now), moments.until(until, now), user, target, login)
@@ -80,7 +84,7 @@ def search(
         file = IndexFile(place)
         sessions = {number: one for number, one in file.sessions().items() if wanted.takes(one)}
         hits = _in_time(file.search(question, sessions, context), wanted)
-        for hit in islice(hits, limit):
+        for hit in (_masked(hit, redaction) for hit in islice(hits, limit)):
             found += 1
             write_json(document(hit)) if as_json else _show(hit)
     except IndexUnfit as error:
@@ -99,6 +103,13 @@ def _in_time(hits: Iterator[Hit], wanted: Wanted) -> Iterator[Hit]:
         at = hit.session.started_at + hit.time
         if (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until):
             yield hit
+
+
+def _masked(hit: Hit, redaction: Redaction) -> Hit:
+    """The index may be older than a pattern."""
+    text, *around = (redaction.mask(line) for line in (hit.text, *hit.before, *hit.after))
+    before = len(hit.before)
+    return replace(hit, text=text, before=tuple(around[:before]), after=tuple(around[before:]))
 
 
 def document(hit: Hit) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bastion.cli.indexed import from_index
 from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
 from bastion.cli.ran import Look
 from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options, tell_unreadable
+from bastion.cli.redaction import redaction_of
 from bastion.clock import SystemClock
 from bastion.recording.listed import TUNNEL, Listed, Wanted, of_entry
 from bastion.recording.listing import SCHEME, Recordings
@@ -74,6 +75,7 @@ def sessions(
 
     Example: bastion sessions --config /etc/bastion/bastion.toml --since "last tuesday" --user alice --exit failed
     """
+    redaction = redaction_of(config)
     store = open_store(config, recordings)
     now = SystemClock().time()
     wanted, pattern = _wanted(kind, chosen, now), _pattern(command)
@@ -83,7 +85,7 @@ def sessions(
         passed_over.append(path)
         tell_unreadable(path, problem)
 
-    look = Look(store, None if recordings else config)
+    look = Look(store, None if recordings else config, redaction)
     found = from_index(None if recordings else config, store, wanted, now, as_json, note)
     if found is None:
         found = filter(wanted.takes, _of_files(store, wanted.since, note))

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from bastion.config.document import open_document
 from bastion.config.recording_store import RecordingStore
+from bastion.config.redact import Redact
 from bastion.errors import ConfigError
 from bastion.options import At, Kind, Problems, Scope, Unreadable, declarations, option, read
 from bastion.options.kinds import (
@@ -54,7 +55,7 @@ LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, thr
 POSTGRES_URL = re.compile(r"\Apostgresql://[^\s:@/]*@?[^\s@]+\Z")
 NODE_NAME = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 
-Section = TypeVar("Section", "Recording", "Audit", "State", "Control")
+Section = TypeVar("Section", "Recording", "Audit", "State", "Control", "Redact")
 
 
 @dataclass(frozen=True, slots=True)

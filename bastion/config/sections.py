@@ -14,6 +14,7 @@ from pathlib import Path
 from bastion.auth.ldap_config import LdapConfig
 from bastion.config.login import Login
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
+from bastion.config.redact import Redact
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
@@ -380,6 +381,7 @@ class Sections:
     recording: Recording = option(section(Recording), "")
     state: State = option(section(State), "", default=State())
     retention: Retention = option(section(Retention), "", default=Retention())
+    redact: Redact = option(section(Redact), "", default=Redact())
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
     audit: Audit = option(section(Audit), "")
     log: Log = option(section(Log), "", default=Log())

@@ -24,6 +24,8 @@ from bastion.recording.listed import of_entry
 from bastion.recording.listing import SCHEME, Recordings, SessionEntry, Unreadable
 from bastion.recording.ran import asked_of, pack
 from bastion.recording.reader import Reader
+from bastion.recording.redacted import reading
+from bastion.recording.redacting import NOTHING, Redaction
 from bastion.recording.render import by_channel
 from bastion.recording.transcript import Line, Mark
 from bastion.recording.unwrapping import Closed, Unwrap
@@ -59,9 +61,10 @@ def plan(
     recordings: Recordings,
     unreadable: Unreadable | None = None,
     away: Mapping[str, tuple[str, int]] | None = None,
+    redaction: Redaction = NOTHING,
 ) -> Plan:
     """Compares the index with the folder, and with what is in a bucket: `away` has (url, size) by session. Files that
-    somebody writes are left for later. Raises IndexUnfit."""
+    somebody writes are left for later, and what was masked by another `redaction` is read again. Raises IndexUnfit."""
     known, read, forget, running = index.known(), list[tuple[str, int, int]](), index.torn(), 0
     elsewhere = dict(away or {})
     for name, path in recordings.names(None, unreadable):
@@ -72,7 +75,7 @@ def plan(
         elsewhere.pop(name, None)
         row = known.pop(name, None)
         size, changed = found.st_size, found.st_mtime_ns
-        if row is not None and row[1:] == (size, changed):
+        if row is not None and row[1:] == (size, changed, redaction.digest):
             continue
         if row is not None:
             forget.append(row[0])
@@ -83,7 +86,10 @@ def plan(
             read.append((path, size, changed))
     for name, (url, size) in elsewhere.items():
         row = known.pop(name, None)
-        if row is not None and row[1] == size:  # what is in a bucket does not change
+        if row is not None and (row[1], row[3]) == (
+            size,
+            redaction.digest,
+        ):  # what is in a bucket does not change
             continue
         if row is not None:
             forget.append(row[0])
@@ -108,6 +114,7 @@ class _Work:
     changed: int
     file: Path
     copy: bool
+    redaction: Redaction
 
     def done(self) -> None:
         if self.copy:
@@ -121,13 +128,15 @@ def fill(
     jobs: int,
     opener: Opener | None = None,
     bring: Bring | None = None,
+    redaction: Redaction = NOTHING,
 ) -> Iterator[Filled]:
     """Reads recordings into the index, with `jobs` processes, and tells of each when it is in. Raises IndexUnfit.
+    Nothing of the secrets that `redaction` knows goes in.
 
     `opener` is a function of a module, or a partial of one. No more than `jobs` and one recording of a bucket are
     on the disk at a time.
     """
-    brought = _brought(recordings, wanted, bring)
+    brought = _brought(recordings, wanted, bring, redaction)
     if jobs == 1:
         for one in brought:
             yield one if isinstance(one, Filled) else _read_one(index, one, opener)
@@ -152,15 +161,15 @@ def fill(
 
 
 def _brought(
-    recordings: Path, wanted: Iterable[tuple[str, int, int]], bring: Bring | None
+    recordings: Path, wanted: Iterable[tuple[str, int, int]], bring: Bring | None, redaction: Redaction
 ) -> Iterator[_Work | Filled]:
     """Each one where it can be read, or what became of it."""
     for path, size, changed in wanted:
         if not path.startswith(SCHEME):
-            yield _Work(path, size, changed, recordings / path, False)
+            yield _Work(path, size, changed, recordings / path, False, redaction)
         elif bring is not None:
             try:
-                yield _Work(path, size, changed, bring(path), True)
+                yield _Work(path, size, changed, bring(path), True, redaction)
             except StoreFault as fault:
                 yield Filled(path, size, 0, fault.text)
 
@@ -192,20 +201,19 @@ def _read_file(index: Path, work: _Work, opener: Opener | None) -> Filled:
         return Filled(work.path, 0, 0)
     file = IndexFile(index)
     try:
-        return _read(file, store, entry, work.path, work.size, work.changed)
+        return _read(file, store, entry, work)
     finally:
         file.close()
 
 
-def _read(
-    file: IndexFile, store: Recordings, entry: SessionEntry, path: str, size: int, changed: int
-) -> Filled:
-    header = entry.header
-    session = file.begin(of_entry(entry)._replace(path=path), header.uid, header.host, size, changed)
+def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) -> Filled:
+    header, path, size = entry.header, work.path, work.size
+    row, digest = of_entry(entry)._replace(path=path), work.redaction.digest
+    session = file.begin(row, header.uid, header.host, size, work.changed, digest)
     text, problem, ran = 0, entry.problem, ""
     commands: list[Command] = []
     try:
-        with store.open(entry) as reader:
+        with store.open(entry, reading(work.redaction, unmasked=True)) as reader:
             channels = survey(reader)
             ran = pack(asked_of(one) for one in channels.channels.values())
             waiting: list[Page] = []

@@ -16,7 +16,7 @@ from typing import Final
 
 from bastion.errors import BastionError
 from bastion.indexing.pages import Page, text_of, unpack
-from bastion.indexing.words import Question
+from bastion.indexing.words import LONG_LINE, NEAR, Question
 from bastion.recording.commands import Command
 from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import Recordings
@@ -39,7 +39,7 @@ CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path
   changed INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL, started_at REAL NOT NULL,
   duration REAL NOT NULL, identity TEXT NOT NULL, uid TEXT NOT NULL, login TEXT NOT NULL, target TEXT NOT NULL,
   host TEXT NOT NULL, source TEXT NOT NULL, rules TEXT NOT NULL, opaque INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '');
+  ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '', redaction TEXT NOT NULL);
 CREATE INDEX sessions_started ON sessions (started_at);
 CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
 CREATE INDEX commands_session ON commands (session);
@@ -122,24 +122,27 @@ class IndexFile:
 
     # -- filling
 
-    def known(self) -> dict[str, tuple[int, int, int]]:
-        """Session id -> (number, size, time of change) of those that are in it whole."""
+    def known(self) -> dict[str, tuple[int, int, int, str]]:
+        """Session id -> (number, size, time of change, digest of what masked it) of those that are in it whole."""
         with _told(self.path):
-            rows = self._database.execute("SELECT id, number, size, changed FROM sessions WHERE whole")
-            return {name: (number, size, changed) for name, number, size, changed in rows}
+            rows = self._database.execute(
+                "SELECT id, number, size, changed, redaction FROM sessions WHERE whole"
+            )
+            return {name: (number, size, changed, digest) for name, number, size, changed, digest in rows}
 
     def torn(self) -> list[int]:
         """Numbers of sessions that somebody began and did not end."""
         with _told(self.path):
             return [row[0] for row in self._database.execute("SELECT number FROM sessions WHERE NOT whole")]
 
-    def begin(self, one: Listed, uid: str, host: str, size: int, changed: int) -> int:
-        """A session is about to be written; its number."""
+    def begin(self, one: Listed, uid: str, host: str, size: int, changed: int, redaction: str = "") -> int:
+        """A session is about to be written, masked by the `redaction` of that digest; its number."""
         values = {
             "id": one.id, "path": one.path, "size": size, "changed": changed, "state": one.state,
             "started_at": one.started_at, "duration": one.duration, "identity": one.identity, "uid": uid,
             "login": one.login, "target": one.target, "host": host, "source": one.source, "rules": one.rules,
             "opaque": one.opaque, "bytes": one.bytes,
+            "redaction": redaction,
         }  # fmt: skip
         names = ", ".join(values)
         with _told(self.path), self._writing():
@@ -195,11 +198,17 @@ class IndexFile:
 
     # -- looking things up
 
-    def fresh(self, recordings: Recordings, away: Mapping[str, int] | None = None) -> dict[int, Listed]:
-        """As `sessions`, those alone whose file is as it was when it was read. `away` are the sizes of recordings that
-        are in a bucket, by session: what is there does not change, so its size is enough."""
+    def fresh(
+        self, recordings: Recordings, away: Mapping[str, int] | None = None, redaction: str = ""
+    ) -> dict[int, Listed]:
+        """As `sessions`, those alone whose file is as it was when it was read, and masked by that `redaction`. `away`
+        are the sizes of recordings that are in a bucket, by session: what is there does not change, so its size is
+        enough."""
         known, found = self.known(), self.sessions()
-        for number, size, changed in known.values():
+        for number, size, changed, digest in known.values():
+            if digest != redaction:
+                del found[number]
+                continue
             if away is not None and away.get(found[number].id) == size:
                 continue
             try:
@@ -239,7 +248,7 @@ class IndexFile:
 
     def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Iterator[Hit]:
         """Lines of these sessions that are asked for, the newest session first."""
-        asked = " AND ".join(f'"{" ".join(words)}"{"*" if more else ""}' for words, more in question.phrases)
+        asked = _asked(question)
         if not asked or not sessions:
             return
         low, high = min(sessions) * SESSION_PAGES, (max(sessions) + 1) * SESSION_PAGES
@@ -260,6 +269,14 @@ class IndexFile:
                     places = question.places(text_of(row[1]))
                     if places:
                         yield from _hits(sessions[session], unpack(*row), places, context)
+
+
+def _asked(question: Question) -> str:
+    """As FTS5 is asked: terms of one line stand near each other, or in a page with a long line."""
+    terms = [f'"{" ".join(words)}"{"*" if more else ""}' for words, more in question.phrases]
+    if len(terms) < 2:
+        return "".join(terms)
+    return f'NEAR({" ".join(terms)}, {NEAR}) OR (({" AND ".join(terms)}) AND "{LONG_LINE}")'
 
 
 def _hits(session: Listed, page: Page, places: list[int], context: int) -> Iterator[Hit]:

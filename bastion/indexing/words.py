@@ -26,6 +26,12 @@ _QUOTED: Final = re.compile(r'"([^"]*)"|(\S+)')
 LONGEST_WORD: Final = 40
 """Characters of a word that are told apart: base64 is no language."""
 
+NEAR: Final = 60
+"""Words of a line that an index tells from a page; one that has more is marked by LONG_LINE in its page's words."""
+
+LONG_LINE: Final = "\ue000"
+"""Stands in no line's words."""
+
 _LONG: Final = re.compile(rf"([a-z0-9]{{{LONGEST_WORD}}})[a-z0-9]+")
 
 
@@ -48,10 +54,13 @@ def words_of(text: str) -> list[str]:
 def indexed(text: str) -> str:
     """What an index is given of a page: a tokenizer that divides at all of ASCII but letters and digits finds
     `words_of` in it, in their order."""
-    return "\n".join(
+    found = [
         _LONG.sub(r"\1", line.lower()) if line.isascii() else " ".join(words_of(line))
         for line in text.split("\n")
-    )
+    ]
+    if any(len(line) > 2 * NEAR and len(_WORD.findall(line)) > NEAR for line in found):
+        found.append(LONG_LINE)
+    return "\n".join(found)
 
 
 @dataclass(frozen=True)

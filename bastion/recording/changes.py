@@ -6,6 +6,7 @@ Invariant: applied in order to empty screens, the changes up to a time give the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,9 @@ from bastion.recording.controls import ControlParser
 from bastion.recording.frames import OURS, Frame, FrameKind, frames
 from bastion.recording.grid import Spent
 from bastion.recording.reader import Reader
+from bastion.recording.redacted import RedactedReader
+from bastion.recording.redacted_lines import masked_rows
+from bastion.recording.redacting import NOTHING, Redaction
 from bastion.recording.screen import DisplayFilter
 from bastion.recording.terminal import Terminal
 from bastion.recording.transcript import Hidden, safe
@@ -42,6 +46,7 @@ class Change:
 def changes(reader: Reader, channels: Survey, only: int | None) -> Iterator[Change]:
     """What one channel (None: each) showed, in the order of time."""
     shown: dict[int, _Screen] = {}
+    redaction = reader.redaction if isinstance(reader, RedactedReader) else NOTHING
     for frame in frames(reader, only):
         screen = shown.get(frame.channel)
         if screen is None and frame.channel and frame.kind is not FrameKind.NOTICE:
@@ -49,7 +54,9 @@ def changes(reader: Reader, channels: Survey, only: int | None) -> Iterator[Chan
                 oldest = next(iter(shown))
                 yield from shown.pop(oldest).picture()
             known = channels.channels.get(frame.channel)
-            screen = shown[frame.channel] = _Screen(frame.channel, known.size if known else DEFAULT_SIZE)
+            screen = shown[frame.channel] = _Screen(
+                frame.channel, known.size if known else DEFAULT_SIZE, redaction
+            )
         if frame.kind in OURS:
             for other in shown.values():
                 yield from other.picture()
@@ -72,8 +79,9 @@ def _ours(frame: Frame) -> list[str]:
 class _Screen:
     """One channel's terminal, and what of it was given out."""
 
-    def __init__(self, channel: int, size: tuple[int, int]) -> None:
+    def __init__(self, channel: int, size: tuple[int, int], redaction: Redaction) -> None:
         self.time = 0.0  # of the newest output
+        self._redaction = redaction
         self._channel = channel
         self._terminal: Terminal | None = Terminal(*size, lambda row, lost: None)
         self._hidden = Hidden()
@@ -118,7 +126,9 @@ class _Screen:
         size, x = (terminal.cols, terminal.rows), min(terminal.x, terminal.cols - 1)
         cells = terminal.screen[terminal.y].cells
         cursor = (len(safe("".join(cells[:x]))) + max(0, x - len(cells)), terminal.y)
-        now = [safe(row.text) for row in terminal.screen]
+        now = list(
+            masked_rows([safe(row.text) for row in terminal.screen], size[0], self._redaction, Counter())
+        )
         given = self._given[: len(now)] + [""] * (len(now) - len(self._given))
         rows = {at: text for at, (text, before) in enumerate(zip(now, given, strict=True)) if text != before}
         self._given = now

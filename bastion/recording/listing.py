@@ -148,7 +148,7 @@ class Recordings:
         return found
 
     @contextmanager
-    def open(self, session: SessionEntry | str, kind: type[Reader] = Reader) -> Iterator[Reader]:
+    def open(self, session: SessionEntry | str, kind: Callable[..., Reader] = Reader) -> Iterator[Reader]:
         """The recording of a listing's entry or of a whole session id; `kind` is what reads it. Raises OSError, and
         FormatError also for an encrypted one that cannot be opened.
         """

@@ -19,6 +19,8 @@ from bastion.recording.controls import ControlParser
 from bastion.recording.format import Kind, Recorded
 from bastion.recording.frames import OURS, Frame, FrameKind, frames
 from bastion.recording.reader import Reader
+from bastion.recording.redacted import RedactedReader, masked_text
+from bastion.recording.redacted_lines import Shown, redacted
 from bastion.recording.screen import DisplayFilter
 from bastion.recording.transcript import (
     PlainLines,
@@ -120,7 +122,7 @@ def _cast_header(
     document: dict[str, Any] = {
         "version": version,
         "timestamp": int(header.started_at),
-        "title": title + "".join(f"; {part}" for part in (others, strings) if part),
+        "title": title + "".join(f"; {part}" for part in (others, strings, masked_text(reader)) if part),
         "env": {"TERM": channel.term},
     }
     if version == 3:
@@ -160,6 +162,13 @@ def by_channel(
     reader: Reader, channels: Survey, only: int | None, *, screens: bool
 ) -> Iterator[tuple[int, Record]]:
     """The same, each with the channel that it was shown on; 0 for what belongs to none."""
+    found = _by_channel(reader, channels, only, screens)
+    if isinstance(reader, RedactedReader):
+        return redacted(found, reader.redaction)
+    return ((number, record) for number, record, _ in found)
+
+
+def _by_channel(reader: Reader, channels: Survey, only: int | None, screens: bool) -> Iterator[Shown]:
     shown: dict[int, PlainLines | ScreenLines] = {}
     current = only or 0
     for frame in frames(reader, only):
@@ -169,11 +178,11 @@ def by_channel(
             size = channels.channels[number].size if number in channels.channels else DEFAULT_SIZE
             lines = shown[number] = ScreenLines(size, screens) if frame.terminal and number else PlainLines()
         if number != current and current in shown:
-            yield from ((current, record) for record in shown[current].settle())
+            yield from ((current, record, shown[current].cols) for record in shown[current].settle())
         current = number
-        yield from ((number, record) for record in _records(lines, frame, reader.header.input))
+        yield from ((number, record, lines.cols) for record in _records(lines, frame, reader.header.input))
     for number, lines in shown.items():
-        yield from ((number, record) for record in lines.finish())
+        yield from ((number, record, lines.cols) for record in lines.finish())
 
 
 def _records(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) -> Iterator[Record]:
@@ -208,8 +217,9 @@ def heading(reader: Reader, channels: Survey, channel: ChannelSummary, whole: bo
         others = channels.others(channel.id)
         if others:
             yield f"[bastion: {others}; --channel N shows one, --all shows all]\n"
-    if strings:
-        yield f"[bastion: {strings}]\n"
+    for text in (strings, masked_text(reader)):
+        if text:
+            yield f"[bastion: {text}]\n"
 
 
 def strings_text(reader: Reader, channels: Survey, only: int | None) -> str:
@@ -245,6 +255,8 @@ def raw(reader: Reader, channel: int, side: Side, stream: int, injected: bool = 
 def json_lines(reader: Reader, channels: Survey, channel: int | None = None) -> Iterator[str]:
     """Everything in the file, one JSON object a line: header, what each channel was, events, and the end if any."""
     yield json.dumps({"kind": "header", "header": reader.header.document()})
+    if isinstance(reader, RedactedReader) and reader.tally:
+        yield json.dumps({"kind": "redacted", "secrets": dict(reader.tally)})
     for summary in channels.channels.values():
         yield json.dumps({"kind": "channel", "channel": summary.id, "summary": summary.document()})
     for event in reader:

@@ -99,6 +99,8 @@ class Hidden:
 class PlainLines:
     """Output without a terminal: lines as they came. Carriage returns end a line, other controls are written out."""
 
+    cols = 0  # nothing wraps
+
     def __init__(self) -> None:
         self._parser = ControlParser()
         self._hidden = Hidden()
@@ -175,6 +177,11 @@ class ScreenLines:
         self._last: tuple[str, ...] = ()
         self._out: list[Record] = []
         self._plain: PlainLines | None = None  # once the screen has cost too much
+
+    @property
+    def cols(self) -> int:
+        """Columns of the terminal, 0 once there is no screen any more."""
+        return self._terminal.cols if self._plain is None else 0
 
     def output(self, data: bytes, now: float) -> list[Record]:
         """What leaves the screen because of these bytes."""

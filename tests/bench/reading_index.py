@@ -4,8 +4,9 @@
 
 Lines are made as logs and shells show them: words of a vocabulary in which few are common and most are rare, numbers,
 addresses, paths with a part that never comes again, some Chinese. They are put into the index as pages, without being
-drawn; `--draw MB` measures drawing them from a recording besides. Other engines get the same pages; tantivy is used
-when it is installed. `--keep DIR` keeps what was made, and asks it again the next time.
+drawn; `--draw MB` measures drawing them from a recording besides, with the secrets masked or not. Other engines get
+the same pages; tantivy is used when it is installed. `--keep DIR` keeps what was made, and asks it again the next
+time.
 
 Indexing is told as megabytes of text for each second of processor time (user and system, all threads), questions as
 milliseconds: cold, just opened and its files dropped from the kernel's cache, as the clock saw it; warm, of processor
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -28,11 +30,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bastion.indexing.filling import PAGES_AT_ONCE, fill
+from bastion.clock import SystemClock
+from bastion.indexing.filling import PAGES_AT_ONCE
+from bastion.indexing.filling import fill as read_in
 from bastion.indexing.pages import Page
 from bastion.indexing.store import IndexFile
 from bastion.indexing.words import Question
+from bastion.recording.commands import Command
 from bastion.recording.listed import Listed, Wanted
+from bastion.recording.listing import day_of
+from bastion.recording.redacting import NOTHING, Redaction
 from tests.unit.indexing.made import recorded
 
 LIMIT = 100
@@ -301,16 +308,53 @@ def ask_chosen(folder: Path) -> None:
 def ask_command(folder: Path) -> None:
     """`bastion search` as a process, its start included."""
     for text in ("seldomseen", "error", "nosuchword"):
-        command = [sys.executable, "-m", "bastion", "search", "--recordings", str(folder), "--json", text]
-        command += ["--index", str(folder / "reading.db")]
-        took = []
-        for _ in range(ROUNDS):
-            began = time.perf_counter()
-            done = subprocess.run(
-                [*command, "--index", str(folder / "reading.db"), "--json"], capture_output=True, check=False
-            )
-            took.append((time.perf_counter() - began) * 1000)
-        print(f"  {'':9} {min(took):9.1f} {done.stdout.count(b'{'):6}  bastion search {text}", flush=True)
+        command = ["search", "--recordings", str(folder), "--json", text]
+        told(f"search {text}", [*command, "--index", str(folder / "reading.db")])
+
+
+def told(what: str, arguments: list[str]) -> None:
+    """A command with its bytecode on disk, as it is where it was installed: the processor time of its process."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    took, lines = [], 0
+    for _ in range(ROUNDS + 1):
+        began = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-m", "bastion", *arguments], capture_output=True, check=False, env=environment
+        )
+        ended, lines = resource.getrusage(resource.RUSAGE_CHILDREN), done.stdout.count(b"\n")
+        took.append((ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime) * 1000)
+    print(f"  {'':9} {min(took[1:]):9.1f} {lines:6}  bastion {what}", flush=True)
+
+
+def ask_who_ran(sessions: int) -> None:
+    """`bastion commands --grep`: who ran rm on web1 last week, of so many sessions with ten commands each."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, now = Path(name), SystemClock().time()
+        file = IndexFile(folder / "index" / "reading.db", make=True)
+        for count in range(sessions):
+            session = "".join("abcdefghijklmnop"[count >> 4 * place & 15] for place in range(16))
+            start = now - 30 * 86400.0 * (count + 1) / sessions
+            path = folder / day_of(start) / f"{session}.rec"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"a file that the index has read is not opened")
+            found, who = path.stat(), f"user{count % 40}"
+            place = str(path.relative_to(folder))
+            one = Listed(session, "ended", start, who, "deploy", f"web{count % 25}", 60.0, 5, place)
+            number = file.begin(one, "u", "h", found.st_size, found.st_mtime_ns, Redaction.of().digest)
+            texts = [
+                f"ls -l /srv/{count}",
+                "uptime",
+                "systemctl restart app",
+                f"vim /etc/app/{count}.conf",
+            ] * 3
+            texts = [*texts[:9], f"rm -rf /srv/{count}" if count % 7 == 0 else "exit"]
+            ran = [
+                Command(session, 1, "exec", text, float(at), start + at, 0.0) for at, text in enumerate(texts)
+            ]
+            file.end(number, ran, "[]", "")
+        file.close()
+        command = ["commands", "--recordings", str(folder), "--target", "web1", "--since", "last week"]
+        told("commands: who ran rm on web1", [*command, "--grep", r"\brm\b", "--json"])
 
 
 def draw(megabytes: float) -> None:
@@ -318,11 +362,15 @@ def draw(megabytes: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = recorded(folder, 0, "\n".join(lines(megabytes)))
-        IndexFile(folder / "reading.db", make=True).close()
-        began = time.process_time()
-        (done,) = fill(folder / "reading.db", folder, [(f"{path.parent.name}/{path.name}", 1, 1)], 1)
-        took = time.process_time() - began
-        print(f"drawn and indexed: {done.text / 1e6 / took:.2f} MB/s of processor time")
+        for how, redaction in ("as it is", NOTHING), ("with the secrets masked", Redaction.of()):
+            file = IndexFile(folder / "reading.db", make=True)
+            for number, *_ in file.known().values():
+                file.remove(number)
+            file.close()
+            place, began = f"{path.parent.name}/{path.name}", time.process_time()
+            (done,) = read_in(folder / "reading.db", folder, [(place, 1, 1)], 1, redaction=redaction)
+            took = time.process_time() - began
+            print(f"drawn and indexed {how}: {done.text / 1e6 / took:.2f} MB/s of processor time")
 
 
 def main() -> None:
@@ -332,9 +380,14 @@ def main() -> None:
     parser.add_argument("--with", dest="engines", default="ours", help="of " + ", ".join(ENGINES))
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--draw", type=float, default=0)
+    parser.add_argument(
+        "--who-ran", type=int, default=2000, help="sessions of which it is asked who ran rm; 0: none"
+    )
     chosen = parser.parse_args()
     if chosen.draw:
         draw(chosen.draw)
+    if chosen.who_ran:
+        ask_who_ran(chosen.who_ran)
     for name in filter(None, chosen.engines.split(",")):
         with (
             tempfile.TemporaryDirectory()

@@ -86,7 +86,7 @@ def test_a_recording_goes_to_the_bucket_and_is_listed_played_and_exported_from_t
         (row,) = json.loads(bastion(world, "sessions", "--json").stdout)
         assert (row["session_id"], row["state"], row["file"]) == (session, "ended", f"s3://{BUCKET}/{key}")
         for name in (session[:8], session, f"s3://{BUCKET}/{key}"):
-            done = bastion(world, "export", name, "--format", "raw")
+            done = bastion(world, "export", name, "--format", "raw", "--unredacted")
             assert (done.returncode, done.stdout) == (0, b"over there\n"), done.stderr
         assert b"over there" in bastion(world, "replay", session, "--speed", "0").stdout
         assert bastion(world, "state", "check").returncode == 0

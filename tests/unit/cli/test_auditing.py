@@ -56,7 +56,12 @@ def made(tmp_path: Path) -> Iterator[Made]:
     ("command", "arguments", "session", "asked"),
     [
         (replay, ("aaaab", "--speed", "0"), FIRST, "session=aaaab speed=0.0"),
-        (export, (FIRST, "--format", "raw", "--channel", "1"), FIRST, f"channel=1 form=raw session={FIRST}"),
+        (
+            export,
+            (FIRST, "--format", "raw", "--channel", "1", "--unredacted"),
+            FIRST,
+            f"channel=1 form=raw session={FIRST} unredacted=True",
+        ),
         (sessions, ("--user", "bob"), None, "user=bob"),
         (commands, ("--grep", "rm"), None, "grep=rm"),
         (commands, ("--session", SECOND), SECOND, f"session={SECOND}"),

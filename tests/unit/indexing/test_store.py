@@ -53,6 +53,14 @@ def test_lines_are_found_the_newest_session_first(file: IndexFile) -> None:
     assert list(file.search(Question.of("error"), {})) == []
 
 
+def test_words_are_found_however_far_apart_they_stand_in_a_line(file: IndexFile) -> None:
+    far = f"first {'x ' * 500} last"
+    put(file, ONE, "first", *["y " * 50] * 20, "last")
+    put(file, TWO, "before", far, "behind")
+    assert found(file, "last first") == found(file, '"first x" last') == [("b", 1.0, far)]
+    assert found(file, "first x x") == [("b", 1.0, far)] and found(file, "last before") == []
+
+
 def test_the_file_is_for_its_owner_alone(file: IndexFile) -> None:
     assert file.path.stat().st_mode & 0o777 == 0o600 and file.path.parent.stat().st_mode & 0o777 == 0o700
 
