@@ -19,6 +19,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `evidence`: a session in a bundle, with what proves it
 - `index`, `search`: the reading index; `reading`: where it is
+- `redaction`: which secrets are masked, and who may see them
 - `moments`: times as people give them
 - `ran`: what was run in a session; `commands`: all of it, searched; `lobby_calls`: the gateway's own commands
 - `verify`, `verify_ledger`, `verify_bucket`: are recordings what was written, and all there

@@ -31,6 +31,8 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `changes`: what terminals showed, as changes of rows
 - `masking`: what was typed while nothing was shown, masked where it is read
+- `redacting`: patterns of secrets; `flattening`: bytes for a terminal as lines to look for them in
+- `redacted`, `redacted_lines`: a recording, and lines of a screen, with secrets masked
 - `page`: a recording as an HTML page with a player
 - `screen`: what a terminal is shown of a recording: nothing that acts on it
 - `controls`: terminal output as text and control sequences
