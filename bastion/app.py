@@ -84,6 +84,7 @@ from bastion.recording.store import Store
 from bastion.session.checkpoints import Checkpoints
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
+from bastion.session.revoked import end_revoked
 from bastion.session.session import PARTING
 from bastion.session.standing import Rechecks
 from bastion.sharing.rows import Cell
@@ -353,6 +354,7 @@ class Program:
     def _applied(self, prepared: Prepared) -> None:
         """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
         self._resolved.follow_names(prepared.names)
+        end_revoked(self.gateway)
         self._rechecks.now()
         if self._part.alone and not self.gateway.draining:
             self._uploads.follow(uploads(prepared.config))

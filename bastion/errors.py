@@ -87,6 +87,9 @@ class AuthReason(StrEnum):
     SK_NOT_TOUCHED = "sk_not_touched"
     SK_NOT_VERIFIED = "sk_not_verified"
     BAD_SIGNATURE = "bad_signature"
+    KEY_REVOKED = "key_revoked"
+    CERT_REVOKED = "cert_revoked"
+    REVOCATION_UNKNOWN = "revocation_unknown"  # the list of what is revoked could not be read
     CERT_MALFORMED = "cert_malformed"
     CERT_WRONG_TYPE = "cert_wrong_type"
     CERT_UNTRUSTED_CA = "cert_untrusted_ca"

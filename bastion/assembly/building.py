@@ -82,6 +82,7 @@ def build_services(
             login_cas=material.login_cas,
             penalties=penalties,
             methods=config.login.methods,
+            revocation=material.revocation,
             demands=Demands(config.login.require_verify, config.login.allow_no_touch),
             chains=config.login.chains,
         ),

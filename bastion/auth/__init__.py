@@ -12,6 +12,7 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 
 - `names`, `identity`, `restrictions`: user names, identities, what a credential forbids
 - `credentials`, `certificates`: keys and certificates, verified; `attempt`: one login attempt
+- `revocation`: what is revoked, asked before anybody is let in
 - `security_keys`: what is demanded of a signature that somebody had to touch something for
 - `factors`: the chains of factors that a login may need, and what it has given of them
 - `throttle`, `penalty_records`, `startups`: penalties for guessing, places for unfinished logins

@@ -28,6 +28,7 @@ from bastion.auth.factors import PASSWORD, Chain, Given, Proof
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
+from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.auth.security_keys import TOUCH_ONLY, Demands, check_assertion
 from bastion.auth.throttle import Guess, Penalties
 from bastion.clock import Clock
@@ -58,6 +59,7 @@ class AuthServices:
     methods: tuple[str, ...]
     chains: tuple[Chain, ...]  # each is enough
     demands: Demands = TOUCH_ONLY
+    revocation: Revocation = NOTHING_REVOKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +211,14 @@ class Attempt:
                 now=self._context.clock.time(),
                 source_address=self._context.source,
             )
+            self._context.services.revocation.check_certificate(claims)
 
         credential = read_credential(algorithm, blob, judge, self._context.pay_for_keys)
         if isinstance(credential, Certificate):
             self._evidence = self._evidence._replace(unverified=None)
         else:
             self._evidence = Evidence(credential.fingerprint())
+            self._context.services.revocation.check_key(credential.blob)
         if not self._before.given.takes(self._proof_of(credential)):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this key")
         return credential

@@ -101,6 +101,8 @@ _FREE_ALWAYS = frozenset(
         AuthReason.FACTOR_NOT_WANTED,
         AuthReason.KEY_NOT_AUTHORISED,
         AuthReason.KEY_UNSUPPORTED,
+        AuthReason.KEY_REVOKED,
+        AuthReason.REVOCATION_UNKNOWN,
         AuthReason.SK_NOT_TOUCHED,  # its signature was right
         AuthReason.SK_NOT_VERIFIED,
         AuthReason.LOCKED,

@@ -20,6 +20,7 @@ thread or by a command.
     front_host         the front host CA: host certificates for the inventory's names
     host_certificates  the host keys of inner connections, with such certificates
     known_hosts        the hosts whose keys are known, read strictly
+    revoked_keys       the file of revoked keys: a KRL or a list
     files              key files, ledger and known_hosts written: whole or not at all
     ledger             keys.toml: which key is in force from when, and which were retired
     slots              one configured key and the one that is to take its place

@@ -20,11 +20,13 @@ from bastion.age import Recipient
 from bastion.auth.embedded import Users, load_users
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
+from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.ca.files import is_there
 from bastion.ca.identities import read_recipients
 from bastion.ca.keys import load_private_key, load_public_keys
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.ledger import KeyName, Ledger, read_ledger
+from bastion.ca.revoked_keys import load_revoked_keys
 from bastion.ca.secrets import check_program, read_secret_file
 from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
@@ -104,6 +106,7 @@ class _Check:
         self._host_private: list[Staged] = []
         self._cas: dict[KeyName, Staged] = {}
         self._users: Users | None = None
+        self._revocation = NOTHING_REVOKED
         self._known = KnownHosts()
         self._pins: list[KnownHosts] = []
         self._recipients: tuple[Recipient, ...] = ()
@@ -121,6 +124,7 @@ class _Check:
             recipients=self._recipients,
             in_agents=tuple(key for staged in self._cas.values() for key in staged.in_agents),
             known_hosts=self._known.joined(self._pins),
+            revocation=self._revocation,
             users=self._users,
             target_keys=self._target_keys,
         )
@@ -130,6 +134,7 @@ class _Check:
         self._key_ledger()
         self._host_keys()
         self._login_ca()
+        self._revoked_keys()
         self._signing_keys()
         self._known_hosts()
         self._recipients_of_recordings()
@@ -166,6 +171,8 @@ class _Check:
             files.append((("targets", "known_hosts"), config.targets.known_hosts))
         if config.recording.recipients is not None:
             files.append((("recording", "recipients"), config.recording.recipients))
+        if config.login.revoked_keys is not None:
+            files.append((("login", "revoked_keys"), config.login.revoked_keys))
         # Not the users file: whoever reads it looks at its owner and mode, and more strictly.
         files += [(("login_ca", "files", i), path) for i, path in enumerate(config.login_ca.files)]
         for key, path in files:
@@ -270,6 +277,18 @@ class _Check:
                 continue
             for public in keys:
                 self._authorities.append(Held(ROLES[slot.name], public, str(slot.path)))
+
+    def _revoked_keys(self) -> None:
+        """No error: a gateway that did not take the reload would go on with what was revoked last week."""
+        path = self._config.login.revoked_keys
+        if path is None:
+            return
+        try:
+            self._revocation = Revocation(load_revoked_keys(path))
+        except ConfigError as error:
+            self._revocation = Revocation(None)
+            text = f"{error}; until it can be read, every key and every certificate is refused"
+            self._doubtful(("login", "revoked_keys"), text)
 
     def _signing_keys(self) -> None:
         config = self._config

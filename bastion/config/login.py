@@ -1,12 +1,15 @@
+# ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
 """How engineers prove who they are: the section `[login]` (L2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bastion.auth.factors import FACTORS, KEYS, Chain, chains_of, in_order
 from bastion.options import At, option
-from bastion.options.kinds import BOOLEAN, choice, list_of
+from bastion.options.kinds import BOOLEAN, choice, list_of, optional
+from bastion.options.paths import FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,13 @@ class Login:
         list_of(choice("publickey", "password", "keyboard-interactive"), at_least=1),
         "Methods on offer. Certificates come under publickey; the other two ask the directory.",
         default=("publickey", "password", "keyboard-interactive"),
+    )
+    revoked_keys: Path | None = option(
+        optional(FILE),
+        "File of revoked keys and certificates: a KRL of `ssh-keygen -k`, or public keys, one per line. While it"
+        " cannot be read, nobody's key or certificate is taken.",
+        default=None,
+        example='"revoked_keys"',
     )
     require_verify: bool = option(
         BOOLEAN,

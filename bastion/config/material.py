@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from bastion.age import Recipient
 from bastion.auth.embedded import Users
+from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.ca.agent import AgentSigner
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.slots import Staged
@@ -33,5 +34,6 @@ class Material:
     recipients: tuple[Recipient, ...] = ()
     in_agents: tuple[AgentSigner, ...] = ()  # of these, the keys that are in an agent
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
+    revocation: Revocation = NOTHING_REVOKED
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords
     target_keys: Mapping[str, PrivateKey] = field(default_factory=lambda: _NO_KEYS)

@@ -17,7 +17,8 @@ def gateway_members(config: Config, ledger: Ledger) -> tuple[str, dict[str, Memb
     """(the name of the configuration itself, every file by its name): configuration, inventory, policy, users, known
     hosts, keys. Passwords and passphrases in files of their own are not among them. Raises ConfigError."""
     paths = [config.file, config.targets.file, config.policy.file]
-    paths += [path for path in (config.targets.known_hosts, config.directory.embedded) if path is not None]
+    others = (config.targets.known_hosts, config.directory.embedded, config.login.revoked_keys)
+    paths += [path for path in others if path is not None]
     folder = config.file.parent
     members = {_name(path, folder): member_of(path, FILE_MAX) for path in paths if path.exists()}
     return _name(config.file, folder), {**members, **key_members(config, ledger)}

@@ -57,6 +57,7 @@ def things(subject: Subject) -> list[Thing]:
     ldap = config.directory.ldap
     optional: list[tuple[str | Path | None, str, Kind]] = [
         (config.targets.known_hosts, "host keys of targets", Kind.DECIDES),
+        (config.login.revoked_keys, "revoked keys", Kind.DECIDES),
         (ledger_path(config), "the ledger of keys", Kind.DECIDES),
         (config.host_keys.passphrase_file, "the host keys' passphrase", Kind.SECRET),
         (config.upstream_ca.key, "the upstream CA", _held(config.upstream_ca.agent)),

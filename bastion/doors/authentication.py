@@ -25,6 +25,7 @@ SHOWN = {
     AuthReason.THROTTLED: "too many failed logins for this name from here, please try again later",
     AuthReason.SK_NOT_TOUCHED: "your security key was not touched, and this gateway wants it to be",
     AuthReason.SK_NOT_VERIFIED: "your security key must verify you, by its PIN or your fingerprint",
+    AuthReason.REVOCATION_UNKNOWN: "no key is taken while the list of revoked keys cannot be read: tell an operator",
     AuthReason.OVER_BUDGET: "too many keys to check for your address, please try again in a moment",
 }
 

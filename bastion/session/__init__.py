@@ -22,5 +22,6 @@ It may import all rooms below. It knows no door: who opens a session is an `open
     present     all that is open and may be ended: sessions, tunnels, connections, and whose they are
     live        the sessions that are open now, and what each was opened with
     checkpoints  signatures over what was recorded of sessions that went quiet
+    revoked     what is open and was opened with something that is revoked by now
     standing    whether somebody who logged in a while ago still has the account and the rights
 """

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
-from bastion.auth.identity import Identity
+from bastion.auth.identity import Identity, shown_by
 from bastion.auth.startups import Startup, StartupLimiter
 from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.host_certificates import InnerHostKeys
@@ -46,6 +46,8 @@ from bastion.state.store import StateStore
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
+
+REVOKED: Final = "your key or certificate has been revoked"
 
 DESCRIPTORS_EVERY: Final = 10.0
 """Seconds between two lines of the operator's log that say so: every connection would be one."""
@@ -175,7 +177,10 @@ class Gateway:
         self._give_place(session)
 
     def check_locks(self, identity: Identity, target: Target | None = None) -> None:
-        """Raises Refused(PolicyReason.LOCKED) when somebody has locked whoever this is, or the target."""
+        """Raises Refused(PolicyReason.LOCKED) when somebody has locked whoever this is, or the target, and when what
+        was shown in proof has been revoked since."""
+        if self.services.auth.revocation.names(shown_by(identity)):
+            raise Refused(PolicyReason.LOCKED, REVOKED)
         locks = self.locks
         if not len(locks):
             return

@@ -22,6 +22,7 @@ decides who may do what. May import `bastion.errors` and `cryptography`; no Twis
     key_agreement   the mathematics of it
     keys            public and private keys, signatures
     certificates    OpenSSH's certificates
+    krl             OpenSSH's lists of revoked keys
     security_keys   signatures of FIDO2 keys, and what is said in them
     key_options     what stands before a key in authorized_keys
     printable       peer text made safe to show

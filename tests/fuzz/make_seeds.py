@@ -114,6 +114,31 @@ def seeds_keys() -> Seeds:
     yield "sk-ed25519", len(blob).to_bytes(2, "big") + blob
 
 
+def seeds_krl() -> Seeds:
+    head = b"SSHKRL\n\0" + uint32(1) + uint64(1) * 3 + string(b"") + string(b"")
+    parts = (
+        b"\x20" + string(uint64(5)),
+        b"\x21" + string(uint64(7) + uint64(9)),
+        b"\x22" + string(uint64(20) + mpint(0b1011)),
+        b"\x23" + string(string(b"laptop")),
+        b"\x39" + string(string(b"x") + boolean(False) + string(b"")),
+    )
+    for name, authority in (("certificates", KEY.public.blob), ("everybody", b"")):
+        yield name, head + b"\1" + string(string(authority) + string(b"") + b"".join(parts))
+    yield "keys", head + b"\2" + string(string(KEY.public.blob)) + b"\3" + string(string(bytes(20)))
+    yield "signed", head + b"\5" + string(string(bytes(32))) + b"\4" + string(b"key") + string(b"signature")
+
+
+def seeds_security_keys() -> Seeds:
+    tail = b"\1" + uint32(7)
+    client_data = b'{"type":"webauthn.get","challenge":"ZGF0YQ","origin":"https://x"}'
+    ecdsa = string(mpint(1 << 250) + mpint(1 << 251))
+    yield "ed25519", string("sk-ssh-ed25519@openssh.com") + string(bytes(64)) + tail
+    yield "ecdsa", string("sk-ecdsa-sha2-nistp256@openssh.com") + ecdsa + tail
+    told = string(b"https://x") + string(client_data) + string(b"")
+    yield "webauthn", string("webauthn-sk-ecdsa-sha2-nistp256@openssh.com") + ecdsa + tail + told
+
+
 def seeds_certificates() -> Seeds:
     for kind in CertificateKind:
         for subject in (KEY, RSA, ECDSA):

@@ -31,11 +31,13 @@ from bastion.userauth.server import UserauthService
 from bastion.wire import requests, userauth
 from bastion.wire.certificates import Certificate
 from bastion.wire.ciphers import DirectionKeys, key_sizes
-from bastion.wire.data import Reader
+from bastion.wire.data import Reader, string
 from bastion.wire.kexinit import FRONT, TARGET, KexInit, VersionReader, negotiate
-from bastion.wire.keys import PrivateKey, PublicKey, parse_authorized_key
+from bastion.wire.keys import BadSignature, PrivateKey, PublicKey, parse_authorized_key
+from bastion.wire.krl import MAGIC, parse_krl
 from bastion.wire.numbers import MSG_NEWKEYS
 from bastion.wire.packets import PacketReader
+from bastion.wire.security_keys import WEBAUTHN_ECDSA, verify_assertion
 from tests.hostile.rawssh import PipeEnd
 from tests.support.conns import MemoryConn
 from tests.support.declared import parse_message
@@ -52,6 +54,22 @@ KEY = PrivateKey.from_bytes(
     b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
     b"-----END PRIVATE KEY-----\n"
 )
+SECURITY_KEYS = {
+    "sk-ssh-ed25519@openssh.com": PublicKey.parse(
+        string("sk-ssh-ed25519@openssh.com") + KEY.public.fields + string("ssh:")
+    ),
+    "sk-ecdsa-sha2-nistp256@openssh.com": PublicKey.parse(
+        string("sk-ecdsa-sha2-nistp256@openssh.com")
+        + string("nistp256")
+        + string(
+            bytes.fromhex(
+                "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+                "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+            )
+        )
+        + string("ssh:")
+    ),
+}
 YES = Verdict(True, PolicyReason.ALLOWED, "fuzz")
 NO = Verdict(False, PolicyReason.VERB_NOT_ALLOWED, "fuzz", "no")
 
@@ -475,6 +493,28 @@ def transport(data: bytes) -> None:
     assert clock.getDelayedCalls() == []
 
 
+def krl(data: bytes) -> None:
+    """A list of revoked keys, with its head and without."""
+    for whole in (data, MAGIC + data):
+        try:
+            revoked = parse_krl(whole)
+        except ProtocolError:
+            continue
+        revoked.has_key(KEY.public.blob)
+        revoked.has_shown((KEY.public.fingerprint(), f"1@{KEY.public.fingerprint()}"))
+
+
+def security_keys(data: bytes) -> None:
+    """A signature of a security key, under each of the names it may have."""
+    for kind, key in SECURITY_KEYS.items():
+        for name in (kind, WEBAUTHN_ECDSA):
+            for blob in (data, string(name) + data):
+                try:
+                    verify_assertion(key, blob, b"data", name)
+                except BadSignature:
+                    continue
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "data": wire_data,
     "messages": wire_messages,
@@ -482,6 +522,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "userauth": wire_userauth,
     "keys": wire_keys,
     "certificates": wire_certificates,
+    "krl": krl,
+    "security_keys": security_keys,
     "kexinit": wire_kexinit,
     "packets": wire_packets,
     "known_hosts": known_hosts,

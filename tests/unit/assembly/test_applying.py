@@ -286,6 +286,9 @@ CASES: dict[str, Case] = {
     ),
     "host_keys.files": Case('["second"]', lambda g: g.services.front_settings.host_keys[0].signer.public, LOOKS),
     "host_keys.passphrase_file": Case('"words"', lambda g: g.services.front_settings, LOOKS, _locked_host_key),
+    "login.revoked_keys": Case(
+        '"second.pub"', lambda g: len(g.services.auth.revocation.revoked or ()), 1
+    ),
     "login.require_verify": Case("true", lambda g: g.services.auth.demands.verify, True),
     "login.allow_no_touch": Case("true", lambda g: g.services.auth.demands.no_touch, True),
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
