@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,20 @@ def xterm_missing() -> str:
     )
 
 
-def _installed() -> Path:
-    if not CACHE.exists():
-        with tempfile.TemporaryDirectory(dir=CACHE.parent, prefix="xterm-") as folder:
-            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, *PACKAGES]
+def npm_installed(cache: Path, packages: Sequence[str]) -> Path:
+    """`cache`, with these packages in its node_modules: installed by npm where it is not there."""
+    if not cache.exists():
+        with tempfile.TemporaryDirectory(dir=cache.parent, prefix=cache.name) as folder:
+            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, *packages]
             subprocess.run(command, check=True, timeout=300)
             made = Path(folder) / "made"
             made.mkdir()
             shutil.move(Path(folder) / "node_modules", made)
             try:
-                os.rename(made, CACHE)
+                os.rename(made, cache)
             except OSError:
-                assert CACHE.exists()  # another test was faster
-    return CACHE
+                assert cache.exists()  # another test was faster
+    return cache
 
 
 def reference(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -70,6 +72,6 @@ def reference(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     A job is {cols, rows, steps}; a step {data: base64}, {size: [cols, rows]} or {snap: true}.
     """
     text = "\n".join(json.dumps(job) for job in jobs)
-    command = ["node", "-e", SCRIPT, str(_installed())]
+    command = ["node", "-e", SCRIPT, str(npm_installed(CACHE, PACKAGES))]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=300)
     return [json.loads(line) for line in done.stdout.splitlines()]
