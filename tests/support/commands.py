@@ -13,7 +13,12 @@ from click.testing import CliRunner
 
 from bastion.cli.main import cli
 
-HERE = frozenset({"check", "client-config", "explain", "export", "sessions", "state", "target-config"})
+HERE = frozenset(
+    (
+        *("check", "client-config", "explain", "export", "hold", "keys", "kill", "live", "lock", "locks"),
+        *("penalties", "sessions", "state", "status", "target-config", "unlock", "verify"),
+    )
+)
 """They ask for no reactor, and leave nothing behind in the process."""
 
 _one_at_a_time = threading.Lock()  # standard output is the process's
