@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bastion.wire.printable import escaped
 
@@ -33,6 +33,7 @@ _WHOLE_CSI = re.compile(r"\x1b\[([ -?]{0,250}[@-~])")
 _STRINGS = frozenset("]PX^_k")
 _QUIET = frozenset("]P")  # in their usual form every terminal swallows these
 _ABORT = frozenset("\x18\x1a")  # CAN and SUB end any sequence
+_STATES = frozenset(("text", "escape", "csi", "string", "string-escape"))
 
 
 class Token(NamedTuple):
@@ -92,6 +93,27 @@ class ControlParser:
         """Forget a half-read sequence: what follows does not continue it (bytes are missing here)."""
         self._decoder.reset()
         self._state, self._quiet, self._held = "text", False, ""
+
+    def kept(self) -> list[str | bool]:
+        """What is half read, as JSON values: `resume` goes on from there."""
+        held, _ = self._decoder.getstate()
+        flags = [self._ended_by_bell, self._quiet, self._open, self._c1]
+        return [held.hex(), self._state, self._held, self._name, *flags]
+
+    def resume(self, kept: list[Any]) -> None:
+        """Go on as the parser did of which `kept` was taken. Raises ValueError for what no parser gives."""
+        held, state, text, name, *flags = kept
+        if (
+            state not in _STATES
+            or len(held) > 6
+            or len(text) > LONGEST_STRING
+            or len(name) > 8
+            or len(flags) != 4
+        ):
+            raise ValueError("no parser is in such a state")
+        self._decoder.setstate((bytes.fromhex(held), 0))
+        self._state, self._held, self._name = state, str(text), str(name)
+        self._ended_by_bell, self._quiet, self._open, self._c1 = map(bool, flags)
 
     def _run(self, text: str, tokens: list[Token]) -> None:
         """Characters without a control, as text or as part of a string."""

@@ -1,7 +1,7 @@
 """The cells of a terminal (L1, pure): rows, the two screens, margins, and where a character comes to stand.
 
-`terminal.Terminal` reads the sequences and moves the cursor. Colours are not kept: text that a terminal hides is
-text here.
+`terminal.Terminal` reads the sequences and moves the cursor. Colours stand beside the text (pens.py): text that a
+terminal hides is text here.
 
 Invariant: memory is that of the screen (at most LARGEST_SIZE) and HISTORY rows; one sequence costs at most one pass
 over the screen, and what all of them cost is bounded by the bytes that came (`Spent`), whatever numbers stand in
@@ -17,6 +17,7 @@ from functools import lru_cache
 from wcwidth import wcwidth
 
 from bastion.errors import BastionError
+from bastion.recording.pens import background, cells_of, pen_of, styled
 from bastion.recording.screen import CHARACTER_SETS
 
 # Rows above the screen that come back when it grows. No screen has more rows (LARGEST_SIZE).
@@ -36,14 +37,15 @@ class Spent(BastionError):
 
 class Row:
     """One line of the screen. `cells` has a string for each column up to the last that was written: a character
-    with its marks, "" behind a wide one. `wrapped`: it goes on from the row above. `time` is that of its last
-    change, `told` that it was given out as it is.
+    with its marks, "" behind a wide one; `rest` is the pen of the blanks behind them. `wrapped`: it goes on from the
+    row above. `time` is that of its last change, `told` that it was given out as it is.
     """
 
-    __slots__ = ("cells", "goes_on", "marks", "time", "told", "wrapped")
+    __slots__ = ("cells", "goes_on", "marks", "rest", "time", "told", "wrapped")
 
-    def __init__(self, wrapped: bool = False) -> None:
+    def __init__(self, wrapped: bool = False, rest: str = "") -> None:
         self.cells: list[str] = []
+        self.rest = rest
         self.wrapped = wrapped
         self.goes_on = False  # what was written passed its end: blanks there are part of it
         self.time = 0.0
@@ -62,7 +64,7 @@ class Buffer:
     def __init__(self, cols: int, rows: int) -> None:
         self.rows = [Row() for _ in range(rows)]
         self.top, self.bottom = 0, rows - 1
-        self.saved = (0, 0, "B")
+        self.saved = (0, 0, "B", "")  # column, row, character set, pen
         self.tabs = set(range(0, cols, 8))
 
 
@@ -90,12 +92,14 @@ class Grid:
     def _fresh(self) -> None:
         self._main = self._buffer = Buffer(self.cols, self.rows)
         self.x = self.y = 0
+        self._inverse = False  # the whole screen, dark on light
         self._modes()
 
     def _modes(self) -> None:
         """Modes, margins of the sides and character sets as a terminal starts."""
         self._insert = self._origin = self._reverse = self._newline = self._margins = False
-        self._wraps = True
+        self._wraps = self._visible = True
+        self._pen = ""
         self._left, self._right = 0, self.cols
         self._sets, self._level, self._set = ["B", "B", "B", "B"], 0, "B"
         self._before: int | None = (
@@ -122,8 +126,8 @@ class Grid:
                 self._fit(buffer, rows, rows - 1)
             buffer.tabs |= set(range((self.cols + 7) // 8 * 8, cols, 8))
             buffer.top, buffer.bottom = 0, rows - 1
-            x, y, charset = buffer.saved
-            buffer.saved = (min(x, cols - 1), y, charset)
+            x, y, charset, pen = buffer.saved
+            buffer.saved = (min(x, cols - 1), y, charset, pen)
         self.cols, self.rows = cols, rows
         self.x, self.y = min(self.x, cols - 1), min(self.y, rows - 1)
         self._left, self._right, self._margins = 0, cols, False
@@ -203,7 +207,7 @@ class Grid:
                     self._wrap()
                     right = self._edge()
             piece = text[at : at + right - self.x]
-            self._place(piece, len(piece))
+            self._place(cells_of(piece, self._pen), len(piece))
             at += len(piece)
         self._before = 1
 
@@ -213,10 +217,11 @@ class Grid:
 
     def _place(self, piece: str | list[str], size: int) -> None:
         """Cells from the cursor on, which fit."""
-        x, cells = self.x, self._row().cells
+        row = self._row()
+        x, cells = self.x, row.cells
         end = x + size
         if len(cells) < x:
-            cells.extend(" " * (x - len(cells)))
+            self._extend(row, x)
         elif 0 < x < len(cells) and not cells[x]:
             cells[x - 1] = " "  # the left half of a wide character without its right
         cells[x:end] = piece
@@ -244,7 +249,7 @@ class Grid:
             cells = self._row().cells
             at = self.x - 1 if cells[self.x - 1] else self.x - 2
             if len(cells[at]) < LONGEST_CELL:
-                cells[at] += char
+                cells[at] = styled(cells[at] + char, pen_of(cells[at]))
             return
         right = self._edge()
         if self.x + size > right:
@@ -261,18 +266,30 @@ class Grid:
             return  # a mark without a letter, in no column
         if self._insert:
             self._push(self.x, size)
+        char = styled(char, self._pen)
         self._place([char, ""] if size == 2 else [char], 2 if size == 2 else 1)
+
+    def _extend(self, row: Row, end: int) -> None:
+        """The row's cells reach to column `end`."""
+        row.cells.extend(cells_of(" " * (end - len(row.cells)), row.rest))
+
+    def _blanks(self, count: int) -> str | list[str]:
+        """So many cells as they are behind an erasure: with the background of now."""
+        return cells_of(" " * count, background(self._pen))
 
     def _push(self, x: int, count: int) -> None:
         """Blanks before a cell of the cursor's row; what passes the right margin is lost."""
-        cells = self._row().cells
+        row = self._row()
+        cells = row.cells
         if x >= len(cells):
-            return
-        if x and not cells[x]:
+            if row.rest == background(self._pen):
+                return
+            self._extend(row, x)
+        if x < len(cells) and x and not cells[x]:
             cells[x - 1] = cells[x] = " "
         tail = cells[self._right :]
         del cells[self._right :]
-        cells[x:x] = " " * min(count, self._right - x)
+        cells[x:x] = self._blanks(min(count, self._right - x))
         if len(cells) >= self._right:
             cut = len(cells) > self._right and not cells[self._right]
             del cells[self._right :]
@@ -285,13 +302,16 @@ class Grid:
         row = self._buffer.rows[y]
         row.time, row.told = self.now, False
         cells = row.cells
+        same = row.rest == background(self._pen)
+        if not same and len(cells) < self._right:
+            self._extend(row, self._right)
         if x >= len(cells):
             return
         if x and not cells[x]:
             cells[x - 1] = " "
         count = min(count, self._right - x)
-        if len(cells) > self._right:
-            cells[self._right : self._right] = " " * count
+        if not same or len(cells) > self._right:
+            cells[self._right : self._right] = self._blanks(count)
         del cells[x : x + count]
         if x < len(cells) and not cells[x]:
             cells[x] = " "
@@ -302,20 +322,26 @@ class Grid:
         row.time, row.told = self.now, False
         if unwrap:
             row.wrapped = False
-        cells = row.cells
+        cells, pen = row.cells, background(self._pen)
+        if row.rest != pen:
+            self._extend(row, start if end >= self.cols else end)
+        if end >= self.cols:
+            row.rest = pen
         if start >= len(cells):
             return
         if start and not cells[start]:
             cells[start - 1] = " "
-        if end >= len(cells) or end >= self.cols:
+        if row.rest == pen and (end >= len(cells) or end >= self.cols):
             del cells[start:]
             return
-        if not cells[end]:
+        if end < len(cells) and not cells[end]:
             cells[end] = " "
-        cells[start:end] = " " * (end - start)
+        cells[start:end] = self._blanks(end - start)
 
     def _blank(self, rows: list[Row]) -> None:
+        pen = background(self._pen)
         for row in rows:
+            row.rest = pen
             row.cells, row.wrapped, row.time, row.told = [], False, self.now, False
             row.goes_on = False
 
@@ -341,21 +367,21 @@ class Grid:
         if self._left > 0 or self._right < self.cols:
             self._scroll_columns(top, bottom, count)
             return
-        rows = buffer.rows
+        rows, pen = buffer.rows, background(self._pen)
         for _ in range(count):
             row = rows.pop(top)
             if keep and top == 0:
                 self._off(buffer, row)
             else:
                 self._gone(row)
-            rows.insert(bottom, Row(wrapped))
+            rows.insert(bottom, Row(wrapped, pen))
 
     def _scroll_columns(self, top: int, bottom: int, count: int) -> None:
         """The same between left and right margins; up when `count` is positive, else down."""
         self._spend(bottom - top + 1)
         left, right, rows = self._left, self._right, self._buffer.rows
         pieces = [self._cut(row, left, right) for row in rows[top : bottom + 1]]
-        blank = [" "] * (right - left)
+        blank = list(self._blanks(right - left))
         if count > 0:
             pieces = [*pieces[count:], *([blank] * count)]
         else:
@@ -364,10 +390,9 @@ class Grid:
             row.cells[left:right] = piece
             row.time, row.told = self.now, False
 
-    @staticmethod
-    def _cut(row: Row, left: int, right: int) -> list[str]:
+    def _cut(self, row: Row, left: int, right: int) -> list[str]:
         if len(row.cells) < right:
-            row.cells.extend(" " * (right - len(row.cells)))
+            self._extend(row, right)
         return row.cells[left:right]
 
     def _unscroll(self, count: int) -> None:
@@ -378,8 +403,9 @@ class Grid:
         if self._left > 0 or self._right < self.cols:
             self._scroll_columns(top, bottom, -count)
             return
+        pen = background(self._pen)
         for _ in range(count):
             row = self._buffer.rows.pop(bottom)
             if row.marks:
                 self.tell(row, True)
-            self._buffer.rows.insert(top, Row())
+            self._buffer.rows.insert(top, Row(False, pen))

@@ -12,6 +12,7 @@ would reorder text (bidi overrides, isolates, marks) is written out.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from bastion.recording.controls import ControlParser, Token
 from bastion.wire.printable import in_order
@@ -70,6 +71,15 @@ class DisplayFilter:
     def skip(self) -> None:
         """Bytes are missing here: a sequence cut off by the gap is not continued behind it."""
         self._parser.restart()
+
+    def painted(self, text: str, half_read: list[Any]) -> str:
+        """What may be shown of a screen (snapshots.py) that is painted in place of all before; what comes goes on
+        behind it, and behind what was half read then.
+        """
+        self._parser.restart()
+        shown = self.feed(text.encode("utf-8", "replace"))
+        self._parser.resume(half_read)
+        return shown
 
     def undo(self) -> str:
         """Brings the terminal back: colours, margins, tab stops, cursor, and the main screen if it was left."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from bastion.recording.controls import ControlParser, Token
 from bastion.recording.grid import Buffer, Grid, Row
+from bastion.recording.pens import changed
 from bastion.recording.screen import CHARACTER_SETS
 
 _CSI = re.compile(r"([<=>?]?)([0-9;:]*)([ -/]*)([@-~])")
@@ -124,6 +125,7 @@ class Terminal(Grid):
         self._spend(self.rows)
         for row in self._buffer.rows:
             row.cells, row.wrapped, row.time, row.told = ["E"] * self.cols, False, self.now, False
+            row.rest = ""
         self.x = self.y = 0
         self._to(0, 0)
 
@@ -152,10 +154,10 @@ class Terminal(Grid):
             self._buffer.tabs.add(self.x)
 
     def _save(self) -> None:
-        self._buffer.saved = (self.x, self.y, self._set)
+        self._buffer.saved = (self.x, self.y, self._set, self._pen)
 
     def _restore(self) -> None:
-        self.x, self.y, self._set = self._buffer.saved
+        self.x, self.y, self._set, self._pen = self._buffer.saved
         self._restrict()
 
     def _reset(self) -> None:
@@ -165,7 +167,6 @@ class Terminal(Grid):
             self._leave()
         self.cleared()
         self._fresh()
-        self._parser.restart()
 
     # -- sequences
 
@@ -174,6 +175,9 @@ class Terminal(Grid):
         if match is None:
             return
         private, parameters, between, final = match.groups()
+        if final == "m" and not private and not between:
+            self._pen = changed(self._pen, parameters)
+            return
         act = _SEQUENCES.get(private + between + final)
         if act is not None:
             # the first of each group of subparameters; as many as xterm reads
@@ -365,7 +369,7 @@ class Terminal(Grid):
     def _soft_reset(self, n: list[int]) -> None:
         self._modes()
         self._buffer.top, self._buffer.bottom = 0, self.rows - 1
-        self._buffer.saved = (0, 0, "B")
+        self._buffer.saved = (0, 0, "B", "")
 
     def _mode(self, n: list[int], on: bool) -> None:
         if 4 in n:
@@ -380,6 +384,10 @@ class Terminal(Grid):
                 self._to(0, 0)
             elif number == 7:
                 self._wraps = on
+            elif number == 5:
+                self._inverse = on
+            elif number == 25:
+                self._visible = on
             elif number == 45:
                 self._reverse = on
             elif number == 69:
@@ -405,6 +413,7 @@ class Terminal(Grid):
             self._spend(self.rows)
             self.switched()
             self._buffer, self.alternate = Buffer(self.cols, self.rows), True
+            self._blank(self._buffer.rows)
 
     def _leave(self) -> None:
         if self.alternate:

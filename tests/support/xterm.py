@@ -17,6 +17,7 @@ CACHE = Path(__file__).resolve().parents[2] / ".venv" / "xterm-6.0.0"
 SCRIPT = r"""
 const { Terminal } = require(process.argv[1] + '/node_modules/@xterm/headless');
 const { Unicode11Addon } = require(process.argv[1] + '/node_modules/@xterm/addon-unicode11');
+const FLAGS = ['Bold', 'Italic', 'Dim', 'Underline', 'Blink', 'Inverse', 'Invisible', 'Strikethrough', 'Overline'];
 const jobs = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean).map(line => JSON.parse(line));
 (async () => {
   for (const job of jobs) {
@@ -33,7 +34,17 @@ const jobs = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean).m
         const buffer = term.buffer.active, lines = [];
         const line = y => buffer.getLine(buffer.baseY + y).translateToString(true, 0, term.cols);
         for (let y = 0; y < term.rows; y++) lines.push(line(y));
-        shown.push({ lines, x: buffer.cursorX, y: buffer.cursorY, alternate: buffer.type === 'alternate' });
+        const looks = [];
+        for (let y = 0; step.looks && y < term.rows; y++) {
+          for (let x = 0; x < term.cols; x++) {
+            const cell = buffer.getLine(buffer.baseY + y).getCell(x);
+            const on = FLAGS.map(name => cell['is' + name]() ? 1 : 0).join('');
+            const colours = [cell.getFgColorMode(), cell.getFgColor(), cell.getBgColorMode(), cell.getBgColor()].join();
+            looks.push(`${cell.getChars() || ' '} ${on} ${colours}`);
+          }
+        }
+        const screen = { lines, x: buffer.cursorX, y: buffer.cursorY, alternate: buffer.type === 'alternate' };
+        shown.push(step.looks ? { ...screen, looks } : screen);
       }
     }
     console.log(JSON.stringify(shown));
@@ -67,9 +78,10 @@ def npm_installed(cache: Path, packages: Sequence[str]) -> Path:
 
 
 def reference(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The screens that xterm.js shows at each `snap` of each job: {lines, x, y, alternate}.
+    """The screens that xterm.js shows at each `snap` of each job: {lines, x, y, alternate}, with `looks` how each cell
+    looks.
 
-    A job is {cols, rows, steps}; a step {data: base64}, {size: [cols, rows]} or {snap: true}.
+    A job is {cols, rows, steps}; a step {data: base64}, {size: [cols, rows]} or {snap: true, looks: true}.
     """
     text = "\n".join(json.dumps(job) for job in jobs)
     command = ["node", "-e", SCRIPT, str(npm_installed(CACHE, PACKAGES))]
