@@ -1,7 +1,7 @@
 """The reading index (L2): what recordings showed, to search in; for where they can be read, no gateway needs it.
 
 What it is for: `bastion index` draws every finished recording once, with the terminal of `recording`, and keeps its
-lines and commands in one SQLite file; `bastion search` finds them again.
+lines, commands and keyframes in one SQLite file; `bastion search` finds lines again, `bastion replay` begins anywhere.
 
 Invariants: it holds what recordings say and is as secret as they are (0600, in a folder 0700); it can be thrown away
 and made again. A session is in it whole or not at all, whoever was killed meanwhile; one whose file has changed or is
@@ -12,5 +12,6 @@ May import: `recording`, `clock`, `errors`, `wire` for text.
 - `words`: lines as words for the index, and what a question asks of a line
 - `store`: the file, its tables, and looking things up in it
 - `pages`: lines gathered and packed
+- `playing`: what a replay needs to know before it shows anything, and keyframes
 - `filling`: which recordings are to be read, reading them, by several processes
 """

@@ -16,10 +16,12 @@ from typing import Final
 
 from bastion.errors import StoreFault
 from bastion.indexing.pages import Page
+from bastion.indexing.playing import Played
 from bastion.indexing.store import SESSION_PAGES, IndexFile
 from bastion.recording.channels import Survey, survey
 from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import FormatError
+from bastion.recording.keyframes import Keyframe, Keyframes
 from bastion.recording.listed import of_entry
 from bastion.recording.listing import SCHEME, Recordings, SessionEntry, Unreadable
 from bastion.recording.ran import asked_of, pack
@@ -32,6 +34,9 @@ from bastion.recording.unwrapping import Closed, Unwrap
 
 PAGES_AT_ONCE: Final = 512
 """Pages in one transaction: 2 MiB of text."""
+
+KEYFRAMES_AT_ONCE: Final = 64
+"""Keyframes in one transaction: those of some 16 MiB of output, 256 KiB."""
 
 MOST_COMMANDS: Final = 100_000
 """Commands of one session that are kept; a loop of `ssh` over one connection makes no more in a day."""
@@ -210,7 +215,8 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
     header, path, size = entry.header, work.path, work.size
     row, digest = of_entry(entry)._replace(path=path), work.redaction.digest
     session = file.begin(row, header.uid, header.host, size, work.changed, digest)
-    text, problem, ran = 0, entry.problem, ""
+    keeping = _Keeping(file, session)
+    text, problem, ran, played = 0, entry.problem, "", ""
     commands: list[Command] = []
     try:
         with store.open(entry, reading(work.redaction, unmasked=True)) as reader:
@@ -218,7 +224,8 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
             ran = pack(asked_of(one) for one in channels.channels.values())
             waiting: list[Page] = []
             first = 0
-            for page in _pages(reader, channels):
+            keyframes = Keyframes(reader, keeping.add)
+            for page in _pages(reader, channels, keyframes):
                 text += page.size
                 waiting.append(page)
                 if len(waiting) == PAGES_AT_ONCE:
@@ -228,6 +235,8 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
                         problem = "longer than an index takes"
                         break
             file.add(session, first, waiting)
+            keeping.write()
+            played = Played(channels, keyframes.strings).pack()
             for one in commands_of(reader):
                 if len(commands) == MOST_COMMANDS:
                     problem = problem or f"more than {MOST_COMMANDS} commands"
@@ -243,14 +252,31 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
         problem = problem or str(error.strerror)
     except (ValueError, LookupError, RecursionError) as error:  # a fault of ours in one file is that file's
         problem = problem or f"cannot be drawn ({type(error).__name__})"
-    file.end(session, commands, ran, problem)
+    file.end(session, commands, ran, problem, played)
     return Filled(path, size, text, problem)
 
 
-def _pages(reader: Reader, channels: Survey) -> Iterator[Page]:
+class _Keeping:
+    """Keyframes on their way to the index."""
+
+    def __init__(self, file: IndexFile, session: int) -> None:
+        self._file, self._session = file, session
+        self._waiting: list[Keyframe] = []
+
+    def add(self, one: Keyframe) -> None:
+        self._waiting.append(one)
+        if len(self._waiting) == KEYFRAMES_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        self._file.keep(self._session, self._waiting)
+        self._waiting = []
+
+
+def _pages(reader: Reader, channels: Survey, keyframes: Keyframes) -> Iterator[Page]:
     """The lines of all channels, gathered by channel."""
     open_pages: dict[int, Page] = {}
-    for channel, record in by_channel(reader, channels, None, screens=False):
+    for channel, record in by_channel(reader, channels, None, screens=False, keyframes=keyframes):
         if isinstance(record, Line):
             text = record.text
         elif isinstance(record, Mark):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -18,10 +18,12 @@ from bastion.errors import BastionError
 from bastion.indexing.pages import Page, text_of, unpack
 from bastion.indexing.words import LONG_LINE, NEAR, Question
 from bastion.recording.commands import Command
+from bastion.recording.keyframes import Keyframe
 from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import Recordings
+from bastion.recording.reader import Place
 
-VERSION: Final = 2
+VERSION: Final = 3
 BUSY_SECONDS: Final = 60.0
 
 PAGE_BYTES: Final = 16384
@@ -39,10 +41,16 @@ CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path
   changed INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL, started_at REAL NOT NULL,
   duration REAL NOT NULL, identity TEXT NOT NULL, uid TEXT NOT NULL, login TEXT NOT NULL, target TEXT NOT NULL,
   host TEXT NOT NULL, source TEXT NOT NULL, rules TEXT NOT NULL, opaque INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '', redaction TEXT NOT NULL);
+  ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '', redaction TEXT NOT NULL,
+  played TEXT NOT NULL DEFAULT '');
 CREATE INDEX sessions_started ON sessions (started_at);
 CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
 CREATE INDEX commands_session ON commands (session);
+CREATE TABLE keyframes (session INTEGER NOT NULL, time REAL NOT NULL, place INTEGER NOT NULL,
+  sequence INTEGER NOT NULL);
+CREATE INDEX keyframes_time ON keyframes (session, time);
+CREATE TABLE screens (session INTEGER NOT NULL, channel INTEGER NOT NULL, place INTEGER NOT NULL, packed BLOB NOT NULL,
+  PRIMARY KEY (session, channel, place)) WITHOUT ROWID;
 CREATE TABLE pages (number INTEGER PRIMARY KEY, channel INTEGER NOT NULL, packed BLOB NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5 (said, content='', columnsize=0, tokenize=ascii);
 PRAGMA user_version = {VERSION};
@@ -120,6 +128,10 @@ class IndexFile:
         finally:
             self._database.execute("ROLLBACK")
 
+    def blamed(self) -> AbstractContextManager[None]:
+        """Within it a ValueError is the file's."""
+        return _told(self.path)
+
     # -- filling
 
     def known(self) -> dict[str, tuple[int, int, int, str]]:
@@ -161,8 +173,22 @@ class IndexFile:
                 )
                 self._database.execute("INSERT INTO words (rowid, said) VALUES (?, ?)", (place, page.words))
 
-    def end(self, session: int, commands: Iterable[Command], ran: str, problem: str) -> None:
-        """The session is in it whole."""
+    def keep(self, session: int, keyframes: Iterable[Keyframe]) -> None:
+        """Keyframes of a session."""
+        with _told(self.path), self._writing():
+            for one in keyframes:
+                self._database.execute(
+                    "INSERT INTO keyframes VALUES (?, ?, ?, ?)", (session, one.time, *one.place)
+                )
+                self._database.executemany(
+                    "INSERT INTO screens VALUES (?, ?, ?, ?)",
+                    [(session, channel, one.place.offset, packed) for channel, packed in one.screens.items()],
+                )
+
+    def end(
+        self, session: int, commands: Iterable[Command], ran: str, problem: str, played: str = ""
+    ) -> None:
+        """The session is in it whole. `played` is what a replay says of it (playing.py)."""
         places = ", ".join("?" * (len(_COLUMNS) + 1))
         with _told(self.path), self._writing():
             self._database.executemany(
@@ -170,8 +196,8 @@ class IndexFile:
                 [(session, *(getattr(one, name) for name in _COLUMNS)) for one in commands],
             )
             self._database.execute(
-                "UPDATE sessions SET whole = 1, ran = ?, problem = ? WHERE number = ?",
-                (ran, problem, session),
+                "UPDATE sessions SET whole = 1, ran = ?, problem = ?, played = ? WHERE number = ?",
+                (ran, problem, played, session),
             )
 
     def remove(self, session: int) -> None:
@@ -187,7 +213,8 @@ class IndexFile:
                     "INSERT INTO words (words, rowid, said) VALUES ('delete', ?, ?)", (number, words)
                 )
             self._database.execute("DELETE FROM pages WHERE number >= ? AND number < ?", (low, high))
-            self._database.execute("DELETE FROM commands WHERE session = ?", (session,))
+            for table in ("commands", "keyframes", "screens"):
+                self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
             self._database.execute("DELETE FROM sessions WHERE number = ?", (session,))
 
     def settle(self) -> None:
@@ -220,12 +247,13 @@ class IndexFile:
                 del found[number]
         return found
 
-    def sessions(self) -> dict[int, Listed]:
-        """All that are in it whole, by number; `more` has `uid` and `host`."""
+    def sessions(self, only: int | None = None) -> dict[int, Listed]:
+        """All that are in it whole (or this one), by number; `more` has `uid` and `host`."""
         with _told(self.path):
             rows = self._database.execute(
                 "SELECT number, id, state, started_at, identity, login, target, duration, bytes, path, ran, source,"
-                " rules, opaque, uid, host FROM sessions WHERE whole"
+                " rules, opaque, uid, host FROM sessions WHERE whole AND number = coalesce(?, number)",
+                (only,),
             )
             return {
                 row[0]: Listed._make((*row[1:10], SESSION, *row[10:14], {"uid": row[14], "host": row[15]}))
@@ -245,6 +273,38 @@ class IndexFile:
                         sessions[number],
                         Command(session=sessions[number].id, **dict(zip(_COLUMNS, row, strict=True))),
                     )
+
+    def played(self, path: Path) -> tuple[int, str, str] | None:
+        """(number, problem, `played`) of the session in this file, if it is as it was when it was read."""
+        try:
+            now = path.lstat()
+        except OSError:
+            return None
+        with _told(self.path):
+            row = self._database.execute(
+                "SELECT number, problem, played, size, changed FROM sessions WHERE id = ? AND whole",
+                (path.stem,),
+            ).fetchone()
+        return None if row is None or row[3:] != (now.st_size, now.st_mtime_ns) else row[:3]
+
+    def keyframe(self, session: int, channel: int, time: float) -> tuple[float, Place, bytes | None] | None:
+        """The last keyframe up to `time`: its time, where it is, and the channel's screen there; None for the screen
+        of one that had shown nothing. None when there is no keyframe.
+        """
+        with _told(self.path):
+            found = self._database.execute(
+                "SELECT time, place, sequence FROM keyframes WHERE session = ? AND time <= ?"
+                " ORDER BY time DESC, place DESC LIMIT 1",
+                (session, time),
+            ).fetchone()
+            if found is None:
+                return None
+            screen = self._database.execute(
+                "SELECT packed FROM screens WHERE session = ? AND channel = ? AND place <= ?"
+                " ORDER BY place DESC LIMIT 1",
+                (session, channel, found[1]),
+            ).fetchone()
+        return found[0], Place(found[1], found[2]), None if screen is None else screen[0]
 
     def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Iterator[Hit]:
         """Lines of these sessions that are asked for, the newest session first."""

@@ -25,7 +25,9 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
 - `frames`: events -> steps of showing one channel, or all
 - `scp`, `rsync`, `operations`: channels that move files, as lists of what they did
-- `grid`, `terminal`: what a terminal of the recorded size shows, as text
+- `pens`, `grid`, `terminal`: what a terminal of the recorded size shows
+- `snapshots`: a terminal's whole state, packed, and painted on another terminal
+- `keyframes`: where a recording can be opened in the middle; `seeking`: a recording played from any time on
 - `transcript`: output as lines: those of a screen, or plain ones
 - `commands`: what was asked of channels to run, and what was typed at shells
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes

@@ -168,6 +168,25 @@ class Survey:
                 text = f"{note.get('kind', '')} {place}".strip()
                 self.refused.append(f"{printable(text, 80)} ({printable(str(note.get('reason', '')), 40)})")
 
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        channels = [one.document() for one in self.channels.values()]
+        return {"channels": channels, "more": self.more, "refused": self.refused, "refusals": self.refusals}
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Survey:
+        """`document` read back. Raises ValueError for what is none."""
+        made = cls()
+        try:
+            for one in document["channels"]:
+                channel = ChannelSummary(**{**one, "size": (int(one["size"][0]), int(one["size"][1]))})
+                made.channels[channel.id] = channel
+            made.more, made.refusals = int(document["more"]), int(document["refusals"])
+            made.refused = [str(one) for one in document["refused"]]
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"no survey ({type(error).__name__})") from None
+        return made
+
     def others(self, shown: int) -> str:
         """`2 other channels: 2: exec true, exit 0, nothing shown; ...`, "" when there is nothing beside `shown`."""
         others = [channel for channel in self.channels.values() if channel.id != shown]

@@ -7,7 +7,7 @@ their own, marked as ours; a channel that moves files is a list of operations. M
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -57,19 +57,24 @@ class _View:
         self.copy: CopyCommand | None = None
 
 
-def frames(reader: Reader, channel: int | None) -> Iterator[Frame]:
-    """What happened on one channel (None: on all), in order. Gaps and the end of a file become notices."""
-    yield from _Maker(reader, channel).frames()
+def frames(reader: Reader, channel: int | None, resumed: ChannelSummary | None = None) -> Iterator[Frame]:
+    """What happened on one channel (None: on all), in order. Gaps and the end of a file become notices.
+
+    `resumed` is what is known of a terminal's channel, where the reader does not begin at the first block.
+    """
+    yield from _Maker(reader, channel, resumed).frames()
 
 
 class _Maker:
-    def __init__(self, reader: Reader, only: int | None) -> None:
+    def __init__(self, reader: Reader, only: int | None, resumed: ChannelSummary | None) -> None:
         self._reader = reader
         self._only = only
         self._survey = Survey()
         self._views: dict[int, _View] = {}
         self._last = 0.0
         self._shown = 0  # the channel of the newest frame, when all are shown
+        if resumed is not None:
+            self._survey.channels[resumed.id] = replace(resumed)
 
     def frames(self) -> Iterator[Frame]:
         for event in self._reader:

@@ -14,8 +14,9 @@ but FormatError is raised for what a file holds, and at most one block (MAX_BLOC
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from bastion.errors import EndReason
 from bastion.recording.format import (
@@ -59,6 +60,13 @@ class Damage:
 
     offset: int
     text: str
+
+
+class Place(NamedTuple):
+    """A block of a file: its offset, and its number."""
+
+    offset: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,8 @@ class Reader:
         self._read_keys()
         self._header_damage = list(self.damage)
         self._position = self._expected = 0
+        self._from: Place | None = None
+        self._block = (0, 0)
 
     @property
     def sync(self) -> bytes:
@@ -151,11 +161,40 @@ class Reader:
         self.closed = 0
         self._expected = 1
         self._position = self._begin()
+        if self._from is not None:
+            self._position, self._expected = self._from
         yield from self._walk()
         while not self._ended() and self.more is not None and self.more():
             self._size = self._source.seek(0, 2)
             self.torn_at = None
             yield from self._walk()
+
+    def begin_at(self, place: Place | None) -> bool:
+        """The next iteration begins at this block (None: the first), and knows nothing of what is before it. False
+        when there is no such block; then nothing has changed.
+        """
+        if place is not None:
+            head = self._head(place.offset) if place.offset >= self._first else None
+            if head is None or head.sequence != place.sequence:
+                return False
+        self._from = place
+        return True
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within it the events can be iterated from the first block on; whoever is at them goes on behind it."""
+        kept = dict(self.__dict__)  # where the other iteration is, and what it has found
+        self.begin_at(None)
+        self.damage = list(self._header_damage)
+        try:
+            yield
+        finally:
+            self.__dict__.update(kept)
+
+    @property
+    def place(self) -> Place:
+        """The block that the newest event was in."""
+        return Place(*self._block)
 
     def _ended(self) -> bool:
         return self.totals is not None
@@ -188,6 +227,7 @@ class Reader:
                 return
             self._position += head.block_size
             ended = head.type is BlockType.END
+            self._block = (position, head.sequence)
             yield from self._in_order(position, head, payload)
         if self.totals is None:
             self.torn_at = self._position

@@ -18,10 +18,12 @@ from bastion.recording.channels import DEFAULT_SIZE, ChannelSummary, Survey
 from bastion.recording.controls import ControlParser
 from bastion.recording.format import Kind, Recorded
 from bastion.recording.frames import OURS, Frame, FrameKind, frames
+from bastion.recording.keyframes import Keyframes
 from bastion.recording.reader import Reader
 from bastion.recording.redacted import RedactedReader, masked_text
 from bastion.recording.redacted_lines import Shown, redacted
 from bastion.recording.screen import DisplayFilter
+from bastion.recording.snapshots import KeptTerminal
 from bastion.recording.transcript import (
     PlainLines,
     Record,
@@ -73,6 +75,15 @@ class Showing:
         if display is not None:
             display.skip()
         return notice_text(frame)
+
+    def resume(self, channel: int, screen: str, half_read: list[Any], beside: bool = False) -> str:
+        """A screen painted in place of all before (snapshots.py): the channel goes on behind it. `beside`: the other
+        channels go on where they were.
+        """
+        if not beside:
+            self._displays.clear()
+        display = self._displays[channel] = DisplayFilter()
+        return display.painted(screen, half_read)
 
     def undo(self) -> str:
         """Brings the terminal back to normal."""
@@ -159,19 +170,29 @@ def transcript(reader: Reader, channels: Survey, only: int | None, *, screens: b
 
 
 def by_channel(
-    reader: Reader, channels: Survey, only: int | None, *, screens: bool
+    reader: Reader, channels: Survey, only: int | None, *, screens: bool, keyframes: Keyframes | None = None
 ) -> Iterator[tuple[int, Record]]:
-    """The same, each with the channel that it was shown on; 0 for what belongs to none."""
-    found = _by_channel(reader, channels, only, screens)
+    """The same, each with the channel that it was shown on; 0 for what belongs to none. `keyframes` are made on the
+    way.
+    """
+    found = _by_channel(reader, channels, only, screens, keyframes)
     if isinstance(reader, RedactedReader):
         return redacted(found, reader.redaction)
     return ((number, record) for number, record, _ in found)
 
 
-def _by_channel(reader: Reader, channels: Survey, only: int | None, screens: bool) -> Iterator[Shown]:
+def _by_channel(
+    reader: Reader, channels: Survey, only: int | None, screens: bool, keyframes: Keyframes | None
+) -> Iterator[Shown]:
     shown: dict[int, PlainLines | ScreenLines] = {}
     current = only or 0
+
+    def terminal(number: int) -> KeptTerminal | None:
+        return shown[number].terminal
+
     for frame in frames(reader, only):
+        if keyframes is not None:
+            keyframes.before(frame, terminal)
         number = current if frame.kind is FrameKind.NOTICE and not frame.channel else frame.channel
         lines = shown.get(number)
         if lines is None:
@@ -183,6 +204,8 @@ def _by_channel(reader: Reader, channels: Survey, only: int | None, screens: boo
         yield from ((number, record, lines.cols) for record in _records(lines, frame, reader.header.input))
     for number, lines in shown.items():
         yield from ((number, record, lines.cols) for record in lines.finish())
+        if keyframes is not None:
+            keyframes.strings[number] = lines.strings
 
 
 def _records(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) -> Iterator[Record]:
@@ -198,7 +221,7 @@ def _records(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) ->
     elif kind in OURS:
         text = "".join(DisplayFilter().feed(data).splitlines(keepends=True)).replace("\r", "")
         for line in text.splitlines():
-            yield from lines.mark(_without_sequences(line), now)
+            yield from lines.mark(_without_sequences(line), now, missing=bool(frame.channel))
 
 
 def _without_sequences(text: str) -> str:
@@ -233,6 +256,11 @@ def strings_text(reader: Reader, channels: Survey, only: int | None) -> str:
                 parsers.setdefault(frame.channel, ControlParser()).feed(frame.data)
     hidden = sum(parser.hidden for parser in parsers.values())
     swallowed = sum(parser.swallowed for parser in parsers.values())
+    return strings_words(hidden, swallowed)
+
+
+def strings_words(hidden: int, swallowed: int) -> str:
+    """Such counts in words."""
     parts = [f"{hidden} strings that some terminals show, marked here"] if hidden else []
     parts += [f"{swallowed} titles and device strings that none shows, not shown here"] if swallowed else []
     return "; ".join(parts)

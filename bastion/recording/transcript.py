@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bastion.recording.controls import ControlParser, Token
 from bastion.recording.grid import Row, Spent
-from bastion.recording.terminal import Terminal
+from bastion.recording.snapshots import KeptTerminal
 from bastion.wire.printable import escaped, in_order
 
 # A line longer than this is given out in pieces: no program draws such a line to be read.
@@ -100,6 +100,7 @@ class PlainLines:
     """Output without a terminal: lines as they came. Carriage returns end a line, other controls are written out."""
 
     cols = 0  # nothing wraps
+    terminal: KeptTerminal | None = None
 
     def __init__(self) -> None:
         self._parser = ControlParser()
@@ -147,10 +148,16 @@ class PlainLines:
         text, self._parts, self._size = "".join(self._parts), [], 0
         out.append(Line(self.now, safe(text), ends=ends))
 
-    def mark(self, text: str, now: float) -> list[Record]:
-        """Words of ours, on a line of their own."""
+    @property
+    def strings(self) -> tuple[int, int]:
+        """How many control strings some terminals show, and how many none does."""
+        return self._parser.hidden, self._parser.swallowed
+
+    def mark(self, text: str, now: float, missing: bool = True) -> list[Record]:
+        """Words of ours, on a line of their own. `missing`: bytes may be, so that nothing goes on behind it."""
         out = self.settle()
-        self._parser.restart()
+        if missing:
+            self._parser.restart()
         return [*out, Mark(now, text)]
 
     def settle(self) -> list[Record]:
@@ -169,7 +176,7 @@ class ScreenLines:
     """Output of a terminal: lines as they leave the screen, and screens."""
 
     def __init__(self, size: tuple[int, int], screens: bool) -> None:
-        self._terminal = Terminal(*size, self._left)
+        self._terminal = KeptTerminal(*size, self._left)
         self._terminal.switched = self._switched
         self._terminal.cleared = self._cleared
         self._hidden = Hidden()
@@ -216,11 +223,24 @@ class ScreenLines:
             self._marks(row, True)
             self._marks(row, False)
 
-    def mark(self, text: str, now: float) -> list[Record]:
-        """Words of ours, where the cursor stands."""
+    @property
+    def terminal(self) -> KeptTerminal | None:
+        """The screen, None once it has cost too much."""
+        return self._terminal if self._plain is None else None
+
+    @property
+    def strings(self) -> tuple[int, int]:
+        """As of plain lines."""
+        hidden, swallowed = self._terminal.strings
+        more = (0, 0) if self._plain is None else self._plain.strings
+        return hidden + more[0], swallowed + more[1]
+
+    def mark(self, text: str, now: float, missing: bool = True) -> list[Record]:
+        """Words of ours, where the cursor stands. `missing`: bytes may be, so that nothing goes on behind it."""
         if self._plain is not None:
-            return self._plain.mark(text, now)
-        self._terminal.skip()
+            return self._plain.mark(text, now, missing)
+        if missing:
+            self._terminal.skip()
         self._mark(text, now)
         return self._taken()
 
