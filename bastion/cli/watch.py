@@ -18,7 +18,7 @@ import click
 from bastion.cli.control_client import Asked, ControlClient
 from bastion.cli.live import find_one
 from bastion.cli.output import fail, is_terminal, leave_quietly, printable, time_text
-from bastion.cli.replay import Terminal
+from bastion.cli.playing import Terminal
 from bastion.cli.runtime import config_option
 from bastion.control.orders import WatchSession
 from bastion.recording.blocks import Blocks

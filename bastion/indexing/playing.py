@@ -7,7 +7,7 @@ Invariant: it is asked only while the recording's file is as it was when it was 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import orjson
 
@@ -54,9 +54,9 @@ class IndexedSession:
         self._number = number
 
     @classmethod
-    def find(cls, file: IndexFile, path: Any) -> IndexedSession | None:
-        """The recording in this file; None when the index does not know it as it is now."""
-        found = file.played(path)
+    def find(cls, file: IndexFile, path: Path, redaction: str = "") -> IndexedSession | None:
+        """The recording in this file; None when the index does not know it as it is now, masked by that redaction."""
+        found = file.played(path, redaction)
         if found is None or not found[2]:
             return None
         with file.blamed():

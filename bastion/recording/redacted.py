@@ -21,7 +21,7 @@ import orjson
 from bastion.recording.flattening import flatten
 from bastion.recording.format import FormatError, Kind, Recorded
 from bastion.recording.masking import MaskedReader
-from bastion.recording.reader import Reader
+from bastion.recording.reader import Place, Reader
 from bastion.recording.redacting import NOTHING, Redaction, shown, tally_text, unfinished
 
 LONGEST_HELD = 64 << 10
@@ -200,6 +200,10 @@ class RedactedReader(MaskedReader):
                 if payload != event.payload:
                     event = dataclasses.replace(event, payload=payload)
             yield event
+
+    def begin_at(self, place: Place | None) -> bool:
+        """What is masked is known by the number of an event, counted from the first: there is no other beginning."""
+        return place is None
 
     def _looked(self) -> _Secrets:
         if self._secrets is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -15,94 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from bastion.cli.output import CommandFailed
-from bastion.cli.replay import Player, Terminal, parse_offset, replay
-from bastion.clock import FixedClock
-from bastion.recording.frames import Frame, FrameKind
+from bastion.cli.commands import commands
+from bastion.cli.index import index
+from bastion.cli.replay import replay
+from bastion.recording import keyframes
 from tests.unit.cli.made import FIRST, run
-
-
-class Film:
-    """A terminal and its clock: waiting moves the clock, keys come from a script of (time, key)."""
-
-    def __init__(self, keys: list[tuple[float, str]] | None = None) -> None:
-        self.clock = FixedClock(0.0)
-        self.keys = keys or []
-        self.shown: list[tuple[float, str]] = []
-
-    def key(self, seconds: float | None) -> str:
-        if self.keys and (seconds is None or self.keys[0][0] <= self.clock.now + seconds):
-            at, key = self.keys.pop(0)
-            self.clock.now = max(self.clock.now, at)
-            return key
-        assert seconds is not None, "paused for ever"
-        self.clock.advance(seconds)
-        return ""
-
-    def write(self, text: str) -> None:
-        self.shown.append((round(self.clock.now, 3), text))
-
-
-FRAMES = [
-    Frame(0.0, FrameKind.OUTPUT, b"a"),
-    Frame(2.0, FrameKind.OUTPUT, b"b"),
-    Frame(2.5, FrameKind.INPUT, b"typed"),
-    Frame(60.0, FrameKind.OUTPUT, b"c"),
-]
-
-
-def play(film: Film, speed: float = 1.0, idle: float | None = None, start: float = 0.0) -> Player:
-    player = Player(film, speed, idle, start, film.clock.monotonic)  # type: ignore[arg-type]
-    player.play(FRAMES)
-    return player
-
-
-def test_frames_are_shown_when_they_are_due_and_input_is_not() -> None:
-    film = Film()
-    play(film)
-    assert film.shown == [(0.0, "a"), (2.0, "b"), (60.0, "c")]
-
-
-def test_speed_and_idle_limit_shorten_the_waiting() -> None:
-    film = Film()
-    play(film, speed=2.0, idle=10.0)
-    assert film.shown == [(0.0, "a"), (1.0, "b"), (6.25, "c")]
-    film = Film()
-    play(film, speed=0)
-    assert film.shown == [(0.0, "a"), (0.0, "b"), (0.0, "c")]
-
-
-def test_playing_from_an_offset_shows_what_was_before_at_once() -> None:
-    film = Film()
-    play(film, start=59.0)
-    assert film.shown == [(0.0, "a"), (0.0, "b"), (1.0, "c")]
-
-
-def test_space_pauses_and_the_rest_is_shifted() -> None:
-    film = Film([(1.0, " "), (31.0, "x"), (41.0, " ")])
-    play(film)
-    assert film.shown == [(0.0, "a"), (42.0, "b"), (100.0, "c")]
-
-
-def test_q_ends_the_playing_also_in_a_pause() -> None:
-    for keys in ([(3.0, "q")], [(3.0, " "), (9.0, "q")]):
-        film = Film(list(keys))
-        assert play(film).quit
-        assert film.shown == [(0.0, "a"), (2.0, "b")]
-
-
-def test_notices_are_marked_as_the_gateways() -> None:
-    film = Film()
-    player = Player(film, 0, None, 0, film.clock.monotonic)  # type: ignore[arg-type]
-    player.play([Frame(0, FrameKind.NOTICE, b"lost"), Frame(0, FrameKind.OUTPUT, b"a\nb", 1, terminal=False)])
-    assert [text for _, text in film.shown] == ["\r\n\x1b[7m[bastion: lost]\x1b[27m\r\n", "a\r\nb"]
-
-
-def test_offsets_are_seconds_or_a_clock() -> None:
-    assert [parse_offset(text) for text in ("90", "1:30", "1:02:03.5")] == [90.0, 90.0, 3723.5]
-    for text in ("", "-1", "1:2:3:4", "soon"):
-        with pytest.raises(CommandFailed):
-            parse_offset(text)
+from tests.unit.recording.made_terminals import recorded_terminal, some_output
 
 
 def test_replay_into_a_pipe_shows_only_what_is_safe(recordings: Path) -> None:
@@ -113,11 +32,56 @@ def test_replay_into_a_pipe_shows_only_what_is_safe(recordings: Path) -> None:
     )
 
 
-def test_waiting_without_a_terminal_takes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(os.devnull) as nothing:
-        monkeypatch.setattr(sys, "stdin", nothing)
-        with Terminal() as terminal:
-            assert terminal.key(0.01) == ""
+@pytest.fixture
+def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recording of 71 s, of two terminals and an exec, that an index has read."""
+    monkeypatch.setattr(keyframes, "EVERY", 2000)
+    monkeypatch.setattr(keyframes, "CELL_COST", 0)
+    recorded_terminal(tmp_path, some_output(60), other=True)
+    assert run(index, tmp_path).exit_code == 0
+    return tmp_path
+
+
+def test_what_the_index_leads_to_is_what_reading_from_the_beginning_does(long: Path) -> None:
+    for at in ("40", "0:40", "40s", "end-25", "2027-01-15T08:00:40Z"):
+        there = run(replay, long, "seek", "--at", at, "--speed", "0")
+        plain = run(replay, long, "seek", "--at", at, "--speed", "0", "--no-index")
+        assert there.exit_code == plain.exit_code == 0
+        assert there.stdout_bytes == plain.stdout_bytes != b""
+        assert "opened at 0:00:" in there.stderr and "`bastion verify` does" in there.stderr
+        assert "opened at" not in plain.stderr
+    everything = run(replay, long, "seek", "--speed", "0")
+    assert everything.stdout_bytes == run(replay, long, "seek", "--speed", "0", "--no-index").stdout_bytes
+    assert run(replay, long, "seek", "--all", "--at", "40", "--speed", "0").exit_code == 0
+
+
+def test_an_index_that_is_damaged_or_of_another_file_is_not_used(long: Path) -> None:
+    plain = run(replay, long, "seek", "--at", "40", "--speed", "0", "--no-index").stdout_bytes
+    (file,) = long.glob("2*/*.rec")
+    os.utime(file, ns=(1, 1))
+    found = run(replay, long, "seek", "--at", "40", "--speed", "0")
+    assert found.stdout_bytes == plain and "opened at" not in found.stderr
+    (long / "index" / "reading.db").write_bytes(b"rubbish" * 1000)
+    found = run(replay, long, "seek", "--at", "40", "--speed", "0")
+    assert found.stdout_bytes == plain and "the reading index is not used" in found.stderr
+
+
+def test_a_replay_begins_at_a_command(long: Path) -> None:
+    listed = json.loads(run(commands, long, "--json").stdout)
+    by_offset = run(replay, long, *listed["replay"].split(), "--speed", "0")
+    for more in ((), ("--no-index",), ("--channel", "3")):
+        found = run(replay, long, "seek", "--command", "1", "--speed", "0", *more)
+        assert found.exit_code == 0 and "channel 3: exec uptime" in found.stderr
+        assert found.stdout_bytes == by_offset.stdout_bytes and b"up 5 days" in found.stdout_bytes
+    missing = run(replay, long, "seek", "--command", "2")
+    assert missing.exit_code == 1 and "the session has 1" in missing.stderr
+    assert run(replay, long, "seek", "--command", "1", "--channel", "1").exit_code == 2
+
+
+def test_what_excludes_each_other_is_said(long: Path) -> None:
+    for given in (("--all", "--channel", "1"), ("--at", "0", "--command", "1"), ("--follow", "--at", "1")):
+        found = run(replay, long, "seek", *given)
+        assert found.exit_code == 2 and "exclude each other" in found.stderr
 
 
 @contextmanager
@@ -173,3 +137,25 @@ def test_however_a_replay_ends_the_terminal_is_as_before(recordings: Path, how: 
         assert termios.tcgetattr(theirs) == before
         assert b"\x1b[?1049l" in seen and b"\x1b[0m" in seen
         assert b"\x1b[6n" not in seen and b"\x1b]" not in seen
+
+
+@pytest.mark.slow
+def test_keys_on_a_terminal_lead_through_the_recording(long: Path) -> None:
+    with replayed(long, "seek", "--speed", "0.001") as (child, ours, theirs):
+        before = termios.tcgetattr(theirs)
+        read_until(ours, b"channel 1")
+        for key, wanted in (
+            (b"?", b"space pause"),
+            (b"\x1b[C", b"0:00:10 / "),
+            (b" ", b"paused"),
+            (b"\x1b[C", b"0:00:20 / 0:01:11  0.001x  paused"),
+            (b"\x1b[D\x1b[D", b"0:00:00 / "),
+            (b"n", b"no command after this"),  # the exec is on another channel
+            (b"\x1b[F", b"0:01:11 / 0:01:11"),
+            (b"\x1b[H", b"0:00:00 / "),
+        ):
+            os.write(ours, key)
+            read_until(ours, wanted)
+        os.write(ours, b"q")
+        read_until(ours, b"\x1b[?25h\r")
+        assert child.wait(20) == 0 and termios.tcgetattr(theirs) == before
