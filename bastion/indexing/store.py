@@ -20,7 +20,7 @@ from bastion.indexing.words import LONG_LINE, NEAR, Question
 from bastion.recording.commands import Command
 from bastion.recording.keyframes import Keyframe
 from bastion.recording.listed import SESSION, Listed
-from bastion.recording.listing import Recordings
+from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.reader import Place
 
 VERSION: Final = 3
@@ -275,17 +275,21 @@ class IndexFile:
                     )
 
     def played(self, path: Path) -> tuple[int, str, str] | None:
-        """(number, problem, `played`) of the session in this file, if it is as it was when it was read."""
+        """(number, problem, `played`) of the session in this file, if it is as it was when it was read; of a file that
+        was fetched from a bucket, whose name says the session, the size is enough, as in `fresh`.
+        """
         try:
             now = path.lstat()
         except OSError:
             return None
         with _told(self.path):
             row = self._database.execute(
-                "SELECT number, problem, played, size, changed FROM sessions WHERE id = ? AND whole",
+                "SELECT number, problem, played, path, size, changed FROM sessions WHERE id = ? AND whole",
                 (path.stem,),
             ).fetchone()
-        return None if row is None or row[3:] != (now.st_size, now.st_mtime_ns) else row[:3]
+        if row is None or row[4] != now.st_size:
+            return None
+        return row[:3] if row[5] == now.st_mtime_ns or row[3].startswith(SCHEME) else None
 
     def keyframe(self, session: int, channel: int, time: float) -> tuple[float, Place, bytes | None] | None:
         """The last keyframe up to `time`: its time, where it is, and the channel's screen there; None for the screen

@@ -80,10 +80,11 @@ class Showing:
         """A screen painted in place of all before (snapshots.py): the channel goes on behind it. `beside`: the other
         channels go on where they were.
         """
+        before = self.undo()
         if not beside:
             self._displays.clear()
         display = self._displays[channel] = DisplayFilter()
-        return display.painted(screen, half_read)
+        return before + display.painted(screen, half_read)
 
     def undo(self) -> str:
         """Brings the terminal back to normal."""

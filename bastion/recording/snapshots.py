@@ -113,8 +113,8 @@ class KeptTerminal(Terminal):
         """What makes another terminal, of as many columns and of `lines` lines, show this screen and go on from here:
         screens, cursor, colours, margins, character sets. Whatever that one showed is gone.
 
-        On fewer lines the part around the cursor is shown, unless the alternate screen is. Tab stops and margins of
-        the sides are not passed on, as the filter passes none.
+        On fewer lines the part around the cursor is shown, unless the alternate screen is. Margins of the sides are
+        not passed on, as the filter passes none.
         """
         text = [_PLAIN, "\x1b[?7l"]
         main, (x, y) = self._main, (self.x, self.y)
@@ -125,6 +125,8 @@ class KeptTerminal(Terminal):
         if self.alternate:
             text += ["\x1b[0m", _to(x, y), _pen_text(main.saved[3]), "\x1b[?1049h\x1b[0m\x1b[2J"]
             text += _painted(self._buffer.rows)
+        if (stops := {stop for stop in self._buffer.tabs if stop < self.cols}) != set(range(0, self.cols, 8)):
+            text.append("\x1b[3g" + "".join(f"{_to(stop, 0)}\x1bH" for stop in sorted(stops)))
         text += self._saved_text(from_row)
         buffer = self._buffer
         if (buffer.top, buffer.bottom) != (0, self.rows - 1):
