@@ -17,6 +17,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `check`, `why`: configuration and policy
 - `control_client`: how commands speak to the running gateway; `live`, `watch`, `lock`, `status`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
+- `playing`: a recording played, and what keys do; `offsets`: places in it as people give them
 - `evidence`: a session in a bundle, with what proves it
 - `index`, `search`: the reading index; `reading`: where it is
 - `redaction`: which secrets are masked, and who may see them
