@@ -18,8 +18,8 @@ from bastion.cli.offsets import FORMS, offset_text, parse_offset
 from bastion.cli.output import fail, is_terminal, printable, time_text
 from bastion.cli.playing import Player, Terminal
 from bastion.cli.reading import index_option, index_there
-from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
+from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.indexing.playing import IndexedSession
 from bastion.indexing.store import IndexUnfit
 from bastion.recording.channels import ChannelNotChosen, ChannelSummary, Survey, choose_channel, survey
@@ -89,7 +89,9 @@ def replay(
     entry = find_session(store, session, config)
     try:
         with store.open(entry, reading(redaction, unmasked=True)) as reader:
-            known = _Known(reader, None if no_index else _indexed(index, store, entry.path, redaction), redaction)
+            known = _Known(
+                reader, None if no_index else _indexed(index, store, entry.path, redaction), redaction
+            )
             length = reader.tail().time_us / 1e6
             start = 0.0 if at is None else parse_offset(at, entry.header.started_at, length)
             if command is not None:

@@ -54,7 +54,7 @@ class IndexedSession:
         self._number = number
 
     @classmethod
-    def find(cls, file: IndexFile, path: Path, redaction: str = "") -> IndexedSession | None:
+    def find(cls, file: IndexFile, path: Path, redaction: str) -> IndexedSession | None:
         """The recording in this file; None when the index does not know it as it is now, masked by that redaction."""
         found = file.played(path, redaction)
         if found is None or not found[2]:

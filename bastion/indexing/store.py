@@ -274,9 +274,10 @@ class IndexFile:
                         Command(session=sessions[number].id, **dict(zip(_COLUMNS, row, strict=True))),
                     )
 
-    def played(self, path: Path) -> tuple[int, str, str] | None:
-        """(number, problem, `played`) of the session in this file, if it is as it was when it was read; of a file that
-        was fetched from a bucket, whose name says the session, the size is enough, as in `fresh`.
+    def played(self, path: Path, redaction: str) -> tuple[int, str, str] | None:
+        """(number, problem, `played`) of the session in this file, if it is as it was when it was read, and was masked
+        by that `redaction`. Of a file that was fetched from a bucket, whose name says the session, the size is enough,
+        as in `fresh`.
         """
         try:
             now = path.lstat()
@@ -284,8 +285,9 @@ class IndexFile:
             return None
         with _told(self.path):
             row = self._database.execute(
-                "SELECT number, problem, played, path, size, changed FROM sessions WHERE id = ? AND whole",
-                (path.stem,),
+                "SELECT number, problem, played, path, size, changed FROM sessions"
+                " WHERE id = ? AND redaction = ? AND whole",
+                (path.stem, redaction),
             ).fetchone()
         if row is None or row[4] != now.st_size:
             return None

@@ -20,6 +20,7 @@ from bastion.cli.commands import commands
 from bastion.cli.index import index
 from bastion.cli.replay import replay
 from bastion.recording import keyframes
+from bastion.recording.redacting import NOTHING
 from tests.unit.cli.made import FIRST, run
 from tests.unit.recording.made_terminals import recorded_terminal, some_output
 
@@ -37,6 +38,11 @@ def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recording of 71 s, of two terminals and an exec, that an index has read."""
     monkeypatch.setattr(keyframes, "EVERY", 2000)
     monkeypatch.setattr(keyframes, "CELL_COST", 0)
+    for module in (
+        "bastion.cli.index",
+        "bastion.cli.replay",
+    ):  # masked recordings are read from their beginning
+        monkeypatch.setattr(sys.modules[module], "redaction_of", lambda *_: NOTHING)
     recorded_terminal(tmp_path, some_output(60), other=True)
     assert run(index, tmp_path).exit_code == 0
     return tmp_path
@@ -76,6 +82,17 @@ def test_a_replay_begins_at_a_command(long: Path) -> None:
     missing = run(replay, long, "seek", "--command", "2")
     assert missing.exit_code == 1 and "the session has 1" in missing.stderr
     assert run(replay, long, "seek", "--command", "1", "--channel", "1").exit_code == 2
+
+
+def test_what_is_masked_is_read_from_the_beginning(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert run(index, long).exit_code == 0
+    found = run(replay, long, "seek", "--at", "40", "--speed", "0")
+    assert found.exit_code == 0 and "opened at" not in found.stderr
+    assert (
+        found.stdout_bytes
+        == run(replay, long, "seek", "--at", "40", "--speed", "0", "--no-index").stdout_bytes
+    )
 
 
 def test_what_excludes_each_other_is_said(long: Path) -> None:

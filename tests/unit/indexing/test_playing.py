@@ -15,6 +15,7 @@ from bastion.recording import keyframes
 from bastion.recording.channels import survey
 from bastion.recording.commands import commands_of
 from bastion.recording.listing import Recordings
+from bastion.recording.redacting import NOTHING
 from bastion.recording.render import strings_text, strings_words
 from bastion.recording.seeking import Film
 from bastion.recording.store import Store
@@ -34,7 +35,7 @@ def indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[IndexFile,
 
 def test_it_says_what_the_file_says(indexed: tuple[IndexFile, Path]) -> None:
     file, path = indexed
-    found = IndexedSession.find(file, path)
+    found = IndexedSession.find(file, path, NOTHING.digest)
     assert found is not None and not found.problem
     with Store(path.parents[1]).open(ID) as reader:
         channels = survey(reader)
@@ -49,9 +50,9 @@ def test_it_says_what_the_file_says(indexed: tuple[IndexFile, Path]) -> None:
 
 def test_it_is_asked_only_while_the_file_is_as_it_was(indexed: tuple[IndexFile, Path]) -> None:
     file, path = indexed
-    assert IndexedSession.find(file, path.with_name("a" * 16 + ".rec")) is None
+    assert IndexedSession.find(file, path.with_name("a" * 16 + ".rec"), NOTHING.digest) is None
     os.utime(path, ns=(1, 1))
-    assert IndexedSession.find(file, path) is None
+    assert IndexedSession.find(file, path, NOTHING.digest) is None
 
 
 def test_a_removed_session_leaves_no_keyframe(indexed: tuple[IndexFile, Path]) -> None:
@@ -76,4 +77,4 @@ def test_what_cannot_be_read_is_the_indexs_fault(indexed: tuple[IndexFile, Path]
     with sqlite3.connect(file.path) as database:
         database.execute("UPDATE sessions SET played = ?", (text or " ",))
     with pytest.raises(IndexUnfit, match="damaged"):
-        IndexedSession.find(file, path)
+        IndexedSession.find(file, path, NOTHING.digest)
