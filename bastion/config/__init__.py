@@ -11,7 +11,6 @@ May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the f
 hosts). It builds nothing that runs: that is `assembly`.
 
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
-- `sections`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `redact`: the section about secrets
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value
