@@ -101,6 +101,10 @@ class AuthReason(StrEnum):
     CERT_CRITICAL_OPTION = "cert_critical_option"
     CERT_SOURCE_ADDRESS = "cert_source_address"
     METHOD_NOT_OFFERED = "method_not_offered"
+    BAD_CODE = "bad_code"
+    CODE_USED = "code_used"
+    NOT_ENROLLED = "not_enrolled"
+    CODES_UNAVAILABLE = "codes_unavailable"  # no key, or no store: nobody gets in on that
     FACTOR_NOT_WANTED = "factor_not_wanted"  # no chain goes on with it: given before, or not its turn
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     THROTTLED = "throttled"
@@ -318,6 +322,7 @@ class ControlReason(StrEnum):
     BY_POLICY = "by_policy"  # the rules that opened a session say that nobody watches it
     NOT_FOUND = "not_found"
     AMBIGUOUS = "ambiguous"
+    ALREADY = "already"  # it is there, and is not replaced
     TOO_MANY = "too_many"  # clients, questions, watchers
     SLOW = "slow"  # half a frame, or answers that nobody reads
     TIMEOUT = "timeout"

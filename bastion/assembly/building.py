@@ -96,6 +96,8 @@ def build_services(
         limits=session_limits(config),
         inner_host_keys=build_inner_host_keys(config, material, clock, agents),
         agents=agents,
+        totp_key=material.totp_key,
+        issuer=config.totp.issuer,
     )
 
 

@@ -24,7 +24,7 @@ from bastion.auth.budget import Purse, Work
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.directory import Asker, Covered, Directory
-from bastion.auth.factors import PASSWORD, Chain, Given, Proof
+from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
@@ -60,6 +60,11 @@ class AuthServices:
     chains: tuple[Chain, ...]  # each is enough
     demands: Demands = TOUCH_ONLY
     revocation: Revocation = NOTHING_REVOKED
+
+
+Codes = Callable[[str, str], Deferred[bool]]
+"""Uses up the code that was typed (the second) for the identity with this immutable id; True: it was a recovery code.
+Fails with Refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,7 @@ class AuthContext:
     audit: AuditLog
     rationed: RationedLog
     connection: str
+    codes: Codes | None = None  # None: no code is ever right
 
     @property
     def reference(self) -> str:
@@ -251,11 +257,37 @@ class Attempt:
         """Ask the directory, as soon as it is this guess's turn."""
         return maybeDeferred(self._check_password, password).addErrback(self._cover)
 
-    def _check_password(self, password: str) -> Deferred[None]:
+    def answer(self, answer: str) -> Deferred[None]:
+        """To the question of keyboard-interactive: a code where that is the next factor, a password else."""
+        if CODE not in self._before.given.wanted:
+            return self.password(answer)
+        self._method = CODE
+        return maybeDeferred(self._check_code, answer).addErrback(self._cover)
+
+    def _check_code(self, answer: str) -> Deferred[None]:
+        """The account first, whose id the secret hangs on. The directory is asked for no password here."""
         name = self._admit()
-        self._check_wanted(PASSWORD)
-        services = self._context.services
+        codes, directory = self._context.codes, self._context.services.directory
+        if codes is None:
+            raise Refused(AuthReason.CODES_UNAVAILABLE, "this gateway has no key for second factors")
+        asker = Asker(self._context.purse)
         turn: Deferred[None] = Deferred()
+
+        def check(account: Account) -> Deferred[None]:
+            return codes(account.uid, answer).addCallback(used, account)
+
+        def used(recovery: bool, account: Account) -> None:
+            if recovery:
+                self._evidence = self._evidence._replace(recovery=1)
+            self._remember(Proof((CODE,)), account, Restrictions())
+
+        proved = turn.addCallback(lambda _: directory.check_key(name, lambda account: account, asker))
+        proved.addCallback(check)
+        self._begin(name, turn)
+        return proved
+
+    def _begin(self, name: str, turn: Deferred[None]) -> None:
+        """Charge one guess; `turn` fires when it may be judged, and fails when it may not."""
 
         def go(allowed: bool) -> None:
             if allowed:
@@ -263,14 +295,21 @@ class Attempt:
             else:
                 turn.errback(Refused(AuthReason.THROTTLED, "too many failures, try again later"))
 
+        self._guess = self._context.services.penalties.open(self._context.source, name)
+        self._guess.begin(go)
+
+    def _check_password(self, password: str) -> Deferred[None]:
+        name = self._admit()
+        self._check_wanted(PASSWORD)
+        services = self._context.services
+        turn: Deferred[None] = Deferred()
         checked = turn.addCallback(
             lambda _: services.directory.check_password(name, password, Asker(self._context.purse))
         )
         proved = checked.addCallback(
             lambda account: self._remember(Proof((PASSWORD,)), account, Restrictions())
         )
-        self._guess = services.penalties.open(self._context.source, name)
-        self._guess.begin(go)
+        self._begin(name, turn)
         return proved
 
     def _find_by_key(self, credential: Credential, asker: Asker) -> Deferred[tuple[Account, Restrictions]]:
@@ -413,6 +452,7 @@ class Evidence(NamedTuple):
     unverified: int | None = None
     user_verified: int | None = None
     counter: int | None = None
+    recovery: int | None = None
 
 
 _NONE = Evidence()

@@ -2,7 +2,8 @@
 
 A *chain* is a set of factors that is enough together: `["publickey", "password"]`. Its factors are given in the order
 of `FACTORS`, however it is written: a key, which nobody can guess, before a password is checked, so that whoever has no
-key learns nothing of a password.
+key learns nothing of a password; and a code before the password, so that whoever has neither learns nothing of it, and
+nobody locks an account in the directory.
 
 Invariants: what was given only ever grows, and a failed attempt leaves nothing in it (`Given` is a value); a factor
 counts once for a chain, and so does a key, whatever it is shown as; what brings no chain on is not taken.
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 KEYS: Final = ("certificate", "sk-publickey", "publickey")
+CODE: Final = "totp"
 PASSWORD: Final = "password"
 
-FACTORS: Final = (*KEYS, PASSWORD)
+FACTORS: Final = (*KEYS, CODE, PASSWORD)
 """Every factor, in the order in which the factors of a chain are given."""
 
 Chain = tuple[str, ...]
@@ -74,11 +76,10 @@ class Given:
     def methods(self, offered: Sequence[str]) -> tuple[str, ...]:
         """Those of the SSH methods on offer that can give a factor which is wanted now (RFC 4252 section 5.1)."""
         wanted = self.wanted
-        asked = PASSWORD in wanted
         able = {
             "publickey": not wanted.isdisjoint(KEYS),
-            "password": asked,
-            "keyboard-interactive": asked,
+            "password": PASSWORD in wanted,
+            "keyboard-interactive": not wanted.isdisjoint((CODE, PASSWORD)),
         }
         return tuple(method for method in offered if able.get(method, False))
 

@@ -99,6 +99,7 @@ _FREE_ALWAYS = frozenset(
         AuthReason.THROTTLED,
         AuthReason.METHOD_NOT_OFFERED,
         AuthReason.FACTOR_NOT_WANTED,
+        AuthReason.CODES_UNAVAILABLE,
         AuthReason.KEY_NOT_AUTHORISED,
         AuthReason.KEY_UNSUPPORTED,
         AuthReason.KEY_REVOKED,

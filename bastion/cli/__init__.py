@@ -15,7 +15,8 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `init`, `init_questions`, `init_report`: a new gateway
 - `doctor`: what is wrong around it
 - `check`, `why`: configuration and policy
-- `control_client`: how commands speak to the running gateway; `live`, `watch`, `lock`, `status`, `upgrade`: they do
+- `control_client`: how commands speak to the running gateway
+- `live`, `watch`, `lock`, `status`, `totp`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `playing`: a recording played, and what keys do; `offsets`: places in it as people give them
 - `evidence`: a session in a bundle, with what proves it

@@ -25,6 +25,7 @@ READ: Final = 64 << 10
 
 EXIT: Final = {
     ControlReason.NOT_FOUND: 1,
+    ControlReason.ALREADY: 1,
     ControlReason.NO_ROLE: 1,
     ControlReason.BY_POLICY: 1,
     ControlReason.AMBIGUOUS: 2,

@@ -21,6 +21,7 @@ from bastion.auth.embedded import Users, load_users
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
+from bastion.auth.totp import TotpKey
 from bastion.ca.files import is_there
 from bastion.ca.identities import read_recipients
 from bastion.ca.keys import load_private_key, load_public_keys
@@ -33,6 +34,7 @@ from bastion.clock import SystemClock
 from bastion.config.authorities import ROLES, TARGET_HOST_CA, Held, key_faults
 from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config, load_into
+from bastion.config.login import read_totp_key
 from bastion.config.material import Material
 from bastion.config.places import try_places
 from bastion.config.recording_store import store_faults
@@ -107,6 +109,7 @@ class _Check:
         self._cas: dict[KeyName, Staged] = {}
         self._users: Users | None = None
         self._revocation = NOTHING_REVOKED
+        self._totp_key: TotpKey | None = None
         self._known = KnownHosts()
         self._pins: list[KnownHosts] = []
         self._recipients: tuple[Recipient, ...] = ()
@@ -126,6 +129,7 @@ class _Check:
             known_hosts=self._known.joined(self._pins),
             revocation=self._revocation,
             users=self._users,
+            totp_key=self._totp_key,
             target_keys=self._target_keys,
         )
 
@@ -140,6 +144,7 @@ class _Check:
         self._recipients_of_recordings()
         self._separate_authorities()
         self._directory()
+        self._totp()
         self._targets()
         self._state()
         self._places()
@@ -381,6 +386,12 @@ class _Check:
                     self._wrong(("directory", "ldap", key), str(error))
             for key, text in ldap.warnings():
                 self._doubtful(("directory", "ldap", key), text)
+
+    def _totp(self) -> None:
+        try:
+            self._totp_key = read_totp_key(self._config.totp, self._config.login)
+        except ConfigError as error:
+            self._wrong(("totp", "key_file"), error.problem, error.allowed)
 
     def _state(self) -> None:
         state = self._config.state

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bastion.auth.factors import FACTORS, KEYS, Chain, chains_of, in_order
+from bastion.auth.factors import CODE, FACTORS, KEYS, Chain, chains_of, in_order
+from bastion.auth.totp import TotpKey
+from bastion.ca.secrets import read_secret_file
+from bastion.errors import ConfigError
 from bastion.options import At, option
-from bastion.options.kinds import BOOLEAN, choice, list_of, optional
+from bastion.options.kinds import BOOLEAN, choice, list_of, optional, text
 from bastion.options.paths import FILE
+
+_ISSUER = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9 .-]{0,63}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +47,8 @@ class Login:
     require: tuple[Chain, ...] = option(
         list_of(list_of(choice(*FACTORS), at_least=1)),
         "Chains of factors, each of which is enough: all factors of one of them must be proved before anything else is"
-        " served. Factors are given in the order certificate, sk-publickey, publickey, password. Empty: any one proof"
-        " by a method on offer.",
+        " served. Factors are given in the order certificate, sk-publickey, publickey, totp, password. Empty: any one"
+        " proof by a method on offer.",
         default=(),
         example='[["certificate"], ["sk-publickey"], ["publickey", "password"]]',
     )
@@ -59,6 +65,11 @@ class Login:
             if len(set(chain)) < len(chain):
                 place.wrong("names a factor twice, which is one factor", "each factor once")
                 continue
+            if chain == (CODE,):
+                place.wrong(
+                    "is a code alone, which is half a proof",
+                    "a key, a certificate or a password beside it",
+                )
             for other in self.require[:index] + self.require[index + 1 :]:
                 if set(other) < set(chain):
                     shown = ", ".join(other)
@@ -73,4 +84,39 @@ class Login:
 
 
 def _methods_for(factor: str) -> tuple[str, ...]:
-    return ("publickey",) if factor in KEYS else ("password", "keyboard-interactive")
+    if factor in KEYS:
+        return ("publickey",)
+    return ("keyboard-interactive",) if factor == CODE else ("password", "keyboard-interactive")
+
+
+@dataclass(frozen=True, slots=True)
+class Totp:
+    """One-time codes as a second factor (`docs/second-factors.md`)."""
+
+    key_file: Path | None = option(
+        optional(FILE),
+        "File with the key in its first line, 32 characters or more, closed to others, that the secrets in the state"
+        " store are encrypted with. The same for all gateways of one store. Not set: no code is ever right.",
+        default=None,
+        example='"credential:totp"',
+    )
+    issuer: str = option(
+        text(pattern=_ISSUER, allowed="1 to 64 letters, digits, blanks, dots and hyphens"),
+        "What an app on a telephone calls this gateway.",
+        default="bastion",
+    )
+
+
+def read_totp_key(totp: Totp, login: Login) -> TotpKey | None:
+    """What seals the secrets, if there is a file for it. Raises ConfigError, also where chains need one."""
+    path, makes = totp.key_file, "openssl rand -base64 32 > FILE; chmod 600 FILE"
+    if path is None:
+        if any(CODE in chain for chain in login.require):
+            raise ConfigError("", 0, "", "is not set, and login.require asks for totp", makes)
+        return None
+    try:
+        return TotpKey(read_secret_file(path, "key of second factors"))
+    except ConfigError as error:
+        raise ConfigError("", 0, "", str(error), makes) from None
+    except ValueError as error:
+        raise ConfigError("", 0, "", f"the first line of {path} {error}", makes) from None

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from bastion.age import Recipient
 from bastion.auth.embedded import Users
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
+from bastion.auth.totp import TotpKey
 from bastion.ca.agent import AgentSigner
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.slots import Staged
@@ -36,4 +37,5 @@ class Material:
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
     revocation: Revocation = NOTHING_REVOKED
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords
+    totp_key: TotpKey | None = field(default=None, repr=False)
     target_keys: Mapping[str, PrivateKey] = field(default_factory=lambda: _NO_KEYS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
-from bastion.config.login import Login
+from bastion.config.login import Login, Totp
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.config.redact import Redact
 from bastion.options import At, Kind, Scope, option, shown
@@ -371,6 +371,7 @@ class Sections:
     process: Process = option(section(Process), "", default=Process())
     host_keys: HostKeys = option(section(HostKeys), "")
     login: Login = option(section(Login), "", default=Login())
+    totp: Totp = option(section(Totp), "", default=Totp())
     login_ca: LoginCA = option(section(LoginCA), "", default=LoginCA())
     upstream_ca: UpstreamCA = option(section(UpstreamCA), "", default=UpstreamCA())
     front_host_ca: FrontHostCA = option(section(FrontHostCA), "", default=FrontHostCA())

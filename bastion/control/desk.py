@@ -23,6 +23,9 @@ from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
     AddLock,
     ClearPenalties,
+    Enrolment,
+    EnrolTotp,
+    Forgotten,
     KeepLock,
     KeptLocks,
     LevelSet,
@@ -32,12 +35,22 @@ from bastion.control.orders import (
     PenaltiesAsked,
     PenaltyList,
     RemoveLock,
+    ResetTotp,
     SetLocks,
     SetLogLevel,
+    TotpAsked,
 )
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
-from bastion.observe.events.control import Killed, Locked, LogLevelSet, PenaltiesCleared, Unlocked
+from bastion.observe.events.control import (
+    Killed,
+    Locked,
+    LogLevelSet,
+    PenaltiesCleared,
+    TotpEnrolled,
+    TotpTakenAway,
+    Unlocked,
+)
 from bastion.observe.meters import LOCKS, Meters
 from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind, value_of
 from bastion.wire.printable import printable
@@ -88,6 +101,9 @@ class Desk(Node):
             Kill: self._kill,
             ClearPenalties: self._clear_penalties,
             SetLogLevel: self._set_log_level,
+            EnrolTotp: self._enrol_totp,
+            ResetTotp: self._reset_totp,
+            TotpAsked: self._hub.ask_any,
         }
 
     def answers(self, kind: type[Request[R]], answer: Callable[[Any], R | Deferred[R]]) -> None:
@@ -245,6 +261,24 @@ class Desk(Node):
             return level
 
         return self._hub.ask(request).addCallback(told)
+
+    # -- second factors ----------------------------------------------------------------------------------
+
+    def _enrol_totp(self, request: EnrolTotp) -> Deferred[Enrolment]:
+        def told(made: Enrolment) -> Enrolment:
+            self._note(TotpEnrolled(request.by.name, request.by.uid, made.name, made.uid))
+            return made
+
+        return self._hub.ask_any(request).addCallback(told)
+
+    def _reset_totp(self, request: ResetTotp) -> Deferred[Forgotten]:
+        by, reason = request.by, reason_of(request.reason)
+
+        def told(gone: Forgotten) -> Forgotten:
+            self._note(TotpTakenAway(by.name, by.uid, printable(request.name, 64), reason))
+            return gone
+
+        return self._hub.ask_any(request).addCallback(told)
 
 
 _NOTHING_ENDS: Final = (ControlReason.NOT_FOUND, ControlReason.LINK_LOST)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.control import blocks
+from bastion.control.enrolling import Enrolling
 from bastion.control.node import (
     ControlError,
     Counted,
@@ -36,12 +37,15 @@ from bastion.control.node import (
 )
 from bastion.control.orders import (
     ClearPenalties,
+    EnrolTotp,
     KeepLock,
     KeptLocks,
     Locks,
     PenaltiesAsked,
     PenaltyList,
+    ResetTotp,
     SetLocks,
+    TotpAsked,
     WatchSession,
 )
 from bastion.control.watching import Watching
@@ -70,6 +74,7 @@ class LocalNode(Node):
         self._gateway = gateway
         self._on_look = on_look
         self.watching = Watching(gateway)
+        self._enrolling = Enrolling(gateway)
         self._started_at = gateway.clock.time()
         self.config_file = ""
         self.log_level: Callable[[], str] = str
@@ -85,6 +90,9 @@ class LocalNode(Node):
             KeepLock: self._keep_lock,
             PenaltiesAsked: self._penalties,
             ClearPenalties: self._clear_penalties,
+            EnrolTotp: self._enrolling.enrol,
+            TotpAsked: self._enrolling.holders,
+            ResetTotp: self._enrolling.reset,
         }
 
     def answers(

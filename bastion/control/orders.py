@@ -234,6 +234,75 @@ class WatchSession(Request[Watched]):
     deadline: ClassVar[float | None] = None
 
 
+# -- second factors --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A second factor that was made, shown this once: `uri` is what an app reads, `recovery` stand in for it."""
+
+    name: str
+    uid: str
+    uri: str
+    recovery: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolTotp(Request[Enrolment]):
+    """Make a second factor for somebody who has none."""
+
+    name: str
+    by: By = NOBODY
+
+    command: ClassVar[str] = "totp_enrol"
+    result: ClassVar[type[Any]] = Enrolment
+
+
+@dataclass(frozen=True, slots=True)
+class TotpHolder:
+    """Who has a second factor; `recovery` codes are left."""
+
+    name: str
+    uid: str
+    made_at: float
+    made_by: str
+    recovery: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TotpHolders:
+    """By name."""
+
+    holders: tuple[TotpHolder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TotpAsked(Request[TotpHolders]):
+    """Who has a second factor?"""
+
+    command: ClassVar[str] = "totp_list"
+    result: ClassVar[type[Any]] = TotpHolders
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many second factors were taken away."""
+
+    all: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResetTotp(Request[Forgotten]):
+    """Take somebody's second factor away, with its recovery codes."""
+
+    name: str
+    reason: str
+    by: By = NOBODY
+
+    command: ClassVar[str] = "totp_reset"
+    result: ClassVar[type[Any]] = Forgotten
+
+
 ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     SetLocks,
     AddLock,
@@ -246,4 +315,7 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     SetLogLevel,
     WatchSession,
     Upgrade,
+    EnrolTotp,
+    TotpAsked,
+    ResetTotp,
 )

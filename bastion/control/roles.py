@@ -9,10 +9,13 @@ from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
 from bastion.control.orders import (
     AddLock,
     ClearPenalties,
+    EnrolTotp,
     LocksAsked,
     PenaltiesAsked,
     RemoveLock,
+    ResetTotp,
     SetLogLevel,
+    TotpAsked,
     Upgrade,
     WatchSession,
 )
@@ -45,6 +48,9 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     ClearPenalties.command: _ACTS,
     SetLogLevel.command: _RUNS,
     Upgrade.command: _RUNS,
+    TotpAsked.command: _LOOKS,
+    EnrolTotp.command: _RUNS,
+    ResetTotp.command: _RUNS,
 }
 """Command -> roles. What is not here is between processes, and nobody may ask it at the control socket."""
 

@@ -276,6 +276,8 @@ class CertificateAttempt:
     def password(self, password: str) -> Deferred[None]:
         return self._no()
 
+    answer = password
+
     def read_key(self, algorithm: str, blob: bytes) -> Credential:
         return read_credential(algorithm, blob, self._judge, lambda microseconds: None)
 

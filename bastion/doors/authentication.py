@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from bastion.auth.attempt import Attempt, AuthContext, Before, Succeeded, UserName
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
-from bastion.auth.factors import Given
+from bastion.auth.factors import CODE, Given
 from bastion.auth.identity import Identity
 from bastion.errors import AuthReason, Refused
 
@@ -26,6 +26,8 @@ SHOWN = {
     AuthReason.SK_NOT_TOUCHED: "your security key was not touched, and this gateway wants it to be",
     AuthReason.SK_NOT_VERIFIED: "your security key must verify you, by its PIN or your fingerprint",
     AuthReason.REVOCATION_UNKNOWN: "no key is taken while the list of revoked keys cannot be read: tell an operator",
+    AuthReason.CODES_UNAVAILABLE: "second factors cannot be checked now, please try again in a moment",
+    AuthReason.CODE_USED: "that one-time code was used already, wait for the next one",
     AuthReason.OVER_BUDGET: "too many keys to check for your address, please try again in a moment",
 }
 
@@ -51,7 +53,8 @@ class Authentication:
 
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt. Names whose password is asked, since the login on the target is another account."""
-        return f"Directory password of {UserName.read(user).destination.identity}: "
+        name = UserName.read(user).destination.identity
+        return f"{'One-time code' if CODE in self._before.given.wanted else 'Directory password'} of {name}: "
 
     def open(self, user: str, method: str) -> Attempt:
         name = UserName.read(user)
@@ -82,6 +85,8 @@ class Authentication:
     def tell(self, reason: AuthReason) -> None:
         """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
         text = SHOWN.get(reason)
+        if reason is AuthReason.NOT_ENROLLED and self._before.identity is not None:  # no stranger learns that
+            text = "you have no second factor yet: ask whoever keeps this gateway to enroll you"
         if text is not None:
             self._say(text)
 

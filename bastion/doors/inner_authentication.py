@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bastion.auth.attempt import Attempt, Before, Succeeded, UserName
-from bastion.auth.factors import Given
+from bastion.auth.factors import CODE, Given
 from bastion.auth.identity import TARGET_LOGIN, Destination, Identity, joined
 from bastion.doors.authentication import Authentication
 from bastion.errors import AuthReason, Refused
@@ -54,6 +54,8 @@ class InnerAuthentication:
     def prompt(self, user: str) -> str:
         """RFC 4256 prompt: whose password is asked, and whose it is not."""
         name = self._identity.name
+        if CODE in self._before.given.wanted:
+            return f"One-time code of {name}: "
         login = user if TARGET_LOGIN.match(user) else "the target's account"
         return (
             f"Directory password of {name}: "

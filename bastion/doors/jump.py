@@ -205,6 +205,7 @@ class InnerConnection:
             gateway.audit,
             gateway.rationed,
             self.id,
+            gateway.codes,
         )
         proof = Authentication(context)
         inner = InnerAuthentication(

@@ -171,6 +171,7 @@ class FrontConnection:
             gateway.audit,
             gateway.rationed,
             self.id,
+            gateway.codes,
         )
         authentication = Authentication(context, self._authenticated, gateway.check_locks)
         self._userauth: UserauthService | None = UserauthService(

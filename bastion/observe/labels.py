@@ -62,5 +62,8 @@ CONTROL_COMMANDS: Final = (
     "log_level",
     "upgrade",
     "watch",
+    "totp_enrol",
+    "totp_list",
+    "totp_reset",
     OTHER,
 )

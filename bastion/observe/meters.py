@@ -51,7 +51,7 @@ Snapshot = dict[str, dict[str, list[int]]]
 
 DOORS: Final = ("direct", "jump")
 HANDSHAKES_AT: Final = ("front", "jump")
-METHODS: Final = ("none", "publickey", "certificate", "password", "keyboard-interactive", OTHER)
+METHODS: Final = ("none", "publickey", "certificate", "password", "keyboard-interactive", "totp", OTHER)
 CHANNEL_KINDS: Final = (
     "session",
     "direct-tcpip",

@@ -13,10 +13,11 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.auth.attempt import AuthServices
+from bastion.auth.attempt import AuthServices, Codes
 from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity, shown_by
 from bastion.auth.startups import Startup, StartupLimiter
+from bastion.auth.totp import TotpKey
 from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.clock import Clock
@@ -41,6 +42,7 @@ from bastion.session.live import LiveSessions, Right
 from bastion.session.present import Presence
 from bastion.session.session import Session
 from bastion.sharing.rows import ALONE, Cell, Elsewhere
+from bastion.state.codes import StoredCodes
 from bastion.state.rows import ENDED, session_ended
 from bastion.state.store import StateStore
 from bastion.transport.settings import TransportSettings
@@ -88,6 +90,8 @@ class Services:
     limits: Limits
     inner_host_keys: InnerHostKeys
     agents: AgentThreads
+    totp_key: TotpKey | None = None
+    issuer: str = ""  # what an app calls the gateway
 
     @property
     def front_settings(self) -> TransportSettings:
@@ -134,6 +138,12 @@ class Gateway:
     def public(self) -> tuple[str, int]:
         """The host and port that engineers type."""
         return self.typed or self.listening
+
+    @property
+    def codes(self) -> Codes | None:
+        """What knows one-time codes, where there is a key for their secrets."""
+        key = self.services.totp_key
+        return None if key is None else StoredCodes(self.state, key, self.clock).check
 
     def allowance(self, user: str) -> Allowance | None:
         """How large the recording of a session of that person may grow; None: as large as it will."""

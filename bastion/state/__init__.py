@@ -26,5 +26,6 @@ has the tables and the rules of migrations.
 - `snapshot`: a copy of the state as an SQLite file, and a store made from one
 - `migrating`: alembic, for the command and for a child process
 - `migrations`: the revisions
+- `codes`: second factors, and each code used once
 - `penalty_copy`: who must wait, in a file for the next process
 """

@@ -126,3 +126,24 @@ CONFIGS: Final = Table(
     _text("version"),
 )
 """Which configurations were in force, by digest, and who loaded them first."""
+
+TOTP: Final = Table(
+    "totp",
+    METADATA,
+    Column("uid", Text, primary_key=True),
+    _text("name"),
+    _text("sealed"),
+    Column("made_at", Double, nullable=False),
+    _text("made_by"),
+    _count("last_step"),
+)
+"""Second factors, by the immutable id of the identity: the sealed secret, and the step of the last code that was used.
+The name is that of the day of enrolment, for people."""
+
+TOTP_RECOVERY: Final = Table(
+    "totp_recovery",
+    METADATA,
+    Column("uid", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+)
+"""Recovery codes that have not been used, as keyed digests."""

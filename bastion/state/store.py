@@ -348,6 +348,13 @@ class StateStore:
             return fail(StateDown("the state store is not open"))
         return self._readers.run(partial(question, database), DEADLINE, database.cut)
 
+    def decide(self, decision: Callable[[Database], T]) -> Deferred[T]:
+        """As `ask`, in the thread that writes: what it changes is changed when this fires."""
+        database = self._database
+        if database is None:
+            return fail(StateDown("the state store is not open"))
+        return self._writers.run(partial(decision, database), DEADLINE, database.cut)
+
     # -- writing -----------------------------------------------------------------------------------------
 
     def _write_what_waits(self) -> None:

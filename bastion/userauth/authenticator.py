@@ -44,6 +44,10 @@ class Attempt(Protocol):
         """Check a directory password of 1 to 1024 bytes."""
         ...
 
+    def answer(self, answer: str) -> Deferred[None]:
+        """Check the answer, of 1 to 1024 bytes, to what `Authenticator.prompt` asks."""
+        ...
+
     @property
     def whole(self) -> bool:
         """With what was proved here, and before for the same name, a login is complete."""

@@ -255,7 +255,8 @@ class UserauthService:
             self._refuse(attempt, AuthReason.BAD_PASSWORD, counts=True)
             return
         self._answering = method == "keyboard-interactive"
-        self._run(attempt, attempt.password(password), counts=True, floor=ANSWER_FLOOR)
+        work = attempt.answer(password) if self._answering else attempt.password(password)
+        self._run(attempt, work, counts=True, floor=ANSWER_FLOOR)
 
     # -- public key ------------------------------------------------------------------------------------
 

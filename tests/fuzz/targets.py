@@ -429,6 +429,8 @@ class JudgedAttempt:
         self._judge.proved += 1
         return succeed(None)
 
+    answer = password
+
     def keep(self) -> None:
         raise AssertionError("one proof is enough here")
 

@@ -114,6 +114,38 @@ class PenaltiesCleared(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TotpEnrolled(AuditEvent):
+    """a second factor was made for somebody, by a command"""
+
+    event: ClassVar[str] = "totp_enrolled"
+
+    who: Who
+    who_uid: int
+    user: str
+    uid: Annotated[str, "the immutable id that it hangs on"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} made a second factor for {line.get('user', '?')}"
+
+
+@dataclass(frozen=True, slots=True)
+class TotpTakenAway(AuditEvent):
+    """somebody's second factor was taken away by a command, with its recovery codes"""
+
+    event: ClassVar[str] = "totp_reset"
+
+    who: Who
+    who_uid: int
+    user: str
+    why: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} took away the second factor of {line.get('user', '?')}{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
 class LogLevelSet(AuditEvent):
     """the operator's log tells more, or less"""
 

@@ -85,6 +85,7 @@ class Auth(AuditEvent):
         int | None, "of a security key: 1 when it has verified its owner, by a PIN or a finger"
     ] = None
     counter: Annotated[int | None, "of a security key: of its signatures, 0 when it does not count"] = None
+    recovery: Annotated[int | None, "1: a recovery code was used up in the place of a one-time code"] = None
 
     @staticmethod
     def sentence(line: Line) -> str:

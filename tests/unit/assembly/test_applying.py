@@ -278,6 +278,10 @@ def _recorded(user: bool) -> Callable[[Gateway], Any]:
     return lambda gateway: getattr(gateway.services.limits, limits)
 
 
+def _totp_key(running: Running) -> None:
+    running.files.write("totp.key", "k" * 44, 0o600)
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -293,6 +297,8 @@ CASES: dict[str, Case] = {
     "login.allow_no_touch": Case("true", lambda g: g.services.auth.demands.no_touch, True),
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
     "login.require": Case('[["certificate"]]', lambda g: g.services.auth.chains, (("certificate",),)),
+    "totp.key_file": Case('"totp.key"', lambda g: g.services.totp_key, LOOKS, _totp_key),
+    "totp.issuer": Case('"the gateway"', lambda g: g.services.issuer, "the gateway"),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
     "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),
     "upstream_ca.agent": Case(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from bastion.config.login import Login
+from bastion.config.login import Login, Totp, read_totp_key
+from bastion.errors import ConfigError
 from bastion.options import At, Problems, Source, Unreadable, read
 
 
@@ -31,6 +33,7 @@ def test_without_chains_the_methods_mean_what_they_meant() -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        ('require = [["totp"]]', "require[1]: is a code alone, which is half a proof"),
         ('require = [["password", "password"]]', "require[1]: names a factor twice, which is one factor"),
         (
             'require = [["publickey", "password"], ["password"]]',
@@ -48,3 +51,22 @@ def test_without_chains_the_methods_mean_what_they_meant() -> None:
 )
 def test_chains_that_say_something_else(text: str, fault: str) -> None:
     assert login(text)[1] == [fault]
+
+
+WITH_CODES = Login(require=(("publickey", "totp"),))
+
+
+def test_codes_need_a_key_that_is_closed_to_others_and_long_enough(tmp_path: Path) -> None:
+    file = tmp_path / "totp.key"
+    file.write_text("k" * 32)
+    file.chmod(0o600)
+    assert read_totp_key(Totp(key_file=file), WITH_CODES) is not None
+    assert read_totp_key(Totp(), Login()) is None
+    with pytest.raises(ConfigError, match="asks for totp"):
+        read_totp_key(Totp(), WITH_CODES)
+    file.write_text("k" * 31)
+    with pytest.raises(ConfigError, match="has 31 characters, and needs 32"):
+        read_totp_key(Totp(key_file=file), Login())
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="lets others in"):
+        read_totp_key(Totp(key_file=file), Login())

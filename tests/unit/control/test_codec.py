@@ -100,6 +100,9 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "log_level": orders.SetLogLevel(orders.LogLevel.WARN, by),
         "watch": orders.WatchSession("abc", "x", by),
         "upgrade": orders.Upgrade(by),
+        "totp_enrol": orders.EnrolTotp("alice", by),
+        "totp_list": orders.TotpAsked(),
+        "totp_reset": orders.ResetTotp("alice", "x", by),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

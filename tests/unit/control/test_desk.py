@@ -14,6 +14,9 @@ from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
     AddLock,
     ClearPenalties,
+    Enrolment,
+    EnrolTotp,
+    Forgotten,
     KeepLock,
     KeptLocks,
     LevelSet,
@@ -23,6 +26,7 @@ from bastion.control.orders import (
     PenaltiesAsked,
     PenaltyList,
     RemoveLock,
+    ResetTotp,
     SetLocks,
     SetLogLevel,
 )
@@ -264,3 +268,15 @@ def test_a_reason_is_one_line_that_shows_as_itself():
 def test_selections_in_words():
     assert in_words(Selection(everything=True)) == "all"
     assert in_words(Selection(id="abc")) == "id abc"
+
+
+def test_second_factors_are_made_and_taken_away_with_a_line_and_without_the_secret(office):
+    office.hub.store = Enrolment("alice", "u-1", "otpauth://totp/x?secret=SECRET", ("abcd-efgh",))
+    assert office.ask(EnrolTotp("Alice", SEC)) == office.hub.store
+    office.hub.store = Forgotten(1)
+    assert office.ask(ResetTotp("alice", "lost  telephone", SEC)) == Forgotten(1)
+    assert office.written() == [
+        ("totp_enrolled", {"who": "sec", "who_uid": 1000, "user": "alice", "uid": "u-1"}),
+        ("totp_reset", {"who": "sec", "who_uid": 1000, "user": "alice", "why": "lost telephone"}),
+    ]
+    assert office.ask(ResetTotp("alice", " ", SEC)).value.reason is ControlReason.MALFORMED

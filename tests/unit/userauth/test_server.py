@@ -60,7 +60,7 @@ class Attempt:
             return answer
         return succeed(None) if answer is None else fail(answer)
 
-    none = key_known = key_proved = password = _judged
+    none = key_known = key_proved = password = answer = _judged
 
     def read_key(self, algorithm: str, blob: bytes) -> Any:
         if isinstance(self.judge.unread, Refused):

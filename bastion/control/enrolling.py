@@ -1,0 +1,96 @@
+"""Second factors made, listed and taken away by a process that serves (L3).
+
+Invariants: a second factor is made for an identity that the directory knows now, and hangs on its immutable id; its
+secret leaves this process once, in the answer to whoever made it, and is kept sealed; nobody takes away his own, since
+whoever has his account on this machine would be rid of it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from bastion.auth.totp import new_recovery_codes, new_secret, uri_of
+from bastion.control.asking import ControlError
+from bastion.control.orders import (
+    Enrolment,
+    EnrolTotp,
+    Forgotten,
+    ResetTotp,
+    TotpAsked,
+    TotpHolder,
+    TotpHolders,
+)
+from bastion.errors import BastionError, ControlReason, Refused
+from bastion.session.gateway import Gateway
+from bastion.state import codes as stored
+from bastion.wire.printable import printable
+
+
+class Enrolling:
+    """What one process answers about second factors, over its gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def enrol(self, request: EnrolTotp, stream: Any) -> Deferred[Enrolment]:
+        """The answer has the secret. Fails with ControlError."""
+        return Deferred.fromCoroutine(self._enrol(request))
+
+    def holders(self, request: TotpAsked, stream: Any) -> Deferred[TotpHolders]:
+        """Who has one. Fails with ControlError."""
+        return Deferred.fromCoroutine(self._holders())
+
+    def reset(self, request: ResetTotp, stream: Any) -> Deferred[Forgotten]:
+        """Somebody who left the directory may have one, too. Fails with ControlError."""
+        return Deferred.fromCoroutine(self._reset(request))
+
+    async def _enrol(self, request: EnrolTotp) -> Enrolment:
+        gateway = self._gateway
+        services, shown = gateway.services, printable(request.name, 64)
+        key = services.totp_key
+        if key is None:
+            raise ControlError(
+                ControlReason.FAILED, "no [totp] key_file is configured: nothing can keep the secret"
+            )
+        try:
+            account = await services.auth.directory.lookup(request.name)
+        except Refused as refusal:
+            raise ControlError(ControlReason.NOT_FOUND, f"{shown}: {refusal.reason}") from None
+        who = stored.Enrolled(account.name, account.uid, gateway.clock.time(), str(request.by))
+        secret, recovery = new_secret(), new_recovery_codes()
+        made = await self._decide(partial(stored.enrol, key=key, who=who, secret=secret, codes=recovery))
+        if not made:
+            text = f"{account.name} has a second factor: take it away first, with bastion totp reset"
+            raise ControlError(ControlReason.ALREADY, text)
+        return Enrolment(account.name, account.uid, uri_of(secret, account.name, services.issuer), recovery)
+
+    async def _holders(self) -> TotpHolders:
+        rows = await self._decide(stored.listed)
+        return TotpHolders(
+            tuple(TotpHolder(row.name, row.uid, row.made_at, row.made_by, row.recovery) for row in rows)
+        )
+
+    async def _reset(self, request: ResetTotp) -> Forgotten:
+        name = request.name.strip()
+        try:
+            account = await self._gateway.services.auth.directory.lookup(name)
+            found, uid = account.name, account.uid
+        except Refused:
+            found, uid = name.lower(), ""
+        if found == request.by.name.lower():
+            raise ControlError(
+                ControlReason.NO_ROLE, "nobody resets his own second factor: ask another admin"
+            )
+        gone = await self._decide(partial(stored.forget, name=found, uid=uid))
+        if not gone:
+            raise ControlError(ControlReason.NOT_FOUND, f"{printable(name, 64)} has no second factor")
+        return Forgotten(gone)
+
+    async def _decide(self, decision: Any) -> Any:
+        try:
+            return await self._gateway.state.decide(decision)
+        except BastionError:
+            raise ControlError(ControlReason.FAILED, "the state store does not answer") from None

@@ -1,0 +1,125 @@
+"""Second factors in the state store (L2): enrolled, checked, used once, and taken away. Everything here blocks.
+
+Invariants: what is enrolled hangs on the immutable id of an identity, never on a name; a code, and a recovery code,
+is used at most once by however many processes and gateways ask at the same moment: whoever changes the row has it, and
+no code of an earlier step is taken after that of a later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from sqlalchemy import delete, or_, select, update
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from bastion.auth.totp import TotpKey, is_recovery, normal, step_of
+from bastion.clock import Clock
+from bastion.errors import AuthReason, Refused
+from bastion.state.database import Database
+from bastion.state.schema import TOTP, TOTP_RECOVERY
+from bastion.state.store import StateStore
+
+LIST_MAX: Final = 10_000
+"""Rows of a listing: one for each person who logs in with codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Who has a second factor, since when and by whom; how many recovery codes are left."""
+
+    name: str
+    uid: str
+    made_at: float
+    made_by: str
+    recovery: int = 0
+
+
+def enrol(database: Database, key: TotpKey, who: Enrolled, secret: str, codes: Sequence[str]) -> bool:
+    """Keep this secret and these recovery codes; False when the identity has one already. Raises StateDown."""
+    with database.write() as connection:
+        if connection.execute(select(TOTP.c.uid).where(TOTP.c.uid == who.uid)).first() is not None:
+            return False
+        connection.execute(
+            TOTP.insert().values(
+                uid=who.uid,
+                name=who.name,
+                sealed=key.seal(secret, who.uid),
+                made_at=who.made_at,
+                made_by=who.made_by,
+                last_step=0,
+            )
+        )
+        rows = [{"uid": who.uid, "digest": key.digest_of(normal(code), who.uid)} for code in codes]
+        connection.execute(TOTP_RECOVERY.insert(), rows)
+    return True
+
+
+def forget(database: Database, name: str, uid: str) -> int:
+    """Take away what was enrolled under this name, or for this id ("" when it has none); how many. Raises StateDown."""
+    with database.write() as connection:
+        meant = or_(TOTP.c.name == name, TOTP.c.uid == uid)
+        uids = list(connection.execute(select(TOTP.c.uid).where(meant)).scalars())
+        connection.execute(delete(TOTP_RECOVERY).where(TOTP_RECOVERY.c.uid.in_(uids)))
+        connection.execute(delete(TOTP).where(TOTP.c.uid.in_(uids)))
+    return len(uids)
+
+
+def listed(database: Database) -> list[Enrolled]:
+    """Who has a second factor, by name. Raises StateDown."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(TOTP.c.name, TOTP.c.uid, TOTP.c.made_at, TOTP.c.made_by)
+            .order_by(TOTP.c.name)
+            .limit(LIST_MAX)
+        ).all()
+        left: dict[str, int] = {}
+        for uid in connection.execute(select(TOTP_RECOVERY.c.uid)).scalars():
+            left[uid] = left.get(uid, 0) + 1
+    return [Enrolled(*row, recovery=left.get(row.uid, 0)) for row in rows]
+
+
+def use(database: Database, key: TotpKey, uid: str, answer: str, now: float) -> bool:
+    """Use up what was typed; True: it was a recovery code. Raises Refused with the reason, and StateDown."""
+    code = normal(answer)
+    with database.write() as connection:
+        row = connection.execute(select(TOTP.c.sealed).where(TOTP.c.uid == uid)).first()
+        if row is None:
+            raise Refused(AuthReason.NOT_ENROLLED, "no second factor is set up")
+        if is_recovery(code):
+            spent = delete(TOTP_RECOVERY).where(
+                TOTP_RECOVERY.c.uid == uid, TOTP_RECOVERY.c.digest == key.digest_of(code, uid)
+            )
+            if connection.execute(spent).rowcount != 1:
+                raise Refused(AuthReason.BAD_CODE, "the recovery code is not right, or was used")
+            return True
+        step = step_of(key.open(row.sealed, uid), code, now)
+        if step is None:
+            raise Refused(AuthReason.BAD_CODE, "the code is not right")
+        spent_step = update(TOTP).where(TOTP.c.uid == uid, TOTP.c.last_step < step).values(last_step=step)
+        if connection.execute(spent_step).rowcount != 1:
+            raise Refused(AuthReason.CODE_USED, "the code, or a later one, was used already")
+    return False
+
+
+class StoredCodes:
+    """What `auth.attempt` asks about codes: `use` in the store's own thread."""
+
+    __slots__ = ("_clock", "_key", "_state")
+
+    def __init__(self, state: StateStore, key: TotpKey, clock: Clock) -> None:
+        self._state, self._key, self._clock = state, key, clock
+
+    def check(self, uid: str, answer: str) -> Deferred[bool]:
+        """Use up what was typed; True: it was a recovery code. Fails with Refused, also when the store is away."""
+        used = self._state.decide(partial(use, key=self._key, uid=uid, answer=answer, now=self._clock.time()))
+        return used.addErrback(_refused)
+
+
+def _refused(failure: Failure) -> bool:
+    if isinstance(failure.value, Refused):
+        failure.raiseException()
+    raise Refused(AuthReason.CODES_UNAVAILABLE, "the store of second factors does not answer") from None
