@@ -99,6 +99,14 @@ KEY: Kind[AuthorizedKey] = Kind(
 )
 
 
+_BY_NAME = "embedded:"  # begins the id of an account that was given none
+
+
+def has_own_id(account: Account) -> bool:
+    """False for an account of the file whose id is made of its name, which another may have tomorrow."""
+    return not account.uid.startswith(_BY_NAME)
+
+
 @dataclass(frozen=True, slots=True)
 class UserEntry:
     """One `[users.NAME]`."""
@@ -123,7 +131,7 @@ class UserEntry:
     def account(self) -> Account:
         """The account, with its state."""
         state = AccountState.LOCKED if self.disabled else AccountState.ACTIVE
-        uid = self.id or f"embedded:{self.name}"
+        uid = self.id or _BY_NAME + self.name
         return Account(self.name, uid, frozenset(map(group_form, self.groups)), self.keys, "embedded", state)
 
 

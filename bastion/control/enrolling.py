@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from bastion.auth.embedded import has_own_id
 from bastion.auth.totp import new_recovery_codes, new_secret, uri_of
 from bastion.control.asking import ControlError
 from bastion.control.orders import (
@@ -59,6 +60,9 @@ class Enrolling:
             account = await services.auth.directory.lookup(request.name)
         except Refused as refusal:
             raise ControlError(ControlReason.NOT_FOUND, f"{shown}: {refusal.reason}") from None
+        if not has_own_id(account):
+            text = f"{account.name} has no id of its own, and whoever is called so next would inherit: give it one"
+            raise ControlError(ControlReason.NOT_FOUND, text)
         who = stored.Enrolled(account.name, account.uid, gateway.clock.time(), str(request.by))
         secret, recovery = new_secret(), new_recovery_codes()
         made = await self._decide(partial(stored.enrol, key=key, who=who, secret=secret, codes=recovery))

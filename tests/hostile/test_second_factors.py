@@ -34,7 +34,7 @@ require = [["publickey", "totp"], ["password", "totp"]]
 key_file = "totp.key"
 issuer = "the gateway"
 """
-NAMES = ("alice", "bert", "carol", "dora", "erik", "fred", "gina")
+NAMES = ("alice", "bert", "carol", "dora", "erik", "fred", "gina", "hilda")
 
 
 class Guarded(World):
@@ -63,6 +63,7 @@ def world() -> Iterator[Guarded]:
             f'[users.{name}]\nid = "u-{name}"\npassword = "{hashed}"\nkeys = {keys}\ngroups = ["ops"]\n'
             for name in NAMES
         )
+        + '[users.hugo]\ngroups = ["ops"]\n'
     )
     try:
         yield made.start()
@@ -108,6 +109,14 @@ def test_openssh_is_asked_for_a_code_after_its_key(world: Guarded) -> None:
     enrolled = world.audit("totp_enrolled")[-1]
     assert enrolled["user"] == "alice" and enrolled["uid"] == "u-alice"
     assert totp.secret not in (world.folder / "audit.jsonl").read_text() + world.log.read_text()
+
+
+def test_the_picture_is_drawn_in_the_terminal(world: Guarded) -> None:
+    done = world.bastion("totp", "enroll", "hilda", "--config", str(world.config))
+    shown = done.stdout.decode()
+    assert done.returncode == 0 and "\u2584" in shown and "otpauth://totp/the%20gateway:hilda?" in shown
+    listed = world.bastion("totp", "list", "--config", str(world.config)).stdout.decode()
+    assert "hilda" in listed and "u-hilda" in listed
 
 
 def test_asyncssh_gives_key_and_code(world: Guarded) -> None:
@@ -235,3 +244,5 @@ def test_who_has_none_is_told_after_his_key_and_taken_away_with_a_reason(world: 
     assert poll(lambda: world.audit("totp_reset")[-1]["why"]) == "lost telephone"
     assert world.bastion("totp", "reset", "gina", "--reason", "again", *config).returncode == 1
     assert world.bastion("totp", "enroll", "nobody", *config).returncode == 1
+    refused = world.bastion("totp", "enroll", "hugo", *config)
+    assert refused.returncode == 1 and b"no id of its own" in refused.stderr

@@ -104,6 +104,7 @@ class Outer:
             ),
         )
         self.gateway: Any = SimpleNamespace(
+            codes=None,
             reactor=self.reactor,
             clock=self.clock,
             meters=Meters(),
