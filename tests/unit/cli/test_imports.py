@@ -60,6 +60,7 @@ def test_help_loads_no_command(config: Path) -> None:
         "bastion.__main__",
         "bastion.cli",
         "bastion.cli.main",
+        "bastion.loading",
     }
 
 
