@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +139,14 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def made(tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gone]:
-    copies = Path(tempfile.mkdtemp())  # of a short name: multiprocessing puts a socket there
+    get_temp_dir()  # multiprocessing keeps one for as long as the process lives: not among the copies
+    copies = tmp_path / "copies"
+    copies.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(copies))
     yield Gone(tmp_path, server).move(FIRST, SECOND)
     assert [
         one for one in copies.iterdir() if one.name.startswith("bastion-")
     ] == []  # a copy goes with its command
-    shutil.rmtree(copies)
     for key in server.names():
         server.client.delete_object(Bucket=BUCKET, Key=key)
 
