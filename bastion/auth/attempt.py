@@ -14,7 +14,7 @@ and `none` set `identity`, and `succeed` needs it, and a whole chain.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -26,6 +26,7 @@ from bastion.auth.credentials import Credential, read_credential, verify_possess
 from bastion.auth.directory import Asker, Covered, Directory
 from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
+from bastion.auth.key_counters import KeyCounters
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
@@ -34,8 +35,8 @@ from bastion.auth.throttle import Guess, Penalties
 from bastion.clock import Clock
 from bastion.errors import AuthReason, RecorderReason, Refused
 from bastion.observe.audit import CUT, AuditFailed, AuditLog
-from bastion.observe.events.logins import Auth
-from bastion.observe.meters import AUTH_ATTEMPTS, Meters
+from bastion.observe.events.logins import Auth, SecurityKeyCounter
+from bastion.observe.meters import AUTH_ATTEMPTS, SECURITY_KEY_COUNTERS_FALLEN, Meters
 from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.wire.certificates import Certificate, UnverifiedCertificate
@@ -136,6 +137,7 @@ class AuthContext:
     rationed: RationedLog
     connection: str
     codes: Codes | None = None  # None: no code is ever right
+    counters: KeyCounters = field(default_factory=KeyCounters)
 
     @property
     def reference(self) -> str:
@@ -393,6 +395,8 @@ class Attempt:
             self._context.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
             self._audit_failed()
         self._context.meters.add(AUTH_ATTEMPTS, label, reason)
+        if self._assertion is not None and reason in (AuthReason.OK, AuthReason.PARTIAL):
+            self._note_counter(self._assertion.counter)
         if reason not in PROVED and self._on_refused is not None:
             self._on_refused(self._shown_as or reason)
 
@@ -400,6 +404,23 @@ class Attempt:
         """The proof counts, and is not enough: the next attempt for the same name builds on it."""
         assert self.identity is not None and not self.whole and self._on_kept is not None
         self._on_kept(self._after)
+
+    def _note_counter(self, counter: int) -> None:
+        """Two keys that count for themselves are one key and its copy. Nobody is refused: somebody has to look."""
+        context, key = self._context, self._evidence.key
+        last = context.counters.note(key, counter)
+        if last is not None:
+            context.meters.add(SECURITY_KEY_COUNTERS_FALLEN)
+            context.audit.note(
+                SecurityKeyCounter(
+                    connection=context.connection,
+                    user=self._name.shown,
+                    source=context.source,
+                    key=key,
+                    counter=counter,
+                    last=last,
+                )
+            )
 
     def succeed(self) -> None:
         """Every factor is there, and the client hears of it now."""

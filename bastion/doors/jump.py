@@ -206,6 +206,7 @@ class InnerConnection:
             gateway.rationed,
             self.id,
             gateway.codes,
+            gateway.key_counters,
         )
         proof = Authentication(context)
         inner = InnerAuthentication(

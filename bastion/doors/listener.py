@@ -172,6 +172,7 @@ class FrontConnection:
             gateway.rationed,
             self.id,
             gateway.codes,
+            gateway.key_counters,
         )
         authentication = Authentication(context, self._authenticated, gateway.check_locks)
         self._userauth: UserauthService | None = UserauthService(

@@ -126,6 +126,10 @@ AUTH_ATTEMPTS: Final = counter(
     Label("method", METHODS),
     reasons("reason", AuthReason),
 )
+SECURITY_KEY_COUNTERS_FALLEN: Final = counter(
+    "security_key_counters_fallen_total",
+    "Logins by security keys whose counter did not rise: there may be copies of them.",
+)
 AUTHORISATIONS: Final = counter(
     "authorisations_total",
     "Whether policy let an authenticated engineer go to a target.",

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from bastion.auth.attempt import AuthServices, Codes
 from bastion.auth.budget import Budget, Work
 from bastion.auth.identity import Identity, shown_by
+from bastion.auth.key_counters import KeyCounters
 from bastion.auth.startups import Startup, StartupLimiter
 from bastion.auth.totp import TotpKey
 from bastion.ca.agent_threads import AgentThreads
@@ -113,6 +114,7 @@ class Gateway:
     services: Services
     state: StateStore
     others: Elsewhere = ALONE  # the other workers, and where they see what this one holds
+    key_counters: KeyCounters = field(default_factory=KeyCounters)
     live: LiveSessions = field(default_factory=LiveSessions)
     present: Presence = field(default_factory=Presence)
     opening: int = 0  # sessions that are being opened

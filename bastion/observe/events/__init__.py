@@ -56,6 +56,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     logins.ConnectionRefused,
     logins.HandshakeFailed,
     logins.Auth,
+    logins.SecurityKeyCounter,
     logins.Authorise,
     refusals.ConnectionCutOff,
     refusals.SessionRefused,

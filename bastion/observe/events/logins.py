@@ -107,6 +107,25 @@ class Auth(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityKeyCounter(AuditEvent):
+    """a security key logged in whose counter did not rise: there may be a copy of it"""
+
+    event: ClassVar[str] = "security_key_counter"
+
+    connection: str
+    user: str
+    source: str
+    key: str
+    counter: int
+    last: Annotated[int, "the highest that this process has seen of it before"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        said = f"{line.get('counter', '?')} after {line.get('last', '?')}"
+        return f"the security key {line.get('key', '?')} of {line.get('user', '?')} counted {said}: is there a copy?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authorise(AuditEvent):
     """policy has decided about a destination"""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
+from bastion.auth.key_counters import KeyCounters
 from bastion.auth.security_keys import Demands, check_assertion
 from bastion.errors import AuthReason, Refused
 from bastion.wire.certificates import Certificate, CertificateKind, flag_options, issue
@@ -70,10 +71,15 @@ class Engineer:
         )
         self.client = Client(self.gate)
 
-    def ask(self, algorithm: str, blob: bytes, sign: Any) -> AuthReason:
+    @property
+    def counters(self) -> KeyCounters:
+        return self.gate.counters
+
+    def ask(self, algorithm: str, blob: bytes, sign: Any, settled: int = -1) -> AuthReason:
+        """The outcome, which stands in the `settled`th line."""
         data = signed_data(self.client.keys.session_id, "alice", "ssh-connection", algorithm, blob)
         self.client.ask("publickey", PublicKeyBody(algorithm, blob, sign(data)).encode())
-        reason = AuthReason(self.gate.lines[-1]["reason"])
+        reason = AuthReason(self.gate.lines[settled]["reason"])
         assert self.client.let_in == (["alice"] if reason is OK else [])
         return reason
 

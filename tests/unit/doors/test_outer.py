@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
+from bastion.auth.key_counters import KeyCounters
 from bastion.auth.restrictions import Restrictions
 from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
@@ -114,6 +115,7 @@ class Outer:
             audit=self,
             budget=Budget(self.clock),
             rationed=RationedLog(self, self.reactor, Meters()),  # type: ignore[arg-type]
+            key_counters=KeyCounters(),
             pays_key_exchanges=lambda name: lambda microseconds: None,
         )
         self.identity = Identity(
