@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse, Work
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
+from bastion.auth.codes import Codes, check_code
 from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.directory import Asker, Covered, Directory
 from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof
@@ -61,11 +62,6 @@ class AuthServices:
     chains: tuple[Chain, ...]  # each is enough
     demands: Demands = TOUCH_ONLY
     revocation: Revocation = NOTHING_REVOKED
-
-
-Codes = Callable[[str, str], Deferred[bool]]
-"""Uses up the code that was typed (the second) for the identity with this immutable id; True: it was a recovery code.
-Fails with Refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,19 +268,19 @@ class Attempt:
         codes, directory = self._context.codes, self._context.services.directory
         if codes is None:
             raise Refused(AuthReason.CODES_UNAVAILABLE, "this gateway has no key for second factors")
-        asker = Asker(self._context.purse)
+        asker, stranger = Asker(self._context.purse), self._before.identity is None
         turn: Deferred[None] = Deferred()
 
-        def check(account: Account) -> Deferred[None]:
-            return codes(account.uid, answer).addCallback(used, account)
-
-        def used(recovery: bool, account: Account) -> None:
+        def used(found: tuple[Account, bool]) -> None:
+            account, recovery = found
             if recovery:
                 self._evidence = self._evidence._replace(recovery=1)
             self._remember(Proof((CODE,)), account, Restrictions())
 
-        proved = turn.addCallback(lambda _: directory.check_key(name, lambda account: account, asker))
-        proved.addCallback(check)
+        checked = turn.addCallback(
+            lambda _: Deferred.fromCoroutine(check_code(directory, codes, name, answer, asker, stranger))
+        )
+        proved = checked.addCallback(used)
         self._begin(name, turn)
         return proved
 

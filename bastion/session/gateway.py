@@ -13,8 +13,9 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.auth.attempt import AuthServices, Codes
+from bastion.auth.attempt import AuthServices
 from bastion.auth.budget import Budget, Work
+from bastion.auth.codes import Codes
 from bastion.auth.identity import Identity, shown_by
 from bastion.auth.key_counters import KeyCounters
 from bastion.auth.startups import Startup, StartupLimiter

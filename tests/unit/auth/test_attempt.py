@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 
 from bastion.auth.attempt import MAX_LOGGED_NAME, AuthContext, AuthServices
 from bastion.auth.budget import Budget, Limit, Payer, Work
+from bastion.auth.codes import Codes
 from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.key_counters import KeyCounters
@@ -62,6 +63,7 @@ class Gate:
         self.audit = AuditLog(str(folder / "audit"), self.clock, self.meters)
         self.budget = Budget(self.clock, LIMITS)
         self.counters = KeyCounters()
+        self.codes: Codes | None = None
         self.penalties = Penalties(self.clock)
         self.asked: list[Deferred[Account]] = []
         self.given_up = 0
@@ -108,7 +110,7 @@ class Client(MemoryConn):
         self.gate, self.let_in = gate, list[str]()
         context = AuthContext(
             gate.services, source, gate.budget.source(source), source, gate.clock, gate.meters, gate.audit,
-            RationedLog(gate.audit, gate.timers, gate.meters), "k3v2m5q7p2r4t6wa", None, gate.counters,
+            RationedLog(gate.audit, gate.timers, gate.meters), "k3v2m5q7p2r4t6wa", gate.codes, gate.counters,
         )  # fmt: skip
         authentication = Authentication(
             context, lambda identity, destination: self.let_in.append(identity.name)
