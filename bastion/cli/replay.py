@@ -21,11 +21,11 @@ from bastion.cli.reading import index_option, index_there
 from bastion.cli.recordings import EXIT_CODES, find_session, open_store, recordings_options
 from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.indexing.playing import IndexedSession
-from bastion.indexing.store import IndexUnfit
+from bastion.indexing.store import IndexFile, IndexUnfit
 from bastion.recording.channels import ChannelNotChosen, ChannelSummary, Survey, choose_channel, survey
 from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import FormatError
-from bastion.recording.listing import Recordings, SessionEntry
+from bastion.recording.listing import SessionEntry
 from bastion.recording.reader import Place, Reader
 from bastion.recording.redacted import masked_text, reading
 from bastion.recording.redacting import Redaction
@@ -78,8 +78,8 @@ def replay(
     Space pauses, the arrows go 10 s and 1 min, n and p go to the next and the previous command, + and - change the
     speed, ? tells all keys, q and Ctrl-C end it. What the gateway itself said, and what was not kept of a transfer,
     stands in reverse video. Channels that move files are shown as the list of what they did. Secrets that [redact]
-    knows are masked. With --at and --command the screen of that time is shown first; unmasked, of a recording that
-    `bastion index` has read, it is there at once.
+    knows are masked. With --at and --command the screen of that time is shown first; of a recording that `bastion
+    index` has read, masked by the same patterns, it is there at once.
 
     Example: bastion replay k3v2 --at 1h2m --idle-limit 2
     """
@@ -89,9 +89,9 @@ def replay(
     entry = find_session(store, session, config)
     try:
         with store.open(entry, reading(redaction, unmasked=True)) as reader:
-            known = _Known(
-                reader, None if no_index else _indexed(index, store, entry.path, redaction), redaction
-            )
+            place = None if no_index else index_there(index, store)
+            indexed = None if place is None else _indexed(place, entry.path, redaction, reader, follow)
+            known = _Known(reader, indexed, redaction)
             length = reader.tail().time_us / 1e6
             start = 0.0 if at is None else parse_offset(at, entry.header.started_at, length)
             if command is not None:
@@ -189,12 +189,14 @@ class _Known:
 
 
 def _indexed(
-    index: Path | None, store: Recordings, path: Path, redaction: Redaction
+    file: IndexFile, path: Path, redaction: Redaction, reader: Reader, follow: bool
 ) -> IndexedSession | None:
-    """The recording in the reading index, when it is there as it is now, and masked as it is to be shown."""
-    file = index_there(index, store)
+    """The recording in the reading index, when it is there as it is now, and masked as it is to be shown. The reader
+    is told what is masked, unless what comes later is to be masked too."""
     try:
-        found = None if file is None else IndexedSession.find(file, path, redaction.digest)
+        found = IndexedSession.find(file, path, redaction.digest)
+        if found is not None and not follow:
+            found.mask(reader)
     except IndexUnfit as error:
         click.echo(f"bastion: the reading index is not used: {printable(error.text)}", err=True)
         return None

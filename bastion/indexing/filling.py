@@ -26,7 +26,7 @@ from bastion.recording.listed import of_entry
 from bastion.recording.listing import SCHEME, Recordings, SessionEntry, Unreadable
 from bastion.recording.ran import asked_of, pack
 from bastion.recording.reader import Reader
-from bastion.recording.redacted import reading
+from bastion.recording.redacted import RedactedReader, reading
 from bastion.recording.redacting import NOTHING, Redaction
 from bastion.recording.render import by_channel
 from bastion.recording.transcript import Line, Mark
@@ -216,7 +216,7 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
     row, digest = of_entry(entry)._replace(path=path), work.redaction.digest
     session = file.begin(row, header.uid, header.host, size, work.changed, digest)
     keeping = _Keeping(file, session)
-    text, problem, ran, played = 0, entry.problem, "", ""
+    text, problem, ran, played, masks = 0, entry.problem, "", "", b""
     commands: list[Command] = []
     try:
         with store.open(entry, reading(work.redaction, unmasked=True)) as reader:
@@ -237,6 +237,7 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
             file.add(session, first, waiting)
             keeping.write()
             played = Played(channels, keyframes.strings).pack()
+            masks = reader.masks() if isinstance(reader, RedactedReader) else b""
             for one in commands_of(reader):
                 if len(commands) == MOST_COMMANDS:
                     problem = problem or f"more than {MOST_COMMANDS} commands"
@@ -252,7 +253,7 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
         problem = problem or str(error.strerror)
     except (ValueError, LookupError, RecursionError) as error:  # a fault of ours in one file is that file's
         problem = problem or f"cannot be drawn ({type(error).__name__})"
-    file.end(session, commands, ran, problem, played)
+    file.end(session, commands, ran, problem, played, masks)
     return Filled(path, size, text, problem)
 
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import orjson
 
-from bastion.indexing.store import IndexFile
+from bastion.indexing.store import IndexFile, IndexUnfit, Stored
 from bastion.recording.channels import Survey
 from bastion.recording.commands import Command
-from bastion.recording.reader import Place
+from bastion.recording.reader import Place, Reader
+from bastion.recording.redacted import RedactedReader
+
+_MASKED: Final = "it has {} with its secrets masked; the recording is read from its beginning"
+_OTHERWISE: Final = "{} was masked by other patterns than now; run `bastion index` again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +52,35 @@ class Played:
 class IndexedSession:
     """One recording in the index. Raises IndexUnfit for what the index is to blame for."""
 
-    def __init__(self, file: IndexFile, number: int, problem: str, played: Played) -> None:
-        self.problem = problem
+    def __init__(self, file: IndexFile, stored: Stored, played: Played) -> None:
+        self.problem = stored.problem
         self.played = played
         self._file = file
-        self._number = number
+        self._stored = stored
 
     @classmethod
     def find(cls, file: IndexFile, path: Path, redaction: str) -> IndexedSession | None:
-        """The recording in this file; None when the index does not know it as it is now, masked by that redaction."""
-        found = file.played(path, redaction)
-        if found is None or not found[2]:
+        """The recording in this file; None when the index does not know it as it is now. One that was masked by
+        another redaction than that of this digest is an IndexUnfit too: its screens are others.
+        """
+        found = file.played(path)
+        if found is None or not found.played:
             return None
+        if found.redaction != redaction:
+            raise IndexUnfit(_MASKED.format(path.stem) if not redaction else _OTHERWISE.format(path.stem))
         with file.blamed():
-            return cls(file, found[0], found[1], Played.unpack(found[2]))
+            return cls(file, found, Played.unpack(found.played))
+
+    def mask(self, reader: Reader) -> None:
+        """A reader of this recording that masks by the same patterns is told what they found, and looks no more."""
+        if isinstance(reader, RedactedReader):
+            with self._file.blamed():
+                reader.masked_by(self._stored.masks)
 
     def keyframe(self, channel: int, time: float) -> tuple[float, Place, bytes | None] | None:
         """`IndexFile.keyframe` of this session."""
-        return self._file.keyframe(self._number, channel, time)
+        return self._file.keyframe(self._stored.number, channel, time)
 
     def commands(self) -> list[Command]:
         """All of them, in the order of time."""
-        return [command for _, command in self._file.commands(self._file.sessions(self._number))]
+        return [command for _, command in self._file.commands(self._file.sessions(self._stored.number))]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bastion.errors import BastionError
 from bastion.indexing.pages import Page, text_of, unpack
@@ -23,7 +23,7 @@ from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.reader import Place
 
-VERSION: Final = 3
+VERSION: Final = 4
 BUSY_SECONDS: Final = 60.0
 
 PAGE_BYTES: Final = 16384
@@ -42,7 +42,7 @@ CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path
   duration REAL NOT NULL, identity TEXT NOT NULL, uid TEXT NOT NULL, login TEXT NOT NULL, target TEXT NOT NULL,
   host TEXT NOT NULL, source TEXT NOT NULL, rules TEXT NOT NULL, opaque INTEGER NOT NULL, bytes INTEGER NOT NULL,
   ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '', redaction TEXT NOT NULL,
-  played TEXT NOT NULL DEFAULT '');
+  played TEXT NOT NULL DEFAULT '', masks BLOB NOT NULL DEFAULT x'');
 CREATE INDEX sessions_started ON sessions (started_at);
 CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
 CREATE INDEX commands_session ON commands (session);
@@ -75,6 +75,17 @@ class Hit:
     text: str
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+
+
+class Stored(NamedTuple):
+    """A session as `end` left it: its number, what is to be said of it, the digest of the patterns that masked it, and
+    what a replay needs."""
+
+    number: int
+    problem: str
+    redaction: str
+    played: str
+    masks: bytes
 
 
 class IndexFile:
@@ -186,9 +197,16 @@ class IndexFile:
                 )
 
     def end(
-        self, session: int, commands: Iterable[Command], ran: str, problem: str, played: str = ""
+        self,
+        session: int,
+        commands: Iterable[Command],
+        ran: str,
+        problem: str,
+        played: str = "",
+        masks: bytes = b"",
     ) -> None:
-        """The session is in it whole. `played` is what a replay says of it (playing.py)."""
+        """The session is in it whole. `played` is what a replay says of it (playing.py), `masks` where it is masked
+        (`RedactedReader.masks`)."""
         places = ", ".join("?" * (len(_COLUMNS) + 1))
         with _told(self.path), self._writing():
             self._database.executemany(
@@ -196,8 +214,8 @@ class IndexFile:
                 [(session, *(getattr(one, name) for name in _COLUMNS)) for one in commands],
             )
             self._database.execute(
-                "UPDATE sessions SET whole = 1, ran = ?, problem = ?, played = ? WHERE number = ?",
-                (ran, problem, played, session),
+                "UPDATE sessions SET whole = 1, ran = ?, problem = ?, played = ?, masks = ? WHERE number = ?",
+                (ran, problem, played, masks, session),
             )
 
     def remove(self, session: int) -> None:
@@ -274,10 +292,9 @@ class IndexFile:
                         Command(session=sessions[number].id, **dict(zip(_COLUMNS, row, strict=True))),
                     )
 
-    def played(self, path: Path, redaction: str) -> tuple[int, str, str] | None:
-        """(number, problem, `played`) of the session in this file, if it is as it was when it was read, and was masked
-        by that `redaction`. Of a file that was fetched from a bucket, whose name says the session, the size is enough,
-        as in `fresh`.
+    def played(self, path: Path) -> Stored | None:
+        """The session in this file, if it is as it was when it was read. Of a file that was fetched from a bucket,
+        whose name says the session, the size is enough, as in `fresh`.
         """
         try:
             now = path.lstat()
@@ -285,13 +302,13 @@ class IndexFile:
             return None
         with _told(self.path):
             row = self._database.execute(
-                "SELECT number, problem, played, path, size, changed FROM sessions"
-                " WHERE id = ? AND redaction = ? AND whole",
-                (path.stem, redaction),
+                "SELECT number, problem, redaction, played, masks, path, size, changed FROM sessions"
+                " WHERE id = ? AND whole",
+                (path.stem,),
             ).fetchone()
-        if row is None or row[4] != now.st_size:
+        if row is None or row[6] != now.st_size:
             return None
-        return row[:3] if row[5] == now.st_mtime_ns or row[3].startswith(SCHEME) else None
+        return Stored(*row[:5]) if row[7] == now.st_mtime_ns or row[5].startswith(SCHEME) else None
 
     def keyframe(self, session: int, channel: int, time: float) -> tuple[float, Place, bytes | None] | None:
         """The last keyframe up to `time`: its time, where it is, and the channel's screen there; None for the screen

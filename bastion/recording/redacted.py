@@ -5,18 +5,24 @@ that came letter by letter, in two writes, in colours or over the edge of the sc
 in every form that is made of the events. What was put together by moving the cursor is masked where lines are drawn
 (redacted_lines.py).
 
-Invariant: the file is not changed. Memory is bounded; beyond MOST_RANGES nothing more of the output is shown.
+What is masked is known by the place of an event, its block and how many with bytes came before it there. So it holds
+wherever reading begins, and can be kept (`RedactedReader.masks`) for a reader that begins in the middle.
+
+Invariant: the file is not changed. Memory is bounded; beyond MOST_RANGES nothing more of the output is shown. Where
+masks were kept, what they say nothing of is not shown.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
+import zstandard
 
 from bastion.recording.flattening import flatten
 from bastion.recording.format import FormatError, Kind, Recorded
@@ -36,12 +42,19 @@ MOST_RANGES = 1 << 17
 DEEPEST_NOTE = 16
 
 TOO_MANY = shown("too-many").encode()
+UNKNOWN = shown("not-indexed").encode()
+
+LONGEST_MASKS: Final = 64 << 20
+"""Bytes that kept masks may unpack to: MOST_RANGES of the longest numbers have less."""
+
+Spot = tuple[int, int]
+"""An event with bytes: the number of its block, and how many such came before it in the block."""
 
 
 class Range(NamedTuple):
     """Bytes of one event that are masked, and what stands there: nothing for a secret that began before."""
 
-    number: int
+    spot: Spot
     start: int
     end: int
     text: bytes
@@ -52,12 +65,12 @@ class _Stream:
 
     def __init__(self, redaction: Redaction, tally: Counter[str], edited: bool) -> None:
         self._redaction, self._tally, self._edited = redaction, tally, edited
-        self._pieces: list[tuple[int, int, bytes]] = []
+        self._pieces: list[tuple[Spot, int, bytes]] = []
         self._size = 0
 
-    def add(self, number: int, data: bytes) -> list[Range]:
+    def add(self, spot: Spot, data: bytes) -> list[Range]:
         """What is masked of lines that end with these bytes."""
-        self._pieces.append((number, 0, data))
+        self._pieces.append((spot, 0, data))
         self._size += len(data)
         if b"\n" not in data and self._size < LONGEST_HELD:
             return []
@@ -82,8 +95,8 @@ class _Stream:
         while self._pieces and end >= len(self._pieces[0][2]):
             end -= len(self._pieces.pop(0)[2])
         if end:
-            number, offset, data = self._pieces[0]
-            self._pieces[0] = (number, offset + end, data[end:])
+            spot, offset, data = self._pieces[0]
+            self._pieces[0] = (spot, offset + end, data[end:])
 
     def _found(self, data: bytes, count: bool) -> list[Range]:
         flat = flatten(data, self._edited)
@@ -101,41 +114,45 @@ class _Stream:
             self._tally[span.name] += count
             for place in (at + more for at, size in places for more in range(size)):
                 piece_number = bisect_right(starts, place) - 1
-                number, offset, piece = self._pieces[piece_number]
+                spot, offset, piece = self._pieces[piece_number]
                 start = place - starts[piece_number]
                 last = found[-1] if found else None
-                if last is not None and last.number == number and last.end == offset + start:
+                if last is not None and last.spot == spot and last.end == offset + start:
                     found[-1] = last._replace(end=last.end + 1)
                 else:
-                    found.append(Range(number, offset + start, offset + start + 1, text))
+                    found.append(Range(spot, offset + start, offset + start + 1, text))
                 text = b""
         return found
 
 
 class _Secrets:
-    """Which bytes of which events are masked; events with bytes are counted in the order of the file."""
+    """Which bytes of which events are masked."""
 
     def __init__(self, redaction: Redaction) -> None:
         self.tally: Counter[str] = Counter()
-        self.known = 0  # events that were looked at
+        self.known: Spot = (0, 0)  # events before were looked at
         self._redaction = redaction
         self._terminals: set[int] = set()
         self._streams: dict[tuple[int, Any, int], _Stream] = {}
-        self._ranges: dict[int, list[Range]] = {}
+        self._ranges: dict[Spot, list[Range]] = {}
         self._count = 0
+        self._kept = False
 
-    def add(self, event: Recorded, now: bool) -> None:
+    def add(self, spot: Spot, event: Recorded, now: bool) -> None:
         """One event more. `now`: it is about to be shown, so that what is held is judged as it is."""
+        self.known = (spot[0], spot[1] + 1)
+        if self._kept:  # where its line began was not read
+            self._take([Range(spot, 0, len(event.payload), UNKNOWN)])
+            return
         key = (event.channel, event.side, event.stream)
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = _Stream(
                 self._redaction, self.tally, event.channel in self._terminals
             )
-        self._take(stream.add(self.known, bytes(event.payload)))
+        self._take(stream.add(spot, bytes(event.payload)))
         if now:
             self._take(stream.rest(False))
-        self.known += 1
 
     def note(self, event: Recorded) -> None:
         """Channels with a terminal are known from there."""
@@ -150,14 +167,14 @@ class _Secrets:
     def _take(self, found: list[Range]) -> None:
         for one in found:
             if self._count < MOST_RANGES:
-                self._ranges.setdefault(one.number, []).append(one)
+                self._ranges.setdefault(one.spot, []).append(one)
             self._count += 1
 
-    def masked(self, number: int, data: bytes) -> bytes:
+    def masked(self, spot: Spot, data: bytes) -> bytes:
         """What is shown of an event's bytes."""
         if self._count >= MOST_RANGES:
             return TOO_MANY
-        ranges = self._ranges.get(number)
+        ranges = self._ranges.get(spot)
         if not ranges:
             return data
         parts: list[bytes] = []
@@ -167,6 +184,47 @@ class _Secrets:
                 parts += (data[at : max(at, one.start)], one.text if one.start >= at else b"")
                 at = one.end
         return b"".join((*parts, data[at:]))
+
+    def pack(self) -> bytes:
+        """All of it but what has not ended: places and lengths, and nothing of what stands there."""
+        every = [one for several in self._ranges.values() for one in several]
+        names = list(self._redaction.patterns)
+        numbers = {b"": 0, **{shown(name).encode(): number for number, name in enumerate(names, 1)}}
+        document = {
+            "known": self.known,
+            "count": self._count,
+            "tally": self.tally,
+            "names": names,
+            "blocks": [one.spot[0] for one in every],
+            "events": [one.spot[1] for one in every],
+            "starts": [one.start for one in every],
+            "ends": [one.end for one in every],
+            "shown": [numbers[one.text] for one in every],
+        }
+        return zstandard.ZstdCompressor(level=3).compress(orjson.dumps(document))
+
+    @classmethod
+    def unpack(cls, data: bytes, redaction: Redaction) -> _Secrets:
+        """`pack` read back, for the same patterns. Raises ValueError for what is none."""
+        made = cls(redaction)
+        made._kept = True
+        try:
+            if not 0 < zstandard.frame_content_size(data) <= LONGEST_MASKS:
+                raise ValueError("no masks: of no size, or too large")
+            document = orjson.loads(zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False))
+            made.tally.update({name: int(count) for name, count in document["tally"].items()})
+            if not {*made.tally, *document["names"]} <= redaction.patterns.keys():
+                raise ValueError("no masks: of other patterns")
+            texts = [b"", *(shown(name).encode() for name in document["names"])]
+            block, event = document["known"]
+            made.known, made._count = (int(block), int(event)), int(document["count"])
+            columns = [array("Q", document[name]) for name in ("blocks", "events", "starts", "ends", "shown")]
+            for block, event, start, end, text in zip(*columns, strict=True):
+                one = Range((block, event), start, end, texts[text])
+                made._ranges.setdefault(one.spot, []).append(one)
+        except (zstandard.ZstdError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"no masks ({type(error).__name__})") from None
+        return made
 
 
 class RedactedReader(MaskedReader):
@@ -186,38 +244,57 @@ class RedactedReader(MaskedReader):
 
     def __iter__(self) -> Iterator[Recorded]:
         secrets = self._looked()
-        number = 0
-        for event in self._read():
+        for spot, event in self._spotted():
             if event.kind is Kind.NOTE:
-                if number >= secrets.known:
+                if spot >= secrets.known:
                     secrets.note(event)
                 event = self._note(event, None)
             elif event.kind is Kind.DATA:
-                if number >= secrets.known:
-                    secrets.add(event, True)
-                payload = secrets.masked(number, bytes(event.payload))
-                number += 1
+                if spot >= secrets.known:
+                    secrets.add(spot, event, True)
+                payload = secrets.masked(spot, bytes(event.payload))
                 if payload != event.payload:
                     event = dataclasses.replace(event, payload=payload)
             yield event
 
+    def _spotted(self) -> Iterator[tuple[Spot, Recorded]]:
+        """Each event, and how many with bytes came before it in its block."""
+        block = count = 0
+        for event in self._read():
+            sequence = self.place.sequence
+            if sequence != block:
+                block, count = sequence, 0
+            yield (block, count), event
+            count += event.kind is Kind.DATA
+
     def begin_at(self, place: Place | None) -> bool:
-        """What is masked is known by the number of an event, counted from the first: there is no other beginning."""
-        return place is None
+        """As `Reader.begin_at`. What was typed unseen is known by its number, counted from the first: where that is
+        masked there is no other beginning."""
+        return (place is None or self.unmasked) and super().begin_at(place)
+
+    def masks(self) -> bytes:
+        """Where what is masked, for `masked_by`: places and lengths of secrets."""
+        return self._looked().pack()
+
+    def masked_by(self, masks: bytes) -> None:
+        """What `masks` of this file with the same patterns gave: it is not looked for again. What of the file came
+        later is not shown. Raises ValueError for what is none."""
+        self._secrets = _Secrets.unpack(masks, self.redaction)
 
     def _looked(self) -> _Secrets:
         if self._secrets is None:
             more, self.more = self.more, None
+            place, self._from = self._from, None
             found, notes = _Secrets(self.redaction), Counter[str]()
-            for event in self._read():
+            for spot, event in self._spotted():
                 if event.kind is Kind.NOTE:
                     found.note(event)
                     self._note(event, notes)
                 elif event.kind is Kind.DATA:
-                    found.add(event, False)
+                    found.add(spot, event, False)
             found.finish()
             found.tally.update(notes)
-            self._secrets, self.more = found, more
+            self._secrets, self.more, self._from = found, more, place
         return self._secrets
 
     def _note(self, event: Recorded, tally: Counter[str] | None) -> Recorded:

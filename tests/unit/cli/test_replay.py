@@ -20,7 +20,8 @@ from bastion.cli.commands import commands
 from bastion.cli.index import index
 from bastion.cli.replay import replay
 from bastion.recording import keyframes
-from bastion.recording.redacting import NOTHING
+from bastion.recording.redacting import NOTHING, Redaction
+from tests.support.world import poll
 from tests.unit.cli.made import FIRST, run
 from tests.unit.recording.made_terminals import recorded_terminal, some_output
 
@@ -38,12 +39,9 @@ def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recording of 71 s, of two terminals and an exec, that an index has read."""
     monkeypatch.setattr(keyframes, "EVERY", 2000)
     monkeypatch.setattr(keyframes, "CELL_COST", 0)
-    for module in (
-        "bastion.cli.index",
-        "bastion.cli.replay",
-    ):  # masked recordings are read from their beginning
-        monkeypatch.setattr(sys.modules[module], "redaction_of", lambda *_: NOTHING)
-    recorded_terminal(tmp_path, some_output(60), other=True)
+    pieces = some_output(60)
+    pieces[38:42] = [b"\x1b[?1049l\x1b[H$ export PASSWORD=hun", b"ter", b"2ho", b"rse\r\nas it was\r\n"]
+    recorded_terminal(tmp_path, pieces, other=True)
     assert run(index, tmp_path).exit_code == 0
     return tmp_path
 
@@ -54,6 +52,8 @@ def test_what_the_index_leads_to_is_what_reading_from_the_beginning_does(long: P
         plain = run(replay, long, "seek", "--at", at, "--speed", "0", "--no-index")
         assert there.exit_code == plain.exit_code == 0
         assert there.stdout_bytes == plain.stdout_bytes != b""
+        assert b"PASSWORD=[redacted:password]" in plain.stdout_bytes and b"ho" not in plain.stdout_bytes
+        assert "1 secret is masked (password 1)" in there.stderr
         assert "opened at 0:00:" in there.stderr and "`bastion verify` does" in there.stderr
         assert "opened at" not in plain.stderr
     everything = run(replay, long, "seek", "--speed", "0")
@@ -84,15 +84,23 @@ def test_a_replay_begins_at_a_command(long: Path) -> None:
     assert run(replay, long, "seek", "--command", "1", "--channel", "1").exit_code == 2
 
 
-def test_what_is_masked_is_read_from_the_beginning(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert run(index, long).exit_code == 0
-    found = run(replay, long, "seek", "--at", "40", "--speed", "0")
-    assert found.exit_code == 0 and "opened at" not in found.stderr
-    assert (
-        found.stdout_bytes
-        == run(replay, long, "seek", "--at", "40", "--speed", "0", "--no-index").stdout_bytes
-    )
+def test_an_index_that_other_patterns_masked_is_not_used_and_said(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for redaction, said in (
+        (NOTHING, "masked; the recording is read from its beginning"),
+        (
+            Redaction.of(own={"text": "of text"}),
+            "masked by other patterns than now; run `bastion index` again",
+        ),
+    ):
+        monkeypatch.setattr(sys.modules["bastion.cli.replay"], "redaction_of", lambda *_, one=redaction: one)
+        found = run(replay, long, "seek", "--at", "40", "--speed", "0")
+        assert found.exit_code == 0 and "opened at" not in found.stderr and said in found.stderr
+        plain = run(replay, long, "seek", "--at", "40", "--speed", "0", "--no-index")
+        assert found.stdout_bytes == plain.stdout_bytes and said not in plain.stderr
+        assert (b"=hun" in plain.stdout_bytes) == (redaction is NOTHING)
+        assert (b"[redacted:text]" in plain.stdout_bytes) == (redaction is not NOTHING)
 
 
 def test_what_excludes_each_other_is_said(long: Path) -> None:
@@ -161,6 +169,7 @@ def test_keys_on_a_terminal_lead_through_the_recording(long: Path) -> None:
     with replayed(long, "seek", "--speed", "0.001") as (child, ours, theirs):
         before = termios.tcgetattr(theirs)
         read_until(ours, b"channel 1")
+        poll(lambda: not termios.tcgetattr(theirs)[3] & termios.ICANON, text="no single keys are read")
         for key, wanted in (
             (b"?", b"space pause"),
             (b"\x1b[C", b"0:00:10 / "),
