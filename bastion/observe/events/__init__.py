@@ -102,6 +102,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     control.WatchStarted,
     control.WatchEnded,
     control.PenaltiesCleared,
+    control.TotpEnrolled,
+    control.TotpTakenAway,
     control.LogLevelSet,
     control.ControlRefused,
     process.LinesSummed,
