@@ -17,9 +17,9 @@ from bastion.auth.directory import Asker, Covered, Directory
 from bastion.auth.identity import Account
 from bastion.errors import AuthReason, Refused
 
-Codes = Callable[[str, str], Deferred[bool]]
-"""Uses up the code that was typed (the second) for the identity with this immutable id; True: it was a recovery code.
-Fails with Refused."""
+Codes = Callable[[str, str, Asker], Deferred[bool]]
+"""Uses up the code that was typed (the second) for the identity with this immutable id, in the turn of whoever asks;
+True: it was a recovery code. Fails with Refused."""
 
 NOBODY: Final = ""
 """No account has this id."""
@@ -36,20 +36,20 @@ async def check_code(
         account = await directory.check_key(name, lambda account: account, asker)
     except Refused:
         if stranger:
-            await _ask_in_vain(codes, answer)
+            await _ask_in_vain(codes, answer, asker)
         raise
     try:
-        return account, await codes(account.uid, answer)
+        return account, await codes(account.uid, answer, asker)
     except Refused as refused:
         if not stranger or refused.reason is AuthReason.CODES_UNAVAILABLE:
             raise
         raise await _as_from_directory(directory, name, asker, refused) from None
 
 
-async def _ask_in_vain(codes: Codes, answer: str) -> None:
+async def _ask_in_vain(codes: Codes, answer: str, asker: Asker) -> None:
     """Raises Refused(CODES_UNAVAILABLE), when that is how it is."""
     try:
-        await codes(NOBODY, answer)
+        await codes(NOBODY, answer, asker)
     except Refused as refused:
         if refused.reason is AuthReason.CODES_UNAVAILABLE:
             raise

@@ -16,6 +16,7 @@ from sqlalchemy import delete, or_, select, update
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from bastion.auth.directory import Asker
 from bastion.auth.totp import TotpKey, is_recovery, normal, step_of
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
@@ -113,9 +114,10 @@ class StoredCodes:
     def __init__(self, state: StateStore, key: TotpKey, clock: Clock) -> None:
         self._state, self._key, self._clock = state, key, clock
 
-    def check(self, uid: str, answer: str) -> Deferred[bool]:
+    def check(self, uid: str, answer: str, asker: Asker) -> Deferred[bool]:
         """Use up what was typed; True: it was a recovery code. Fails with Refused, also when the store is away."""
-        used = self._state.decide(partial(use, key=self._key, uid=uid, answer=answer, now=self._clock.time()))
+        decision = partial(use, key=self._key, uid=uid, answer=answer, now=self._clock.time())
+        used = self._state.decide(decision, asker)
         return used.addErrback(_refused)
 
 

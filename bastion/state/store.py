@@ -30,6 +30,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion import __version__
+from bastion.auth.budget import LIMITS, Payer, Work
+from bastion.auth.directory import OPERATOR, Asker
 from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
 from bastion.clock import Clock, DelayedCall
 from bastion.errors import ConfigError, LimitReason, Refused
@@ -89,8 +91,8 @@ RETRY_LONGEST: Final = 5.0
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks: does the store still answer, and has a process died?"""
 
-QUEUE: Final = 64
-"""Questions that may wait for a thread."""
+QUEUE: Final = 64 + sum(LIMITS[payer, Work.DIRECTORY].everybody for payer in Payer)
+"""Questions that may wait for a thread. Whoever logs in holds a place of a budget, so the gateway's own find one."""
 
 MIGRATION_SECONDS: Final = 300.0
 
@@ -348,12 +350,12 @@ class StateStore:
             return fail(StateDown("the state store is not open"))
         return self._readers.run(partial(question, database), DEADLINE, database.cut)
 
-    def decide(self, decision: Callable[[Database], T]) -> Deferred[T]:
-        """As `ask`, in the thread that writes: what it changes is changed when this fires."""
+    def decide(self, decision: Callable[[Database], T], asker: Asker = OPERATOR) -> Deferred[T]:
+        """As `ask`, in the thread that writes, in the turns of `asker`: what it changes is changed when this fires."""
         database = self._database
         if database is None:
             return fail(StateDown("the state store is not open"))
-        return self._writers.run(partial(decision, database), DEADLINE, database.cut)
+        return self._writers.run(partial(decision, database), DEADLINE, database.cut, asker)
 
     # -- writing -----------------------------------------------------------------------------------------
 

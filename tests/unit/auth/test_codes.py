@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from bastion.auth.chain import ChainDirectory
+from bastion.auth.directory import Asker
 from bastion.errors import AuthReason, Refused
 from bastion.userauth.server import ANSWER_FLOOR
 from bastion.wire.userauth import InfoResponse, KeyboardInteractiveBody, UserauthFailure
@@ -32,7 +33,7 @@ class Store:
         self.away, self.held = away, list[Deferred[bool]]()
         self.slow = False
 
-    def __call__(self, uid: str, answer: str) -> Deferred[bool]:
+    def __call__(self, uid: str, answer: str, asker: Asker) -> Deferred[bool]:
         if self.slow:
             self.held.append(Deferred())
             return self.held[-1]

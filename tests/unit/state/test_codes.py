@@ -9,6 +9,7 @@ from pathlib import Path
 import pyotp
 import pytest
 
+from bastion.auth.directory import OPERATOR
 from bastion.auth.totp import TotpKey, new_recovery_codes, new_secret
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason, Refused
@@ -114,6 +115,6 @@ def test_of_many_at_once_one_has_it(bench: Bench, place: Place, what: str) -> No
 
 
 def test_nobody_gets_in_while_the_store_is_away(tmp_path: Path) -> None:
-    asked = StoredCodes(closed_store(), KEY, FixedClock()).check("u-1", "123456")
+    asked = StoredCodes(closed_store(), KEY, FixedClock()).check("u-1", "123456", OPERATOR)
     refused = outcome(asked)
     assert isinstance(refused, Refused) and refused.reason is AuthReason.CODES_UNAVAILABLE

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bastion.auth.budget import Budget
+from bastion.auth.directory import Asker
 from bastion.clock import FixedClock
 from bastion.errors import ConfigError, LimitReason, Refused
 from bastion.observe.meters import (
@@ -122,6 +124,26 @@ def test_rows_of_a_second_share_a_transaction_and_a_lock_waits_for_none(bench: B
     bench.turn(SOON)
     bench.reactor.drain()
     assert bench.store.health().owed == 0
+
+
+def test_rows_are_written_in_turns_with_those_who_log_in_whatever_their_number(bench: Bench) -> None:
+    """Many codes at once filled the queue: rows found no place in it, and the store was taken for dead."""
+    bench.begin()
+    budget = Budget(bench.clock)
+    askers = [Asker(budget.source(f"192.0.2.{number}")) for number in (1, 2, 3)]
+    judged: list[int] = []
+    found = [
+        bench.store.decide(lambda _: judged.append(1) or len(judged), askers[number % 3])
+        for number in range(240)
+    ]
+    bench.store.add_lock(BOB)
+    bench.turn(SOON)
+    for _ in range(8):
+        bench.reactor.drain()
+    assert bench.store.health().owed == 0 and not bench.store.down and bench.store._writers.waiting > 200
+    bench.settle()
+    assert sorted(map(outcome, found)) == list(range(1, 241))
+    assert bench.meters.value(STATE_ERRORS, "unavailable") == 0
 
 
 def test_a_batch_that_is_full_waits_no_longer(bench: Bench) -> None:
