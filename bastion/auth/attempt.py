@@ -42,6 +42,7 @@ from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.wire.certificates import Certificate, UnverifiedCertificate
 from bastion.wire.keys import AuthorizedKey, PublicKey, fingerprint_of
+from bastion.wire.krl import also_by_sha1
 from bastion.wire.security_keys import Assertion
 
 # Characters of a user name that is no valid one in the audit log: enough to see what was tried, at most 768 bytes.
@@ -176,6 +177,7 @@ class Attempt:
         self._settled = False
         self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
         self._evidence = _NONE
+        self._also_shown: tuple[str, ...] = ()
         self._certificate: CertificateFacts | None = None
         self._assertion: Assertion | None = None
         self.identity: Identity | None = None
@@ -220,8 +222,10 @@ class Attempt:
         credential = read_credential(algorithm, blob, judge, self._context.pay_for_keys)
         if isinstance(credential, Certificate):
             self._evidence = self._evidence._replace(unverified=None)
+            self._also_shown = also_by_sha1(credential.key_blob, credential.signature_key_blob)
         else:
             self._evidence = Evidence(credential.fingerprint())
+            self._also_shown = also_by_sha1(credential.blob)
             self._context.services.revocation.check_key(credential.blob)
         if not self._before.given.takes(self._proof_of(credential)):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this key")
@@ -367,6 +371,7 @@ class Attempt:
             restrictions=restrictions,
             authenticated_at=self._context.clock.time(),
             key_fingerprint=self._evidence.key,
+            also_shown=self._also_shown,
             user_verified=self._assertion is not None and self._assertion.verified,
         )
         after = self._before.with_proof(proof, identity)

@@ -73,7 +73,8 @@ class Identity:
     `factors` in the order in which they were verified; `restrictions` is the intersection over all of them
     (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch;
     `key_fingerprint` of the plain key that was used, for the recording; `also_shown` is what a second proof showed, by
-    the names that a lock may have for it; `user_verified`: a security key has verified its owner (PIN, fingerprint).
+    the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`); `user_verified`: a
+    security key has verified its owner (PIN, fingerprint).
     """
 
     name: str

@@ -32,6 +32,8 @@ MAX_BITMAP: Final = 2049
 _VERSION: Final = 1
 _CERTIFICATES, _EXPLICIT, _SHA1, _SIGNATURE, _SHA256, _EXTENSION = 1, 2, 3, 4, 5, 255
 _SERIALS, _RANGE, _BITMAP, _KEY_ID, _CERT_EXTENSION = 0x20, 0x21, 0x22, 0x23, 0x39
+_OLD: Final = "SHA1:"
+_SHOWN_OLD = re.compile(rf"\A{_OLD}([0-9a-f]{{40}})\Z")
 _SHOWN = re.compile(r"\A([0-9]{1,20})@SHA256:([A-Za-z0-9+/]{43})\Z")
 
 
@@ -99,11 +101,11 @@ class RevokedKeys:
         return self._named(_sha256(authority), serial, (key_id,))
 
     def has_shown(self, shown: Iterable[str]) -> bool:
-        """Is anything revoked of what somebody has shown: fingerprints, key ids, `SERIAL@SHA256:...` of authorities?
-
-        Keys that are listed by SHA-1 are not found: it is not in a fingerprint.
-        """
+        """Is anything revoked of what somebody has shown: fingerprints, key ids, `SERIAL@SHA256:...` of authorities,
+        and what `also_by_sha1` says of keys?"""
         words = tuple(shown)
+        if not self.sha1.isdisjoint(_digest_of_old(word) for word in words):
+            return True
         digests = {_digest(word) for word in words if word.startswith("SHA256:")} - {b""}
         found = [match for word in words if (match := _SHOWN.match(word))]
         signed = [(int(match[1]), _digest(f"SHA256:{match[2]}")) for match in found]
@@ -131,6 +133,17 @@ def _digest(fingerprint: str) -> bytes:
     except ValueError:
         return b""
     return digest if len(digest) == 32 else b""
+
+
+def also_by_sha1(*blobs: bytes) -> tuple[str, ...]:
+    """Words for keys that somebody has shown, besides their fingerprints: a list may have them by SHA-1."""
+    return tuple(_OLD + _sha1(blob).hex() for blob in blobs)
+
+
+def _digest_of_old(word: str) -> bytes:
+    """Of one of these; nothing for what is none."""
+    found = _SHOWN_OLD.match(word)
+    return bytes.fromhex(found[1]) if found else b""
 
 
 def of_keys(blobs: Iterable[bytes]) -> RevokedKeys:

@@ -20,7 +20,7 @@ from bastion.auth.attempt import MAX_LOGGED_NAME, AuthContext, AuthServices
 from bastion.auth.budget import Budget, Limit, Payer, Work
 from bastion.auth.codes import Codes
 from bastion.auth.factors import Chain, chains_of
-from bastion.auth.identity import Account, AccountState
+from bastion.auth.identity import Account, AccountState, Identity
 from bastion.auth.key_counters import KeyCounters
 from bastion.auth.throttle import Penalties
 from bastion.clock import FixedClock
@@ -112,13 +112,16 @@ class Client(MemoryConn):
             gate.services, source, gate.budget.source(source), source, gate.clock, gate.meters, gate.audit,
             RationedLog(gate.audit, gate.timers, gate.meters), "k3v2m5q7p2r4t6wa", gate.codes, gate.counters,
         )  # fmt: skip
-        authentication = Authentication(
-            context, lambda identity, destination: self.let_in.append(identity.name)
-        )
+        self.identities: list[Identity] = []
+        authentication = Authentication(context, self._succeeded)
         self.service = UserauthService(self, authentication, gate.timers)
         authentication.on_notice = self.service.banner
         self.service.receive(b"\x05" + string(b"ssh-userauth"))
         self.sent.clear()
+
+    def _succeeded(self, identity: Identity, destination: object) -> None:
+        self.let_in.append(identity.name)
+        self.identities.append(identity)
 
     def ask(self, method: str, body: bytes = b"", user: str = "alice") -> None:
         self.service.receive(UserauthRequest(user, "ssh-connection", method, body).encode())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from bastion.auth.identity import shown_by
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.errors import AuthReason, Refused
 from bastion.wire.krl import OfAuthority, RevokedKeys, Serials, of_keys
@@ -58,3 +60,17 @@ def test_nothing_is_revoked_without_a_list() -> None:
     NOTHING_REVOKED.check_certificate(certificate())
     with pytest.raises(Refused):
         Revocation(None).check_key(KEY.public.blob)
+
+
+@pytest.mark.parametrize("certified", [False, True])
+def test_a_list_of_old_digests_knows_who_is_there_already(tmp_path: Path, certified: bool) -> None:
+    """Of what is open, and of a login that had begun before the list came."""
+    gate = Gate(tmp_path)
+    client = Client(gate)
+    client.key(certified=certified)
+    gate.asked.pop().callback(gate.account)
+    for blob, known in ((KEY.public.blob, True), (CA.public.blob, certified), (b"another", False)):
+        digest = hashlib.sha1(blob).digest()
+        assert (
+            Revocation(RevokedKeys(sha1=frozenset((digest,)))).names(shown_by(client.identities[0])) is known
+        )

@@ -15,7 +15,7 @@ from bastion.errors import ProtocolError
 from bastion.wire.certificates import Certificate, CertificateKind, issue
 from bastion.wire.data import UINT64_MAX, boolean, byte, mpint, string, uint32, uint64
 from bastion.wire.keys import PrivateKey, fingerprint_of
-from bastion.wire.krl import MAGIC, MAX_FILE, RevokedKeys, Serials, of_keys, parse_krl
+from bastion.wire.krl import MAGIC, MAX_FILE, RevokedKeys, Serials, also_by_sha1, of_keys, parse_krl
 from tests.unit.wire.keygen import certify, keygen, make_key, public_blob
 
 CA, OTHER_CA, KEY, OTHER = (PrivateKey.generate_ed25519() for _ in range(4))
@@ -44,7 +44,8 @@ def has(revoked: RevokedKeys, made: Certificate) -> bool:
 def shown(certificate: Certificate) -> tuple[str, ...]:
     """As `auth.identity.shown_by` has it."""
     authority = certificate.signature_key.fingerprint()
-    return (certificate.fingerprint(), certificate.key_id, f"{certificate.serial}@{authority}")
+    keys = also_by_sha1(certificate.key_blob, certificate.signature_key_blob)
+    return (certificate.fingerprint(), certificate.key_id, f"{certificate.serial}@{authority}", *keys)
 
 
 class Wanted(NamedTuple):
@@ -107,10 +108,11 @@ def test_a_key_revokes_itself_what_certifies_it_and_what_it_has_signed(kind: int
     revoked = parse_krl(HEAD + section(kind, string(entry)))
     assert revoked.has_key(blob) and not revoked.has_key(OTHER.public.blob)
     assert has(revoked, certificate())
-    assert revoked.has_shown(shown(certificate())) is (kind != 3)
+    assert revoked.has_shown(shown(certificate()))
     other = certificate(ca=OTHER_CA)
     assert has(revoked, other) is (whose == "key")
-    assert revoked.has_shown([fingerprint_of(blob)]) is (kind != 3)
+    assert revoked.has_shown([fingerprint_of(blob), *also_by_sha1(blob)])
+    assert not revoked.has_shown([fingerprint_of(OTHER.public.blob), *also_by_sha1(OTHER.public.blob)])
 
 
 def test_what_is_shown_may_be_anything() -> None:
@@ -123,6 +125,8 @@ def test_what_is_shown_may_be_anything() -> None:
         "5@SHA256:" + "A" * 43,
         "@",
         "99" * 40 + "@SHA256:",
+        "SHA1:",
+        "SHA1:" + "g" * 40,
     ):
         assert not revoked.has_shown([word])
     assert not RevokedKeys().has_shown([KEY.public.fingerprint()])
