@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bastion.auth.factors import CODE, FACTORS, KEYS, Chain, chains_of, in_order
+from bastion.auth.factors import CODE, FACTORS, KEYS, PASSWORD, Chain, Given, Proof, chains_of, in_order
 from bastion.auth.totp import TotpKey
 from bastion.ca.secrets import read_secret_file
 from bastion.errors import ConfigError
@@ -81,6 +81,20 @@ class Login:
                     place.wrong(
                         f"{factor} cannot be given by a method on offer", f"login.methods with {able[0]}"
                     )
+            if self._code_is_asked_instead(chain):
+                text = "can never be whole: where its password is due, keyboard-interactive asks for another one's code"
+                place.wrong(text, 'login.methods with "password"')
+
+    def _code_is_asked_instead(self, chain: Chain) -> bool:
+        """Of the password of `chain`, which is its last factor: keyboard-interactive has one question at a time."""
+        if PASSWORD not in chain or "keyboard-interactive" not in self.methods or PASSWORD in self.methods:
+            return False
+        before = tuple(Proof(_stands_for(factor), factor) for factor in in_order(chain)[:-1])
+        return CODE in Given(self.chains, before).wanted
+
+
+def _stands_for(factor: str) -> tuple[str, ...]:
+    return (factor, "publickey") if factor == "sk-publickey" else (factor,)
 
 
 def _methods_for(factor: str) -> tuple[str, ...]:

@@ -47,10 +47,29 @@ def test_without_chains_the_methods_mean_what_they_meant() -> None:
             'methods = ["password"]\nrequire = [["certificate", "password"]]',
             "require[1]: certificate cannot be given by a method on offer",
         ),
+        (
+            'methods = ["publickey", "keyboard-interactive"]\n'
+            'require = [["sk-publickey", "password"], ["publickey", "totp"]]',
+            "require[1]: can never be whole: where its password is due, keyboard-interactive asks for another one's"
+            " code",
+        ),
     ],
 )
 def test_chains_that_say_something_else(text: str, fault: str) -> None:
     assert login(text)[1] == [fault]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'require = [["publickey", "password"], ["publickey", "totp"]]',  # by the method `password`
+        'methods = ["publickey", "keyboard-interactive"]\nrequire = [["publickey", "password", "totp"]]',
+        'methods = ["publickey", "keyboard-interactive"]\n'
+        'require = [["publickey", "password"], ["certificate", "totp"]]',
+    ],
+)
+def test_chains_that_can_be_whole(text: str) -> None:
+    assert login(text)[1] == []
 
 
 WITH_CODES = Login(require=(("publickey", "totp"),))
