@@ -84,8 +84,12 @@ class Authentication:
 
     def tell(self, reason: AuthReason) -> None:
         """One banner per connection for what is no fault of the engineer's and would read as a wrong password."""
+        self.tell_somebody(reason, self._before.identity is not None)
+
+    def tell_somebody(self, reason: AuthReason, known: bool) -> None:
+        """The same; `known`: it is no stranger."""
         text = SHOWN.get(reason)
-        if reason is AuthReason.NOT_ENROLLED and self._before.identity is not None:  # no stranger learns that
+        if reason is AuthReason.NOT_ENROLLED and known:
             text = "you have no second factor yet: ask whoever keeps this gateway to enroll you"
         if text is not None:
             self._say(text)

@@ -76,7 +76,7 @@ class InnerAuthentication:
             self._before,
             on_proved=self._check_same,
             on_succeeded=self._on_success,
-            on_refused=self._proof.tell,
+            on_refused=self._tell,
             on_kept=self._keep,
             needs_no_proof=lambda: self._on_the_outer_word(user),
         )
@@ -86,6 +86,10 @@ class InnerAuthentication:
         if self._needs_no_proof is not None and self._needs_no_proof(user):
             return self._identity
         return None
+
+    def _tell(self, reason: AuthReason) -> None:
+        """Once the key was right, as outside: the channel may be anybody's."""
+        self._proof.tell_somebody(reason, self._before.identity is not None)
 
     def _keep(self, before: Before) -> None:
         self._before = before

@@ -57,7 +57,7 @@ class Inner:
         services = AuthServices(
             directory, (CA.public,), self.penalties, methods, chains or chains_of(methods)
         )
-        proof = Authentication(
+        self.proof = proof = Authentication(
             AuthContext(
                 services,
                 "192.0.2.1",
@@ -294,4 +294,19 @@ def test_the_proof_is_a_whole_chain(tmp_path: Path) -> None:
     inner.attempt.succeed()
     assert [(identity.name, login) for identity, login in inner.let_in] == [("alice", "root")]
     assert [line["result"] for line in inner.lines()] == ["partial", "ok"]
+    inner.audit.close()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_who_has_no_second_factor_is_told_once_the_key_was_right(tmp_path: Path, known: bool) -> None:
+    """Behind a listening socket, too, where whoever else is there learns nothing."""
+    first = "publickey" if known else "password"
+    inner = Inner(tmp_path, ("publickey", "keyboard-interactive"), ((first, "totp"),))
+    said: list[str] = []
+    inner.proof.on_notice = said.append
+    if known:
+        assert inner.key("root", MINE.public) is AuthReason.OK
+        inner.attempt.keep()
+    inner.open("root", "keyboard-interactive").settle(AuthReason.NOT_ENROLLED)
+    assert [("no second factor" in text) for text in said] == [True] * known
     inner.audit.close()
