@@ -100,7 +100,8 @@ def use(database: Database, key: TotpKey, uid: str, answer: str, now: float) -> 
         step = step_of(key.open(row.sealed, uid), code, now)
         if step is None:
             raise Refused(AuthReason.BAD_CODE, "the code is not right")
-        spent_step = update(TOTP).where(TOTP.c.uid == uid, TOTP.c.last_step < step).values(last_step=step)
+        same = (TOTP.c.uid == uid, TOTP.c.sealed == row.sealed)  # and not one that was enrolled a moment ago
+        spent_step = update(TOTP).where(*same, TOTP.c.last_step < step).values(last_step=step)
         if connection.execute(spent_step).rowcount != 1:
             raise Refused(AuthReason.CODE_USED, "the code, or a later one, was used already")
     return False

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pyotp
 import pytest
+from sqlalchemy import Connection, update
 
 from bastion.auth.directory import OPERATOR
-from bastion.auth.totp import TotpKey, new_recovery_codes, new_secret
+from bastion.auth.totp import TotpKey, new_recovery_codes, new_secret, step_of
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason, Refused
+from bastion.state import codes as module
 from bastion.state.codes import Enrolled, StoredCodes, enrol, forget, listed, use
 from bastion.state.database import Database, Place
 from bastion.state.schema import TOTP, TOTP_RECOVERY
@@ -112,6 +116,29 @@ def test_of_many_at_once_one_has_it(bench: Bench, place: Place, what: str) -> No
     for thread in threads:
         thread.join(30)
     assert len(found) == 8 and sum(isinstance(one, bool) for one in found) == 1
+
+
+def test_a_code_of_the_factor_that_was_taken_away_is_none_of_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL shows a transaction what another has committed: here it is its own, between its two steps."""
+    code, connections = bench.code(), list[Connection]()
+
+    class Watched(Database):
+        @contextmanager
+        def write(self) -> Iterator[Connection]:
+            with bench.database.write() as connection:
+                connections.append(connection)
+                yield connection
+
+    def enrolled_again(secret: str, typed: str, now: float) -> int | None:
+        connections[0].execute(update(TOTP).values(sealed=KEY.seal(new_secret(), "u-1"), last_step=0))
+        return step_of(secret, typed, now)
+
+    monkeypatch.setattr(module, "step_of", enrolled_again)
+    with pytest.raises(Refused) as refused:
+        use(Watched(bench.database.place), KEY, "u-1", code, NOW)
+    assert refused.value.reason is AuthReason.CODE_USED
 
 
 def test_nobody_gets_in_while_the_store_is_away(tmp_path: Path) -> None:
