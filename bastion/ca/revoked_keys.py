@@ -7,6 +7,7 @@ somebody wrote down is not revoked. Blocks, for a file.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from bastion.errors import ConfigError, ProtocolError
@@ -19,6 +20,10 @@ def load_revoked_keys(path: Path) -> RevokedKeys:
     """Read it. Raises ConfigError."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(
+                os.fstat(file.fileno()).st_mode
+            ):  # a FIFO that nobody writes to revokes nothing
+                raise ConfigError(str(path), 0, "", "is not a regular file")
             data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise ConfigError(str(path), 0, "", f"cannot be read: {error.strerror}") from None

@@ -289,7 +289,9 @@ class _Check:
         if path is None:
             return
         try:
-            self._revocation = Revocation(load_revoked_keys(path))
+            self._revocation = Revocation(revoked := load_revoked_keys(path))
+            if not revoked:
+                self._doubtful(("login", "revoked_keys"), f"{path} revokes nothing: is it whole?")
         except ConfigError as error:
             self._revocation = Revocation(None)
             text = f"{error}; until it can be read, every key and every certificate is refused"

@@ -399,3 +399,19 @@ def test_a_key_and_a_passphrase_may_be_credentials(site, tmp_path, monkeypatch):
 def test_a_credential_is_a_name_and_no_way_out_of_its_folder(site, name):
     site.edit('key = "upstream_ca"', f'key = "credential:{name}"')
     assert "is not the name of a credential" in errors(site)[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "warned"),
+    [
+        ("", ["revokes nothing: is it whole?"]),  # what a disk that was full leaves
+        ("nonsense\n", ["every key and every certificate is refused"]),
+        (PrivateKey.generate_ed25519().public.line() + "\n", []),
+    ],
+    ids=["empty", "no list", "a key"],
+)
+def test_a_list_of_revoked_keys_that_says_nothing_is_doubtful(site, content, warned):
+    site.write("revoked", content)
+    site.edit("[targets]", '[login]\nrevoked_keys = "revoked"\n[targets]')
+    found = warnings(site)
+    assert [text in line for text, line in zip(warned, found, strict=True)] == [True] * len(warned)
