@@ -135,6 +135,12 @@ class AuthContext:
     connection: str
     codes: Codes | None = None  # None: no code is ever right
     counters: KeyCounters = field(default_factory=KeyCounters)
+    list_in_force: Callable[[], Revocation] | None = None  # also for who came before the reload
+
+    @property
+    def revocation(self) -> Revocation:
+        """What is revoked now."""
+        return self.services.revocation if self.list_in_force is None else self.list_in_force()
 
     @property
     def reference(self) -> str:
@@ -217,7 +223,7 @@ class Attempt:
                 now=self._context.clock.time(),
                 source_address=self._context.source,
             )
-            self._context.services.revocation.check_certificate(claims)
+            self._context.revocation.check_certificate(claims)
 
         credential = read_credential(algorithm, blob, judge, self._context.pay_for_keys)
         if isinstance(credential, Certificate):
@@ -226,7 +232,7 @@ class Attempt:
         else:
             self._evidence = Evidence(credential.fingerprint())
             self._also_shown = also_by_sha1(credential.blob)
-            self._context.services.revocation.check_key(credential.blob)
+            self._context.revocation.check_key(credential.blob)
         if not self._before.given.takes(self._proof_of(credential)):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this key")
         return credential

@@ -207,6 +207,7 @@ class InnerConnection:
             self.id,
             gateway.codes,
             gateway.key_counters,
+            gateway.list_in_force,
         )
         proof = Authentication(context)
         inner = InnerAuthentication(

@@ -173,6 +173,7 @@ class FrontConnection:
             self.id,
             gateway.codes,
             gateway.key_counters,
+            gateway.list_in_force,
         )
         authentication = Authentication(context, self._authenticated, gateway.check_locks)
         self._userauth: UserauthService | None = UserauthService(

@@ -18,6 +18,7 @@ from bastion.auth.budget import Budget, Work
 from bastion.auth.codes import Codes
 from bastion.auth.identity import Identity, shown_by
 from bastion.auth.key_counters import KeyCounters
+from bastion.auth.revocation import Revocation
 from bastion.auth.startups import Startup, StartupLimiter
 from bastion.auth.totp import TotpKey
 from bastion.ca.agent_threads import AgentThreads
@@ -147,6 +148,10 @@ class Gateway:
         """What knows one-time codes, where there is a key for their secrets."""
         key = self.services.totp_key
         return None if key is None else StoredCodes(self.state, key, self.clock).check
+
+    def list_in_force(self) -> Revocation:
+        """What is revoked by the list of now, whatever services a connection began with."""
+        return self.services.auth.revocation
 
     def allowance(self, user: str) -> Allowance | None:
         """How large the recording of a session of that person may grow; None: as large as it will."""

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bastion.ca.keys import load_private_key
+from bastion.wire.kexinit import FRONT
+from bastion.wire.userauth import PublicKeyBody, UserauthRequest, signed_data
+from tests.hostile.rawssh import RawSsh, SocketWire
 from tests.support.sshd import keygen, sshd_missing
 from tests.support.world import World, poll
 
@@ -63,15 +67,36 @@ def test_a_key_and_an_authority(world: World) -> None:
         assert world.ssh("true", key="bob").returncode == 255
 
 
-def test_what_was_opened_with_it_ends(world: World) -> None:
+@pytest.mark.parametrize("how", ["serial", "sha1"])
+def test_what_was_opened_with_it_ends(world: World, how: str) -> None:
     world.certify("bob", ("alice",), "-z", "42")
     with world.client("cat", key="bob") as client:
         client.echo(b"hello")
         revoke(world, "serial: 41")
         client.echo(b"still there")
-        revoke(world, "serial: 42")
+        revoke(
+            world,
+            "serial: 42" if how == "serial" else f"sha1: {(world.keys / 'bob.pub').read_text().strip()}",
+        )
         assert client.wait() == 255 and b"has been revoked" in client.err
     poll(lambda: "locked" in [line["reason"] for line in world.audit("session_ended")])
+
+
+def test_who_came_before_the_list_is_asked_by_it(world: World) -> None:
+    """With a key that was lost, one waits at the door for a list that is broken."""
+    peer = RawSsh(SocketWire.connect(world.port), algorithms=FRONT).handshake()
+    peer.request_service()
+    peer.read_until(6)
+    (world.folder / "krl").write_bytes(b"half a list")
+    world.reload()
+    key, algorithm = load_private_key(world.keys / "alice"), "ssh-ed25519"
+    blob = key.public.blob
+    proof = key.sign(signed_data(peer.session_id, "alice", "ssh-connection", algorithm, blob))
+    body = PublicKeyBody(algorithm, blob, proof).encode()
+    peer.send(UserauthRequest("alice", "ssh-connection", "publickey", body).encode())
+    peer.read_until(51)
+    peer.wire.close()  # type: ignore[attr-defined]
+    assert world.audit("auth")[-1]["reason"] == "revocation_unknown"
 
 
 @pytest.mark.parametrize("how", ["missing", "no KRL", "half of one"])

@@ -7,7 +7,7 @@ one audit line, one counter and one charge.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from bastion.auth.codes import Codes
 from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState, Identity
 from bastion.auth.key_counters import KeyCounters
+from bastion.auth.revocation import Revocation
 from bastion.auth.throttle import Penalties
 from bastion.clock import FixedClock
 from bastion.doors.authentication import Authentication
@@ -64,6 +65,7 @@ class Gate:
         self.budget = Budget(self.clock, LIMITS)
         self.counters = KeyCounters()
         self.codes: Codes | None = None
+        self.list_in_force: Callable[[], Revocation] = lambda: self.services.revocation
         self.penalties = Penalties(self.clock)
         self.asked: list[Deferred[Account]] = []
         self.given_up = 0
@@ -111,6 +113,7 @@ class Client(MemoryConn):
         context = AuthContext(
             gate.services, source, gate.budget.source(source), source, gate.clock, gate.meters, gate.audit,
             RationedLog(gate.audit, gate.timers, gate.meters), "k3v2m5q7p2r4t6wa", gate.codes, gate.counters,
+            lambda: gate.list_in_force(),
         )  # fmt: skip
         self.identities: list[Identity] = []
         authentication = Authentication(context, self._succeeded)

@@ -74,3 +74,14 @@ def test_a_list_of_old_digests_knows_who_is_there_already(tmp_path: Path, certif
         assert (
             Revocation(RevokedKeys(sha1=frozenset((digest,)))).names(shown_by(client.identities[0])) is known
         )
+
+
+def test_the_list_of_now_is_asked(tmp_path: Path) -> None:
+    """By a connection that began before the reload, too."""
+    gate = Gate(tmp_path)
+    client = Client(gate)
+    gate.list_in_force = lambda: Revocation(of_keys([KEY.public.blob]))
+    client.key()
+    client.key(certified=True)
+    assert [line["reason"] for line in gate.lines] == [AuthReason.KEY_REVOKED, AuthReason.CERT_REVOKED]
+    gate.audit.close()

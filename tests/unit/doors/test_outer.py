@@ -14,6 +14,7 @@ from bastion.auth.budget import Budget
 from bastion.auth.identity import Identity
 from bastion.auth.key_counters import KeyCounters
 from bastion.auth.restrictions import Restrictions
+from bastion.auth.revocation import NOTHING_REVOKED
 from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.ca.slots import Staged
@@ -106,6 +107,7 @@ class Outer:
         )
         self.gateway: Any = SimpleNamespace(
             codes=None,
+            list_in_force=lambda: NOTHING_REVOKED,
             reactor=self.reactor,
             clock=self.clock,
             meters=Meters(),
