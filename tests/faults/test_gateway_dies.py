@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import Client
+from tests.support.processes import is_alive
 from tests.support.sshd import sshd_missing
 from tests.support.versions import Versions
 from tests.support.world import World, poll, running
@@ -29,6 +30,7 @@ def kill_whole(world: World) -> None:
         for pid in pids:
             os.kill(pid, number)
     world.kill()
+    poll(lambda: not any(map(is_alive, pids)), 30.0, "a worker outlives its gateway")  # and holds its files
 
 
 def talking(world: World, count: int) -> list[Client]:

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available"),
 ]
 
-ROUNDS = 20
+FEW, MANY = 6, 50
 # Numbered lines on both streams, without an end; bash makes some 100,000 a second.
 COUNT = "i=0; while :; do i=$((i+1)); echo line $i; [ $((i%7)) = 0 ] && echo error $i >&2; done"
 SLOWLY = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.005; done"
@@ -66,7 +66,7 @@ def die(world: World, kinds: tuple[str, ...], wait: float) -> list[Client]:
 
 
 def call(world: World, *arguments: str) -> bytes:
-    """A command on the recordings, in this process: twenty rounds of starting Python would take long."""
+    """A command on the recordings, in this process: starting Python in each round would take long."""
     result = CliRunner().invoke(cli, [*arguments, "--recordings", str(world.recordings)])
     assert result.exit_code == 0, result.stderr
     return result.stdout_bytes
@@ -85,13 +85,14 @@ def from_the_target(complaints: bytes) -> bytes:
     return re.split(rb"client_loop|Connection |Read from remote|Disconnected", complaints)[0]
 
 
-def test_nothing_that_was_seen_is_lost(world: World) -> None:
+@pytest.mark.parametrize("rounds", [FEW, pytest.param(MANY, marks=pytest.mark.soak)], ids=["few", "many"])
+def test_nothing_that_was_seen_is_lost(world: World, rounds: int) -> None:
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
     print(f"seed {seed}")  # shown when the test fails
     known: set[str] = set()
     lines = errors = 0
-    for number in range(ROUNDS):
+    for number in range(rounds):
         kinds = ("command", "terminal") if number % 2 else ("command", "slowly")
         clients = die(world, kinds, dice.uniform(0.0, LONGEST))
         found = json.loads(call(world, "sessions", "--json"))
@@ -114,7 +115,7 @@ def test_nothing_that_was_seen_is_lost(world: World) -> None:
             assert err.startswith(from_the_target(complaints)), f"round {number}"
             errors += count_in_sequence(err, b"error", 7)
             client.close()
-    assert lines > ROUNDS and errors > ROUNDS
+    assert lines > rounds and errors > rounds
     print(f"{lines} lines and {errors} errors in {len(known)} recordings")
     check_played(world, sorted(known)[0])
 
