@@ -34,11 +34,11 @@ from bastion.clock import SystemClock
 from bastion.config.authorities import ROLES, TARGET_HOST_CA, Held, key_faults
 from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config, load_into
-from bastion.config.login import read_totp_key
 from bastion.config.material import Material
 from bastion.config.places import try_places
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
+from bastion.config.second_factors import read_totp_key
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
 from bastion.options.kinds import Address

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.factors import CODE, FACTORS, KEYS, PASSWORD, Chain, Given, Proof, chains_of, in_order
-from bastion.auth.totp import TotpKey
-from bastion.ca.secrets import read_secret_file
-from bastion.errors import ConfigError
 from bastion.options import At, option
 from bastion.options.kinds import BOOLEAN, choice, list_of, optional, text
 from bastion.options.paths import FILE
@@ -119,18 +116,3 @@ class Totp:
         "What an app on a telephone calls this gateway.",
         default="bastion",
     )
-
-
-def read_totp_key(totp: Totp, login: Login) -> TotpKey | None:
-    """What seals the secrets, if there is a file for it. Raises ConfigError, also where chains need one."""
-    path, makes = totp.key_file, "openssl rand -base64 32 > FILE; chmod 600 FILE"
-    if path is None:
-        if any(CODE in chain for chain in login.require):
-            raise ConfigError("", 0, "", "is not set, and login.require asks for totp", makes)
-        return None
-    try:
-        return TotpKey(read_secret_file(path, "key of second factors"))
-    except ConfigError as error:
-        raise ConfigError("", 0, "", str(error), makes) from None
-    except ValueError as error:
-        raise ConfigError("", 0, "", f"the first line of {path} {error}", makes) from None

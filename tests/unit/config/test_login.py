@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from bastion.config.login import Login, Totp, read_totp_key
-from bastion.errors import ConfigError
+from bastion.config.login import Login
 from bastion.options import At, Problems, Source, Unreadable, read
 
 
@@ -70,22 +68,3 @@ def test_chains_that_say_something_else(text: str, fault: str) -> None:
 )
 def test_chains_that_can_be_whole(text: str) -> None:
     assert login(text)[1] == []
-
-
-WITH_CODES = Login(require=(("publickey", "totp"),))
-
-
-def test_codes_need_a_key_that_is_closed_to_others_and_long_enough(tmp_path: Path) -> None:
-    file = tmp_path / "totp.key"
-    file.write_text("k" * 32)
-    file.chmod(0o600)
-    assert read_totp_key(Totp(key_file=file), WITH_CODES) is not None
-    assert read_totp_key(Totp(), Login()) is None
-    with pytest.raises(ConfigError, match="asks for totp"):
-        read_totp_key(Totp(), WITH_CODES)
-    file.write_text("k" * 31)
-    with pytest.raises(ConfigError, match="has 31 characters, and needs 32"):
-        read_totp_key(Totp(key_file=file), Login())
-    file.chmod(0o644)
-    with pytest.raises(ConfigError, match="lets others in"):
-        read_totp_key(Totp(key_file=file), Login())

@@ -1,0 +1,27 @@
+"""The key that seals the secrets of second factors, read from its file (L2).
+
+Beside the section that names the file, and not in it: a supervisor reads the sections and loads no cryptography.
+"""
+
+from __future__ import annotations
+
+from bastion.auth.factors import CODE
+from bastion.auth.totp import TotpKey
+from bastion.ca.secrets import read_secret_file
+from bastion.config.login import Login, Totp
+from bastion.errors import ConfigError
+
+
+def read_totp_key(totp: Totp, login: Login) -> TotpKey | None:
+    """What seals the secrets, if there is a file for it. Raises ConfigError, also where chains need one."""
+    path, makes = totp.key_file, "openssl rand -base64 32 > FILE; chmod 600 FILE"
+    if path is None:
+        if any(CODE in chain for chain in login.require):
+            raise ConfigError("", 0, "", "is not set, and login.require asks for totp", makes)
+        return None
+    try:
+        return TotpKey(read_secret_file(path, "key of second factors"))
+    except ConfigError as error:
+        raise ConfigError("", 0, "", str(error), makes) from None
+    except ValueError as error:
+        raise ConfigError("", 0, "", f"the first line of {path} {error}", makes) from None

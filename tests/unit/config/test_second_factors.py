@@ -1,0 +1,29 @@
+"""The file with the key of second factors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bastion.config.login import Login, Totp
+from bastion.config.second_factors import read_totp_key
+from bastion.errors import ConfigError
+
+WITH_CODES = Login(require=(("publickey", "totp"),))
+
+
+def test_codes_need_a_key_that_is_closed_to_others_and_long_enough(tmp_path: Path) -> None:
+    file = tmp_path / "totp.key"
+    file.write_text("k" * 32)
+    file.chmod(0o600)
+    assert read_totp_key(Totp(key_file=file), WITH_CODES) is not None
+    assert read_totp_key(Totp(), Login()) is None
+    with pytest.raises(ConfigError, match="asks for totp"):
+        read_totp_key(Totp(), WITH_CODES)
+    file.write_text("k" * 31)
+    with pytest.raises(ConfigError, match="has 31 characters, and needs 32"):
+        read_totp_key(Totp(key_file=file), Login())
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="lets others in"):
+        read_totp_key(Totp(key_file=file), Login())
