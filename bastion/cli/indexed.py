@@ -46,7 +46,7 @@ def from_index(
     from bastion.state.index import listed
     from bastion.state.schema_version import check_schema
 
-    gc.disable()  # 100,000 rows are no garbage, and the command ends soon
+    gc.disable()  # while they become so many objects: 100,000 rows are no garbage
     try:
         place = Place.chosen(folder, state.directory, state.url, state.password_file)
         database = Database(place, password_of(place))
@@ -56,6 +56,8 @@ def from_index(
         _without(error.text)
     except ConfigError as error:
         _without(str(error))
+    finally:
+        gc.enable()
     return None
 
 

@@ -10,6 +10,7 @@ nothing is changed and nobody is contacted by reading.
 May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the file of users) and `ca` (keys, known
 hosts). It builds nothing that runs: that is `assembly`.
 
+- `second_factors`: the key of the section about them
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `redact`: the section about secrets
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
