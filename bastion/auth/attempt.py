@@ -402,7 +402,7 @@ class Attempt:
             self._context.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
             self._audit_failed()
         self._context.meters.add(AUTH_ATTEMPTS, label, reason)
-        if self._assertion is not None and reason in (AuthReason.OK, AuthReason.PARTIAL):
+        if self._assertion is not None and reason in PROVED:
             self._note_counter(self._assertion.counter)
         if reason not in PROVED and self._on_refused is not None:
             self._on_refused(self._shown_as or reason)
@@ -442,9 +442,7 @@ class Attempt:
         name = self._name.account
         if reason not in PROVED:
             penalties.failed(source, name, reason, label)
-        elif (
-            self.whole and self._method != "none"
-        ):  # with it nothing was proved, and half a login excuses nothing
+        elif self.whole and self._method != "none":  # half a login, or one without a proof, excuses nothing
             penalties.succeeded(source, name)
 
     def _write_down(self, label: str, reason: AuthReason) -> None:
