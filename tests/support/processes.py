@@ -16,9 +16,13 @@ def pids() -> Iterator[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Is it there and no zombie? (Who inherits an orphan decides when it is reaped.)"""
+    """Is any of its threads there? (Who inherits an orphan decides when it is reaped.)
+
+    The first thread is a zombie as soon as it ended itself; files and locks are held until the last one has.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except (OSError, IndexError):
         return False
 
