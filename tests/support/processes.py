@@ -15,6 +15,15 @@ def pids() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
+def children(pid: int) -> set[int]:
+    """Whom it started and has not waited for."""
+    return {
+        int(child)
+        for thread in os.listdir(f"/proc/{pid}/task")
+        for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
+    }
+
+
 def is_alive(pid: int) -> bool:
     """Is any of its threads there? (Who inherits an orphan decides when it is reaped.)
 
