@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -210,10 +211,11 @@ def main() -> int:
     if missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 2
-    options, began, results = arguments(), time.monotonic(), Results()
+    options, began, results = arguments(), time.monotonic(), Results(say)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2,000 sessions are 6,000 open files
     interrupted = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what there is by then is told and written
     try:
         measure(options, results)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ import platform
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,17 @@ def _behind_in_no_row() -> list[Bar]:
 
 
 class Results:
-    """What the rounds gave."""
+    """What the rounds gave; each figure is told as it comes, so that a run that is cut short gave something."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda text: None) -> None:
+        self._tell = tell
         self.values: dict[str, dict[str, list[float]]] = {}
 
     def add(self, group: str, contender: str, figures: dict[str, float]) -> None:
         for unit, value in figures.items():
             self.values.setdefault(f"{group} | {unit}", {}).setdefault(contender, []).append(value)
+        figures_told = ", ".join(f"{_shown(value)} {unit}" for unit, value in figures.items())
+        self._tell(f"  {group}: {contender}: {figures_told}")
 
     def median(self, figure: str, contender: str) -> float | None:
         values = self.values.get(figure, {}).get(contender)
