@@ -24,7 +24,7 @@ from bastion.cli.redaction import redaction_of, unredacted_option
 from bastion.clock import SystemClock
 from bastion.errors import StoreFault
 from bastion.indexing.store import IndexFile
-from bastion.recording.commands import Command, commands_of
+from bastion.recording.commands import Command, commands_of, lost_text
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError, Header
 from bastion.recording.listed import Listed
 from bastion.recording.listing import Recordings, SessionEntry
@@ -271,7 +271,9 @@ def _of(store: Recordings, entry: SessionEntry, redaction: Redaction) -> Iterato
     """The commands of a session, as far as its file can be read."""
     try:
         with store.open(entry, reading(redaction, unmasked=True)) as reader:
-            yield from commands_of(reader)
+            yield from commands_of(
+                reader, lambda channel, at: tell_unreadable(entry.path, lost_text(channel, at))
+            )
     except FormatError as error:
         if entry.state != "damaged":
             tell_unreadable(entry.path, error.text)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from bastion.indexing.pages import Page
 from bastion.indexing.playing import Played
 from bastion.indexing.store import SESSION_PAGES, IndexFile
 from bastion.recording.channels import Survey, survey
-from bastion.recording.commands import Command, commands_of
+from bastion.recording.commands import Command, commands_of, lost_text
 from bastion.recording.format import FormatError
 from bastion.recording.keyframes import Keyframe, Keyframes
 from bastion.recording.listed import of_entry
@@ -39,7 +40,8 @@ KEYFRAMES_AT_ONCE: Final = 64
 """Keyframes in one transaction: those of some 16 MiB of output, 256 KiB."""
 
 MOST_COMMANDS: Final = 100_000
-"""Commands of one session that are kept; a loop of `ssh` over one connection makes no more in a day."""
+"""Commands of one session that are kept: nobody types so many, and a loop of `ssh` over one connection makes no more in
+a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +240,8 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
             keeping.write()
             played = Played(channels, keyframes.strings).pack()
             masks = reader.masks() if isinstance(reader, RedactedReader) else b""
-            for one in commands_of(reader):
-                if len(commands) == MOST_COMMANDS:
-                    problem = problem or f"more than {MOST_COMMANDS} commands"
-                    break
-                commands.append(one)
-            problem = problem or (reader.damage[0].text if reader.damage else "")
+            commands, unlisted = _commands(reader)
+            problem = problem or unlisted or (reader.damage[0].text if reader.damage else "")
     except Closed as error:
         file.remove(session)
         return Filled(path, size, 0, error.text)
@@ -255,6 +253,19 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
         problem = problem or f"cannot be drawn ({type(error).__name__})"
     file.end(session, commands, ran, problem, played, masks)
     return Filled(path, size, text, problem)
+
+
+def _commands(reader: Reader) -> tuple[list[Command], str]:
+    """The commands of a recording, and why they are not all."""
+    lost: list[str] = []
+    found = list(
+        islice(
+            commands_of(reader, lambda channel, at: lost.append(lost_text(channel, at))), MOST_COMMANDS + 1
+        )
+    )
+    if len(found) > MOST_COMMANDS:
+        lost.insert(0, f"more than {MOST_COMMANDS} commands")
+    return found[:MOST_COMMANDS], lost[0] if lost else ""
 
 
 class _Keeping:

@@ -23,7 +23,7 @@ from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.reader import Place
 
-VERSION: Final = 4
+VERSION: Final = 5
 BUSY_SECONDS: Final = 60.0
 
 PAGE_BYTES: Final = 16384

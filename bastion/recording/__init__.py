@@ -30,6 +30,8 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `keyframes`: where a recording can be opened in the middle; `seeking`: a recording played from any time on
 - `transcript`: output as lines: those of a screen, or plain ones
 - `commands`: what was asked of channels to run, and what was typed at shells
+- `typed`, `panes`: the latter, read off a screen, and off one that tmux or screen draws
+- `prompts`, `screen_lines`, `running`: what looks like a prompt, lines over several rows, commands that go on
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
 - `changes`: what terminals showed, as changes of rows
 - `masking`: what was typed while nothing was shown, masked where it is read

@@ -30,6 +30,9 @@ LONGEST_CELL = 16
 # with some twenty bytes a row.
 ROWS_PER_BYTE, ROWS_FREE = 1, 200_000
 
+# Rows that are read for the price of one that is drawn: a look at a whole screen for each key that is pressed.
+READ_FOR_ONE = 32
+
 
 class Spent(BastionError):
     """What came costs more to draw than a screen is worth: it was made to."""
@@ -176,6 +179,10 @@ class Grid:
     def paid(self, size: int) -> None:
         """So many bytes came."""
         self._bytes += size
+
+    def looked(self, rows: int) -> None:
+        """So many rows are read: that costs as well, and raises Spent like drawing."""
+        self._spend(1 + rows // READ_FOR_ONE)
 
     def _spend(self, rows: int) -> None:
         self._work += rows

@@ -42,10 +42,11 @@ class Tape:
     """A recorder with a clock that is moved by hand, and the file that its blocks make."""
 
     policy: RecordingPolicy = field(default_factory=RecordingPolicy)
+    about: Header = field(default_factory=lambda: header())
 
     def __post_init__(self) -> None:
         self.clock = FixedClock()
-        self.recorder = Recorder(header(), self.clock, self.policy, SYNC)
+        self.recorder = Recorder(self.about, self.clock, self.policy, SYNC)
         self.file = b"".join(self.recorder.take() or [])
 
     def out(self, data: bytes, channel: int = 1, stream: int = 0) -> None:
