@@ -45,7 +45,8 @@ STEP, STRIDE = 10.0, 60.0
 """Seconds that the arrow keys go: left and right, down and up."""
 
 NEAR, FAR = 0.05, 2.0
-"""The next command begins so much later than now, the one before so much earlier: pressed twice, `p` goes on."""
+"""The next command begins so much later than now, the one before so much earlier. Whoever has come to one by a key goes
+on from that one as long: however close they are, none is left out."""
 
 SLOWEST, FASTEST = 1 / 16, 1024.0
 
@@ -168,6 +169,7 @@ class Player:
         self._length = length
         self._commands: Sequence[Command] | None = None
         self._find_commands = commands
+        self._command: int | None = None  # where a key has led last
         self._monotonic = monotonic
         self._live = True
         self._due = 0.0
@@ -303,15 +305,13 @@ class Player:
         """The next command, or the one before; what is to be said of it."""
         if self._commands is None:
             self._commands = self._find_commands()
-        offsets = [one.offset for one in self._commands]
-        if way > 0:
-            at = next((at for at, offset in enumerate(offsets) if offset > now + NEAR), len(offsets))
-        else:
-            at = next((at for at in reversed(range(len(offsets))) if offsets[at] < now - FAR), -1)
-        if not 0 <= at < len(offsets):
+        at = stepped([one.offset for one in self._commands], now, way, self._command)
+        if at is None:
             return "no command " + ("after this" if way > 0 else "before this")
-        self._seek(offsets[at])
-        return f"command {at + 1} of {len(offsets)}: {self._commands[at].text}"
+        self._command, one = at, self._commands[at]
+        self._seek(one.offset)
+        guess = "~" if one.source == "heuristic" else ""
+        return f"command {at + 1} of {len(self._commands)}: {guess}{one.text}"
 
     # -- the line at the bottom
 
@@ -350,3 +350,16 @@ class Player:
                     pass
             self.quit = key in ("q", "Q")
         return not self.quit
+
+
+def stepped(offsets: Sequence[float], now: float, way: int, last: int | None) -> int | None:
+    """Which of these places is the next one (`way` 1) or the one before (-1), in the order of time; None when there is
+    none. `last` is where a step has led before: while that is the place of now, it goes on from there.
+    """
+    order = sorted(range(len(offsets)), key=lambda at: (offsets[at], at))
+    if last is not None and 0.0 <= now - offsets[last] <= FAR:
+        place = order.index(last) + way
+        return order[place] if 0 <= place < len(order) else None
+    if way > 0:
+        return next((at for at in order if offsets[at] > now + NEAR), None)
+    return next((at for at in reversed(order) if offsets[at] < now - FAR), None)

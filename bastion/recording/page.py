@@ -11,20 +11,29 @@ import html
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 
 from bastion.recording.changes import Change, changes
 from bastion.recording.channels import ChannelSummary, Survey
+from bastion.recording.commands import Command, commands_of
 from bastion.recording.reader import Reader
+from bastion.recording.redacted import RedactedReader
+from bastion.recording.redacting import NOTHING
 from bastion.recording.render import heading, transcript
 from bastion.recording.transcript import Mark, Screen
 from bastion.wire.printable import printable
 
-# Bytes of the page: a browser that parses more takes minutes and gigabytes. Half for the screens, half for the text.
+# Bytes of the page: a browser that parses more takes minutes and gigabytes. Half for the screens, an eighth for the
+# commands, the rest for the text.
 LARGEST_PAGE = 64 << 20
 
-# Lines of text below the player, each an element of the page.
+# Lines of text below the player, and commands beside it, each an element of the page.
 MOST_LINES = 50_000
+MOST_COMMANDS = 10_000
+
+# Characters of one command.
+LONGEST_COMMAND = 4096
 
 
 class Page:
@@ -53,9 +62,11 @@ class Page:
         yield _json({"heading": said, "channels": [[one.id, one.label, *one.size] for one in shown]})[:-1]
         yield ', "changes": ['
         found = (_change(change) for change in changes(self._reader, self._channels, only))
-        yield from self._limited(found, LARGEST_PAGE)
+        yield from self._limited(found, LARGEST_PAGE, LARGEST_PAGE // 2)
+        yield '], "commands": ['
+        yield from self._limited(map(_command, self._commands(only)), MOST_COMMANDS, LARGEST_PAGE // 8)
         yield '], "lines": ['
-        yield from self._limited(self._lines(only), MOST_LINES)
+        yield from self._limited(self._lines(only), MOST_LINES, LARGEST_PAGE * 3 // 8)
         cut = "longer than a page may be: the rest is in the recording; export it as text" if self.cut else ""
         yield f'], "cut": {_json(cut)}, "duration": {self._reader.tail().time_us / 1e6:.6f}}}'
         yield _TAIL.format(script=self._script)
@@ -65,12 +76,20 @@ class Page:
             if not isinstance(record, Screen):
                 yield _json([round(record.time, 3), record.text, int(isinstance(record, Mark))])
 
-    def _limited(self, elements: Iterable[str], most: int) -> Iterator[str]:
-        """Elements of a JSON array, up to half a page of bytes and so many."""
+    def _commands(self, only: int | None) -> list[Command]:
+        """What was run on what is shown, in the order in which it began."""
+        reader = self._reader
+        redaction = reader.redaction if isinstance(reader, RedactedReader) else NOTHING
+        found = [one for one in commands_of(reader) if only in (None, one.channel)]
+        found.sort(key=lambda one: (one.start, one.channel))
+        return [replace(one, text=redaction.mask(one.text)) for one in found]
+
+    def _limited(self, elements: Iterable[str], most: int, largest: int) -> Iterator[str]:
+        """Elements of a JSON array, up to so many and so many bytes."""
         size, before = 0, ""
         for count, element in enumerate(elements):
             size += len(element)
-            if size > LARGEST_PAGE // 2 or count >= most:
+            if size > largest or count >= most:
                 self.cut = True
                 return
             yield before + element
@@ -95,6 +114,17 @@ def _change(change: Change) -> str:
     return _json(
         [round(change.time, 3), change.channel, rows, change.cursor or 0, change.size or 0, change.note]
     )
+
+
+def _command(one: Command) -> str:
+    """`[offset, channel, kind, text, what came of it, 1 for a guess]`."""
+    lines = one.text[:LONGEST_COMMAND].split("\n")
+    text = "\n".join(printable(line, LONGEST_COMMAND) for line in lines)
+    came = f"refused: {one.refused}" if one.refused else one.signal and f"SIG{one.signal}"
+    if not came and one.exit_status is not None:
+        came = f"exit {one.exit_status}"
+    guess = int(one.source == "heuristic")
+    return _json([round(one.offset, 3), one.channel, one.kind, text, printable(came, 100), guess])
 
 
 def _json(value: object) -> str:
@@ -132,6 +162,11 @@ _HEAD = """\
 </div>
 <p id="note" role="status"></p>
 <pre id="screen"></pre>
+<section id="run" hidden>
+<p>What was run; a line leads to its time, n and p to the next and the one before. Behind ~ stands what was read off \
+the screen: a guess.</p>
+<ol id="commands"></ol>
+</section>
 <p>What was shown, as text; a line leads to its time. Colours are not kept.</p>
 <ol id="lines"></ol>
 <script type="application/json" id="recording">"""

@@ -78,6 +78,19 @@ function advance(film, position, passed, idle) {
   return idle && after - before > idle && wanted > before + idle && wanted < after ? after : wanted;
 }
 
+// Which of these times is the next one (way 1) or the one before (-1), in the order of time; -1 for none. `last` is where a
+// step has led before: while that is the place of now, it goes on from there, so that none is left out.
+const NEAR = 0.05, FAR = 2;
+function stepped(times, now, way, last) {
+  const order = times.map((_, at) => at).sort((a, b) => times[a] - times[b] || a - b);
+  if (last >= 0 && now >= times[last] && now - times[last] <= FAR) {
+    const place = order.indexOf(last) + way;
+    return place >= 0 && place < order.length ? order[place] : -1;
+  }
+  const found = way > 0 ? order.filter((at) => times[at] > now + NEAR)[0] : order.filter((at) => times[at] < now - FAR).pop();
+  return found === undefined ? -1 : found;
+}
+
 function clockText(seconds) {
   const whole = Math.floor(seconds);
   const two = (number) => String(number).padStart(2, "0");
@@ -96,7 +109,7 @@ function show(page) {
   const recording = JSON.parse(part("recording").textContent);
   const film = new Film(recording);
   const duration = film.duration;
-  let position = 0, playing = false, painted = 0;
+  let position = 0, playing = false, painted = 0, command = -1;
 
   for (const text of recording.heading) part("heading").append(element("li", text));
   if (recording.cut) part("heading").append(element("li", recording.cut));
@@ -106,6 +119,16 @@ function show(page) {
     part("channel").append(option);
   }
   part("choice").hidden = recording.channels.length < 2;
+  const entries = recording.commands.map(([time, channel, kind, text, came, guess]) => {
+    const said = kind === "typed" ? text : `${kind} ${text}`;
+    const line = element("li", "", guess ? "guess" : "");
+    line.append(element("span", clockText(time), "time"), element("span", (guess ? "~ " : "") + said));
+    if (came) line.append(element("span", came, "came"));
+    part("commands").append(line);
+    return { time, channel, line };
+  });
+  part("run").hidden = !entries.length;
+  entries.forEach((one, at) => one.line.addEventListener("click", () => lead(at)));
   for (const [time, text, ours] of recording.lines) {
     const line = element("li", "", ours ? "ours" : "");
     line.append(element("span", clockText(time), "time"), element("span", ours ? `[bastion: ${text}]` : text));
@@ -135,6 +158,20 @@ function show(page) {
     draw();
   }
 
+  // To a command, and the channel that it was on.
+  function lead(at) {
+    if (at < 0) return;
+    if (command >= 0) entries[command].line.classList.remove("here");
+    command = at;
+    entries[at].line.classList.add("here");
+    part("channel").value = entries[at].channel;
+    seek(entries[at].time);
+  }
+
+  function step(way) {
+    lead(stepped(entries.map((one) => one.time), position, way, command));
+  }
+
   function frame(now) {
     if (!playing) return;
     const passed = ((now - painted) / 1000) * Number(part("speed").value);
@@ -160,6 +197,8 @@ function show(page) {
     if (event.key === " ") toggle();
     else if (event.key === "ArrowRight") seek(position + 5);
     else if (event.key === "ArrowLeft") seek(position - 5);
+    else if (event.key === "n") step(1);
+    else if (event.key === "p") step(-1);
     else return;
     event.preventDefault();
   });

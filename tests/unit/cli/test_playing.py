@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bastion.cli import playing
-from bastion.cli.playing import Player, Terminal
+from bastion.cli.playing import Player, Terminal, stepped
 from bastion.clock import FixedClock
 from bastion.recording.channels import survey
 from bastion.recording.commands import Command
@@ -168,6 +168,28 @@ def test_a_pause_says_where_it_is_and_everything_can_be_done_in_it(file: bytes) 
     assert any("0:00:02" in line and "command 1 of 2: command 2.0\\x1b" in line for line in lines)
     assert any(line.lstrip().startswith("0:01:00 / 0:01:00") for line in lines)  # the step after b is c
     assert seat.screen.screen[0].text == "abc" and seat.line == ""
+
+
+@pytest.mark.parametrize(
+    ("offsets", "now", "last", "after", "before"),
+    [
+        ([], 1.0, None, None, None),
+        ([2.0, 30.0], 0.0, None, 0, None),
+        ([2.0, 30.0], 2.0, None, 1, None),
+        ([2.0, 30.0], 31.0, None, None, 0),  # just behind one that nobody stepped to: to the one before
+        ([2.0, 30.0], 40.0, None, None, 1),
+        ([1.0, 1.5, 2.0], 1.5, 1, 2, 0),  # closer than anybody presses keys
+        ([1.0, 1.5, 2.0], 2.9, 1, 2, 0),
+        ([1.0, 1.5, 2.0], 9.0, 1, None, 2),  # long ago
+        ([5.0, 5.0, 5.0], 5.0, 1, 2, 0),
+        ([5.0, 1.0, 3.0], 3.0, 2, 0, 1),  # in the order of time
+        ([5.0, 1.0, 3.0], 1.0, 1, 2, None),
+    ],
+)
+def test_steps_leave_no_command_out(
+    offsets: list[float], now: float, last: int | None, after: int | None, before: int | None
+) -> None:
+    assert (stepped(offsets, now, 1, last), stepped(offsets, now, -1, last)) == (after, before)
 
 
 def test_the_help_goes_while_the_playing_goes_on(file: bytes) -> None:

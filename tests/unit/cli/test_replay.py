@@ -25,6 +25,8 @@ from tests.support.world import poll
 from tests.unit.cli.made import FIRST, run
 from tests.unit.recording.made_terminals import recorded_terminal, some_output
 
+PROMPT = b"alice@web1:~$ "
+
 
 def test_replay_into_a_pipe_shows_only_what_is_safe(recordings: Path) -> None:
     result = run(replay, recordings, FIRST)
@@ -82,6 +84,49 @@ def test_a_replay_begins_at_a_command(long: Path) -> None:
     missing = run(replay, long, "seek", "--command", "2")
     assert missing.exit_code == 1 and "the session has 1" in missing.stderr
     assert run(replay, long, "seek", "--command", "1", "--channel", "1").exit_code == 2
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Path:
+    """A folder with a recording of a shell at which three commands were typed, a piece of it each second."""
+    pieces = [PROMPT, b"ls", b"\r\n", b"a b\r\n" + PROMPT, b"id", b"\r\n" + PROMPT, b"exit", b"\r\n"]
+    recorded_terminal(tmp_path, pieces)
+    return tmp_path
+
+
+def test_a_replay_begins_at_a_typed_command_with_and_without_an_index(typed: Path) -> None:
+    listed = [json.loads(line) for line in run(commands, typed, "--json").stdout.splitlines()]
+    assert [(one["kind"], one["text"], one["offset"], one["source"]) for one in listed] == [
+        ("typed", text, offset, "heuristic") for text, offset in (("ls", 1.0), ("id", 4.0), ("exit", 6.0))
+    ]
+    assert run(index, typed).exit_code == 0
+    assert [json.loads(line) for line in run(commands, typed, "--json").stdout.splitlines()] == listed
+    for more in ((), ("--no-index",)):
+        found = run(replay, typed, "seek", "--command", "2", "--speed", "0", *more)
+        by_offset = run(replay, typed, *listed[1]["replay"].split(), "--speed", "0", *more)
+        assert found.exit_code == 0 and found.stdout_bytes == by_offset.stdout_bytes
+        assert found.stdout_bytes.index(b"a b") < found.stdout_bytes.index(b"id")
+    assert "the session has 3" in run(replay, typed, "seek", "--command", "4").stderr
+
+
+@pytest.mark.slow
+def test_keys_step_from_one_typed_command_to_the_next(typed: Path) -> None:
+    with replayed(typed, "seek", "--speed", "0.001") as (child, ours, theirs):
+        read_until(ours, b"channel 1")
+        poll(lambda: not termios.tcgetattr(theirs)[3] & termios.ICANON, text="no single keys are read")
+        for key, wanted in (
+            (b"n", b"command 1 of 3: ~ls"),
+            (b"n", b"command 2 of 3: ~id"),
+            (b"n", b"0:00:06 / 0:00:08  0.001x  command 3 of 3: ~exit"),
+            (b"n", b"no command after this"),
+            (b"p", b"command 2 of 3: ~id"),
+            (b"p", b"command 1 of 3: ~ls"),
+            (b"p", b"no command before this"),
+        ):
+            os.write(ours, key)
+            read_until(ours, wanted)
+        os.write(ours, b"q")
+        assert child.wait(20) == 0
 
 
 def test_an_index_that_other_patterns_masked_is_not_used_and_said(

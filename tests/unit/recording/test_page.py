@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -17,12 +18,17 @@ import pytest
 from bastion.recording import page as page_module
 from bastion.recording.channels import choose_channel, survey
 from bastion.recording.page import Page
+from bastion.recording.redacted import reading
+from bastion.recording.redacting import Redaction
 from bastion.recording.terminal import Terminal
+from bastion.relay import events as relay
+from tests.support.command_score import recorded, trace
 from tests.unit.recording.samples import Tape, full, header
 from tests.unit.recording.test_render import open_shell, run_command, shell
 
 PLAYER = Path(__file__).parents[3] / "bastion" / "data" / "player"
 SCRIPT, STYLE = (PLAYER / "player.js").read_text(), (PLAYER / "player.css").read_text()
+PROMPT = b"alice@web1:~$ "
 HOSTILE = b"</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> &lt;b&gt; ]]> \xe2\x80\xa8 "
 
 
@@ -158,6 +164,128 @@ def test_a_page_has_a_largest_size_and_says_where_it_ends(monkeypatch: pytest.Mo
     text, page = made(tape.end())
     assert page.cut and "longer than a page" in recording(text)["cut"]
     assert len(text) < 4000 + len(SCRIPT) + len(STYLE) + 4000
+
+
+def typed_shell() -> Tape:
+    """Two commands at a shell on channel 1, the second behind its prompt of 5 s, and an exec on channel 2."""
+    tape = Tape(full())
+    open_shell(tape, cols=40, rows=10)
+    for piece in (PROMPT, b"ls", b"\r\n", b"a b\r\n", PROMPT, b"rm \x1b[31m-rf\x1b[m /<x>", b"\r\n", PROMPT):
+        tape.clock.advance(1)
+        tape.out(piece)
+    run_command(tape, 2, "false\x1b[m\nrm '</script>'")
+    tape.clock.advance(1)
+    tape.recorder.event(relay.ExitStatus(2, 1))
+    return tape.end()
+
+
+def test_commands_stand_in_the_page_with_their_times_and_what_is_a_guess() -> None:
+    alone, _ = made(typed_shell())
+    assert recording(alone)["commands"] == [
+        [1.0, 1, "typed", "ls", "", 1],
+        [5.0, 1, "typed", "rm -rf /<x>", "", 1],
+    ]
+    both, _ = made(typed_shell(), whole=True)
+    assert recording(both)["commands"][2:] == [[8.0, 2, "exec", "false\\x1b[m\nrm '</script>'", "exit 1", 0]]
+    assert both.count("</script>") == alone.count("</script>") == 2
+
+
+def test_what_the_shell_marks_is_no_guess_and_secrets_are_masked() -> None:
+    marked = recording(made(recorded(trace("osc-plain"), with_input=False))[0])["commands"]
+    assert {one[5] for one in marked} == {0} and "exit 1" in [one[4] for one in marked if one[3] == "false"]
+    tape = Tape(full())
+    open_shell(tape)
+    for piece in (PROMPT, b"export PASSWORD=hun", b"ter2horse", b"\r\n", PROMPT):
+        tape.out(piece)
+    reader = reading(Redaction.of())(io.BytesIO(tape.end().file))
+    found = survey(reader)
+    page = Page(reader, found, choose_channel(found.channels, None), False, (SCRIPT, STYLE))
+    text = "".join(page.pieces())
+    (command,) = recording(text)["commands"]
+    assert command[3] == "export PASSWORD=[redacted:password]" and "horse" not in text
+
+
+def test_commands_have_a_largest_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "MOST_COMMANDS", 1)
+    text, page = made(typed_shell())
+    assert page.cut and len(recording(text)["commands"]) == 1
+
+
+DOCUMENT = """
+class Element {
+  constructor(name) {
+    Object.assign(this, { tagName: name.toUpperCase(), children: [], heard: {}, own: "", className: "", value: "" });
+    const names = () => this.className.split(" ").filter(Boolean);
+    this.classList = {
+      add: (one) => { this.className = [...names(), one].join(" "); },
+      remove: (one) => { this.className = names().filter((other) => other !== one).join(" "); },
+    };
+  }
+  append(...more) {
+    this.children.push(...more);
+    if (this.tagName === "SELECT" && this.value === "") this.value = more[0].value;
+  }
+  replaceChildren(...more) { this.children = more; }
+  addEventListener(name, heard) { this.heard[name] = heard; }
+  get textContent() {
+    return this.children.map((one) => typeof one === "string" ? one : one.textContent).join("") || this.own;
+  }
+  set textContent(text) { this.own = text; this.children = []; }
+}
+const parts = new Map();
+const page = new Element("document");
+page.createElement = (name) => new Element(name);
+page.getElementById = (id) => {
+  if (!parts.has(id)) parts.set(id, new Element(id === "channel" ? "select" : "div"));
+  return parts.get(id);
+};
+const part = page.getElementById;
+const press = (key) => page.heard.keydown({ key, target: { tagName: "BODY" }, preventDefault() {} });
+part("recording").textContent = require("fs").readFileSync(process.argv[2], "utf8");
+const state = () => [
+  part("clock").textContent, Number(part("channel").value), part("screen").textContent.trimEnd(),
+  part("commands").children.map((one) => one.className),
+];
+"""
+"""As much of a browser's document as the player uses."""
+
+
+def in_node(tmp_path: Path, text: str, program: str) -> Any:
+    """What a program says that runs behind the player, on the recording of a page."""
+    (tmp_path / "recording.json").write_text(json.dumps(recording(text)))
+    (tmp_path / "test.js").write_text(SCRIPT + DOCUMENT + program)
+    done = subprocess.run(
+        ["node", tmp_path / "test.js", tmp_path / "recording.json"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_a_command_is_clicked_and_stepped_to(tmp_path: Path) -> None:
+    program = """
+    show(page);
+    const lines = part("commands").children;
+    const said = [part("run").hidden, lines.map((one) => one.children.map((two) => two.textContent))];
+    part("commands").children[1].heard.click();
+    said.push(state());
+    for (const key of "nnppp") { press(key); said.push(state().slice(0, 2)); }
+    said.push(stepped([3, 1, 1], 0, 1, -1), stepped([3, 1, 1], 1, 1, 1), stepped([3, 1, 1], 1, 1, 2));
+    said.push(stepped([3, 1, 1], 9, -1, 1), stepped([3], 4, -1, -1));
+    console.log(JSON.stringify(said));
+    """
+    hidden, shown, clicked, *more = in_node(tmp_path, made(typed_shell(), whole=True)[0], program)
+    assert not hidden and shown == [
+        ["0:00:01", "~ ls"],
+        ["0:00:05", "~ rm -rf /<x>"],
+        ["0:00:08", "exec false\\x1b[m\nrm '</script>'", "exit 1"],
+    ]
+    prompt = PROMPT.decode().rstrip()
+    assert clicked == ["0:00:05 / 0:00:09", 1, f"{prompt} ls\na b\n{prompt}", ["guess", "guess here", ""]]
+    eight, five, one = (["0:00:08 / 0:00:09", 2], ["0:00:05 / 0:00:09", 1], ["0:00:01 / 0:00:09", 1])
+    assert more[:5] == [eight, eight, five, one, one]
+    assert more[5:] == [1, 2, 0, 0, -1]
 
 
 @pytest.mark.slow
