@@ -1,6 +1,7 @@
 """Watching a session as it happens (L3): blocks of its recording as events, for somebody who may be slow.
 
-What a watcher gets is what the recording gets: a few last blocks from the file, then each block once it is written.
+What a watcher gets is what the recording gets: a few last blocks from the file, then each block once it is written. But
+not what the engineer typed, where that is recorded at all: a password that the target does not show leaves for nobody.
 Invariant: what a watcher does not take is dropped and counted, at most WINDOW of it is ever under way, and the session
 waits for nobody. Who watches stands in the audit log before the first byte is shown; whether somebody may, and whether
 the engineer is told, say the rules that opened the session.
@@ -25,6 +26,7 @@ from bastion.observe.events import About
 from bastion.observe.events.control import WatchEnded, WatchStarted
 from bastion.observe.meters import WATCH_DROPPED, WATCHERS
 from bastion.policy.rules import NO, SILENT
+from bastion.recording.blocks import without_input
 from bastion.recording.bulk import Bytes
 from bastion.recording.format import REF_LENGTH
 from bastion.session.gateway import Gateway
@@ -106,6 +108,7 @@ class _Watch:
         self._began = gateway.reactor.seconds()
         self._told = session.watched != SILENT
         self._dropped = self._untold = 0
+        self._sync = b""
         self._over = False
         self._watcher = Watcher(self._show, self._session_ended)
         by = request.by
@@ -124,16 +127,17 @@ class _Watch:
         if not self._session.watch(self._watcher):
             self._session_ended()
             return
-        _, size, sync = self._session.recording()
+        _, size, self._sync = self._session.recording()
         more = size - read_to
         whole = more <= READ_ON
         rest = _read(path, read_to, size) if whole else b""  # written a moment ago: it is in memory
-        self._offer(sync, history + rest, skipped=not whole)
+        self._offer(history + rest, skipped=not whole)
 
-    def _offer(self, sync: bytes, data: bytes, skipped: bool) -> None:
+    def _offer(self, data: bytes, skipped: bool) -> None:
+        data = without_input(data, self._sync)
         event = {
             "session": self.id,
-            "sync": sync.hex(),
+            "sync": self._sync.hex(),
             "blocks": _text(data),
             "skipped": skipped,
             "told": self._told,
@@ -147,8 +151,11 @@ class _Watch:
             self._untold += 1
             self._gateway.meters.add(WATCH_DROPPED)
             return
+        data = without_input(b"".join(buffers), self._sync)
+        if not data:
+            return
         untold, self._untold = self._untold, 0
-        self._stream.offer({"blocks": _text(b"".join(buffers)), "dropped": untold}, size)
+        self._stream.offer({"blocks": _text(data), "dropped": untold}, len(data) + ROOM)
 
     def _session_ended(self) -> None:
         self._end()

@@ -56,3 +56,21 @@ class Blocks:
                     else:
                         self.closed += 1
             at = data.find(self._sync, end)
+
+
+def without_input(data: bytes, sync: bytes) -> bytes:
+    """The whole blocks in `data`, which may begin in the middle of one, but for those of what the client sent.
+
+    What stands between whole blocks may be a piece of one and is left out, for nobody can say of which.
+    """
+    kept, at = list[bytes](), data.find(sync)
+    while at >= 0:
+        head = parse_head(data[at : at + HEAD_SIZE], sync)
+        end = at + (head.block_size if head is not None else 0)
+        if head is None or end > len(data):
+            at = data.find(sync, at + 1)
+            continue
+        if head.type is not BlockType.INPUT:
+            kept.append(data[at:end])
+        at = data.find(sync, end)
+    return b"".join(kept)

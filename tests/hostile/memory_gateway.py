@@ -46,7 +46,7 @@ def write_key(file: Path, key: PrivateKey) -> None:
     file.chmod(0o600)
 
 
-def write_config(folder: Path, limits: str = "") -> Path:
+def write_config(folder: Path, limits: str = "", recording: str = "") -> Path:
     """A whole configuration with one engineer and one target."""
     for name in ("gateway_host", "upstream_ca"):
         write_key(folder / name, PrivateKey.generate_ed25519())
@@ -76,6 +76,7 @@ file = "policy.toml"
 [recording]
 directory = "{folder}/recordings"
 disk_floor = "1MiB"
+{recording}
 [audit]
 file = "audit.jsonl"
 [limits]
@@ -157,11 +158,14 @@ class Peer(RawSsh):
 class MemoryGateway:
     """One gateway; `connect` is an engineer, `target()` the target that was dialled last."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, limits: str = "") -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, limits: str = "", recording: str = ""
+    ) -> None:
+        """`limits` and `recording` are lines of their sections."""
         monkeypatch.setattr(io.Connector, "connect", lambda made: self.links.append(Link(made.factory)))
         self.clock = Reactor()
         self.folder = folder
-        self.program = Program(write_config(folder, limits), self.clock)
+        self.program = Program(write_config(folder, limits, recording), self.clock)
         self.gateway = self.program.gateway
         # One source plays thousands of conversations here, at a speed of memory: what they may cost is not asked.
         self.gateway.budget.limits = dict.fromkeys(LIMITS, Limit(10**12, 10**13, 10**9, 10**10))

@@ -6,6 +6,7 @@ import json
 from base64 import b64decode
 
 import pytest
+from pyrage import x25519
 
 from bastion.control.asking import WINDOW, By, Stream
 from bastion.control.node import Kill, LiveAsked, Selection, StatusAsked
@@ -15,6 +16,7 @@ from bastion.errors import ControlReason
 from bastion.observe.audit import AuditFailed
 from bastion.observe.meters import WATCH_DROPPED, WATCHERS
 from bastion.recording.blocks import Blocks
+from bastion.recording.format import HEAD_SIZE, BlockType, parse_head
 from tests.hostile import memory_gateway as gate
 from tests.hostile.memory_gateway import MemoryGateway
 
@@ -24,8 +26,8 @@ SEC = By(1000, "sec")
 class Room:
     """A session with a terminal, and somebody who may watch it."""
 
-    def __init__(self, folder, patch):
-        self.memory = MemoryGateway(folder, patch)
+    def __init__(self, folder, patch, recording=""):
+        self.memory = MemoryGateway(folder, patch, recording=recording)
         self.gateway, self.folder = self.memory.gateway, folder
         self.local = self.memory.program.local
         self.threads = []
@@ -94,6 +96,46 @@ def test_the_last_screens_and_then_what_happens(room):
     assert text.startswith(b"before ") and text.endswith(b"after ")
     assert b"somebody of the security team watches this session" in text
     assert b"somebody of the security team watches" in b"".join(room.engineer.read_all())
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_is_typed_leaves_for_nobody_though_it_is_recorded(tmp_path, monkeypatch, encrypted):
+    recording = "input = true\n"
+    identity = x25519.Identity.generate()
+    if encrypted:
+        (tmp_path / "readers.txt").write_text(f"{identity.to_public()}\n")
+        recording += 'recipients = "readers.txt"\n'
+    room = Room(tmp_path, monkeypatch, recording)
+    try:
+        room.say(b"Password: ")
+        room.engineer.send(gate.data(0, b"typed-before\r"))
+        events, *_ = room.watch(read=False)
+        room.engineer.send(gate.data(0, b"typed-meanwhile\r"))
+        room.read()
+        room.engineer.send(gate.data(0, b"typed-later\r"))
+        room.say(b"welcome ")
+        sent = b"".join(b64decode(event["blocks"]) for event in events)
+        assert b"typed" not in sent and b"welcome" in shown(events)
+        assert encrypted or b"Password: " in shown(events)
+        file = room.session.recording()[0].read_bytes()
+        assert encrypted or all(
+            word in file for word in (b"typed-before", b"typed-meanwhile", b"typed-later")
+        )
+        kinds = {head.type for head in heads_of(file, bytes.fromhex(events[0]["sync"]))}
+        assert BlockType.INPUT in kinds
+        assert BlockType.INPUT not in {head.type for head in heads_of(sent, bytes.fromhex(events[0]["sync"]))}
+    finally:
+        room.memory.close()
+
+
+def heads_of(data, sync):
+    """The heads of all blocks in it."""
+    found, at = [], data.find(sync)
+    while at >= 0:
+        head = parse_head(data[at : at + HEAD_SIZE], sync)
+        found += [head] if head is not None else []
+        at = data.find(sync, at + 1)
+    return found
 
 
 def test_what_is_said_while_the_file_is_read_is_shown_once(room):

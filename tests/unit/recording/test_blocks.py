@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bastion.clock import FixedClock
-from bastion.recording.blocks import Blocks
+from bastion.recording.blocks import Blocks, without_input
+from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.format import FormatError, Header
 from bastion.recording.recorder import Recorder
 from bastion.sides import Side
@@ -65,3 +66,33 @@ def test_damage_is_told():
     broken[broken.index(b"one")] ^= 1
     with pytest.raises(FormatError, match="damaged"):
         shown(Blocks(SYNC), bytes(broken))
+
+
+def typed(*texts):
+    """The bytes of a file with input, a block for each text; those in capitals are the target's."""
+    recorder = Recorder(HEADER, FixedClock(), RecordingPolicy(input=True), SYNC)
+    parts = [b"".join(recorder.take())]
+    for text in texts:
+        recorder.data(1, Side.TARGET if text.isupper() else Side.CLIENT, 0, text)
+        parts.append(b"".join(recorder.take()))
+    return [*parts, b"".join(recorder.finish("killed"))]
+
+
+def test_without_input_all_else_stays_as_it_was():
+    start, one, secret, two, end = typed(b"ONE", b"secret", b"TWO")
+    assert (
+        without_input(b"".join((start, one, secret, two, end)), SYNC)[-len(one + two + end) :]
+        == one + two + end
+    )
+    assert without_input(secret, SYNC) == without_input(b"", SYNC) == b""
+
+
+def test_a_piece_of_an_input_block_is_in_nothing_that_is_given_out():
+    whole = b"".join(typed(b"ONE", b"secret-one", b"TWO", b"secret-two"))
+    for cut in range(len(whole)):
+        for piece in (whole[cut:], whole[:cut]):
+            given = without_input(piece, SYNC)
+            assert b"cret" not in given
+            assert shown(Blocks(SYNC), given) == [
+                text for text in shown(Blocks(SYNC), piece) if text.isupper()
+            ]
