@@ -33,10 +33,8 @@ from bastion.auth.ldap_config import LdapConfig, ServerAddress
 from bastion.auth.ldap_dn import is_within
 from bastion.auth.ldap_entry import (
     MAX_GROUPS,
-    STATE_ATTRIBUTES,
     Entry,
     TooMany,
-    account_state,
     authorised_keys,
     group_name,
     group_names,
@@ -47,6 +45,7 @@ from bastion.auth.ldap_entry import (
 from bastion.auth.ldap_link import Answer, Link, ServerFailed
 from bastion.auth.ldap_observer import ThreadReport
 from bastion.auth.ldap_pool import ServicePool
+from bastion.auth.ldap_state import STATE_ATTRIBUTES, account_state
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
 
@@ -251,7 +250,7 @@ class Attempt:
         if answer.code == codes.INVALID_CREDENTIALS and told is AccountState.PASSWORD_MUST_CHANGE:
             # Active Directory says so only when the old password was right.
             return Refused(STATE_REASONS[told], STATE_TEXTS[told])
-        state = told or account_state(entry, self._clock.time(), self._config.lockout)
+        state = told or account_state(entry, self._clock.time(), self._config.state_limits)
         if state in (AccountState.LOCKED, AccountState.EXPIRED):
             return Refused(STATE_REASONS[state], NOT_ADMITTED)
         return Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED)
@@ -275,7 +274,7 @@ class Attempt:
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, str(many)) from None
         keys, unusable = authorised_keys(entry, config.key_attribute)
         # Read to the end whatever the state is, so that it does not show in the time.
-        state = account_state(entry, self._clock.time(), config.lockout)
+        state = account_state(entry, self._clock.time(), config.state_limits)
         return Found(Account(name.lower(), uid, groups, keys, "ldap", state), searched, unusable)
 
     def _search_as_if(self, service: Link, question: Question) -> None:

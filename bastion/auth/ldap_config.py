@@ -14,6 +14,7 @@ import stat
 from dataclasses import dataclass
 
 from bastion.auth.ldap_dn import is_within, parse_dn
+from bastion.auth.ldap_state import StateLimits
 from bastion.errors import ConfigError
 from bastion.options import At, Kind, option
 from bastion.options.kinds import BOOLEAN, PATH, choice, duration, integer, list_of, optional, quoted, text
@@ -185,6 +186,12 @@ class LdapConfig:
         "How long a pwdAccountLockedTime counts (the server's pwdLockoutDuration). 0: until it is removed.",
         default=0.0,
     )
+    password_age: float = option(
+        duration(),
+        "How old a password may be by its pwdChangedTime (the server's pwdMaxAge), for keys and certificates too."
+        " 0: any age.",
+        default=0.0,
+    )
     decoy_dn: str | None = option(
         optional(DN),
         "An entry without rights that is bound for unknown names, so that they take as long as wrong"
@@ -206,6 +213,11 @@ class LdapConfig:
         default=30.0,
     )
     threads: int = option(integer(1, 64), "Conversations with the directory at the same time.", default=8)
+
+    @property
+    def state_limits(self) -> StateLimits:
+        """What of the state of accounts stands here and in no entry."""
+        return StateLimits(self.lockout, self.password_age)
 
     def validate(self, at: At) -> None:
         """Note what does not fit together."""

@@ -1,20 +1,18 @@
-"""What one LDAP entry says about an account (L1, pure): name, id, groups, keys and state.
+"""What one LDAP entry says about an account (L1, pure): name, id, groups and keys. Its state: `auth.ldap_state`.
 
 Everything here came from a server and is bounded: counts and lengths have named limits, and a value that
-cannot be read never widens anything. State is read the safe way round: an unreadable expiry counts as
-expired.
+cannot be read never widens anything.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bastion.auth.identity import AccountState, group_form
+from bastion.auth.identity import group_form
 from bastion.auth.ldap_dn import first_value, is_within
 from bastion.errors import BastionError, ProtocolError
 from bastion.wire.key_options import MAX_LINE
@@ -27,30 +25,6 @@ MAX_GROUPS = 1024
 MAX_GROUP_NAME = 255
 MAX_ID = 128
 
-# Attributes that tell whether an account may log in at all; asked for by name since most are operational.
-STATE_ATTRIBUTES = (
-    "pwdAccountLockedTime",
-    "pwdReset",
-    "shadowExpire",
-    "shadowLastChange",
-    "nsAccountLock",
-    "userAccountControl",
-    "msDS-User-Account-Control-Computed",
-    "accountExpires",
-    "pwdLastSet",
-)
-
-# userAccountControl and its computed twin (Microsoft, MS-ADTS section 2.2.16).
-_AD_DISABLED = 0x2
-_AD_LOCKOUT = 0x10
-_AD_PASSWORD_NEVER_EXPIRES = 0x10000
-_AD_PASSWORD_EXPIRED = 0x800000
-# accountExpires: "never" is 0 or the largest value; otherwise 100 ns since 1601-01-01.
-_AD_NEVER = (0, 0x7FFFFFFFFFFFFFFF)
-_SECONDS_1601_TO_1970 = 11_644_473_600
-# draft-behera-ldap-password-policy section 5.3.3: locked until an administrator says otherwise.
-_LOCKED_FOR_GOOD = "000001010000Z"
-_DAY = 86400
 # What "surrogateescape" makes of bytes that are no UTF-8.
 _FOREIGN = re.compile("[\udc80-\udcff]")
 
@@ -173,86 +147,3 @@ def _read_key(line: bytes) -> AuthorizedKey:
         raise ProtocolError("key options are not UTF-8")
     comment = key.comment.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return replace(key, comment=comment)
-
-
-def account_state(entry: Entry, now: float, lockout: float = 0.0) -> AccountState:
-    """Whether the account may log in at `now` (seconds since the epoch), by any means.
-
-    Key logins never bind, so nobody but us looks at these for them. `lockout` in seconds ends a
-    pwdAccountLockedTime; 0 = it counts until the server removes it.
-    """
-    if _is_locked(entry, now, lockout):
-        return AccountState.LOCKED
-    if _is_expired(entry, now):
-        return AccountState.EXPIRED
-    if _must_change(entry):
-        return AccountState.PASSWORD_MUST_CHANGE
-    return AccountState.ACTIVE
-
-
-def _is_locked(entry: Entry, now: float, lockout: float) -> bool:
-    for value in entry.texts("pwdAccountLockedTime"):
-        since = _generalized_time(value)
-        if value == _LOCKED_FOR_GOOD or since is None or not lockout or now < since + lockout:
-            return True
-    if any(value.strip().lower() != "false" for value in entry.texts("nsAccountLock")):
-        return True
-    return _flag(entry, "userAccountControl", _AD_DISABLED) or _flag(
-        entry, "msDS-User-Account-Control-Computed", _AD_LOCKOUT
-    )
-
-
-def _is_expired(entry: Entry, now: float) -> bool:
-    if entry.has("shadowExpire"):
-        day = _number(entry, "shadowExpire")
-        # shadow(5): days since 1970-01-01; an empty field (here -1) is never. 0 is ambiguous there: expired
-        # here.
-        if day is None or 0 <= day <= now // _DAY:
-            return True
-    if entry.has("accountExpires"):
-        moment = _number(entry, "accountExpires")
-        if moment is None:
-            return True
-        return moment not in _AD_NEVER and moment / 10_000_000 - _SECONDS_1601_TO_1970 <= now
-    return False
-
-
-def _must_change(entry: Entry) -> bool:
-    if any(value.strip().lower() != "false" for value in entry.texts("pwdReset")):
-        return True
-    if entry.has("shadowLastChange") and _number(entry, "shadowLastChange") in (None, 0):
-        return True
-    if entry.has("pwdLastSet") and _number(entry, "pwdLastSet") in (None, 0):
-        return not _flag(entry, "userAccountControl", _AD_PASSWORD_NEVER_EXPIRES)
-    return _flag(entry, "msDS-User-Account-Control-Computed", _AD_PASSWORD_EXPIRED)
-
-
-def _number(entry: Entry, attribute: str) -> int | None:
-    """The one value as an integer (RFC 4517 section 3.3.16), or None."""
-    values = entry.texts(attribute)
-    if len(values) != 1 or len(values[0]) > 20 or not values[0].isascii():
-        return None
-    try:
-        return int(values[0])
-    except ValueError:
-        return None
-
-
-def _flag(entry: Entry, attribute: str, bit: int) -> bool:
-    """Whether a bit is set; an attribute that is there but unreadable counts as set for locks."""
-    if not entry.has(attribute):
-        return False
-    value = _number(entry, attribute)
-    return value is None or bool(value & bit)
-
-
-def _generalized_time(value: str) -> float | None:
-    """Seconds since the epoch of `YYYYMMDDHHMMSS[.fff]Z` (RFC 4517 section 3.3.13), or None."""
-    digits = value[:-1].partition(".")[0] if value.endswith("Z") else ""
-    if len(digits) != 14 or not (digits.isascii() and digits.isdigit()):
-        return None
-    try:
-        moment = datetime.datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=datetime.UTC)
-    except ValueError:
-        return None
-    return moment.timestamp()

@@ -137,6 +137,13 @@ def server(trap: Trap) -> Iterator[Slapd]:
             person("expired", "shadowExpire: 10000"),
             person("reset", "pwdReset: TRUE"),
             person("disabled", "userAccountControl: 514"),
+            person("ended", "pwdEndTime: 20200101000000Z"),
+            person("early", "pwdStartTime: 20990101000000Z"),
+            person("aged", "shadowLastChange: 10000", "shadowMax: 90"),
+            person("retried", "accountUnlockTime: 20990101000000Z"),
+            person("stale389", "passwordExpirationTime: 19700101000000Z"),
+            person("left", "krbPrincipalExpiration: 20200101000000Z"),
+            person("staleipa", "krbPasswordExpiration: 20200101000000Z"),
             group("db", "alice", "bob"),
             f"dn: cn=odd,{GROUPS}\nobjectClass: groupOfNames\ncn: odd\nmember: {ODD_DN},{PEOPLE}\n",
             f"dn: cn=deploy,{GROUPS}\nobjectClass: posixGroup\ncn: deploy\ngidNumber: 7\nmemberUid: alice\n",
@@ -311,6 +318,12 @@ def test_an_unknown_name_is_unknown_to_a_lookup(make: Maker) -> None:
         ("disabled", AuthReason.ACCOUNT_LOCKED),
         ("expired", AuthReason.ACCOUNT_EXPIRED),
         ("reset", AuthReason.PASSWORD_MUST_CHANGE),
+        ("aged", AuthReason.PASSWORD_MUST_CHANGE),
+        # 389 Directory Server's and FreeIPA's attributes, in entries of their shape.
+        ("retried", AuthReason.ACCOUNT_LOCKED),
+        ("stale389", AuthReason.PASSWORD_MUST_CHANGE),
+        ("left", AuthReason.ACCOUNT_EXPIRED),
+        ("staleipa", AuthReason.PASSWORD_MUST_CHANGE),
     ],
 )
 def test_an_account_that_may_not_log_in_may_not_by_key_either(
@@ -322,6 +335,27 @@ def test_an_account_that_may_not_log_in_may_not_by_key_either(
     looked_up = ask(directory, name)
     assert isinstance(looked_up, Refused)
     assert (looked_up.reason, looked_up.text) == (expected, NOT_ADMITTED)
+
+
+@pytest.mark.parametrize("name", ["ended", "early"])
+def test_an_account_outside_its_time_may_not_log_in(make: Maker, name: str) -> None:
+    """slapd's own policy refuses the bind (and says no more than of a wrong password); for a key, we do."""
+    directory = make()
+    assert reason(directory, name, PASSWORD) is AuthReason.ACCOUNT_EXPIRED
+    assert reason(directory, name) is AuthReason.ACCOUNT_EXPIRED
+
+
+def test_a_password_that_is_too_old_lets_nobody_in_by_key(make: Maker, server: Slapd) -> None:
+    server.change(person("old").replace("objectClass", "changetype: add\nobjectClass", 1))
+    # slapd notes pwdChangedTime itself when the password is changed.
+    server.change(f"dn: uid=old,{PEOPLE}\nchangetype: modify\nreplace: userPassword\nuserPassword: {PASSWORD}\n")
+    clock = FixedClock(SystemClock().time())
+    directory = make(clock=clock, lookup_ttl=0.0, password_age=86400.0)
+    assert reason(directory, "old") is AuthReason.OK
+    clock.advance(86460)
+    assert reason(directory, "old") is AuthReason.PASSWORD_MUST_CHANGE
+    assert reason(directory, "old", PASSWORD) is AuthReason.PASSWORD_MUST_CHANGE
+    assert reason(make(clock=clock), "old") is AuthReason.OK
 
 
 # -- what it is never asked ------------------------------------------------------------------------------------

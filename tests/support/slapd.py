@@ -280,6 +280,19 @@ include {SCHEMA}
 # Built into 389 Directory Server, unknown to slapd.
 attributetype ( 2.16.840.1.113730.3.1.610 NAME 'nsAccountLock' EQUALITY caseIgnoreMatch
   SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 2.16.840.1.113730.3.1.91 NAME 'passwordExpirationTime'
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.24 SINGLE-VALUE )
+attributetype ( 2.16.840.1.113730.3.1.95 NAME 'accountUnlockTime'
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.24 SINGLE-VALUE )
+# FreeIPA's, by names and syntax; the numbers are of RFC 4520's arc for experiments.
+attributetype ( 1.3.6.1.4.1.4203.666.99.1 NAME 'krbPrincipalExpiration'
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.24 SINGLE-VALUE )
+attributetype ( 1.3.6.1.4.1.4203.666.99.2 NAME 'krbPasswordExpiration'
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.24 SINGLE-VALUE )
+attributetype ( 1.3.6.1.4.1.4203.666.99.3 NAME 'ipaSshPubKey' EQUALITY octetStringMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )
+attributetype ( 1.3.6.1.4.1.4203.666.99.4 NAME 'ipaUniqueID' EQUALITY caseIgnoreMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
 pidfile {self._folder}/slapd.pid
 argsfile {self._folder}/slapd.args
 modulepath /usr/lib/ldap

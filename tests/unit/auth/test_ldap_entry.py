@@ -1,4 +1,4 @@
-"""What an LDAP entry says: name, id, groups, keys and state, with hostile and broken values among them."""
+"""What an LDAP entry says: name, id, groups and keys, with hostile and broken values among them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth.identity import AccountState
 from bastion.auth.ldap_entry import (
     MAX_GROUPS,
     MAX_KEYS,
-    STATE_ATTRIBUTES,
     Entry,
     TooMany,
-    account_state,
     authorised_keys,
     group_name,
     group_names,
@@ -28,8 +25,6 @@ from bastion.auth.ldap_entry import (
 from bastion.wire.key_options import MAX_LINE
 from bastion.wire.keys import parse_authorized_key
 
-NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z, day 20833
-TODAY = 20833
 GROUPS = "ou=groups,dc=example,dc=org"
 
 
@@ -171,68 +166,3 @@ def test_a_value_of_many_lines_is_bounded() -> None:
     assert authorised_keys(entry(sshpublickey=[many, line]), "sshPublicKey")[1] == 6
     endless = b"a\n" * (MAX_KEYS * MAX_LINE)
     assert authorised_keys(entry(sshpublickey=[endless, line]), "sshPublicKey")[1] == 1
-
-
-# -- state ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {},
-        {"shadowExpire": "-1"},
-        {"shadowExpire": str(TODAY + 1)},
-        {"shadowLastChange": str(TODAY)},
-        {"nsAccountLock": "FALSE"},
-        {"pwdReset": "FALSE"},
-        {"userAccountControl": "512"},
-        {"accountExpires": "0"},
-        {"accountExpires": str(0x7FFFFFFFFFFFFFFF)},
-        {"pwdLastSet": "133000000000000000"},
-        {"pwdLastSet": "0", "userAccountControl": str(0x10200)},
-    ],
-)
-def test_active(values: dict[str, str]) -> None:
-    assert account_state(entry(**values), NOW) is AccountState.ACTIVE
-
-
-@pytest.mark.parametrize(
-    ("values", "state"),
-    [
-        ({"pwdAccountLockedTime": "000001010000Z"}, AccountState.LOCKED),
-        ({"pwdAccountLockedTime": "20260101000000Z"}, AccountState.LOCKED),
-        ({"pwdAccountLockedTime": "soon"}, AccountState.LOCKED),
-        ({"nsAccountLock": "TRUE"}, AccountState.LOCKED),
-        ({"nsAccountLock": "yes"}, AccountState.LOCKED),
-        ({"userAccountControl": "514"}, AccountState.LOCKED),
-        ({"userAccountControl": "many"}, AccountState.LOCKED),
-        ({"msDS_User_Account_Control_Computed": "16"}, AccountState.LOCKED),
-        ({"shadowExpire": str(TODAY)}, AccountState.EXPIRED),
-        ({"shadowExpire": "0"}, AccountState.EXPIRED),
-        ({"shadowExpire": "tomorrow"}, AccountState.EXPIRED),
-        ({"accountExpires": "133000000000000000"}, AccountState.EXPIRED),
-        ({"accountExpires": "never"}, AccountState.EXPIRED),
-        ({"pwdReset": "TRUE"}, AccountState.PASSWORD_MUST_CHANGE),
-        ({"shadowLastChange": "0"}, AccountState.PASSWORD_MUST_CHANGE),
-        ({"pwdLastSet": "0"}, AccountState.PASSWORD_MUST_CHANGE),
-        ({"msDS_User_Account_Control_Computed": str(0x800000)}, AccountState.PASSWORD_MUST_CHANGE),
-        ({"pwdReset": "TRUE", "nsAccountLock": "TRUE"}, AccountState.LOCKED),
-    ],
-)
-def test_not_active(values: dict[str, str], state: AccountState) -> None:
-    assert account_state(entry(**values), NOW) is state
-
-
-def test_a_lock_may_run_out_when_the_operator_says_how_long_it_lasts() -> None:
-    recent = entry(pwdAccountLockedTime="20270115075900Z")  # one minute before NOW
-    assert account_state(recent, NOW, lockout=300) is AccountState.LOCKED
-    assert account_state(recent, NOW + 300, lockout=300) is AccountState.ACTIVE
-    assert account_state(recent, NOW + 300) is AccountState.LOCKED
-    for_good = entry(pwdAccountLockedTime="000001010000Z")
-    assert account_state(for_good, NOW, lockout=300) is AccountState.LOCKED
-
-
-@given(st.dictionaries(st.sampled_from(STATE_ATTRIBUTES), st.lists(st.binary(max_size=30), max_size=3)))
-def test_any_state_values_are_survived(values: dict[str, list[bytes]]) -> None:
-    found = Entry("uid=a", {name.lower(): value for name, value in values.items()})
-    assert account_state(found, NOW) in AccountState
