@@ -24,8 +24,8 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 - `embedded`: accounts in a TOML file
 - `ldap`, `ldap_attempt`, `ldap_link`, `ldap_pool`, `ldap_servers`: LDAP from the reactor down to one conversation
 - `ldap_observer`: who hears what LDAP does
-- `ldap_config`, `ldap_dn`, `ldap_entry`, `ldap_state`: its options, its names, what an entry says of an account, and
-  whether it may log in
+- `ldap_config`, `ldap_dn`, `ldap_entry`, `ldap_state`, `ldap_groups`: its options, its names, what an entry says of an
+  account, whether it may log in, and its groups
 - `ldap_filters`: are the filters of the options filters?
 - `workers`: threads for calls that block, with deadlines kept by the reactor
 """

@@ -9,11 +9,11 @@ rules, are in the one form of `group_form`.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bastion.auth.ldap_dn import dn_form, prepared
 from bastion.auth.names import SEPARATOR
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import AuthReason, PolicyReason, Refused
@@ -35,13 +35,9 @@ MAX_USER_NAME = 255
 
 
 def group_form(name: str) -> str:
-    """The one form of a group's name, so that names which LDAP holds for equal are equal.
-
-    As caseIgnoreMatch prepares them (RFC 4518 section 2): compatibility forms and case folded, blanks at the ends
-    taken off and others made one.
-    """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return " ".join(folded.split())
+    """The one form of a group's name, or of its DN, so that those which LDAP holds for equal are equal."""
+    plain = prepared(name)
+    return dn_form(name) or dn_form(plain) or plain
 
 
 class AccountState(StrEnum):

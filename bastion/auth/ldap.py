@@ -33,6 +33,7 @@ from bastion.auth.directory import (
 from bastion.auth.identity import Account
 from bastion.auth.ldap_attempt import Attempt, Found, Question
 from bastion.auth.ldap_config import LdapConfig, read_bind_password, tls_context
+from bastion.auth.ldap_groups import GroupReader
 from bastion.auth.ldap_link import ServerFailed
 from bastion.auth.ldap_observer import NoObserver, Observer, ThreadReport
 from bastion.auth.ldap_pool import MAX_IDLE, ServicePool
@@ -41,7 +42,7 @@ from bastion.auth.workers import Call, DeadlinePassed, Job, QueueFull, ThreadRea
 from bastion.clock import Clock, DelayedCall
 from bastion.errors import AuthReason, BastionError, Refused
 
-# Accounts whose groups are remembered. 4,096 of at most 1,024 names; typically 20 names: about 8 MiB.
+# Accounts whose groups are remembered. 4,096 of at most 1,024 names and DNs; typically 20 of each: about 16 MiB.
 MAX_REMEMBERED = 4096
 
 # Questions that may wait for a thread where nobody says how many logins there may be: the default of
@@ -90,6 +91,7 @@ class LdapDirectory:
         self._clock = clock
         self._observer: Observer = NoObserver() if observer is None else observer
         self._report = ThreadReport(reactor, self._observer)
+        self._groups = GroupReader(config)
         self._context = tls_context(config)
         self._service_password = read_bind_password(config)
         self._order = ServerOrder(len(config.servers), config.rest)
@@ -295,6 +297,7 @@ class LdapDirectory:
             self._pools[index],
             self._clock,
             self._report,
+            self._groups,
         )
 
     def _worked(self, taken: Taken) -> None:

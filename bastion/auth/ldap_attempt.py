@@ -32,16 +32,12 @@ from bastion.auth.identity import Account, AccountState
 from bastion.auth.ldap_config import LdapConfig, ServerAddress
 from bastion.auth.ldap_dn import is_within
 from bastion.auth.ldap_entry import (
-    MAX_GROUPS,
     Entry,
-    TooMany,
     authorised_keys,
-    group_name,
-    group_names,
     immutable_id,
-    member_of,
     own_name,
 )
+from bastion.auth.ldap_groups import GroupReader, Search, TooMany
 from bastion.auth.ldap_link import Answer, Link, ServerFailed
 from bastion.auth.ldap_observer import ThreadReport
 from bastion.auth.ldap_pool import ServicePool
@@ -97,6 +93,7 @@ class Attempt:
         pool: ServicePool,
         clock: Clock,
         report: ThreadReport,
+        groups: GroupReader,
     ) -> None:
         self._config = config
         self._context = context
@@ -105,6 +102,7 @@ class Attempt:
         self._pool = pool
         self._clock = clock
         self._report = report
+        self._groups = groups
         self._lock = threading.Lock()
         self._links: list[Link] = []
         self._was_cut = False
@@ -261,15 +259,9 @@ class Attempt:
         name = own_name(entry, config.name_attribute, question.name)
         assert name is not None
         try:
-            groups: frozenset[str] = frozenset()
-            if config.member_of:
-                groups = member_of(entry, config.group_name_attribute, config.group_base)
             known = question.known_groups
-            if known is not None and known[0] == uid:
-                searched = known[1]
-            else:
-                searched = self._search_groups(service, entry.dn, name)
-            groups = group_names(groups | searched)
+            recent = known[1] if known is not None and known[0] == uid else None
+            groups, searched = self._groups.of(self._search(service), entry, name, recent)
         except TooMany as many:
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, str(many)) from None
         keys, unusable = authorised_keys(entry, config.key_attribute)
@@ -281,24 +273,11 @@ class Attempt:
         """The search for groups of a name that does not exist, unless an account would not need it now either."""
         if question.known_groups is None:
             with contextlib.suppress(TooMany):
-                self._search_groups(service, self._decoy, question.name)
+                self._groups.as_if(self._search(service), self._decoy, question.name)
 
-    def _search_groups(self, service: Link, dn: str, name: str) -> frozenset[str]:
-        """Groups that name the entry `dn` as a member. Raises TooMany, ServerFailed."""
-        config = self._config
-        if config.group_base is None:
-            return frozenset()
-        base = config.group_base
-        members = "".join(
-            f"({kind}={escape_filter_chars(name if kind == 'memberUid' else dn)})"
-            for kind in config.group_members
-        )
-        wanted = f"(&{config.group_filter}(|{members}))"
-        attributes = (config.group_name_attribute,)
-        found, more = self._timed("search", lambda: service.search(base, wanted, attributes, MAX_GROUPS))
-        if more:
-            raise TooMany(f"the account is in more than {MAX_GROUPS} groups")
-        return group_names(group_name(group, config.group_name_attribute) for group in found)
+    def _search(self, service: Link) -> Search:
+        """A search below a base, timed; it raises ServerFailed."""
+        return lambda *asked: self._timed("search", lambda: service.search(*asked))
 
     @property
     def _decoy(self) -> str:
@@ -309,8 +288,8 @@ class Attempt:
 
     def _attributes(self) -> list[str]:
         config = self._config
-        wanted = [config.name_attribute, config.id_attribute, config.key_attribute, *STATE_ATTRIBUTES]
-        return [*wanted, "memberOf"] if config.member_of else wanted
+        wanted = (config.name_attribute, config.id_attribute, config.key_attribute, *STATE_ATTRIBUTES)
+        return [*wanted, *self._groups.attributes()]
 
     def _id(self, entry: Entry) -> str:
         uid = immutable_id(entry, self._config.id_attribute)

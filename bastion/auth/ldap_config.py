@@ -97,6 +97,7 @@ FILTER: Kind[str] = Kind(
 )
 ATTRIBUTE = text("attribute name", _ATTRIBUTE, 'an attribute name such as "uid"')
 MEMBER = choice("member", "uniqueMember", "memberUid")
+NOT_NESTED, WALK, IN_CHAIN = "off", "walk", "in-chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,22 @@ class LdapConfig:
     group_name_attribute: str = option(
         ATTRIBUTE, "The attribute with a group's name; also the one that begins a memberOf DN.", default="cn"
     )
+    nested_groups: str = option(
+        choice(NOT_NESTED, WALK, IN_CHAIN),
+        'Members of a group that is a member of another: "off" are in the inner one only; "walk" asks for the outer'
+        ' groups level by level; "in-chain" has Active Directory do it.',
+        default=NOT_NESTED,
+    )
+    group_depth: int = option(
+        integer(1, 20),
+        "How many levels of outer groups a walk goes up. What is further up does not count.",
+        default=5,
+    )
+    primary_group: bool = option(
+        BOOLEAN,
+        "Read Active Directory's primary group too, which names no members: by primaryGroupID and objectSid.",
+        default=False,
+    )
     group_ttl: float = option(
         duration(0.0, 600.0),
         "How long key and certificate logins may use the groups of an earlier search. 0: never.",
@@ -223,6 +240,19 @@ class LdapConfig:
         """Note what does not fit together."""
         if self.bind_dn is not None and self.bind_password_file is None:
             at.child("bind_password_file").wrong("is required with bind_dn", PATH.allowed)
+        if self.group_base is None:
+            for key, used in (
+                ("nested_groups", self.nested_groups != NOT_NESTED),
+                ("primary_group", self.primary_group),
+            ):
+                if used:
+                    at.child(key).wrong(
+                        "needs group_base: groups are searched there", f"group_base beside {key}"
+                    )
+        if self.nested_groups == IN_CHAIN and "member" not in self.group_members:
+            at.child("group_members").wrong("is without member, which in-chain goes up by", '["member"]')
+        if self.nested_groups == WALK and self.group_members == ("memberUid",):
+            at.child("group_members").wrong("names no groups as members of groups", '["member", "memberUid"]')
         if self.deadline < self.timeout:
             at.child("deadline").wrong("is shorter than timeout", "at least the timeout of one server")
         if self.decoy_dn is not None and not is_within(self.decoy_dn, self.user_base):
@@ -236,6 +266,13 @@ class LdapConfig:
             found.append(("allow_plaintext", f"passwords go to {', '.join(clear)} in clear"))
         if self.bind_dn is None:
             found.append(("bind_dn", "is not set: accounts are searched anonymously"))
+        if self.member_of and self.group_base is None:
+            found.append(
+                (
+                    "group_base",
+                    "is not set: whoever may make a group anywhere can give it a name that rules know",
+                )
+            )
         if not self.member_of and self.group_base is None:
             found.append(("member_of", "is false and group_base is not set: no groups are read"))
         return tuple(found)

@@ -6,6 +6,7 @@ A DN that cannot be read is no DN: `parse_dn` raises ValueError, and the callers
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # One "type=value" pair, type lower-cased; a DN is its RDNs, each a set of pairs, the most specific first.
 Pair = tuple[str, str]
@@ -15,6 +16,7 @@ Dn = tuple[frozenset[Pair], ...]
 MAX_DN = 4096
 _TYPE = re.compile(r" *([A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*) *= *")
 _ESCAPABLE = ' "#+,;<>=\\'
+_SPECIAL = '"+,;<>=\\'  # of these, what has to be escaped wherever it stands
 
 
 def parse_dn(text: str) -> Dn:
@@ -70,9 +72,33 @@ def _value(text: str, at: int) -> tuple[str, int]:
         raise ValueError("the DN is not UTF-8") from None
 
 
+def prepared(value: str) -> str:
+    """As caseIgnoreMatch prepares a value (RFC 4518 section 2): compatibility forms and case folded, blanks at the ends
+    taken off and others made one."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+    return " ".join(folded.split())
+
+
 def _folded(dn: Dn) -> Dn:
-    """As caseIgnoreMatch compares (RFC 4517 section 4.2.11): case and repeated blanks do not count."""
-    return tuple(frozenset((kind, " ".join(value.split()).lower()) for kind, value in rdn) for rdn in dn)
+    return tuple(frozenset((kind, prepared(value)) for kind, value in rdn) for rdn in dn)
+
+
+def dn_form(text: str) -> str | None:
+    """The one form of a DN, so that DNs which LDAP holds for equal are equal; of no other text is it the form. None for
+    what is no DN of two parts or more: a lone "team=a" is a name."""
+    if "=" not in text or not ("," in text or ";" in text):
+        return None
+    try:
+        parts = _folded(parse_dn(text))
+    except ValueError:
+        return None
+    if len(parts) < 2:
+        return None
+    return ",".join("+".join(sorted(f"{kind}={_escaped(value)}" for kind, value in rdn)) for rdn in parts)
+
+
+def _escaped(value: str) -> str:
+    return "".join(f"\\{character}" if character in _SPECIAL else character for character in value)
 
 
 def is_within(dn: str, base: str) -> bool:

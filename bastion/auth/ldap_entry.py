@@ -1,4 +1,5 @@
-"""What one LDAP entry says about an account (L1, pure): name, id, groups and keys. Its state: `auth.ldap_state`.
+"""What one LDAP entry says about an account (L1, pure): name, id and keys. Its state: `auth.ldap_state`, its
+groups: `auth.ldap_groups`.
 
 Everything here came from a server and is bounded: counts and lengths have named limits, and a value that
 cannot be read never widens anything.
@@ -9,28 +10,19 @@ from __future__ import annotations
 import contextlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bastion.auth.identity import group_form
-from bastion.auth.ldap_dn import first_value, is_within
-from bastion.errors import BastionError, ProtocolError
+from bastion.errors import ProtocolError
 from bastion.wire.key_options import MAX_LINE
 from bastion.wire.keys import AuthorizedKey, parse_authorized_key
 
 # Keys of one account that are looked at. Each is at most MAX_LINE (8 KiB): 512 KiB a login at worst.
 MAX_KEYS = 64
-# Groups of one account. Windows itself stops at about 1,015 in a logon token.
-MAX_GROUPS = 1024
-MAX_GROUP_NAME = 255
 MAX_ID = 128
 
 # What "surrogateescape" makes of bytes that are no UTF-8.
 _FOREIGN = re.compile("[\udc80-\udcff]")
-
-
-class TooMany(BastionError):
-    """More values than a limit of ours allows; the text is ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +68,6 @@ def immutable_id(entry: Entry, attribute: str) -> str | None:
     return texts[0] if texts and texts[0].isprintable() else None
 
 
-def group_names(values: Iterable[str]) -> frozenset[str]:
-    """Group names in their one form; unusable ones are left out. Raises TooMany."""
-    usable = (group_form(name) for name in values if len(name) <= MAX_GROUP_NAME and name.isprintable())
-    names = frozenset(filter(None, usable))
-    if len(names) > MAX_GROUPS:
-        raise TooMany(f"the account is in more than {MAX_GROUPS} groups")
-    return names
-
-
-def group_name(entry: Entry, attribute: str) -> str:
-    """A group's one name: the value in its DN, as memberOf shows it, or else its only value, or ""."""
-    try:
-        return first_value(entry.dn, attribute)
-    except ValueError:
-        values = entry.texts(attribute)
-        return values[0] if len(values) == 1 else ""
-
-
-def member_of(entry: Entry, kind: str, base: str | None) -> frozenset[str]:
-    """Groups from memberOf: the `kind` (cn) that begins each DN. With `base`, only of DNs below it.
-
-    Without that limit somebody who may create groups anywhere could make one with a privileged name.
-    """
-    names = []
-    for dn in entry.texts("memberOf"):
-        if base is not None and not is_within(dn, base):
-            continue
-        try:
-            names.append(first_value(dn, kind))
-        except ValueError:
-            continue
-    return group_names(names)
-
-
 def authorised_keys(entry: Entry, attribute: str) -> tuple[tuple[AuthorizedKey, ...], int]:
     """The keys that can be read, and how many were left out.
 
@@ -147,3 +105,14 @@ def _read_key(line: bytes) -> AuthorizedKey:
         raise ProtocolError("key options are not UTF-8")
     comment = key.comment.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return replace(key, comment=comment)
+
+
+def number(entry: Entry, attribute: str) -> int | None:
+    """The one value as an integer (RFC 4517 section 3.3.16), or None."""
+    values = entry.texts(attribute)
+    if len(values) != 1 or len(values[0]) > 20 or not values[0].isascii():
+        return None
+    try:
+        return int(values[0])
+    except ValueError:
+        return None

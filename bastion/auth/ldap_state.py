@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bastion.auth.identity import AccountState
-from bastion.auth.ldap_entry import Entry
+from bastion.auth.ldap_entry import Entry, number
 
 STATE_ATTRIBUTES: Final = (
     "pwdAccountLockedTime",
@@ -105,13 +105,13 @@ def _is_locked(entry: Entry, now: float, lockout: float) -> bool:
 
 def _is_expired(entry: Entry, now: float) -> bool:
     if entry.has("shadowExpire"):
-        day = _number(entry, "shadowExpire")
+        day = number(entry, "shadowExpire")
         # shadow(5): days since 1970-01-01; an empty field (here -1) is never. 0 is ambiguous there: expired
         # here.
         if day is None or 0 <= day <= now // _DAY:
             return True
     if entry.has("accountExpires"):
-        moment = _number(entry, "accountExpires")
+        moment = number(entry, "accountExpires")
         if moment is None:
             return True
         if moment not in _AD_NEVER and moment / 10_000_000 - _SECONDS_1601_TO_1970 <= now:
@@ -121,14 +121,14 @@ def _is_expired(entry: Entry, now: float) -> bool:
     if _is_over(entry, "pwdEndTime", now) or _is_over(entry, "krbPrincipalExpiration", now):
         return True
     aged = _days_past_shadow_max(entry, now)
-    left = _number(entry, "shadowInactive")
+    left = number(entry, "shadowInactive")
     return aged is not None and left is not None and left >= 0 and aged > left
 
 
 def _must_change(entry: Entry, now: float, password_age: float) -> bool:
     if any(value.strip().lower() != "false" for value in entry.texts("pwdReset")):
         return True
-    if entry.has("shadowLastChange") and _number(entry, "shadowLastChange") in (None, 0):
+    if entry.has("shadowLastChange") and number(entry, "shadowLastChange") in (None, 0):
         return True
     if (_days_past_shadow_max(entry, now) or 0) > 0:
         return True
@@ -136,7 +136,7 @@ def _must_change(entry: Entry, now: float, password_age: float) -> bool:
         return True
     if password_age and _is_over(entry, "pwdChangedTime", now - password_age):
         return True
-    if entry.has("pwdLastSet") and _number(entry, "pwdLastSet") in (None, 0):
+    if entry.has("pwdLastSet") and number(entry, "pwdLastSet") in (None, 0):
         return not _flag(entry, "userAccountControl", _AD_PASSWORD_NEVER_EXPIRES)
     return _flag(entry, "msDS-User-Account-Control-Computed", _AD_PASSWORD_EXPIRED)
 
@@ -145,7 +145,7 @@ def _days_past_shadow_max(entry: Entry, now: float) -> float | None:
     """Days since the password had to be changed (shadow(5)), negative before; None where that is never."""
     if not entry.has("shadowMax") or not entry.has("shadowLastChange"):
         return None
-    last, most = _number(entry, "shadowLastChange"), _number(entry, "shadowMax")
+    last, most = number(entry, "shadowLastChange"), number(entry, "shadowMax")
     if last is None or most is None:
         return float("inf")
     return None if last < 0 or most < 0 else now // _DAY - last - most
@@ -161,22 +161,11 @@ def _is_over(entry: Entry, attribute: str, now: float, *, unreadable: bool = Tru
     return unreadable if moment is None else moment <= now
 
 
-def _number(entry: Entry, attribute: str) -> int | None:
-    """The one value as an integer (RFC 4517 section 3.3.16), or None."""
-    values = entry.texts(attribute)
-    if len(values) != 1 or len(values[0]) > 20 or not values[0].isascii():
-        return None
-    try:
-        return int(values[0])
-    except ValueError:
-        return None
-
-
 def _flag(entry: Entry, attribute: str, bit: int) -> bool:
     """Whether a bit is set; an attribute that is there but unreadable counts as set for locks."""
     if not entry.has(attribute):
         return False
-    value = _number(entry, attribute)
+    value = number(entry, attribute)
     return value is None or bool(value & bit)
 
 

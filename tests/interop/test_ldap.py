@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ from bastion.auth.identity import Account
 from bastion.auth.ldap import QUEUE, LdapDirectory
 from bastion.auth.ldap_attempt import Attempt, Question
 from bastion.auth.ldap_config import LdapConfig, ServerAddress, read_bind_password, tls_context
-from bastion.auth.ldap_link import MAX_ANSWERS
+from bastion.auth.ldap_dn import dn_form
+from bastion.auth.ldap_entry import Entry
+from bastion.auth.ldap_groups import GroupReader
+from bastion.auth.ldap_link import MAX_ANSWERS, Link
 from bastion.auth.ldap_pool import MAX_AGE, MAX_IDLE, ServicePool
 from bastion.clock import Clock, FixedClock, SystemClock
 from bastion.errors import AuthReason, Refused
@@ -39,6 +44,7 @@ from tests.support.slapd import (
     SUFFIX,
     Slapd,
     group,
+    nested,
     person,
     slapd_missing,
 )
@@ -52,6 +58,10 @@ pytestmark = [
 KEYS = [key_line(), key_line()]
 # Ten times what these operations take here, far below any deadline that is not under test.
 PROMPT = 2.0
+PLAYGROUND = f"ou=playground,{SUFFIX}"
+# A domain's account, and its group 513 ("Domain Users"), as Active Directory writes them.
+SID = bytes.fromhex("010500000000000515000000010000000200000003000000" + "51040000")
+DOMAIN_USERS = SID[:-4] + (513).to_bytes(4, "little")
 ODD_DN = r"cn=Smith\, J \28x*\29\5c"
 
 
@@ -145,6 +155,23 @@ def server(trap: Trap) -> Iterator[Slapd]:
             person("left", "krbPrincipalExpiration: 20200101000000Z"),
             person("staleipa", "krbPasswordExpiration: 20200101000000Z"),
             group("db", "alice", "bob"),
+            person("nina", f"objectSid:: {b64encode(SID).decode()}", "primaryGroupID: 513"),
+            nested("inner", f"uid=nina,{PEOPLE}", f"cn=outer,{GROUPS}"),
+            nested("middle", f"cn=inner,{GROUPS}"),
+            nested("outer", f"cn=middle,{GROUPS}", f"cn=inner,{GROUPS}"),
+            *[
+                nested(f"level{number}", f"cn={'outer' if number == 1 else f'level{number - 1}'},{GROUPS}")
+                for number in range(1, 8)
+            ],
+            f"dn: {PLAYGROUND}\nobjectClass: organizationalUnit\nou: playground\n",
+            nested("sre", f"uid=nina,{PEOPLE}", f"cn=inner,{GROUPS}", base=PLAYGROUND),
+            nested("vault", f"cn=sre,{PLAYGROUND}"),
+            nested(
+                "Domain Users",
+                f"cn=nobody,{GROUPS}",
+                f"objectSid:: {b64encode(DOMAIN_USERS).decode()}",
+            ),
+            nested("everyone", f"cn=Domain Users,{GROUPS}"),
             f"dn: cn=odd,{GROUPS}\nobjectClass: groupOfNames\ncn: odd\nmember: {ODD_DN},{PEOPLE}\n",
             f"dn: cn=deploy,{GROUPS}\nobjectClass: posixGroup\ncn: deploy\ngidNumber: 7\nmemberUid: alice\n",
             f"dn: ou=elsewhere,{PEOPLE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: elsewhere\n"
@@ -228,6 +255,11 @@ def reason(directory: LdapDirectory, name: str, password: str | None = None) -> 
     return AuthReason.OK if isinstance(found, Account) else AuthReason(found.reason)
 
 
+def names(groups: frozenset[str]) -> set[str]:
+    """The groups by name; each is there by its DN too."""
+    return {group for group in groups if "=" not in group}
+
+
 def bind_requests(server: Slapd) -> int:
     """How many binds have arrived since `forget`."""
     return sum(" BIND dn=" in line and "method=" in line for line in server.lines)
@@ -248,7 +280,10 @@ def test_right_password_gives_the_account(make: Maker, server: Slapd, scheme: st
     account = ask(make(server.tls_url if scheme == "ldaps" else server.url), "alice", PASSWORD)
     assert isinstance(account, Account)
     assert (account.name, account.source) == ("alice", "ldap")
-    assert account.groups == {"sre", "db", "deploy"}  # admins stands outside group_base
+    assert names(account.groups) == {"sre", "db", "deploy"}  # admins stands outside group_base
+    assert account.groups - names(account.groups) == {
+        f"cn={name},{GROUPS}" for name in ("sre", "db", "deploy")
+    }
     assert len(account.uid) == 36
     assert [key.key.blob for key in account.keys] == [
         key.key.blob for key in parsed_keys()
@@ -276,7 +311,7 @@ def test_the_name_is_the_entrys_own_in_lower_case(make: Maker) -> None:
 
 def test_an_entry_with_an_awkward_dn_and_password(make: Maker) -> None:
     account = ask(make(), "odd", "´½² пароль")
-    assert isinstance(account, Account) and account.groups == {"odd"}
+    assert isinstance(account, Account) and names(account.groups) == {"odd"}
 
 
 @pytest.mark.parametrize(
@@ -348,7 +383,9 @@ def test_an_account_outside_its_time_may_not_log_in(make: Maker, name: str) -> N
 def test_a_password_that_is_too_old_lets_nobody_in_by_key(make: Maker, server: Slapd) -> None:
     server.change(person("old").replace("objectClass", "changetype: add\nobjectClass", 1))
     # slapd notes pwdChangedTime itself when the password is changed.
-    server.change(f"dn: uid=old,{PEOPLE}\nchangetype: modify\nreplace: userPassword\nuserPassword: {PASSWORD}\n")
+    server.change(
+        f"dn: uid=old,{PEOPLE}\nchangetype: modify\nreplace: userPassword\nuserPassword: {PASSWORD}\n"
+    )
     clock = FixedClock(SystemClock().time())
     directory = make(clock=clock, lookup_ttl=0.0, password_age=86400.0)
     assert reason(directory, "old") is AuthReason.OK
@@ -356,6 +393,88 @@ def test_a_password_that_is_too_old_lets_nobody_in_by_key(make: Maker, server: S
     assert reason(directory, "old") is AuthReason.PASSWORD_MUST_CHANGE
     assert reason(directory, "old", PASSWORD) is AuthReason.PASSWORD_MUST_CHANGE
     assert reason(make(clock=clock), "old") is AuthReason.OK
+
+
+# -- nested groups ---------------------------------------------------------------------------------------------
+
+
+def groups_of(directory: LdapDirectory, name: str) -> set[str]:
+    found = ask(directory, name)
+    assert isinstance(found, Account), found
+    return names(found.groups)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"inner"}),
+        ({"nested_groups": "walk", "group_depth": 1}, {"inner", "middle", "outer"}),
+        (
+            {"nested_groups": "walk", "group_depth": 3},
+            {"inner", "middle", "outer", "level1", "level2"},
+        ),
+        (
+            {"nested_groups": "walk", "group_depth": 20},
+            {"inner", "middle", "outer", *(f"level{number}" for number in range(1, 8))},
+        ),
+        # The group of that name elsewhere has nina for a member, and so has one of its own in turn.
+        ({"group_base": PLAYGROUND, "nested_groups": "walk"}, {"sre"}),
+    ],
+)
+def test_nested_groups_are_walked_with_a_circle_and_to_a_depth(
+    make: Maker, server: Slapd, changes: dict[str, Any], expected: set[str]
+) -> None:
+    directory = make(**changes)
+    assert groups_of(directory, "nina") == expected
+    assert groups_of(directory, "bob") == ({"db"} if "group_base" not in changes else set())
+
+
+def test_a_circle_costs_a_search_for_each_level(make: Maker, server: Slapd) -> None:
+    directory = make(nested_groups="walk", watch=(watch := Watch()))
+    groups_of(directory, "nina")
+    reactor.run(lambda: None)
+    assert watch.operations.count("search") == 1 + 1 + 5  # the account, its groups, and group_depth
+    before = len(watch.operations)
+    assert reason(directory, "nobody") is AuthReason.UNKNOWN_USER  # takes as many
+    reactor.run(lambda: None)
+    assert watch.operations[before:].count("search") == 1 + 1 + 5
+
+
+def test_the_primary_group_counts_in_entries_of_active_directorys_shape(make: Maker) -> None:
+    """objectSid and primaryGroupID, as there; slapd's schema for them is given the equality that it lacks."""
+    assert groups_of(make(primary_group=True), "nina") == {"inner", "domain users"}
+    walked = make(primary_group=True, nested_groups="walk", group_depth=1)
+    assert groups_of(walked, "nina") == {"inner", "domain users", "middle", "outer", "everyone"}
+
+
+def test_in_chain_is_the_servers_walk(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """slapd has no such rule, so it is stood in for: the filter is asked as Active Directory would understand it."""
+    plain = Link.search
+
+    def search(
+        link: Link, base: str, filter: str, attributes: Sequence[str], limit: int, *, whole_tree: bool = True
+    ) -> tuple[list[Entry], bool]:
+        chained = re.fullmatch(r"(\(&.*\(\|)\(member:1\.2\.840\.113556\.1\.4\.1941:=(.*)\)\)\)", filter)
+        if chained is None:
+            return plain(link, base, filter, attributes, limit, whole_tree=whole_tree)
+        found: dict[str | None, Entry] = {}
+        level = [chained[2]]
+        while level:
+            entries = [
+                entry for dn in level
+                for entry in plain(link, base, f"{chained[1]}(member={dn})))", attributes, limit)[0]
+            ]  # fmt: skip
+            fresh = {dn_form(entry.dn): entry for entry in entries if dn_form(entry.dn) not in found}
+            found |= fresh
+            level = [entry.dn for entry in fresh.values()]
+        return list(found.values()), False
+
+    chain = make(nested_groups="in-chain", group_members=("member",), primary_group=True)
+    assert groups_of(chain, "nina") == {"domain users"}  # slapd itself knows no entry that matches the rule
+    monkeypatch.setattr(Link, "search", search)
+    chain = make(nested_groups="in-chain", group_members=("member",), primary_group=True)
+    up = {"inner", "middle", "outer", *(f"level{number}" for number in range(1, 8))}
+    assert groups_of(chain, "nina") == up | {"domain users", "everyone"}
 
 
 # -- what it is never asked ------------------------------------------------------------------------------------
@@ -392,7 +511,7 @@ def test_even_past_the_grammar_a_name_is_only_a_name(make: Maker, name: str) -> 
     config = make.config()
     attempt = Attempt(
         config, tls_context(config), config.servers[0], read_bind_password(config), pool := ServicePool(1),
-        SystemClock(), Watch(),
+        SystemClock(), Watch(), GroupReader(config),
     )  # fmt: skip
     with pytest.raises(Refused) as caught:
         attempt.ask(Question(name))
@@ -431,10 +550,10 @@ def test_groups_of_a_lookup_are_a_minute_old_at_most(make: Maker, server: Slapd)
     clock = FixedClock(SystemClock().time())
     directory = make(clock=clock, lookup_ttl=0.0)
 
-    def groups(password: str | None = None) -> frozenset[str]:
+    def groups(password: str | None = None) -> set[str]:
         found = ask(directory, "bob", password)
         assert isinstance(found, Account)
-        return found.groups
+        return names(found.groups)
 
     assert groups() == {"db"}
     added = group("late", "bob").replace("objectClass", "changetype: add\nobjectClass", 1)

@@ -65,6 +65,17 @@ def group(name: str, *members: str) -> str:
     return "\n".join([*lines, *(f"member: uid={member},{PEOPLE}" for member in members)]) + "\n"
 
 
+def nested(name: str, *lines: str, base: str = GROUPS) -> str:
+    """The LDIF of one groupOfNames, below another entry if need be; a line without a colon is a member's DN."""
+    head = [
+        f"dn: cn={name},{base}",
+        "objectClass: groupOfNames",
+        "objectClass: extensibleObject",
+        f"cn: {name}",
+    ]
+    return "\n".join([*head, *(line if ": " in line else f"member: {line}" for line in lines)]) + "\n"
+
+
 def _salted_sha(password: str) -> str:
     salt = os.urandom(8)
     digest = hashlib.sha1(password.encode() + salt).digest()
@@ -252,6 +263,10 @@ class Slapd:
     def _prepare(self, entries: list[str]) -> None:
         (self._folder / "data").mkdir(mode=0o700)
         (self._folder / "slapd.conf").write_text(self._config())
+        # Active Directory compares SIDs; the schema that slapd has for it forgets to say so.
+        schema = Path("/etc/ldap/schema/msuser.schema").read_text()
+        named = schema.replace("NAME 'objectSid'", "NAME 'objectSid' EQUALITY octetStringMatch", 1)
+        (self._folder / "msuser.schema").write_text(named)
         # slapadd takes operational attributes (pwdAccountLockedTime, memberOf), which a client may not write.
         done = subprocess.run(
             ["slapadd", "-q", "-f", str(self._folder / "slapd.conf")],
@@ -267,7 +282,7 @@ class Slapd:
     def _config(self) -> str:
         schemas = "\n".join(
             f"include /etc/ldap/schema/{name}.schema"
-            for name in ("core", "cosine", "nis", "inetorgperson", "dsee", "msuser")
+            for name in ("core", "cosine", "nis", "inetorgperson", "dsee")
         )
         tls = (
             f"TLSCertificateFile {self._server_files.certificate}\n"
@@ -276,6 +291,7 @@ class Slapd:
         )
         return f"""
 {schemas}
+include {self._folder}/msuser.schema
 include {SCHEMA}
 # Built into 389 Directory Server, unknown to slapd.
 attributetype ( 2.16.840.1.113730.3.1.610 NAME 'nsAccountLock' EQUALITY caseIgnoreMatch

@@ -64,6 +64,7 @@ class Files(Site):
             self.options["directory.ldap"] = {
                 "servers": '["ldap://127.0.0.1:1"]',
                 "user_base": '"dc=example"',
+                "group_base": '"ou=groups,dc=example"',
                 "bind_dn": '"cn=reader,dc=example"',
                 "bind_password_file": '"ldap.secret"',
             }
@@ -343,8 +344,12 @@ CASES: dict[str, Case] = {
     "directory.ldap.group_filter": Case('"(cn=*)"', ldap("group_filter"), "(cn=*)"),
     "directory.ldap.group_members": Case('["memberUid"]', ldap("group_members"), ("memberUid",)),
     "directory.ldap.group_name_attribute": Case('"ou"', ldap("group_name_attribute"), "ou"),
+    "directory.ldap.nested_groups": Case('"walk"', ldap("nested_groups"), "walk"),
+    "directory.ldap.group_depth": Case("7", ldap("group_depth"), 7),
+    "directory.ldap.primary_group": Case("true", ldap("primary_group"), True),
     "directory.ldap.group_ttl": Case('"5s"', ldap("group_ttl"), 5.0),
     "directory.ldap.lockout": Case('"15m"', ldap("lockout"), 900.0),
+    "directory.ldap.password_age": Case('"90d"', ldap("password_age"), 90 * 86400.0),
     "directory.ldap.decoy_dn": Case('"cn=d,dc=example"', ldap("decoy_dn"), "cn=d,dc=example"),
     "directory.ldap.connect_timeout": Case('"1s"', ldap("connect_timeout"), 1.0),
     "directory.ldap.timeout": Case('"4s"', ldap("timeout"), 4.0),

@@ -22,6 +22,7 @@ SMALL: dict[str, Any] = {
     "user_base": "ou=people,dc=example,dc=org",
     "bind_dn": "cn=reader,dc=example,dc=org",
     "bind_password_file": "secret",
+    "group_base": "ou=groups,dc=example,dc=org",
 }
 
 
@@ -78,6 +79,12 @@ def test_defaults_are_safe_and_bounded() -> None:
         ({"threads": 0}, "threads"),
         ({"group_ttl": "1h"}, "group_ttl"),
         ({"decoy_dn": "cn=x,dc=elsewhere"}, "decoy_dn"),
+        ({"nested_groups": "all"}, "nested_groups"),
+        ({"nested_groups": "walk", "group_base": None}, "nested_groups"),
+        ({"primary_group": True, "group_base": None}, "primary_group"),
+        ({"nested_groups": "in-chain", "group_members": ["uniqueMember"]}, "group_members"),
+        ({"nested_groups": "walk", "group_members": ["memberUid"]}, "group_members"),
+        ({"group_depth": 21}, "group_depth"),
         ({"start_tls": False}, "start_tls"),
     ],
 )
@@ -89,7 +96,8 @@ def test_warnings() -> None:
     assert any("in clear" in text for _, text in made(allow_plaintext=True).warnings())
     assert made(allow_plaintext=True, servers=["ldaps://x"]).warnings() == ()
     assert any("anonymous" in text for _, text in made(bind_dn=None, bind_password_file=None).warnings())
-    assert any("no groups" in text for _, text in made(member_of=False).warnings())
+    assert any("no groups" in text for _, text in made(member_of=False, group_base=None).warnings())
+    assert any("anywhere" in text for _, text in made(group_base=None).warnings())
 
 
 def test_the_password_file(tmp_path: Path) -> None:

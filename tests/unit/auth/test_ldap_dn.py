@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth.ldap_dn import first_value, is_within, parse_dn
+from bastion.auth.ldap_dn import dn_form, first_value, is_within, parse_dn
 
 BASE = "ou=people,dc=example,dc=org"
 
@@ -71,6 +71,28 @@ def test_a_value_that_looks_like_a_base_is_not_below_it() -> None:
     assert not is_within("uid=alice,ou=people,dc=example,dc=org,dc=evil", BASE)
     assert not is_within("dc=org", BASE)
     assert not is_within("", BASE) and not is_within("", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cn=sre,ou=groups,dc=org", "CN=SRE, OU=Groups,DC=org", "cn=sre;ou=groups;dc=org", r"cn=\73re,ou=groups,dc=org",
+     "cn= \uff33re ,ou=groups,dc=org"],
+)  # fmt: skip
+def test_a_dn_has_one_form(text: str) -> None:
+    assert dn_form(text) == "cn=sre,ou=groups,dc=org"
+
+
+def test_the_form_keeps_apart_what_is_different() -> None:
+    assert dn_form(r"cn=a\,ou=b,dc=org") == r"cn=a\,ou\=b,dc=org" != dn_form("cn=a,ou=b,dc=org")
+    assert dn_form("uid=j+cn=a,dc=org") == dn_form("CN=A+uid=J,dc=org") == "cn=a+uid=j,dc=org"
+    for name in ("sre", "team=a", "a, b", "cn=a,", "", "=,=", "cn=a", "a=b\0,c=d"):
+        assert dn_form(name) is None
+
+
+@given(st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable()))
+def test_a_form_is_its_own_form(value: str) -> None:
+    form = dn_form(f"cn={escaped(value)},{BASE}")
+    assert form is not None and dn_form(form) == form and is_within(form, BASE)
 
 
 def test_first_value_needs_its_kind() -> None:

@@ -1,4 +1,4 @@
-"""What an LDAP entry says: name, id, groups and keys, with hostile and broken values among them."""
+"""What an LDAP entry says: name, id and keys, with hostile and broken values among them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.auth.ldap_entry import (
-    MAX_GROUPS,
     MAX_KEYS,
     Entry,
-    TooMany,
     authorised_keys,
-    group_name,
-    group_names,
     immutable_id,
-    member_of,
     own_name,
 )
 from bastion.wire.key_options import MAX_LINE
 from bastion.wire.keys import parse_authorized_key
-
-GROUPS = "ou=groups,dc=example,dc=org"
 
 
 def entry(dn: str = "uid=alice,dc=example,dc=org", **values: str | bytes | list[str]) -> Entry:
@@ -61,30 +54,6 @@ def test_immutable_id() -> None:
     assert immutable_id(entry(objectguid=unique.bytes_le), "objectGUID") == str(unique)
     for bad in (entry(), entry(entryuuid=["a", "b"]), entry(entryuuid=b"\xff"), entry(entryuuid="x" * 500)):
         assert immutable_id(bad, "entryUUID") is None
-
-
-# -- groups --------------------------------------------------------------------------------------------
-
-
-def test_member_of_counts_below_the_base_only() -> None:
-    found = entry(
-        memberof=[f"cn=sre,{GROUPS}", "cn=admins,ou=playground,dc=example,dc=org", "broken", f"ou=x,{GROUPS}"]
-    )
-    assert member_of(found, "cn", GROUPS) == {"sre"}
-    assert member_of(found, "cn", None) == {"sre", "admins"}
-
-
-def test_group_names_are_bounded() -> None:
-    assert group_names(["a", "", "x" * 256, "line\nbreak"]) == {"a"}
-    assert len(group_names(str(number) for number in range(MAX_GROUPS))) == MAX_GROUPS
-    with pytest.raises(TooMany):
-        group_names(str(number) for number in range(MAX_GROUPS + 1))
-
-
-def test_group_name_is_the_one_in_the_dn() -> None:
-    assert group_name(entry(f"cn=sre,{GROUPS}", cn=["admins", "sre"]), "cn") == "sre"
-    assert group_name(entry(f"gid=7,{GROUPS}", cn="db"), "cn") == "db"
-    assert group_name(entry(f"gid=7,{GROUPS}", cn=["db", "admins"]), "cn") == ""
 
 
 # -- keys ----------------------------------------------------------------------------------------------

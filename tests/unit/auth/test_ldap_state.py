@@ -67,7 +67,10 @@ def test_active(values: dict[str, str]) -> None:
         ({"shadowExpire": str(TODAY)}, AccountState.EXPIRED),
         ({"shadowExpire": "0"}, AccountState.EXPIRED),
         ({"shadowExpire": "tomorrow"}, AccountState.EXPIRED),
-        ({"shadowLastChange": str(TODAY - 92), "shadowMax": "90", "shadowInactive": "1"}, AccountState.EXPIRED),
+        (
+            {"shadowLastChange": str(TODAY - 92), "shadowMax": "90", "shadowInactive": "1"},
+            AccountState.EXPIRED,
+        ),
         ({"pwdStartTime": SOON}, AccountState.EXPIRED),
         ({"pwdStartTime": "soon"}, AccountState.EXPIRED),
         ({"pwdEndTime": PAST}, AccountState.EXPIRED),

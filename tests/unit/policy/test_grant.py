@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from bastion.auth.embedded import parse_users
-from bastion.auth.ldap_entry import group_names
+from bastion.auth.ldap_groups import group_names
 from bastion.auth.restrictions import AddressList, Restrictions
 from bastion.errors import PolicyReason, Refused
 from bastion.policy.grant import LISTED_MAX, Grant, LoginRefused, authorise, reachable
