@@ -291,7 +291,8 @@ class Lobby:
     def _facts(self, outer: Outer) -> LobbyFacts:
         services, identity = outer.services, outer.identity
         host, port = outer.gateway.public
-        found = reachable(services.policy, services.inventory, identity, identity.source_address)
+        now = outer.gateway.clock.time()
+        found = reachable(services.policy, services.inventory, identity, identity.source_address, now)
         mine = [(one.target, one.logins[0]) for one in found]
         return LobbyFacts(
             identity,

@@ -124,7 +124,10 @@ class OuterDoors:
 
     def unreachable(self, host: str, port: int) -> Refused:
         services, identity = self.services, self.identity
-        return unreachable(services.policy, services.inventory, identity, host, port, identity.source_address)
+        now = self.gateway.clock.time()
+        return unreachable(
+            services.policy, services.inventory, identity, host, port, identity.source_address, now
+        )
 
     def pay_lines(self, count: int) -> None:
         self.gateway.budget.identity(self.identity.name).spend(Work.LOG, count * LINE_BYTES)
@@ -225,7 +228,13 @@ class OuterDoors:
         """A session, a tunnel, or the one answer for what is not there and what is not this engineer's."""
         services, identity = self.services, self.identity
         way = route(
-            services.policy, services.inventory, identity, place.host, place.port, identity.source_address
+            services.policy,
+            services.inventory,
+            identity,
+            place.host,
+            place.port,
+            identity.source_address,
+            self.gateway.clock.time(),
         )
         if isinstance(way, ToSession):
             waits = services.inner_host_keys.prepare(way.target)

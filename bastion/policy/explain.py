@@ -14,6 +14,7 @@ from bastion.options import nearest
 from bastion.policy.grant import Grant, authorise, matching_rules
 from bastion.policy.route import ToGateway
 from bastion.policy.rules import TUNNEL, Policy, Rule
+from bastion.policy.schedule import local_time
 from bastion.policy.targets import Inventory, Target
 from bastion.policy.tunnel import TunnelGrant, authorise_tunnel
 
@@ -71,7 +72,7 @@ def explain(
     traces = (
         ()
         if target is None
-        else tuple(_trace(rule, identity, target, login, source) for rule in policy.rules)
+        else tuple(_trace(rule, identity, target, login, source, now) for rule in policy.rules)
     )
     note = _note(policy, inventory, target, target_name)
     sources = _sources(policy, traces, source)
@@ -92,10 +93,10 @@ def explain_tunnel(
     target = gateways[0] if gateways else None
     gateway = None
     if target is None:
-        traces = tuple(_tunnel_trace(rule, identity, host, port, source) for rule in policy.rules)
+        traces = tuple(_tunnel_trace(rule, identity, host, port, source, now) for rule in policy.rules)
     else:
-        gateway = ToGateway(target, tuple(matching_rules(policy, identity, target, source)))
-        traces = tuple(_trace(rule, identity, target, None, source) for rule in policy.rules)
+        gateway = ToGateway(target, tuple(matching_rules(policy, identity, target, source, now)))
+        traces = tuple(_trace(rule, identity, target, None, source, now) for rule in policy.rules)
     note = "" if policy.rules else "the policy has no rules"
     others = [found.name for found in inventory.at(host, port) if found is not target]
     if others:
@@ -112,7 +113,9 @@ def explain_tunnel(
     return Explanation(True, PolicyReason.ALLOWED, text, note, traces, None, grant, sources)
 
 
-def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: str) -> Trace:
+def _tunnel_trace(
+    rule: Rule, identity: Identity, host: str, port: int, source: str, now: float
+) -> Trace:
     listed = any(place.covers(host, port) for place in rule.tunnel)
     places = ", ".join(place.text for place in rule.tunnel) or "no place"
     by_address = "; names match by address too" if rule.tunnel_by_address else ""
@@ -124,6 +127,7 @@ def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: 
     ]
     if rule.sources:
         conditions.append(_source_condition(rule, source))
+    conditions.extend(_time_condition(rule, now))
     return Trace(rule.name, rule.origin, all(condition.holds for condition in conditions), tuple(conditions))
 
 
@@ -145,6 +149,16 @@ def _source_condition(rule: Rule, source: str) -> Condition:
     return Condition(SOURCE, rule.matches_source(source), f"{source or 'not given'} in {networks}")
 
 
+def _time_condition(rule: Rule, now: float) -> list[Condition]:
+    if not rule.hours and not rule.days:
+        return []
+    wanted = " ".join(
+        ", ".join(map(str, spans)) for spans in (rule.days, rule.hours) if spans
+    )
+    detail = f"{local_time(rule.timezone, now)} in {rule.timezone}, wants {wanted}"
+    return [Condition("time", rule.matches_time(now), detail)]
+
+
 def _proof_condition(rule: Rule, identity: Identity) -> list[Condition]:
     """Of a rule that wants more than that somebody is who they are."""
     if not rule.require_verify:
@@ -161,7 +175,9 @@ def _note(policy: Policy, inventory: Inventory, target: Target | None, target_na
     return "" if policy.rules else "the policy has no rules"
 
 
-def _trace(rule: Rule, identity: Identity, target: Target, login: str | None, source: str) -> Trace:
+def _trace(
+    rule: Rule, identity: Identity, target: Target, login: str | None, source: str, now: float
+) -> Trace:
     logins = rule.logins_for(identity, target)
     conditions = [
         Condition("identity", rule.matches_person(identity), _identity_detail(rule, identity)),
@@ -179,6 +195,7 @@ def _trace(rule: Rule, identity: Identity, target: Target, login: str | None, so
         )
     if rule.sources:
         conditions.append(_source_condition(rule, source))
+    conditions.extend(_time_condition(rule, now))
     return Trace(rule.name, rule.origin, all(condition.holds for condition in conditions), tuple(conditions))
 
 

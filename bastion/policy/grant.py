@@ -183,21 +183,26 @@ def _once(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def giving_rules(policy: Policy, identity: Identity, target: Target, source: str | None) -> list[Giving]:
-    """Rules that let `identity` reach `target` as anybody at all. `source` None: wherever from."""
+def giving_rules(
+    policy: Policy, identity: Identity, target: Target, source: str, now: float
+) -> list[Giving]:
+    """Rules that let `identity`, coming from `source`, reach `target` at `now` as anybody at all."""
     return [
         Giving(rule, logins)
         for rule in policy.rules
         if rule.matches_identity(identity)
         and rule.matches_target(target)
-        and (source is None or rule.matches_source(source))
+        and rule.matches_source(source)
+        and rule.matches_time(now)
         and (logins := rule.logins_for(identity, target))
     ]
 
 
-def matching_rules(policy: Policy, identity: Identity, target: Target, source: str | None) -> list[Rule]:
+def matching_rules(
+    policy: Policy, identity: Identity, target: Target, source: str, now: float
+) -> list[Rule]:
     """The same without the accounts."""
-    return [giving.rule for giving in giving_rules(policy, identity, target, source)]
+    return [giving.rule for giving in giving_rules(policy, identity, target, source, now)]
 
 
 def _logins(given: Iterable[Giving]) -> tuple[str, ...]:
@@ -205,30 +210,40 @@ def _logins(given: Iterable[Giving]) -> tuple[str, ...]:
     return _once(login for giving in given for login in giving.logins)
 
 
-def tunnel_rules(policy: Policy, identity: Identity, source: str) -> tuple[Rule, ...]:
-    """Rules that let `identity`, coming from `source`, tunnel to somewhere."""
+def tunnel_rules(policy: Policy, identity: Identity, source: str, now: float) -> tuple[Rule, ...]:
+    """Rules that let `identity`, coming from `source`, tunnel to somewhere at `now`."""
     return tuple(
         rule
         for rule in policy.rules
-        if TUNNEL in rule.verbs and rule.matches_identity(identity) and rule.matches_source(source)
+        if TUNNEL in rule.verbs
+        and rule.matches_identity(identity)
+        and rule.matches_source(source)
+        and rule.matches_time(now)
     )
 
 
 def reachable(
-    policy: Policy, inventory: Inventory, identity: Identity, source: str | None = None
+    policy: Policy,
+    inventory: Inventory,
+    identity: Identity,
+    source: str | None = None,
+    now: float | None = None,
 ) -> list[Reachable]:
-    """What `identity` may reach, in the inventory's order."""
-    return list(each_reachable(policy, inventory, identity, source))
+    """What `identity` may reach, in the inventory's order. None: wherever from, and at some time."""
+    return list(each_reachable(policy, inventory, identity, source, now))
 
 
 def each_reachable(
-    policy: Policy, inventory: Inventory, identity: Identity, source: str | None
+    policy: Policy, inventory: Inventory, identity: Identity, source: str | None, now: float | None
 ) -> Iterator[Reachable]:
     """As `reachable`, one at a time; no target is looked at that no rule for this identity selects."""
     mine = [
         (rule, bits)
         for rule, bits in zip(policy.rules, policy.selections(inventory), strict=True)
-        if bits and rule.matches_identity(identity) and (source is None or rule.matches_source(source))
+        if bits
+        and rule.matches_identity(identity)
+        and (source is None or rule.matches_source(source))
+        and (now is None or rule.matches_time(now))
     ]
     left = 0
     for _, bits in mine:
@@ -264,10 +279,10 @@ def authorise(
     """
     check_credential(policy, identity, source, now)
     target = inventory.find(target_name)
-    given = [] if target is None else giving_rules(policy, identity, target, source)
+    given = [] if target is None else giving_rules(policy, identity, target, source, now)
     if target is None or not given:
         reason = PolicyReason.UNKNOWN_TARGET if target is None else PolicyReason.NO_RULE
-        raise Refused(reason, not_reachable(policy, inventory, identity, target_name, source))
+        raise Refused(reason, not_reachable(policy, inventory, identity, target_name, source, now))
     if target.kind == "gateway":
         text = f"{target.name} is a gateway of its own: reach it with ssh -J"
         raise Refused(PolicyReason.BAD_DESTINATION, text)
@@ -351,7 +366,7 @@ def listing(names: tuple[str, ...]) -> str:
 
 
 def not_reachable(
-    policy: Policy, inventory: Inventory, identity: Identity, target_name: str, source: str
+    policy: Policy, inventory: Inventory, identity: Identity, target_name: str, source: str, now: float
 ) -> str:
     """One text for a target that does not exist and for one that this identity may not reach.
 
@@ -360,8 +375,8 @@ def not_reachable(
     """
     typed = target_name.lower().removesuffix(".") if target_name.isascii() else ""
     shown = f'no target "{typed}" for you' if TARGET_NAME.match(typed) else "no such target for you"
-    found = islice(each_reachable(policy, inventory, identity, source), LISTED_MAX + 1)
+    found = islice(each_reachable(policy, inventory, identity, source, now), LISTED_MAX + 1)
     may = tuple(reached.target.name for reached in found)
     reach = f"you may reach: {listing(may)}" if may else "you may reach no target at all"
-    places = _once(place.text for rule in tunnel_rules(policy, identity, source) for place in rule.tunnel)
+    places = _once(place.text for rule in tunnel_rules(policy, identity, source, now) for place in rule.tunnel)
     return f"{shown}; {reach}; tunnels: {listing(places)}" if places else f"{shown}; {reach}"

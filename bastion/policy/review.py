@@ -147,6 +147,10 @@ def _selected(inventory: Inventory, bits: int) -> list[Target]:
     return found
 
 
+def _times(rule: Rule) -> tuple[object, ...]:
+    return rule.hours, rule.days, rule.timezone
+
+
 def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     """True when whatever `narrow` gives, to anybody on any target of the inventory, `wide` gives too.
 
@@ -168,6 +172,8 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     if not (everybody or people) or limited or more:
         return False
     if "sftp" in narrow.verbs and wide.sftp and wide.sftp != narrow.sftp:
+        return False
+    if (wide.hours or wide.days) and _times(wide) != _times(narrow):
         return False
     if wide.require_verify and not narrow.require_verify:
         return False

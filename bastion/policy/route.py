@@ -45,15 +45,15 @@ Route = ToSession | ToGateway | ToTunnel | Nowhere
 
 
 def route(
-    policy: Policy, inventory: Inventory, identity: Identity, host: str, port: int, source: str
+    policy: Policy, inventory: Inventory, identity: Identity, host: str, port: int, source: str, now: float
 ) -> Route:
-    """Where `host:port`, both as the client wrote them, leads for `identity`, who comes from `source`.
+    """Where `host:port`, both as the client wrote them, leads at `now` for `identity`, who comes from `source`.
 
     Of several targets with one address it is the first that may be reached, in the order of `Inventory.at`.
     """
     found = inventory.at(host, port)
     for target in found:
-        rules = matching_rules(policy, identity, target, source)
+        rules = matching_rules(policy, identity, target, source, now)
         if rules:
             return ToGateway(target, tuple(rules)) if target.kind == "gateway" else ToSession(target)
     if found or not 1 <= port <= 65535 or inventory.is_ssh_place(host, port):
@@ -62,14 +62,14 @@ def route(
 
 
 def unreachable(
-    policy: Policy, inventory: Inventory, identity: Identity, host: str, port: int, source: str
+    policy: Policy, inventory: Inventory, identity: Identity, host: str, port: int, source: str, now: float
 ) -> Refused:
     """The one answer for what does not exist and for what is not this engineer's."""
     reason = PolicyReason.NO_RULE if inventory.is_ssh_place(host, port) else PolicyReason.UNKNOWN_TARGET
     target = inventory.find(host)
     if target is not None and port != target.port:
-        right = route(policy, inventory, identity, target.name, target.port, source)
+        right = route(policy, inventory, identity, target.name, target.port, source, now)
         if isinstance(right, ToSession | ToGateway) and right.target is target:
             text = f"{target.name} is reached at port {target.port}: "
             return Refused(reason, f"{text}ssh -J bastion -p {target.port} {target.name}")
-    return Refused(reason, not_reachable(policy, inventory, identity, host, source))
+    return Refused(reason, not_reachable(policy, inventory, identity, host, source, now))

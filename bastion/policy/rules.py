@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 
 from bastion.auth.identity import LOGIN_NAME, TARGET_LOGIN, Identity, group_form
@@ -32,6 +33,7 @@ from bastion.options.kinds import (
     text,
 )
 from bastion.policy.patterns import DESTINATIONS, PATTERN, Destinations, matches_any
+from bastion.policy.schedule import DAYS_KIND, HOURS, ZONE, Days, Hours, holds
 from bastion.policy.selection import Selecting, selections
 from bastion.policy.sftp import SFTP_TABLE, PathPattern
 from bastion.policy.targets import LABEL_KEY, Inventory, Target
@@ -246,6 +248,24 @@ class Rule:
         default=(),
         example='["10.0.0.0/8"]',
     )
+    hours: tuple[Hours, ...] = option(
+        list_of(HOURS, at_least=1),
+        "Hours in which something new may be opened, by the clocks of `timezone`. Left out: at any time.",
+        default=(),
+        example='["08:00-18:00"]',
+    )
+    days: tuple[Days, ...] = option(
+        list_of(DAYS_KIND, at_least=1),
+        "Days of the week, on which `hours` begin. Left out: every day.",
+        default=(),
+        example='["mon-fri"]',
+    )
+    timezone: tzinfo = option(
+        ZONE,
+        "Whose clocks `hours` and `days` go by.",
+        default=UTC,
+        example='"Europe/Berlin"',
+    )
     require_verify: bool = option(
         BOOLEAN,
         "For logins in which a security key has verified its owner (PIN or fingerprint), and for no other.",
@@ -305,6 +325,8 @@ class Rule:
         for key in ("tunnel_by_address", "tunnel_bytes", "tunnel_duration"):
             if getattr(self, key) and TUNNEL not in self.verbs:
                 at.child(key).wrong('has no effect without the verb "tunnel"', 'verbs = [..., "tunnel"]')
+        if self.timezone is not UTC and not self.hours and not self.days:
+            at.child("timezone").wrong("has no effect without hours or days", 'hours = ["08:00-18:00"]')
         if not self.opaque and (void := [verb for verb in self.verbs if verb in OPAQUE_VERBS]):
             at.child("opaque").wrong(f"false makes {', '.join(void)} void", "true, or without these verbs")
 
@@ -348,6 +370,10 @@ class Rule:
             return True
         address = address_in(source)
         return address is not None and any(address in network for network in self.sources)
+
+    def matches_time(self, now: float) -> bool:
+        """Whether something may be opened at `now`, seconds since the epoch."""
+        return holds(self.hours, self.days, self.timezone, now)
 
     def logins_for(self, identity: Identity, target: Target) -> tuple[str, ...]:
         """The accounts this rule gives `identity` on `target`, in the rule's order."""

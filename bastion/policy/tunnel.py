@@ -129,7 +129,7 @@ def authorise_tunnel(
     if gateway is not None:
         by_text = gateway.rules
     else:
-        mine = tunnel_rules(policy, identity, source)
+        mine = tunnel_rules(policy, identity, source, now)
         by_text = tuple(rule for rule in mine if any(one.covers(place, port) for one in rule.tunnel))
         if address_of(place) is None:
             by_address = tuple(rule for rule in mine if rule.tunnel_by_address and _has_networks(rule, port))

@@ -178,13 +178,13 @@ class Rechecks:
         self._timer = self._gateway.reactor.callLater(self._gap, self._next)
 
     def _stands(self, account: Account, name: str) -> None:
-        services = self._gateway.services
+        services, now = self._gateway.services, self._gateway.clock.time()
         for session, right in self._gateway.live.rights():
             if right.identity.name != name:
                 continue
             if account.uid != right.identity.uid:
                 self._end(session, GONE_TEXT)
-            elif not still_allowed(services, right, account):
+            elif not still_allowed(services, right, account, now):
                 self._end(session, NO_RULE_TEXT)
 
     def _refused(self, failure: Failure, name: str) -> None:
@@ -200,11 +200,11 @@ class Rechecks:
         session.end(End(EndReason.RIGHTS_WITHDRAWN, text, ref=session.session_id[:REF_LENGTH]))
 
 
-def still_allowed(services: Services, right: Right, account: Account) -> bool:
-    """Does some rule in force let this account go where the session is? Age and expiry have clocks of their own."""
+def still_allowed(services: Services, right: Right, account: Account, now: float) -> bool:
+    """Does some rule in force at `now` let this account go where the session is? Age and expiry have clocks of their own."""
     identity = replace(right.identity, groups=account.groups)
     target = services.inventory.find(right.target)
     if target is None:
         return False
-    given = giving_rules(services.policy, identity, target, identity.source_address)
+    given = giving_rules(services.policy, identity, target, identity.source_address, now)
     return any(right.login in giving.logins for giving in given)

@@ -160,7 +160,7 @@ class World:
         if target is not None:
             source = self.identity.source_address
             way = ToGateway(
-                target, tuple(matching_rules(self.services.policy, self.identity, target, source))
+                target, tuple(matching_rules(self.services.policy, self.identity, target, source, NOW))
             )
         self.door = TunnelDoor()
         self.door.open(self, self.channel, Asked(self.place, way, False, Facts()))

@@ -37,6 +37,13 @@ def test_each_condition_that_fails_is_told():
     assert answer.reason is PolicyReason.NO_RULE
 
 
+def test_hours_that_it_is_not_are_told_with_what_the_clocks_show():
+    text = FULL + 'hours = ["09:00-10:00"]\ndays = ["mon-wed", "sun"]\ntimezone = "Europe/Berlin"'
+    answer = why(text, person("alice", "staff"), "web1")  # NOW is 2027-01-15 08:00:00 UTC
+    assert answer.allowed is False
+    assert failed(answer) == {"time": "Fri 09:00 in Europe/Berlin, wants mon-wed, sun 09:00-10:00"}
+
+
 def test_an_unknown_target_gets_the_nearest_name_but_the_engineer_does_not():
     answer = why(FULL.replace('"*"', '"db1"'), person("alice", "staff"), "web11")
     assert answer.note.endswith('the nearest name is "web1"')

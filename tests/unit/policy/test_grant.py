@@ -10,6 +10,7 @@ from bastion.auth.restrictions import AddressList, Restrictions
 from bastion.errors import PolicyReason, Refused
 from bastion.policy.grant import LISTED_MAX, Grant, LoginRefused, authorise, reachable
 from bastion.policy.rules import Defaults, Policy
+from bastion.policy.tunnel import authorise_tunnel
 from bastion.wire.key_options import PERMIT_PTY
 
 from .world import FULL, NOW, grant_of, inventory_of, person, policy_of, rule
@@ -248,3 +249,26 @@ def test_the_strictest_rule_says_whether_the_session_may_be_watched(first, secon
     rules = rule('["shell"]', said[0], "one") + rule('["exec"]', said[1], "two")
     other = rule('["shell"]', 'watch = "no"', "other", logins='["root"]')  # did not give this session
     assert grant_of(rules + other, login="deploy").watch == counts
+
+
+AT_NIGHT = 'hours = ["22:00-06:00"]\ntimezone = "Europe/Berlin"'
+NOON, NIGHT = 1_796_036_400.0, 1_796_076_000.0  # 2026-11-30 12:00 and 23:00 in Berlin
+
+
+def test_outside_of_its_hours_a_rule_gives_nothing_and_says_nothing():
+    policy, who = policy_of(rule('["shell"]', AT_NIGHT)), person("alice", "staff", since=NOON)
+    assert authorise(policy, inventory_of(), who, "web1", None, "", NIGHT).rules == ("one",)
+    shut = refusal(policy, who, "web1", now=NOON)
+    assert shut.reason is PolicyReason.NO_RULE and shut.text.endswith("you may reach no target at all")
+    assert reachable(policy, inventory_of(), who, "", NOON) == []
+    assert [found.target.name for found in reachable(policy, inventory_of(), who, "", NIGHT)][:1] == ["web1"]
+
+
+def test_hours_hold_for_tunnels_and_for_what_they_are_told_of():
+    text = rule('["tunnel"]', f'tunnel = ["db9:5432"]\n{AT_NIGHT}')
+    policy, who = policy_of(text), person("alice", "staff", since=NOON)
+    assert authorise_tunnel(policy, inventory_of(), who, "db9", 5432, "", NIGHT).by_text
+    with pytest.raises(Refused) as caught:
+        authorise_tunnel(policy, inventory_of(), who, "db9", 5432, "", NOON)
+    assert caught.value.reason is PolicyReason.DESTINATION_NOT_ALLOWED
+    assert "db9" not in refusal(policy, who, "web1", now=NOON).text

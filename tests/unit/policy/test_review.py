@@ -61,7 +61,7 @@ def test_a_rule_that_limits_or_gives_more_does_add_something():
         'watch = "no"',
     ):
         assert findings(FULL + rule('["shell"]', extra, "narrow")) == []
-    for condition in ('sources = ["10.0.0.0/8"]', "require_verify = true"):
+    for condition in ('sources = ["10.0.0.0/8"]', "require_verify = true", 'days = ["mon-fri"]'):
         assert findings(FULL + condition + rule('["shell"]', name="narrow")) == []
     assert len(findings(FULL + rule('["shell"]', "require_verify = true", "narrow"))) == 1
     assert findings(FULL + rule('["agent"]', name="narrow")) == []

@@ -8,7 +8,7 @@ from bastion.errors import PolicyReason
 from bastion.policy.addresses import inner_addresses
 from bastion.policy.route import Nowhere, ToGateway, ToSession, ToTunnel, route, unreachable
 
-from .world import inventory_of, person, policy_of
+from .world import NOW, inventory_of, person, policy_of
 
 TARGETS = """
 [targets.web1]
@@ -48,11 +48,11 @@ ALICE = person("alice", "ops")
 
 
 def led(host, port=22, source="192.0.2.1", who=ALICE):
-    return route(POLICY, INVENTORY, who, host, port, source)
+    return route(POLICY, INVENTORY, who, host, port, source, NOW)
 
 
 def refused(host, port=22, who=ALICE):
-    return unreachable(POLICY, INVENTORY, who, host, port, "192.0.2.1")
+    return unreachable(POLICY, INVENTORY, who, host, port, "192.0.2.1", NOW)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_an_address_that_a_targets_name_leads_to_is_no_tunnel():
             return ["db1.example.com"] if str(address) == "10.7.7.7" else []
 
     known = INVENTORY.with_resolved(Known())
-    assert route(POLICY, known, ALICE, "10.7.7.7", 2200, "192.0.2.1") == Nowhere()
-    assert route(POLICY, INVENTORY, ALICE, "10.7.7.7", 2200, "192.0.2.1") == ToTunnel()
+    assert route(POLICY, known, ALICE, "10.7.7.7", 2200, "192.0.2.1", NOW) == Nowhere()
+    assert route(POLICY, INVENTORY, ALICE, "10.7.7.7", 2200, "192.0.2.1", NOW) == ToTunnel()
 
 
 def test_an_address_that_carries_a_targets_is_none_either():

@@ -52,7 +52,7 @@ tunnel = {places}
 
 def grant(policy, host, port, who=None, target=None, now=NOW):
     alice, rules = who or person("alice", "staff"), policy_of(policy)
-    gateway = target and ToGateway(target, tuple(matching_rules(rules, alice, target, "192.0.2.1")))
+    gateway = target and ToGateway(target, tuple(matching_rules(rules, alice, target, "192.0.2.1", NOW)))
     return authorise_tunnel(rules, INVENTORY, alice, host, port, "192.0.2.1", now, gateway)
 
 
@@ -290,7 +290,7 @@ def test_a_rule_of_tunnels_alone_needs_neither_targets_nor_logins_and_gives_no_s
     alice = person("alice", "staff")
     assert reachable(policy, INVENTORY, alice) == []
     assert refusal(authorise, policy, INVENTORY, alice, "web1", None, "", NOW) is PolicyReason.NO_RULE
-    text = not_reachable(policy, INVENTORY, alice, "web1", "192.0.2.1")
+    text = not_reachable(policy, INVENTORY, alice, "web1", "192.0.2.1", NOW)
     assert text == (
         'no target "web1" for you; you may reach no target at all;'
         " tunnels: db1.internal:5432, *.apps.internal:8000-8999, 10.20.0.0/16:443"

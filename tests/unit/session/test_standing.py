@@ -38,6 +38,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.reactor = Clock()
+        self.clock = FixedClock()
         self.reloads = 0
         self.names: list[str] = []
         self.askers: list[Any] = []
@@ -211,6 +212,18 @@ def test_sessions_that_no_rule_allows_any_more_end(asked: Asked, change: Any) ->
     Rechecks(asked.gateway).now()
     (end,) = session.ends
     assert end.reason is EndReason.RIGHTS_WITHDRAWN and "no rule lets you do this any more" in end.line
+
+
+def test_a_session_ends_with_the_hours_of_its_rule(asked: Asked) -> None:
+    asked.services.policy = parse_policy(tomllib.loads(RULES + 'hours = ["00:00-12:00"]'), Source("p"))
+    session = asked.begin()
+    asked.clock.advance(4 * 3600 - 1)  # from eight o'clock
+    Rechecks(asked.gateway).now()
+    assert session.ends == []
+    asked.clock.advance(1)
+    Rechecks(asked.gateway).now()
+    (end,) = session.ends
+    assert end.reason is EndReason.RIGHTS_WITHDRAWN
 
 
 def test_another_login_than_the_session_has_is_no_right(asked: Asked) -> None:
