@@ -133,6 +133,7 @@ class PolicyReason(StrEnum):
     UNKNOWN_REQUEST = "unknown_request"
     CERT_RESTRICTION = "cert_restriction"
     PROOF_REQUIRED = "proof_required"
+    FACTOR_NEEDED = "factor_needed"  # by a rule, and this login has not given it
     GRANT_ENDED = "grant_ended"
     ACCOUNT_GONE = "account_gone"
     ACCOUNT_UNCONFIRMED = "account_unconfirmed"

@@ -85,6 +85,7 @@ def build_services(
             revocation=material.revocation,
             demands=Demands(config.login.require_verify, config.login.allow_no_touch),
             chains=config.login.chains,
+            factor_ttl=config.login.factor_ttl,
         ),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,

@@ -63,6 +63,7 @@ class AuthServices:
     chains: tuple[Chain, ...]  # each is enough
     demands: Demands = TOUCH_ONLY
     revocation: Revocation = NOTHING_REVOKED
+    factor_ttl: float = 3600.0  # seconds that a factor counts which was given later, for its outer connection
 
 
 @dataclass(frozen=True, slots=True)

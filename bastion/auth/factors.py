@@ -30,6 +30,12 @@ def in_order(chain: Iterable[str]) -> Chain:
     return tuple(sorted(chain, key=FACTORS.index))
 
 
+def missing(wanted: Iterable[str], given: Sequence[str]) -> Chain:
+    """Those of the factors in `wanted` that nothing in `given` stands for, in their order. A security key is a key."""
+    names = {*given, *(("publickey",) if "sk-publickey" in given else ())}
+    return in_order(set(wanted) - names)
+
+
 def chains_of(methods: Sequence[str]) -> tuple[Chain, ...]:
     """Where nothing more is required: each factor that these SSH methods can give is enough."""
     keys: tuple[Chain, ...] = (("certificate",), ("publickey",)) if "publickey" in methods else ()

@@ -52,6 +52,9 @@ ADVICE: Final[dict[str, str]] = {
     "record_rate": "somebody asked for more channels or requests than may be written down in a moment: see "
     "bastion_budget_refusals_total for notes and log; it works again by itself",
     "login_not_allowed": WHY,
+    "factor_needed": "a rule wants a factor (`factors`) that was not given: a code or password is asked for when a "
+    "session is opened, a tunnel is told the command; whoever has no second factor is enrolled with `bastion totp "
+    "enroll {user}`. " + WHY,
     "locked": "the security team has locked the user, the target, the certificate or the source: `bastion locks` "
     "shows who did, why and until when, `bastion unlock` takes the lock away",
     "killed": "somebody ended it: `killed` in the audit log has who and why",

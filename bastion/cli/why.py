@@ -175,6 +175,7 @@ def _as_json(identity: Identity, target: str, login: str | None, answer: Explana
         "text": answer.text,
         "note": answer.note,
         "depends_on_source": list(answer.sources),
+        "factors": list(answer.factors),
         "grant": None
         if grant is None
         else {
@@ -225,6 +226,10 @@ def _print(identity: Identity, answer: Explanation, now: float) -> None:
         click.echo("  --source ADDRESS asks for one address")
     groups = ", ".join(sorted(identity.groups)) or "none"
     click.echo(f"  groups of {identity.name} ({identity.source}): {printable(groups)}")
+    if answer.factors:
+        click.echo(
+            f"  needs {', '.join(answer.factors)}: of the login; a code or password is asked for otherwise"
+        )
     if answer.note:
         click.echo(f"  {printable(answer.note)}")
     if answer.grant is not None:

@@ -391,7 +391,7 @@ class _Check:
 
     def _totp(self) -> None:
         try:
-            self._totp_key = read_totp_key(self._config.totp, self._config.login)
+            self._totp_key = read_totp_key(self._config.totp, self._config.login, self._config.rules.rules)
         except ConfigError as error:
             self._wrong(("totp", "key_file"), error.problem, error.allowed)
 

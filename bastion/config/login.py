@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bastion.auth.factors import CODE, FACTORS, KEYS, PASSWORD, Chain, Given, Proof, chains_of, in_order
 from bastion.options import At, option
-from bastion.options.kinds import BOOLEAN, choice, list_of, optional, text
+from bastion.options.kinds import BOOLEAN, choice, duration, list_of, optional, text
 from bastion.options.paths import FILE
 
 _ISSUER = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9 .-]{0,63}\Z")
@@ -48,6 +48,13 @@ class Login:
         " proof by a method on offer.",
         default=(),
         example='[["certificate"], ["sk-publickey"], ["publickey", "password"]]',
+    )
+
+    factor_ttl: float = option(
+        duration(),
+        "How long a factor that a rule asked for (`factors`) counts for the connection through which it was given."
+        " 0: it is asked for with each session.",
+        default=3600.0,
     )
 
     @property

@@ -32,6 +32,13 @@ SHOWN = {
 }
 
 
+def told(reason: AuthReason, known: bool) -> str | None:
+    """What an engineer reads of a refusal, if anything; `known`: it is no stranger."""
+    if reason is AuthReason.NOT_ENROLLED and known:
+        return "you have no second factor yet: ask whoever keeps this gateway to enroll you"
+    return SHOWN.get(reason)
+
+
 class Authentication:
     """The `userauth.authenticator.Authenticator` of one front connection."""
 
@@ -88,9 +95,7 @@ class Authentication:
 
     def tell_somebody(self, reason: AuthReason, known: bool) -> None:
         """The same; `known`: it is no stranger."""
-        text = SHOWN.get(reason)
-        if reason is AuthReason.NOT_ENROLLED and known:
-            text = "you have no second factor yet: ask whoever keeps this gateway to enroll you"
+        text = told(reason, known)
         if text is not None:
             self._say(text)
 

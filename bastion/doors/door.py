@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from bastion.auth.factors import Chain
 from bastion.auth.identity import Identity
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import Refused
@@ -67,7 +68,7 @@ class Outer(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Who is there, with the groups that the directory said last."""
+        """Who is there, with the groups that the directory said last and the factors that count now."""
         ...
 
     @property
@@ -78,6 +79,10 @@ class Outer(Protocol):
     @property
     def no_more_sessions(self) -> bool:
         """The client has said so, as OpenSSH does when it shares its connection with nobody."""
+        ...
+
+    def note_factors(self, factors: Chain) -> None:
+        """They were proved on an inner connection, and count here for a time."""
         ...
 
     def check_fresh(self) -> None:

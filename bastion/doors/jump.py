@@ -15,18 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bastion.auth.attempt import AuthContext
 from bastion.auth.identity import Destination, Identity
 from bastion.clock import Timers
 from bastion.doors.authentication import Authentication
 from bastion.doors.door import Asked, Outer
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.inner_authentication import InnerAuthentication
+from bastion.doors.step_up import StepUp, context_of
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import HandshakeResult, PolicyReason, Refused
 from bastion.observe.events.logins import Jump
 from bastion.observe.meters import HANDSHAKES
-from bastion.policy.grant import Grant, LoginRefused, authorise
+from bastion.policy.grant import FactorsNeeded, Grant, LoginRefused, authorise
 from bastion.policy.route import ToSession
 from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
@@ -167,6 +167,7 @@ class InnerConnection:
         "_services",
         "_session",
         "_stdio",
+        "_step_up",
         "_target",
         "_userauth",
         "id",
@@ -195,25 +196,15 @@ class InnerConnection:
         self.proved = False  # somebody has shown to be the engineer of the outer connection
         settings = services.inner_host_keys.settings_for(target)
         self.transport = server_transport(settings, gateway.reactor, f"{session_id} inner")
-        context = AuthContext(
-            services.auth,
-            outer.identity.source_address,
-            gateway.budget.identity(outer.identity.name),
-            outer.identity.name,
-            gateway.clock,
-            gateway.meters,
-            gateway.audit,
-            gateway.rationed,
-            self.id,
-            gateway.codes,
-            gateway.key_counters,
-            gateway.list_in_force,
-        )
+        context = context_of(outer, self.id)
         proof = Authentication(context)
         inner = InnerAuthentication(
             outer.identity, target.name, proof, self._needs_no_proof, self._authenticated
         )
         self._userauth: UserauthService | None = UserauthService(self.transport, inner, gateway.reactor)
+        self._step_up: StepUp | None = StepUp(
+            context, gateway.reactor, self._userauth.ask, settings.login_grace
+        )
         proof.on_notice = self._userauth.banner
         self.transport.service = self._userauth.receive
         self.transport.on_secure = self._secured
@@ -238,6 +229,8 @@ class InnerConnection:
             return True
         try:
             return self._authorise(login).trust_forwards
+        except FactorsNeeded as needed:
+            return needed.trust_forwards
         except Refused:
             return False
 
@@ -277,13 +270,22 @@ class InnerConnection:
         what = refusal.text.partition(";")[0]
         return f"{what}; use: ssh -J bastion {refusal.logins[0]}@{self._target.name}"
 
+    async def prove(self, identity: Identity, destination: Destination, needed: FactorsNeeded) -> Identity:
+        """For this session, and for what the outer connection opens in the time to come."""
+        assert self._step_up is not None
+        shown = Destination(identity.name, destination.login, self._target.name)
+        proved = await self._step_up.prove(identity, shown, needed)
+        self._outer.note_factors(needed.missing)
+        return proved
+
     def started(self, session: Session) -> None:
         self._session = session
-        self._opening = self._userauth = None
+        self._opening = self._userauth = self._step_up = None
 
     def closed(self, reason: CloseReason) -> None:
         opening, self._opening = self._opening, None
         userauth, self._userauth = self._userauth, None
+        self._step_up = None
         if opening is not None:
             opening.cancel()
         if userauth is not None:

@@ -7,6 +7,7 @@ one without leads to the outer endpoint at once (`doors.outer`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -20,6 +21,7 @@ from bastion.auth.throttle import source_block
 from bastion.doors.authentication import Authentication
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.outer import OuterDoors
+from bastion.doors.step_up import StepUp
 from bastion.errors import HandshakeResult, LimitReason, Refused
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.logins import ConnectionRefused
@@ -32,6 +34,7 @@ from bastion.observe.meters import (
     HANDSHAKE_SECONDS,
     HANDSHAKES,
 )
+from bastion.policy.grant import FactorsNeeded
 from bastion.policy.locks import party_of
 from bastion.recording.store import new_session_id
 from bastion.session.ending import End
@@ -131,6 +134,7 @@ class FrontConnection:
 
     __slots__ = (
         "_began",
+        "_context",
         "_exchanges",
         "_front",
         "_gateway",
@@ -175,6 +179,7 @@ class FrontConnection:
             gateway.key_counters,
             gateway.list_in_force,
         )
+        self._context: AuthContext | None = context  # until nothing more can be asked
         authentication = Authentication(context, self._authenticated, gateway.check_locks)
         self._userauth: UserauthService | None = UserauthService(
             self.transport, authentication, gateway.reactor
@@ -225,7 +230,7 @@ class FrontConnection:
         )
         if destination.target is None:
             self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity)
-            self._userauth = None
+            self._userauth = self._context = None
             userauth.succeed()
             outer.start()
             return
@@ -250,8 +255,16 @@ class FrontConnection:
     def refusal_text(self, refusal: Refused) -> str:
         return refusal.text
 
+    async def prove(self, identity: Identity, destination: Destination, needed: FactorsNeeded) -> Identity:
+        context, userauth = self._context, self._userauth
+        assert context is not None and userauth is not None
+        purse = self._gateway.budget.identity(identity.name)
+        mine = replace(context, purse=purse, payer=identity.name)
+        step_up = StepUp(mine, self._gateway.reactor, userauth.ask, self.transport.settings.login_grace)
+        return await step_up.prove(identity, destination, needed)
+
     def started(self, session: Session) -> None:
-        self._opening = self._userauth = None
+        self._opening = self._userauth = self._context = None
 
     def closed(self, reason: CloseReason) -> None:
         gateway = self._gateway
@@ -302,6 +315,7 @@ class FrontConnection:
     def _stop_login(self) -> None:
         opening, self._opening = self._opening, None
         userauth, self._userauth = self._userauth, None
+        self._context = None
         if opening is not None:
             opening.cancel()
         if userauth is not None:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
 from bastion.doors.door import Asked, Outer
+from bastion.doors.lobby_factor import USAGE, FactorTalk, read_words
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused
 from bastion.observe.events.logins import Lobby as LobbyLine
@@ -196,10 +197,17 @@ def _setup(facts: LobbyFacts, words: list[str]) -> Answer:
         return Answer(_SETUP_USAGE, 2)
 
 
+def _factor(facts: LobbyFacts, words: list[str]) -> Answer:
+    """Of a call that is wrong; a right one is a conversation (`doors.lobby_factor`)."""
+    return Answer(USAGE, 2)
+
+
+FACTOR = "factor"
 COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
     "targets": (_targets, "what you may reach; --json for programs"),
     "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
     "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
+    FACTOR: (_factor, "give a factor for tunnels: factor [totp] [password] [wait]"),
     "help": (_help_command, "this list"),
 }
 
@@ -229,6 +237,7 @@ class Lobby:
         self._columns = PLAIN_COLUMNS
         self._terminal = False
         self._answered = False
+        self._talk: FactorTalk | None = None
 
     def open(self) -> None:
         """Confirm the channel and wait for what is asked."""
@@ -240,14 +249,21 @@ class Lobby:
     # -- owner of the channel ----------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """What is typed here has nobody to go to."""
+        """What is typed here is for whoever asks, or for nobody."""
+        if self._talk is not None:
+            self._talk.data(data)
 
     def readConnectionLost(self) -> None:
         """The client sends no more; its question may still be answered."""
+        if self._talk is not None:
+            self._talk.ended()
 
     def connectionLost(self, reason: Failure) -> None:
         """The channel is over."""
         self._outer = self._channel = None
+        talk, self._talk = self._talk, None
+        if talk is not None:
+            talk.stop()
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -280,12 +296,30 @@ class Lobby:
         outer, channel = self._outer, self._channel
         if outer is None or channel is None:
             return
-        given = answer(command, self._facts(outer))
         words = (command or "").split()
-        outer.note(LobbyLine(words[0] if words and words[0] in COMMANDS else "", given.status))
-        text = given.text.replace("\n", "\r\n") if self._terminal else given.text
-        channel.write(text.encode())
-        channel.send_request("exit-status", uint32(given.status))
+        factors = read_words(words[1:]) if words[:1] == [FACTOR] else None
+        if factors is not None:
+            self._talk = FactorTalk(
+                outer, self._terminal, self._write, lambda status: self._end(FACTOR, status)
+            )
+            self._talk.begin(*factors)
+            return
+        given = answer(command, self._facts(outer))
+        self._write(given.text)
+        self._end(words[0] if words and words[0] in COMMANDS else "", given.status)
+
+    def _write(self, text: str) -> None:
+        if self._channel is not None:
+            self._channel.write((text.replace("\n", "\r\n") if self._terminal else text).encode())
+
+    def _end(self, command: str, status: int) -> None:
+        """The command is over."""
+        outer, channel = self._outer, self._channel
+        self._talk = None
+        if outer is None or channel is None:
+            return
+        outer.note(LobbyLine(command, status))
+        channel.send_request("exit-status", uint32(status))
         channel.loseConnection()
 
     def _facts(self, outer: Outer) -> LobbyFacts:

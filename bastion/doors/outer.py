@@ -19,11 +19,13 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from bastion.auth.budget import Hold, Work
+from bastion.auth.factors import Chain
 from bastion.auth.identity import Identity
 from bastion.clock import DelayedCall
 from bastion.doors.door import Asked, Door
 from bastion.doors.jump import JumpDoor
 from bastion.doors.lobby import LobbyDoor
+from bastion.doors.step_up import NotedFactors
 from bastion.doors.tunnel import TunnelDoor
 from bastion.endpoint.channel import OuterChannel
 from bastion.endpoint.connection import OuterConnection
@@ -65,6 +67,7 @@ class OuterDoors:
         "_jump",
         "_keepalive",
         "_lobby",
+        "_noted",
         "_opened",
         "_refused",
         "_standing",
@@ -78,6 +81,7 @@ class OuterDoors:
     def __init__(self, gateway: Gateway, transport: Transport, connection: str, identity: Identity) -> None:
         self.gateway = gateway
         self._standing = Standing(gateway, identity)
+        self._noted = NotedFactors(gateway.reactor)
         self.id = connection
         self.ref = connection[:REF_LENGTH]
         self._transport = transport
@@ -106,7 +110,10 @@ class OuterDoors:
 
     @property
     def identity(self) -> Identity:
-        return self._standing.identity
+        return self._noted.added_to(self._standing.identity)
+
+    def note_factors(self, factors: Chain) -> None:
+        self._noted.note(factors, self.services.auth.factor_ttl)
 
     @property
     def peer_version(self) -> bytes:

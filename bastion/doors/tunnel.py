@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from bastion.clock import DelayedCall
 from bastion.doors.door import Asked, Outer
+from bastion.doors.step_up import without_asking
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import (
     EndReason,
@@ -106,7 +107,7 @@ def _in_the_doors_words(outer: Outer, place: TcpipOpen, refusal: Refused) -> Ref
     """What no rule allows, and what is a target under another name, read like what does not exist."""
     if refusal.reason in (PolicyReason.DESTINATION_NOT_ALLOWED, PolicyReason.NESTED_SSH):
         return Refused(refusal.reason, outer.unreachable(place.host, place.port).text)
-    return refusal
+    return without_asking(outer, place, refusal)
 
 
 @dataclass(slots=True)

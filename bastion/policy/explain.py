@@ -6,12 +6,15 @@ targets that the engineer in question would never hear of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from bastion.auth.factors import Chain
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused
 from bastion.options import nearest
-from bastion.policy.grant import Grant, authorise, matching_rules
+from bastion.policy.grant import FACTOR_WORDS, FactorsNeeded, Grant, authorise, matching_rules
 from bastion.policy.route import ToGateway
 from bastion.policy.rules import TUNNEL, Policy, Rule
 from bastion.policy.schedule import local_time
@@ -19,6 +22,7 @@ from bastion.policy.targets import Inventory, Target
 from bastion.policy.tunnel import TunnelGrant, authorise_tunnel
 
 SOURCE = "source"
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Explanation:
     """The answer to one question. `text` is what the engineer would read.
 
     `grant` is the session's, `tunnel` the tunnel's, when the answer is yes. `sources`: no source was given, and from
-    these networks further rules match.
+    these networks further rules match. `factors`: the answer is for whoever has proved, or gives when asked, these.
     """
 
     allowed: bool
@@ -56,6 +60,20 @@ class Explanation:
     grant: Grant | None
     tunnel: TunnelGrant | None = None
     sources: tuple[str, ...] = ()
+    factors: Chain = ()
+
+
+def _decided(identity: Identity, decide: Callable[[Identity], Made]) -> tuple[Made, Chain]:
+    """The decision for whoever has all factors that the rules want, and those."""
+    try:
+        return decide(identity), ()
+    except FactorsNeeded as needed:
+        given = replace(identity, factors=(*identity.factors, *needed.missing))
+        return decide(given), needed.missing
+
+
+def _with(factors: Chain) -> str:
+    return f", with {' and '.join(FACTOR_WORDS[factor] for factor in factors)}" if factors else ""
 
 
 def explain(
@@ -77,12 +95,16 @@ def explain(
     note = _note(policy, inventory, target, target_name)
     sources = _sources(policy, traces, source)
     try:
-        grant = authorise(policy, inventory, identity, target_name, login, source, now)
+        grant, factors = _decided(
+            identity, lambda who: authorise(policy, inventory, who, target_name, login, source, now)
+        )
     except Refused as refused:
         assert isinstance(refused.reason, PolicyReason)
         return Explanation(False, refused.reason, refused.text, note, traces, None, sources=sources)
-    text = f"{identity.name} may log in to {grant.target.name} as {grant.login}"
-    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, grant, sources=sources)
+    text = f"{identity.name} may log in to {grant.target.name} as {grant.login}{_with(factors)}"
+    return Explanation(
+        True, PolicyReason.ALLOWED, text, note, traces, grant, sources=sources, factors=factors
+    )
 
 
 def explain_tunnel(
@@ -103,19 +125,19 @@ def explain_tunnel(
         note = f"that is the SSH server of {', '.join(others)}: ask about the target by its name"
     sources = _sources(policy, traces, source)
     try:
-        grant = authorise_tunnel(policy, inventory, identity, host, port, source, now, gateway)
+        grant, factors = _decided(
+            identity, lambda who: authorise_tunnel(policy, inventory, who, host, port, source, now, gateway)
+        )
     except Refused as refused:
         assert isinstance(refused.reason, PolicyReason)
         return Explanation(False, refused.reason, refused.text, note, traces, None, sources=sources)
-    text = f"{identity.name} may tunnel to {grant.host}:{port}"
+    text = f"{identity.name} may tunnel to {grant.host}:{port}{_with(factors)}"
     if not grant.by_text:
         text += ", if its name leads to an address in these networks"
-    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, None, grant, sources)
+    return Explanation(True, PolicyReason.ALLOWED, text, note, traces, None, grant, sources, factors)
 
 
-def _tunnel_trace(
-    rule: Rule, identity: Identity, host: str, port: int, source: str, now: float
-) -> Trace:
+def _tunnel_trace(rule: Rule, identity: Identity, host: str, port: int, source: str, now: float) -> Trace:
     listed = any(place.covers(host, port) for place in rule.tunnel)
     places = ", ".join(place.text for place in rule.tunnel) or "no place"
     by_address = "; names match by address too" if rule.tunnel_by_address else ""
@@ -152,9 +174,7 @@ def _source_condition(rule: Rule, source: str) -> Condition:
 def _time_condition(rule: Rule, now: float) -> list[Condition]:
     if not rule.hours and not rule.days:
         return []
-    wanted = " ".join(
-        ", ".join(map(str, spans)) for spans in (rule.days, rule.hours) if spans
-    )
+    wanted = " ".join(", ".join(map(str, spans)) for spans in (rule.days, rule.hours) if spans)
     detail = f"{local_time(rule.timezone, now)} in {rule.timezone}, wants {wanted}"
     return [Condition("time", rule.matches_time(now), detail)]
 

@@ -15,6 +15,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, final
 
+from bastion.auth.factors import CODE, PASSWORD, Chain, missing
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import PolicyReason, Refused
@@ -164,6 +165,46 @@ class LoginRefused(Refused):
         self.logins = logins
 
 
+FACTOR_WORDS: Final = MappingProxyType(
+    {
+        "certificate": "a certificate",
+        "sk-publickey": "a security key",
+        "publickey": "a key",
+        CODE: "a one-time code",
+        PASSWORD: "the directory's password",
+    }
+)
+
+
+class FactorsNeeded(Refused):
+    """The rules would give it to whoever has proved more: `missing`, in the order in which they are given.
+
+    `trust_forwards`: of these rules, one says so.
+    """
+
+    def __init__(self, place: str, missing: Chain, trust_forwards: bool = False) -> None:
+        words = " and ".join(FACTOR_WORDS[factor] for factor in missing)
+        super().__init__(PolicyReason.FACTOR_NEEDED, f"{place} needs {words}, which this login has not given")
+        self.missing = missing
+        self.trust_forwards = trust_forwards
+
+    @property
+    def askable(self) -> bool:
+        """Whoever is logged in already can be asked for all of it."""
+        return all(factor in (CODE, PASSWORD) for factor in self.missing)
+
+
+def check_factors(rules: Iterable[Rule], identity: Identity, place: str) -> None:
+    """Raises FactorsNeeded when `identity` has not proved all that these rules want together.
+
+    The strictest counts, as with limits: a rule could be walked round otherwise by not giving its factor.
+    """
+    rules = tuple(rules)
+    left = missing((factor for rule in rules for factor in rule.factors), identity.factors)
+    if left:
+        raise FactorsNeeded(place, left, any(rule.trust_forwards for rule in rules))
+
+
 class Giving(NamedTuple):
     """A rule that lets somebody reach a target, and the accounts that it gives there: one at least."""
 
@@ -183,9 +224,7 @@ def _once(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def giving_rules(
-    policy: Policy, identity: Identity, target: Target, source: str, now: float
-) -> list[Giving]:
+def giving_rules(policy: Policy, identity: Identity, target: Target, source: str, now: float) -> list[Giving]:
     """Rules that let `identity`, coming from `source`, reach `target` at `now` as anybody at all."""
     return [
         Giving(rule, logins)
@@ -198,9 +237,7 @@ def giving_rules(
     ]
 
 
-def matching_rules(
-    policy: Policy, identity: Identity, target: Target, source: str, now: float
-) -> list[Rule]:
+def matching_rules(policy: Policy, identity: Identity, target: Target, source: str, now: float) -> list[Rule]:
     """The same without the accounts."""
     return [giving.rule for giving in giving_rules(policy, identity, target, source, now)]
 
@@ -293,6 +330,7 @@ def authorise(
         text = f"{shown} is not yours on {target.name}; yours: {listing(logins)}"
         raise LoginRefused(text, logins)
     matched = tuple(giving.rule for giving in given if chosen in giving.logins)
+    check_factors(matched, identity, f"{chosen} on {target.name}")
     age = policy.defaults.max_auth_age
     return Grant(
         _MAKER,
@@ -378,5 +416,7 @@ def not_reachable(
     found = islice(each_reachable(policy, inventory, identity, source, now), LISTED_MAX + 1)
     may = tuple(reached.target.name for reached in found)
     reach = f"you may reach: {listing(may)}" if may else "you may reach no target at all"
-    places = _once(place.text for rule in tunnel_rules(policy, identity, source, now) for place in rule.tunnel)
+    places = _once(
+        place.text for rule in tunnel_rules(policy, identity, source, now) for place in rule.tunnel
+    )
     return f"{shown}; {reach}; tunnels: {listing(places)}" if places else f"{shown}; {reach}"

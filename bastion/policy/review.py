@@ -157,6 +157,7 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     The bits are the targets that each selects.
 
     Rules that limit (idle, max_duration, certificate_expiry, end_withdrawn, tunnel_bytes, tunnel_duration, opaque)
+    or want factors
     are never covered, nor is one with a stricter `watch`: what they say still counts.
     """
     if not narrow_bits or narrow_bits & ~wide_bits:
@@ -165,13 +166,15 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
     people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
     limits = (narrow.idle, narrow.max_duration, narrow.tunnel_bytes, narrow.tunnel_duration)
     ends = narrow.certificate_expiry or narrow.end_withdrawn
-    limited = any(limit is not None for limit in limits) or ends or not narrow.opaque
+    limited = any(limit is not None for limit in limits) or ends or not narrow.opaque or bool(narrow.factors)
     flags = ("trust_forwards", "allow_ssh", "tunnel_by_address", "sftp_content")
     limited = limited or WATCH.index(narrow.watch) > WATCH.index(wide.watch)
     more = any(getattr(narrow, flag) and not getattr(wide, flag) for flag in flags)
     if not (everybody or people) or limited or more:
         return False
     if "sftp" in narrow.verbs and wide.sftp and wide.sftp != narrow.sftp:
+        return False
+    if wide.factors:
         return False
     if (wide.hours or wide.days) and _times(wide) != _times(narrow):
         return False

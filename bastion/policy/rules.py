@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from types import MappingProxyType
 
+from bastion.auth.factors import FACTORS
 from bastion.auth.identity import LOGIN_NAME, TARGET_LOGIN, Identity, group_form
 from bastion.auth.restrictions import normal_address
 from bastion.errors import ProtocolError
@@ -260,11 +261,18 @@ class Rule:
         default=(),
         example='["mon-fri"]',
     )
-    timezone: tzinfo = option(
+    timezone: tzinfo = option(  # noqa: RUF009 - declares a field
         ZONE,
         "Whose clocks `hours` and `days` go by.",
         default=UTC,
         example='"Europe/Berlin"',
+    )
+    factors: tuple[str, ...] = option(
+        list_of(choice(*FACTORS), at_least=1),
+        "Factors that must have been proved, all of them, beside what `login.require` asks. A missing code or password"
+        " is asked for when the session is opened. What all matching rules name is needed.",
+        default=(),
+        example='["totp"]',
     )
     require_verify: bool = option(
         BOOLEAN,
@@ -325,6 +333,8 @@ class Rule:
         for key in ("tunnel_by_address", "tunnel_bytes", "tunnel_duration"):
             if getattr(self, key) and TUNNEL not in self.verbs:
                 at.child(key).wrong('has no effect without the verb "tunnel"', 'verbs = [..., "tunnel"]')
+        if len(set(self.factors)) < len(self.factors):
+            at.child("factors").wrong("names a factor twice, which is one factor", "each factor once")
         if self.timezone is not UTC and not self.hours and not self.days:
             at.child("timezone").wrong("has no effect without hours or days", 'hours = ["08:00-18:00"]')
         if not self.opaque and (void := [verb for verb in self.verbs if verb in OPAQUE_VERBS]):

@@ -116,7 +116,10 @@ def _read_zone(value: object, at: At) -> tzinfo:
 
 
 HOURS: Final[Kind[Hours]] = Kind(
-    "hours", '"08:00-18:00"; "22:00-06:00" ends on the next day', _read_hours, lambda hours: quoted(str(hours))
+    "hours",
+    '"08:00-18:00"; "22:00-06:00" ends on the next day',
+    _read_hours,
+    lambda hours: quoted(str(hours)),
 )
 DAYS_KIND: Final[Kind[Days]] = Kind(
     "days", f'{", ".join(DAYS)}, or "mon-fri"', _read_days, lambda days: quoted(str(days))

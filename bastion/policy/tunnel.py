@@ -15,7 +15,7 @@ from typing import Final, TypeVar, final
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused, UpstreamReason
 from bastion.policy.addresses import Network, Own, barred, literal_network
-from bastion.policy.grant import check_credential, tunnel_rules
+from bastion.policy.grant import check_credential, check_factors, tunnel_rules
 from bastion.policy.patterns import address_of, canonical
 from bastion.policy.route import ToGateway
 from bastion.policy.rules import Policy, Rule
@@ -48,8 +48,8 @@ class TunnelRoute:
 class TunnelGrant:
     """May `identity_name` tunnel to `host:port`? As text yes, or perhaps by address: `route` says.
 
-    `host` is canonical. `target` is set for a gateway of the inventory, which records itself. `ends_at` in seconds
-    since the epoch, None = never.
+    `identity` as it asked. `host` is canonical. `target` is set for a gateway of the inventory, which records itself.
+    `ends_at` in seconds since the epoch, None = never.
     """
 
     maker: InitVar[object]
@@ -61,6 +61,7 @@ class TunnelGrant:
     by_address: tuple[Rule, ...]
     ends_at: float | None
     inventory: Inventory
+    identity: Identity
 
     def __post_init__(self, maker: object) -> None:
         if maker is not _MAKER:
@@ -68,7 +69,7 @@ class TunnelGrant:
 
     def route(self, address: str, own: Own) -> TunnelRoute:
         """The way to one address of `host`. Raises Refused: ADDRESS_REFUSED, NESTED_SSH,
-        TARGETS_UNRESOLVED or DESTINATION_NOT_ALLOWED."""
+        TARGETS_UNRESOLVED, DESTINATION_NOT_ALLOWED or FACTOR_NEEDED."""
         rules = self.by_text + tuple(
             rule
             for rule in self.by_address
@@ -76,6 +77,7 @@ class TunnelGrant:
         )
         if not rules:
             raise Refused(PolicyReason.DESTINATION_NOT_ALLOWED, "no rule covers the address of that name")
+        check_factors(rules, self.identity, f"{self.host}:{self.port}")
         why = barred(address, self.port, own, self._written_down(rules, address))
         if why is not None:
             raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{self.host} is {address}, {why}")
@@ -137,6 +139,7 @@ def authorise_tunnel(
         raise Refused(PolicyReason.DESTINATION_NOT_ALLOWED, "no rule covers that destination")
     if not identity.restrictions.allows_open(place, port):
         raise Refused(PolicyReason.CERT_RESTRICTION, _NOT_PERMITTED)
+    check_factors(by_text, identity, f"{place if target is None else target.name}:{port}")
     return TunnelGrant(
         _MAKER,
         identity_name=identity.name,
@@ -149,6 +152,7 @@ def authorise_tunnel(
         by_address=by_address,
         ends_at=_ends_at(policy, by_text + by_address, identity, now),
         inventory=inventory,
+        identity=identity,
     )
 
 

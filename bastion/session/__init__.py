@@ -17,6 +17,7 @@ It may import all rooms below. It knows no door: who opens a session is an `open
     transfers   files that move (sftp, scp, rsync), as the audit log tells of them
     paying      who pays for notes and lines: the engineer, or a target's own allowance
     watching    what a session writes, for whoever watches it
+    clocks      what of them a Grant sets
     watch       the clocks: keepalive, silence, longest duration, end of the credential
     ending      how it ended, and the line that the engineer reads
     present     all that is open and may be ended: sessions, tunnels, connections, and whose they are

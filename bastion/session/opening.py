@@ -45,11 +45,12 @@ from bastion.observe.meters import (
     UPSTREAM_PHASE_SECONDS,
 )
 from bastion.policy.decide import GrantDecider
-from bastion.policy.grant import Grant, authorise
+from bastion.policy.grant import FactorsNeeded, Grant, authorise
 from bastion.policy.locks import party_of
 from bastion.recording.bulk import Mode
 from bastion.recording.format import REF_LENGTH, Header
 from bastion.relay.relay import Relay, RelayLimits
+from bastion.session.clocks import clocks_of
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.live import right_of
@@ -57,7 +58,6 @@ from bastion.session.paying import SessionPayer
 from bastion.session.present import Counts, Kind, Present
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
-from bastion.session.watch import WatchLimits
 from bastion.state.rows import session_started
 from bastion.transport.packet_conn import PacketConn
 from bastion.transport.settings import CloseReason
@@ -99,6 +99,10 @@ class Engineer(Protocol):
 
     def refusal_text(self, refusal: Refused) -> str:
         """A refusal in the words of this door."""
+        ...
+
+    async def prove(self, identity: Identity, destination: Destination, needed: FactorsNeeded) -> Identity:
+        """Ask for what the rules want besides. Raises Refused."""
         ...
 
     def started(self, session: Session) -> None:
@@ -163,7 +167,7 @@ class Opening:
         engineer = self._engineer
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
         try:
-            grant = self._authorise()
+            grant = await self._authorised()
             self._admit()
             session = await self._reach(grant)
         except CancelledError:
@@ -218,6 +222,14 @@ class Opening:
         self._userauth.turn_away(f"bastion: {self._engineer.refusal_text(error)} (ref {self._ref})")
 
     # -- before dialling ---------------------------------------------------------------------------------
+
+    async def _authorised(self) -> Grant:
+        """The Grant, after all that its rules want proved."""
+        try:
+            return self._authorise()
+        except FactorsNeeded as needed:
+            self._identity = await self._engineer.prove(self._identity, self._destination, needed)
+            return self._authorise()
 
     def _authorise(self) -> Grant:
         identity, destination, services = self._identity, self._destination, self._services
@@ -366,7 +378,7 @@ class Opening:
             relay,
             tap,
             gateway.reactor,
-            self._watch_limits(grant),
+            clocks_of(grant, limits, gateway.clock),
             gateway.session_ended,
             grant.watch,
         )
@@ -460,21 +472,6 @@ class Opening:
         path = f"{writer.path.parent.name}/{writer.path.name}"
         gateway.state.note(session_started(header, path, gateway.state.writer))
         return tap
-
-    def _watch_limits(self, grant: Grant) -> WatchLimits:
-        """The clocks of this session: what the grant says, and the keepalive of all."""
-        limits, clock = self._services.limits, self._gateway.clock
-        credential = grant.restrictions.valid_before
-        return WatchLimits(
-            keepalive_interval=limits.keepalive_interval,
-            keepalive_count=limits.keepalive_count,
-            idle=grant.idle or 0.0,
-            # A grant that ends now still has a session of a moment: it ends with its own words.
-            lasts=0.0 if grant.ends_at is None else max(grant.ends_at - clock.time(), 0.001),
-            credential_left=None
-            if credential is None or grant.ends_at != credential
-            else lambda: credential - clock.time(),
-        )
 
     # -- words -------------------------------------------------------------------------------------------
 

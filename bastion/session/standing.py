@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from bastion.auth.directory import Asker
+from bastion.auth.factors import missing
 from bastion.auth.identity import Account, Identity
 from bastion.clock import DelayedCall
 from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, Refused
@@ -201,10 +202,11 @@ class Rechecks:
 
 
 def still_allowed(services: Services, right: Right, account: Account, now: float) -> bool:
-    """Does some rule in force at `now` let this account go where the session is? Age and expiry have clocks of their own."""
+    """Does some rule in force at `now` let this account go where the session is? Age and expiry have other clocks."""
     identity = replace(right.identity, groups=account.groups)
     target = services.inventory.find(right.target)
     if target is None:
         return False
     given = giving_rules(services.policy, identity, target, identity.source_address, now)
-    return any(right.login in giving.logins for giving in given)
+    rules = [giving.rule for giving in given if right.login in giving.logins]
+    return bool(rules) and not missing((name for rule in rules for name in rule.factors), identity.factors)

@@ -53,6 +53,7 @@ ELSEWHERE = {
     "cli.stores": "tests/unit/cli/test_state.py",
     "cli.target": TARGETS,
     "cli.totp": "tests/hostile/test_second_factors.py, on a gateway",
+    "session.clocks": "tests/unit/session/test_opening.py, and test_watch.py for what they do",
     "cli.progress": "a line on a terminal: tests/unit/cli/test_copies.py calls it without one",
     "cli.verify_bucket": BUCKET,
     "cli.upgrade": "tests/interop/test_upgrade.py",

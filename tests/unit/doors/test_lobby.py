@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from bastion.auth.identity import Identity
+from bastion.clock import FixedClock
 from bastion.doors.lobby import Answer, LobbyDoor, LobbyFacts, answer, direct_command, jump_command
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused
@@ -154,7 +155,9 @@ class World:
         outer: Any = SimpleNamespace(
             services=services,
             identity=ALICE,
-            gateway=SimpleNamespace(reactor=self.reactor, meters=self.meters, public=("bastion", 22)),
+            gateway=SimpleNamespace(
+                reactor=self.reactor, meters=self.meters, public=("bastion", 22), clock=FixedClock()
+            ),
             check_fresh=self._check_fresh,
             note=self.lines.append,
         )

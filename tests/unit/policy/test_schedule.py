@@ -14,7 +14,14 @@ OFFICE = {"hours": ["08:00-18:00"], "days": ["mon-fri"], "timezone": "Europe/Ber
 
 
 def rule(**options: object) -> Rule:
-    table = {"name": "r", "users": ["*"], "targets": ["*"], "logins": ["deploy"], "verbs": ["shell"], **options}
+    table = {
+        "name": "r",
+        "users": ["*"],
+        "targets": ["*"],
+        "logins": ["deploy"],
+        "verbs": ["shell"],
+        **options,
+    }
     return parse_policy({"rule": [table]}, Source("policy.toml")).rules[0]
 
 
