@@ -184,9 +184,7 @@ class Attempt:
     # -- steps -----------------------------------------------------------------------------------------------
 
     def _bind_service(self, service: Link) -> None:
-        dn = self._config.bind_dn
-        password = self._service_password.encode() if dn else None
-        answer = self._timed("service_bind", lambda: service.bind("service_bind", dn, password))
+        answer = self._timed("service_bind", lambda: service.bind_service(self._service_password))
         if answer.code != codes.SUCCESS:
             text = f"it does not accept the service account (result code {answer.code})"
             self._report.failure("service_bind", "service_credentials")

@@ -114,7 +114,7 @@ class LdapConfig:
     )
     bind_dn: str | None = option(
         optional(DN),
-        "The service account that searches. Not set: the search is anonymous.",
+        "The service account that searches. Not set: client_certificate says who does, or nobody in particular.",
         default=None,
         example='"cn=bastion,ou=services,dc=example,dc=org"',
     )
@@ -122,7 +122,18 @@ class LdapConfig:
         optional(PATH),
         "A file with the service account's password in its first line, closed to others.",
         default=None,
-        example='"ldap.secret"',
+        example='"credential:ldap"',
+    )
+    client_certificate: str | None = option(
+        optional(PATH),
+        "A certificate (PEM, with those between it and its authority) that the gateway shows the servers and binds"
+        " with, instead of a password (SASL EXTERNAL).",
+        default=None,
+    )
+    client_key: str | None = option(
+        optional(PATH),
+        "The private key of client_certificate (PEM), without a passphrase and closed to others.",
+        default=None,
     )
     ca_file: str | None = option(
         optional(PATH),
@@ -240,6 +251,7 @@ class LdapConfig:
         """Note what does not fit together."""
         if self.bind_dn is not None and self.bind_password_file is None:
             at.child("bind_password_file").wrong("is required with bind_dn", PATH.allowed)
+        self._check_client(at)
         if self.group_base is None:
             for key, used in (
                 ("nested_groups", self.nested_groups != NOT_NESTED),
@@ -258,13 +270,25 @@ class LdapConfig:
         if self.decoy_dn is not None and not is_within(self.decoy_dn, self.user_base):
             at.child("decoy_dn").wrong("is not below user_base", "an entry below user_base")
 
+    def _check_client(self, at: At) -> None:
+        """Whoever shows a certificate needs its key, TLS to show it in, and no other name."""
+        if (self.client_certificate is None) != (self.client_key is None):
+            missing = "client_key" if self.client_key is None else "client_certificate"
+            at.child(missing).wrong("is missing beside the other of the two", PATH.allowed)
+        if self.client_certificate is None:
+            return
+        if self.bind_dn is not None:
+            at.child("client_certificate").wrong("and bind_dn are two names for one", "one of the two")
+        if self.allow_plaintext and not all(server.tls for server in self.servers):
+            at.child("client_certificate").wrong("cannot be shown without TLS", "allow_plaintext = false")
+
     def warnings(self) -> tuple[tuple[str, str], ...]:
         """What works but should not stay, for `bastion check`: option and text."""
         found = []
         clear = [str(server) for server in self.servers if not server.tls]
         if self.allow_plaintext and clear:
             found.append(("allow_plaintext", f"passwords go to {', '.join(clear)} in clear"))
-        if self.bind_dn is None:
+        if self.bind_dn is None and self.client_certificate is None:
             found.append(("bind_dn", "is not set: accounts are searched anonymously"))
         if self.member_of and self.group_base is None:
             found.append(
@@ -297,14 +321,37 @@ def read_bind_password(config: LdapConfig) -> str:
     return password
 
 
+def _load_client(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """What the gateway shows of itself. Raises ConfigError; refuses a key open to others."""
+    try:
+        mode = stat.S_IMODE(os.stat(key).st_mode)
+    except OSError as error:
+        raise ConfigError(key, 0, "client_key", f"cannot be read ({type(error).__name__})") from None
+    if mode & 0o027:
+        raise ConfigError(key, 0, "client_key", f"mode {mode:04o} lets others in", "0600 or 0640")
+    try:
+        # Without a passphrase of ours, OpenSSL would ask for it at the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        text = f"and client_key cannot be used together ({type(error).__name__})"
+        raise ConfigError(
+            certificate, 0, "client_certificate", text, "a PEM certificate and its key without a passphrase"
+        ) from None
+
+
 def tls_context(config: LdapConfig) -> ssl.SSLContext:
-    """TLS 1.2 or later, certificate required, its name checked. Raises ConfigError for a bad `ca_file`."""
+    """TLS 1.2 or later, certificate required, its name checked; with the gateway's own certificate, if it has one.
+
+    Raises ConfigError for files that cannot be used.
+    """
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=config.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             config.ca_file or "", 0, "ca_file", f"cannot be used ({type(error).__name__})", "a PEM file"
         ) from None
+    if config.client_certificate is not None and config.client_key is not None:
+        _load_client(context, config.client_certificate, config.client_key)
     # create_default_context does these; they are repeated because everything hangs on them.
     context.check_hostname = True
     # RFC 6125 section 6.4.4: a name in the subject alone is none. OpenSSL takes one when there is no other.

@@ -251,10 +251,22 @@ class Link:
                 connection.bind(read_server_info=False)
             finally:
                 connection.password = None
-            answer = self._answer()
-            if answer.code in (REFERRAL, BUSY, SERVER_UNAVAILABLE):
-                raise _no_answer(operation, answer)
-            return answer
+            return self._usable(operation)
+
+    def bind_service(self, password: str) -> Answer:
+        """Bind as whoever searches: by the certificate that TLS has shown, with `password`, or as nobody. The answer,
+        whatever it says; raises ServerFailed when there is none."""
+        dn = self._config.bind_dn
+        if self._config.client_certificate is None:
+            return self.bind("service_bind", dn, password.encode() if dn else None)
+        connection = self._connection
+        with self._failures("service_bind"):
+            # RFC 4422 appendix A: an empty authorisation identity asks for the one that the certificate has. Left out,
+            # the server would ask for it.
+            connection.authentication, connection.sasl_mechanism = ldap3.SASL, ldap3.EXTERNAL
+            connection.sasl_credentials = b""
+            connection.bind(read_server_info=False)
+            return self._usable("service_bind")
 
     def search(
         self, base: str, filter: str, attributes: Sequence[str], limit: int, *, whole_tree: bool = True
@@ -314,6 +326,13 @@ class Link:
                 connection.unbind()
         connection.socket = None
         self.line.close()
+
+    def _usable(self, operation: str) -> Answer:
+        """The answer to a bind, unless it says that somebody else should be asked. Raises ServerFailed."""
+        answer = self._answer()
+        if answer.code in (REFERRAL, BUSY, SERVER_UNAVAILABLE):
+            raise _no_answer(operation, answer)
+        return answer
 
     def _answer(self) -> Answer:
         result = self._connection.result

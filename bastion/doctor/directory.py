@@ -59,7 +59,7 @@ class LdapLook:
             "ldapwhoami", "-x", "-ZZ", "-H", server
         )  # fmt: skip
         try:
-            password = read_bind_password(config).encode() if config.bind_dn else None
+            password = read_bind_password(config)
             self._link = link = Link(config, tls_context(config), server)
         except ConfigError as error:
             return [self._finding(Level.FAIL, str(error))]
@@ -68,8 +68,9 @@ class LdapLook:
         try:
             link.open()
             ends = link.certificate_ends()
-            if link.bind("service_bind", config.bind_dn, password).code != SUCCESS:
-                text = f"does not accept the service account {config.bind_dn or '(anonymous)'}"
+            if link.bind_service(password).code != SUCCESS:
+                who = config.bind_dn or config.client_certificate or "(anonymous)"
+                text = f"does not accept the service account {who}"
                 return [self._finding(Level.FAIL, text, self._as_service("ldapwhoami"))]
             entries, _ = link.search(config.user_base, "(objectClass=*)", ["1.1"], 1, whole_tree=False)
         except ServerFailed as error:
@@ -98,6 +99,10 @@ class LdapLook:
 
     def _as_service(self, program: str, *words: str) -> str:
         config = self._config
+        if config.client_certificate is not None:
+            shown = ["env", f"LDAPTLS_CERT={config.client_certificate}", f"LDAPTLS_KEY={config.client_key}"]
+            way = [] if self._server.tls else ["-ZZ"]
+            return shell(*shown, program, "-Y", "EXTERNAL", *way, "-H", self._server, *words)
         way = [] if self._server.tls or config.allow_plaintext else ["-ZZ"]
         who = ["-D", config.bind_dn, "-y", str(config.bind_password_file)] if config.bind_dn else []
         return shell(program, "-x", *way, "-H", self._server, *who, *words)

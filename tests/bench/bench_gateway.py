@@ -215,7 +215,9 @@ def main() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2,000 sessions are 6,000 open files
     interrupted = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what there is by then is told and written
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: what there is by then is told and written
     try:
         measure(options, results)
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ from bastion.observe.meters import LDAP_ERRORS, LDAP_OPERATIONS
 from tests.support import reactor
 from tests.support.faulty_proxy import FaultyProxy, anything, contains
 from tests.support.net import LOOPBACK, free_port
-from tests.support.pki import Authority
+from tests.support.pki import Authority, Issued
 from tests.support.slapd import (
     GROUPS,
     PASSWORD,
@@ -867,6 +867,51 @@ def test_without_starttls_nothing_is_said(make: Maker) -> None:
         assert reason(allowed, "alice", PASSWORD) is AuthReason.OK
     finally:
         plain.close()
+
+
+@pytest.fixture(scope="module")
+def certified() -> Iterator[Slapd]:
+    """A server that asks for certificates, and knows the reader by one."""
+    made = Slapd(
+        [person("alice")],
+        server_config=f'TLSVerifyClient try\nauthz-regexp "^cn=bastion$" "{READER}"\n',
+    )
+    made.start()
+    yield made
+    made.close()
+
+
+def shown(issued: Issued) -> dict[str, Any]:
+    return {
+        "client_certificate": str(issued.certificate), "client_key": str(issued.key),
+        "bind_dn": None, "bind_password_file": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
+def test_the_service_may_be_known_by_its_certificate(make: Maker, certified: Slapd, scheme: str) -> None:
+    certified.forget()
+    ours = shown(certified.authority.issue("bastion")) | {"ca_file": str(certified.authority.certificate)}
+    directory = make(certified.tls_url if scheme == "ldaps" else certified.url, **ours)
+    assert reason(directory, "alice") is AuthReason.OK
+    assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    assert reason(directory, "alice", "wrong") is AuthReason.BAD_PASSWORD
+    certified.wait_for(rf'BIND dn="{READER}" mech=EXTERNAL')
+    assert certified.binds(f"uid=alice,{PEOPLE}") == 2 and certified.binds(READER) == 0
+
+
+@pytest.mark.parametrize("fault", ["another authority", "another name"])
+def test_a_certificate_that_the_server_does_not_know_reads_nothing(
+    make: Maker, certified: Slapd, tmp_path: Path, fault: str
+) -> None:
+    authority = Authority(tmp_path / "pki") if fault == "another authority" else certified.authority
+    ours = shown(authority.issue("somebody")) | {"ca_file": str(certified.authority.certificate)}
+    certified.forget()
+    directory = make(certified.tls_url, watch=(watch := Watch()), **ours)
+    assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+    assert certified.binds(f"uid=alice,{PEOPLE}") == 0
+    reactor.run(lambda: None)
+    assert watch.failures
 
 
 class Liar:

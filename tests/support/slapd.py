@@ -101,15 +101,16 @@ class Slapd:
         entries: list[str],
         extra_config: str = "",
         *,
+        server_config: str = "",
         days: int = 1,
         tls: bool = True,
         subject_only: bool = False,
     ) -> None:
-        """`days`: how long the certificate is valid; negative for one that has expired. `subject_only`: it shows
-        its name in the subject and nowhere else."""
+        """`server_config`: lines before those of the database. `days`: how long the certificate is valid; negative for
+        one that has expired. `subject_only`: it shows its name in the subject and nowhere else."""
         self._tls = tls
         self._folder = Path(tempfile.mkdtemp(prefix="bastion-slapd-"))
-        self._extra_config = extra_config
+        self._extra_config, self._server_config = extra_config, server_config
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._lines: list[str] = []
@@ -316,6 +317,7 @@ moduleload back_mdb
 moduleload ppolicy
 {tls if self._tls else ""}
 threads 8
+{self._server_config}
 database mdb
 suffix "{SUFFIX}"
 rootdn "{ROOT}"

@@ -33,6 +33,7 @@ from bastion.errors import AuthReason, ConfigError, RecorderFailed, Refused
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
 from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway
+from tests.support.pki import Authority
 from tests.unit.auth.threads import StillReactor
 from tests.unit.config.site import Site, rotating
 from tests.unit.test_age import GOOD
@@ -283,6 +284,19 @@ def _totp_key(running: Running) -> None:
     running.files.write("totp.key", "k" * 44, 0o600)
 
 
+def _client_certificates(running: Running) -> None:
+    """In place of the password; a second file for the same key pair, of either kind."""
+    issued = Authority(running.files.folder / "pki").issue("bastion")
+    for name, file, mode in (("pem", issued.certificate, 0o644), ("key", issued.key, 0o600)):
+        for copy in ("first", "second"):
+            running.files.write(f"{copy}.{name}", file.read_text(), mode)
+    options = running.files.options["directory.ldap"]
+    del options["bind_dn"], options["bind_password_file"]
+    options |= {"client_certificate": '"first.pem"', "client_key": '"first.key"'}
+    running.files.save()
+    assert running.reload()["result"] == "ok"
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -332,6 +346,10 @@ CASES: dict[str, Case] = {
         lambda g: g.services.auth.directory._other._service_password,  # type: ignore[attr-defined]
         "another",
     ),
+    "directory.ldap.client_certificate": Case(
+        '"second.pem"', ldap("client_certificate"), LOOKS, _client_certificates
+    ),
+    "directory.ldap.client_key": Case('"second.key"', ldap("client_key"), LOOKS, _client_certificates),
     "directory.ldap.ca_file": Case('"/etc/ssl/certs/ca-certificates.crt"', ldap("ca_file"), LOOKS),
     "directory.ldap.certificate_name": Case('"ldap.example"', ldap("certificate_name"), "ldap.example"),
     "directory.ldap.allow_plaintext": Case("true", ldap("allow_plaintext"), True),

@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_config import LdapConfig, ServerAddress, read_bind_password, tls_context
@@ -85,6 +91,13 @@ def test_defaults_are_safe_and_bounded() -> None:
         ({"nested_groups": "in-chain", "group_members": ["uniqueMember"]}, "group_members"),
         ({"nested_groups": "walk", "group_members": ["memberUid"]}, "group_members"),
         ({"group_depth": 21}, "group_depth"),
+        ({"client_certificate": "c", "bind_dn": None}, "client_key"),
+        ({"client_key": "k"}, "client_certificate"),
+        ({"client_certificate": "c", "client_key": "k"}, "client_certificate"),
+        (
+            {"client_certificate": "c", "client_key": "k", "bind_dn": None, "allow_plaintext": True},
+            "client_certificate",
+        ),
         ({"start_tls": False}, "start_tls"),
     ],
 )
@@ -118,6 +131,35 @@ def test_the_password_file(tmp_path: Path) -> None:
         assert caught.value.key == "bind_password_file"
     with pytest.raises(ConfigError):
         read_bind_password(made(bind_password_file=str(tmp_path / "missing")))
+
+
+def test_the_clients_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    issued, other = authority.issue("bastion"), authority.issue("other")
+    ours = {"bind_dn": None, "bind_password_file": None, "client_certificate": str(issued.certificate)}
+    config = made(**ours, client_key=str(issued.key))
+    assert config.warnings() == () and read_bind_password(config) == ""
+    tls_context(config)
+    with pytest.raises(ConfigError) as caught:
+        tls_context(made(**ours, client_key=str(other.key)))
+    assert caught.value.key == "client_certificate"
+    issued.key.chmod(0o644)
+    with pytest.raises(ConfigError, match="0644") as caught:
+        tls_context(config)
+    assert caught.value.key == "client_key"
+    with pytest.raises(ConfigError):
+        tls_context(made(**ours, client_key=str(tmp_path / "missing")))
+
+
+def test_a_clients_key_with_a_passphrase_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
+    issued = Authority(tmp_path / "pki").issue("bastion")
+    key = load_pem_private_key(issued.key.read_bytes(), None)
+    issued.key.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase"))
+    )
+    ours = {"client_certificate": str(issued.certificate), "client_key": str(issued.key)}
+    with pytest.raises(ConfigError, match="without a passphrase"):
+        tls_context(made(bind_dn=None, bind_password_file=None, **ours))
 
 
 def test_tls_always_verifies(tmp_path: Path) -> None:
