@@ -196,6 +196,7 @@ class LimitReason(StrEnum):
     IDLE = "idle"
     DURATION = "duration"
     SESSIONS = "sessions"
+    USER_SESSIONS = "user_sessions"
     DRAINING = "draining"
     STATE_UNAVAILABLE = "state_unavailable"
     STATE_OWED = "state_owed"

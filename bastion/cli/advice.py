@@ -52,6 +52,8 @@ ADVICE: Final[dict[str, str]] = {
     "record_rate": "somebody asked for more channels or requests than may be written down in a moment: see "
     "bastion_budget_refusals_total for notes and log; it works again by itself",
     "login_not_allowed": WHY,
+    "user_sessions": "the person has as many sessions at the same time as a rule's `max_sessions` says: `bastion live` "
+    "shows them. " + WHY,
     "factor_needed": "a rule wants a factor (`factors`) that was not given: a code or password is asked for when a "
     "session is opened, a tunnel is told the command; whoever has no second factor is enrolled with `bastion totp "
     "enroll {user}`. " + WHY,

@@ -142,6 +142,13 @@ class Grant:
         return any(rule.end_withdrawn for rule in self.matched)
 
     @property
+    def max_sessions(self) -> int | None:
+        """Sessions that this person may have at the same time, this one included; None = no limit."""
+        return min(
+            (rule.max_sessions for rule in self.matched if rule.max_sessions is not None), default=None
+        )
+
+    @property
     def watch(self) -> str:
         """Whether the session may be watched and its engineer is told: the strictest of the rules counts."""
         return max((rule.watch for rule in self.matched), key=WATCH.index, default=NO)

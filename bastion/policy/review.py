@@ -156,15 +156,21 @@ def _covers(wide: Rule, narrow: Rule, wide_bits: int, narrow_bits: int) -> bool:
 
     The bits are the targets that each selects.
 
-    Rules that limit (idle, max_duration, certificate_expiry, end_withdrawn, tunnel_bytes, tunnel_duration, opaque)
-    or want factors
-    are never covered, nor is one with a stricter `watch`: what they say still counts.
+    Rules that limit (idle, max_duration, max_sessions, certificate_expiry, end_withdrawn, tunnel_bytes,
+    tunnel_duration, opaque) or want factors are never covered, nor is one with a stricter `watch`: what they say
+    still counts.
     """
     if not narrow_bits or narrow_bits & ~wide_bits:
         return False
     everybody = EVERYBODY in wide.groups or EVERYBODY in wide.users
     people = set(narrow.groups) <= set(wide.groups) and set(narrow.users) <= set(wide.users)
-    limits = (narrow.idle, narrow.max_duration, narrow.tunnel_bytes, narrow.tunnel_duration)
+    limits = (
+        narrow.idle,
+        narrow.max_duration,
+        narrow.max_sessions,
+        narrow.tunnel_bytes,
+        narrow.tunnel_duration,
+    )
     ends = narrow.certificate_expiry or narrow.end_withdrawn
     limited = any(limit is not None for limit in limits) or ends or not narrow.opaque or bool(narrow.factors)
     flags = ("trust_forwards", "allow_ssh", "tunnel_by_address", "sftp_content")

@@ -26,6 +26,7 @@ from bastion.options.kinds import (
     Network,
     choice,
     duration,
+    integer,
     list_of,
     mapping_of,
     optional,
@@ -304,6 +305,13 @@ class Rule:
         "Longest session; the smallest of all matching rules counts. Left out: `limits.max_duration`.",
         default=None,
         example='"4h"',
+    )
+    max_sessions: int | None = option(
+        optional(integer(1, 10_000)),
+        "Sessions that one person may have at the same time, through any rule and over all workers; the smallest of"
+        " all matching rules counts.",
+        default=None,
+        example="3",
     )
     idle: float | None = option(
         optional(duration(low=1)),

@@ -13,6 +13,7 @@ It may import all rooms below. It knows no door: who opens a session is an `open
     opening     authorise, admit, dial, record, start: one coroutine for every door
     session     the two legs joined, burst by burst
     tap         what the relay tells, to the recording, the audit log and the meters
+    personal    how many sessions each person has
     allowance   how large recordings of a session and of a person may grow
     transfers   files that move (sftp, scp, rsync), as the audit log tells of them
     paying      who pays for notes and lines: the engineer, or a target's own allowance

@@ -42,6 +42,7 @@ from bastion.recording.store import Store
 from bastion.session.allowance import Allowance, Written
 from bastion.session.ending import End
 from bastion.session.live import LiveSessions, Right
+from bastion.session.personal import PersonalSessions
 from bastion.session.present import Presence
 from bastion.session.session import Session
 from bastion.sharing.rows import ALONE, Cell, Elsewhere
@@ -130,6 +131,7 @@ class Gateway:
     listening: tuple[str, int] = ("bastion", 22)  # the host's own name and the port that it listens at
     log: Logger = field(default_factory=lambda: Logger(namespace="bastion.session"))
     written: Written = field(init=False)  # by the running sessions of each person
+    personal: PersonalSessions = field(init=False)  # how many those are
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
 
     _descriptors_logged_at: float = field(init=False, default=float("-inf"))
@@ -137,6 +139,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
         self.written = Written(self.others)
+        self.personal = PersonalSessions(self.others)
 
     @property
     def public(self) -> tuple[str, int]:
@@ -170,8 +173,9 @@ class Gateway:
             raise Refused(LimitReason.LOCKED, lock.text)
         return self.startups.admit(source, self.reactor.seconds())
 
-    def take_place(self, session: str) -> None:
-        """A place for a session that is to be opened, until `give_place`. Raises Refused(SESSIONS)."""
+    def take_place(self, session: str, person: str, most: int | None) -> None:
+        """A place for a session of `person`, who may have `most`, until it is over. Raises Refused(SESSIONS) or
+        Refused(USER_SESSIONS)."""
         self.others.add(Cell.SESSIONS, 1)  # before the others are read, so that they see this one
         if (
             len(self.live) + self.opening + self.others.elsewhere(Cell.SESSIONS)
@@ -179,6 +183,11 @@ class Gateway:
         ):
             self.others.add(Cell.SESSIONS, -1)
             raise Refused(LimitReason.SESSIONS, "the gateway has as many sessions as it may have")
+        try:
+            self.personal.take(session, person, most)
+        except Refused:
+            self.others.add(Cell.SESSIONS, -1)
+            raise
         self.others.begin(session)
         self.opening += 1
 
@@ -231,6 +240,7 @@ class Gateway:
         self._give_place(session.session_id)
 
     def _give_place(self, session: str) -> None:
+        self.personal.give(session)
         self.others.finish(session)
         self.others.add(Cell.SESSIONS, -1)
 

@@ -168,7 +168,7 @@ class Opening:
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
         try:
             grant = await self._authorised()
-            self._admit()
+            self._admit(grant)
             session = await self._reach(grant)
         except CancelledError:
             if self._ended is None:
@@ -265,8 +265,8 @@ class Opening:
             )
         return grant
 
-    def _admit(self) -> None:
-        """No recorder, no session; and no session past the limit or while draining."""
+    def _admit(self, grant: Grant) -> None:
+        """No recorder, no session; and no session past the limits or while draining."""
         gateway = self._gateway
         if gateway.draining:
             raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again")
@@ -275,7 +275,7 @@ class Opening:
             gateway.store.admit()
         except RecorderFailed as error:
             raise self._unrecordable(error) from None
-        gateway.take_place(self._session_id)
+        gateway.take_place(self._session_id, self._identity.uid, grant.max_sessions)
 
     def _unrecordable(self, error: RecorderFailed) -> Refused:
         """What the engineer is told when there can be no recording, or no audit line that must be there."""

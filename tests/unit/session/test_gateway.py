@@ -86,7 +86,7 @@ def test_an_identity_pays_for_the_exchanges_it_asks_for(gateway: Gateway) -> Non
 
 def test_the_end_of_a_session_is_counted_by_door_and_reason(gateway: Gateway) -> None:
     session: Any = SimpleNamespace(session_id="one", door="jump", moved_in_all=lambda: (Moved(1, 2), 3))
-    gateway.take_place("one")
+    gateway.take_place("one", "u-1", None)
     gateway.opened(session, None)
     assert len(gateway.live) == gateway.meters.value(SESSIONS_LIVE, "jump") == 1
     assert gateway.meters.value(SESSIONS_STARTED, "jump") == 1
@@ -100,10 +100,10 @@ def test_sessions_are_counted_over_all_workers_with_those_that_are_being_opened(
     gateway.others, other = (Row(memory, 2, own, b"k" * 16) for own in range(2))
     gateway.services.limits = Limits(sessions=3)
     other.add(Cell.SESSIONS, 1)
-    gateway.take_place("a" * 16)
-    gateway.take_place("b" * 16)
+    gateway.take_place("a" * 16, "u-1", None)
+    gateway.take_place("b" * 16, "u-1", None)
     with pytest.raises(Refused) as refusal:
-        gateway.take_place("c" * 16)
+        gateway.take_place("c" * 16, "u-1", None)
     assert refusal.value.reason is LimitReason.SESSIONS
     assert other.elsewhere(Cell.SESSIONS) == 2 and list(unfinished(memory, 0)) == ["a" * 16, "b" * 16]
     gateway.not_opened("a" * 16)
@@ -111,10 +111,10 @@ def test_sessions_are_counted_over_all_workers_with_those_that_are_being_opened(
     gateway.opened(session, None)
     other.add(Cell.SESSIONS, 1)
     with pytest.raises(Refused):
-        gateway.take_place("c" * 16)
+        gateway.take_place("c" * 16, "u-1", None)
     gateway.session_ended(session, End(EndReason.IDLE, "no data"))
     assert other.elsewhere(Cell.SESSIONS) == 0 and list(unfinished(memory, 0)) == []
-    gateway.take_place("c" * 16)
+    gateway.take_place("c" * 16, "u-1", None)
 
 
 def test_no_descriptors_are_counted_each_time_and_told_now_and_then(gateway: Gateway) -> None:

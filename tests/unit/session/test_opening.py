@@ -46,6 +46,7 @@ from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Limits
 from bastion.session.live import LiveSessions
 from bastion.session.opening import ANSWER_TIME, SIGN_OF_LIFE, Opening
+from bastion.session.personal import PersonalSessions
 from bastion.session.present import Kind, Presence
 from bastion.sharing.rows import ALONE
 from bastion.transport.settings import ClosedBy, CloseReason
@@ -88,10 +89,11 @@ class World:
             present=Presence(),
             others=ALONE,
             opening=0,
-            take_place=lambda session: Gateway.take_place(self.gateway, session),
+            take_place=lambda *of: Gateway.take_place(self.gateway, *of),
             allowance=lambda user: Gateway.allowance(self.gateway, user),
             opened=lambda session, right: Gateway.opened(self.gateway, session, right),
             not_opened=lambda session: Gateway.not_opened(self.gateway, session),
+            personal=PersonalSessions(),
             _give_place=self.given_back.append,
             draining=False,
             check_locks=self._check_locks,
