@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -17,10 +19,14 @@ from bastion.wire.data import boolean, mpint, namelist, string, uint32, uint64
 from bastion.wire.kexinit import COMPAT, FRONT, KexInit
 from bastion.wire.keys import PrivateKey
 from bastion.wire.packets import PacketWriter
+from tests.fuzz.readers import RSYNC
 from tests.fuzz.targets import BODIES, KEY, SUITES, TARGETS, USERAUTH
 from tests.hostile import memory_gateway as gate
 from tests.hostile.rawssh import debug, ext_info, ignore
+from tests.support.command_score import trace
+from tests.support.command_traces import output_of
 from tests.unit.recording.samples import Tape
+from tests.unit.recording.test_rsync import transfer
 
 SEEDS = Path(__file__).with_name("seeds")
 RSA = PrivateKey(rsa.generate_private_key(65537, 2048))
@@ -201,6 +207,36 @@ def seeds_recordings() -> Seeds:
     tape.out(b"\x1b[31mred\x1b[0m", stream=1)
     yield "torn", tape.file
     yield "ended", tape.end().file
+
+
+def seeds_rsync() -> Seeds:
+    """Real transfers, as far as their lists go."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "source" / "sub").mkdir(parents=True)
+        (folder / "source" / "a\x1b[2J.txt").write_text("hello")
+        (folder / "source" / "sub" / ("n" * 200)).write_text("there")
+        (folder / "source" / "sub" / "link").symlink_to("../nothing")
+        os.mkfifo(folder / "source" / "pipe")
+        for number, options in enumerate((("-a",), ("-a",), ("-a", "--delete"), ("-r", "-UH"))):
+            upload = "--sender" not in RSYNC[number]
+            passed = transfer(folder, "upload" if upload else "download", *options)
+            receiver, sender = (passed.target, passed.client) if upload else (passed.client, passed.target)
+            yield f"transfer-{number}", bytes([number | 0xF0, 64]) + receiver[:64] + sender[:1200]
+
+
+def seeds_typed() -> Seeds:
+    """The beginnings of traces of real shells."""
+    for name in (
+        "bash-plain",
+        "old-history",
+        "zsh-quotes",
+        "osc-edited",
+        "fish-plain",
+        "tmux-panes",
+        "screen-edited",
+    ):
+        yield name, bytes([3, 40]) + b"".join(output_of(trace(name)))[:1200]
 
 
 def seeds_relay() -> Seeds:

@@ -6,7 +6,6 @@ guided) and by `test_seeds.py`, which replays the kept inputs in `make test`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,10 +18,6 @@ from bastion.auth.identity import parse_destination
 from bastion.ca.known_hosts import KnownHosts
 from bastion.errors import AuthReason, ConfigError, PolicyReason, ProtocolError, Refused
 from bastion.policy.verdict import Verdict
-from bastion.recording import reader as recording
-from bastion.recording.format import FormatError
-from bastion.recording.unwrapping import DataKeys
-from bastion.recording.verifying import verify
 from bastion.relay.relay import Actions, LegError, Relay, RelayLimits, Unimplemented
 from bastion.sides import Side
 from bastion.transport.settings import HostKey, TransportSettings
@@ -38,6 +33,7 @@ from bastion.wire.krl import MAGIC, parse_krl
 from bastion.wire.numbers import MSG_NEWKEYS
 from bastion.wire.packets import PacketReader
 from bastion.wire.security_keys import WEBAUTHN_ECDSA, verify_assertion
+from tests.fuzz.readers import recordings, rsync, typed
 from tests.hostile.rawssh import PipeEnd
 from tests.support.conns import MemoryConn
 from tests.support.declared import parse_message
@@ -257,17 +253,6 @@ def destination(data: bytes) -> None:
     except Refused:
         return
     assert found.identity == found.identity.lower()
-
-
-def recordings(data: bytes) -> None:
-    """A recording in any state of decay: read, opened, and judged, with a key that it cannot have."""
-    assert not verify(io.BytesIO(data), "", ()).good
-    try:
-        opened = recording.Reader(io.BytesIO(data), "k3v2m5q7p2r4t6wa", None, DataKeys.joined)
-        for _ in opened:
-            pass
-    except FormatError:
-        pass
 
 
 class Anything:
@@ -532,6 +517,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "authorized_keys": authorized_keys,
     "destination": destination,
     "recordings": recordings,
+    "rsync": rsync,
+    "typed": typed,
     "relay": relay,
     "relay_sftp": relay_sftp,
     "unseen": unseen,
