@@ -105,7 +105,7 @@ def listed(
         stored = select(RECORDINGS.c.session_id, RECORDINGS.c.stored).where(
             RECORDINGS.c.stored != "", RECORDINGS.c.state != DELETED
         )
-        away: dict[str, str] = dict(connection.execute(stored).tuples().all())
+        away: dict[str, str] = {row.session_id: row.stored for row in connection.execute(stored)}
         known = {row[0] for row in rows}
         if not wanted.everything:
             known.update(connection.execute(select(SESSIONS.c.id)).scalars())
