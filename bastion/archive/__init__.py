@@ -20,5 +20,6 @@ May import: L0 and L1, of L2 `state`, `recording` and `ca`.
 - `ranged`: an object as a file to seek in, fetched by pieces
 - `contents`: what lies there, whatever an index says
 - `rebuilding`: the index made again from that
+- `rewrapping`: a recording for other recipients, in the place of the one before
 - `removing`: one that is to go
 """

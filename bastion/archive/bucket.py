@@ -170,6 +170,13 @@ class Bucket:
                 return
             after = found[-1].key
 
+    def versions(self, key: str) -> list[str]:
+        """The versions that there are of an object, at most a thousand; one without versions has none."""
+        with _told(key):
+            answer = self._client.list_object_versions(Bucket=self.place.bucket, Prefix=key)
+        found = [_text(one.get("VersionId")) for one in answer.get("Versions", ()) if one.get("Key") == key]
+        return [version for version in found if version not in ("", "null")]
+
     # -- in parts ----------------------------------------------------------------------------------------
 
     def begin(self, key: str, now: float) -> str:

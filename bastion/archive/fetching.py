@@ -31,8 +31,8 @@ def fetch(
 ) -> None:
     """Put the object into the file `into`, which must not exist, for its owner only.
 
-    `digest` is its SHA-256 in hex, "" where nobody knows it; `progress` hears how many bytes of how many are there.
-    Raises StoreFault.
+    `digest` is its SHA-256 in hex, "" where nobody knows it, two of them where it may be the one or the other;
+    `progress` hears how many bytes of how many are there. Raises StoreFault.
     """
     found = bucket.head(key, version)
     if found is None:
@@ -71,7 +71,7 @@ def _copy(bucket: Bucket, found: Found, file: BinaryIO, progress: Callable[[int,
 
 def _prove(bucket: Bucket, found: Found, made: str, digest: str, file: BinaryIO) -> None:
     if digest:
-        same = made == digest
+        same = made in digest.split()
     elif found.checksum:
         measured = measure(file.fileno())
         same = found.checksum in (measured.checksum, measured.stored_checksum)

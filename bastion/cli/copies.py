@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SHOWN_FROM = 4 << 20
 """Bytes from which a fetch shows how far it is."""
 
-_OF_ONE = (StoreReason.CHECKSUM, StoreReason.LOCAL_FILE, StoreReason.BAD_ANSWER)
+OF_ONE = (StoreReason.CHECKSUM, StoreReason.LOCAL_FILE, StoreReason.BAD_ANSWER, StoreReason.LOCKED)
+"""Faults of one recording, that say nothing of others."""
 
 
 class Copies:
@@ -77,7 +78,7 @@ class Copies:
         try:
             fetch(self.bucket, at[1], file, one.version, one.sha256, _progress(which))
         except StoreFault as fault:
-            if fault.reason not in _OF_ONE:
+            if fault.reason not in OF_ONE:
                 self._fault = fault
             raise
         return file

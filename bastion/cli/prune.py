@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Collection, Iterable
 from itertools import islice
@@ -13,7 +12,7 @@ import click
 from bastion.cli.auditing import account, audited
 from bastion.cli.output import fail, printable, size_text, time_text, write_json, write_table
 from bastion.cli.runtime import config_option, load_or_fail
-from bastion.cli.stores import Stored, open_state
+from bastion.cli.stores import Alone, Stored, open_state
 from bastion.clock import SystemClock
 from bastion.config.load import Config
 from bastion.errors import ConfigError, StoreFault
@@ -51,7 +50,7 @@ def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
         fail("--yes and --dry-run: choose one")
     config = load_or_fail(config_file)
     now = SystemClock().time()
-    with open_state(config_file) as stored, _Alone(stored):
+    with open_state(config_file) as stored, Alone(stored):
         going = _going(config, stored, now)
         if not yes:
             _show(going, as_json, removed=None)
@@ -63,24 +62,6 @@ def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
         click.echo(f"bastion: {printable(line)}", err=True)
     if stayed:
         sys.exit(1)
-
-
-class _Alone:
-    """One prune at a time on one folder; the second ends at once. Removed with the process, however it ends."""
-
-    def __init__(self, stored: Stored) -> None:
-        self._file = stored.database.place.folder / "prune.lock"
-
-    def __enter__(self) -> None:
-        self._held = open(self._file, "wb")
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._held.close()
-            fail("another prune is running", 3)
-
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
 
 
 def _going(config: Config, stored: Stored, now: float) -> list[Going]:

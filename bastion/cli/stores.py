@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,3 +49,22 @@ def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
         fail(f"{error.filename or place}: {error.strerror}", 3)
     finally:
         database.close()
+
+
+class Alone:
+    """One command at a time that changes what is kept, on one folder; the second ends at once. Given up with the
+    process, however it ends."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._file = stored.database.place.folder / "prune.lock"
+
+    def __enter__(self) -> None:
+        self._held = open(self._file, "wb")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held.close()
+            fail("another prune or rewrap is running", 3)
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()

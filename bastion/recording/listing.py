@@ -29,6 +29,9 @@ from bastion.recording.unwrapping import Closed, Unwrap
 
 SUFFIX = ".rec"
 
+# Behind that: the new file while `rewrap` makes it, and what a run that was cut off has left of it.
+LEFTOVER = ".rewrap"
+
 SCHEME: Final = "s3://"
 """What the path of a recording begins with that is not in the folder but in a bucket."""
 

@@ -20,6 +20,7 @@ from bastion.recording.chain import keys_block
 from bastion.recording.format import HEAD_SIZE, PREAMBLE_SIZE, BlockType, FormatError, Head, parse_head
 from bastion.recording.keys import Seal
 from bastion.recording.ledger_file import is_named, sync_directory
+from bastion.recording.listing import LEFTOVER, SUFFIX
 from bastion.recording.reader import Reader
 from bastion.recording.unwrapping import DataKeys, Unwrap, Wrapped
 
@@ -27,7 +28,6 @@ Change = Callable[[tuple[str, ...]], Sequence[str]]
 """From the recipients that a recording has to those that it is to have."""
 
 _CHUNK: Final = 1 << 20
-_SUFFIX: Final = ".rewrap"
 
 
 def rewrap(path: Path, unwrap: Unwrap, change: Change) -> bool:
@@ -44,6 +44,9 @@ def rewrap(path: Path, unwrap: Unwrap, change: Change) -> bool:
             raise FormatError("is still being written") from None
         if not is_named(fd, path):
             raise FormatError("was replaced at this moment: try again")
+        path.with_name(path.name + LEFTOVER).unlink(
+            missing_ok=True
+        )  # of a run that was cut off: it had this lock
         reader = Reader(source, path.stem)
         if reader.damage:
             raise FormatError(reader.damage[0].text)
@@ -93,7 +96,7 @@ def _head(source: BinaryIO, at: int, sync: bytes) -> Head:
 
 
 def _replace(path: Path, source: BinaryIO, start: int, end: int, block: bytes) -> None:
-    fresh = path.with_name(path.name + _SUFFIX)
+    fresh = path.with_name(path.name + LEFTOVER)
     status = os.fstat(source.fileno())
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -115,3 +118,16 @@ def _replace(path: Path, source: BinaryIO, start: int, end: int, block: bytes) -
         fresh.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what runs that were cut off have left of recordings that are gone since; how many. Raises OSError.
+
+    Of one that is there `rewrap` removes it, which has its lock.
+    """
+    found = 0
+    for left in folder.glob(f"*/*{SUFFIX}{LEFTOVER}"):
+        if not left.with_name(left.name.removesuffix(LEFTOVER)).exists():
+            left.unlink(missing_ok=True)
+            found += 1
+    return found

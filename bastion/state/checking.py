@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, text
 
-from bastion.recording.listing import Recordings, SessionEntry
+from bastion.recording.listing import LEFTOVER, SUFFIX, Recordings, SessionEntry
 from bastion.state.changes import PUT, Change, apply
 from bastion.state.database import Database
 from bastion.state.rows import DELETED, LIVE, SESSION, Writer, ending_of, session_ran, session_started
@@ -64,6 +64,10 @@ def differences(database: Database, recordings: Recordings, node: str) -> Iterat
             yield Difference(name, "has a file and no row")
         elif (entry := recordings.entry(recordings.directory / path)) is not None:
             yield from _compared(entry, row, path)
+    for left in sorted(recordings.directory.glob(f"*/*{SUFFIX}{LEFTOVER}")):
+        yield Difference(
+            left.name.partition(".")[0], f"{left.name} is there: a rewrap is running, or was cut off"
+        )
     for name, row in rows.items():
         gone = row["file_state"] == DELETED or row["stored"]
         if row["node"] == node and name not in seen and not gone:

@@ -31,7 +31,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a recording is: `url` is s3://bucket/key, `version` the object's, `sha256` the file's in hex."""
+    """Where a recording is: `url` is s3://bucket/key, `version` the object's, `sha256` the file's in hex, two
+    of them while it is being replaced: it is the one or the other."""
 
     session: str
     url: str

@@ -23,6 +23,7 @@ from bastion.archive.upload import Upload
 from bastion.cli.commands import commands
 from bastion.cli.evidence import evidence
 from bastion.cli.index import index
+from bastion.cli.rewrap import rewrap
 from bastion.cli.search import search
 from bastion.cli.sessions import sessions
 from bastion.cli.state import state
@@ -220,6 +221,36 @@ def test_the_reading_index_keeps_what_went_there_and_reads_what_it_has_not(made:
         assert made.commands("--grep", "rm") == [f"rm -rf /of/{user}" for user in ("carol", "bob", "alice")]
     finally:
         made.server.start()
+
+
+def test_those_in_the_bucket_get_other_recipients(made: Gone) -> None:
+    carl = pyrage.x25519.Identity.generate()
+    made.write("carl", f"{carl}\n", 0o600)
+    to, as_anna = (
+        ["--drop", str(ANNA.to_public()), "--add", str(carl.to_public())],
+        ["-i", str(made.folder / "anna")],
+    )
+    left = made.file(FIRST).with_name(f"{FIRST}.rec.rewrap")
+    left.write_bytes(b"of a run that was cut off")
+    done = made.run(rewrap, "--all", "--json", *to, *as_anna)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == {"rewrapped": 1, "looked_at": 3, "failed": {}}
+    assert not left.exists() and "1 unfinished files" in done.stderr
+    assert made.commands("--session", SECOND) == []
+    mine = made.run(commands, "--json", "--session", SECOND, "-i", str(made.folder / "carl"))
+    assert json.loads(mine.stdout)["text"] == "rm -rf /of/bob"
+    assert made.verify("--store")[0] == 0 and made.run(state, "check").exit_code == 0
+    done = made.run(rewrap, *to, *as_anna, made.url(SECOND))
+    assert done.exit_code == 0 and "0 of 1" in done.stdout  # they are what was asked for
+    done = made.run(rewrap, "--add", str(ANNA.to_public()), *as_anna, SECOND[:6])
+    assert done.exit_code == 1 and f"{SECOND}: none of the identities opens it" in done.stderr
+    assert made.run(rewrap, *to, *as_anna, made.url(THIRD)).exit_code == 1
+    made.server.stop()
+    try:
+        done = made.run(rewrap, *to, *as_anna, FIRST, SECOND, "--json")
+    finally:
+        made.server.start()
+    assert done.exit_code == 1 and json.loads(done.stdout)["failed"].keys() == {FIRST, SECOND}
 
 
 def test_sessions_fetch_what_is_asked_for_by_command_line(made: Gone) -> None:

@@ -17,8 +17,9 @@ from bastion import age
 from bastion.cli.recordings import unwrap_with
 from bastion.recording import rewrapping
 from bastion.recording.format import FormatError
+from bastion.recording.listing import LEFTOVER
 from bastion.recording.reader import Reader
-from bastion.recording.rewrapping import rewrap
+from bastion.recording.rewrapping import rewrap, sweep
 from bastion.recording.sealing import seal
 from bastion.recording.unwrapping import DataKeys
 from bastion.recording.verifying import State
@@ -116,6 +117,22 @@ def test_a_full_disk_leaves_the_file(path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OSError):
         rewrap(path, unwrap_with([ANNA]), lambda _: (name(CARL),))
     assert path.read_bytes() == data and list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_run_that_was_cut_off_has_left_goes_with_the_next(path: Path) -> None:
+    left = path.with_name(path.name + LEFTOVER)
+    left.write_bytes(b"half of one")
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(FormatError):
+            rewrap(path, unwrap_with([ANNA]), lambda before: before)
+        assert left.exists()  # of one that runs, perhaps
+    assert sweep(path.parent.parent) == 0
+    assert not rewrap(path, unwrap_with([ANNA]), lambda before: before)
+    assert not left.exists()
+    left.write_bytes(b"half of one")
+    path.unlink()
+    assert sweep(path.parent.parent) == 1 and list(path.parent.iterdir()) == []
 
 
 def test_one_that_was_replaced_while_its_lock_was_waited_for_is_left(

@@ -48,6 +48,15 @@ def write(database: Database, *changes: Change) -> None:
         apply(connection, changes)
 
 
+def test_what_a_rewrap_has_left_is_told(database: Database, recordings: Store) -> None:
+    rebuild(database, recordings, "gw1")
+    (file,) = recordings.directory.glob(f"*/{IDS[0]}.rec")
+    file.with_name(file.name + ".rewrap").write_bytes(b"half")
+    assert (
+        told(database, recordings)["a"] == f"{file.name}.rewrap is there: a rewrap is running, or was cut off"
+    )
+
+
 def test_a_rebuild_gives_each_recording_its_row(database: Database, recordings: Store) -> None:
     assert told(database, recordings) == dict.fromkeys("abcde", "has a file and no row")
     assert rebuild(database, recordings, "gw1") == Rebuilt(added=4, unreadable=1)
