@@ -113,6 +113,28 @@ class AuthReason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class IssueReason(StrEnum):
+    """Why no certificate was issued to somebody who had logged in."""
+
+    NOT_HERE = "not_here"  # this gateway issues none
+    CHAIN_MISSING = "chain_missing"  # the login has not given all factors that are asked for
+    ISSUED_BEFORE = "issued_before"  # it was by a certificate that was issued here
+    RESTRICTED = "restricted"  # what restricts the login cannot stand in a certificate
+    LOGIN_TOO_OLD = "login_too_old"
+    ISSUE_LOCKED = "issue_locked"  # a lock, or a list of revoked keys, names the login or the key
+    NO_ACCOUNT = "no_account"  # the directory does not say that there is one
+    NO_KEY = "no_key"
+    KEY_UNREADABLE = "key_unreadable"  # not one public key: a certificate, several lines, too weak
+    KEY_TOO_LONG = "key_too_long"
+    KEY_TOO_LATE = "key_too_late"
+    KEY_NOT_OWN = "key_not_own"  # only own keys are certified
+    KEY_OF_ANOTHER = "key_of_another"
+    TOO_MANY_VALID = "too_many_valid"
+    ISSUE_BUDGET = "issue_budget"
+    SIGNING_FAILED = "signing_failed"
+    STORE_AWAY = "store_away"
+
+
 class PolicyReason(StrEnum):
     """How an authorisation or a later verdict of a `Grant` ended. `ALLOWED` is no refusal."""
 
@@ -332,4 +354,4 @@ class ControlReason(StrEnum):
     FAILED = "failed"
 
 
-Reason = AuthReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason
+Reason = AuthReason | IssueReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason

@@ -26,6 +26,7 @@ from bastion.ca.files import is_there
 from bastion.ca.front_host import FrontHostCA
 from bastion.ca.front_keys import FrontKeys
 from bastion.ca.host_certificates import InnerHostKeys
+from bastion.ca.issuing import IssuingCA
 from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.ledger import KeyName
@@ -86,6 +87,7 @@ def build_services(
             demands=Demands(config.login.require_verify, config.login.allow_no_touch),
             chains=config.login.chains,
             factor_ttl=config.login.factor_ttl,
+            issuers=material.issuing_ca.publics if material.issuing_ca is not None else (),
         ),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
@@ -99,7 +101,14 @@ def build_services(
         agents=agents,
         totp_key=material.totp_key,
         issuer=config.totp.issuer,
+        issuing=issuing_ca(config, material.issuing_ca),
     )
+
+
+def issuing_ca(config: Config, keys: Staged | None) -> IssuingCA | None:
+    """What issues certificates to people, where anybody may have one."""
+    wanted = config.issue
+    return None if keys is None else IssuingCA(keys, wanted.chains, int(wanted.lifetime), wanted.keys)
 
 
 def session_limits(config: Config) -> Limits:

@@ -16,7 +16,9 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 - `revocation`: what is revoked, asked before anybody is let in
 - `security_keys`: what is demanded of a signature that somebody had to touch something for
 - `totp`: one-time codes, their secrets sealed, recovery codes; `codes`: whose code it is, told to no stranger
-- `factors`: the chains of factors that a login may need, and what it has given of them
+- `factors`: the chains of factors that a login may need, and what it has given of them; `evidence`: what was shown,
+  for the audit log
+- `issued`: what a certificate that was issued here carries of an earlier login
 - `throttle`, `penalty_records`, `startups`: penalties for guessing, places for unfinished logins
 - `distant`: penalties of several processes, kept in one of them
 - `budget`, `turns`: what one payer may cost, and whose turn it is

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -25,8 +25,10 @@ from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.codes import Codes, check_code
 from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.directory import Asker, Covered, Directory
-from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof
+from bastion.auth.evidence import NO_EVIDENCE, Evidence
+from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof, stands_for
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
+from bastion.auth.issued import NOTHING
 from bastion.auth.key_counters import KeyCounters
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
@@ -64,6 +66,7 @@ class AuthServices:
     demands: Demands = TOUCH_ONLY
     revocation: Revocation = NOTHING_REVOKED
     factor_ttl: float = 3600.0  # seconds that a factor counts which was given later, for its outer connection
+    issuers: tuple[PublicKey, ...] = ()  # of the login CAs those that certificates are issued with here
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +106,17 @@ class Before:
     given: Given
     identity: Identity | None = None
 
-    def with_proof(self, proof: Proof, proved: Identity) -> Before:
-        """The same with one proof more: restrictions are intersected, and nothing makes the login younger.
+    def with_proofs(self, proofs: tuple[Proof, ...], proved: Identity) -> Before:
+        """The same with these proofs more: restrictions are intersected, and nothing makes the login younger.
 
         Raises Refused when the directory's entry has become another one meanwhile.
         """
         first = self.identity
         if first is None:
-            return Before(self.given.plus(proof), proved)
+            return Before(self.given.plus(*proofs), proved)
         if (proved.name, proved.uid) != (first.name, first.uid):
             raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than a moment ago")
-        return Before(self.given.plus(proof), replace(joined(first, proved), groups=proved.groups))
+        return Before(self.given.plus(*proofs), replace(joined(first, proved), groups=proved.groups))
 
 
 Succeeded = Callable[[Identity, Destination], None]
@@ -183,8 +186,9 @@ class Attempt:
         self._guess: Guess | None = None
         self._settled = False
         self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
-        self._evidence = _NONE
+        self._evidence = NO_EVIDENCE
         self._also_shown: tuple[str, ...] = ()
+        self._key_blob = b""
         self._certificate: CertificateFacts | None = None
         self._assertion: Assertion | None = None
         self.identity: Identity | None = None
@@ -223,27 +227,38 @@ class Attempt:
                 principals=(name,),
                 now=self._context.clock.time(),
                 source_address=self._context.source,
+                issuers=self._context.services.issuers,
             )
             self._context.revocation.check_certificate(claims)
 
         credential = read_credential(algorithm, blob, judge, self._context.pay_for_keys)
         if isinstance(credential, Certificate):
-            self._evidence = self._evidence._replace(unverified=None)
+            self._certified()
+            self._key_blob = credential.key_blob
             self._also_shown = also_by_sha1(credential.key_blob, credential.signature_key_blob)
         else:
             self._evidence = Evidence(credential.fingerprint())
+            self._key_blob = credential.blob
             self._also_shown = also_by_sha1(credential.blob)
             self._context.revocation.check_key(credential.blob)
-        if not self._before.given.takes(self._proof_of(credential)):
+        if not self._before.given.takes(*self._proofs_of(credential)):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this key")
         return credential
 
-    def _proof_of(self, credential: Credential) -> Proof:
+    def _certified(self) -> None:
+        """The certificate's signature is right: what it says is."""
+        assert self._certificate is not None
+        carried = self._certificate.carried or NOTHING
+        self._evidence = self._evidence._replace(
+            unverified=None, carried=carried.factors or None, carried_at=carried.at or None
+        )
+
+    def _proofs_of(self, credential: Credential) -> tuple[Proof, ...]:
+        key = self._evidence.key
         if isinstance(credential, Certificate):
-            factors: tuple[str, ...] = ("certificate",)
-        else:  # a security key is a key, too
-            factors = ("sk-publickey", "publickey") if credential.is_security_key else ("publickey",)
-        return Proof(factors, self._evidence.key)
+            assert self._certificate is not None
+            return (self._certificate.carried or NOTHING).proofs(key)
+        return (Proof(stands_for("sk-publickey" if credential.is_security_key else "publickey"), key),)
 
     def verify(self, credential: Credential, algorithm: str, signature: bytes, data: bytes) -> None:
         """Does `signature` prove possession? Raises Refused."""
@@ -260,7 +275,7 @@ class Attempt:
     def key_proved(self, credential: Credential) -> Deferred[None]:
         """`verify` has found the signature right: whose is it?"""
         found = maybeDeferred(self._find_by_key, credential, Asker(self._context.purse))
-        return found.addCallback(lambda found: self._remember(self._proof_of(credential), *found))
+        return found.addCallback(lambda found: self._remember(self._proofs_of(credential), *found))
 
     def password(self, password: str) -> Deferred[None]:
         """Ask the directory, as soon as it is this guess's turn."""
@@ -286,7 +301,7 @@ class Attempt:
             account, recovery = found
             if recovery:
                 self._evidence = self._evidence._replace(recovery=1)
-            self._remember(Proof((CODE,)), account, Restrictions())
+            self._remember((Proof((CODE,)),), account, Restrictions())
 
         checked = turn.addCallback(
             lambda _: Deferred.fromCoroutine(check_code(directory, codes, name, answer, asker, stranger))
@@ -316,7 +331,7 @@ class Attempt:
             lambda _: services.directory.check_password(name, password, Asker(self._context.purse))
         )
         proved = checked.addCallback(
-            lambda account: self._remember(Proof((PASSWORD,)), account, Restrictions())
+            lambda account: self._remember((Proof((PASSWORD,)),), account, Restrictions())
         )
         self._begin(name, turn)
         return proved
@@ -328,6 +343,7 @@ class Attempt:
             if isinstance(credential, Certificate):
                 assert self._certificate is not None
                 facts = self._certificate
+                facts.check_holder(account.uid)
                 self._check_touch(credential.key, asker, facts.touch_required, facts.verify_required)
                 return account, facts.restrictions
             known = self._known_key(account, credential)
@@ -366,13 +382,13 @@ class Attempt:
         if not self._before.given.takes(Proof((factor,))):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this")
 
-    def _remember(self, proof: Proof, account: Account, restrictions: Restrictions) -> None:
+    def _remember(self, proofs: tuple[Proof, ...], account: Account, restrictions: Restrictions) -> None:
         identity = Identity(
             name=account.name,
             uid=account.uid,
             groups=account.groups,
             source=account.source,
-            factors=proof.factors[:1],
+            factors=tuple(dict.fromkeys((proofs[0].factors[0], *(self._evidence.carried or ())))),
             certificate=self._certificate,
             source_address=self._context.source,
             restrictions=restrictions,
@@ -380,8 +396,9 @@ class Attempt:
             key_fingerprint=self._evidence.key,
             also_shown=self._also_shown,
             user_verified=self._assertion is not None and self._assertion.verified,
+            key_blob=self._key_blob,
         )
-        after = self._before.with_proof(proof, identity)
+        after = self._before.with_proofs(proofs, identity)
         assert after.identity is not None
         self.identity = after.identity if self._on_proved is None else self._on_proved(after.identity)
         self._after = after
@@ -467,19 +484,3 @@ class Attempt:
     def _audit_failed(self) -> NoReturn:
         text = f"nobody can log in now: the audit log cannot be written{self._context.reference}"
         raise Refused(RecorderReason.AUDIT_FAILED, text) from None
-
-
-class Evidence(NamedTuple):
-    """What was shown in proof, as the audit log tells of it."""
-
-    key: str = ""
-    certificate_id: str = ""
-    certificate_serial: int | None = None
-    ca: str = ""
-    unverified: int | None = None
-    user_verified: int | None = None
-    counter: int | None = None
-    recovery: int | None = None
-
-
-_NONE = Evidence()

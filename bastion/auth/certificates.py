@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from bastion.auth.issued import EXTENSION, Carried
 from bastion.auth.restrictions import AddressList, Restrictions, wildcard_match
 from bastion.errors import AuthReason, ProtocolError, Refused
 from bastion.wire.certificates import (
@@ -41,7 +42,8 @@ class CertificateFacts:
     """What a checked user certificate says, for audit and policy.
 
     `fingerprint` is of the certified key; `valid_before` None = no end; `source_addresses` None = absent;
-    `touch_required` and `verify_required` are demands on a security key's signature.
+    `touch_required` and `verify_required` are demands on a security key's signature. `carried`: what a certificate that
+    was issued for a login carries of it; None: it was not.
     """
 
     key_id: str
@@ -54,6 +56,13 @@ class CertificateFacts:
     extensions: frozenset[str]
     touch_required: bool = True
     verify_required: bool = False
+    carried: Carried | None = None
+
+    def check_holder(self, uid: str) -> None:
+        """Raises Refused(CERT_WRONG_PRINCIPAL): it was issued here to another account, which had that name before."""
+        if self.carried is not None and self.carried.uid not in ("", uid):
+            text = "the certificate was issued to another account that had this name"
+            raise Refused(AuthReason.CERT_WRONG_PRINCIPAL, text)
 
     @property
     def restrictions(self) -> Restrictions:
@@ -73,9 +82,11 @@ def check_user_certificate(
     now: float,
     source_address: str,
     algorithms: Collection[str] = CA_SIGNATURE_ALGORITHMS,
+    issuers: Collection[PublicKey] = (),
 ) -> CertificateFacts:
     """May the holder log in as one of `principals` (the identity's name, exactly), now, from this address?
 
+    `issuers` are those of the CAs whose word on the factors of an earlier login counts.
     The account is still the directory's to judge, and possession of the key is still to be proved; so is the CA's
     signature when `certificate` is an unverified one.
     Raises Refused with one of the CERT_* reasons.
@@ -103,6 +114,7 @@ def check_user_certificate(
         extensions=_permits(certificate),
         touch_required=NO_TOUCH_REQUIRED not in certificate.extensions,
         verify_required=VERIFY_REQUIRED in certificate.critical_options,
+        carried=_carried(certificate, issuers),
     )
 
 
@@ -203,6 +215,19 @@ def _source_addresses(data: bytes) -> AddressList:
         return AddressList.from_cidr_list(_option_text(data))
     except ProtocolError:
         raise Refused(AuthReason.CERT_SOURCE_ADDRESS, "the certificate's address list is malformed") from None
+
+
+def _carried(certificate: Claims, issuers: Collection[PublicKey]) -> Carried | None:
+    """What it says of the login that got it, believed of our own CAs alone."""
+    data = certificate.extensions.get(EXTENSION)
+    if data is None:
+        return None
+    if not any(ca.blob == certificate.signature_key_blob for ca in issuers):
+        return Carried()
+    try:
+        return Carried.read(data)
+    except ProtocolError:
+        raise Refused(AuthReason.CERT_MALFORMED, "what the certificate carries cannot be read") from None
 
 
 def _permits(certificate: Claims) -> frozenset[str]:

@@ -79,6 +79,9 @@ class ChainDirectory:
         others = self._other.servers()
         return Servers(others.all, others.healthy, local.local or others.local)
 
+    def holder_of(self, blob: bytes) -> str:
+        return self._embedded.holder_of(blob)
+
     def ask_again(self) -> Deferred[None]:
         return succeed(None) if self._other is None else self._other.ask_again()
 

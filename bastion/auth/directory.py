@@ -96,6 +96,10 @@ class Directory(Protocol):
         """The account, if `password` is its password now."""
         ...
 
+    def holder_of(self, blob: bytes) -> str:
+        """The name of an account that is known to have this key; "" where nobody can tell without asking a server."""
+        ...
+
     def servers(self) -> Servers:
         """What its answers so far have shown of its servers; nobody is asked."""
         ...

@@ -243,6 +243,10 @@ class EmbeddedDirectory:
     def servers(self) -> Servers:
         return Servers(0, 0, local=bool(self._users))
 
+    def holder_of(self, blob: bytes) -> str:
+        held = (name for name, user in self._users.items() for one in user.keys if one.key.blob == blob)
+        return next(held, "")
+
     def ask_again(self) -> Deferred[None]:
         return succeed(None)
 

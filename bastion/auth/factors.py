@@ -36,6 +36,11 @@ def missing(wanted: Iterable[str], given: Sequence[str]) -> Chain:
     return in_order(set(wanted) - names)
 
 
+def stands_for(factor: str) -> tuple[str, ...]:
+    """What a proof of this factor may be taken for, the best name first: a security key is a key, too."""
+    return (factor, "publickey") if factor == "sk-publickey" else (factor,)
+
+
 def chains_of(methods: Sequence[str]) -> tuple[Chain, ...]:
     """Where nothing more is required: each factor that these SSH methods can give is enough."""
     keys: tuple[Chain, ...] = (("certificate",), ("publickey",)) if "publickey" in methods else ()
@@ -70,14 +75,14 @@ class Given:
         counts = ((chain, self._covered(chain, self.proofs)) for chain in self.chains)
         return frozenset(chain[count] for chain, count in counts if count < len(chain))
 
-    def takes(self, proof: Proof) -> bool:
-        """Would this proof bring some chain on?"""
-        more = (*self.proofs, proof)
+    def takes(self, *proofs: Proof) -> bool:
+        """Would these proofs, of one attempt, bring some chain on?"""
+        more = (*self.proofs, *proofs)
         return any(self._covered(chain, more) > self._covered(chain, self.proofs) for chain in self.chains)
 
-    def plus(self, proof: Proof) -> Given:
-        """The same with one proof more."""
-        return Given(self.chains, (*self.proofs, proof))
+    def plus(self, *proofs: Proof) -> Given:
+        """The same with these proofs more."""
+        return Given(self.chains, (*self.proofs, *proofs))
 
     def methods(self, offered: Sequence[str]) -> tuple[str, ...]:
         """Those of the SSH methods on offer that can give a factor which is wanted now (RFC 4252 section 5.1)."""

@@ -66,11 +66,11 @@ class Account:
 class Identity:
     """A proven person on one connection.
 
-    `factors` in the order in which they were verified; `restrictions` is the intersection over all of them
-    (a later factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch;
-    `key_fingerprint` of the plain key that was used, for the recording; `also_shown` is what a second proof showed, by
-    the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`); `user_verified`: a
-    security key has verified its owner (PIN, fingerprint).
+    `factors` in the order in which they were verified; `restrictions` is the intersection over all of them (a later
+    factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch; `key_fingerprint`
+    of the key that was used first, for the recording, and `key_blob` that key; `also_shown` is what a second proof
+    showed, by the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`);
+    `user_verified`: a security key has verified its owner (PIN, fingerprint).
     """
 
     name: str
@@ -85,6 +85,7 @@ class Identity:
     key_fingerprint: str = ""
     also_shown: tuple[str, ...] = ()
     user_verified: bool = False
+    key_blob: bytes = field(default=b"", repr=False)
 
 
 def shown_by(identity: Identity) -> tuple[str, ...]:
@@ -106,6 +107,7 @@ def joined(first: Identity, later: Identity) -> Identity:
         restrictions=first.restrictions.intersect(later.restrictions),
         certificate=first.certificate or later.certificate,
         key_fingerprint=first.key_fingerprint or later.key_fingerprint,
+        key_blob=first.key_blob or later.key_blob,
         also_shown=tuple(dict.fromkeys((*first.also_shown, *shown_by(later)))),
         user_verified=first.user_verified or later.user_verified,
     )

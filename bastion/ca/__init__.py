@@ -17,6 +17,7 @@ thread or by a command.
     agent_threads      ... in threads, with what went wrong
     secrets            passwords for targets, from a file or a program
     upstream           the upstream CA: a certificate for one session
+    issuing            the issuing CA: certificates for people who have logged in
     front_host         the front host CA: host certificates for the inventory's names
     host_certificates  the host keys of inner connections, with such certificates
     known_hosts        the hosts whose keys are known, read strictly

@@ -53,6 +53,7 @@ class KeyName(StrEnum):
     UPSTREAM_CA = "upstream_ca"
     FRONT_HOST_CA = "front_host_ca"
     RECORDING = "recording"
+    ISSUE = "issue"
 
 
 class Standing(StrEnum):

@@ -11,7 +11,7 @@ from bastion.config.key_slots import load_staged, publics_of
 from bastion.config.load import Config, load
 from bastion.errors import ConfigError
 from bastion.setup_texts.client import FORMS, target_facts, text_for
-from bastion.setup_texts.facts import ClientFacts
+from bastion.setup_texts.facts import Certificates, ClientFacts
 from bastion.setup_texts.sshfp import sshfp
 
 
@@ -52,7 +52,15 @@ def facts_for_clients(config: Config, user: str = "") -> ClientFacts:
         targets=tuple(target_facts(target, _login(target.logins)) for target in config.inventory),
         host_keys=publics_of(load_staged(config, KeyName.HOST_KEYS)),
         authorities=publics_of(load_staged(config, KeyName.FRONT_HOST_CA)),
+        certificates=_certificates(config),
     )
+
+
+def _certificates(config: Config) -> Certificates | None:
+    issue = config.issue
+    if issue.key is None:
+        return None
+    return Certificates(int(issue.lifetime), any("certificate" in chain for chain in issue.require))
 
 
 def _login(logins: tuple[str, ...]) -> str:

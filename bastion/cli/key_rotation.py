@@ -50,6 +50,7 @@ MUST_LEARN: Final = {
         "every engineer needs both @cert-authority lines: `ssh bastion setup openssh`, or `bastion client-config`",
     ),
     KeyName.LOGIN_CA: ("from now on certificates are to be signed with the new key",),
+    KeyName.ISSUE: ("nobody has to learn it; every gateway with this CA needs the new key before it signs",),
     KeyName.RECORDING: (
         "whoever verifies recordings elsewhere needs the new public half beside the old one: `bastion keys list`",
     ),
@@ -59,6 +60,7 @@ MAY_FORGET: Final = {
     KeyName.UPSTREAM_CA: "take the old line out of every target: `bastion target-config` prints what stays",
     KeyName.FRONT_HOST_CA: "the old @cert-authority lines must go: `bastion client-config` prints what stays",
     KeyName.LOGIN_CA: "certificates by the old key are refused",
+    KeyName.ISSUE: "certificates by the old key are refused: their owners log in and get new ones",
     KeyName.RECORDING: "keep its public half: old recordings are verified with it",
 }
 
@@ -89,7 +91,7 @@ def rotate(
     name: str,
 ) -> None:
     """Let a new key take the place of NAME: host_ed25519, host_rsa, host_ecdsa, upstream_ca, front_host_ca, login_ca,
-    recording.
+    recording, issue.
 
     The new key is made (of the same type) and trusted at once; the old one signs until the overlap ends, and then
     every gateway process with these files changes over in the same second. The last step is `bastion keys retire`.
@@ -266,7 +268,7 @@ def _to_paste(config: Config, entry: Entry) -> str:
     try:
         if entry.name is KeyName.UPSTREAM_CA:
             return target_config(facts_for_targets(config))
-        if entry.name in (KeyName.LOGIN_CA, KeyName.RECORDING):
+        if entry.name in (KeyName.LOGIN_CA, KeyName.RECORDING, KeyName.ISSUE):
             return ""
         facts = facts_for_clients(config)
     except ConfigError as error:

@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "locks": ("bastion.cli.lock:locks", "what is locked"),
     "unlock": ("bastion.cli.lock:unlock", "take a lock away"),
     "totp": ("bastion.cli.totp:totp", "second factors: make, list and take away"),
+    "certificates": (
+        "bastion.cli.certificates:certificates",
+        "those issued to people who had logged in",
+    ),
     "penalties": ("bastion.cli.status:penalties", "who must wait after failed logins"),
     "upgrade": ("bastion.cli.upgrade:upgrade", "hand over to another version, cutting nobody"),
     "log-level": ("bastion.cli.status:log_level", "let the operator's log tell more or less"),

@@ -54,8 +54,9 @@ def reset(config_file: Path, name: str, reason: str) -> None:
     Example: bastion totp reset --config /etc/bastion/bastion.toml alice --reason "lost telephone"
     """
     with ControlClient(config_file) as client:
-        client.ask(ResetTotp(name, reason))
-    click.echo(f"{name} has no second factor any more")
+        gone = client.ask(ResetTotp(name, reason))
+    locked = f"; certificates locked: {len(gone.certificates)}" if gone.certificates else ""
+    click.echo(f"{name} has no second factor any more{locked}")
 
 
 @totp.command("list", epilog=EXIT_CODES)

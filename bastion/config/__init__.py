@@ -12,7 +12,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 
 - `second_factors`: the key of the section about them
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
-- `redact`: the section about secrets
+- `issue`: the section about certificates for people; `redact`: the section about secrets
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written

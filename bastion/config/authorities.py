@@ -22,8 +22,11 @@ ROLES: Final = {
     KeyName.UPSTREAM_CA: "upstream CA",
     KeyName.FRONT_HOST_CA: "front host CA",
     KeyName.RECORDING: "recording key",
+    KeyName.ISSUE: "issuing CA",
 }
 """What each is called in a fault."""
+CERTIFY_PEOPLE: Final = (ROLES[KeyName.LOGIN_CA], ROLES[KeyName.ISSUE])
+"""Whose certificates log people in."""
 SECTIONS: Final = {role: str(name) for name, role in ROLES.items()} | {TARGET_HOST_CA: "targets"}
 """Role -> the section of the configuration that names it."""
 

@@ -31,7 +31,7 @@ from bastion.ca.revoked_keys import load_revoked_keys
 from bastion.ca.secrets import check_program, read_secret_file
 from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
-from bastion.config.authorities import ROLES, TARGET_HOST_CA, Held, key_faults
+from bastion.config.authorities import CERTIFY_PEOPLE, ROLES, TARGET_HOST_CA, Held, key_faults
 from bastion.config.key_slots import ledger_path, login_slots, signing_slots
 from bastion.config.load import Config, load_into
 from bastion.config.material import Material
@@ -120,9 +120,10 @@ class _Check:
         return Material(
             host_keys=tuple(self._host_private),
             host_keys_changing=self._ledger.changing(KeyName.HOST_KEYS),
-            login_cas=tuple(held.key for held in self._authorities if held.role == ROLES[KeyName.LOGIN_CA]),
+            login_cas=tuple(held.key for held in self._authorities if held.role in CERTIFY_PEOPLE),
             upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
             front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),
+            issuing_ca=self._cas.get(KeyName.ISSUE),
             recording=self._cas.get(KeyName.RECORDING),
             recipients=self._recipients,
             in_agents=tuple(key for staged in self._cas.values() for key in staged.in_agents),

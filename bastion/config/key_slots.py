@@ -24,7 +24,7 @@ def recording_key_path(config: Sections) -> Path:
 
 
 def signing_slots(config: Sections) -> tuple[Slot, ...]:
-    """What the gateway signs with: host keys, upstream CA, front host CA, recording key."""
+    """What the gateway signs with: host keys, upstream CA, front host CA, issuing CA, recording key."""
     host_keys = config.host_keys
     slots = [
         Slot(KeyName.HOST_KEYS, path, ("host_keys", "files", index), host_keys.passphrase_file)
@@ -33,6 +33,7 @@ def signing_slots(config: Sections) -> tuple[Slot, ...]:
     for name, ca in (
         (KeyName.UPSTREAM_CA, config.upstream_ca),
         (KeyName.FRONT_HOST_CA, config.front_host_ca),
+        (KeyName.ISSUE, config.issue),
     ):
         if ca.key is not None:
             slots.append(Slot(name, ca.key, (str(name), "key"), ca.passphrase_file, ca.agent))

@@ -7,7 +7,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bastion.auth.factors import CODE, FACTORS, KEYS, PASSWORD, Chain, Given, Proof, chains_of, in_order
+from bastion.auth.factors import (
+    CODE,
+    FACTORS,
+    KEYS,
+    PASSWORD,
+    Chain,
+    Given,
+    Proof,
+    chains_of,
+    in_order,
+    stands_for,
+)
 from bastion.options import At, option
 from bastion.options.kinds import BOOLEAN, choice, duration, list_of, optional, text
 from bastion.options.paths import FILE
@@ -93,12 +104,8 @@ class Login:
         """Of the password of `chain`, which is its last factor: keyboard-interactive has one question at a time."""
         if PASSWORD not in chain or "keyboard-interactive" not in self.methods or PASSWORD in self.methods:
             return False
-        before = tuple(Proof(_stands_for(factor), factor) for factor in in_order(chain)[:-1])
+        before = tuple(Proof(stands_for(factor), factor) for factor in in_order(chain)[:-1])
         return CODE in Given(self.chains, before).wanted
-
-
-def _stands_for(factor: str) -> tuple[str, ...]:
-    return (factor, "publickey") if factor == "sk-publickey" else (factor,)
 
 
 def _methods_for(factor: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Material:
     login_cas: tuple[PublicKey, ...] = ()
     upstream_ca: Staged | None = None
     front_host_ca: Staged | None = None
+    issuing_ca: Staged | None = None
     recording: Staged | None = None
     recipients: tuple[Recipient, ...] = ()
     in_agents: tuple[AgentSigner, ...] = ()  # of these, the keys that are in an agent

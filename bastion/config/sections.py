@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
+from bastion.config.issue import Issue, never_given
 from bastion.config.login import Login, Totp
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.config.redact import Redact
@@ -372,6 +373,7 @@ class Sections:
     host_keys: HostKeys = option(section(HostKeys), "")
     login: Login = option(section(Login), "", default=Login())
     totp: Totp = option(section(Totp), "", default=Totp())
+    issue: Issue = option(section(Issue), "", default=Issue())
     login_ca: LoginCA = option(section(LoginCA), "", default=LoginCA())
     upstream_ca: UpstreamCA = option(section(UpstreamCA), "", default=UpstreamCA())
     front_host_ca: FrontHostCA = option(section(FrontHostCA), "", default=FrontHostCA())
@@ -388,3 +390,8 @@ class Sections:
     log: Log = option(section(Log), "", default=Log())
     control: Control = option(section(Control), "", default=Control())
     limits: Limits = option(section(Limits), "", default=Limits())
+
+    def validate(self, at: At) -> None:
+        for index in never_given(self.issue, self.login):
+            place = at.child("issue").child("require").child(index)
+            place.wrong("no login gives all of these factors", "a chain of login.require, or a part of one")

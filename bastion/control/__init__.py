@@ -18,7 +18,7 @@ question a deadline; what acts is written to the audit log with who asked and wh
     codec     frozen dataclasses as JSON, and back, strictly
     node      what can be asked, as values, and `Node`, whom it is asked of
     local     the node of this process, over `session.gateway.Gateway`
-    enrolling second factors made, listed and taken away
+    enrolling second factors made, listed and taken away; certificates that were issued
     watching  a session as it happens, in blocks of its recording
     hub       several nodes as one: union, all, sum
     link      the node at the far end of a connection, and what serves one there

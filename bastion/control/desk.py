@@ -17,11 +17,12 @@ from twisted.python.failure import Failure
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock, DelayedCall, Timers
 from bastion.control import blocks
-from bastion.control.asking import ControlError, Ended, Node, R, Request, Stream
+from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream
 from bastion.control.hub import Hub
 from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
     AddLock,
+    CertificatesAsked,
     ClearPenalties,
     Enrolment,
     EnrolTotp,
@@ -104,6 +105,7 @@ class Desk(Node):
             EnrolTotp: self._enrol_totp,
             ResetTotp: self._reset_totp,
             TotpAsked: self._hub.ask_any,
+            CertificatesAsked: self._hub.ask_any,
         }
 
     def answers(self, kind: type[Request[R]], answer: Callable[[Any], R | Deferred[R]]) -> None:
@@ -274,11 +276,28 @@ class Desk(Node):
     def _reset_totp(self, request: ResetTotp) -> Deferred[Forgotten]:
         by, reason = request.by, reason_of(request.reason)
 
-        def told(gone: Forgotten) -> Forgotten:
+        def told(gone: Forgotten) -> Deferred[Forgotten]:
             self._note(TotpTakenAway(by.name, by.uid, printable(request.name, 64), reason))
-            return gone
+            return self._lock_certificates(gone, by, f"the second factor was taken away: {reason}")
 
         return self._hub.ask_any(request).addCallback(told)
+
+    def _lock_certificates(self, gone: Forgotten, by: By, reason: str) -> Deferred[Forgotten]:
+        """What carries a second factor that is none any more lets nobody in, and what it has opened ends."""
+        if not gone.certificates:
+            return succeed(gone)
+        now, reason = self._clock.time(), reason[:MAX_REASON]
+        for one in gone.certificates:
+            lock = Lock(LockKind.CERTIFICATE, one.lock, reason, str(by), now, one.ends_at)
+            self._locks[lock.kind, lock.value] = lock  # however many there are
+            self._keep(lock)
+            self._note(Locked(by.name, by.uid, lock.kind, lock.value, reason, lock.until))
+
+        def told(ended: Ended) -> Forgotten:
+            everywhere(ended)
+            return gone
+
+        return self._apply().addCallback(told)
 
 
 _NOTHING_ENDS: Final = (ControlReason.NOT_FOUND, ControlReason.LINK_LOST)

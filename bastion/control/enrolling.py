@@ -1,4 +1,4 @@
-"""Second factors made, listed and taken away by a process that serves (L3).
+"""Second factors made, listed and taken away by a process that serves, and certificates that were issued (L3).
 
 Invariants: a second factor is made for an identity that the directory knows now, and hangs on its immutable id; its
 secret leaves this process once, in the answer to whoever made it, and is kept sealed; nobody takes away his own, since
@@ -16,9 +16,12 @@ from bastion.auth.embedded import has_own_id
 from bastion.auth.totp import new_recovery_codes, new_secret, uri_of
 from bastion.control.asking import ControlError
 from bastion.control.orders import (
+    CertificatesAsked,
     Enrolment,
     EnrolTotp,
     Forgotten,
+    IssuedCertificate,
+    IssuedCertificates,
     ResetTotp,
     TotpAsked,
     TotpHolder,
@@ -26,6 +29,7 @@ from bastion.control.orders import (
 )
 from bastion.errors import BastionError, ControlReason, Refused
 from bastion.session.gateway import Gateway
+from bastion.state import certificates as issued
 from bastion.state import codes as stored
 from bastion.wire.printable import printable
 
@@ -47,6 +51,13 @@ class Enrolling:
     def reset(self, request: ResetTotp, stream: Any) -> Deferred[Forgotten]:
         """Somebody who left the directory may have one, too. Fails with ControlError."""
         return Deferred.fromCoroutine(self._reset(request))
+
+    def certificates(self, request: CertificatesAsked, stream: Any) -> Deferred[IssuedCertificates]:
+        """Which were issued. Fails with ControlError."""
+        after = 0.0 if request.ended else self._gateway.clock.time()
+        found = partial(issued.listed, name=request.name.strip().lower(), ends_after=after)
+        asked = Deferred.fromCoroutine(self._decide(found))
+        return asked.addCallback(lambda rows: IssuedCertificates(tuple(map(_told, rows))))
 
     async def _enrol(self, request: EnrolTotp) -> Enrolment:
         gateway = self._gateway
@@ -91,10 +102,30 @@ class Enrolling:
         gone = await self._decide(partial(stored.forget, name=found, uid=uid))
         if not gone:
             raise ControlError(ControlReason.NOT_FOUND, f"{printable(name, 64)} has no second factor")
-        return Forgotten(gone)
+        now = self._gateway.clock.time()
+        rows = await self._decide(partial(issued.listed, name=found, ends_after=now))
+        if uid:
+            rows += await self._decide(partial(issued.listed, uid=uid, ends_after=now))
+        return Forgotten(gone, tuple(map(_told, dict.fromkeys(rows))))
 
     async def _decide(self, decision: Any) -> Any:
         try:
             return await self._gateway.state.decide(decision)
         except BastionError:
             raise ControlError(ControlReason.FAILED, "the state store does not answer") from None
+
+
+def _told(row: issued.Issued) -> IssuedCertificate:
+    return IssuedCertificate(
+        name=row.name,
+        uid=row.uid,
+        serial=str(row.serial),
+        ca=row.ca,
+        key=row.fingerprint,
+        key_id=row.key_id,
+        factors=tuple(row.factors.split(",")),
+        proved_at=row.proved_at,
+        issued_at=row.issued_at,
+        ends_at=row.ends_at,
+        source=row.source,
+    )

@@ -36,6 +36,7 @@ from bastion.control.node import (
     ended_together,
 )
 from bastion.control.orders import (
+    CertificatesAsked,
     ClearPenalties,
     EnrolTotp,
     KeepLock,
@@ -93,6 +94,7 @@ class LocalNode(Node):
             EnrolTotp: self._enrolling.enrol,
             TotpAsked: self._enrolling.holders,
             ResetTotp: self._enrolling.reset,
+            CertificatesAsked: self._enrolling.certificates,
         }
 
     def answers(

@@ -285,10 +285,52 @@ class TotpAsked(Request[TotpHolders]):
 
 
 @dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A certificate that somebody was issued who had logged in. `serial` is text, since it may have 63 bits; `key` is
+    the fingerprint of the key that it is for. Times are seconds since the epoch."""
+
+    name: str
+    uid: str
+    serial: str
+    ca: str
+    key: str
+    key_id: str
+    factors: tuple[str, ...]
+    proved_at: float
+    issued_at: float
+    ends_at: float
+    source: str
+
+    @property
+    def lock(self) -> str:
+        """What a lock on it is called."""
+        return f"{self.serial}@{self.ca}"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificates:
+    """The newest first."""
+
+    certificates: tuple[IssuedCertificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesAsked(Request[IssuedCertificates]):
+    """Which certificates were issued? Those that are valid, of `name` when there is one; `ended`: others too."""
+
+    name: str = ""
+    ended: bool = False
+
+    command: ClassVar[str] = "certificates"
+    result: ClassVar[type[Any]] = IssuedCertificates
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How many second factors were taken away."""
+    """How many second factors were taken away, and the valid certificates of whom they were."""
 
     all: int
+    certificates: tuple[IssuedCertificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,4 +360,5 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     EnrolTotp,
     TotpAsked,
     ResetTotp,
+    CertificatesAsked,
 )

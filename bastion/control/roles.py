@@ -8,6 +8,7 @@ from typing import Final
 from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
 from bastion.control.orders import (
     AddLock,
+    CertificatesAsked,
     ClearPenalties,
     EnrolTotp,
     LocksAsked,
@@ -49,6 +50,7 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     SetLogLevel.command: _RUNS,
     Upgrade.command: _RUNS,
     TotpAsked.command: _LOOKS,
+    CertificatesAsked.command: _LOOKS,
     EnrolTotp.command: _RUNS,
     ResetTotp.command: _RUNS,
 }

@@ -16,6 +16,9 @@ through `door` only.
     door                  the seam: `Door`, and the `Outer` that a door sees
     outer                 an outer connection from its login to its end, and which door serves a channel
     lobby                 session channels: text made from the policy in force, and a few commands
+    asked                 the seam between it and its commands that wait for something
+    one_line              a line that such a command is sent
+    certificate           `cert`: a certificate for whoever has logged in
     jump                  SSH inside a channel, ended here and joined to its target
     inner_authentication  who is behind such a connection, where it may not be the engineer's own client
     step_up               factors that a rule wants besides: asked for, and noted for the outer connection

@@ -1,8 +1,8 @@
 """The lobby: what `ssh alice@bastion` shows, and the few commands that are answered here.
 
-It starts no process and reads no file: every answer is text made from the policy in force. The gateway has no
-shell, exec, sftp, environment or listener of its own for anybody; a command that is not in `COMMANDS` is
-answered with the list of those that are.
+It starts no process and reads no file: an answer is text made from the policy in force (`COMMANDS`), or what a
+command that waits for something has to say (`WAITING`). The gateway has no shell, exec, sftp, environment or listener
+of its own for anybody; a command that is neither is answered with the list of those that are.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
+from bastion.ca.issuing import IssuingCA
+from bastion.doors.asked import Answer, Call
+from bastion.doors.asked import Command as Waiting
+from bastion.doors.certificate import cert
 from bastion.doors.door import Asked, Outer
 from bastion.doors.lobby_factor import USAGE, FactorTalk, read_words
+from bastion.doors.one_line import LINE_MAX, OneLine
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused
 from bastion.observe.events.logins import Lobby as LobbyLine
@@ -24,12 +30,15 @@ from bastion.observe.events.refusals import RequestRefused
 from bastion.observe.meters import REQUESTS
 from bastion.policy.grant import Reachable, reachable
 from bastion.session.ending import End
+from bastion.setup_texts import certificate as certificate_texts
 from bastion.setup_texts import client as client_config
+from bastion.setup_texts.facts import Certificates
 from bastion.wire.data import uint32
 from bastion.wire.printable import printable
 from bastion.wire.requests import CHANNEL_REQUESTS, Exec, PtyRequest, parse_body
 
-# Words of a command that are looked at, and characters of one: `targets --json` is the longest there is.
+# Words of a command that are looked at, and characters of one: `targets --json` is the longest there is of those that
+# are given no key.
 MAX_WORDS = 8
 MAX_COMMAND = 256
 # Columns when the client has no terminal, and the narrowest that is laid out for.
@@ -51,14 +60,6 @@ class LobbyFacts:
     setup: Callable[[str], str] | None = (
         None  # the form -> lines for a client; raises KeyError for a form unknown
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Text with LF line ends, and the exit status."""
-
-    text: str
-    status: int = 0
 
 
 def answer(command: str | None, facts: LobbyFacts) -> Answer:
@@ -176,13 +177,16 @@ def _whoami(facts: LobbyFacts, words: list[str]) -> Answer:
 
 
 def _help_command(facts: LobbyFacts, words: list[str]) -> Answer:
+    if words == ["cert"]:
+        return Answer(certificate_texts.help_text(facts.gateway, facts.port, facts.identity.name))
     return Answer(_help())
 
 
 def _help() -> str:
-    wide = max(len(name) for name in COMMANDS)
+    told = {name: text for name, (_, text) in (*COMMANDS.items(), *WAITING.items())}
+    wide = max(map(len, told))
     lines = ["Commands, as in `ssh bastion targets --json`:"]
-    lines += [f"  {name:{wide}}  {text}" for name, (_, text) in COMMANDS.items()]
+    lines += [f"  {name:{wide}}  {text}" for name, text in told.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -208,7 +212,11 @@ COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
     "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
     "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
     FACTOR: (_factor, "give a factor for tunnels: factor [totp] [password] [wait]"),
-    "help": (_help_command, "this list"),
+    "help": (_help_command, "this list; help cert: lines for your client"),
+}
+
+WAITING: dict[str, tuple[Waiting, str]] = {
+    "cert": (cert, "a certificate for your key, to log in with for some hours"),
 }
 
 
@@ -238,6 +246,8 @@ class Lobby:
         self._terminal = False
         self._answered = False
         self._talk: FactorTalk | None = None
+        self._line: OneLine | None = None  # while a command may want one
+        self._waiting: Deferred[None] | None = None
 
     def open(self) -> None:
         """Confirm the channel and wait for what is asked."""
@@ -249,14 +259,18 @@ class Lobby:
     # -- owner of the channel ----------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """What is typed here is for whoever asks, or for nobody."""
+        """What is typed here is for whoever asks, for a command that wants a line, or for nobody."""
         if self._talk is not None:
             self._talk.data(data)
+        elif self._line is not None:
+            self._line.take(data)
 
     def readConnectionLost(self) -> None:
         """The client sends no more; its question may still be answered."""
         if self._talk is not None:
             self._talk.ended()
+        elif self._line is not None:
+            self._line.end()
 
     def connectionLost(self, reason: Failure) -> None:
         """The channel is over."""
@@ -264,6 +278,15 @@ class Lobby:
         talk, self._talk = self._talk, None
         if talk is not None:
             talk.stop()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        self._forget_line()
+
+    def _forget_line(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.stop()
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -282,8 +305,10 @@ class Lobby:
                 return False
             self._answered = True
             # A command that is too long stays too long: four bytes are the longest character.
-            cut = 4 * MAX_COMMAND + 1
+            cut = 4 * MAX_COMMAND + LINE_MAX
             command = parsed.command[:cut].decode("utf-8", "replace") if isinstance(parsed, Exec) else None
+            if _name_of(command) in WAITING:  # what it reads may come in the same burst
+                self._line = OneLine(self._outer.gateway.reactor, self._terminal)
             # The reply to the request goes out first (RFC 4254 section 5.4), then the text.
             self._outer.gateway.reactor.callLater(0, self._answer, command)
             return True
@@ -304,13 +329,41 @@ class Lobby:
             )
             self._talk.begin(*factors)
             return
-        given = answer(command, self._facts(outer))
+        name, line = _name_of(command), self._line
+        if line is None or command is None:
+            self._say(name, answer(command, self._facts(outer)))
+            return
+        call = Call(outer, command.strip()[len(name) :].strip(), line.read)
+        self._waiting = waiting = Deferred.fromCoroutine(self._wait(name, WAITING[name][0], call))
+        waiting.addErrback(lambda failure: self._broke(outer, failure))
+
+    async def _wait(self, name: str, command: Waiting, call: Call) -> None:
+        given = await command(call)
+        self._waiting = None
+        self._say(name, given)
+
+    def _broke(self, outer: Outer, failure: Failure) -> None:
+        self._waiting = None
+        if not isinstance(failure.value, CancelledError):
+            outer.gateway.log_failure("answering a command of the lobby", failure)
+            self._say(
+                "", Answer("", 1, f"bastion: that went wrong, ask whoever keeps it (ref {outer.ref})\n")
+            )
+
+    def _say(self, name: str, given: Answer) -> None:
+        """The answer, and the end of the channel."""
+        self._forget_line()
         self._write(given.text)
-        self._end(words[0] if words and words[0] in COMMANDS else "", given.status)
+        if self._channel is not None:
+            self._channel.write_error(self._lines(given.error))
+        self._end(name if name in COMMANDS or name in WAITING else "", given.status)
+
+    def _lines(self, text: str) -> bytes:
+        return (text.replace("\n", "\r\n") if self._terminal else text).encode()
 
     def _write(self, text: str) -> None:
         if self._channel is not None:
-            self._channel.write((text.replace("\n", "\r\n") if self._terminal else text).encode())
+            self._channel.write(self._lines(text))
 
     def _end(self, command: str, status: int) -> None:
         """The command is over."""
@@ -335,6 +388,25 @@ class Lobby:
             port,
             self._columns,
             lambda form: client_config.text_for(
-                client_config.facts_for(services.inner_host_keys, (host, port), identity.name, mine), form
+                client_config.facts_for(
+                    services.inner_host_keys,
+                    (host, port),
+                    identity.name,
+                    mine,
+                    _certificates(services.issuing),
+                ),
+                form,
             ),
         )
+
+
+def _certificates(issuing: IssuingCA | None) -> Certificates | None:
+    if issuing is None:
+        return None
+    return Certificates(issuing.lifetime, any("certificate" in chain for chain in issuing.chains))
+
+
+def _name_of(command: str | None) -> str:
+    """The first word."""
+    words = (command or "").split(maxsplit=1)
+    return words[0] if words else ""

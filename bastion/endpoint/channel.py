@@ -22,17 +22,8 @@ from twisted.python.failure import Failure
 from bastion.endpoint.limits import CREDIT_SHARE, HAND_UP, JOIN_BELOW, MAX_PACKET, QUEUE_LIMIT, SEND_PACKET
 from bastion.endpoint.link import ChannelOwner, Link, Producer
 from bastion.errors import ProtocolError
-from bastion.wire.messages import (
-    ChannelFailure,
-    ChannelOpenConfirmation,
-    ChannelOpenFailure,
-    ChannelRequest,
-    ChannelSuccess,
-    Close,
-    Eof,
-    WindowAdjust,
-)
-from bastion.wire.numbers import MSG_CHANNEL_DATA
+from bastion.wire import messages as m
+from bastion.wire.numbers import EXTENDED_DATA_STDERR, MSG_CHANNEL_DATA
 from bastion.wire.packets import BurstBuffer
 
 _UINT32_MAX: Final = 0xFFFFFFFF
@@ -123,7 +114,7 @@ class OuterChannel:
             return
         self.confirmed = True
         self._link.send(
-            [ChannelOpenConfirmation(self.peer, self.number, self.window_size, MAX_PACKET).encode()]
+            [m.ChannelOpenConfirmation(self.peer, self.number, self.window_size, MAX_PACKET).encode()]
         )
 
     def refuse(self, code: int, text: str) -> None:
@@ -132,7 +123,7 @@ class OuterChannel:
         if link is None or self.confirmed:
             return
         self._owner = None
-        link.send([ChannelOpenFailure(self.peer, code, text).encode()])
+        link.send([m.ChannelOpenFailure(self.peer, code, text).encode()])
         self._end(link)
 
     @property
@@ -220,7 +211,7 @@ class OuterChannel:
             return
         used, self._used = self._used, 0
         self._window += used
-        self._link.send([WindowAdjust(self.peer, used).encode()])
+        self._link.send([m.WindowAdjust(self.peer, used).encode()])
 
     def pauseProducing(self) -> None:
         """The owner does not read: no more credit."""
@@ -282,7 +273,7 @@ class OuterChannel:
         if self._owner is None or not self._kept:
             self._close_now(ConnectionDone())
 
-    def take_request(self, request: ChannelRequest) -> None:
+    def take_request(self, request: m.ChannelRequest) -> None:
         """Answer one request about the channel (RFC 4254 section 5.4), in the order in which they come."""
         if self._close_in:
             raise ProtocolError("CHANNEL_REQUEST after CLOSE")
@@ -295,7 +286,7 @@ class OuterChannel:
             except Exception:
                 self._broke("answering a request")
         if request.want_reply and not self._close_out and self._link is not None:
-            answer = ChannelSuccess if granted else ChannelFailure
+            answer = m.ChannelSuccess if granted else m.ChannelFailure
             self._link.send([answer(self.peer).encode()])
 
     def _look_for_end(self) -> None:
@@ -426,7 +417,14 @@ class OuterChannel:
     def send_request(self, name: str, body: bytes = b"") -> None:
         """A request of ours that wants no reply, such as exit-status. Order with queued data is not kept."""
         if self._link is not None and self.confirmed and not self._close_out:
-            self._link.send([ChannelRequest(self.peer, name, False, body).encode()])
+            self._link.send([m.ChannelRequest(self.peer, name, False, body).encode()])
+
+    def write_error(self, data: bytes) -> None:
+        """A few words on standard error, as many as the client takes at once. Order with queued data is not kept."""
+        size = min(len(data), self._peer_window, self._peer_packet)
+        if size and self._link is not None and self.confirmed and not self._eof_wanted:
+            self._peer_window -= size
+            self._link.send([m.ExtendedData(self.peer, EXTENDED_DATA_STDERR, data[:size]).encode()])
 
     # -- endings ---------------------------------------------------------------------------------------------
 
@@ -450,7 +448,7 @@ class OuterChannel:
     def _send_eof(self) -> None:
         if self._link is not None and self.confirmed and not self._eof_out and not self._close_out:
             self._eof_out = True
-            self._link.send([Eof(self.peer).encode()])
+            self._link.send([m.Eof(self.peer).encode()])
 
     def _close_now(self, why: Exception) -> None:
         """Say CLOSE if that was not said, tell the owner; the numbers are free once both sides said it."""
@@ -465,7 +463,7 @@ class OuterChannel:
             self._eof_wanted = True
             if not self._close_out:
                 self._close_out = True
-                link.send([Close(self.peer).encode()])
+                link.send([m.Close(self.peer).encode()])
             self._arrived.clear()
             self._drop_kept()
             self._drop_queue()

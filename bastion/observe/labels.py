@@ -8,7 +8,7 @@ from bastion.errors import AgentFault, PolicyReason
 
 OTHER: Final = "other"
 
-AGENT_USES: Final = ("upstream_ca", "front_host_ca")
+AGENT_USES: Final = ("upstream_ca", "front_host_ca", "issue")
 AGENT_ENDINGS: Final = ("ok", *AgentFault)
 
 REQUEST_NAMES: Final = (
@@ -65,5 +65,6 @@ CONTROL_COMMANDS: Final = (
     "totp_enrol",
     "totp_list",
     "totp_reset",
+    "certificates",
     OTHER,
 )

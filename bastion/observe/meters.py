@@ -21,6 +21,7 @@ from bastion.errors import (
     EndReason,
     HandshakeResult,
     HealthPart,
+    IssueReason,
     LimitReason,
     PolicyReason,
     RecorderReason,
@@ -129,6 +130,14 @@ AUTH_ATTEMPTS: Final = counter(
 SECURITY_KEY_COUNTERS_FALLEN: Final = counter(
     "security_key_counters_fallen_total",
     "Logins by security keys whose counter did not rise: there may be copies of them.",
+)
+CERTIFICATES_ISSUED: Final = counter(
+    "certificates_issued_total", "Certificates issued to people who had logged in."
+)
+CERTIFICATES_REFUSED: Final = counter(
+    "certificates_refused_total",
+    "Certificates that people who had logged in asked for and did not get.",
+    reasons("reason", IssueReason),
 )
 AUTHORISATIONS: Final = counter(
     "authorisations_total",

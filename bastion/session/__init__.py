@@ -25,5 +25,6 @@ It may import all rooms below. It knows no door: who opens a session is an `open
     live        the sessions that are open now, and what each was opened with
     checkpoints  signatures over what was recorded of sessions that went quiet
     revoked     what is open and was opened with something that is revoked by now
+    issuing     a certificate for somebody who has logged in
     standing    whether somebody who logged in a while ago still has the account and the rights
 """

@@ -23,6 +23,7 @@ from bastion.auth.startups import Startup, StartupLimiter
 from bastion.auth.totp import TotpKey
 from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.host_certificates import InnerHostKeys
+from bastion.ca.issuing import IssuingCA
 from bastion.clock import Clock
 from bastion.errors import LimitReason, PolicyReason, Refused
 from bastion.observe.audit import AuditLog
@@ -96,6 +97,7 @@ class Services:
     agents: AgentThreads
     totp_key: TotpKey | None = None
     issuer: str = ""  # what an app calls the gateway
+    issuing: IssuingCA | None = None  # where people who have logged in get certificates
 
     @property
     def front_settings(self) -> TransportSettings:

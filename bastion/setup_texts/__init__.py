@@ -11,6 +11,7 @@ and asks nobody.
 
 - `facts`: names, ports, keys and targets: what the texts are made of
 - `client`: OpenSSH, VS Code, Ansible, plain known_hosts lines, dropbear
+- `certificate`: how to get a certificate for a login, and lines that renew it
 - `putty`: PuTTY's registry file and WinSCP's
 - `sshfp`: the gateway's host keys as DNS records
 - `target`: what an sshd needs: the CA it trusts, and limits that do not punish a gateway

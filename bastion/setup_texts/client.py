@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 from bastion.ca.host_certificates import InnerHostKeys, names_of
 from bastion.policy.targets import Target
-from bastion.setup_texts.facts import ClientFacts, ClientTarget, place
+from bastion.setup_texts.certificate import ALIAS, renewing
+from bastion.setup_texts.facts import Certificates, ClientFacts, ClientTarget, place
 from bastion.setup_texts.putty import putty, winscp
 
 
@@ -19,6 +20,7 @@ def facts_for(
     public: tuple[str, int],
     identity: str,
     targets: Iterable[tuple[Target, str]],
+    certificates: Certificates | None = None,
 ) -> ClientFacts:
     """The facts for `targets`, each with the login to write down ("" = none). `public` is what engineers type."""
     ca = inner_host_keys.ca
@@ -29,6 +31,7 @@ def facts_for(
         targets=tuple(target_facts(target, login) for target, login in targets),
         host_keys=inner_host_keys.front.publics,
         authorities=ca.publics if ca is not None else (),
+        certificates=certificates,
     )
 
 
@@ -130,10 +133,12 @@ def ssh_config(facts: ClientFacts) -> list[str]:
         lines += ["", f"Host {' '.join((target.name, *target.aliases))}", f"    Port {target.port}"]
         lines += [f"    User {target.login}"] if target.login else []
         lines += ["    ProxyJump bastion"]
+    lines += renewing(facts)
     names = [name for target in facts.targets for name in (target.name, *target.aliases)]
+    gateways = ("bastion",) if facts.certificates is None else ("bastion", ALIAS)
     lines += [
         "",
-        f"Host {' '.join(('bastion', *names))}",
+        f"Host {' '.join((*gateways, *names))}",
         "    UserKnownHostsFile ~/.ssh/known_hosts ~/.ssh/bastion_known_hosts",
     ]
     return lines

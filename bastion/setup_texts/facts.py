@@ -23,8 +23,18 @@ class ClientTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificates:
+    """What is issued to people who have logged in: for `lifetime` seconds, `by_certificate` also to those who log in
+    with one of somebody else's."""
+
+    lifetime: int
+    by_certificate: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClientFacts:
-    """`gateway` and `port` are what engineers type; `identity` may be empty.
+    """`gateway` and `port` are what engineers type; `identity` may be empty. `certificates`: None where none are
+    issued.
 
     `authorities` are the front host CA's keys, none without a CA, two while one takes the other's place; so with
     `host_keys` of one type.
@@ -36,6 +46,7 @@ class ClientFacts:
     targets: tuple[ClientTarget, ...]
     host_keys: tuple[PublicKey, ...]
     authorities: tuple[PublicKey, ...] = ()
+    certificates: Certificates | None = None
 
 
 def place(host: str, port: int, brackets: bool = True) -> str:

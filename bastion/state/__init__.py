@@ -27,5 +27,6 @@ has the tables and the rules of migrations.
 - `migrating`: alembic, for the command and for a child process
 - `migrations`: the revisions
 - `codes`: second factors, and each code used once
+- `certificates`: certificates that were issued
 - `penalty_copy`: who must wait, in a file for the next process
 """

@@ -147,3 +147,25 @@ TOTP_RECOVERY: Final = Table(
     Column("digest", Text, primary_key=True),
 )
 """Recovery codes that have not been used, as keyed digests."""
+
+CERTIFICATES: Final = Table(
+    "certificates",
+    METADATA,
+    Column("ca", Text, primary_key=True),
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    _text("uid"),
+    _text("name"),
+    _text("key_id"),
+    _text("fingerprint"),
+    _text("factors"),
+    Column("proved_at", Double, nullable=False),
+    Column("issued_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    _text("source"),
+    _text("node"),
+)
+"""Certificates issued to people who had logged in, by CA and serial; `fingerprint` is of the certified key, `factors`
+are what the certificate carries, with commas, and were proved at `proved_at`."""
+
+Index("certificates_fingerprint", CERTIFICATES.c.fingerprint)
+Index("certificates_uid", CERTIFICATES.c.uid)

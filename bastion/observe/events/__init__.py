@@ -11,7 +11,7 @@ It may import `bastion.errors` and nothing else.
     base        AuditEvent and About, and the words that sentences share
     process     the gateway itself: started, stopped, reloaded, ill, lines counted or lost
     workers     processes of a gateway that has several
-    logins      connections, attempts, decisions, outer connections, jumps, the lobby
+    logins      connections, attempts, decisions, outer connections, jumps, the lobby and what it issues
     sessions    sessions, their channels and requests, files over sftp
     control     what the security team and operators did, and who was refused that
     keys        what the gateway signs with: rotated, retired, brought back
@@ -66,10 +66,12 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     refusals.SftpRefused,
     refusals.TunnelRefused,
     refusals.BufferRefused,
+    refusals.CertificateRefused,
     refusals.MoreRefused,
     logins.OuterStarted,
     logins.Jump,
     logins.Lobby,
+    logins.CertificateIssued,
     logins.OuterEnded,
     sessions.TargetBanner,
     sessions.SessionStarted,

@@ -86,6 +86,10 @@ class Auth(AuditEvent):
     ] = None
     counter: Annotated[int | None, "of a security key: of its signatures, 0 when it does not count"] = None
     recovery: Annotated[int | None, "1: a recovery code was used up in the place of a one-time code"] = None
+    carried: Annotated[
+        tuple[str, ...] | None, "of a certificate that was issued here: the factors of the login that got it"
+    ] = None
+    carried_at: Annotated[int | None, "when those were proved, in seconds since 1970"] = None
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -216,3 +220,27 @@ class Lobby(AuditEvent):
     def sentence(line: Line) -> str:
         command = line.get("command") or "a command that is none of them"
         return f"the gateway answered {command} itself, with status {line.get('status', '?')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateIssued(AuditEvent):
+    """a certificate was issued to somebody who had logged in"""
+
+    event: ClassVar[str] = "certificate_issued"
+    about: ClassVar[tuple[str, ...]] = ("connection", "user", "source")
+
+    uid: str
+    key: Annotated[str, "the fingerprint of the key that it is for"]
+    certificate_id: str
+    certificate_serial: int
+    ca: str
+    factors: Annotated[tuple[str, ...], "that it carries"]
+    proved_at: Annotated[int, "when they were given, in seconds since 1970"]
+    until: Annotated[int, "its end, in seconds since 1970"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        what = (
+            f"a certificate for the key {line.get('key', '?')}, serial {line.get('certificate_serial', '?')}"
+        )
+        return f"{line.get('user', '?')} was issued {what}"

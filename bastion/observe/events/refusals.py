@@ -157,6 +157,18 @@ class BufferRefused(Refusal):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateRefused(Refusal):
+    """a certificate that somebody who had logged in asked for"""
+
+    what: ClassVar[str] = "certificate"
+    about: ClassVar[tuple[str, ...]] = ("connection", "user", "source")
+
+    reason: Reason
+    text: str
+    key: Annotated[str, "the fingerprint of the key that it was to be for, where one was given"] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MoreRefused(Refusal):
     """opens and requests that were refused after one like them and got no line each"""
 

@@ -297,6 +297,24 @@ def _client_certificates(running: Running) -> None:
     assert running.reload()["result"] == "ok"
 
 
+def _issues(running: Running) -> None:
+    """Certificates are issued already."""
+    running.files.make_key("issuing_ca")
+    running.files.set("issue.key", '"issuing_ca"')
+    running.files.set("issue.require", '[["publickey"]]')
+    assert running.reload()["result"] == "ok"
+
+
+def _issues_by(before: Callable[[Running], None]) -> Callable[[Running], None]:
+    """The same, and something of its key is to change."""
+
+    def begin(running: Running) -> None:
+        _issues(running)
+        before(running)
+
+    return begin
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -314,6 +332,18 @@ CASES: dict[str, Case] = {
     "login.require": Case('[["certificate"]]', lambda g: g.services.auth.chains, (("certificate",),)),
     "totp.key_file": Case('"totp.key"', lambda g: g.services.totp_key, LOOKS, _totp_key),
     "totp.issuer": Case('"the gateway"', lambda g: g.services.issuer, "the gateway"),
+    "issue.require": Case('[["certificate"]]', lambda g: g.services.issuing.chains, (("certificate",),), _issues),
+    "issue.key": Case('"second"', lambda g: g.services.issuing.publics == g.services.auth.issuers and len(
+        g.services.auth.login_cas) == 2 and g.services.issuing.publics, LOOKS, _issues),
+    "issue.passphrase_file": Case(
+        '"words"', lambda g: g.services.issuing, LOOKS, _issues_by(_locked("issuing_ca"))
+    ),
+    "issue.agent": Case(
+        '"sock"', lambda g: list(g.services.agents.troubles), ["issue"],
+        _issues_by(_public_half("issuing_ca"))
+    ),
+    "issue.lifetime": Case('"2h"', lambda g: g.services.issuing.lifetime, 7200, _issues),
+    "issue.keys": Case('"any"', lambda g: g.services.issuing.certified, "any", _issues),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
     "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),
     "upstream_ca.agent": Case(

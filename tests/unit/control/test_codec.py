@@ -103,6 +103,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "totp_enrol": orders.EnrolTotp("alice", by),
         "totp_list": orders.TotpAsked(),
         "totp_reset": orders.ResetTotp("alice", "x", by),
+        "certificates": orders.CertificatesAsked("alice", ended=True),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

@@ -98,8 +98,9 @@ def test_statements_of_the_revision_before_work_on_the_next_one(tmp_path: Path, 
         insert = sqlite.insert(table).values(row)
         with new.write() as connection:
             connection.execute(insert.on_conflict_do_nothing(index_elements=keys))
-            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others))
-            connection.execute(update(table).where(table.c[keys[0]] == row[keys[0]]).values(others))
+            if others:  # else the key is all of it
+                connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others))
+                connection.execute(update(table).where(table.c[keys[0]] == row[keys[0]]).values(others))
             assert connection.execute(select(table)).mappings().one() == row
             connection.execute(delete(table).where(table.c[keys[0]] == row[keys[0]]))
     old.close()

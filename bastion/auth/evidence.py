@@ -1,0 +1,24 @@
+"""What an attempt to log in has shown in proof, as the audit log tells of it (L1, pure)."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Evidence(NamedTuple):
+    """The fields of the event `auth` that are about the proof; what does not apply is left as it is here."""
+
+    key: str = ""
+    certificate_id: str = ""
+    certificate_serial: int | None = None
+    ca: str = ""
+    unverified: int | None = None
+    user_verified: int | None = None
+    counter: int | None = None
+    recovery: int | None = None
+    carried: tuple[str, ...] | None = None
+    carried_at: int | None = None
+
+
+NO_EVIDENCE: Final = Evidence()
+"""Before anything was shown."""
