@@ -71,7 +71,7 @@ def why(
     if not LOGIN_NAME.match(user):
         fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
     now = SystemClock().time()
-    account = _lookup(config, user, run) if groups is None else _described(user, groups)
+    account = account_of(config, user, groups, run)
     identity = _logged_in(account, source, verified, now)
     place = _place_of(target)
     if place is None:
@@ -85,6 +85,11 @@ def why(
     else:
         _print(identity, answer, now)
     sys.exit(0 if answer.allowed else 1)
+
+
+def account_of(config: Config, user: str, groups: str | None, run: RunInReactor | None) -> Account:
+    """The account as a login would find it, or as `groups` describe it without anybody being asked."""
+    return _lookup(config, user, run) if groups is None else _described(user, groups)
 
 
 def _logged_in(account: Account, source: str, verified: bool, now: float) -> Identity:

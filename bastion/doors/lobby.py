@@ -29,6 +29,7 @@ from bastion.observe.events.logins import Lobby as LobbyLine
 from bastion.observe.events.refusals import RequestRefused
 from bastion.observe.meters import REQUESTS
 from bastion.policy.grant import Reachable, reachable
+from bastion.policy.own import tell
 from bastion.session.ending import End
 from bastion.setup_texts import certificate as certificate_texts
 from bastion.setup_texts import client as client_config
@@ -45,6 +46,7 @@ MAX_COMMAND = 256
 PLAIN_COLUMNS = 100
 NARROW = 60
 
+_WHY_USAGE = "usage: why TARGET [LOGIN], or why HOST:PORT for a tunnel\n"
 _SETUP_USAGE = f"usage: setup [{'|'.join(client_config.FORMS)}]\n"
 
 
@@ -57,6 +59,9 @@ class LobbyFacts:
     gateway: str
     port: int
     columns: int = PLAIN_COLUMNS
+    why: Callable[[str, str | None], tuple[bool, str]] | None = (
+        None  # a target and a login -> yes or no, and lines
+    )
     setup: Callable[[str], str] | None = (
         None  # the form -> lines for a client; raises KeyError for a form unknown
     )
@@ -201,6 +206,16 @@ def _setup(facts: LobbyFacts, words: list[str]) -> Answer:
         return Answer(_SETUP_USAGE, 2)
 
 
+def _why(facts: LobbyFacts, words: list[str]) -> Answer:
+    if not 1 <= len(words) <= 2 or facts.why is None:
+        return Answer(_WHY_USAGE, 2)
+    try:
+        allowed, text = facts.why(words[0], words[1] if len(words) == 2 else None)
+    except ValueError:
+        return Answer(_WHY_USAGE, 2)
+    return Answer(text, 0 if allowed else 1)
+
+
 def _factor(facts: LobbyFacts, words: list[str]) -> Answer:
     """Of a call that is wrong; a right one is a conversation (`doors.lobby_factor`)."""
     return Answer(USAGE, 2)
@@ -209,6 +224,7 @@ def _factor(facts: LobbyFacts, words: list[str]) -> Answer:
 FACTOR = "factor"
 COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
     "targets": (_targets, "what you may reach; --json for programs"),
+    "why": (_why, "whether you may reach a target, and why: why TARGET [LOGIN]"),
     "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
     "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
     FACTOR: (_factor, "give a factor for tunnels: factor [totp] [password] [wait]"),
@@ -387,6 +403,7 @@ class Lobby:
             host,
             port,
             self._columns,
+            lambda target, login: tell(services.policy, services.inventory, identity, target, login, now),
             lambda form: client_config.text_for(
                 client_config.facts_for(
                     services.inner_host_keys,

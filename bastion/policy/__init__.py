@@ -22,5 +22,8 @@ May import: `wire`, `sides`, `errors`, `clock`, `options`, and of `auth` who som
 - `addresses`: which addresses may be connected to at all
 - `sftp`: paths that may be downloaded, uploaded, listed and modified
 - `explain`: the same decision, rule by rule, for `bastion why`
+- `own`: the same told to the engineer it is about, for `why` in the lobby
+- `expectations`: a table of what a policy should answer, for `bastion policy test`
+- `access`: who can reach what, for `bastion access`
 - `review`: what in a policy cannot mean what somebody wanted, for `bastion check`
 """

@@ -14,7 +14,7 @@ from bastion.auth.factors import Chain
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused
 from bastion.options import nearest
-from bastion.policy.grant import FACTOR_WORDS, FactorsNeeded, Grant, authorise, matching_rules
+from bastion.policy.grant import FACTOR_WORDS, FactorsNeeded, Grant, askable, authorise, matching_rules
 from bastion.policy.route import ToGateway
 from bastion.policy.rules import TUNNEL, Policy, Rule
 from bastion.policy.schedule import local_time
@@ -61,6 +61,11 @@ class Explanation:
     tunnel: TunnelGrant | None = None
     sources: tuple[str, ...] = ()
     factors: Chain = ()
+
+    @property
+    def askable(self) -> bool:
+        """Whoever is logged in already can be asked for those."""
+        return askable(self.factors)
 
 
 def _decided(identity: Identity, decide: Callable[[Identity], Made]) -> tuple[Made, Chain]:

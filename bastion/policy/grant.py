@@ -183,6 +183,11 @@ FACTOR_WORDS: Final = MappingProxyType(
 )
 
 
+def askable(factors: Chain) -> bool:
+    """Can whoever is logged in already be asked for all of them?"""
+    return all(factor in (CODE, PASSWORD) for factor in factors)
+
+
 class FactorsNeeded(Refused):
     """The rules would give it to whoever has proved more: `missing`, in the order in which they are given.
 
@@ -198,7 +203,7 @@ class FactorsNeeded(Refused):
     @property
     def askable(self) -> bool:
         """Whoever is logged in already can be asked for all of it."""
-        return all(factor in (CODE, PASSWORD) for factor in self.missing)
+        return askable(self.missing)
 
 
 def check_factors(rules: Iterable[Rule], identity: Identity, place: str) -> None:
