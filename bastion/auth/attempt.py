@@ -73,7 +73,8 @@ class AuthServices:
 class UserName:
     """What an SSH user name asks for, read once for each attempt.
 
-    `account` is who asks, in the form in which penalties compare names, valid or not; `shown` stands in the audit log.
+    `account` is who asks, in the form in which penalties compare names, valid or not: of alice@example.org it is alice,
+    so that guesses at one account under its several names mostly count together; `shown` stands in the audit log.
     """
 
     account: str
@@ -89,7 +90,7 @@ class UserName:
         except Refused as refusal:
             shown = user if len(user) <= MAX_LOGGED_NAME else user[:MAX_LOGGED_NAME] + CUT
             return cls(account_part(user), shown, None, refusal.text)
-        return cls(found.identity, user, found)
+        return cls(account_part(user), user, found)
 
     @property
     def destination(self) -> Destination:
@@ -307,10 +308,10 @@ class Attempt:
             lambda _: Deferred.fromCoroutine(check_code(directory, codes, name, answer, asker, stranger))
         )
         proved = checked.addCallback(used)
-        self._begin(name, turn)
+        self._begin(turn)
         return proved
 
-    def _begin(self, name: str, turn: Deferred[None]) -> None:
+    def _begin(self, turn: Deferred[None]) -> None:
         """Charge one guess; `turn` fires when it may be judged, and fails when it may not."""
 
         def go(allowed: bool) -> None:
@@ -319,7 +320,7 @@ class Attempt:
             else:
                 turn.errback(Refused(AuthReason.THROTTLED, "too many failures, try again later"))
 
-        self._guess = self._context.services.penalties.open(self._context.source, name)
+        self._guess = self._context.services.penalties.open(self._context.source, self._name.account)
         self._guess.begin(go)
 
     def _check_password(self, password: str) -> Deferred[None]:
@@ -333,7 +334,7 @@ class Attempt:
         proved = checked.addCallback(
             lambda account: self._remember((Proof((PASSWORD,)),), account, Restrictions())
         )
-        self._begin(name, turn)
+        self._begin(turn)
         return proved
 
     def _find_by_key(self, credential: Credential, asker: Asker) -> Deferred[tuple[Account, Restrictions]]:
@@ -374,7 +375,7 @@ class Attempt:
     def _admit(self) -> str:
         """The identity in the user name, after its grammar and its penalties."""
         name = self._name.destination.identity
-        if not self._context.services.penalties.allows(self._context.source, name):
+        if not self._context.services.penalties.allows(self._context.source, self._name.account):
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
         return name
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
 from bastion.auth.directory import (
+    NOT_ADMITTED,
     OPERATOR,
     Asker,
     Covered,
@@ -47,9 +48,11 @@ class ChainDirectory:
 
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
-            return self._of(name).lookup(name, asker)
+            directory = self._of(name)
         except Refused as refused:
             return fail(refused)
+        found = directory.lookup(name, asker)
+        return found if directory is self._embedded else found.addCallback(self._not_embedded)
 
     def check_key(
         self, name: str, judge: Callable[[Account], Verdict], asker: Asker = OPERATOR
@@ -58,7 +61,9 @@ class ChainDirectory:
             directory = self._of(name)
         except Refused as refused:
             return fail(refused)
-        if self._other is None or directory is self._other:
+        if directory is not self._embedded:
+            return directory.check_key(name, lambda account: judge(self._not_embedded(account)), asker)
+        if self._other is None:
             return directory.check_key(name, judge, asker)
         return Deferred.fromCoroutine(self._check_embedded_key(self._other, name, judge, asker))
 
@@ -68,7 +73,9 @@ class ChainDirectory:
             check_password_shape(password)
         except Refused as refused:
             return fail(refused)
-        if self._other is None or directory is self._other:
+        if directory is not self._embedded:
+            return directory.check_password(name, password, asker).addCallback(self._not_embedded)
+        if self._other is None:
             return directory.check_password(name, password, asker)
         return Deferred.fromCoroutine(self._check_embedded_password(self._other, name, password, asker))
 
@@ -94,6 +101,12 @@ class ChainDirectory:
         """Whose name it is. Raises Refused."""
         known = normal_name(name) in self._embedded
         return self._embedded if known or self._other is None else self._other
+
+    def _not_embedded(self, account: Account) -> Account:
+        """The other directory's account, which an alias may have led to. Raises Refused for a name that is taken."""
+        if account.name in self._embedded:
+            raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
+        return account
 
     async def _check_embedded_key(
         self, other: Directory, name: str, judge: Callable[[Account], Verdict], asker: Asker

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 
 from bastion.auth.budget import Purse
-from bastion.auth.identity import LOGIN_NAME, Account, AccountState
+from bastion.auth.identity import Account, AccountState, is_asked_for
 from bastion.errors import AuthReason, Refused
 
 Verdict = TypeVar("Verdict")
@@ -75,7 +75,8 @@ class Servers:
 class Directory(Protocol):
     """Knows accounts by name. Every question fails with `Refused` and an `AuthReason`, never otherwise.
 
-    `name` is compared lower-cased. Cancelling a Deferred gives the work up and frees what it held.
+    `name` is compared lower-cased, and may be an alias that leads to an account of another name. Cancelling a Deferred
+    gives the work up and frees what it held.
     """
 
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
@@ -119,7 +120,7 @@ def normal_name(name: str) -> str:
     ASCII is checked first: other letters fold into ASCII ones (U+212A lower-cases to "k").
     """
     lowered = name.lower() if name.isascii() else ""
-    if not LOGIN_NAME.match(lowered):
+    if not is_asked_for(lowered):
         raise Refused(AuthReason.BAD_USER_NAME, "the user name is not a valid identity")
     return lowered
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # who only names somebody loads no cryptography
 
 # fullmatch-safe: \Z, because $ also matches before a trailing newline.
 LOGIN_NAME = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")
+# A user principal name or mail address, under which a directory may know an account besides. Not all that RFC 5321
+# allows: nothing that separates parts of a user name, or that a filter or a shell would have to escape.
+ALIAS = re.compile(r"\A[a-z0-9_][a-z0-9_.-]{0,63}@[a-z0-9](?:[a-z0-9.-]{0,189}[a-z0-9])?\Z")
 # The account on the target is compared exactly with the policy's list and may be "Administrator".
 TARGET_LOGIN = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 # RFC 1123 host name characters plus the underscore that inventories use; no port, no address in brackets.
@@ -32,6 +35,11 @@ TARGET_NAME = re.compile(r"\A[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
 # identity + login + target and two separators in bytes. Names of targets that are used end far below what is left for
 # them (189 of the 253 that a host name may have), and a longer name is refused before anything of it is looked at.
 MAX_USER_NAME = 255
+
+
+def is_asked_for(name: str) -> bool:
+    """May somebody log in under this name, in lower case? An alias leads to an account; only a login name is one's."""
+    return bool(LOGIN_NAME.match(name) or ALIAS.match(name))
 
 
 def group_form(name: str) -> str:
@@ -128,14 +136,15 @@ class Destination:
 def parse_destination(user: str) -> Destination:
     """Read `identity`, `identity+target` or `identity+login+target` (docs/doors.md); a blank counts as a +.
 
-    Identity and target are lower-cased (ASCII only, so that no other letter folds into one); a login is not.
+    The identity may be an alias. It and the target are lower-cased (ASCII only, so that no other letter folds into
+    one); a login is not.
     Raises `Refused` with BAD_USER_NAME for a bad identity and BAD_DESTINATION for anything else.
     """
     if len(user) > MAX_USER_NAME or not user.isascii():
         raise Refused(AuthReason.BAD_USER_NAME, "the user name is too long or not ASCII")
     parts = SEPARATOR.split(user)
     identity = parts[0].lower()
-    if not LOGIN_NAME.match(identity):
+    if not is_asked_for(identity):
         raise Refused(AuthReason.BAD_USER_NAME, "the user name is not a valid identity")
     if len(parts) == 1:
         return Destination(identity)

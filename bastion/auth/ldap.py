@@ -135,7 +135,7 @@ class LdapDirectory:
 
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
-            name = normal_name(name)
+            name = self._asked_for(name)
             known = self._answers.get(name)
             if known is None:
                 return self._look_up(name, asker)
@@ -151,7 +151,7 @@ class LdapDirectory:
 
     def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
-            name = normal_name(name)
+            name = self._asked_for(name)
             check_password_shape(password)
         except Refused as refused:
             return fail(refused)
@@ -167,6 +167,13 @@ class LdapDirectory:
         self._remembered.clear()
         self._answers.clear()
         self._observer.waiting = self._observer.connections = 0
+
+    def _asked_for(self, name: str) -> str:
+        """The name in its one form. Raises Refused for what leads to no account here."""
+        name = normal_name(name)
+        if "@" in name and not self._config.login_attributes:
+            raise Refused(AuthReason.BAD_USER_NAME, "the user name is not a valid identity")
+        return name
 
     # -- one name, asked for once --------------------------------------------------------------------------
 

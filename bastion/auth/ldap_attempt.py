@@ -33,9 +33,9 @@ from bastion.auth.ldap_config import LdapConfig, ServerAddress
 from bastion.auth.ldap_dn import is_within
 from bastion.auth.ldap_entry import (
     Entry,
+    account_name,
     authorised_keys,
     immutable_id,
-    own_name,
 )
 from bastion.auth.ldap_groups import GroupReader, Search, TooMany
 from bastion.auth.ldap_link import Answer, Link, ServerFailed
@@ -193,14 +193,16 @@ class Attempt:
     def _find(self, service: Link, name: str) -> tuple[Entry | None, AuthReason]:
         """The one entry of that name, or None and why not. It has passed its grammar; escaped anyway."""
         config = self._config
-        wanted = f"(&{config.user_filter}({config.name_attribute}={escape_filter_chars(name)}))"
+        kinds = config.login_attributes if "@" in name else (config.name_attribute,)
+        names = "".join(f"({kind}={escape_filter_chars(name)})" for kind in kinds)
+        wanted = f"(&{config.user_filter}(|{names}))"
         found, more = self._timed(
             "search", lambda: service.search(config.user_base, wanted, self._attributes(), 2)
         )
         if more or len(found) > 1:
             self._report.failure("search", "ambiguous")
             return None, AuthReason.AMBIGUOUS_USER
-        if not found or own_name(found[0], config.name_attribute, name) is None:
+        if not found or self._name_of(found[0], name) is None:
             return None, AuthReason.UNKNOWN_USER
         # An empty DN would make the bind below an anonymous one, which succeeds.
         if not is_within(found[0].dn, config.user_base):
@@ -223,7 +225,7 @@ class Attempt:
         )
         if not again or self._id(again[0]) != self._id(entry):
             raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
-        if own_name(again[0], config.name_attribute, question.name) is None:
+        if self._name_of(again[0], question.name) is None:
             raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
         return again[0]
 
@@ -254,7 +256,7 @@ class Attempt:
     def _read(self, service: Link, question: Question, entry: Entry) -> Found:
         config = self._config
         uid = self._id(entry)
-        name = own_name(entry, config.name_attribute, question.name)
+        name = self._name_of(entry, question.name)
         assert name is not None
         try:
             known = question.known_groups
@@ -265,7 +267,7 @@ class Attempt:
         keys, unusable = authorised_keys(entry, config.key_attribute)
         # Read to the end whatever the state is, so that it does not show in the time.
         state = account_state(entry, self._clock.time(), config.state_limits)
-        return Found(Account(name.lower(), uid, groups, keys, "ldap", state), searched, unusable)
+        return Found(Account(name, uid, groups, keys, "ldap", state), searched, unusable)
 
     def _search_as_if(self, service: Link, question: Question) -> None:
         """The search for groups of a name that does not exist, unless an account would not need it now either."""
@@ -286,8 +288,17 @@ class Attempt:
 
     def _attributes(self) -> list[str]:
         config = self._config
-        wanted = (config.name_attribute, config.id_attribute, config.key_attribute, *STATE_ATTRIBUTES)
+        wanted = (
+            config.name_attribute,
+            *config.login_attributes,
+            config.id_attribute,
+            config.key_attribute,
+            *STATE_ATTRIBUTES,
+        )
         return [*wanted, *self._groups.attributes()]
+
+    def _name_of(self, entry: Entry, asked: str) -> str | None:
+        return account_name(entry, self._config.name_attribute, self._config.login_attributes, asked)
 
     def _id(self, entry: Entry) -> str:
         uid = immutable_id(entry, self._config.id_attribute)

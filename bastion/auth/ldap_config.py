@@ -157,6 +157,12 @@ class LdapConfig:
     name_attribute: str = option(
         ATTRIBUTE, 'The attribute with the login name ("sAMAccountName" in Active Directory).', default="uid"
     )
+    login_attributes: tuple[str, ...] = option(
+        list_of(ATTRIBUTE),
+        'Attributes that lead to an account from a name with an @, such as ["userPrincipalName", "mail"]. Nobody may be'
+        " able to write his own.",
+        default=(),
+    )
     id_attribute: str = option(
         ATTRIBUTE,
         'The attribute that stays when an account is renamed ("objectGUID" in Active Directory).',

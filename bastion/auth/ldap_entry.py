@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bastion.auth.identity import LOGIN_NAME
 from bastion.errors import ProtocolError
 from bastion.wire.key_options import MAX_LINE
 from bastion.wire.keys import AuthorizedKey, parse_authorized_key
@@ -55,6 +56,19 @@ def own_name(entry: Entry, attribute: str, asked: str) -> str | None:
         if value.isascii() and value.lower() == asked:
             return value
     return None
+
+
+def account_name(entry: Entry, attribute: str, aliases: Sequence[str], asked: str) -> str | None:
+    """The name in lower case of the account that was asked for: by its own name, or by a name with an @ that one of
+    `aliases` has. None when it is not this entry's, or when the entry does not show exactly one name to be known by.
+    """
+    if "@" not in asked:
+        own = own_name(entry, attribute, asked)
+        return None if own is None else own.lower()
+    names = [name.lower() for name in entry.texts(attribute)]
+    if len(names) != 1 or not LOGIN_NAME.match(names[0]):
+        return None
+    return names[0] if any(own_name(entry, alias, asked) is not None for alias in aliases) else None
 
 
 def immutable_id(entry: Entry, attribute: str) -> str | None:

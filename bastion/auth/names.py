@@ -11,5 +11,5 @@ SEPARATOR: Final = re.compile(r"[+ ]")
 
 
 def account_part(user: str) -> str:
-    """The part that names the identity, as accounts are compared; not checked."""
-    return SEPARATOR.split(user, maxsplit=1)[0].lower()
+    """The part that names the account, without what follows an @, as penalties compare it; not checked."""
+    return SEPARATOR.split(user, maxsplit=1)[0].partition("@")[0].lower()

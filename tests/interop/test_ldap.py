@@ -155,6 +155,17 @@ def server(trap: Trap) -> Iterator[Slapd]:
             person("left", "krbPrincipalExpiration: 20200101000000Z"),
             person("staleipa", "krbPasswordExpiration: 20200101000000Z"),
             group("db", "alice", "bob"),
+            person(
+                "una",
+                "userPrincipalName: una@corp.example",
+                "mail: una.example@corp.example",
+                "mail: u.n@other.example",
+            ),
+            person("copy1", "mail: both@corp.example"),
+            person("copy2", "userPrincipalName: both@corp.example"),
+            f"dn: cn=two,{PEOPLE}\nobjectClass: inetOrgPerson\ncn: two\nsn: x\nuid: two1\nuid: two2\n"
+            f"mail: two@corp.example\nuserPassword: {PASSWORD}\n",
+            f"dn: cn=named,{GROUPS}\nobjectClass: posixGroup\ncn: named\ngidNumber: 8\nmemberUid: una\n",
             person("nina", f"objectSid:: {b64encode(SID).decode()}", "primaryGroupID: 513"),
             nested("inner", f"uid=nina,{PEOPLE}", f"cn=outer,{GROUPS}"),
             nested("middle", f"cn=inner,{GROUPS}"),
@@ -393,6 +404,59 @@ def test_a_password_that_is_too_old_lets_nobody_in_by_key(make: Maker, server: S
     assert reason(directory, "old") is AuthReason.PASSWORD_MUST_CHANGE
     assert reason(directory, "old", PASSWORD) is AuthReason.PASSWORD_MUST_CHANGE
     assert reason(make(clock=clock), "old") is AuthReason.OK
+
+
+# -- other names -----------------------------------------------------------------------------------------------
+
+ALIASES = {"login_attributes": ("userPrincipalName", "mail")}
+
+
+@pytest.mark.parametrize(
+    "asked", ["una", "una@corp.example", "Una.Example@corp.example", "U.N@other.example"]
+)
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_principal_name_and_mail_lead_to_one_account(make: Maker, asked: str, password: str | None) -> None:
+    directory = make(**ALIASES)
+    found = ask(directory, asked, password)
+    assert isinstance(found, Account), found
+    assert (
+        found == ask(directory, "una", password) and found.name == "una" and names(found.groups) == {"named"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("nobody@corp.example", AuthReason.UNKNOWN_USER),
+        ("both@corp.example", AuthReason.AMBIGUOUS_USER),  # two entries claim it
+        ("two@corp.example", AuthReason.UNKNOWN_USER),  # its entry has two names to be known by
+        ("una", AuthReason.OK),
+        ("*@corp.example", AuthReason.BAD_USER_NAME),
+        ("una@corp.example)(uid=*", AuthReason.BAD_USER_NAME),
+    ],
+)
+def test_an_alias_leads_to_one_account_or_to_none(make: Maker, asked: str, expected: AuthReason) -> None:
+    assert reason(make(**ALIASES), asked) is expected
+    if "@" in asked:
+        assert reason(make(**ALIASES), asked, PASSWORD) is expected
+        assert (
+            reason(make(), asked) is AuthReason.BAD_USER_NAME
+        )  # where no attribute has aliases, they are no names
+
+
+def test_a_name_that_is_used_again_is_another_account(make: Maker, server: Slapd) -> None:
+    """The id tells them apart: codes, locks and sessions hang on it."""
+    entry = person("again", "mail: again@corp.example").replace(
+        "objectClass", "changetype: add\nobjectClass", 1
+    )
+    directory = make(lookup_ttl=0.0, **ALIASES)
+    server.change(entry)
+    first = ask(directory, "again")
+    server.change(f"dn: uid=again,{PEOPLE}\nchangetype: delete\n")
+    server.change(entry)
+    second = ask(directory, "again@corp.example")
+    assert isinstance(first, Account) and isinstance(second, Account)
+    assert first.name == second.name == "again" and first.uid != second.uid
 
 
 # -- nested groups ---------------------------------------------------------------------------------------------

@@ -264,10 +264,11 @@ class Slapd:
     def _prepare(self, entries: list[str]) -> None:
         (self._folder / "data").mkdir(mode=0o700)
         (self._folder / "slapd.conf").write_text(self._config())
-        # Active Directory compares SIDs; the schema that slapd has for it forgets to say so.
+        # Active Directory compares these; the schema that slapd has for it forgets to say so.
         schema = Path("/etc/ldap/schema/msuser.schema").read_text()
-        named = schema.replace("NAME 'objectSid'", "NAME 'objectSid' EQUALITY octetStringMatch", 1)
-        (self._folder / "msuser.schema").write_text(named)
+        for name, rule in (("objectSid", "octetStringMatch"), ("userPrincipalName", "caseIgnoreMatch")):
+            schema = schema.replace(f"NAME '{name}'", f"NAME '{name}' EQUALITY {rule}", 1)
+        (self._folder / "msuser.schema").write_text(schema)
         # slapadd takes operational attributes (pwdAccountLockedTime, memberOf), which a client may not write.
         done = subprocess.run(
             ["slapadd", "-q", "-f", str(self._folder / "slapd.conf")],

@@ -385,6 +385,7 @@ CASES: dict[str, Case] = {
     "directory.ldap.allow_plaintext": Case("true", ldap("allow_plaintext"), True),
     "directory.ldap.user_filter": Case('"(uid=*)"', ldap("user_filter"), "(uid=*)"),
     "directory.ldap.name_attribute": Case('"cn"', ldap("name_attribute"), "cn"),
+    "directory.ldap.login_attributes": Case('["mail"]', ldap("login_attributes"), ("mail",)),
     "directory.ldap.id_attribute": Case('"objectGUID"', ldap("id_attribute"), "objectGUID"),
     "directory.ldap.key_attribute": Case('"keys"', ldap("key_attribute"), "keys"),
     "directory.ldap.member_of": Case("false", ldap("member_of"), False),

@@ -178,3 +178,19 @@ def test_bad_names_ask_nobody() -> None:
     assert embedded.asked == ldap.asked == []
     chain.close()
     assert (embedded.closed, ldap.closed) == (1, 1)
+
+
+def test_an_alias_leads_to_no_name_that_is_embedded() -> None:
+    class Aliases(Names):
+        def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
+            return super().lookup(name.partition("@")[0], asker)
+
+    chain = ChainDirectory(Names("embedded", "root"), Aliases("ldap", "root", "alice"), Clock())  # type: ignore[arg-type]
+    for name, expected in (("root@corp", AuthReason.UNKNOWN_USER), ("alice@corp", "ldap:alice")):
+        for question in (
+            lambda name=name: chain.lookup(name),
+            lambda name=name: chain.check_password(name, "x"),
+            lambda name=name: chain.check_key(name, lambda account: account),
+        ):
+            found = outcome(question())
+            assert (found.uid if isinstance(found, Account) else found.reason) == expected

@@ -16,7 +16,7 @@ from bastion.auth.directory import (
     normal_name,
     refuse_unless_active,
 )
-from bastion.auth.identity import LOGIN_NAME, AccountState
+from bastion.auth.identity import AccountState, is_asked_for
 from bastion.errors import AuthReason, Refused
 
 
@@ -46,7 +46,7 @@ def test_names_that_are_no_names(name: str) -> None:
 @given(st.text())
 def test_any_name_is_normal_or_refused(name: str) -> None:
     try:
-        assert LOGIN_NAME.match(normal_name(name))
+        assert is_asked_for(normal_name(name))
     except Refused as refused:
         assert refused.reason is AuthReason.BAD_USER_NAME
 

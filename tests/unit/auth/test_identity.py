@@ -68,6 +68,25 @@ def test_everything_else_is_refused(user: str, reason: AuthReason | PolicyReason
     assert refusal.value.reason is reason
 
 
+@pytest.mark.parametrize("user", ["Alice@Corp.example", "a.b-c_d@x", "alice@10.0.0.1"])
+def test_an_alias_may_stand_for_the_identity(user: str) -> None:
+    assert parse_destination(user) == Destination(user.lower())
+    assert parse_destination(f"{user}+deploy+web1") == Destination(user.lower(), "deploy", "web1")
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "@corp", "alice@", "alice@@corp", "a@b@c", "alice@-corp", "alice@corp.", "-a@corp", "a'b@c", "alice@corp%x",
+        "x" * 65 + "@corp", "a@" + "x" * 192, "alice@(corp)",
+    ],
+)  # fmt: skip
+def test_what_looks_like_an_alias_and_is_none(user: str) -> None:
+    with pytest.raises(Refused) as caught:
+        parse_destination(user)
+    assert caught.value.reason is AuthReason.BAD_USER_NAME
+
+
 @given(st.text(max_size=60))
 def test_garbage_is_refused_or_gives_a_clean_identity(user: str) -> None:
     try:

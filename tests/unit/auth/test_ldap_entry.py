@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bastion.auth.ldap_entry import (
     MAX_KEYS,
     Entry,
+    account_name,
     authorised_keys,
     immutable_id,
     own_name,
@@ -46,6 +47,20 @@ def test_the_name_is_the_entrys_own() -> None:
 @pytest.mark.parametrize("value", ["alice2", " alice", "ａlice", "alicé", "alice\0", "ali\u212ae"])
 def test_a_value_that_only_a_matching_rule_calls_equal_is_no_match(value: str) -> None:
     assert own_name(entry(uid=value), "uid", "alice") is None
+
+
+def test_an_alias_leads_to_the_one_name_of_its_entry() -> None:
+    found = entry(uid="Alice", mail=["a.b@example.org", "Alice@Example.org"], upn="alice@corp")
+
+    def name(asked: str, *aliases: str, of: Entry = found) -> str | None:
+        return account_name(of, "uid", aliases, asked)
+
+    assert name("alice") == name("alice@example.org", "upn", "mail") == name("alice@corp", "upn") == "alice"
+    assert name("alice@example.org", "upn") is None and name("alice@corp") is None
+    assert name("bob@example.org", "mail") is None
+    for uid in (["alice", "alicia"], "Alice Example", "alice@example.org", b"\xff", []):
+        other = entry(uid=uid, mail="alice@example.org")
+        assert name("alice@example.org", "mail", of=other) is None
 
 
 def test_immutable_id() -> None:

@@ -14,6 +14,10 @@ def test_the_account_stands_in_front_and_has_no_case(user: str) -> None:
     assert account_part(user) == "alice"
 
 
+def test_guesses_at_an_account_count_under_its_other_names_too() -> None:
+    assert account_part("Alice@corp.example+web1") == account_part("alice") == "alice"
+
+
 @pytest.mark.parametrize("user", ["", "+web1", " web1"])
 def test_no_account_is_an_empty_one(user: str) -> None:
     assert account_part(user) == ""
