@@ -24,7 +24,7 @@ from bastion.auth.budget import Purse, Work
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.codes import Codes, check_code
 from bastion.auth.credentials import Credential, read_credential, verify_possession
-from bastion.auth.directory import Asker, Covered, Directory
+from bastion.auth.directory import OFFLINE, Asker, Covered, Directory
 from bastion.auth.evidence import NO_EVIDENCE, Evidence
 from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof, stands_for
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
@@ -270,12 +270,12 @@ class Attempt:
 
     def key_known(self, credential: Credential) -> Deferred[None]:
         """Would a signature of this credential be accepted? Leaves nothing behind."""
-        found = maybeDeferred(self._find_by_key, credential, Asker(self._context.purse, query=True))
+        found = maybeDeferred(self._find_by_key, credential, self._asker(query=True))
         return found.addCallback(lambda _: None)
 
     def key_proved(self, credential: Credential) -> Deferred[None]:
         """`verify` has found the signature right: whose is it?"""
-        found = maybeDeferred(self._find_by_key, credential, Asker(self._context.purse))
+        found = maybeDeferred(self._find_by_key, credential, self._asker())
         return found.addCallback(lambda found: self._remember(self._proofs_of(credential), *found))
 
     def password(self, password: str) -> Deferred[None]:
@@ -295,7 +295,7 @@ class Attempt:
         codes, directory = self._context.codes, self._context.services.directory
         if codes is None:
             raise Refused(AuthReason.CODES_UNAVAILABLE, "this gateway has no key for second factors")
-        asker, stranger = Asker(self._context.purse), self._before.identity is None
+        asker, stranger = self._asker(), self._before.identity is None
         turn: Deferred[None] = Deferred()
 
         def used(found: tuple[Account, bool]) -> None:
@@ -328,9 +328,7 @@ class Attempt:
         self._check_wanted(PASSWORD)
         services = self._context.services
         turn: Deferred[None] = Deferred()
-        checked = turn.addCallback(
-            lambda _: services.directory.check_password(name, password, Asker(self._context.purse))
-        )
+        checked = turn.addCallback(lambda _: services.directory.check_password(name, password, self._asker()))
         proved = checked.addCallback(
             lambda account: self._remember((Proof((PASSWORD,)),), account, Restrictions())
         )
@@ -353,6 +351,12 @@ class Attempt:
             return account, restrictions
 
         return self._context.services.directory.check_key(name, judge, asker).addErrback(self._cover)
+
+    def _asker(self, query: bool = False) -> Asker:
+        """Who asks; `_certificate` is there as soon as one of this request has been read."""
+        before = self._before.identity
+        certified = self._certificate is not None or (before is not None and before.certificate is not None)
+        return Asker(self._context.purse, query, certified)
 
     def _cover(self, failure: Failure) -> Failure:
         """Remember what the engineer is told of a refusal that must read like another one."""
@@ -399,6 +403,8 @@ class Attempt:
             user_verified=self._assertion is not None and self._assertion.verified,
             key_blob=self._key_blob,
         )
+        if account.source == OFFLINE:
+            self._evidence = self._evidence._replace(offline=1)
         after = self._before.with_proofs(proofs, identity)
         assert after.identity is not None
         self.identity = after.identity if self._on_proved is None else self._on_proved(after.identity)

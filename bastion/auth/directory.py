@@ -34,6 +34,12 @@ TIMED_OUT = "the login directory did not answer in time, please try again in a m
 # separators.
 _INVISIBLE = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
 
+OFFLINE = "ldap_offline"
+"""The source of an account of which the directory cannot be asked now: it is what was known of it last."""
+
+SILENT = frozenset((AuthReason.DIRECTORY_UNAVAILABLE, AuthReason.DIRECTORY_TIMEOUT))
+"""Refusals that say nothing of the account: the directory has not answered."""
+
 STATE_REASONS: dict[AccountState, AuthReason] = {
     AccountState.LOCKED: AuthReason.ACCOUNT_LOCKED,
     AccountState.EXPIRED: AuthReason.ACCOUNT_EXPIRED,
@@ -52,11 +58,13 @@ class Asker:
     """Who makes a directory work: `purse` pays for the place, and shares the threads fairly with every other one.
 
     It is the source's before a login and the identity's after it. `query`: nothing is proved by this question, so
-    it waits behind all that prove something.
+    it waits behind all that prove something. `certified`: the question is about somebody who has shown a certificate,
+    and may be answered from what was known last where nobody else answers, for as long as the configuration says.
     """
 
     purse: Purse | None
     query: bool = False
+    certified: bool = False
 
 
 # The command line, and the gateway itself when it asks again whether an account still is what it was.

@@ -18,6 +18,7 @@ class Evidence(NamedTuple):
     recovery: int | None = None
     carried: tuple[str, ...] | None = None
     carried_at: int | None = None
+    offline: int | None = None
 
 
 NO_EVIDENCE: Final = Evidence()

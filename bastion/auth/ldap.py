@@ -6,21 +6,26 @@ down. Who waits for a thread is served in fair turns of the payers (`auth.worker
 
 Passwords are never kept and always asked. What a look-up said is used again for `lookup_ttl` seconds, and those
 who ask for a name that is being looked up get the same answer; of a group search the groups are remembered for
-`group_ttl` seconds. Neither is ever used for a password.
+`group_ttl` seconds. Neither is ever used for a password. Where no server answers, and only there, whoever has shown a
+certificate may be judged by what was said last, if that is not older than `certificates_offline`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.auth.answers import Answers
+from bastion.auth.answers import KEPT, Answers
 from bastion.auth.directory import (
+    NOT_ADMITTED,
+    OFFLINE,
     OPERATOR,
+    SILENT,
     TIMED_OUT,
     UNAVAILABLE,
     Asker,
@@ -100,6 +105,7 @@ class LdapDirectory:
         self._workers = Workers(reactor, "ldap", config.threads, queue)
         self._workers.on_change = self._count
         self._answers = Answers(clock, config.lookup_ttl)
+        self._last = Answers(clock, config.certificates_offline)
         self._under_way: dict[str, _Work] = {}
         # name -> (until, id, groups); the oldest goes first.
         self._remembered: OrderedDict[str, tuple[float, str, frozenset[str]]] = OrderedDict()
@@ -134,6 +140,21 @@ class LdapDirectory:
         return self.lookup(PROBE_NAME).addBoth(lambda _: None)
 
     def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
+        found = self._lookup(name, asker)
+        return found.addErrback(self._known_last, name.lower()) if asker.certified else found
+
+    def _known_last(self, failure: Failure, name: str) -> Account:
+        """What the directory said before it fell silent, for a certificate. Raises Refused."""
+        refused = failure.value
+        known = self._last.get(name) if isinstance(refused, Refused) and refused.reason in SILENT else None
+        if known is None:
+            failure.raiseException()
+        self._observer.lookup("offline")
+        if isinstance(known, Refused):
+            raise known
+        return replace(known, source=OFFLINE)
+
+    def _lookup(self, name: str, asker: Asker) -> Deferred[Account]:
         try:
             name = self._asked_for(name)
             known = self._answers.get(name)
@@ -166,6 +187,7 @@ class LdapDirectory:
             self._sweep = None
         self._remembered.clear()
         self._answers.clear()
+        self._last.clear()
         self._observer.waiting = self._observer.connections = 0
 
     def _asked_for(self, name: str) -> str:
@@ -241,11 +263,22 @@ class LdapDirectory:
             except Refused as refused:
                 if refused.reason in (AuthReason.UNKNOWN_USER, AuthReason.AMBIGUOUS_USER):
                     self._remember_groups(work.question, "", frozenset())
+                if refused.reason in KEPT:
+                    self._last.keep(work.question.name, Refused(refused.reason, NOT_ADMITTED))
                 raise
             self._remember_groups(work.question, found.account.uid, found.searched_groups)
-            refuse_unless_active(found.account.state, proved=work.question.password is not None)
-            return found.account
+            return self._judged(work.question, found.account)
         raise refusal
+
+    def _judged(self, question: Question, account: Account) -> Account:
+        """The account, if it may log in. Raises Refused."""
+        try:
+            refuse_unless_active(account.state, proved=question.password is not None)
+        except Refused as refused:
+            self._last.keep(question.name, Refused(refused.reason, NOT_ADMITTED))
+            raise
+        self._last.keep(question.name, replace(account, keys=()))
+        return account
 
     async def _ask_server(self, work: _Work, tried: list[int], left: float) -> Found:
         """Ask the best server that is left when the turn comes, in a thread.

@@ -215,6 +215,12 @@ class LdapConfig:
         " that was removed works that long. Passwords are always asked. 0: never.",
         default=5.0,
     )
+    certificates_offline: float = option(
+        duration(0.0, 7 * 86400.0),
+        "While no server answers: how long certificates may still log in on what the directory last said of the"
+        " account, its groups included. Keys and passwords never do. 0: nobody does.",
+        default=0.0,
+    )
     lockout: float = option(
         duration(),
         "How long a pwdAccountLockedTime counts (the server's pwdLockoutDuration). 0: until it is removed.",

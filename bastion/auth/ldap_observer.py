@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from bastion.auth.workers import ThreadReactor
 
 # How a look-up came to its answer: the label values of a counter.
-Way = Literal["asked", "joined", "remembered"]
+Way = Literal["asked", "joined", "remembered", "offline"]
 
 
 class Observer(Protocol):
@@ -21,7 +21,8 @@ class Observer(Protocol):
     connections: int
 
     def lookup(self, way: Way) -> None:
-        """Somebody was looked up: in a server, with somebody who asked for the same name, or from memory."""
+        """Somebody was looked up: in a server, with somebody who asked for the same name, from memory, or
+        from what was known last because no server answers."""
         ...
 
     def operation(self, name: str, seconds: float) -> None:

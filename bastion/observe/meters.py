@@ -312,8 +312,9 @@ LDAP_CONNECTIONS: Final = gauge(
 )
 LDAP_LOOKUPS: Final = counter(
     "ldap_lookups_total",
-    "Accounts looked up: asked of a server, joined to one who asks for the same name, or remembered.",
-    Label("way", ("asked", "joined", "remembered")),
+    "Accounts looked up: asked of a server, joined to one who asks for the same name, remembered, or offline: no server"
+    " answers, and a certificate logs in on what was known last.",
+    Label("way", ("asked", "joined", "remembered", "offline")),
 )
 LDAP_POOL_STUCK: Final = gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
 CONTROL_REQUESTS: Final = counter(

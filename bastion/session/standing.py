@@ -19,7 +19,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bastion.auth.directory import Asker
+from bastion.auth.directory import SILENT, Asker
 from bastion.auth.factors import missing
 from bastion.auth.identity import Account, Identity
 from bastion.clock import DelayedCall
@@ -45,15 +45,13 @@ GAP: Final = 0.1
 GONE: Final = frozenset((AuthReason.UNKNOWN_USER, AuthReason.ACCOUNT_LOCKED, AuthReason.ACCOUNT_EXPIRED))
 """Answers that say that the account is none any more. Whatever else goes wrong ends no session."""
 
-_SILENT: Final = frozenset((AuthReason.DIRECTORY_UNAVAILABLE, AuthReason.DIRECTORY_TIMEOUT))
-
 GONE_TEXT: Final = "your account has been locked or removed"
 NO_RULE_TEXT: Final = "no rule lets you do this any more"
 
 
 def is_silent(refusal: Refused) -> bool:
     """The directory gave no answer, or had no time for one: it says nothing about the account."""
-    return refusal.reason in _SILENT or isinstance(refusal.reason, LimitReason)
+    return refusal.reason in SILENT or isinstance(refusal.reason, LimitReason)
 
 
 class Standing:
@@ -78,7 +76,8 @@ class Standing:
         self._waiting.append(then)
         if self._asking is None:
             gateway, name = self._gateway, self.identity.name
-            asker = Asker(gateway.budget.identity(name))
+            certified = self.identity.certificate is not None
+            asker = Asker(gateway.budget.identity(name), certified=certified)
             self._asking = asking = gateway.services.auth.directory.lookup(name, asker)
             asking.addCallbacks(self._answered, self._refused)
 

@@ -17,7 +17,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from bastion.auth.budget import Budget, Payer, Work
-from bastion.auth.directory import NOT_ADMITTED, Asker
+from bastion.auth.directory import NOT_ADMITTED, OFFLINE, Asker
 from bastion.auth.identity import Account
 from bastion.auth.ldap import QUEUE, LdapDirectory
 from bastion.auth.ldap_attempt import Attempt, Question
@@ -676,6 +676,77 @@ def test_a_dead_directory_is_not_remembered(make: Maker, server: Slapd) -> None:
     finally:
         server.start()
     assert reason(directory, "alice") is AuthReason.OK
+
+
+CERTIFIED = Asker(None, certified=True)
+
+
+def certified_reason(directory: LdapDirectory, name: str) -> AuthReason:
+    """OK, or why not, of whoever has shown a certificate for that name."""
+    try:
+        found: Account = reactor.run(directory.lookup, name, CERTIFIED)
+    except Refused as refused:
+        return AuthReason(refused.reason)
+    assert found.source in ("ldap", OFFLINE)
+    return AuthReason.OK
+
+
+@pytest.mark.parametrize("way", ["lookup", "password"])
+def test_a_certificate_may_be_judged_by_what_a_dead_directory_said_last(
+    make: Maker, server: Slapd, way: str
+) -> None:
+    clock, watch = FixedClock(SystemClock().time()), Watch()
+    directory = make(
+        clock=clock, watch=watch, rest=0.0, lookup_ttl=0.0, group_ttl=0.0, certificates_offline=3600.0
+    )
+    said = ask(directory, "alice", None if way == "lookup" else PASSWORD)
+    assert reason(directory, "locked") is AuthReason.ACCOUNT_LOCKED
+    server.stop()
+    try:
+        clock.advance(3599)
+        known = reactor.run(directory.lookup, "Alice", CERTIFIED)
+        assert isinstance(said, Account) and (known.uid, known.groups, known.keys) == (
+            said.uid,
+            said.groups,
+            (),
+        )
+        assert known.source == OFFLINE and watch.ways[-1] == "offline"
+        # Nobody else is, and nobody who was not seen; a "no" stays one.
+        assert reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
+        assert reason(directory, "alice", PASSWORD) is AuthReason.DIRECTORY_UNAVAILABLE
+        assert certified_reason(directory, "bob") is AuthReason.DIRECTORY_UNAVAILABLE
+        assert certified_reason(directory, "locked") is AuthReason.ACCOUNT_LOCKED
+        clock.advance(1)
+        assert certified_reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
+    finally:
+        server.start()
+    assert certified_reason(directory, "alice") is AuthReason.OK
+
+
+def test_a_directory_that_answers_is_believed_and_not_what_it_said_before(make: Maker, server: Slapd) -> None:
+    directory = make(rest=0.0, lookup_ttl=0.0, certificates_offline=3600.0)
+    server.change(person("leaver").replace("objectClass", "changetype: add\nobjectClass", 1))
+    dn = f"dn: uid=leaver,{PEOPLE}\nchangetype: modify\n"
+    assert certified_reason(directory, "leaver") is AuthReason.OK
+    server.change(dn + "add: nsAccountLock\nnsAccountLock: TRUE\n")
+    assert certified_reason(directory, "leaver") is AuthReason.ACCOUNT_LOCKED
+    server.stop()
+    try:
+        assert certified_reason(directory, "leaver") is AuthReason.ACCOUNT_LOCKED
+    finally:
+        server.start()
+    server.change(f"dn: uid=leaver,{PEOPLE}\nchangetype: delete\n")
+    assert certified_reason(directory, "leaver") is AuthReason.UNKNOWN_USER
+
+
+def test_without_being_told_to_nobody_logs_in_on_what_was(make: Maker, server: Slapd) -> None:
+    directory = make(rest=0.0, lookup_ttl=0.0)
+    assert certified_reason(directory, "alice") is AuthReason.OK
+    server.stop()
+    try:
+        assert certified_reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
+    finally:
+        server.start()
 
 
 # -- many at once ----------------------------------------------------------------------------------------------

@@ -90,6 +90,9 @@ class Auth(AuditEvent):
         tuple[str, ...] | None, "of a certificate that was issued here: the factors of the login that got it"
     ] = None
     carried_at: Annotated[int | None, "when those were proved, in seconds since 1970"] = None
+    offline: Annotated[
+        int | None, "1: no directory answered, and the certificate was judged by what was known last"
+    ] = None
 
     @staticmethod
     def sentence(line: Line) -> str:

@@ -397,6 +397,7 @@ CASES: dict[str, Case] = {
     "directory.ldap.group_depth": Case("7", ldap("group_depth"), 7),
     "directory.ldap.primary_group": Case("true", ldap("primary_group"), True),
     "directory.ldap.group_ttl": Case('"5s"', ldap("group_ttl"), 5.0),
+    "directory.ldap.certificates_offline": Case('"8h"', ldap("certificates_offline"), 28800.0),
     "directory.ldap.lockout": Case('"15m"', ldap("lockout"), 900.0),
     "directory.ldap.password_age": Case('"90d"', ldap("password_age"), 90 * 86400.0),
     "directory.ldap.decoy_dn": Case('"cn=d,dc=example"', ldap("decoy_dn"), "cn=d,dc=example"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from twisted.internet.task import Clock
 from bastion.auth.attempt import MAX_LOGGED_NAME, AuthContext, AuthServices
 from bastion.auth.budget import Budget, Limit, Payer, Work
 from bastion.auth.codes import Codes
+from bastion.auth.directory import OFFLINE
 from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState, Identity
 from bastion.auth.key_counters import KeyCounters
@@ -68,13 +70,16 @@ class Gate:
         self.list_in_force: Callable[[], Revocation] = lambda: self.services.revocation
         self.penalties = Penalties(self.clock)
         self.asked: list[Deferred[Account]] = []
+        self.askers: list[Any] = []
         self.given_up = 0
         directory: Any = SimpleNamespace(check_password=self._ask, check_key=self._ask_key)
         self.services = AuthServices(directory, (CA.public,), self.penalties, OFFERED, chains)
         key = parse_authorized_key(KEY.public.line())
         self.account = Account("alice", "u-1", frozenset(), (key,), "test", AccountState.ACTIVE)
 
-    def _ask(self, *_: object) -> Deferred[Account]:
+    def _ask(self, *asked_for: object) -> Deferred[Account]:
+        self.askers.append(asked_for[-1])
+
         def cancelled(_: object) -> None:
             self.given_up += 1
 
@@ -83,7 +88,7 @@ class Gate:
         return asked
 
     def _ask_key(self, name: str, judge: Any, asker: object) -> Deferred[Any]:
-        return self._ask().addCallback(judge)
+        return self._ask(asker).addCallback(judge)
 
     def answer(self, right: bool) -> None:
         asked = self.asked.pop(0)
@@ -173,6 +178,17 @@ METHODS: dict[str, tuple[Any, str]] = {
     "a certificate query": (lambda client: client.key(signed=False, certified=True), "certificate"),
 }
 GUESSES = ("password", "keyboard-interactive")
+
+
+@pytest.mark.parametrize("way", METHODS)
+def test_only_a_certificate_may_be_judged_by_what_a_directory_said_last(gate: Gate, way: str) -> None:
+    attempt, _ = METHODS[way]
+    gate.account = replace(gate.account, source=OFFLINE)
+    attempt(Client(gate))
+    (asker,) = gate.askers
+    assert (asker.certified, asker.query) == ("certificate" in way, "query" in way)
+    gate.answer(True)
+    assert [line.get("offline") for line in gate.lines] == ([] if asker.query else [1])
 
 
 @pytest.mark.parametrize("way", METHODS)
