@@ -164,6 +164,29 @@ class PolicyReason(StrEnum):
     RECORD_RATE = "record_rate"
 
 
+class ApprovalReason(StrEnum):
+    """What came of a request for approval, or of an answer to one: counter, audit word and reason of a refusal."""
+
+    FILED = "filed"
+    APPROVED = "approved"
+    DENIED = "denied"
+    USED = "used"
+    GIVEN_BACK = "given_back"  # the target could not be had: the approval still stands
+    WITHDRAWN = "withdrawn"  # whoever waited for it has left
+    NEEDED = "needed"  # a session was refused, with the command that asks
+    UNANSWERED = "unanswered"  # in the time that it waited
+    STALE = "stale"  # between the approval and the dial something changed
+    NOT_FOUND = "not_found"
+    NOT_APPROVER = "not_approver"
+    OWN = "own"  # of the one who answers
+    NO_FACTOR = "no_factor"  # the answer came without a fresh second factor
+    NO_ID = "no_id"  # an id that is made of a name proves nobody
+    ANSWERED = "answered"  # by somebody else before
+    EXPIRED = "expired"
+    LIMIT = "limit"
+    UNAVAILABLE = "unavailable"  # the store does not answer
+
+
 class UpstreamReason(StrEnum):
     """How reaching the target ended, by step. `OK` is no refusal."""
 
@@ -354,4 +377,6 @@ class ControlReason(StrEnum):
     FAILED = "failed"
 
 
-Reason = AuthReason | IssueReason | PolicyReason | UpstreamReason | RecorderReason | LimitReason
+Reason = (
+    AuthReason | IssueReason | PolicyReason | ApprovalReason | UpstreamReason | RecorderReason | LimitReason
+)

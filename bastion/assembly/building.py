@@ -41,6 +41,7 @@ from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.session.approvals import Terms
 from bastion.session.gateway import Limits, Services
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
@@ -102,6 +103,7 @@ def build_services(
         totp_key=material.totp_key,
         issuer=config.totp.issuer,
         issuing=issuing_ca(config, material.issuing_ca),
+        approvals=Terms(config.approvals.pending, config.approvals.valid),
     )
 
 

@@ -35,7 +35,7 @@ from bastion.auth.directory import (
     normal_name,
     refuse_unless_active,
 )
-from bastion.auth.identity import LOGIN_NAME, Account, AccountState, group_form
+from bastion.auth.identity import LOGIN_NAME, Account, AccountState, Identity, group_form
 from bastion.auth.workers import DeadlinePassed, QueueFull, ThreadReactor, Workers, WorkersClosed
 from bastion.errors import AuthReason, BastionError, ConfigError, ProtocolError, Refused
 from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean, option, read, shown
@@ -102,7 +102,7 @@ KEY: Kind[AuthorizedKey] = Kind(
 _BY_NAME = "embedded:"  # begins the id of an account that was given none
 
 
-def has_own_id(account: Account) -> bool:
+def has_own_id(account: Account | Identity) -> bool:
     """False for an account of the file whose id is made of its name, which another may have tomorrow."""
     return not account.uid.startswith(_BY_NAME)
 

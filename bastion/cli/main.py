@@ -32,6 +32,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lock": ("bastion.cli.lock:lock", "take a user, target, certificate or source out of service"),
     "locks": ("bastion.cli.lock:locks", "what is locked"),
     "unlock": ("bastion.cli.lock:unlock", "take a lock away"),
+    "requests": ("bastion.cli.requests:requests", "what waits for an approval"),
+    "approve": ("bastion.cli.requests:approve", "let somebody's request come true"),
+    "deny": ("bastion.cli.requests:deny", "say no to somebody's request"),
     "totp": ("bastion.cli.totp:totp", "second factors: make, list and take away"),
     "certificates": (
         "bastion.cli.certificates:certificates",

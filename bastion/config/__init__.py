@@ -13,6 +13,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `second_factors`: the key of the section about them
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `issue`: the section about certificates for people; `redact`: the section about secrets
+- `approvals`: the section about what somebody else has to approve
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastion.auth.ldap_config import LdapConfig
+from bastion.config.approvals import Approvals
 from bastion.config.issue import Issue, never_given
 from bastion.config.login import Login, Totp
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
@@ -381,6 +382,7 @@ class Sections:
     directory: Directory = option(section(Directory), "")
     targets: Targets = option(section(Targets), "")
     policy: PolicyFile = option(section(PolicyFile), "")
+    approvals: Approvals = option(section(Approvals), "", default=Approvals())
     recording: Recording = option(section(Recording), "")
     state: State = option(section(State), "", default=State())
     retention: Retention = option(section(Retention), "", default=Retention())

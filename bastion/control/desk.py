@@ -22,6 +22,8 @@ from bastion.control.hub import Hub
 from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
     AddLock,
+    AnswerRequest,
+    ApprovalsAsked,
     CertificatesAsked,
     ClearPenalties,
     Enrolment,
@@ -106,6 +108,8 @@ class Desk(Node):
             ResetTotp: self._reset_totp,
             TotpAsked: self._hub.ask_any,
             CertificatesAsked: self._hub.ask_any,
+            ApprovalsAsked: self._hub.ask_any,
+            AnswerRequest: self._hub.ask_any,
         }
 
     def answers(self, kind: type[Request[R]], answer: Callable[[Any], R | Deferred[R]]) -> None:

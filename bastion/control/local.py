@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.control import blocks
+from bastion.control.answering import Answering
 from bastion.control.enrolling import Enrolling
 from bastion.control.node import (
     ControlError,
@@ -36,6 +37,8 @@ from bastion.control.node import (
     ended_together,
 )
 from bastion.control.orders import (
+    AnswerRequest,
+    ApprovalsAsked,
     CertificatesAsked,
     ClearPenalties,
     EnrolTotp,
@@ -76,6 +79,7 @@ class LocalNode(Node):
         self._on_look = on_look
         self.watching = Watching(gateway)
         self._enrolling = Enrolling(gateway)
+        self._answering = Answering(gateway)
         self._started_at = gateway.clock.time()
         self.config_file = ""
         self.log_level: Callable[[], str] = str
@@ -95,6 +99,8 @@ class LocalNode(Node):
             TotpAsked: self._enrolling.holders,
             ResetTotp: self._enrolling.reset,
             CertificatesAsked: self._enrolling.certificates,
+            ApprovalsAsked: self._answering.listed,
+            AnswerRequest: self._answering.answer,
         }
 
     def answers(

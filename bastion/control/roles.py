@@ -8,6 +8,8 @@ from typing import Final
 from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
 from bastion.control.orders import (
     AddLock,
+    AnswerRequest,
+    ApprovalsAsked,
     CertificatesAsked,
     ClearPenalties,
     EnrolTotp,
@@ -53,6 +55,8 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     CertificatesAsked.command: _LOOKS,
     EnrolTotp.command: _RUNS,
     ResetTotp.command: _RUNS,
+    ApprovalsAsked.command: _EVERYBODY,
+    AnswerRequest.command: frozenset((Role.ADMIN, Role.APPROVER)),
 }
 """Command -> roles. What is not here is between processes, and nobody may ask it at the control socket."""
 

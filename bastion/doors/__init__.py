@@ -19,6 +19,7 @@ through `door` only.
     asked                 the seam between it and its commands that wait for something
     one_line              a line that such a command is sent
     certificate           `cert`: a certificate for whoever has logged in
+    approvals             the lobby's commands about approvals
     jump                  SSH inside a channel, ended here and joined to its target
     inner_authentication  who is behind such a connection, where it may not be the engineer's own client
     step_up               factors that a rule wants besides: asked for, and noted for the outer connection

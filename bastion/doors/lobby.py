@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
 from bastion.ca.issuing import IssuingCA
+from bastion.doors.approvals import COMMANDS as APPROVALS
 from bastion.doors.asked import Answer, Call
 from bastion.doors.asked import Command as Waiting
 from bastion.doors.certificate import cert
@@ -233,6 +234,7 @@ COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
 
 WAITING: dict[str, tuple[Waiting, str]] = {
     "cert": (cert, "a certificate for your key, to log in with for some hours"),
+    **APPROVALS,
 }
 
 

@@ -66,5 +66,7 @@ CONTROL_COMMANDS: Final = (
     "totp_list",
     "totp_reset",
     "certificates",
+    "approvals",
+    "approval_answer",
     OTHER,
 )

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from bastion.errors import (
+    ApprovalReason,
     AuthReason,
     ControlReason,
     EndReason,
@@ -144,6 +145,12 @@ AUTHORISATIONS: Final = counter(
     "Whether policy let an authenticated engineer go to a target.",
     reasons("reason", PolicyReason),
 )
+APPROVALS: Final = counter(
+    "approvals_total",
+    "Requests for approval and answers to them, by what came of each.",
+    reasons("result", ApprovalReason),
+)
+APPROVALS_WAITING: Final = gauge("approvals_waiting", "Connections that wait for an approval now.")
 SESSIONS_LIVE: Final = gauge("sessions_live", "Sessions open now.", Label("door", DOORS))
 SESSIONS_STARTED: Final = counter("sessions_started_total", "Sessions started.", Label("door", DOORS))
 SESSIONS_ENDED: Final = counter(

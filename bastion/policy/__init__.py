@@ -14,6 +14,7 @@ May import: `wire`, `sides`, `errors`, `clock`, `options`, and of `auth` who som
 - `patterns`: names and destinations as rules write them
 - `rules`, `selection`: rules and the `Policy` of them all; which targets each of them selects, as bits
 - `schedule`: hours and days by the clocks of a time zone
+- `approval`: who has to approve before a session opens
 - `grant`: rules -> Grant, the accounts that they give, and the words of a refusal
 - `decide`: Grant -> Verdict, for each open and request of a session
 - `verdict`: the answer: yes or no, why, and by which rule

@@ -14,6 +14,7 @@ from bastion.auth.factors import Chain
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused
 from bastion.options import nearest
+from bastion.policy.approval import in_words
 from bastion.policy.grant import FACTOR_WORDS, FactorsNeeded, Grant, askable, authorise, matching_rules
 from bastion.policy.route import ToGateway
 from bastion.policy.rules import TUNNEL, Policy, Rule
@@ -107,6 +108,8 @@ def explain(
         assert isinstance(refused.reason, PolicyReason)
         return Explanation(False, refused.reason, refused.text, note, traces, None, sources=sources)
     text = f"{identity.name} may log in to {grant.target.name} as {grant.login}{_with(factors)}"
+    if grant.approval:
+        text += f", when {in_words(grant.approval)} has approved it"
     return Explanation(
         True, PolicyReason.ALLOWED, text, note, traces, grant, sources=sources, factors=factors
     )

@@ -19,6 +19,7 @@ from bastion.auth.factors import CODE, PASSWORD, Chain, missing
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import PolicyReason, Refused
+from bastion.policy.approval import Needed, needed_by
 from bastion.policy.rules import NO, OPAQUE_VERBS, TUNNEL, VERBS, WATCH, Policy, Rule
 from bastion.policy.sftp import SftpRights
 from bastion.policy.targets import Inventory, Target
@@ -135,6 +136,17 @@ class Grant:
     @property
     def trust_forwards(self) -> bool:
         return any(rule.trust_forwards for rule in self.matched)
+
+    @property
+    def approval(self) -> Needed:
+        """Who has to approve before the session opens; () is nobody. One rule that asks is enough."""
+        return needed_by(rule.approval for rule in self.matched)
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds to wait for that approval; None: not at all, as soon as one rule that asks does not say."""
+        waits = [rule.wait for rule in self.matched if rule.approval]
+        return None if None in waits else _smallest(waits, None)
 
     @property
     def end_withdrawn(self) -> bool:

@@ -34,6 +34,7 @@ from bastion.options.kinds import (
     quoted,
     text,
 )
+from bastion.policy.approval import APPROVERS
 from bastion.policy.patterns import DESTINATIONS, PATTERN, Destinations, matches_any
 from bastion.policy.schedule import DAYS_KIND, HOURS, ZONE, Days, Hours, holds
 from bastion.policy.selection import Selecting, selections
@@ -280,6 +281,20 @@ class Rule:
         "For logins in which a security key has verified its owner (PIN or fingerprint), and for no other.",
         default=False,
     )
+    approval: tuple[str, ...] = option(
+        APPROVERS,
+        "Who else has to approve before a session opens; one of them is enough. Of several matching rules that ask,"
+        " each asks for itself. Left out: nobody.",
+        default=(),
+        example='"group:leads"',
+    )
+    wait: float | None = option(
+        optional(duration(low=1, high=3600)),
+        "How long `ssh` waits for that approval; the smallest of all matching rules that ask counts. Left out: it is"
+        " refused at once, with the command that asks for it.",
+        default=None,
+        example='"5m"',
+    )
     trust_forwards: bool = option(
         BOOLEAN,
         "Let a jump that came from a listening socket (-L, -D) in without proof of identity of its own.",
@@ -345,6 +360,12 @@ class Rule:
             at.child("factors").wrong("names a factor twice, which is one factor", "each factor once")
         if self.timezone is not UTC and not self.hours and not self.days:
             at.child("timezone").wrong("has no effect without hours or days", 'hours = ["08:00-18:00"]')
+        if self.approval and TUNNEL in self.verbs:
+            at.child("approval").wrong(
+                "is about sessions, and the rule gives tunnels too", 'a rule of its own for the verb "tunnel"'
+            )
+        if self.wait is not None and not self.approval:
+            at.child("wait").wrong("has no effect without approval", 'approval = "group:leads"')
         if not self.opaque and (void := [verb for verb in self.verbs if verb in OPAQUE_VERBS]):
             at.child("opaque").wrong(f"false makes {', '.join(void)} void", "true, or without these verbs")
 

@@ -130,6 +130,7 @@ def authorise_tunnel(
     by_address: tuple[Rule, ...] = ()
     if gateway is not None:
         by_text = gateway.rules
+        _check_approval(gateway)
     else:
         mine = tunnel_rules(policy, identity, source, now)
         by_text = tuple(rule for rule in mine if any(one.covers(place, port) for one in rule.tunnel))
@@ -154,6 +155,15 @@ def authorise_tunnel(
         inventory=inventory,
         identity=identity,
     )
+
+
+def _check_approval(gateway: ToGateway) -> None:
+    """A tunnel can neither ask for an approval nor wait. Raises Refused."""
+    if any(rule.approval for rule in gateway.rules):
+        text = (
+            f"{gateway.target.name} needs an approval, which a gateway that is reached by a tunnel cannot get"
+        )
+        raise Refused(PolicyReason.DESTINATION_NOT_ALLOWED, text)
 
 
 def _has_networks(rule: Rule, port: int) -> bool:

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 from zlib import crc32
 
 import orjson
@@ -119,7 +119,9 @@ class Header:
     """Who, from where, to what, by which rule: everything known when the session starts.
 
     `started_at` is seconds since the epoch. `mode` is off, default or full; `input` tells whether what the
-    client typed is in the file. `extra` keeps what a later version wrote and this one does not know.
+    client typed is in the file. Where a session needed an approval, `request_id` and what follows say who gave it,
+    when, why, and for what; else they are empty and not in the file. `extra` keeps what a later version wrote and
+    this one does not know.
     """
 
     session_id: str
@@ -142,6 +144,13 @@ class Header:
     gateway_version: str = ""
     mode: str = "default"
     input: bool = False
+    request_id: str = ""
+    request_why: str = ""
+    approved_by: str = ""
+    approved_by_uid: str = ""
+    approved_at: float = 0.0
+    approved_factor: str = ""
+    approved_why: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -156,7 +165,8 @@ class Header:
 
     def document(self) -> dict[str, Any]:
         """All fields as JSON values."""
-        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        left_out = {"extra"} if self.request_id else {"extra", *_APPROVAL}
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {**self.extra, **{k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
 
     @classmethod
@@ -175,6 +185,11 @@ class Header:
         if not is_session_id(header.session_id):
             raise FormatError("the header has no session id")
         return header
+
+
+_APPROVAL: Final = frozenset(
+    one.name for one in fields(Header) if one.name.startswith(("request_", "approved_"))
+)
 
 
 def _typed(name: str, value: Any, wanted: str) -> Any:

@@ -11,6 +11,9 @@ It may import all rooms below. It knows no door: who opens a session is an `open
 
     gateway     what all sessions of the process share, and the services that a reload swaps
     opening     authorise, admit, dial, record, start: one coroutine for every door
+    approving   somebody else's word, where a rule wants it: obtained, asked for, answered
+    approvals   the requests of one process: filed, waited for, used
+    heading     what a recording's header says
     session     the two legs joined, burst by burst
     tap         what the relay tells, to the recording, the audit log and the meters
     personal    how many sessions each person has

@@ -41,6 +41,7 @@ from bastion.policy.targets import Inventory, Target
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.allowance import Allowance, Written
+from bastion.session.approvals import Approvals, Terms
 from bastion.session.ending import End
 from bastion.session.live import LiveSessions, Right
 from bastion.session.personal import PersonalSessions
@@ -98,6 +99,7 @@ class Services:
     totp_key: TotpKey | None = None
     issuer: str = ""  # what an app calls the gateway
     issuing: IssuingCA | None = None  # where people who have logged in get certificates
+    approvals: Terms = field(default_factory=Terms)
 
     @property
     def front_settings(self) -> TransportSettings:
@@ -135,6 +137,7 @@ class Gateway:
     written: Written = field(init=False)  # by the running sessions of each person
     personal: PersonalSessions = field(init=False)  # how many those are
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
+    approvals: Approvals = field(init=False)  # requests for somebody else's word
 
     _descriptors_logged_at: float = field(init=False, default=float("-inf"))
 
@@ -142,6 +145,15 @@ class Gateway:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
         self.written = Written(self.others)
         self.personal = PersonalSessions(self.others)
+        self.approvals = Approvals(
+            self.state,
+            self.reactor,
+            self.clock,
+            self.meters,
+            self.audit,
+            lambda: self.services.approvals,
+            lambda: self.draining,
+        )
 
     @property
     def public(self) -> tuple[str, int]:

@@ -18,7 +18,6 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from bastion import __version__
 from bastion.auth.identity import Destination, Identity
 from bastion.clock import DelayedCall
 from bastion.errors import (
@@ -33,7 +32,6 @@ from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.logins import Authorise
 from bastion.observe.events.refusals import SessionRefused
-from bastion.observe.events.sessions import SessionStarted
 from bastion.observe.events.sessions import TargetBanner as TargetBannerLine
 from bastion.observe.meters import (
     AUTHORISATIONS,
@@ -48,11 +46,13 @@ from bastion.policy.decide import GrantDecider
 from bastion.policy.grant import FactorsNeeded, Grant, authorise
 from bastion.policy.locks import party_of
 from bastion.recording.bulk import Mode
-from bastion.recording.format import REF_LENGTH, Header
+from bastion.recording.format import REF_LENGTH
 from bastion.relay.relay import Relay, RelayLimits
+from bastion.session.approving import Approval, check_bound, count, obtain
 from bastion.session.clocks import clocks_of
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
+from bastion.session.heading import Place, header_of, started_line
 from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
 from bastion.session.present import Counts, Kind, Present
@@ -140,6 +140,8 @@ class Opening:
         self._ended: Refused | None = None  # by somebody, before that
         self._life: DelayedCall | None = None
         self._grant: Grant | None = None
+        self._approval: Approval | None = None
+        self._claiming = False  # an approval is asked for, or used up, for this session
         self._host_key = ""
         self._upstream: UpstreamConnected | None = None
         self._banners: list[TargetBanner] = []
@@ -168,6 +170,8 @@ class Opening:
         self._life = self._gateway.reactor.callLater(SIGN_OF_LIFE, self._show_life)
         try:
             grant = await self._authorised()
+            if grant.approval:
+                grant = await self._with_approval(grant)
             self._admit(grant)
             session = await self._reach(grant)
         except CancelledError:
@@ -182,7 +186,7 @@ class Opening:
             raise
         finally:
             self._life.cancel()
-        self._running = None
+        self._running, self._claiming = None, False
         engineer.started(session)
         session.start(on_client_closed=engineer.closed)
         news = self._services.inner_host_keys.front.news(engineer.transport.keys)
@@ -213,6 +217,8 @@ class Opening:
     def _failed(self, failure: Failure) -> None:
         """One line, which the engineer reads once; none when the engineer has left."""
         running, self._running = self._running, None
+        if self._claiming:
+            self._gateway.approvals.give_back(self._session_id)
         error = failure.value
         if running is None and isinstance(error, CancelledError):
             return
@@ -220,6 +226,27 @@ class Opening:
             self._gateway.log_failure("opening a session", failure)
             error = Refused(PolicyReason.NO_RULE, "the gateway failed, the operator's log says how")
         self._userauth.turn_away(f"bastion: {self._engineer.refusal_text(error)} (ref {self._ref})")
+
+    # -- somebody else's word ------------------------------------------------------------------------------
+
+    async def _with_approval(self, grant: Grant) -> Grant:
+        """The grant once more, made of what is in force in this turn, in which it is dialled. Nothing is held while
+        somebody else decides, and whoever waits can be ended. Raises Refused."""
+        gateway = self._gateway
+
+        def tell(line: str) -> None:
+            self._userauth.banner(f"bastion: {line}\r\n")
+
+        self._be_present(Kind.OPENING, grant, self.end)
+        self._claiming = True
+        try:
+            self._approval = approval = await obtain(gateway, self._identity, grant, self._session_id, tell)
+        finally:
+            gateway.present.remove(self._session_id)
+        self._services, self._identity = gateway.services, approval.identity
+        again = self._authorise()
+        check_bound(approval, again)
+        return again
 
     # -- before dialling ---------------------------------------------------------------------------------
 
@@ -405,33 +432,10 @@ class Opening:
             )
         )
 
-    def _header(self, grant: Grant) -> Header:
-        identity = self._identity
-        certificate = identity.certificate
-        return Header(
-            session_id=self._session_id,
-            identity=identity.name,
-            uid=identity.uid,
-            target=grant.target.name,
-            login=grant.login,
-            started_at=self._gateway.clock.time(),
-            host=grant.target.host,
-            port=grant.target.port,
-            auth_methods=identity.factors,
-            key_fingerprint=certificate.fingerprint if certificate else identity.key_fingerprint,
-            certificate_key_id=certificate.key_id if certificate else "",
-            certificate_serial=certificate.serial if certificate else 0,
-            certificate_ca=certificate.ca_fingerprint if certificate else "",
-            source_address=identity.source_address,
-            host_key_fingerprint=self._host_key,
-            rules=grant.rules,
-            door=self._door,
-            gateway_version=__version__,
-        )
-
     def _start_recording(self, grant: Grant) -> SessionTap:
         gateway, identity = self._gateway, self._identity
-        header = self._header(grant)  # in the file before anybody works
+        place = Place(self._session_id, self._door, gateway.clock.time(), self._host_key)
+        header = header_of(identity, grant, place, self._approval)  # in the file before anybody works
         policy, mode = self._services.recording, grant.target.recording
         policy = policy if mode is None else replace(policy, mode=Mode(mode))  # the target's own
         recorder, writer = gateway.store.start(header, policy)
@@ -451,21 +455,7 @@ class Opening:
         for banner in self._banners:
             recorder.event(banner)
         try:
-            self._emit(
-                SessionStarted(
-                    user=identity.name,
-                    uid=identity.uid,
-                    target=grant.target.name,
-                    login=grant.login,
-                    door=self._door,
-                    source=identity.source_address,
-                    host_key=self._host_key,
-                    rules=",".join(grant.rules),
-                    login_method=upstream.login_method,
-                    credential=upstream.credential,
-                    legacy=",".join(upstream.legacy),
-                )
-            )
+            self._emit(started_line(header, upstream))
         except RecorderFailed as error:
             tap.broken(error)
             raise
@@ -476,6 +466,7 @@ class Opening:
     # -- words -------------------------------------------------------------------------------------------
 
     def _note_refusal(self, refusal: Refused) -> None:
+        count(self._gateway, refusal)
         self._note(
             SessionRefused(
                 user=self._identity.name,

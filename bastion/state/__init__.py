@@ -26,6 +26,7 @@ has the tables and the rules of migrations.
 - `snapshot`: a copy of the state as an SQLite file, and a store made from one
 - `migrating`: alembic, for the command and for a child process
 - `migrations`: the revisions
+- `approvals`: requests for approval, each answered once and used once
 - `codes`: second factors, and each code used once
 - `certificates`: certificates that were issued
 - `penalty_copy`: who must wait, in a file for the next process

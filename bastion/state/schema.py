@@ -127,6 +127,32 @@ CONFIGS: Final = Table(
 )
 """Which configurations were in force, by digest, and who loaded them first."""
 
+APPROVALS: Final = Table(
+    "approvals",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("state"),
+    _text("uid"),
+    _text("identity"),
+    _text("target"),
+    _text("login"),
+    _text("verbs"),
+    _text("source"),
+    _text("needed"),
+    _text("why"),
+    Column("made_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("answered_at", Double),
+    _text("answered_by"),
+    _text("answered_uid"),
+    _text("factor"),
+    _text("answer_why"),
+    _text("session"),
+)
+"""Requests for approval: what each is bound to, and who answered it. Whoever changes `state` has done it."""
+
+Index("approvals_uid", APPROVALS.c.uid, APPROVALS.c.state)
+
 TOTP: Final = Table(
     "totp",
     METADATA,

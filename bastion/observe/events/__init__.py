@@ -18,6 +18,7 @@ It may import `bastion.errors` and nothing else.
     reading     people who look at recordings
     retention   recordings that are removed or held
     tunnels     opened, SSH seen inside, closed
+    approvals   somebody asked for an approval, and somebody answered
     refusals    everything the gateway said no to: one event, `refused`, told apart by `what`
 """
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 from typing import Final
 
 from bastion.observe.events import (
+    approvals,
     control,
     keys,
     logins,
@@ -58,6 +60,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     logins.Auth,
     logins.SecurityKeyCounter,
     logins.Authorise,
+    approvals.ApprovalFiled,
+    approvals.ApprovalAnswered,
     refusals.ConnectionCutOff,
     refusals.SessionRefused,
     refusals.ChannelRefused,
@@ -67,6 +71,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     refusals.TunnelRefused,
     refusals.BufferRefused,
     refusals.CertificateRefused,
+    refusals.AnswerRefused,
     refusals.MoreRefused,
     logins.OuterStarted,
     logins.Jump,

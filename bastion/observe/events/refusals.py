@@ -156,6 +156,25 @@ class BufferRefused(Refusal):
         return f"a channel was closed{because(line)}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRefused(Refusal):
+    """somebody asked for an approval, or answered a request, and may not or cannot"""
+
+    what: ClassVar[str] = "approval"
+    about: ClassVar[tuple[str, ...]] = ("connection", "user", "source")
+
+    command: Annotated[str, "`request`, `requests`, `approve`, `deny`"]
+    request: Annotated[str, "as typed, if it can be one"] = ""
+    by: Annotated[str, "who answered at the control socket"] = ""
+    reason: Reason
+    text: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        who = line.get("user") or line.get("by") or "?"
+        return f"{who} was refused {line.get('command', '?')}{of(line, 'request', ' ')}{because(line)}"
+
+
 @dataclass(frozen=True, slots=True)
 class CertificateRefused(Refusal):
     """a certificate that somebody who had logged in asked for"""

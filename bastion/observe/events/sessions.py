@@ -42,13 +42,16 @@ class SessionStarted(AuditEvent):
     login_method: str
     credential: Annotated[str, "where the proof towards the target came from"]
     legacy: Annotated[str, "the weak algorithms in use"]
+    request: Annotated[str, "the request that was approved, where a rule wants that"] = ""
+    approved_by: str = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
         who, target, login = line.get("user", "?"), line.get("target", "?"), of(line, "login", " as ")
         door, host_key = of(line, "door", " through the ", " door"), of(line, "host_key", ", host key ")
         method, legacy = of(line, "login_method", ", let in by "), of(line, "legacy", ", legacy algorithms: ")
-        return f"the session began: {who} on {target}{login}{door}{host_key}{method}{legacy}"
+        approved = of(line, "approved_by", ", approved by ")
+        return f"the session began: {who} on {target}{login}{door}{host_key}{method}{legacy}{approved}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,6 +104,8 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "totp_list": orders.TotpAsked(),
         "totp_reset": orders.ResetTotp("alice", "x", by),
         "certificates": orders.CertificatesAsked("alice", ended=True),
+        "approvals": orders.ApprovalsAsked(),
+        "approval_answer": orders.AnswerRequest("abcdefghij", True, "x", "123456", by),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

@@ -15,6 +15,7 @@ from bastion.observe.events import (
     About,
     AuditEvent,
     Facts,
+    approvals,
     control,
     keys,
     logins,
@@ -37,7 +38,19 @@ SHARED = {Refusal}  # what several events have in common
 
 def kinds() -> Iterator[type[AuditEvent]]:
     """Every subclass that a module of the room defines."""
-    for module in (control, keys, logins, process, reading, refusals, retention, sessions, tunnels, workers):
+    for module in (
+        approvals,
+        control,
+        keys,
+        logins,
+        process,
+        reading,
+        refusals,
+        retention,
+        sessions,
+        tunnels,
+        workers,
+    ):
         for one in vars(module).values():
             if isinstance(one, type) and issubclass(one, AuditEvent) and one.__module__ == module.__name__:
                 yield one

@@ -112,7 +112,7 @@ class World:
             log_failure=lambda doing, failure: self.faults.append(failure.value),
         )
         self.id, self.outer = SESSION, ""
-        self.locked = ""
+        self.locked, self.uid = "", "u-1"
         self.transport, self.target = MemoryConn(), MemoryConn()
         self.asked: tuple[Any, ...] = ()
         self.answer: Deferred[tuple[bytes, ...]] = Deferred()
@@ -127,7 +127,7 @@ class World:
 
     def begin(self, target: str = "web1", login: str | None = None) -> Opening:
         identity = Identity(
-            "alice", "u-1", frozenset({"ops"}), "t", ("publickey",), None, "192.0.2.1", Restrictions(), NOW
+            "alice", self.uid, frozenset({"ops"}), "t", ("publickey",), None, "192.0.2.1", Restrictions(), NOW
         )
         userauth: Any = self
         opening = Opening(
