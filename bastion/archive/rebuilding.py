@@ -1,14 +1,15 @@
 """The index made again from what the bucket holds (L2): for a gateway that lost its disk. Blocks.
 
 Of each recording its head, its end and the beginning of what was run are read, no more; several at once. What is in the
-index already stays as it is, and what it says was deleted stays deleted.
+index already stays as it is, and what it says was deleted stays deleted. For a ledger that is lost too, how each began
+is read; that is all that a ledger can be told behind it, for who vouches for an end is the recording itself.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 from bastion.archive.bucket import Bucket
 from bastion.archive.contents import Lying, contents
 from bastion.archive.ranged import open_object
+from bastion.recording.framing import began_of
 from bastion.recording.listing import Recordings, SessionEntry
 from bastion.recording.ran import Asked
 from bastion.state.changes import Change
@@ -71,6 +73,21 @@ def rebuild(
         pool.shutdown(cancel_futures=True)
         write(database, waiting)
     return done
+
+
+def began(bucket: Bucket, wanted: Collection[Lying]) -> Iterator[tuple[str, bytes]]:
+    """Of each of these the chain behind its header, as the ledger has it; b"" for one of format 1, which is in none,
+    and for one that cannot be read. Raises StoreFault."""
+    pool = ThreadPoolExecutor(max(1, bucket.place.uploads))
+    try:
+        yield from pool.map(partial(_began, bucket), wanted)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _began(bucket: Bucket, one: Lying) -> tuple[str, bytes]:
+    with open_object(bucket, one.key, one.size) as source:
+        return one.session, began_of(source)
 
 
 def _is_news(row: tuple[str, str] | None) -> bool:

@@ -29,7 +29,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `prune`, `holds`: what goes, and what stays; `bucket`, `copies`: recordings that are there, found and fetched
 - `progress`: how far a long command is
 - `backup`: a whole gateway, sealed
-- `state`: the state store itself; `stores`: what commands on it share
+- `state`: the state store itself; `stores`: what commands on it share; `ledger`: that of recordings after its loss
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need
 - `keys`: `key_list`, `key_rotation` and `key_backup`, the gateway's own keys

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bastion.cli.ledger import rebuild_ledger
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.progress import counting
 from bastion.cli.recordings import copies_of
@@ -88,11 +89,20 @@ def check(config_file: Path, as_json: bool) -> None:
 
 @state.command("rebuild-index", epilog=EXIT_CODES)
 @config_option
-def rebuild_index(config_file: Path) -> None:
+@click.option(
+    "--ledger",
+    "ledger_too",
+    is_flag=True,
+    help="After the loss of the ledger: write the recordings of the bucket that no ledger knows into this one.",
+)
+def rebuild_index(config_file: Path, ledger_too: bool) -> None:
     """Make the index again from the recordings, those in the bucket too.
 
     Rows of recordings are added or corrected, none is removed; a gateway may run meanwhile. Of what is in the bucket
     the head and the end are fetched, not the whole. Tunnels have no recording: theirs are not made again.
+
+    The ledger of recordings is not in the bucket. Recordings there that no ledger knows are counted; --ledger writes
+    them into this gateway's, and tells what cannot be proven any more.
 
     Example: bastion state rebuild-index --config /etc/bastion/bastion.toml
     """
@@ -110,6 +120,7 @@ def rebuild_index(config_file: Path) -> None:
             except StoreFault as fault:
                 fail(f"the bucket {copies.place.bucket}: {printable(fault.text)}: run it again", 3)
             _tell(f"the bucket {copies.place.bucket}: ", done)
+            rebuild_ledger(config_file, copies, stored, ledger_too)
 
 
 def _tell(where: str, done: Rebuilt) -> None:

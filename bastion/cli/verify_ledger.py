@@ -59,10 +59,14 @@ class Ledgers:
             if not aside:
                 self.broken.append(Finding(Fault.BROKEN, "", f"{path.name}: {error.text}"))
 
+    def has(self, node: str, head: Head) -> bool:
+        """Is that the digest of this line of a ledger that is here?"""
+        return head.digest in self._digests.get((node, head.serial), ())
+
     def contradictions(self, told: Iterable[Told]) -> Iterator[Finding]:
         """Heads that are in no ledger: it was rolled back, or written anew."""
         for one in told:
-            if one.head.digest not in self._digests.get((one.node, one.head.serial), ()):
+            if not self.has(one.node, one.head):
                 text = f"line {one.head.serial} of {one.node} is not the one that {one.where} was told"
                 yield Finding(Fault.ROLLED_BACK, "", text)
 

@@ -12,13 +12,24 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import BinaryIO, Final
 from zlib import crc32
 
 from blake3 import blake3
 
 from bastion.recording.bulk import Bytes
-from bastion.recording.format import FOOT_SIZES, HEAD_SIZE, Head, Suite, encode_head
+from bastion.recording.format import (
+    FOOT_SIZES,
+    HEAD_SIZE,
+    PREAMBLE_SIZE,
+    BlockType,
+    FormatError,
+    Head,
+    Suite,
+    encode_head,
+    parse_head,
+    parse_preamble,
+)
 
 CRC_FOOT: Final = struct.Struct(">II")  # crc32 of head and payload, size of the block
 CHAIN_FOOT: Final = struct.Struct(">32sI")  # digest of head and payload, size of the block
@@ -88,3 +99,19 @@ def checked(block: memoryview | bytes, head: Head) -> bytes | None:
     if size != head.block_size or blake3(block[:foot]).digest() != digest:
         return None
     return bytes(digest)
+
+
+def began_of(source: BinaryIO) -> bytes:
+    """The chain behind the header of a file, as the ledger has it when a recording begins; b"" for one of format 1, and
+    for one whose beginning is damaged. Reads no more than that."""
+    preamble = source.read(PREAMBLE_SIZE)
+    try:
+        version, sync = parse_preamble(preamble)
+    except FormatError:
+        return b""
+    raw = source.read(HEAD_SIZE)
+    head = parse_head(raw, sync)
+    if version == 1 or head is None or head.type is not BlockType.HEADER or not head.fits(version):
+        return b""
+    digest = checked(raw + source.read(head.block_size - HEAD_SIZE), head)
+    return b"" if digest is None else next_link(first_link(preamble), digest)

@@ -52,6 +52,7 @@ ELSEWHERE = {
     "cli.reading": "tests/unit/cli/test_search.py",
     "cli.ran": "tests/unit/cli/test_sessions.py",
     "cli.runtime": PROTOCOLS,
+    "cli.ledger": "tests/unit/cli/test_copies.py, after the loss of a folder",
     "cli.stores": "tests/unit/cli/test_state.py",
     "cli.target": TARGETS,
     "cli.totp": "tests/hostile/test_second_factors.py, on a gateway",

@@ -33,6 +33,7 @@ from bastion.recording.booking import Books
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.format import Header
+from bastion.recording.ledger_file import LedgerFile, ledger_path
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.sides import Side
@@ -113,6 +114,10 @@ class Gone(Site):
             self.file(name).unlink()
         database.close()
         return self
+
+    def move_away(self, session: str) -> None:
+        """Somebody takes an object."""
+        self.server.client.delete_object(Bucket=BUCKET, Key=f"gw1/{DAY}/{session}.rec")
 
     def run(self, command: click.Command, *words: str) -> Result:
         return CliRunner().invoke(command, [*words, "--config", str(self.config)])
@@ -283,6 +288,38 @@ def test_the_index_is_made_again_from_the_bucket_by_small_requests(
             assert {key: one[key] for key in same} == {key: after[one["session_id"]][key] for key in same}
     assert "0 rows added, 0 corrected" in made.run(state, "rebuild-index").stdout.splitlines()[1]
     assert made.verify(FIRST)[0] == 0
+
+
+def test_a_lost_ledger_is_written_again_and_what_cannot_be_proven_is_told(made: Gone) -> None:
+    head = LedgerFile(ledger_path(made.recordings, "gw1"), "gw1").head()
+    audit = made.folder / "audit.jsonl"
+    told = {"event": "ledger_head", "node": "gw1", "serial": head.serial, "digest": head.digest}
+    audit.write_text(json.dumps(told) + "\n")
+    shutil.rmtree(made.recordings)  # with THIRD, which had not been uploaded
+    made.recordings.mkdir()
+    said = made.run(state, "rebuild-index").stdout
+    assert "2 recordings in the bucket are in no ledger of" in said and not list(
+        made.recordings.glob("ledger*")
+    )
+    said = made.run(state, "rebuild-index", "--ledger").stdout
+    assert "2 recordings of the bucket are in it from now on" in said
+    assert (
+        "audit.jsonl knows of 7 lines of the ledger that is lost: these 2 recordings had two each, so 2 lines told of"
+        " others, 1 recordings at most" in said
+    )
+    code, found = made.verify("--store")
+    assert code == 3 and [one["fault"] for one in found if "fault" in one] == ["rolled_back"]
+    audit.unlink()
+    assert made.verify("--store")[0] == 0
+    ledger = ledger_path(made.recordings, "gw1").read_bytes()
+    assert "no ledger" not in made.run(state, "rebuild-index", "--ledger").stdout
+    assert ledger_path(made.recordings, "gw1").read_bytes() == ledger
+    made.move_away(FIRST)
+    code, found = made.verify("--store")
+    assert (code, {one["session"]: one["fault"] for one in found if "fault" in one}) == (
+        3,
+        {FIRST: "vanished"},
+    )
 
 
 def test_a_store_that_is_away_is_asked_once_and_said(made: Gone) -> None:

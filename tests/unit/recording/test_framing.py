@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.recording.format import HEAD_SIZE, BlockType, Suite, encode_head, parse_head
 from bastion.recording.framing import (
     JOIN_BELOW,
+    began_of,
     checked,
     first_link,
     framed,
@@ -16,6 +19,7 @@ from bastion.recording.framing import (
     plain_block,
 )
 from tests.unit.recording.samples import SYNC
+from tests.unit.recording.sealed import NODE, recorded, verdict
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=5), st.integers(1, 2), st.data())
@@ -57,3 +61,13 @@ def test_the_chain_depends_on_every_block_and_their_order() -> None:
     links |= {next_link(next_link(start, one), two), next_link(next_link(start, two), one)}
     assert len(links) == 6 and all(len(link) == 32 for link in links)
     assert key_commitment(one) != key_commitment(two) and one.hex() not in key_commitment(one)
+
+
+def test_the_chain_behind_the_header_is_what_the_ledger_was_told() -> None:
+    file = recorded(NODE)
+    assert began_of(io.BytesIO(file)).hex() == verdict(file).began != ""
+    for at in (3, 30, 200):
+        changed = file[:at] + bytes([file[at] ^ 1]) + file[at + 1 :]
+        assert began_of(io.BytesIO(changed)) == b""
+    assert began_of(io.BytesIO(file[:100])) == began_of(io.BytesIO(b"")) == b""
+    assert began_of(io.BytesIO(file[:-1])) != b""  # it reads no further
