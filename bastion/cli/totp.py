@@ -11,7 +11,7 @@ from bastion.cli.control_client import ControlClient
 from bastion.cli.output import time_text, write_json, write_table
 from bastion.cli.runtime import config_option
 from bastion.control.codec import to_json
-from bastion.control.orders import EnrolTotp, ResetTotp, TotpAsked
+from bastion.control.orders import EnrolTotp, InviteTotp, ResetTotp, TotpAsked
 
 EXIT_CODES = "Exit 0: done; 1: it cannot be, or you may not; 2: the call is wrong; 3: no gateway answers."
 
@@ -42,6 +42,29 @@ def enroll(config_file: Path, name: str, as_json: bool) -> None:
     click.echo("Recovery codes, each good once in the place of a code:")
     for code in made.recovery:
         click.echo(f"  {code}")
+
+
+@totp.command(epilog=EXIT_CODES)
+@config_option
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def invite(config_file: Path, name: str, as_json: bool) -> None:
+    """Let NAME make a second factor of his own, with a code that is good once, until the end of tomorrow (UTC).
+
+    It stands in for a one-time code: at the login, and where only a password was given. Then: ssh -t NAME@... totp
+
+    Example: bastion totp invite --config /etc/bastion/bastion.toml alice
+    """
+    with ControlClient(config_file) as client:
+        made = client.ask(InviteTotp(name))
+    if as_json:
+        write_json(to_json(made))
+        return
+    click.echo(
+        f"{made.name} may make a second factor until {time_text(made.until)}, with this code, shown this once:"
+    )
+    click.echo(f"  {made.code}")
+    click.echo(f"It is typed where a one-time code is asked for. Then: ssh -t {made.name}@... totp")
 
 
 @totp.command(epilog=EXIT_CODES)

@@ -29,6 +29,8 @@ from bastion.control.orders import (
     Enrolment,
     EnrolTotp,
     Forgotten,
+    Invitation,
+    InviteTotp,
     KeepLock,
     KeptLocks,
     LevelSet,
@@ -51,6 +53,7 @@ from bastion.observe.events.control import (
     LogLevelSet,
     PenaltiesCleared,
     TotpEnrolled,
+    TotpInvited,
     TotpTakenAway,
     Unlocked,
 )
@@ -105,6 +108,7 @@ class Desk(Node):
             ClearPenalties: self._clear_penalties,
             SetLogLevel: self._set_log_level,
             EnrolTotp: self._enrol_totp,
+            InviteTotp: self._invite_totp,
             ResetTotp: self._reset_totp,
             TotpAsked: self._hub.ask_any,
             CertificatesAsked: self._hub.ask_any,
@@ -273,6 +277,13 @@ class Desk(Node):
     def _enrol_totp(self, request: EnrolTotp) -> Deferred[Enrolment]:
         def told(made: Enrolment) -> Enrolment:
             self._note(TotpEnrolled(request.by.name, request.by.uid, made.name, made.uid))
+            return made
+
+        return self._hub.ask_any(request).addCallback(told)
+
+    def _invite_totp(self, request: InviteTotp) -> Deferred[Invitation]:
+        def told(made: Invitation) -> Invitation:
+            self._note(TotpInvited(request.by.name, request.by.uid, made.name, made.uid))
             return made
 
         return self._hub.ask_any(request).addCallback(told)

@@ -13,13 +13,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from bastion.auth.embedded import has_own_id
-from bastion.auth.totp import new_recovery_codes, new_secret, uri_of
+from bastion.auth.identity import Account
+from bastion.auth.totp import TotpKey, new_recovery_codes, new_secret, uri_of
 from bastion.control.asking import ControlError
 from bastion.control.orders import (
     CertificatesAsked,
     Enrolment,
     EnrolTotp,
     Forgotten,
+    Invitation,
+    InviteTotp,
     IssuedCertificate,
     IssuedCertificates,
     ResetTotp,
@@ -44,6 +47,10 @@ class Enrolling:
         """The answer has the secret. Fails with ControlError."""
         return Deferred.fromCoroutine(self._enrol(request))
 
+    def invite(self, request: InviteTotp, stream: Any) -> Deferred[Invitation]:
+        """The answer has the code. Fails with ControlError."""
+        return Deferred.fromCoroutine(self._invite(request))
+
     def holders(self, request: TotpAsked, stream: Any) -> Deferred[TotpHolders]:
         """Who has one. Fails with ControlError."""
         return Deferred.fromCoroutine(self._holders())
@@ -61,19 +68,8 @@ class Enrolling:
 
     async def _enrol(self, request: EnrolTotp) -> Enrolment:
         gateway = self._gateway
-        services, shown = gateway.services, printable(request.name, 64)
-        key = services.totp_key
-        if key is None:
-            raise ControlError(
-                ControlReason.FAILED, "no [totp] key_file is configured: nothing can keep the secret"
-            )
-        try:
-            account = await services.auth.directory.lookup(request.name)
-        except Refused as refusal:
-            raise ControlError(ControlReason.NOT_FOUND, f"{shown}: {refusal.reason}") from None
-        if not has_own_id(account):
-            text = f"{account.name} has no id of its own, and whoever is called so next would inherit: give it one"
-            raise ControlError(ControlReason.NOT_FOUND, text)
+        services = gateway.services
+        key, account = await self._for(request.name)
         who = stored.Enrolled(account.name, account.uid, gateway.clock.time(), str(request.by))
         secret, recovery = new_secret(), new_recovery_codes()
         made = await self._decide(partial(stored.enrol, key=key, who=who, secret=secret, codes=recovery))
@@ -81,6 +77,33 @@ class Enrolling:
             text = f"{account.name} has a second factor: take it away first, with bastion totp reset"
             raise ControlError(ControlReason.ALREADY, text)
         return Enrolment(account.name, account.uid, uri_of(secret, account.name, services.issuer), recovery)
+
+    async def _invite(self, request: InviteTotp) -> Invitation:
+        key, account = await self._for(request.name)
+        if account.name == request.by.name.lower():
+            raise ControlError(ControlReason.NO_ROLE, "nobody invites himself: ask another admin")
+        now, code = self._gateway.clock.time(), new_recovery_codes()[0]
+        made = await self._decide(partial(stored.invite, key=key, uid=account.uid, code=code, now=now))
+        if not made:
+            text = f"{account.name} has a second factor, and may replace it: ssh -t {account.name}@... totp"
+            raise ControlError(ControlReason.ALREADY, text)
+        return Invitation(account.name, account.uid, code, (now // stored.DAY + 2) * stored.DAY)
+
+    async def _for(self, name: str) -> tuple[TotpKey, Account]:
+        """What seals secrets, and the account that one is for. Raises ControlError."""
+        key, shown = self._gateway.services.totp_key, printable(name, 64)
+        if key is None:
+            raise ControlError(
+                ControlReason.FAILED, "no [totp] key_file is configured: nothing can keep the secret"
+            )
+        try:
+            account = await self._gateway.services.auth.directory.lookup(name)
+        except Refused as refusal:
+            raise ControlError(ControlReason.NOT_FOUND, f"{shown}: {refusal.reason}") from None
+        if not has_own_id(account):
+            text = f"{account.name} has no id of its own, and whoever is called so next would inherit: give it one"
+            raise ControlError(ControlReason.NOT_FOUND, text)
+        return key, account
 
     async def _holders(self) -> TotpHolders:
         rows = await self._decide(stored.listed)

@@ -259,6 +259,28 @@ class EnrolTotp(Request[Enrolment]):
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """A code with which somebody may make a second factor, shown this once; good until `until`, in seconds since the
+    epoch."""
+
+    name: str
+    uid: str
+    code: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class InviteTotp(Request[Invitation]):
+    """Let somebody who has no second factor make one. Nobody invites himself."""
+
+    name: str
+    by: By = NOBODY
+
+    command: ClassVar[str] = "totp_invite"
+    result: ClassVar[type[Any]] = Invitation
+
+
+@dataclass(frozen=True, slots=True)
 class TotpHolder:
     """Who has a second factor; `recovery` codes are left."""
 
@@ -410,6 +432,7 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     WatchSession,
     Upgrade,
     EnrolTotp,
+    InviteTotp,
     TotpAsked,
     ResetTotp,
     CertificatesAsked,

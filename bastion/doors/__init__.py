@@ -23,7 +23,9 @@ through `door` only.
     jump                  SSH inside a channel, ended here and joined to its target
     inner_authentication  who is behind such a connection, where it may not be the engineer's own client
     step_up               factors that a rule wants besides: asked for, and noted for the outer connection
+    lobby_talk            a conversation on a channel of the lobby
     lobby_factor          the same asked in the lobby, for what cannot ask
+    lobby_totp            `totp`: a second factor of one's own
     tunnel                bytes to and from what is no target, counted and not recorded
     draining              what runs finishes, whoever has nothing open goes home
 """

@@ -35,7 +35,7 @@ SHOWN = {
 def told(reason: AuthReason, known: bool) -> str | None:
     """What an engineer reads of a refusal, if anything; `known`: it is no stranger."""
     if reason is AuthReason.NOT_ENROLLED and known:
-        return "you have no second factor yet: ask whoever keeps this gateway to enroll you"
+        return "you have no second factor yet: ask whoever keeps this gateway to invite you"
     return SHOWN.get(reason)
 
 

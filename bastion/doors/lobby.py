@@ -17,12 +17,15 @@ from twisted.python.failure import Failure
 
 from bastion.auth.identity import Identity
 from bastion.ca.issuing import IssuingCA
+from bastion.doors import lobby_totp
 from bastion.doors.approvals import COMMANDS as APPROVALS
 from bastion.doors.asked import Answer, Call
 from bastion.doors.asked import Command as Waiting
 from bastion.doors.certificate import cert
 from bastion.doors.door import Asked, Outer
 from bastion.doors.lobby_factor import USAGE, FactorTalk, read_words
+from bastion.doors.lobby_talk import Talk
+from bastion.doors.lobby_totp import TotpTalk
 from bastion.doors.one_line import LINE_MAX, OneLine
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import PolicyReason, Refused
@@ -222,12 +225,19 @@ def _factor(facts: LobbyFacts, words: list[str]) -> Answer:
     return Answer(USAGE, 2)
 
 
+def _totp(facts: LobbyFacts, words: list[str]) -> Answer:
+    """Of a call that is wrong; a right one is a conversation (`doors.lobby_totp`)."""
+    return Answer(lobby_totp.USAGE, 2)
+
+
 FACTOR = "factor"
+TOTP = "totp"
 COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
     "targets": (_targets, "what you may reach; --json for programs"),
     "why": (_why, "whether you may reach a target, and why: why TARGET [LOGIN]"),
     "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
     "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
+    TOTP: (_totp, "make a second factor, or another one in its place (ssh -t)"),
     FACTOR: (_factor, "give a factor for tunnels: factor [totp] [password] [wait]"),
     "help": (_help_command, "this list; help cert: lines for your client"),
 }
@@ -263,7 +273,7 @@ class Lobby:
         self._columns = PLAIN_COLUMNS
         self._terminal = False
         self._answered = False
-        self._talk: FactorTalk | None = None
+        self._talk: Talk | None = None
         self._line: OneLine | None = None  # while a command may want one
         self._waiting: Deferred[None] | None = None
 
@@ -346,6 +356,10 @@ class Lobby:
                 outer, self._terminal, self._write, lambda status: self._end(FACTOR, status)
             )
             self._talk.begin(*factors)
+            return
+        if words == [TOTP]:
+            self._talk = TotpTalk(outer, self._terminal, self._write, lambda status: self._end(TOTP, status))
+            self._talk.begin()
             return
         name, line = _name_of(command), self._line
         if line is None or command is None:

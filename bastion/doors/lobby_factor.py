@@ -1,38 +1,23 @@
 """`factor` in the lobby: gives a factor to the connection itself, for what cannot ask, such as a tunnel.
 
-The questions are asked on the session channel, a line each. On a terminal the client shows nothing of what is typed;
-without one a password is not asked, because the engineer's own terminal would show it. With `wait` the command stays
-until Ctrl-C, so that the listening sockets of its client (`ssh -L`) stay too.
-
-Invariants: one question at a time, each with a timer; of an answer no more is kept than one may be long; a channel
-that closes ends it.
+The questions are asked on the session channel, a line each (`lobby_talk`). Without a terminal a password is not asked,
+because the engineer's own terminal would show it. With `wait` the command stays until Ctrl-C, so that the listening
+sockets of its client (`ssh -L`) stay too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
-
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
 
 from bastion.auth.factors import CODE, PASSWORD, Chain, in_order, missing
 from bastion.auth.identity import Destination
-from bastion.clock import DelayedCall, Timers
-from bastion.doors.door import Outer
+from bastion.doors.lobby_talk import Talk
 from bastion.doors.step_up import StepUp, context_of
-from bastion.errors import LimitReason, Refused
 from bastion.options.kinds import show_seconds
 from bastion.policy.grant import FactorsNeeded
-from bastion.userauth.keyboard_interactive import MAX_ANSWER, Answers
-from bastion.wire.userauth import Prompt
 
 USAGE: Final = "usage: factor [totp] [password] [wait]\n"
 WAIT: Final = "wait"
-
-_ENDS = (b"\r"[0], b"\n"[0])
-_ERASES = (0x08, 0x7F)
-_GIVES_UP = (0x03, 0x04)  # Ctrl-C, Ctrl-D
 
 
 def read_words(words: list[str]) -> tuple[Chain, bool] | None:
@@ -44,38 +29,12 @@ def read_words(words: list[str]) -> tuple[Chain, bool] | None:
     return in_order(names) or (CODE,), wait
 
 
-class FactorTalk:
-    """One call of `factor` on one session channel. `write` sends text with LF line ends, `end` ends the command."""
-
-    def __init__(
-        self,
-        outer: Outer,
-        terminal: bool,
-        write: Callable[[str], None],
-        end: Callable[[int], None],
-    ) -> None:
-        self._outer = outer
-        self._clock: Timers = outer.gateway.reactor
-        self._terminal = terminal
-        self._write: Callable[[str], None] | None = write
-        self._end: Callable[[int], None] | None = end
-        self._asked: Deferred[Answers] | None = None
-        self._timer: DelayedCall | None = None
-        self._line = bytearray()
-        self._running: Deferred[None] | None = None
-        self._waiting = False
+class FactorTalk(Talk):
+    """One call of `factor`."""
 
     def begin(self, factors: Chain, wait: bool) -> None:
         """It ends in `end`, or in `stop`."""
-        self._running = running = Deferred.fromCoroutine(self._talk(factors, wait))
-        running.addErrback(self._failed)
-
-    def stop(self) -> None:
-        """The channel is gone."""
-        self._write = self._end = None
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
+        self.run(self._talk(factors, wait))
 
     async def _talk(self, factors: Chain, wait: bool) -> None:
         outer = self._outer
@@ -98,87 +57,3 @@ class FactorTalk:
             return
         self._waiting = True
         self._say("Tunnels of this connection work while this runs; Ctrl-C ends it.\n")
-
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        if self._write is None or isinstance(error, CancelledError):
-            return
-        if isinstance(error, Refused):
-            self._say(f"{error.text}\n")
-        else:
-            self._outer.gateway.log_failure("asking for a factor in the lobby", failure)
-        self._finish(1)
-
-    # -- questions -----------------------------------------------------------------------------------------
-
-    def _ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
-        (prompt,) = prompts
-        asked: Deferred[Answers] = Deferred(self._cancelled)
-        self._asked = asked
-        self._timer = self._clock.callLater(timeout, self._late)
-        self._say(f"{instruction}\n{prompt.text}")
-        return asked
-
-    def _cancelled(self, _: Deferred[Answers]) -> None:
-        self._withdraw()
-
-    def data(self, data: bytes) -> None:
-        """What the engineer typed."""
-        for octet in data:
-            if octet in _GIVES_UP:
-                self._given_up()
-                return
-            if self._asked is None:
-                continue
-            if octet in _ERASES:
-                del self._line[-1:]
-            elif octet in _ENDS:
-                line = bytes(self._line)
-                asked = self._withdraw()
-                self._say("\n")
-                if asked is not None:
-                    asked.callback((line,))
-                return  # what was typed ahead is for nobody: the next question may be another's
-            elif len(self._line) < MAX_ANSWER:
-                self._line.append(octet)
-            else:
-                self._refuse(Refused(LimitReason.AUTH_REQUESTS, "the answer is too long"))
-                return
-
-    def ended(self) -> None:
-        """The engineer types no more."""
-        self._given_up()
-
-    def _given_up(self) -> None:
-        if self._waiting:
-            self._waiting = False
-            self._finish(0)
-        else:
-            self._refuse(Refused(LimitReason.AUTH_REQUESTS, "nothing was given"))
-
-    def _late(self) -> None:
-        self._timer = None
-        self._refuse(Refused(LimitReason.LOGIN_GRACE, "the question was not answered in time"))
-
-    def _refuse(self, refusal: Refused) -> None:
-        asked = self._withdraw()
-        if asked is not None:
-            asked.errback(refusal)
-
-    def _withdraw(self) -> Deferred[Answers] | None:
-        asked, self._asked = self._asked, None
-        timer, self._timer = self._timer, None
-        self._line.clear()
-        if timer is not None and timer.active():
-            timer.cancel()
-        return asked
-
-    def _say(self, text: str) -> None:
-        if self._write is not None:
-            self._write(text)
-
-    def _finish(self, status: int) -> None:
-        end, self._end = self._end, None
-        self._running = None
-        if end is not None:
-            end(status)

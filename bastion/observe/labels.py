@@ -63,6 +63,7 @@ CONTROL_COMMANDS: Final = (
     "upgrade",
     "watch",
     "totp_enrol",
+    "totp_invite",
     "totp_list",
     "totp_reset",
     "certificates",

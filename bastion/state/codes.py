@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import Connection, delete, or_, select, update
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -23,6 +23,8 @@ from bastion.errors import AuthReason, Refused
 from bastion.state.database import Database
 from bastion.state.schema import TOTP, TOTP_RECOVERY
 from bastion.state.store import StateStore
+
+DAY: Final = 86400
 
 LIST_MAX: Final = 10_000
 """Rows of a listing: one for each person who logs in with codes."""
@@ -39,11 +41,32 @@ class Enrolled:
     recovery: int = 0
 
 
-def enrol(database: Database, key: TotpKey, who: Enrolled, secret: str, codes: Sequence[str]) -> bool:
-    """Keep this secret and these recovery codes; False when the identity has one already. Raises StateDown."""
+def is_enrolled(database: Database, uid: str) -> bool:
+    """Has this identity a second factor? Raises StateDown."""
+    with database.read() as connection:
+        return _has_one(connection, uid)
+
+
+def _has_one(connection: Connection, uid: str) -> bool:
+    return connection.execute(select(TOTP.c.uid).where(TOTP.c.uid == uid)).first() is not None
+
+
+def enrol(
+    database: Database,
+    key: TotpKey,
+    who: Enrolled,
+    secret: str,
+    codes: Sequence[str],
+    step: int = 0,
+    replace: bool = False,
+) -> bool:
+    """Keep this secret and these recovery codes, in the place of those that are there with `replace`; else False when
+    the identity has one already. `step` is that of a code that was shown. Raises StateDown."""
     with database.write() as connection:
-        if connection.execute(select(TOTP.c.uid).where(TOTP.c.uid == who.uid)).first() is not None:
+        if _has_one(connection, who.uid) and not replace:
             return False
+        for table in (TOTP, TOTP_RECOVERY):  # of an invitation, too
+            connection.execute(delete(table).where(table.c.uid == who.uid))
         connection.execute(
             TOTP.insert().values(
                 uid=who.uid,
@@ -51,12 +74,38 @@ def enrol(database: Database, key: TotpKey, who: Enrolled, secret: str, codes: S
                 sealed=key.seal(secret, who.uid),
                 made_at=who.made_at,
                 made_by=who.made_by,
-                last_step=0,
+                last_step=step,
             )
         )
         rows = [{"uid": who.uid, "digest": key.digest_of(normal(code), who.uid)} for code in codes]
         connection.execute(TOTP_RECOVERY.insert(), rows)
     return True
+
+
+def invite(database: Database, key: TotpKey, uid: str, code: str, now: float) -> bool:
+    """Keep this code for somebody who has no second factor, in the place of an earlier one; False: he has one. It is
+    good once, until the end of the next day (UTC). Raises StateDown."""
+    with database.write() as connection:
+        if _has_one(connection, uid):
+            return False
+        connection.execute(delete(TOTP_RECOVERY).where(TOTP_RECOVERY.c.uid == uid))
+        digest = _invitation(key, uid, normal(code), int(now // DAY))
+        connection.execute(TOTP_RECOVERY.insert().values(uid=uid, digest=digest))
+    return True
+
+
+def _invitation(key: TotpKey, uid: str, code: str, day: int) -> str:
+    """The day is part of what is kept, and so after the next one nothing has it any more."""
+    return key.digest_of(f"invitation {day} {code}", uid)
+
+
+def _use_invitation(connection: Connection, key: TotpKey, uid: str, code: str, now: float) -> None:
+    """Raises Refused(NOT_ENROLLED): it is none."""
+    today = int(now // DAY)
+    digests = [_invitation(key, uid, code, day) for day in (today, today - 1)]
+    spent = delete(TOTP_RECOVERY).where(TOTP_RECOVERY.c.uid == uid, TOTP_RECOVERY.c.digest.in_(digests))
+    if connection.execute(spent).rowcount != 1:
+        raise Refused(AuthReason.NOT_ENROLLED, "no second factor is set up")
 
 
 def forget(database: Database, name: str, uid: str) -> int:
@@ -84,12 +133,14 @@ def listed(database: Database) -> list[Enrolled]:
 
 
 def use(database: Database, key: TotpKey, uid: str, answer: str, now: float) -> bool:
-    """Use up what was typed; True: it was a recovery code. Raises Refused with the reason, and StateDown."""
+    """Use up what was typed; True: it was a recovery code, or of an invitation. Raises Refused with the reason, and
+    StateDown."""
     code = normal(answer)
     with database.write() as connection:
         row = connection.execute(select(TOTP.c.sealed).where(TOTP.c.uid == uid)).first()
         if row is None:
-            raise Refused(AuthReason.NOT_ENROLLED, "no second factor is set up")
+            _use_invitation(connection, key, uid, code, now)
+            return True
         if is_recovery(code):
             spent = delete(TOTP_RECOVERY).where(
                 TOTP_RECOVERY.c.uid == uid, TOTP_RECOVERY.c.digest == key.digest_of(code, uid)

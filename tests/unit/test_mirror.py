@@ -83,6 +83,7 @@ ELSEWHERE = {
     "control.orders": "plain values: tests/unit/control/test_codec.py sends each",
     "doors.asked": PROTOCOLS,
     "doors.door": PROTOCOLS,
+    "doors.lobby_talk": "tests/unit/doors/test_lobby_factor.py, by what is typed into one",
     "endpoint.limits": "numbers alone",
     "endpoint.link": PROTOCOLS,
     "observe.events.base": EVENTS,

@@ -130,6 +130,22 @@ class TotpEnrolled(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TotpInvited(AuditEvent):
+    """somebody was invited to make a second factor, by a command"""
+
+    event: ClassVar[str] = "totp_invited"
+
+    who: Who
+    who_uid: int
+    user: str
+    uid: Annotated[str, "the immutable id that the invitation hangs on"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} invited {line.get('user', '?')} to make a second factor"
+
+
+@dataclass(frozen=True, slots=True)
 class TotpTakenAway(AuditEvent):
     """somebody's second factor was taken away by a command, with its recovery codes"""
 

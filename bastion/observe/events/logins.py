@@ -225,6 +225,22 @@ class Lobby(AuditEvent):
         return f"the gateway answered {command} itself, with status {line.get('status', '?')}"
 
 
+@dataclass(frozen=True, slots=True)
+class TotpSetUp(AuditEvent):
+    """somebody made a second factor of his own in the lobby"""
+
+    event: ClassVar[str] = "totp_set_up"
+    about: ClassVar[tuple[str, ...]] = ("connection", "user", "source")
+
+    uid: Annotated[str, "the immutable id that it hangs on"]
+    replaced: Annotated[bool, "it took the place of another one"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        place = " in the place of another one" if line.get("replaced") else ""
+        return f"{line.get('user', '?')} made a second factor{place}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateIssued(AuditEvent):
     """a certificate was issued to somebody who had logged in"""

@@ -101,6 +101,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "watch": orders.WatchSession("abc", "x", by),
         "upgrade": orders.Upgrade(by),
         "totp_enrol": orders.EnrolTotp("alice", by),
+        "totp_invite": orders.InviteTotp("alice", by),
         "totp_list": orders.TotpAsked(),
         "totp_reset": orders.ResetTotp("alice", "x", by),
         "certificates": orders.CertificatesAsked("alice", ended=True),

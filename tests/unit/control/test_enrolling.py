@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from bastion.auth.totp import TotpKey
 from bastion.control.asking import By, ControlError
-from bastion.control.orders import EnrolTotp, ResetTotp
+from bastion.control.orders import EnrolTotp, InviteTotp, ResetTotp
 from bastion.errors import ControlReason
 from tests.hostile.memory_gateway import MemoryGateway
 from tests.unit.control.test_local import ask
@@ -29,6 +32,15 @@ def refused(gateway, request):
 def test_without_a_key_nothing_can_be_kept(gateway):
     found = refused(gateway, EnrolTotp("alice", ROOT))
     assert found.reason is ControlReason.FAILED and "key_file" in found.text
+
+
+def test_nobody_invites_himself_nor_anybody_without_a_key(gateway, monkeypatch):
+    assert "key_file" in refused(gateway, InviteTotp("alice", ROOT)).text
+    services = replace(gateway.program.gateway.services, totp_key=TotpKey(b"k" * 32))
+    gateway.program.gateway.services = services
+    found = refused(gateway, InviteTotp("Alice", By(1000, "alice")))
+    assert found.reason is ControlReason.NO_ROLE and "another admin" in found.text
+    assert refused(gateway, InviteTotp("nobody", ROOT)).reason is ControlReason.NOT_FOUND
 
 
 @pytest.mark.parametrize("name", ["alice", "Alice", " alice "])

@@ -8,7 +8,17 @@ from bastion.control.node import REQUESTS
 from bastion.control.roles import MAY, Role, may
 from bastion.observe.labels import CONTROL_COMMANDS, OTHER
 
-ACTS = {"kill", "lock", "unlock", "clear_penalties", "log_level", "upgrade", "totp_enrol", "totp_reset"}
+ACTS = {
+    "kill",
+    "lock",
+    "unlock",
+    "clear_penalties",
+    "log_level",
+    "upgrade",
+    "totp_enrol",
+    "totp_invite",
+    "totp_reset",
+}
 BETWEEN_PROCESSES = {"set_locks", "kept_locks", "keep_lock"}
 
 

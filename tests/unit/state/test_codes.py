@@ -145,3 +145,46 @@ def test_nobody_gets_in_while_the_store_is_away(tmp_path: Path) -> None:
     asked = StoredCodes(closed_store(), KEY, FixedClock()).check("u-1", "123456", OPERATOR)
     refused = outcome(asked)
     assert isinstance(refused, Refused) and refused.reason is AuthReason.CODES_UNAVAILABLE
+
+
+def test_an_invitation_is_a_code_that_is_good_once(database: Database) -> None:
+    code = new_recovery_codes()[0]
+    assert module.invite(database, KEY, "u-1", "abcd-efgh-ijkl-mnop", NOW)
+    assert module.invite(database, KEY, "u-1", code, NOW), "a newer one takes its place"
+
+    def outcome(answer: str, uid: str = "u-1", now: float = NOW) -> object:
+        try:
+            return use(database, KEY, uid, answer, now)
+        except Refused as refused:
+            return refused.reason
+
+    for refused in (
+        ("abcd-efgh-ijkl-mnop",),
+        ("123456",),
+        (code, "u-2"),
+        (code, "u-1", NOW + 2 * module.DAY),
+    ):
+        assert outcome(*refused) is AuthReason.NOT_ENROLLED  # type: ignore[arg-type]
+    assert outcome(code.upper(), now=NOW + module.DAY) is True
+    assert outcome(code) is AuthReason.NOT_ENROLLED
+    assert listed(database) == []
+
+
+def test_who_has_a_second_factor_is_not_invited_and_enrolment_ends_an_invitation(database: Database) -> None:
+    code = new_recovery_codes()[0]
+    assert module.invite(database, KEY, "u-1", code, NOW) and not module.is_enrolled(database, "u-1")
+    bench = Bench(database)
+    assert module.is_enrolled(database, "u-1") and bench.outcome(code) is AuthReason.BAD_CODE
+    assert not module.invite(database, KEY, "u-1", code, NOW)
+    assert listed(database)[0].recovery == len(bench.recovery)
+
+
+def test_another_one_takes_the_place_with_its_codes_and_the_step_that_was_shown(bench: Bench) -> None:
+    secret, codes = new_secret(), new_recovery_codes()
+    assert not enrol(bench.database, KEY, ALICE, secret, codes)
+    step = int(NOW) // 30
+    assert enrol(bench.database, KEY, ALICE, secret, codes, step=step, replace=True)
+    assert bench.outcome(bench.recovery[0]) is AuthReason.BAD_CODE
+    bench.secret = secret
+    assert bench.outcome(bench.code()) is AuthReason.CODE_USED
+    assert bench.outcome(codes[0]) is True and bench.outcome(bench.code(NOW + 30)) is False
