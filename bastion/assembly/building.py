@@ -41,6 +41,7 @@ from bastion.errors import ConfigError
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
+from bastion.session.announcing import Ways
 from bastion.session.approvals import Terms
 from bastion.session.gateway import Limits, Services
 from bastion.transport.settings import TransportSettings
@@ -104,6 +105,7 @@ def build_services(
         issuer=config.totp.issuer,
         issuing=issuing_ca(config, material.issuing_ca),
         approvals=Terms(config.approvals.pending, config.approvals.valid),
+        announce=announcements(config),
     )
 
 
@@ -111,6 +113,18 @@ def issuing_ca(config: Config, keys: Staged | None) -> IssuingCA | None:
     """What issues certificates to people, where anybody may have one."""
     wanted = config.issue
     return None if keys is None else IssuingCA(keys, wanted.chains, int(wanted.lifetime), wanted.keys)
+
+
+def announcements(config: Config) -> Ways:
+    """Where requests for approval are told of."""
+    wanted = config.approvals
+    return Ways(
+        wanted.webhook or "",
+        wanted.webhook_token_file,
+        wanted.mail_command,
+        wanted.mail_from or "",
+        wanted.mail_to,
+    )
 
 
 def session_limits(config: Config) -> Limits:

@@ -150,6 +150,12 @@ APPROVALS: Final = counter(
     "Requests for approval and answers to them, by what came of each.",
     reasons("result", ApprovalReason),
 )
+APPROVAL_ANNOUNCEMENTS: Final = counter(
+    "approval_announcements_total",
+    "Requests for approval told to a webhook or by mail: sent, tries that failed, given up, too many at once.",
+    Label("way", ("webhook", "mail")),
+    Label("result", ("sent", "failed", "given_up", "dropped")),
+)
 APPROVALS_WAITING: Final = gauge("approvals_waiting", "Connections that wait for an approval now.")
 SESSIONS_LIVE: Final = gauge("sessions_live", "Sessions open now.", Label("door", DOORS))
 SESSIONS_STARTED: Final = counter("sessions_started_total", "Sessions started.", Label("door", DOORS))

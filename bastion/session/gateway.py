@@ -21,6 +21,7 @@ from bastion.auth.key_counters import KeyCounters
 from bastion.auth.revocation import Revocation
 from bastion.auth.startups import Startup, StartupLimiter
 from bastion.auth.totp import TotpKey
+from bastion.auth.workers import Workers
 from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.ca.issuing import IssuingCA
@@ -41,6 +42,7 @@ from bastion.policy.targets import Inventory, Target
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.store import Store
 from bastion.session.allowance import Allowance, Written
+from bastion.session.announcing import WAITING, Announcer, Ways
 from bastion.session.approvals import Approvals, Terms
 from bastion.session.ending import End
 from bastion.session.live import LiveSessions, Right
@@ -100,6 +102,7 @@ class Services:
     issuer: str = ""  # what an app calls the gateway
     issuing: IssuingCA | None = None  # where people who have logged in get certificates
     approvals: Terms = field(default_factory=Terms)
+    announce: Ways = field(default_factory=Ways)
 
     @property
     def front_settings(self) -> TransportSettings:
@@ -154,11 +157,22 @@ class Gateway:
             lambda: self.services.approvals,
             lambda: self.draining,
         )
+        threads = Workers(self.reactor, "announce", 1, WAITING)
+        announcer = Announcer(
+            self.reactor, threads.run, self.meters, lambda: self.services.announce, lambda: self.lobby_command
+        )
+        self.approvals.on_filed = announcer.announce
 
     @property
     def public(self) -> tuple[str, int]:
         """The host and port that engineers type."""
         return self.typed or self.listening
+
+    @property
+    def lobby_command(self) -> str:
+        """What somebody types to reach the lobby, without a name."""
+        host, port = self.public
+        return f"ssh -p {port} {host}" if port != 22 else f"ssh {host}"
 
     @property
     def codes(self) -> Codes | None:

@@ -122,7 +122,6 @@ ELSEWHERE = {
     "state.migrations.versions.r0007": MIGRATIONS,
     "state.schema": MIGRATIONS,
     "cli.requests": "tests/hostile/test_approvals.py, on a gateway",
-    "config.approvals": DECLARED,
     "control.answering": "tests/hostile/test_approvals.py, on a gateway",
     "observe.events.approvals": EVENTS,
     "session.heading": "tests/unit/session/test_opening.py",
