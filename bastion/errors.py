@@ -76,6 +76,7 @@ class AuthReason(StrEnum):
     ACCOUNT_LOCKED = "account_locked"
     LOCKED = "locked"  # by the security team, whatever the directory says
     ACCOUNT_EXPIRED = "account_expired"
+    SERVICE_SOURCE = "service_source"  # a service account, and not from where it may come
     PASSWORD_MUST_CHANGE = "password_must_change"
     DIRECTORY_UNAVAILABLE = "directory_unavailable"
     DIRECTORY_TIMEOUT = "directory_timeout"

@@ -339,6 +339,8 @@ class Attempt:
         name = self._admit()
 
         def judge(account: Account) -> tuple[Account, Restrictions]:
+            if account.service is not None:
+                account.service.check(self._context.source, self._context.clock.time())
             if isinstance(credential, Certificate):
                 assert self._certificate is not None
                 facts = self._certificate
@@ -388,6 +390,9 @@ class Attempt:
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this")
 
     def _remember(self, proofs: tuple[Proof, ...], account: Account, restrictions: Restrictions) -> None:
+        if account.service is not None:
+            account.service.check(self._context.source, self._context.clock.time())
+            restrictions = restrictions.intersect(account.service.restrictions)
         identity = Identity(
             name=account.name,
             uid=account.uid,
@@ -401,6 +406,7 @@ class Attempt:
             key_fingerprint=self._evidence.key,
             also_shown=self._also_shown,
             user_verified=self._assertion is not None and self._assertion.verified,
+            service=account.service is not None,
             key_blob=self._key_blob,
         )
         if account.source == OFFLINE:

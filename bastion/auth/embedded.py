@@ -19,6 +19,7 @@ import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 import argon2
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
@@ -35,11 +36,12 @@ from bastion.auth.directory import (
     normal_name,
     refuse_unless_active,
 )
-from bastion.auth.identity import LOGIN_NAME, Account, AccountState, Identity, group_form
+from bastion.auth.identity import LOGIN_NAME, Account, AccountState, Identity, Service, group_form
+from bastion.auth.restrictions import AddressList
 from bastion.auth.workers import DeadlinePassed, QueueFull, ThreadReactor, Workers, WorkersClosed
 from bastion.errors import AuthReason, BastionError, ConfigError, ProtocolError, Refused
 from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean, option, read, shown
-from bastion.options.kinds import BOOLEAN, list_of, optional, quoted, text
+from bastion.options.kinds import BOOLEAN, NETWORK, Network, choice, list_of, optional, quoted, text
 from bastion.options.positions import key_lines
 from bastion.wire.keys import AuthorizedKey, parse_authorized_key
 
@@ -99,6 +101,15 @@ KEY: Kind[AuthorizedKey] = Kind(
 )
 
 
+def _read_expiry(value: object, at: At) -> int:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return int(value.timestamp())
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
+    raise at.wrong(f"{shown(value)} is no date", EXPIRY.allowed)
+
+
+EXPIRY: Kind[int] = Kind("date", "2027-01-31, or 2027-01-31T12:00:00+01:00", _read_expiry, str)
 _BY_NAME = "embedded:"  # begins the id of an account that was given none
 
 
@@ -127,15 +138,59 @@ class UserEntry:
         default=None,
     )
     disabled: bool = option(BOOLEAN, "Refuse this user, and keep the name taken.", default=False)
+    kind: str = option(
+        choice("person", "service"),
+        "A service is a program: key or certificate only, from its networks, until it expires, and only for rules that"
+        " name it.",
+        default="person",
+    )
+    owner: str | None = option(
+        optional(text("owner", _GROUP, "1 to 255 characters")), "Who answers for a service.", default=None
+    )
+    expires: int | None = option(
+        optional(EXPIRY),
+        "When a service ends: a date (its first second, UTC) or a date and time.",
+        default=None,
+    )
+    sources: tuple[Network, ...] = option(
+        list_of(NETWORK), "Networks that a service comes from.", default=(), example='["10.0.0.5"]'
+    )
+
+    def validate(self, at: At) -> None:
+        """A service has all that binds it, and a person has nothing of it."""
+        needed = {"owner": self.owner, "expires": self.expires, "sources": self.sources}
+        if self.kind == "person":
+            for key in (key for key, value in needed.items() if value):
+                at.child(key).wrong("has no effect on a person", 'kind = "service"')
+            return
+        for key in (key for key, value in needed.items() if not value):
+            at.wrong(f"is a service and needs {key}", f"{key} = ...")
+        if self.password is not None:
+            at.child("password").wrong("a service has none", "a key or a certificate")
+        if self.groups:
+            at.child("groups").wrong("a service has none: rules name it in `users`", "without groups")
 
     def account(self) -> Account:
         """The account, with its state."""
         state = AccountState.LOCKED if self.disabled else AccountState.ACTIVE
         uid = self.id or _BY_NAME + self.name
-        return Account(self.name, uid, frozenset(map(group_form, self.groups)), self.keys, "embedded", state)
+        groups = frozenset(map(group_form, self.groups))
+        return Account(self.name, uid, groups, self.keys, "embedded", state, self._service())
+
+    def _service(self) -> Service | None:
+        if self.kind != "service":
+            return None
+        assert self.owner is not None and self.expires is not None
+        networks = tuple((False, network) for network in self.sources)
+        return Service(self.owner, self.expires, AddressList(",".join(map(str, self.sources)), networks))
 
 
 Users = Mapping[str, UserEntry]
+
+
+def services_of(users: Users | None) -> frozenset[str]:
+    """The names of programs' accounts."""
+    return frozenset(name for name, user in (users or {}).items() if user.kind == "service")
 
 
 def load_users(path: str | os.PathLike[str]) -> Users:

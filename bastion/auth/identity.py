@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bastion.auth.ldap_dn import dn_form, prepared
 from bastion.auth.names import SEPARATOR
-from bastion.auth.restrictions import Restrictions
+from bastion.auth.restrictions import AddressList, Restrictions
 from bastion.errors import AuthReason, PolicyReason, Refused
 
 if TYPE_CHECKING:  # who only names somebody loads no cryptography
@@ -58,6 +58,28 @@ class AccountState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """What an account of a program is bound to, whatever key or certificate it shows. `expires` in seconds since the
+    epoch; `owner` is who answers for it."""
+
+    owner: str
+    expires: int
+    sources: AddressList
+
+    def check(self, source_address: str, now: float) -> None:
+        """Raises Refused(ACCOUNT_EXPIRED) or Refused(SERVICE_SOURCE)."""
+        if now >= self.expires:
+            raise Refused(AuthReason.ACCOUNT_EXPIRED, "the service account has expired")
+        if not self.sources.matches(source_address):
+            raise Refused(AuthReason.SERVICE_SOURCE, "the service may not come from this address")
+
+    @property
+    def restrictions(self) -> Restrictions:
+        """The same for as long as a login lasts."""
+        return Restrictions(source_addresses=(self.sources,), valid_before=self.expires)
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One directory entry. `uid` never changes in the directory (entryUUID, objectGUID); `name` may. `groups` are in
     their one form (`group_form`)."""
@@ -68,6 +90,7 @@ class Account:
     keys: tuple[AuthorizedKey, ...] = ()
     source: str = ""
     state: AccountState = AccountState.ACTIVE
+    service: Service | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +101,8 @@ class Identity:
     factor never widens what an earlier one allowed); `authenticated_at` in seconds since the epoch; `key_fingerprint`
     of the key that was used first, for the recording, and `key_blob` that key; `also_shown` is what a second proof
     showed, by the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`);
-    `user_verified`: a security key has verified its owner (PIN, fingerprint).
+    `user_verified`: a security key has verified its owner (PIN, fingerprint); `service`: a program, which only rules
+    that name it are for.
     """
 
     name: str
@@ -94,6 +118,7 @@ class Identity:
     also_shown: tuple[str, ...] = ()
     user_verified: bool = False
     key_blob: bytes = field(default=b"", repr=False)
+    service: bool = False
 
 
 def shown_by(identity: Identity) -> tuple[str, ...]:

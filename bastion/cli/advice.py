@@ -79,6 +79,7 @@ ADVICE: Final[dict[str, str]] = {
     "unknown_user": "the directory has no such account: its name stands in front of the first `+`",
     "account_locked": "the account is locked in the directory",
     "account_expired": "the account has expired in the directory",
+    "service_source": "the account is a service's and came from an address that is not in its `sources`",
     "password_must_change": "the password must be changed in the directory before it works here",
     "directory_unavailable": "the gateway could not reach the directory: see bastion_ldap_errors_total",
     "directory_timeout": "the directory did not answer in time: see bastion_ldap_operation_seconds",

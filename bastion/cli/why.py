@@ -95,7 +95,21 @@ def account_of(config: Config, user: str, groups: str | None, run: RunInReactor 
 def _logged_in(account: Account, source: str, verified: bool, now: float) -> Identity:
     """Whoever has this account, after a login just now that brought no restrictions."""
     name, uid, groups, kept = account.name, account.uid, account.groups, account.source
-    return Identity(name, uid, groups, kept, (), None, source, Restrictions(), now, user_verified=verified)
+    service = account.service
+    limits = Restrictions() if service is None else service.restrictions
+    return Identity(
+        name,
+        uid,
+        groups,
+        kept,
+        (),
+        None,
+        source,
+        limits,
+        now,
+        user_verified=verified,
+        service=service is not None,
+    )
 
 
 def _place_of(target: str) -> tuple[str, int] | None:

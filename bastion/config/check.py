@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from bastion.age import Recipient
-from bastion.auth.embedded import Users, load_users
+from bastion.auth.embedded import Users, load_users, services_of
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
@@ -467,7 +467,7 @@ class _Check:
             self._doubtful(("policy", "file"), "has no rules: nobody may reach anything")
         if self._config.targets.file not in self._sources:
             return  # no rule is called wrong for targets that could not be read
-        for finding in review(rules, self._config.inventory, self._groups):
+        for finding in review(rules, self._config.inventory, self._groups, services_of(self._users)):
             file, _, line = finding.rule.origin.rpartition(":")
             key = f"rule {finding.rule.name}: {finding.key}"
             made = ConfigError(file, int(line), key, finding.text, finding.allowed)

@@ -94,4 +94,5 @@ def _row(who: str, target: str, login: str, rule: Rule) -> Access:
 
 
 def _somebody(account: Account) -> Identity:
-    return Identity(account.name, account.uid, account.groups, account.source, (), None, "")
+    service = account.service is not None
+    return Identity(account.name, account.uid, account.groups, account.source, (), None, "", service=service)

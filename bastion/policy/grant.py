@@ -363,7 +363,7 @@ def authorise(
         target=target,
         login=chosen,
         matched=matched,
-        ends_at=_ends_at(policy, matched, identity.restrictions, now),
+        ends_at=_ends_at(policy, matched, identity, now),
         opens_until=None if age is None else identity.authenticated_at + age,
         idle=_smallest((rule.idle for rule in matched), policy.defaults.idle),
         restrictions=identity.restrictions,
@@ -413,11 +413,12 @@ def _smallest(values: Iterable[float | None], default: float | None) -> float | 
     return min((value for value in values if value is not None), default=default)
 
 
-def _ends_at(policy: Policy, rules: tuple[Rule, ...], restrictions: Restrictions, now: float) -> float | None:
+def _ends_at(policy: Policy, rules: tuple[Rule, ...], identity: Identity, now: float) -> float | None:
     longest = _smallest((rule.max_duration for rule in rules), policy.defaults.max_duration)
     ends = [] if longest is None else [now + longest]
-    if restrictions.valid_before is not None and any(rule.certificate_expiry for rule in rules):
-        ends.append(float(restrictions.valid_before))
+    expiry = identity.restrictions.valid_before
+    if expiry is not None and (identity.service or any(rule.certificate_expiry for rule in rules)):
+        ends.append(float(expiry))
     return min(ends, default=None)
 
 

@@ -34,11 +34,15 @@ class Finding:
 
 
 def review(
-    policy: Policy, inventory: Inventory, groups: Collection[str] | None = None
+    policy: Policy,
+    inventory: Inventory,
+    groups: Collection[str] | None = None,
+    services: Collection[str] = (),
 ) -> tuple[Finding, ...]:
     """Look at every rule beside the inventory and beside the others.
 
-    `groups`: all that anybody is in, in their one form; None where nobody can know.
+    `groups`: all that anybody is in, in their one form; None where nobody can know. `services`: names of accounts of
+    programs.
     """
     found: list[Finding] = []
     names = tuple(target.name for target in inventory)
@@ -47,6 +51,7 @@ def review(
         found.extend(_targets(rule, inventory, names, selected[index]))
         if groups is not None:
             found.extend(_groups(rule, groups))
+        found.extend(_services(rule, services))
         found.extend(_verbs(rule))
         found.extend(_void_sftp(index, policy, inventory))
         if len(policy.rules) <= COMPARED_MAX:
@@ -71,6 +76,14 @@ def _groups(rule: Rule, groups: Collection[str]) -> Iterator[Finding]:
         if group != EVERYBODY and group not in groups:
             text = f"nobody in the directory is in group {shown(group)}{did_you_mean(group, groups)}"
             yield Finding(rule, "groups", False, text)
+
+
+def _services(rule: Rule, services: Collection[str]) -> Iterator[Finding]:
+    """What a program may reach stands there by name, so that it does not grow with the inventory."""
+    named = [user for user in rule.users if user in services]
+    if named and set(rule.verbs) != {TUNNEL} and (not rule.targets or any(map(is_glob, rule.targets))):
+        text = f"is for the service {named[0]}, and must name each target"
+        yield Finding(rule, "targets", True, text, 'targets = ["web1", "web2"]')
 
 
 def _targets(rule: Rule, inventory: Inventory, names: Collection[str], bits: int) -> Iterator[Finding]:

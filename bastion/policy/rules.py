@@ -387,6 +387,8 @@ class Rule:
         return identity.user_verified or not self.require_verify
 
     def matches_person(self, identity: Identity) -> bool:
+        if identity.service:  # named, or nothing: what is for everybody is for people
+            return identity.name in self.users
         if EVERYBODY in self.groups or EVERYBODY in self.users:
             return True
         return identity.name in self.users or not identity.groups.isdisjoint(self.groups)

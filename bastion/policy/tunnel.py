@@ -179,7 +179,7 @@ def _ends_at(policy: Policy, rules: tuple[Rule, ...], identity: Identity, now: f
     longest = min(_set(lengths), default=policy.defaults.max_duration)
     ends = [] if longest is None else [now + longest]
     expiry = identity.restrictions.valid_before
-    if expiry is not None and any(rule.certificate_expiry for rule in rules):
+    if expiry is not None and (identity.service or any(rule.certificate_expiry for rule in rules)):
         ends.append(float(expiry))
     return min(ends, default=None)
 

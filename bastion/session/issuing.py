@@ -57,6 +57,10 @@ def check_login(issuing: IssuingCA | None, identity: Identity) -> IssuingCA:
     """May whoever this is have a certificate at all? Raises Refused."""
     if issuing is None:
         raise Refused(IssueReason.NOT_HERE, "this gateway issues no certificates")
+    if identity.service:
+        raise Refused(
+            IssueReason.RESTRICTED, "a service logs in with its own key or certificate, and gets no other"
+        )
     if identity.certificate is not None and identity.certificate.carried is not None:
         text = "you logged in with a certificate that was issued for a login: log in without it to get another one"
         raise Refused(IssueReason.ISSUED_BEFORE, text)

@@ -224,7 +224,7 @@ def test_an_empty_file_has_no_users() -> None:
 def test_a_dump_hides_the_hash() -> None:
     assert HASHED not in HASH.write(HASHED)
     assert [declared.name for declared in declarations(UserEntry)] == [
-        "password", "keys", "groups", "id", "disabled",
+        "password", "keys", "groups", "id", "disabled", "kind", "owner", "expires", "sources",
     ]  # fmt: skip
 
 
@@ -288,3 +288,53 @@ password = "plain"
     assert told[0].startswith("users.toml:3: users.alice.keys[1]: ") or told[0].startswith("users.toml:2: ")
     assert "ssh-dss (DSA) keys are not taken" in told[0] or "a certificate stands where" in told[0]
     assert "bob.keys[1]" in told[1] + told[2] and "bob.password" in told[1] + told[2]
+
+
+# -- services ------------------------------------------------------------------------------------------
+
+SERVICE = f"""\
+[users.backup]
+kind = "service"
+keys = ["{KEY}"]
+owner = "alice"
+expires = 2027-01-15
+sources = ["10.0.0.0/8"]
+"""
+
+
+def test_a_service_is_bound_to_its_networks_and_its_end() -> None:
+    service = Asked(SERVICE).lookup("backup").service
+    assert service.owner == "alice" and service.expires == 1_799_971_200
+    service.check("10.1.2.3", 1_799_971_199)
+    for source, now, reason in (
+        ("10.1.2.3", 1_799_971_200, AuthReason.ACCOUNT_EXPIRED),
+        ("192.0.2.1", 1_799_971_199, AuthReason.SERVICE_SOURCE),
+        ("", 0, AuthReason.SERVICE_SOURCE),
+    ):
+        with pytest.raises(Refused) as caught:
+            service.check(source, now)
+        assert caught.value.reason is reason
+    limits = service.restrictions
+    assert limits.ended(service.expires) and not limits.allows_source("192.0.2.1")
+    assert Asked().lookup("alice").service is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ('owner = "alice"\n', "", "is a service and needs owner"),
+        ("expires = 2027-01-15\n", "", "is a service and needs expires"),
+        ('sources = ["10.0.0.0/8"]\n', "", "is a service and needs sources"),
+        ('sources = ["10.0.0.0/8"]', "sources = []", "is a service and needs sources"),
+        ("2027-01-15", '"2027-01-15"', "is no date"),
+        ("2027-01-15", "2027-01-15T12:00:00", "is no date"),
+        ('owner = "alice"', f'owner = "alice"\npassword = "{HASHED}"', "a service has none"),
+        ('owner = "alice"', 'owner = "alice"\ngroups = ["ops"]', "a service has none"),
+        ('kind = "service"\n', "", "has no effect on a person"),
+        ('"service"', '"robot"', "is not one of the choices"),
+    ],
+)
+def test_what_a_service_must_have_and_may_not(before: str, after: str, problem: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_users(SERVICE.replace(before, after), "users.toml")
+    assert problem in caught.value.errors[0].problem

@@ -272,3 +272,21 @@ def test_hours_hold_for_tunnels_and_for_what_they_are_told_of():
         authorise_tunnel(policy, inventory_of(), who, "db9", 5432, "", NOON)
     assert caught.value.reason is PolicyReason.DESTINATION_NOT_ALLOWED
     assert "db9" not in refusal(policy, who, "web1", now=NOON).text
+
+
+def test_a_service_matches_rules_that_name_it_and_ends_with_its_account():
+    named = rule('["exec"]', name="named", logins='["backup"]').replace(
+        'groups = ["staff"]', 'users = ["job"]'
+    )
+    everybody = rule('["shell"]').replace('["staff"]', '["*"]') + rule('["shell"]', name="u").replace(
+        'groups = ["staff"]', 'users = ["*"]'
+    )
+    limits = Restrictions(valid_before=int(NOW) + 60)
+    who = dataclasses.replace(person("job", "staff", restrictions=limits), service=True)
+    policy = policy_of(everybody + rule('["shell"]', name="s") + named)
+    grant = authorise(policy, inventory_of(), who, "web1", None, "", NOW)
+    assert (grant.rules, grant.login, grant.ends_at) == (("named",), "backup", NOW + 60)
+    assert authorise(
+        policy, inventory_of(), dataclasses.replace(who, service=False), "web1", "deploy", "", NOW
+    )
+    assert refusal(policy, who, "web1", "deploy").reason is PolicyReason.LOGIN_NOT_ALLOWED

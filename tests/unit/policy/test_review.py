@@ -1,5 +1,7 @@
 """What is valid and cannot mean what somebody wanted: faults and warnings for `bastion check`."""
 
+import pytest
+
 from bastion.policy.review import COMPARED_MAX, review
 
 from .world import FULL, inventory_of, policy_of, rule
@@ -85,3 +87,16 @@ def test_review_looks_at_tunnels():
     assert [text[:24] for _, _, text in findings(limited)] == ['adds nothing: rule "agai']
     no_stream = rule('["shell"]', "allow_ssh = true")
     assert ("allow_ssh", False, "has no effect without a tunnel or forward") in findings(no_stream)
+
+
+@pytest.mark.parametrize(
+    ("targets", "wrong"),
+    [('targets = ["web1"]', 0), ('targets = ["web*"]', 1), ('labels = { role = "web" }', 1)],
+)
+def test_a_service_needs_its_targets_by_name(targets, wrong):
+    text = (
+        rule('["exec"]').replace('targets = ["*"]', targets).replace('groups = ["staff"]', 'users = ["job"]')
+    )
+    found = [one for one in review(policy_of(text), inventory_of(), None, {"job"}) if one.error]
+    assert len(found) == wrong and all("must name each target" in one.text for one in found)
+    assert not [one for one in review(policy_of(text), inventory_of()) if one.error]

@@ -136,6 +136,7 @@ def test_the_key_that_logged_in_is_certified_and_kept() -> None:
         ({"name": "nobody"}, IssueReason.NO_ACCOUNT),
         ({"authenticated_at": NOW - 36000}, IssueReason.LOGIN_TOO_OLD),
         ({"restrictions": Restrictions(valid_before=int(NOW) + 30)}, IssueReason.LOGIN_TOO_OLD),
+        ({"service": True}, IssueReason.RESTRICTED),
         ({"restrictions": Restrictions(force_command="id")}, IssueReason.RESTRICTED),
         ({"restrictions": Restrictions(permit_open=(PermitOpen((("db", 1),)),))}, IssueReason.RESTRICTED),
     ],
