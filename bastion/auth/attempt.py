@@ -408,6 +408,7 @@ class Attempt:
             user_verified=self._assertion is not None and self._assertion.verified,
             service=account.service is not None,
             key_blob=self._key_blob,
+            carried=None if self._certificate is None else self._certificate.carried,
         )
         if account.source == OFFLINE:
             self._evidence = self._evidence._replace(offline=1)

@@ -20,6 +20,7 @@ from bastion.errors import AuthReason, PolicyReason, Refused
 
 if TYPE_CHECKING:  # who only names somebody loads no cryptography
     from bastion.auth.certificates import CertificateFacts
+    from bastion.auth.issued import Carried
     from bastion.wire.keys import AuthorizedKey
 
 # fullmatch-safe: \Z, because $ also matches before a trailing newline.
@@ -102,7 +103,8 @@ class Identity:
     of the key that was used first, for the recording, and `key_blob` that key; `also_shown` is what a second proof
     showed, by the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`);
     `user_verified`: a security key has verified its owner (PIN, fingerprint); `service`: a program, which only rules
-    that name it are for.
+    that name it are for; `carried`: of an earlier login, by a certificate that was issued for one, whichever of the
+    proofs that was.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Identity:
     user_verified: bool = False
     key_blob: bytes = field(default=b"", repr=False)
     service: bool = False
+    carried: Carried | None = None
 
 
 def shown_by(identity: Identity) -> tuple[str, ...]:
@@ -143,6 +146,7 @@ def joined(first: Identity, later: Identity) -> Identity:
         key_blob=first.key_blob or later.key_blob,
         also_shown=tuple(dict.fromkeys((*first.also_shown, *shown_by(later)))),
         user_verified=first.user_verified or later.user_verified,
+        carried=later.carried if first.carried is None else first.carried.plus(later.carried),
     )
 
 

@@ -35,6 +35,13 @@ class Carried:
     at: int = 0
     uid: str = ""
 
+    def plus(self, other: Carried | None) -> Carried:
+        """What two certificates of one login carry together: no younger than the older one."""
+        if other is None:
+            return self
+        factors = tuple(dict.fromkeys((*self.factors, *other.factors)))
+        return Carried(factors, min(self.at, other.at), self.uid)
+
     def encode(self) -> bytes:
         """What stands in the string of the extension."""
         return namelist(self.factors) + uint64(self.at) + string(self.uid)

@@ -142,8 +142,7 @@ async def approver(gateway: Gateway, identity: Identity) -> Approver:
 
 def fresh_factor(identity: Identity, now: float) -> str:
     """The second factor that this login has given within the last minutes, "" for none."""
-    certificate = identity.certificate
-    carried = None if certificate is None else certificate.carried
+    carried = identity.carried
     for factor in (CODE, SECURITY_KEY):
         # What a certificate that was issued here carries is as old as the login that got it.
         of_before = carried is not None and factor in carried.factors

@@ -61,7 +61,7 @@ def check_login(issuing: IssuingCA | None, identity: Identity) -> IssuingCA:
         raise Refused(
             IssueReason.RESTRICTED, "a service logs in with its own key or certificate, and gets no other"
         )
-    if identity.certificate is not None and identity.certificate.carried is not None:
+    if identity.carried is not None:
         text = "you logged in with a certificate that was issued for a login: log in without it to get another one"
         raise Refused(IssueReason.ISSUED_BEFORE, text)
     if not qualifies(identity.factors, issuing.chains):

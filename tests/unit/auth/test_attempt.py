@@ -23,6 +23,7 @@ from bastion.auth.codes import Codes
 from bastion.auth.directory import OFFLINE
 from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState, Identity
+from bastion.auth.issued import EXTENSION, Carried
 from bastion.auth.key_counters import KeyCounters
 from bastion.auth.revocation import Revocation
 from bastion.auth.throttle import Penalties
@@ -141,9 +142,11 @@ class Client(MemoryConn):
         self.ask("keyboard-interactive", KeyboardInteractiveBody().encode())
         self.service.receive(InfoResponse((b"secret",)).encode())
 
-    def key(self, signed: bool = True, certified: bool = False, host_key: bytes | None = None) -> None:
-        algorithm = CERTIFIED if certified else ED25519
-        blob = certificate().blob if certified else KEY.public.blob
+    def key(
+        self, signed: bool = True, certified: bool = False, host_key: bytes | None = None, shown: Any = None
+    ) -> None:
+        algorithm = CERTIFIED if certified or shown else ED25519
+        blob = (shown or certificate()).blob if certified or shown else KEY.public.blob
         data = signed_data(self.keys.session_id, "alice", "ssh-connection", algorithm, blob, host_key)
         body = PublicKeyBody(algorithm, blob, KEY.sign(data) if signed else None, host_key)
         self.ask("publickey" if host_key is None else HOSTBOUND, body.encode())
@@ -189,6 +192,25 @@ def test_only_a_certificate_may_be_judged_by_what_a_directory_said_last(gate: Ga
     assert (asker.certified, asker.query) == ("certificate" in way, "query" in way)
     gate.answer(True)
     assert [line.get("offline") for line in gate.lines] == ([] if asker.query else [1])
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_an_issued_certificate_carries_is_as_old_behind_another_one(gate: Gate, before: bool) -> None:
+    """Or the morning's code would be new at every login, for an approval and for the next certificate."""
+    morning = Carried(("totp",), int(gate.clock.time()) - 3600, "u-1")
+    issued = certificate(OTHER_CA, extensions={EXTENSION: morning.encode()})
+    gate.services = replace(
+        gate.services, login_cas=(CA.public, OTHER_CA.public), issuers=(OTHER_CA.public,),
+        chains=(("certificate", "publickey"), ("certificate", "totp")),
+    )  # fmt: skip
+    gate.budget = Budget(gate.clock)
+    client = Client(gate)
+    for one in (certificate(), issued) if before else (issued,):
+        client.key(shown=one)
+        gate.answer(True)
+        gate.timers.advance(ANSWER_FLOOR)
+    (identity,) = client.identities
+    assert identity.factors == ("certificate", "totp") and identity.carried == morning
 
 
 @pytest.mark.parametrize("way", METHODS)

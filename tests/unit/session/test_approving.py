@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from bastion.auth.identity import Account, Identity
+from bastion.auth.issued import Carried
 from bastion.errors import ApprovalReason, AuthReason, EndReason, PolicyReason, Refused
 from bastion.observe.meters import APPROVALS, Meters
 from bastion.options import Source
@@ -213,9 +214,9 @@ def test_an_id_made_of_a_name_is_none(gate: Gate) -> None:
     assert gate.line("refused")["reason"] == ApprovalReason.NO_ID and gate.claimed == []
 
 
-def carrying(at: float) -> Any:
-    """A certificate issued here, to a login that had given a code then."""
-    return SimpleNamespace(carried=SimpleNamespace(factors=("publickey", "totp"), at=int(at)))
+def carrying(at: float) -> Carried:
+    """Of a certificate issued here, to a login that had given a code then."""
+    return Carried(("publickey", "totp"), int(at), "u-1")
 
 
 @pytest.mark.parametrize(
@@ -225,8 +226,8 @@ def carrying(at: float) -> Any:
         (replace(ALICE, factors=("publickey", "totp")), FACTOR_FRESH, "totp"),
         (replace(ALICE, factors=("publickey", "totp")), FACTOR_FRESH + 1, ""),
         (replace(ALICE, factors=("sk-publickey",)), 1.0, "sk-publickey"),
-        (replace(ALICE, factors=("certificate", "totp"), certificate=carrying(NOW - 3600)), 1.0, ""),
-        (replace(ALICE, factors=("certificate", "totp"), certificate=carrying(NOW - 60)), 1.0, "totp"),
+        (replace(ALICE, factors=("certificate", "totp"), carried=carrying(NOW - 3600)), 1.0, ""),
+        (replace(ALICE, factors=("certificate", "totp"), carried=carrying(NOW - 60)), 1.0, "totp"),
         (replace(ALICE, factors=("certificate",), user_verified=True), 1.0, "sk-publickey"),
     ],
 )

@@ -148,8 +148,7 @@ def test_a_login_that_gets_none(changes: dict[str, Any], reason: IssueReason) ->
 
 
 def test_a_login_with_an_issued_certificate_gets_none_whatever_it_gave_besides() -> None:
-    certificate: Any = SimpleNamespace(carried=Carried())
-    assert Bench().refused(replace(ALICE, certificate=certificate)) is IssueReason.ISSUED_BEFORE
+    assert Bench().refused(replace(ALICE, carried=Carried())) is IssueReason.ISSUED_BEFORE
 
 
 def test_a_gateway_that_issues_none() -> None:
