@@ -69,6 +69,11 @@ _NEVER_ENV = (
 # Requests that start something: on a channel that stayed open, as much as a new channel does.
 _STARTING = frozenset(("shell", "exec", "subsystem", "x11-req", "auth-agent-req@openssh.com"))
 
+# Of these a session channel has one, and a forced command runs in its place.
+_PROGRAMS = frozenset(("shell", "exec", "subsystem"))
+
+INTERNAL_SFTP = "internal-sftp"
+
 _PLAIN_VERBS = {"shell": "shell", "pty-req": "pty", "x11-req": "x11", "auth-agent-req@openssh.com": "agent"}
 
 
@@ -99,12 +104,12 @@ def decide_request(grant: Grant, side: Side, channel_kind: str, name: str, body:
     """May `side` make the request `name` on a channel of `channel_kind`?"""
     if side is not Side.CLIENT or channel_kind != SESSION:
         return _unknown_request()
+    if grant.force_command is not None and name in _PROGRAMS:
+        return _decide_forced(grant, grant.force_command, name, body)
     if name in _PLAIN_VERBS:
-        if name == "shell" and grant.force_command is not None:
-            return _forced(grant)
         return _decide_verb(grant, _PLAIN_VERBS[name], name)
     if name == "exec" and isinstance(body, Exec):
-        return _decide_exec(grant, body)
+        return _decide_verb(grant, "exec", "exec")
     if name == "subsystem" and isinstance(body, Subsystem):
         return _decide_subsystem(grant, body)
     if name == "env" and isinstance(body, Env):
@@ -127,21 +132,23 @@ def decide_global(grant: Grant, side: Side, name: str, body: Body) -> Verdict:
     return _unknown_request()
 
 
-def _decide_exec(grant: Grant, body: Exec) -> Verdict:
-    # sshd_config(5) ForceCommand is for shell, exec and subsystem alike. Nothing is replaced: everything but
-    # the command itself is refused, so that nobody runs what they did not type.
-    forced = grant.force_command
-    if forced is not None and body.command != forced.encode():
+def _decide_forced(grant: Grant, command: str, name: str, body: Body) -> Verdict:
+    """sshd_config(5) ForceCommand: it runs in the place of a shell, a command and a subsystem alike."""
+    # `internal-sftp` is OpenSSH's way to say "sftp and nothing else", and no command of the target's.
+    if command == INTERNAL_SFTP or not command:
+        if command and isinstance(body, Subsystem) and body.name == "sftp":
+            return _decide_verb(grant, "sftp", "sftp")
         return _forced(grant)
-    return _decide_verb(grant, "exec", "exec")
+    verdict = _decide_verb(grant, "exec", "exec")
+    if not verdict.allowed or (isinstance(body, Exec) and body.command == command.encode()):
+        return verdict
+    # A server that takes certificates obeys this critical option or refuses the certificate (PROTOCOL.certkeys), and
+    # it alone can hand on what was typed (SSH_ORIGINAL_COMMAND). A subsystem is left to nobody's good will.
+    return replace(verdict, runs=command, sees_asked=grant.by_certificate and name != "subsystem")
 
 
 def _decide_subsystem(grant: Grant, body: Subsystem) -> Verdict:
-    sftp = body.name == "sftp"
-    # `internal-sftp` as a forced command is OpenSSH's way to say "sftp and nothing else".
-    if grant.force_command is not None and not (sftp and grant.force_command == "internal-sftp"):
-        return _forced(grant)
-    if sftp:
+    if body.name == "sftp":
         return _decide_verb(grant, "sftp", "sftp")
     for rule in grant.matched:
         if "subsystem" in rule.verbs and matches_any(rule.subsystems, body.name):

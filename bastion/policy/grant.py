@@ -130,6 +130,11 @@ class Grant:
         return self.target.sftp_content or any(rule.sftp_content for rule in self.matched)
 
     @property
+    def by_certificate(self) -> bool:
+        """The gateway logs in to the target by a certificate, which carries what restricts the engineer."""
+        return self.target.key_file is None and self.target.password is None
+
+    @property
     def force_command(self) -> str | None:
         return self.restrictions.force_command
 

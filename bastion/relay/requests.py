@@ -24,6 +24,7 @@ from bastion.relay.sftp.control import ControlledSftp
 from bastion.relay.tap import Tap
 from bastion.sides import Counts, Side, counted
 from bastion.wire import numbers
+from bastion.wire.body import Detail
 from bastion.wire.messages import (
     ChannelFailure,
     ChannelRequest,
@@ -38,6 +39,7 @@ from bastion.wire.requests import (
     GLOBAL_REPLIES,
     GLOBAL_REQUESTS,
     Body,
+    Exec,
     ExitSignal,
     ExitStatus,
     ForwardedPort,
@@ -249,6 +251,12 @@ class Requests:
             if message.want_reply:
                 self._refuse(half, out)
             return
+        asked: Detail = {}
+        if verdict.runs is not None:
+            asked = {"asked": _asked(name, body)}
+            name, body = "exec", Exec(verdict.runs.encode())
+            if not verdict.sees_asked:
+                message = ChannelRequest(message.recipient, name, message.want_reply, body.encode())
         if message.want_reply:
             channel.ledger(side.other, self._limits.channel_replies).add_forwarded(name)
         if name in passlist.PROGRAM_REQUESTS:
@@ -258,7 +266,7 @@ class Requests:
             channel.has_pty = channel.has_pty or not message.want_reply
         invite(channel, name)
         if name not in passlist.QUIET_REQUESTS:
-            self._tap.event(_forwarded(channel.id, side, name, body, verdict.rule))
+            self._tap.event(_forwarded(channel.id, side, name, body, verdict.rule, asked))
         if _is_sftp(body):
             self._follow_sftp(channel, out)
         out.onward[side].append(message.encode())
@@ -288,7 +296,7 @@ class Requests:
         if name == "x11-req" and "x11" in channel.invites:
             return _SECOND_X11
         verdict = self._policy.request(side, channel.kind, name, body)
-        if verdict.allowed and self._policy.sftp is not None:
+        if verdict.allowed and self._policy.sftp is not None and verdict.runs is None:
             if self._mixes(channel, name, body):
                 return replace(_SFTP_ON_PTY, rule=verdict.rule)
             # A server may keep what comes before its program is asked for, and give it to the program: requests
@@ -378,7 +386,15 @@ def _release_spare(channel: Channel, out: Actions) -> None:
         out.to_target.append(WindowAdjust(half.number, released).encode())
 
 
-def _forwarded(channel_id: int, side: Side, name: str, body: Body | None, rule: str) -> events.Event:
+def _asked(name: str, body: Body | None) -> str:
+    """What a forced command runs in the place of: `shell`, `exec ls -l`, `subsystem sftp`."""
+    words = (name, *(str(value) for value in (body.detail() if body is not None else {}).values()))
+    return " ".join(words)
+
+
+def _forwarded(
+    channel_id: int, side: Side, name: str, body: Body | None, rule: str, asked: Detail
+) -> events.Event:
     """The event for a request that goes through."""
     if isinstance(body, WindowChange):
         return events.WindowChanged(channel_id, body.cols, body.rows, body.width, body.height)
@@ -387,4 +403,5 @@ def _forwarded(channel_id: int, side: Side, name: str, body: Body | None, rule: 
     if isinstance(body, ExitSignal):
         text, language = printable(body.text), printable(body.language)
         return events.ExitSignal(channel_id, body.name, body.core_dumped, text, language)
-    return events.RequestForwarded(channel_id, side, name, body.detail() if body is not None else {}, rule)
+    detail = {**body.detail(), **asked} if body is not None else {}
+    return events.RequestForwarded(channel_id, side, name, detail, rule)

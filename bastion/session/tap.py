@@ -252,7 +252,8 @@ class SessionTap:
                 self._asked[event.name] = self._asked.get(event.name, 0) + 1
                 argument = str(event.detail.get("command", event.detail.get("subsystem", "")))
                 self._ran.asked(event.channel_id, kind_of(event.name, argument))
-            self._emit(lines.Request(event.channel_id, event.name, event.rule, kind, direction))
+            asked = str(event.detail.get("asked", "")).partition(" ")[0]
+            self._emit(lines.Request(event.channel_id, event.name, event.rule, kind, direction, asked))
 
     def _sftp(self, event: Event) -> None:
         transfers = self._transfers

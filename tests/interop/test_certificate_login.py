@@ -142,17 +142,43 @@ def test_a_source_address_that_fits_lets_in(world: World) -> None:
     assert log_in(world).returncode == 0
 
 
-def test_a_forced_command_is_the_only_one_that_runs(world: World) -> None:
-    """Nothing is replaced behind the engineer's back; the target's sshd is told of the force as well."""
-    world.certify("alice", ("alice",), "-O", "force-command=echo forced; exit 5")
-    done = log_in(world, "echo forced; exit 5")
-    assert (done.returncode, done.stdout) == (5, b"forced\n")
+def test_a_forced_command_runs_in_the_place_of_every_other(world: World) -> None:
+    """As with OpenSSH, whose sshd tells it what was asked for; the recording has both."""
+    world.certify("alice", ("alice",), "-O", 'force-command=echo "forced [$SSH_ORIGINAL_COMMAND]"; exit 5')
+    for command, told, asked in (
+        (("echo mine",), b"forced [echo mine]\n", "exec echo mine"),
+        ((), b"forced []\n", "shell"),
+        (("-s", "sftp"), None, "subsystem sftp"),
+    ):
+        seen = len(world.audit("request"))
+        done = (
+            world.ssh(*command[1:], options=command[:1], stdin=b"") if told is None else world.ssh(*command)
+        )
+        assert done.returncode == 5 and (told is None or done.stdout == told), done
+        assert done.stdout.startswith(b"forced [")
+        line = world.new_audit("request", seen)[-1]
+        assert (line["name"], line["asked"]) == ("exec", asked.partition(" ")[0])
+        exported = world.bastion(
+            "export", world.last_session(), "--recordings", str(world.recordings), "--format", "json"
+        )
+        assert f'"asked":"{asked}"' in exported.stdout.decode().replace('": "', '":"')
+    listed = world.bastion("commands", "--recordings", str(world.recordings), "--kind", "exec", "--json")
+    assert b"forced [$SSH_ORIGINAL_COMMAND]" in listed.stdout
+
+
+def test_a_target_with_a_key_of_its_own_gets_the_forced_command_and_no_other(world: World) -> None:
+    make_key(world.keys / "appliance")
+    sshd = world.add_sshd(
+        "appliance", user_ca=None, authorized_keys=(world.keys / "appliance.pub").read_text()
+    )
+    with world.targets_file.open("a") as file:
+        file.write(f'key_file = "{world.keys}/appliance"\n')
+    world.reload()
+    world.certify("alice", ("alice",), "-O", "force-command=echo forced")
     for command in (("echo mine",), ()):
-        seen = len(world.audit("refused"))
-        done = world.ssh(*command, stdin=b"echo mine\n")
-        assert done.returncode == 255 and done.stdout == b""
-        refused = world.new_audit("refused", seen)[-1]
-        assert refused["reason"] == "cert_restriction" and "echo forced; exit 5" in refused["text"]
+        done = world.ssh(*command, user="alice+root+appliance")
+        assert (done.returncode, done.stdout) == (0, b"forced\n"), done
+    assert sshd.port
 
 
 def test_what_the_certificate_does_not_permit_stays_forbidden(world: World) -> None:

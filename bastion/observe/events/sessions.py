@@ -140,10 +140,15 @@ class Request(AuditEvent):
     rule: str
     kind: Annotated[str, "`scp` or `rsync`, of a command that looks like it (see [sftp.md](sftp.md))"] = ""
     direction: str = ""
+    asked: Annotated[
+        str,
+        "`shell`, `exec` or `subsystem`: asked for, and a forced command ran in its place; the recording has both",
+    ] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
-        return f"channel {line.get('channel', '?')}: {line.get('name', '?')}{of(line, 'rule', ', by rule ')}"
+        forced = of(line, "asked", ", forced in the place of ")
+        return f"channel {line.get('channel', '?')}: {line.get('name', '?')}{forced}{of(line, 'rule', ', by rule ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from bastion.clock import FixedClock
 from bastion.errors import PolicyReason
 from bastion.policy import decide
 from bastion.policy.decide import FORWARDS_MAX, GrantDecider
+from bastion.policy.grant import authorise
 from bastion.relay.passlist import JUDGED_GLOBAL_REQUESTS, JUDGED_REQUESTS, OPENABLE
 from bastion.sides import Side
 from bastion.wire.requests import (
@@ -28,7 +29,7 @@ from bastion.wire.requests import (
 )
 from tests.support.examples import examples
 
-from .world import NOW, grant_of, rule
+from .world import NOW, TARGETS, grant_of, inventory_of, person, policy_of, rule
 
 CLIENT, TARGET = Side.CLIENT, Side.TARGET
 EMPTY = Empty()
@@ -217,36 +218,62 @@ def test_what_the_credential_withholds_is_named_as_such():
     assert ask(bare, "shell").allowed
 
 
-def test_a_forced_command_leaves_only_itself():
-    forced = decider(restrictions=Restrictions(force_command="/usr/bin/backup --now"))
-    assert ask(forced, "exec", Exec(b"/usr/bin/backup --now")).allowed
-    for name, body in (
-        ("shell", EMPTY),
-        ("exec", Exec(b"/usr/bin/backup --now; sh")),
-        ("exec", Exec(b"")),
-        ("subsystem", Subsystem("sftp")),
-        ("subsystem", Subsystem("netconf")),
+FORCED = "/usr/bin/backup --now"
+
+
+def test_a_forced_command_runs_in_the_place_of_every_other():
+    forced = decider(restrictions=Restrictions(force_command=FORCED))
+    as_it_is = ask(forced, "exec", Exec(FORCED.encode()))
+    assert as_it_is.allowed and as_it_is.runs is None
+    for name, body, sees_asked in (
+        ("shell", EMPTY, True),
+        ("exec", Exec(b"/usr/bin/backup --now; sh"), True),
+        ("exec", Exec(b""), True),
+        ("subsystem", Subsystem("sftp"), False),
+        ("subsystem", Subsystem("netconf"), False),
+        ("subsystem", Subsystem("unheard-of"), False),
     ):
         verdict = ask(forced, name, body)
-        assert (verdict.reason, verdict.rule) == (PolicyReason.CERT_RESTRICTION, decide.CREDENTIAL)
-        assert verdict.text.endswith(": /usr/bin/backup --now")
+        assert (verdict.allowed, verdict.runs, verdict.sees_asked) == (True, FORCED, sees_asked)
+    assert ask(forced, "pty-req", PtyRequest(b"xterm", 80, 24)).runs is None
+    assert forward(forced, "localhost", 80).allowed, "as with OpenSSH, which has other words against forwards"
+
+
+def test_a_target_without_certificates_is_told_nothing_of_what_was_typed():
+    """Nothing but the gateway stands between it and another command."""
+    keyed = f'{TARGETS}[targets.keyed]\nhost = "10.1.0.9"\nkey_file = "id"\n'
+    alice = person("alice", "staff", restrictions=Restrictions(force_command=FORCED))
+    grant = authorise(
+        policy_of(EVERYTHING), inventory_of(keyed), alice, "keyed", None, "192.0.2.1", NOW, "sess"
+    )
+    verdict = ask(GrantDecider(grant), "exec", Exec(b"ls"))
+    assert verdict.runs == FORCED and not verdict.sees_asked
 
 
 def test_a_forced_command_gives_no_verb():
     forced = decider(rule('["shell"]'), Restrictions(force_command="id"))
     assert ask(forced, "exec", Exec(b"id")).reason is PolicyReason.VERB_NOT_ALLOWED
+    assert ask(forced, "shell").reason is PolicyReason.VERB_NOT_ALLOWED, "what would run is a command"
+    assert ask(decider(rule('["exec"]'), Restrictions(force_command="id")), "shell").runs == "id"
 
 
 def test_forced_internal_sftp_is_the_sftp_subsystem_and_nothing_else():
     forced = decider(restrictions=Restrictions(force_command="internal-sftp"))
     assert ask(forced, "subsystem", Subsystem("sftp")).allowed
-    assert not ask(forced, "shell").allowed
-    assert not ask(forced, "subsystem", Subsystem("netconf")).allowed
+    for name, body in (
+        ("shell", EMPTY),
+        ("exec", Exec(b"internal-sftp")),
+        ("subsystem", Subsystem("netconf")),
+    ):
+        verdict = ask(forced, name, body)
+        assert (verdict.reason, verdict.rule) == (PolicyReason.CERT_RESTRICTION, decide.CREDENTIAL)
+        assert verdict.text == "your key or certificate allows one command only: internal-sftp"
 
 
-def test_a_forced_command_with_control_characters_is_not_shown():
-    forced = decider(restrictions=Restrictions(force_command="x\x1b[2J"))
-    assert ask(forced, "shell").text == "your key or certificate allows one command only"
+def test_an_empty_forced_command_is_none_that_could_run():
+    forced = decider(restrictions=Restrictions(force_command=""))
+    for name, body in (("shell", EMPTY), ("exec", Exec(b"")), ("subsystem", Subsystem("sftp"))):
+        assert ask(forced, name, body).reason is PolicyReason.CERT_RESTRICTION
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])

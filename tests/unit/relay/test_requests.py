@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bastion.errors import PolicyReason
+from bastion.policy.verdict import Verdict
 from bastion.relay import events as e
 from bastion.relay.relay import RelayLimits
 from bastion.sides import Side
@@ -153,6 +154,32 @@ def test_requests_of_sessions_on_a_tunnel_are_refused(playbook: MakePlaybook, na
     book.target(confirmed).to_client(confirmed)
     book.client(asks(0, name, bodies.get(name, r.Empty()))).to_client(NO)
     book.client(asks(0, WINADJ)).to_target(asks(0, WINADJ))
+    book.done()
+
+
+@pytest.mark.parametrize("sees_asked", [False, True])
+@pytest.mark.parametrize(
+    ("name", "body", "asked"),
+    [
+        ("shell", r.Empty(), "shell"),
+        ("exec", r.Exec(b"ls -l"), "exec ls -l"),
+        ("subsystem", r.Subsystem("sftp"), "subsystem sftp"),
+    ],
+)
+def test_a_command_runs_in_the_place_of_what_was_asked_for(
+    playbook: MakePlaybook, name: str, body: r.Body, asked: str, sees_asked: bool
+) -> None:
+    """What ran and what was asked for are told of; only a server that puts it there itself sees the latter."""
+    forced = Verdict(True, PolicyReason.ALLOWED, "test rule", runs="backup", sees_asked=sees_asked)
+    book = playbook(refused={name: forced})
+    book.session()
+    crosses = asks(0, name, body) if sees_asked else asks(0, "exec", r.Exec(b"backup"))
+    book.client(asks(0, name, body)).to_target(crosses)
+    book.told(e.RequestForwarded(1, Side.CLIENT, "exec", {"command": "backup", "asked": asked}, "test rule"))
+    book.target(OK).to_client(OK)
+    book.told(e.RequestAnswered(1, Side.TARGET, "exec", True))
+    data = sends(0, b"no sftp, whatever was asked for")
+    book.target(data).to_client(data).client(data).to_target(data)
     book.done()
 
 
