@@ -29,7 +29,15 @@ from bastion.recording.format import (
     encode_preamble,
     parse_head,
 )
-from bastion.recording.framing import first_link, framed, key_commitment, next_link
+from bastion.recording.framing import (
+    CHAIN_FOOT_SIZE,
+    JOIN_BELOW,
+    closed,
+    first_link,
+    framed,
+    key_commitment,
+    next_link,
+)
 from bastion.recording.keys import Seal, Sealing, signed_message
 from bastion.recording.unwrapping import SIGNATURE_SIZE, DataKeys
 
@@ -82,16 +90,20 @@ class Chain:
         number = self.blocks
         if number >= MOST_BLOCKS - 1:  # a checkpoint and the end may follow
             raise RecorderFailed(RecorderReason.WRITE_FAILED, "the recording has too many blocks")
-        ciphers = self._ciphers
-        if ciphers is None:
+        buffers: list[Bytes]
+        if self._ciphers is None:
             head = encode_head(self._sync, kind, _CHAINED, size, number, time_us, seen)
+            buffers, digest = framed(head, parts, size)
         else:
             size += TAG_SIZE
             head = encode_head(self._sync, kind, _SEALED, size, number, time_us, seen)
-            cipher = ciphers[kind == _INPUT]
+            cipher = self._ciphers[kind == _INPUT]
             assert cipher is not None
-            parts = (cipher.encrypt(NONCE.pack(kind, number), b"".join(parts), head),)
-        buffers, digest = framed(head, parts, size)
+            nonce, data = NONCE.pack(kind, number), b"".join(parts)
+            if size < JOIN_BELOW:
+                buffers, digest = framed(head, (cipher.encrypt(nonce, data, head),), size)
+            else:
+                buffers, digest = _in_place(cipher, nonce, data, head, size)
         self.link = next_link(self.link, digest)
         self.blocks = number + 1
         return buffers
@@ -162,6 +174,15 @@ class Chain:
     def resume(self, link: bytes, blocks: int) -> None:
         """Go on behind blocks that another process wrote: to end the file, with the node's signature."""
         self.link, self.blocks = link, blocks
+
+
+def _in_place(cipher: AESGCM, nonce: bytes, data: bytes, head: bytes, size: int) -> tuple[list[Bytes], bytes]:
+    """An encrypted block without a copy of what is encrypted; of a small one the copy costs less than the room."""
+    block = bytearray(HEAD_SIZE + size + CHAIN_FOOT_SIZE)
+    whole = memoryview(block)
+    whole[:HEAD_SIZE] = head
+    cipher.encrypt_into(nonce, data, head, whole[HEAD_SIZE:-CHAIN_FOOT_SIZE])
+    return [whole], closed(block)
 
 
 def keys_block(sync: bytes, keys: DataKeys) -> list[Bytes]:

@@ -40,9 +40,9 @@ KEY_DOMAIN: Final = b"bastion recording 2 data key\0"
 SIGNATURE_DOMAIN: Final = b"bastion recording 2 signature\0"
 
 JOIN_BELOW: Final = 4096
-"""Bytes of payload below which one copy costs less than a hash call and an iovec for each event."""
+"""Bytes of payload below which one more copy costs less than an iovec."""
 
-_CHAIN_FOOT_SIZE: Final = CHAIN_FOOT.size
+CHAIN_FOOT_SIZE: Final = CHAIN_FOOT.size
 _foot = CHAIN_FOOT.pack
 
 
@@ -58,18 +58,22 @@ def plain_block(
 def framed(head: bytes, payload: Sequence[Bytes], length: int) -> tuple[list[Bytes], bytes]:
     """A block of format 2 as buffers for writev, and its digest; `length` is the payload's sum.
 
-    A small payload is joined; a larger one is given back as it is.
+    BLAKE3 hashes pieces of a KiB side by side, as many as stand at a place that is a multiple of so many: a copy of the
+    whole and one call cost two thirds of a call for each event, whose heads of 16 bytes put all behind them askew.
     """
-    size = HEAD_SIZE + length + _CHAIN_FOOT_SIZE
-    if length < JOIN_BELOW:
-        body = head + b"".join(payload)
-        digest = blake3(body).digest()
-        return [body + _foot(digest, size)], digest
-    hashed = blake3(head)
-    for buffer in payload:
-        hashed.update(buffer)
-    digest = hashed.digest()
-    return [head, *payload, _foot(digest, size)], digest
+    size = HEAD_SIZE + length + CHAIN_FOOT_SIZE
+    body = b"".join((head, *payload))
+    digest = blake3(body).digest()
+    foot = _foot(digest, size)
+    return [body + foot] if length < JOIN_BELOW else [body, foot], digest
+
+
+def closed(block: bytearray) -> bytes:
+    """The same for a block that was made where it stands: head, payload, and room for the foot, which is filled in."""
+    end = len(block) - CHAIN_FOOT_SIZE
+    digest = blake3(memoryview(block)[:end]).digest()
+    block[end:] = _foot(digest, len(block))
+    return digest
 
 
 def first_link(preamble: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 The order of a burst: every `data` and `event` of it, then one `take`, whose buffers go to one writev(2),
 then the burst is forwarded. `data` is the hot path: plain ints and list appends; channel bytes are kept by
-reference and never copied here, so they must stay unchanged until the buffers of `take` are written.
+reference, so they must stay unchanged until the buffers of `take` are written; a block copies them once.
 
 Invariant: what the client receives is in the blocks handed out before it, unless the rate rule (bulk.py)
 skipped it, and then a gap record says so. Nothing here waits or writes; the clock is an argument.

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from bastion.recording.format import HEAD_SIZE, BlockType, Suite, encode_head, parse_head
 from bastion.recording.framing import (
+    CHAIN_FOOT_SIZE,
     JOIN_BELOW,
     began_of,
     checked,
+    closed,
     first_link,
     framed,
     key_commitment,
@@ -29,8 +31,10 @@ def test_a_block_is_let_through_and_a_changed_one_is_not(
     size = sum(map(len, parts))
     head = encode_head(SYNC, BlockType.EVENTS, suite, size, 7, 8, 9)
     buffers, digest = framed(head, parts, size)
-    assert len(buffers) == (1 if size < JOIN_BELOW else len(parts) + 2)
+    assert len(buffers) == (1 if size < JOIN_BELOW else 2)
     block = b"".join(map(bytes, buffers))
+    in_place = bytearray(head + b"".join(parts) + bytes(CHAIN_FOOT_SIZE))
+    assert closed(in_place) == digest and in_place == block
     found = parse_head(block[:HEAD_SIZE], SYNC)
     assert found is not None and found.block_size == len(block)
     assert (found.type, found.suite, found.length, found.sequence) == (BlockType.EVENTS, suite, size, 7)
