@@ -45,7 +45,7 @@ class HostileS3:
                     return lambda: front.serve(self, target_port)
                 raise AttributeError(name)
 
-        self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+        self._server = _Server((LOOPBACK, 0), Handler)
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -116,6 +116,11 @@ class HostileS3:
             if fault == "body" and data:
                 data = bytes([data[0] ^ 1]) + data[1:]
             _answer(request, answer.status, headers, data)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Clients are killed here, and servers: nothing to tell of."""
 
 
 LIE = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
