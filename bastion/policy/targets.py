@@ -196,11 +196,22 @@ class Target:
         default=False,
     )
 
+    ask: bool = option(
+        BOOLEAN,
+        "Pass on to the engineer what it asks by keyboard-interactive after it has taken the key or certificate,"
+        " such as a one-time code of its own. Marked as the target's.",
+        default=False,
+    )
+
     def validate(self, at: At) -> None:
         own = self.logins or self.key_file is not None or self.password is not None or self.legacy
         if self.kind == "gateway" and own:
             at.child("kind").wrong(
                 "a gateway is never logged in to: logins, key_file, password and legacy have no meaning here"
+            )
+        if self.ask and (self.kind == "gateway" or self.password is not None):
+            at.child("ask").wrong(
+                "is for what a target asks after a key or certificate", "password = { ask = true }"
             )
         if self.by_sshfp and address_of(self.host) is not None:
             at.child("host_keys").wrong("an address has no SSHFP records", "a host that is a name")

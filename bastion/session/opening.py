@@ -323,7 +323,7 @@ class Opening:
             return asked.addCallback(lambda answers: answers[0])
 
         def make_login() -> UpstreamLogin | Deferred[UpstreamLogin]:
-            return services.upstream.login_for(grant, identity, self._session_id, ask)
+            return services.upstream.login_for(grant, identity, self._session_id, ask, self._pass_on)
 
         try:
             payer, name = gateway.budget.identity(identity.name), f"{self._session_id} target"
@@ -337,6 +337,11 @@ class Opening:
             raise
         gateway.meters.add(UPSTREAM_DIALS, UpstreamReason.OK)
         return target
+
+    def _pass_on(self, prompts: tuple[Prompt, ...], instruction: str) -> Deferred[tuple[bytes, ...]]:
+        """Questions of the target, marked as its own."""
+        timeout = self._engineer.transport.settings.login_grace or ANSWER_TIME
+        return self._userauth.ask(prompts, instruction, timeout)
 
     # -- upstream.dial.DialObserver ---------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ at the next login and none stands in memory while nobody logs in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -24,6 +25,7 @@ from bastion.policy.grant import Grant
 from bastion.policy.targets import TargetPassword
 from bastion.upstream.dial import UpstreamLogin
 from bastion.userauth.client import SHA1, KeyCredential
+from bastion.userauth.passing import PassOn
 from bastion.userauth.password import PasswordCredential
 from bastion.wire.keys import PrivateKey
 
@@ -61,9 +63,17 @@ class TargetCredentials:
         self._workers = None if reactor is None else Workers(reactor, "secret", SECRET_THREADS, SECRET_QUEUE)
 
     def login_for(
-        self, grant: Grant, identity: Identity, session_id: str, ask: Ask | None = None
+        self,
+        grant: Grant,
+        identity: Identity,
+        session_id: str,
+        ask: Ask | None = None,
+        pass_on: PassOn | None = None,
     ) -> UpstreamLogin | Deferred[UpstreamLogin]:
-        """The credential for one login, made after the host key was accepted. Raises Refused, now or later."""
+        """The credential for one login, made after the host key was accepted. Raises Refused, now or later.
+
+        `pass_on` asks the engineer what a target with `ask = true` asks.
+        """
         request = CertificateRequest(
             login=grant.login,
             identity=identity.name,
@@ -73,7 +83,16 @@ class TargetCredentials:
             not_after=identity.restrictions.valid_before,
             force_command=grant.force_command,
         )
-        return self._make(grant, request, ask)
+        made = self._make(grant, request, ask)
+        if pass_on is None or not grant.target.ask:
+            return made
+
+        def with_questions(login: UpstreamLogin) -> UpstreamLogin:
+            if not isinstance(login, KeyCredential):
+                return login
+            return replace(login, target=grant.target.name, pass_on=pass_on)
+
+        return made.addCallback(with_questions) if isinstance(made, Deferred) else with_questions(made)
 
     def probe(self, grant: Grant, ask: Ask | None = None) -> UpstreamLogin | Deferred[UpstreamLogin]:
         """A credential for `bastion target test`: no engineer, and a certificate that permits nothing."""

@@ -294,7 +294,9 @@ class _Dial:
                 transport, login_name, credential, self._observer.banner, self._person_asked
             )
         else:
-            login = PublicKeyLogin(transport, login_name, credential, self._observer.banner)
+            login = PublicKeyLogin(
+                transport, login_name, credential, self._observer.banner, self._person_asked
+            )
         self._login = login
         transport.service = login.receive
         login.start()

@@ -5,7 +5,7 @@ says that the success may go out; the client logs in to a target in as few messa
 
 Invariants: one request is judged at a time, and nothing of one name is carried over to another; a query is never a
 proof; every request counts, every wait has a timer; an attempt is booked whoever still listens. A secret answers one
-hidden question, goes out padded and is kept by nobody; a target's words are bounded and are no prompt of ours.
+hidden question, goes out padded and is kept by nobody; a target's words are bounded, and marked where they are shown.
 
 It may import L0, L1 (`auth.credentials`, `auth.identity`), `transport.packet_conn` and its settings, and Twisted. It
 knows no directory, no policy and no transport: each is a Protocol to it.
@@ -14,5 +14,6 @@ knows no directory, no policy and no transport: each is a Protocol to it.
 - `server`: the server's half, from the service request to the success
 - `keyboard_interactive`: questions to an engineer whose proof stands
 - `client`: the client's half: with a key or a certificate
+- `passing`: what a target asks after that, passed on to the engineer
 - `password`: the same with a password, for appliances
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from bastion.errors import ProtocolError, Refused, UpstreamReason
 from bastion.transport.packet_conn import PacketConn
 from bastion.transport.settings import SECRET_PADDING
+from bastion.userauth.passing import PassedQuestions, PassOn
 from bastion.wire.certificates import Certificate
 from bastion.wire.data import Reader
 from bastion.wire.keys import PrivateKey, PublicKey
@@ -30,6 +31,8 @@ from bastion.wire.numbers import (
     MSG_USERAUTH_SUCCESS,
 )
 from bastion.wire.userauth import (
+    InfoRequest,
+    KeyboardInteractiveBody,
     PublicKeyBody,
     ServiceRequest,
     UserauthBanner,
@@ -52,18 +55,24 @@ OnBanner = Callable[[str, int], None]
 
 SHA1 = "ssh-rsa"
 CONNECTION = "ssh-connection"
+KEYBOARD_INTERACTIVE = "keyboard-interactive"
+PASSED_TRIES = 3
+"""Exchanges of questions that are passed on to the engineer, as ssh itself would try."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCredential:
     """A private key in memory, and the certificate or public key that goes with it.
 
-    `algorithms` are the signature algorithms that may be tried, best first; for a certificate its type.
+    `algorithms` are the signature algorithms that may be tried, best first; for a certificate its type. `pass_on`: whom
+    to ask what the target, called `target`, asks after it.
     """
 
     key: PrivateKey
     credential: PublicKey | Certificate
     algorithms: tuple[str, ...]
+    target: str = ""
+    pass_on: PassOn | None = field(default=None, repr=False)
 
     @property
     def source(self) -> str:
@@ -186,8 +195,13 @@ class PublicKeyLogin(Login):
         login: str,
         credential: KeyCredential,
         on_banner: OnBanner,
+        on_waiting: Callable[[bool], None] = lambda waiting: None,
     ) -> None:
+        """`on_waiting(True)` is called before a person is asked, with False afterwards."""
         super().__init__(transport, login, on_banner)
+        self._on_waiting = on_waiting
+        self._passed: PassedQuestions | None = None
+        self._exchanges = 0
         self._credential: KeyCredential | None = credential
         self._left: list[str] = []
         self._hint = ""
@@ -224,7 +238,12 @@ class PublicKeyLogin(Login):
         self._request("publickey", PublicKeyBody(algorithm, blob, signature).encode())
 
     def _failed(self, method: str, failure: UserauthFailure) -> None:
-        if failure.partial:
+        more = KEYBOARD_INTERACTIVE in failure.methods
+        if more and (failure.partial or method == KEYBOARD_INTERACTIVE) and self._let_ask():
+            return
+        if method == KEYBOARD_INTERACTIVE:
+            self._refuse(f"login {self._login} was refused with the answers to its questions")
+        elif failure.partial:
             asked = ", ".join(failure.methods[:SHOWN_METHODS])
             self._refuse(f"it accepted the gateway's key for {self._login} but asks for {asked}")
         elif self._left and "publickey" in failure.methods:
@@ -232,8 +251,36 @@ class PublicKeyLogin(Login):
         else:
             self._refuse(f"login {self._login} was refused with the gateway's key" + self._hint)
 
+    def _let_ask(self) -> bool:
+        """Let the target ask its questions, when there is somebody to answer them and it is not too often."""
+        assert self._credential is not None
+        pass_on = self._credential.pass_on
+        self._exchanges += 1
+        if pass_on is None or self._exchanges > PASSED_TRIES:
+            return False
+        if self._passed is None:
+            self._passed = PassedQuestions(
+                self._credential.target, pass_on, self._send_answers, self._on_waiting, self._finish
+            )
+        self._request(KEYBOARD_INTERACTIVE, KeyboardInteractiveBody().encode())
+        return True
+
+    def _sixty(self, payload: bytes) -> None:
+        if self._method != KEYBOARD_INTERACTIVE or self._passed is None:
+            super()._sixty(payload)
+            return
+        self._method = ""  # until it is answered the target has nothing to say
+        self._passed.take(InfoRequest.parse(payload))
+
+    def _send_answers(self, payload: bytes) -> None:
+        self._method = KEYBOARD_INTERACTIVE
+        self._send(payload, secret=True)
+
     def _finish(self, error: Refused | None) -> None:
-        self._credential = None
+        self._credential = self._transport = None
+        passed, self._passed = self._passed, None
+        if passed is not None:
+            passed.stop()
         super()._finish(error)
 
 

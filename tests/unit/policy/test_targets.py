@@ -94,3 +94,9 @@ def test_one_way_to_log_in() -> None:
 @pytest.mark.parametrize("extra", ['legacy = ["ssh-rsa"]', "password = { ask = true }", 'key_file = "k"'])
 def test_a_gateway_is_never_logged_in_to(extra: str) -> None:
     assert "never logged in to" in fault(f'kind = "gateway"\n{extra}')
+
+
+def test_what_a_target_asks_comes_after_a_key() -> None:
+    assert one("ask = true").ask and not one("").ask
+    for text in ("ask = true\npassword = { ask = true }", 'ask = true\nkind = "gateway"'):
+        assert "after a key or certificate" in fault(text)

@@ -155,7 +155,7 @@ class World:
         return await self.dialled
 
     # upstream.credentials.TargetCredentials
-    def login_for(self, grant: Any, identity: Any, session_id: str, ask: Any) -> Any:
+    def login_for(self, grant: Any, identity: Any, session_id: str, ask: Any, pass_on: Any) -> Any:
         return ask
 
     # userauth.server.UserauthService

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from twisted.internet.defer import Deferred
 
 from bastion.errors import ProtocolError
 from bastion.userauth.client import KeyCredential, PublicKeyLogin, signature_order
 from bastion.wire.data import Reader, string
 from bastion.wire.keys import PrivateKey
-from bastion.wire.userauth import PublicKeyBody, UserauthFailure, UserauthRequest, signed_data
+from bastion.wire.userauth import (
+    InfoRequest,
+    InfoResponse,
+    Prompt,
+    PublicKeyBody,
+    UserauthFailure,
+    UserauthRequest,
+    signed_data,
+)
 from tests.support.conns import MemoryConn
 
 RSA = PrivateKey(generate_private_key(65537, 2048))
@@ -52,14 +62,16 @@ class Target(MemoryConn):
         super().__init__(agreed=agreed, peer_signature_algorithms=offered)
         self.outcome: list[Any] = []
         self.key = key
-        self.login = PublicKeyLogin(
-            self, "admin", KeyCredential(key, key.public, algorithms), lambda *_: None
-        )
+        self.algorithms = algorithms
+        self.login = PublicKeyLogin(self, "admin", self.credential(), lambda *_: None)
         self.login.done.addBoth(self.outcome.append)
         self.login.start()
         self.sent_at_once = len(self.sent)
         if accepts:
             self.login.receive(b"\x06" + string(b"ssh-userauth"))
+
+    def credential(self) -> KeyCredential:
+        return KeyCredential(self.key, self.key.public, self.algorithms)
 
     @property
     def tried(self) -> list[str]:
@@ -154,3 +166,88 @@ def test_no_answer_counts_before_the_service_was_accepted(number: int) -> None:
     with pytest.raises(ProtocolError):
         target.login.receive(bytes([number]) + UserauthFailure(("publickey",), False).encode()[1:])
     assert not target.outcome
+
+
+# -- a target that asks for more -------------------------------------------------------------------------------
+
+
+class Asking(Target):
+    """With an engineer beside it who answers when the test says so."""
+
+    def __init__(self, known: bool = True) -> None:
+        self.shown: list[str] = []
+        self.answer: Deferred[tuple[bytes, ...]] = Deferred()
+        self.known = known
+        super().__init__(ED25519, ("ssh-ed25519",))
+
+    def credential(self) -> KeyCredential:
+        made = super().credential()
+        return replace(made, target="web1", pass_on=self.ask) if self.known else made
+
+    def ask(self, prompts: tuple[Prompt, ...], instruction: str) -> Deferred[tuple[bytes, ...]]:
+        self.shown += [prompt.text for prompt in prompts]
+        self.answer = Deferred()
+        return self.answer
+
+    def question(self, text: str = "Code: ") -> None:
+        self.login.receive(InfoRequest("", "", b"", (Prompt(text),)).encode())
+
+
+def test_after_the_key_a_target_may_ask_the_engineer() -> None:
+    target = Asking()
+    target.refuse("keyboard-interactive", partial=True)
+    assert UserauthRequest.parse(target.sent[-1]).method == "keyboard-interactive"
+    target.question()
+    assert target.shown == ["web1 asks: Code: "]
+    target.answer.callback((b"123456",))
+    assert InfoResponse.parse(target.sent[-1]).responses == (b"123456",)
+    target.login.receive(b"\x34")
+    assert target.outcome == ["keyboard-interactive"]
+
+
+def test_a_wrong_answer_is_asked_for_again_and_not_for_ever() -> None:
+    target = Asking()
+    target.refuse("keyboard-interactive", partial=True)
+    for left in (2, 1, 0):
+        target.question()
+        target.answer.callback((b"wrong",))
+        assert target.outcome == []
+        target.refuse("keyboard-interactive")
+        assert (target.outcome == []) == bool(left)
+    assert target.refused == "login admin was refused with the answers to its questions"
+
+
+def test_nobody_is_asked_where_nobody_is_to_be() -> None:
+    target = Asking(known=False)
+    target.refuse("keyboard-interactive", partial=True)
+    assert target.refused == "it accepted the gateway's key for admin but asks for keyboard-interactive"
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_question_or_success_out_of_turn_is_a_fault(early: bool) -> None:
+    target = Asking()
+    if not early:
+        target.refuse("keyboard-interactive", partial=True)
+        target.question()
+    with pytest.raises(ProtocolError):
+        target.question()
+    if not early:
+        with pytest.raises(ProtocolError):
+            target.login.receive(b"\x34")
+        assert target.outcome == [], "the engineer still thinks"
+
+
+def test_a_target_that_goes_away_takes_its_question_back() -> None:
+    target = Asking()
+    target.refuse("keyboard-interactive", partial=True)
+    target.question()
+    gone: list[Any] = []
+    target.answer.addErrback(gone.append)
+    target.login.stop()
+    assert "closed the connection" in target.refused
+
+
+def test_a_key_that_is_refused_is_not_followed_by_questions() -> None:
+    target = Asking()
+    target.refuse("keyboard-interactive")
+    assert target.shown == [] and "was refused with the gateway's key" in target.refused
