@@ -297,6 +297,7 @@ class TunnelReason(StrEnum):
     DURATION = "duration"
     GRANT_ENDED = "grant_ended"
     NESTED_SSH = "nested_ssh"
+    RIGHTS_WITHDRAWN = "rights_withdrawn"
     KILLED = "killed"
     LOCKED = "locked"
     SHUTDOWN = "shutdown"

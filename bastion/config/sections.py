@@ -231,7 +231,8 @@ class Directory:
     )
     recheck: float | None = option(
         or_off(duration(1, 86400)),
-        "How often the account and the rules of running sessions are looked at again, for rules with `end_withdrawn`.",
+        "How often the accounts of engineers who are connected are looked at again, and the rules of running sessions"
+        " and tunnels, for rules with `end_withdrawn`.",
         default=300.0,
     )
     ldap: LdapConfig | None = option(optional(section(LdapConfig)), "An LDAP directory.", default=None)

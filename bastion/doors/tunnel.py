@@ -25,7 +25,6 @@ from bastion.doors.door import Asked, Outer
 from bastion.doors.step_up import without_asking
 from bastion.endpoint.channel import OuterChannel
 from bastion.errors import (
-    EndReason,
     LimitReason,
     PolicyReason,
     Reason,
@@ -45,7 +44,7 @@ from bastion.policy.patterns import canonical
 from bastion.policy.route import ToGateway
 from bastion.policy.tunnel import TunnelGrant, TunnelRoute, authorise_tunnel
 from bastion.relay.first_bytes import FirstBytes, Look
-from bastion.session.ending import End
+from bastion.session.ending import BEFORE_IT_BEGAN, End
 from bastion.session.present import Counts, Kind, Present
 from bastion.session.tap import AUDIT_TEXT
 from bastion.session.watch import CALENDAR_LOOK
@@ -59,7 +58,7 @@ LINGER = 10.0
 
 KIND = "tunnel"
 
-ENDED_BY_SOMEBODY: Final = {EndReason.KILLED: TunnelReason.KILLED, EndReason.LOCKED: TunnelReason.LOCKED}
+ENDED_BY_SOMEBODY: Final = {why: TunnelReason(why) for why in BEFORE_IT_BEGAN}
 """What ends a tunnel although its connection may go on."""
 
 
@@ -272,6 +271,7 @@ class Tunnel:
                 connection=outer.id,
                 address="" if self._route is None else self._route.address,
                 counts=lambda: Counts(1, *self._moved),
+                tunnel=self._grant,
             )
         )
 

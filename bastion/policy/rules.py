@@ -305,8 +305,8 @@ class Rule:
     )
     end_withdrawn: bool = option(
         BOOLEAN,
-        "End running sessions when the account is locked or removed, or no rule allows them any more; looked at after"
-        " a reload and every `directory.recheck`. Without it a session keeps the rights that it began with.",
+        "End running sessions and tunnels when the account is locked or removed, or no rule allows them any more;"
+        " looked at after a reload and every `directory.recheck`. Without it they keep the rights that they began with.",
         default=False,
     )
     watch: str = option(

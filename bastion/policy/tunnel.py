@@ -67,6 +67,11 @@ class TunnelGrant:
         if maker is not _MAKER:
             raise TypeError("only bastion.policy.authorise_tunnel makes a TunnelGrant")
 
+    @property
+    def end_withdrawn(self) -> bool:
+        """Whether the tunnel ends when its rights are withdrawn: one rule that wants it is enough."""
+        return any(rule.end_withdrawn for rule in self.by_text + self.by_address)
+
     def route(self, address: str, own: Own) -> TunnelRoute:
         """The way to one address of `host`. Raises Refused: ADDRESS_REFUSED, NESTED_SSH,
         TARGETS_UNRESOLVED, DESTINATION_NOT_ALLOWED or FACTOR_NEEDED."""

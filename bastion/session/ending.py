@@ -10,7 +10,11 @@ from bastion.transport.settings import ClosedBy, CloseReason
 from bastion.wire.numbers import Disconnect
 from bastion.wire.printable import printable, quoted
 
-BEFORE_IT_BEGAN: Final = {EndReason.KILLED: PolicyReason.KILLED, EndReason.LOCKED: PolicyReason.LOCKED}
+BEFORE_IT_BEGAN: Final = {
+    EndReason.KILLED: PolicyReason.KILLED,
+    EndReason.LOCKED: PolicyReason.LOCKED,
+    EndReason.RIGHTS_WITHDRAWN: PolicyReason.ACCOUNT_GONE,
+}
 """What ends something that runs -> what refuses it while it is still being opened."""
 
 # Characters of a peer's own words that are kept.

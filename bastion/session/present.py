@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from bastion.policy.locks import Party
+from bastion.policy.tunnel import TunnelGrant
 from bastion.session.ending import End
 
 
@@ -47,6 +48,7 @@ class Present:
     connection: str = ""
     address: str = ""  # of a tunnel, where it is connected to
     counts: Callable[[], Counts] = Counts
+    tunnel: TunnelGrant | None = None  # by which a tunnel was let
 
 
 class Presence:

@@ -1,9 +1,10 @@
 """Does somebody who logged in a while ago still have the account, and the rights? Asked again (L3).
 
 Two questions. Before anything new is opened on an old outer connection, `Standing` asks the directory when its last
-answer is older than FRESH or than the last reload: an account that is gone opens nothing. For sessions that run,
-`Rechecks` asks after every reload and every `[directory] recheck` seconds, and ends those whose account is gone or
-that no rule allows any more, when a rule that gave them says `end_withdrawn`.
+answer is older than FRESH or than the last reload: an account that is gone opens nothing. For what runs, `Rechecks`
+asks after every reload and every `[directory] recheck` seconds, and ends the sessions and tunnels whose account is gone
+or that no rule allows any more, when a rule that gave them says `end_withdrawn`; and the connections of an account that
+is gone, once nothing goes on in them.
 
 Invariants: a directory that does not answer ends nothing. It is asked once for each identity, one at a time, behind
 everybody who waits for a login; new channels of one connection wait for one question.
@@ -24,11 +25,14 @@ from bastion.auth.factors import missing
 from bastion.auth.identity import Account, Identity
 from bastion.clock import DelayedCall
 from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, Refused
-from bastion.policy.grant import giving_rules
+from bastion.policy.grant import giving_rules, matching_rules
+from bastion.policy.route import ToGateway
+from bastion.policy.tunnel import TunnelGrant, authorise_tunnel
 from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
 from bastion.session.live import Right
+from bastion.session.present import Kind, Present
 from bastion.session.session import Session
 
 FRESH: Final = 60.0
@@ -44,6 +48,11 @@ GAP: Final = 0.1
 
 GONE: Final = frozenset((AuthReason.UNKNOWN_USER, AuthReason.ACCOUNT_LOCKED, AuthReason.ACCOUNT_EXPIRED))
 """Answers that say that the account is none any more. Whatever else goes wrong ends no session."""
+
+_NOT_GIVEN: Final = frozenset(
+    (PolicyReason.DESTINATION_NOT_ALLOWED, PolicyReason.NESTED_SSH, PolicyReason.FACTOR_NEEDED)
+)
+"""Why a tunnel is let no more; whatever else may be said now ends none."""
 
 GONE_TEXT: Final = "your account has been locked or removed"
 NO_RULE_TEXT: Final = "no rule lets you do this any more"
@@ -145,8 +154,9 @@ class Rechecks:
     def now(self) -> None:
         """Begin a round: everybody is asked about once more."""
         interval = self._gateway.services.limits.recheck
-        rights = self._gateway.live.rights()
-        self._names = deque(sorted({right.identity.name for _, right in rights}))
+        names = {right.identity.name for _, right in self._gateway.live.rights()}
+        names |= {one.party.user for one in self._gateway.present if _is_asked(one)}
+        self._names = deque(sorted(names))
         self._gap = min(GAP, (interval or GAP) / 2 / max(len(self._names), 1))
         if self._asking is None:
             self._cancel()
@@ -180,24 +190,75 @@ class Rechecks:
     def _stands(self, account: Account, name: str) -> None:
         services, now = self._gateway.services, self._gateway.clock.time()
         for session, right in self._gateway.live.rights():
-            if right.identity.name != name:
-                continue
-            if account.uid != right.identity.uid:
-                self._end(session, GONE_TEXT)
-            elif not still_allowed(services, right, account, now):
+            mine = right.identity.name == name and right.identity.uid == account.uid
+            if mine and not still_allowed(services, right, account, now):
                 self._end(session, NO_RULE_TEXT)
+        for one in self._gateway.present:
+            grant = one.tunnel if one.party.user == name and one.party.uid == account.uid else None
+            if grant is None or not grant.end_withdrawn or not one.address:
+                continue
+            if not tunnel_still_allowed(services, grant, one.address, account, now):
+                one.end(_ending(one, NO_RULE_TEXT))
+        self._gone(name, account.uid)
 
     def _refused(self, failure: Failure, name: str) -> None:
         refusal = failure.value
         if not isinstance(refusal, Refused):
             self._gateway.log_failure("asking for rights again", failure)
         elif refusal.reason in GONE:
-            for session, right in self._gateway.live.rights():
-                if right.identity.name == name:
-                    self._end(session, GONE_TEXT)
+            self._gone(name, None)
+
+    def _gone(self, name: str, uid: str | None) -> None:
+        """The account that is called so is none any more, or another one now: `uid`. What rules want ended ends, and
+        then connections of it with nothing inside that goes on: they can open nothing new."""
+        ended: set[str] = set()
+        for session, right in self._gateway.live.rights():
+            if right.identity.name == name and right.identity.uid != uid:
+                ended.add(session.session_id)
+                self._end(session, GONE_TEXT)
+        theirs = [one for one in self._gateway.present if one.party.user == name and one.party.uid != uid]
+        for one in theirs:
+            if one.tunnel is not None and one.tunnel.end_withdrawn:
+                ended.add(one.id)
+                one.end(_ending(one, GONE_TEXT))
+        kept = {one.connection for one in theirs if one.id not in ended}
+        for one in theirs:
+            if one.kind is Kind.CONNECTION and one.id not in kept:
+                one.end(_ending(one, GONE_TEXT))
 
     def _end(self, session: Session, text: str) -> None:
         session.end(End(EndReason.RIGHTS_WITHDRAWN, text, ref=session.session_id[:REF_LENGTH]))
+
+
+def _is_asked(one: Present) -> bool:
+    """Connections of a gone account end, and tunnels where a rule wants that."""
+    return one.kind is Kind.CONNECTION or (one.tunnel is not None and one.tunnel.end_withdrawn)
+
+
+def _ending(one: Present, text: str) -> End:
+    return End(EndReason.RIGHTS_WITHDRAWN, text, ref=one.id[:REF_LENGTH])
+
+
+def tunnel_still_allowed(
+    services: Services, grant: TunnelGrant, address: str, account: Account, now: float
+) -> bool:
+    """The same of a tunnel that is connected to `address`."""
+    lasting = replace(grant.identity.restrictions, valid_before=None)
+    identity = replace(grant.identity, groups=account.groups, authenticated_at=now, restrictions=lasting)
+    policy, inventory, source = services.policy, services.inventory, identity.source_address
+    gateway = None
+    if grant.target is not None:
+        target = inventory.find(grant.target.name)
+        rules = [] if target is None else matching_rules(policy, identity, target, source, now)
+        if target is None or target.kind != "gateway" or not rules:
+            return False
+        gateway = ToGateway(target, tuple(rules))
+    try:
+        again = authorise_tunnel(policy, inventory, identity, grant.host, grant.port, source, now, gateway)
+        again.route(address, services.dialler.own)
+    except Refused as refusal:
+        return refusal.reason not in _NOT_GIVEN
+    return True
 
 
 def still_allowed(services: Services, right: Right, account: Account, now: float) -> bool:

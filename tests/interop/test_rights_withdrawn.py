@@ -64,13 +64,12 @@ def test_without_the_rule_a_session_keeps_what_it_began_with(world: World) -> No
         assert client.wait() == 0
 
 
-def test_a_disabled_account_opens_nothing_new_on_an_old_connection(world: World, tmp_path: Path) -> None:
+def test_an_old_connection_of_a_disabled_account_ends(world: World, tmp_path: Path) -> None:
     control = ("-o", f"ControlPath={tmp_path}/c")
-    with world.client("-N", user="alice", options=("-o", "ControlMaster=yes", *control)):
+    with world.client("-N", user="alice", options=("-o", "ControlMaster=yes", *control)) as master:
         poll(lambda: (tmp_path / "c").exists(), text="no master connection")
         assert world.ssh("whoami", user="alice", options=control).returncode == 0
         disable(world)
-        done = world.ssh("whoami", user="alice", options=control)
-        assert done.returncode != 0 and b"alice" not in done.stdout
-        refused = world.new_audit("refused")[-1]
-        assert (refused["reason"], refused["kind"]) == ("account_gone", "session")
+        assert master.wait() == 255 and GONE.removeprefix(b"bastion: ") in master.err
+    with world.refuses("publickey", "account_locked"):
+        assert world.ssh("whoami", user="alice").returncode == 255

@@ -16,9 +16,12 @@ from bastion.auth.restrictions import Restrictions
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason, EndReason, LimitReason, PolicyReason, Refused
 from bastion.options import Source
+from bastion.policy.locks import party_of
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
+from bastion.policy.tunnel import authorise_tunnel
 from bastion.session.live import LiveSessions, Right
+from bastion.session.present import Kind, Presence, Present
 from bastion.session.standing import FRESH, GAP, UNANSWERED, Rechecks, Standing
 
 RULES = '[[rule]]\nname = "ops"\ngroups = ["ops"]\ntargets = ["web1"]\nlogins = ["root"]\nverbs = ["shell"]\n'
@@ -44,6 +47,7 @@ class Asked:
         self.askers: list[Any] = []
         self.answers: dict[str, Any] = {}
         self.live = LiveSessions()
+        self.present = Presence()
         self.budget = Budget(FixedClock())
         self.services = SimpleNamespace(
             auth=SimpleNamespace(directory=self),
@@ -261,3 +265,87 @@ def test_a_session_that_no_rule_wants_to_end_is_not_asked_about(asked: Asked) ->
     asked.live.add(made)
     Rechecks(asked.gateway).now()
     assert asked.names == [] and asked.live.rights() == []
+
+
+# -- tunnels and connections ---------------------------------------------------------------------------------------
+
+TUNNELS = (
+    '[[rule]]\nname = "db"\ngroups = ["ops"]\nverbs = ["tunnel"]\n'
+    'tunnel = ["10.0.0.9:5432"]\nend_withdrawn = {}\n'
+)
+
+
+class Opened:
+    """alice's outer connection, and a tunnel through it under TUNNELS."""
+
+    def __init__(self, asked: Asked, end_withdrawn: str = "true") -> None:
+        self.ended: list[str] = []
+        self.asked = asked
+        asked.services.dialler = SimpleNamespace(
+            own=SimpleNamespace(has=lambda _: False, listens_on=lambda *_: False)
+        )
+        self.rules(TUNNELS.format(end_withdrawn))
+        alice = identity()
+        services = asked.services
+        grant = authorise_tunnel(
+            services.policy, services.inventory, alice, "10.0.0.9", 5432, "192.0.2.1", 0.0
+        )
+        for one in (
+            Present("c" * 16, Kind.CONNECTION, party_of(alice), "outer", 0.0, self.end("connection")),
+            Present(
+                "c" * 16 + ".1", Kind.TUNNEL, party_of(alice), "tunnel", 0.0, self.end("tunnel"),
+                connection="c" * 16, address="10.0.0.9", tunnel=grant,
+            ),
+        ):  # fmt: skip
+            asked.present.add(one)
+
+    def end(self, what: str) -> Any:
+        return lambda end: self.ended.append(f"{what} {end.reason}")
+
+    def rules(self, text: str) -> None:
+        self.asked.services.policy = parse_policy(tomllib.loads(text), Source("p"))
+
+
+def test_a_tunnel_and_the_connection_of_a_gone_account_end() -> None:
+    asked = Asked()
+    opened = Opened(asked)
+    Rechecks(asked.gateway).now()
+    assert opened.ended == [] and asked.names == ["alice"]
+    asked.answers["alice"] = REMOVED
+    Rechecks(asked.gateway).now()
+    assert opened.ended == ["tunnel rights_withdrawn", "connection rights_withdrawn"]
+
+
+def test_another_account_of_that_name_is_none() -> None:
+    asked = Asked()
+    opened = Opened(asked)
+    asked.answers["alice"] = Account("alice", "u-2", frozenset({"ops"}))
+    Rechecks(asked.gateway).now()
+    assert opened.ended == ["tunnel rights_withdrawn", "connection rights_withdrawn"]
+
+
+def test_what_no_rule_wants_to_end_goes_on_and_so_does_its_connection() -> None:
+    asked = Asked()
+    opened = Opened(asked, "false")
+    asked.answers["alice"] = REMOVED
+    Rechecks(asked.gateway).now()
+    assert opened.ended == []
+    asked.present.remove("c" * 16 + ".1")
+    Rechecks(asked.gateway).now()
+    assert opened.ended == ["connection rights_withdrawn"]
+
+
+@pytest.mark.parametrize(
+    ("change", "ended"),
+    [
+        (lambda opened: opened.rules(TUNNELS.format("true").replace("5432", "5433")), True),
+        (lambda opened: opened.rules(TUNNELS.format("true").replace("ops", "others")), True),
+        (lambda opened: opened.rules(TUNNELS.format("true").replace("10.0.0.9:", "10.0.0.0/24:")), False),
+    ],
+)
+def test_a_tunnel_that_no_rule_gives_any_more_ends(change: Any, ended: bool) -> None:
+    asked = Asked()
+    opened = Opened(asked)
+    change(opened)
+    Rechecks(asked.gateway).now()
+    assert opened.ended == (["tunnel rights_withdrawn"] if ended else [])
