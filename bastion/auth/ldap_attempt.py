@@ -18,7 +18,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ldap3.utils.conv import escape_filter_chars
 
@@ -46,6 +46,9 @@ from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
 
 T = TypeVar("T")
+
+NO_ACCOUNT: Final = "no-such-account"
+"""Who is searched for and bound as where somebody is asked for who does not exist."""
 
 # Active Directory tells why a bind failed by "data XXX" in the diagnostic text of invalidCredentials.
 _AD_STATES = {
@@ -191,7 +194,20 @@ class Attempt:
             raise ServerFailed("service_bind", "service_credentials", text)
 
     def _find(self, service: Link, name: str) -> tuple[Entry | None, AuthReason]:
-        """The one entry of that name, or None and why not. It has passed its grammar; escaped anyway."""
+        """The one entry of that name, or None and why not. An alias leads to an account that its own name leads to."""
+        entry, reason = self._named(service, name)
+        if "@" not in name:
+            return entry, reason
+        own = None if entry is None else self._name_of(entry, name)
+        same, of_name = self._named(service, own or NO_ACCOUNT)  # as many searches, whoever is asked for
+        if entry is None:
+            return None, reason
+        if same is None:
+            return None, of_name  # another entry has that name too, for one
+        return (entry, reason) if self._id(same) == self._id(entry) else (None, AuthReason.AMBIGUOUS_USER)
+
+    def _named(self, service: Link, name: str) -> tuple[Entry | None, AuthReason]:
+        """The one entry that has that name or alias. It has passed its grammar; escaped anyway."""
         config = self._config
         kinds = config.login_attributes if "@" in name else (config.name_attribute,)
         names = "".join(f"({kind}={escape_filter_chars(name)})" for kind in kinds)
@@ -282,7 +298,7 @@ class Attempt:
     @property
     def _decoy(self) -> str:
         config = self._config
-        return config.decoy_dn or f"{config.name_attribute}=no-such-account,{config.user_base}"
+        return config.decoy_dn or f"{config.name_attribute}={NO_ACCOUNT},{config.user_base}"
 
     # -- small things ----------------------------------------------------------------------------------------
 

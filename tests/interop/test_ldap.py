@@ -140,7 +140,7 @@ def server(trap: Trap) -> Iterator[Slapd]:
             person("odd", rdn=ODD_DN, password="´½² пароль"),
             person("keyonly", f"sshPublicKey: {KEYS[0]}", password=None),
             person("twin", rdn="cn=twin1"),
-            person("twin", rdn="cn=twin2"),
+            person("twin", "mail: twin@corp.example", rdn="cn=twin2"),
             *[person("many", rdn=f"cn=many{number}") for number in range(5)],
             person("locked", "pwdAccountLockedTime: 000001010000Z"),
             person("inactive", "nsAccountLock: TRUE"),
@@ -429,6 +429,7 @@ def test_principal_name_and_mail_lead_to_one_account(make: Maker, asked: str, pa
     [
         ("nobody@corp.example", AuthReason.UNKNOWN_USER),
         ("both@corp.example", AuthReason.AMBIGUOUS_USER),  # two entries claim it
+        ("twin@corp.example", AuthReason.AMBIGUOUS_USER),  # one does, and another has its name
         ("two@corp.example", AuthReason.UNKNOWN_USER),  # its entry has two names to be known by
         ("una", AuthReason.OK),
         ("*@corp.example", AuthReason.BAD_USER_NAME),
