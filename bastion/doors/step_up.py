@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from bastion.auth.attempt import Attempt, AuthContext, Before, UserName
 from bastion.auth.factors import CODE, Chain, Given
 from bastion.auth.identity import Destination, Identity
+from bastion.auth.names import account_part
 from bastion.clock import Timers
 from bastion.doors.authentication import told
 from bastion.doors.door import Outer
@@ -132,7 +133,7 @@ class StepUp:
         self, before: Before, destination: Destination, answer: bytes
     ) -> tuple[AuthReason, Before]:
         """One attempt, booked whatever becomes of it, and what is proved after it."""
-        name = UserName(destination.identity, str(destination), destination)
+        name = UserName(account_part(destination.identity), str(destination), destination)
         kept: list[Before] = []
         attempt = Attempt(self.context, name, METHOD, before, on_kept=kept.append)
         reason = AuthReason.ABANDONED

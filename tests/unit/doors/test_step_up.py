@@ -86,6 +86,15 @@ def test_wrong_answers_are_counted_over_all_and_leave_nothing(asked: Asked) -> N
     assert len(asked.questions) == TRIES and asked.questions[2][1] == "nothing was typed"
 
 
+def test_wrong_answers_count_for_the_account_under_whatever_name(asked: Asked) -> None:
+    needed, place = FactorsNeeded("web1", ("password",)), Destination("alice@corp.example", "deploy", "web1")
+    while asked.inner.penalties.allows("192.0.2.1", "alice"):
+        Deferred.fromCoroutine(asked.step_up.prove(BY_KEY, place, needed)).addErrback(lambda _: None)
+        assert len(asked.inner.lines()) < 50
+        for _ in range(TRIES):
+            asked.waiting.called or asked.waiting.callback((b"wrong",))
+
+
 def test_what_is_no_mistake_of_the_engineer_is_not_asked_again(asked: Asked) -> None:
     asked.begin("totp")  # there is no key for codes
     assert asked.questions[0][0] == "One-time code of alice: "
