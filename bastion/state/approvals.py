@@ -7,6 +7,7 @@ the immutable id of the identity, and until it expires.
 
 from __future__ import annotations
 
+import re
 import secrets
 from base64 import b32encode
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from bastion.state.database import Database
 from bastion.state.schema import APPROVALS
 
 OPEN_OF_ONE: Final = 16
-"""Requests of one identity that nobody has answered and that have not expired: a person asks for a few."""
+"""Requests of one identity that nobody has answered and that have not expired: a person asks for a few. One that was
+withdrawn is among them, or hanging up and asking again would tell the approvers without end."""
 
 OPEN_IN_ALL: Final = 1000
 """... of everybody: a listing of 200 KiB."""
@@ -51,6 +53,9 @@ class State(StrEnum):
 
 
 _UNANSWERED: Final = (State.DRAFT, State.OPEN)
+_NOT_KEPT: Final = (State.DRAFT, State.WITHDRAWN)
+
+_ID: Final = re.compile(r"\A[a-z2-7]{10}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,9 @@ def answer(
 ) -> Request:
     """Approve, for `valid` seconds, or deny. Raises Refused with an ApprovalReason, and StateDown."""
     with database.write() as connection:
-        row = _find(connection, request)
+        row = (
+            _find(connection, request) if _ID.match(request) else None
+        )  # a database may choke on what is no id
         _check_answer(row, by, now)
         values = {
             "state": (State.APPROVED if yes else State.DENIED).value,
@@ -253,17 +260,19 @@ def _change(connection: Connection, request: str, state: State, values: dict[str
 
 
 def _check_room(connection: Connection, uid: str, now: float) -> None:
-    query = select(func.count()).select_from(APPROVALS).where(_unanswered(now))
-    if connection.execute(query.where(APPROVALS.c.uid == uid)).scalar_one() >= OPEN_OF_ONE:
-        raise Refused(ApprovalReason.LIMIT, f"you have {OPEN_OF_ONE} requests that nobody has answered yet")
-    if connection.execute(query).scalar_one() >= OPEN_IN_ALL:
+    query = select(func.count()).select_from(APPROVALS)
+    asked = and_(APPROVALS.c.state.in_([*_UNANSWERED, State.WITHDRAWN]), APPROVALS.c.expires_at > now)
+    if connection.execute(query.where(APPROVALS.c.uid == uid, asked)).scalar_one() >= OPEN_OF_ONE:
+        text = f"you have {OPEN_OF_ONE} requests that nobody has answered yet, or that you have withdrawn"
+        raise Refused(ApprovalReason.LIMIT, text)
+    if connection.execute(query.where(_unanswered(now))).scalar_one() >= OPEN_IN_ALL:
         raise Refused(ApprovalReason.LIMIT, "there are as many requests as there may be: try again later")
 
 
 def _sweep(connection: Connection, now: float) -> None:
-    """Drafts that nobody filed go when they expire, the others a while later."""
+    """Drafts that nobody filed, and what was withdrawn, go when they expire, the others a while later."""
     over = or_(
-        and_(APPROVALS.c.state == State.DRAFT.value, APPROVALS.c.expires_at <= now),
+        and_(APPROVALS.c.state.in_(_NOT_KEPT), APPROVALS.c.expires_at <= now),
         APPROVALS.c.expires_at <= now - KEPT,
     )
     old = connection.execute(select(APPROVALS.c.id).where(over).limit(SWEEP)).scalars().all()

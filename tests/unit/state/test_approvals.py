@@ -171,6 +171,23 @@ def test_nobody_asks_for_more_than_may_wait(database: Database, monkeypatch: pyt
     assert ask("c", "1", NOW + 601), "what has expired takes no room"
 
 
+def test_who_hangs_up_and_asks_again_is_told_to_stop(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPEN_OF_ONE", 3)
+    for _ in range(3):
+        assert withdraw(database, filed(database))
+    assert refused(lambda: filed(database)) is ApprovalReason.LIMIT
+    filed(database, replace(BOUND, uid="u-carol"))
+    filed(database, now=NOW + 601)
+    assert [row["state"] for row in rows(database, APPROVALS)] == [State.OPEN] * 2, "nothing of it is kept"
+
+
+@pytest.mark.parametrize("request_id", ["a\0b", "", "k3v2m5q7p2\n", "x" * 500, "\udc80"])
+def test_what_is_no_id_is_not_asked_for(database: Database, request_id: str) -> None:
+    assert refused(lambda: answer(database, request_id, BOB, True, "", NOW, 60.0)) is ApprovalReason.NOT_FOUND
+
+
 def test_old_rows_go(database: Database) -> None:
     filed(database, state=State.DRAFT)
     kept = approved(database)
