@@ -167,7 +167,10 @@ def _wanted(
     except Refused as refusal:
         raise Refused(IssueReason.RESTRICTED, f"{refusal.text}: no certificate can say that") from None
     now = gateway.clock.time()
-    ends = int(identity.authenticated_at) + issuing.lifetime
+    proved = int(
+        min(identity.authenticated_at, now)
+    )  # never later than now, though the clock was set back since
+    ends = proved + issuing.lifetime
     if limits.valid_before is not None:
         ends = min(ends, limits.valid_before)
     if ends < now + SHORTEST:
@@ -180,7 +183,7 @@ def _wanted(
         key,
         identity.name,
         f"{identity.name}@{gateway.public[0]}",
-        Carried(kept_by(identity.factors, same), int(identity.authenticated_at), identity.uid),
+        Carried(kept_by(identity.factors, same), proved, identity.uid),
         ends,
         sorted(limits.extensions),
         _sources(limits),

@@ -49,7 +49,9 @@ def test_anything_else_refuses_the_certificate(inside: bytes) -> None:
 def test_two_of_them_carry_no_more_than_the_older_one() -> None:
     noon = Carried(("publickey", "password"), NOW - 60, "u-1")
     assert noon.plus(MORNING) == Carried(("publickey", "password", "totp"), NOW - 3600, "u-1")
-    assert MORNING.plus(Carried()) == Carried(MORNING.factors, 0, "u-1"), "somebody else's word is as old as can be"
+    assert MORNING.plus(Carried()) == Carried(MORNING.factors, 0, "u-1"), (
+        "somebody else's word is as old as can be"
+    )
     assert MORNING.plus(None) == MORNING
 
 

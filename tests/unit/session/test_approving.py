@@ -226,6 +226,8 @@ def carrying(at: float) -> Carried:
         (replace(ALICE, factors=("publickey", "totp")), FACTOR_FRESH, "totp"),
         (replace(ALICE, factors=("publickey", "totp")), FACTOR_FRESH + 1, ""),
         (replace(ALICE, factors=("sk-publickey",)), 1.0, "sk-publickey"),
+        (replace(ALICE, factors=("publickey", "totp")), -86400.0, ""),  # the clock was set back since
+        (replace(ALICE, factors=("publickey",), user_verified=True), -86400.0, ""),
         (replace(ALICE, factors=("certificate", "totp"), carried=carrying(NOW - 3600)), 1.0, ""),
         (replace(ALICE, factors=("certificate", "totp"), carried=carrying(NOW - 60)), 1.0, "totp"),
         (replace(ALICE, factors=("certificate",), user_verified=True), 1.0, "sk-publickey"),

@@ -126,6 +126,11 @@ def test_the_key_that_logged_in_is_certified_and_kept() -> None:
     assert made.issued.factors == "publickey,totp" and made.issued.source == "192.0.2.7"
 
 
+def test_a_clock_that_was_set_back_since_the_login_makes_none_longer() -> None:
+    made = Bench().ask(replace(ALICE, authenticated_at=NOW + 30 * 86400))
+    assert made.certificate.valid_before == int(NOW) + 36000 and made.issued.proved_at == NOW
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
