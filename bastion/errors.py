@@ -98,6 +98,7 @@ class AuthReason(StrEnum):
     CERT_NOT_YET_VALID = "cert_not_yet_valid"
     CERT_EXPIRED = "cert_expired"
     CERT_NO_PRINCIPALS = "cert_no_principals"
+    CERT_OUT_OF_SCOPE = "cert_out_of_scope"  # its CA is not for this account, or these principals
     CERT_WRONG_PRINCIPAL = "cert_wrong_principal"
     CERT_CRITICAL_OPTION = "cert_critical_option"
     CERT_SOURCE_ADDRESS = "cert_source_address"

@@ -83,6 +83,7 @@ def build_services(
         auth=AuthServices(
             directory=build_directory(config, material.users, reactor, clock, observer, workers),
             login_cas=material.login_cas,
+            ca_scopes=material.ca_scopes,
             penalties=penalties,
             methods=config.login.methods,
             revocation=material.revocation,

@@ -18,6 +18,7 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 - `totp`: one-time codes, their secrets sealed, recovery codes; `codes`: whose code it is, told to no stranger
 - `factors`: the chains of factors that a login may need, and what it has given of them; `evidence`: what was shown,
   for the audit log
+- `ca_scope`: whom certificates of a login CA may let in
 - `issued`: what a certificate that was issued here carries of an earlier login
 - `throttle`, `penalty_records`, `startups`: penalties for guessing, places for unfinished logins
 - `distant`: penalties of several processes, kept in one of them

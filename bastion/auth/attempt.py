@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse, Work
+from bastion.auth.ca_scope import CaScopes
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.codes import Codes, check_code
 from bastion.auth.credentials import Credential, read_credential, verify_possession
@@ -66,6 +67,7 @@ class AuthServices:
     demands: Demands = TOUCH_ONLY
     revocation: Revocation = NOTHING_REVOKED
     factor_ttl: float = 3600.0  # seconds that a factor counts which was given later, for its outer connection
+    ca_scopes: CaScopes = field(default_factory=CaScopes)
     issuers: tuple[PublicKey, ...] = ()  # of the login CAs those that certificates are issued with here
 
 
@@ -230,11 +232,13 @@ class Attempt:
                 source_address=self._context.source,
                 issuers=self._context.services.issuers,
             )
+            self._context.services.ca_scopes.check_claims(claims)
             self._context.revocation.check_certificate(claims)
 
         credential = read_credential(algorithm, blob, judge, self._context.pay_for_keys)
         if isinstance(credential, Certificate):
-            self._certified()
+            assert self._certificate is not None
+            self._evidence = self._evidence.verified(self._certificate.carried or NOTHING)
             self._key_blob = credential.key_blob
             self._also_shown = also_by_sha1(credential.key_blob, credential.signature_key_blob)
         else:
@@ -245,14 +249,6 @@ class Attempt:
         if not self._before.given.takes(*self._proofs_of(credential)):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this key")
         return credential
-
-    def _certified(self) -> None:
-        """The certificate's signature is right: what it says is."""
-        assert self._certificate is not None
-        carried = self._certificate.carried or NOTHING
-        self._evidence = self._evidence._replace(
-            unverified=None, carried=carried.factors or None, carried_at=carried.at or None
-        )
 
     def _proofs_of(self, credential: Credential) -> tuple[Proof, ...]:
         key = self._evidence.key
@@ -345,6 +341,7 @@ class Attempt:
                 assert self._certificate is not None
                 facts = self._certificate
                 facts.check_holder(account.uid)
+                self._context.services.ca_scopes.check_account(credential, account)
                 self._check_touch(credential.key, asker, facts.touch_required, facts.verify_required)
                 return account, facts.restrictions
             known = self._known_key(account, credential)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from bastion.auth.issued import Carried
+
 
 class Evidence(NamedTuple):
     """The fields of the event `auth` that are about the proof; what does not apply is left as it is here."""
@@ -19,6 +21,11 @@ class Evidence(NamedTuple):
     carried: tuple[str, ...] | None = None
     carried_at: int | None = None
     offline: int | None = None
+
+    def verified(self, carried: Carried) -> Evidence:
+        """The same of a certificate whose signature is right: what it says is, and what it carries."""
+        factors, at = carried.factors or None, carried.at or None
+        return self._replace(unverified=None, carried=factors, carried_at=at)
 
 
 NO_EVIDENCE: Final = Evidence()

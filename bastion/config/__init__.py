@@ -12,6 +12,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 
 - `second_factors`: the key of the section about them
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
+- `login_cas`: the login CAs, and whom each may let in
 - `issue`: the section about certificates for people; `redact`: the section about secrets
 - `approvals`: the section about what somebody else has to approve
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else

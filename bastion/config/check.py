@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from bastion.age import Recipient
+from bastion.auth.ca_scope import CaScopes
 from bastion.auth.embedded import Users, load_users, services_of
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
@@ -24,7 +25,7 @@ from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.auth.totp import TotpKey
 from bastion.ca.files import is_there
 from bastion.ca.identities import read_recipients
-from bastion.ca.keys import load_private_key, load_public_keys
+from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.ledger import KeyName, Ledger, read_ledger
 from bastion.ca.revoked_keys import load_revoked_keys
@@ -32,8 +33,9 @@ from bastion.ca.secrets import check_program, read_secret_file
 from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
 from bastion.config.authorities import CERTIFY_PEOPLE, ROLES, TARGET_HOST_CA, Held, key_faults
-from bastion.config.key_slots import ledger_path, login_slots, signing_slots
+from bastion.config.key_slots import ledger_path, signing_slots
 from bastion.config.load import Config, load_into
+from bastion.config.login_cas import read_login_cas
 from bastion.config.material import Material
 from bastion.config.places import try_places
 from bastion.config.recording_store import store_faults
@@ -110,6 +112,7 @@ class _Check:
         self._users: Users | None = None
         self._revocation = NOTHING_REVOKED
         self._totp_key: TotpKey | None = None
+        self._scopes = CaScopes()
         self._known = KnownHosts()
         self._pins: list[KnownHosts] = []
         self._recipients: tuple[Recipient, ...] = ()
@@ -121,6 +124,7 @@ class _Check:
             host_keys=tuple(self._host_private),
             host_keys_changing=self._ledger.changing(KeyName.HOST_KEYS),
             login_cas=tuple(held.key for held in self._authorities if held.role in CERTIFY_PEOPLE),
+            ca_scopes=self._scopes,
             upstream_ca=self._cas.get(KeyName.UPSTREAM_CA),
             front_host_ca=self._cas.get(KeyName.FRONT_HOST_CA),
             issuing_ca=self._cas.get(KeyName.ISSUE),
@@ -275,14 +279,11 @@ class _Check:
             )
 
     def _login_ca(self) -> None:
-        for slot in login_slots(self._config):
-            try:
-                keys = load_public_keys(slot.path)
-            except ConfigError as error:
-                self._wrong(slot.option, str(error))
-                continue
-            for public in keys:
-                self._authorities.append(Held(ROLES[slot.name], public, str(slot.path)))
+        read = read_login_cas(self._config)
+        for key, problem, allowed in read.faults:
+            self._wrong(key, problem, allowed)
+        self._authorities += read.held
+        self._scopes = CaScopes(read.scopes)
 
     def _revoked_keys(self) -> None:
         """No error: a gateway that did not take the reload would go on with what was revoked last week."""

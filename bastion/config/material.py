@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bastion.age import Recipient
+from bastion.auth.ca_scope import CaScopes
 from bastion.auth.embedded import Users
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.auth.totp import TotpKey
@@ -29,6 +30,7 @@ class Material:
     host_keys: tuple[Staged, ...] = ()
     host_keys_changing: bool = False  # one is being rotated, or was
     login_cas: tuple[PublicKey, ...] = ()
+    ca_scopes: CaScopes = field(default_factory=CaScopes)
     upstream_ca: Staged | None = None
     front_host_ca: Staged | None = None
     issuing_ca: Staged | None = None

@@ -8,8 +8,10 @@ sample file, the reference in `docs/configuration.md`, `bastion check` and its d
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from bastion.auth.ldap_config import LdapConfig
 from bastion.config.approvals import Approvals
@@ -28,12 +30,15 @@ from bastion.options.kinds import (
     duration,
     integer,
     list_of,
+    mapping_of,
     optional,
     or_off,
     quoted,
     section,
+    text,
 )
 from bastion.options.paths import FILE
+from bastion.policy.patterns import PATTERN
 
 _STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
 
@@ -135,6 +140,12 @@ class HostKeys:
     )
 
 
+_FILE_NAME = re.compile(r"\A[^\x00]{1,4096}\Z")
+_OF_A_CA = mapping_of(
+    list_of(PATTERN, at_least=1), _FILE_NAME, "a file of login_ca.files = a list of names and patterns"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LoginCA:
     """Whose certificates engineers may log in with. Targets must never trust these."""
@@ -144,6 +155,25 @@ class LoginCA:
         "Files with public keys of the CAs, one per line. Empty: certificates are refused.",
         default=(),
         example='["keys/login_ca.pub"]',
+    )
+    users: Mapping[str, tuple[str, ...]] = option(
+        _OF_A_CA,
+        "Of a file in `files`: the accounts that certificates of its CAs let in, by name or pattern. With `groups`,"
+        " either is enough. A file that neither names lets in everybody.",
+        default=MappingProxyType({}),
+        example='{ "keys/login_ca.pub" = ["ext-*"] }',
+    )
+    groups: Mapping[str, tuple[str, ...]] = option(
+        mapping_of(list_of(text(), at_least=1), _FILE_NAME, "a file of login_ca.files = a list of groups"),
+        "Of a file in `files`: the directory's groups whose members certificates of its CAs let in.",
+        default=MappingProxyType({}),
+        example='{ "keys/login_ca.pub" = ["contractors"] }',
+    )
+    principals: Mapping[str, tuple[str, ...]] = option(
+        _OF_A_CA,
+        "Of a file in `files`: patterns, one of which every principal of a certificate of its CAs must fit.",
+        default=MappingProxyType({}),
+        example='{ "keys/login_ca.pub" = ["ext-*"] }',
     )
 
 

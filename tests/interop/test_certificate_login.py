@@ -142,6 +142,25 @@ def test_a_source_address_that_fits_lets_in(world: World) -> None:
     assert log_in(world).returncode == 0
 
 
+def test_a_ca_with_a_scope_lets_in_nobody_else(world: World) -> None:
+    text = world.config.read_text()
+    for scope, principals, reason in (
+        ('users = { "keys/login_ca.pub" = ["ext-*", "ali?e"] }', ("alice",), ""),
+        ('users = { "keys/login_ca.pub" = ["ext-*"] }', ("alice",), "cert_out_of_scope"),
+        ('groups = { "keys/login_ca.pub" = ["Ops"] }', ("alice",), ""),
+        ('groups = { "keys/login_ca.pub" = ["guests"] }', ("alice",), "cert_out_of_scope"),
+        ('principals = { "keys/login_ca.pub" = ["alice"] }', ("alice", "root"), "cert_out_of_scope"),
+    ):
+        world.config.write_text(text.replace("[login_ca]\n", f"[login_ca]\n{scope}\n"))
+        world.reload()
+        world.certify("alice", principals)
+        assert log_in(world).returncode == (255 if reason else 0)
+        certified = [line["reason"] for line in world.audit("auth") if line["method"] == "certificate"]
+        assert certified[-1] == (reason or "ok")
+    world.config.write_text(text)
+    world.reload()
+
+
 def test_a_forced_command_runs_in_the_place_of_every_other(world: World) -> None:
     """As with OpenSSH, whose sshd tells it what was asked for; the recording has both."""
     world.certify("alice", ("alice",), "-O", 'force-command=echo "forced [$SSH_ORIGINAL_COMMAND]"; exit 5')

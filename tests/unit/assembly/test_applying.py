@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from bastion.app import Program
 from bastion.archive.place import S3Place
 from bastion.assembly import reloading
+from bastion.auth.ca_scope import CaScope
 from bastion.config.changes import each_option
 from bastion.config.check import inspect
 from bastion.config.outputs import Recording, read_section
@@ -315,6 +316,11 @@ def _issues_by(before: Callable[[Running], None]) -> Callable[[Running], None]:
     return begin
 
 
+def _scope(gateway: Gateway) -> CaScope:
+    """Of the one login CA."""
+    return next((one for held in gateway.services.auth.ca_scopes.of.values() for one in held), CaScope())
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -344,6 +350,9 @@ CASES: dict[str, Case] = {
     ),
     "issue.lifetime": Case('"2h"', lambda g: g.services.issuing.lifetime, 7200, _issues),
     "issue.keys": Case('"any"', lambda g: g.services.issuing.certified, "any", _issues),
+    "login_ca.users": Case('{ "login_ca.pub" = ["ext-*"] }', lambda g: _scope(g).users, ("ext-*",)),
+    "login_ca.groups": Case('{ "login_ca.pub" = ["Ops"] }', lambda g: _scope(g).groups, frozenset({"ops"})),
+    "login_ca.principals": Case('{ "login_ca.pub" = ["a"] }', lambda g: _scope(g).principals, ("a",)),
     "login_ca.files": Case("[]", lambda g: g.services.auth.login_cas, ()),
     "upstream_ca.key": Case('"second"', lambda g: _ca("_keys")(g).publics, LOOKS),
     "upstream_ca.agent": Case(
