@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bastion.cli.certificates:certificates",
         "those issued to people who had logged in",
     ),
+    "keys-of": ("bastion.cli.keys_of:keys_of", "what somebody may log in with"),
     "penalties": ("bastion.cli.status:penalties", "who must wait after failed logins"),
     "upgrade": ("bastion.cli.upgrade:upgrade", "hand over to another version, cutting nobody"),
     "log-level": ("bastion.cli.status:log_level", "let the operator's log tell more or less"),

@@ -20,6 +20,7 @@ question a deadline; what acts is written to the audit log with who asked and wh
     local     the node of this process, over `session.gateway.Gateway`
     enrolling second factors made, listed and taken away; certificates that were issued
     answering requests for approval listed and answered
+    key_listing what somebody may log in with
     watching  a session as it happens, in blocks of its recording
     hub       several nodes as one: union, all, sum
     link      the node at the far end of a connection, and what serves one there

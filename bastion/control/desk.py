@@ -33,6 +33,7 @@ from bastion.control.orders import (
     InviteTotp,
     KeepLock,
     KeptLocks,
+    KeysOfAsked,
     LevelSet,
     Locks,
     LocksAsked,
@@ -112,6 +113,7 @@ class Desk(Node):
             ResetTotp: self._reset_totp,
             TotpAsked: self._hub.ask_any,
             CertificatesAsked: self._hub.ask_any,
+            KeysOfAsked: self._hub.ask_any,
             ApprovalsAsked: self._hub.ask_any,
             AnswerRequest: self._hub.ask_any,
         }

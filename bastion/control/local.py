@@ -16,6 +16,7 @@ from bastion import __version__
 from bastion.control import blocks
 from bastion.control.answering import Answering
 from bastion.control.enrolling import Enrolling
+from bastion.control.key_listing import KeyListing
 from bastion.control.node import (
     ControlError,
     Counted,
@@ -45,6 +46,7 @@ from bastion.control.orders import (
     InviteTotp,
     KeepLock,
     KeptLocks,
+    KeysOfAsked,
     Locks,
     PenaltiesAsked,
     PenaltyList,
@@ -101,6 +103,7 @@ class LocalNode(Node):
             TotpAsked: self._enrolling.holders,
             ResetTotp: self._enrolling.reset,
             CertificatesAsked: self._enrolling.certificates,
+            KeysOfAsked: KeyListing(gateway).keys_of,
             ApprovalsAsked: self._answering.listed,
             AnswerRequest: self._answering.answer,
         }

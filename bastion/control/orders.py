@@ -348,6 +348,42 @@ class CertificatesAsked(Request[IssuedCertificates]):
 
 
 @dataclass(frozen=True, slots=True)
+class HeldKey:
+    """One key or certificate that somebody may log in with. `kind`: `key` of the directory, `certificate` that was
+    issued here, `used`: a key that the account does not have (now). Times are seconds since the epoch."""
+
+    kind: str
+    source: str
+    key: str
+    type: str = ""
+    bits: int = 0
+    options: str = ""
+    ends_at: float | None = None
+    first_used: float | None = None
+    last_used: float | None = None
+    sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKeys:
+    """Of one account."""
+
+    name: str
+    uid: str
+    keys: tuple[HeldKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOfAsked(Request[HeldKeys]):
+    """What may somebody log in with?"""
+
+    name: str
+
+    command: ClassVar[str] = "keys_of"
+    result: ClassVar[type[Any]] = HeldKeys
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """How many second factors were taken away, and the valid certificates of whom they were."""
 
@@ -436,6 +472,7 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     TotpAsked,
     ResetTotp,
     CertificatesAsked,
+    KeysOfAsked,
     ApprovalsAsked,
     AnswerRequest,
 )

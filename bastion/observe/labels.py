@@ -67,6 +67,7 @@ CONTROL_COMMANDS: Final = (
     "totp_list",
     "totp_reset",
     "certificates",
+    "keys_of",
     "approvals",
     "approval_answer",
     OTHER,

@@ -92,6 +92,21 @@ def parse_key_options(text: str) -> tuple[KeyOptions, str]:
     return made, rest
 
 
+def options_text(options: KeyOptions) -> str:
+    """What an operator reads of them: the restrictions, in the words of sshd(8)."""
+    words = [f"no-{name}" for name, permit in _FLAGS.items() if permit not in options.permits]
+    if options.command is not None:
+        words.append(f'command="{options.command}"')
+    if options.sources is not None:
+        words.append(f'from="{",".join(options.sources)}"')
+    if options.permit_open is not None:
+        words += [
+            f'permitopen="{host}:{"*" if port is None else port}"' for host, port in options.permit_open
+        ]
+    words += ["verify-required"] if options.verify_required else []
+    return ",".join(words if options.touch_required else (*words, "no-touch-required"))
+
+
 def _switch(permits: set[str], name: str) -> bool:
     """Obey restrict, `pty`, `no-pty` and so on, in the order of the line; False when it is none of these."""
     if name == "restrict":

@@ -23,7 +23,7 @@ from bastion.clock import SystemClock
 from tests.support.agents import Agent
 from tests.support.net import LOOPBACK
 from tests.support.sshd import keygen, make_key, sshd_missing
-from tests.support.world import World
+from tests.support.world import World, poll
 
 pytestmark = [
     pytest.mark.interop,
@@ -154,6 +154,29 @@ def test_the_certificate_of_a_morning_logs_in_without_a_code(world: Issuing) -> 
     assert row["state"] == "valid" and row["name"] == "alice" and row["factors"] == ["publickey", "totp"]
     issued = world.audit("certificate_issued")[-1]
     assert issued["certificate_serial"] == certificate.serial and issued["until"] == certificate.valid_before
+
+
+def test_what_somebody_may_log_in_with_is_listed(world: Issuing) -> None:
+    file = world.take(world.with_code("cert"), "listed")
+    assert world.by_certificate(file, "alice", "true").returncode == 0
+    config = ("--config", str(world.config))
+
+    def listed(*more: str) -> list[dict[str, Any]]:
+        done = world.bastion("keys-of", "alice", *config, "--json", *more)
+        assert done.returncode == (1 if more and json.loads(done.stdout)["keys"] else 0), done.stderr
+        return list(json.loads(done.stdout)["keys"])
+
+    print_ = keygen("-l", "-f", str(world.keys / "alice.pub")).split()[1]
+    key = poll(lambda: next((one for one in listed() if one["kind"] == "key" and one["sessions"]), None))
+    assert (key["key"], key["type"], key["source"]) == (print_, "ssh-ed25519", "embedded")
+    assert key["first_used"] <= key["last_used"] <= CLOCK.time()
+    serial = load_certificate(file).serial
+    (certificate,) = [one for one in listed() if f"serial {serial}@" in one["options"]]
+    assert certificate["source"] == "issued here" and certificate["ends_at"] > CLOCK.time()
+    older = listed("--older-than", "1ms")
+    assert listed("--older-than", "1d") == [] and [one["kind"] for one in older] == ["key"]
+    assert world.bastion("keys-of", "nobody", *config).returncode == 1
+    assert print_ in world.bastion("keys-of", "alice", *config).stdout.decode()
 
 
 def test_who_logged_in_with_one_gets_no_other(world: Issuing) -> None:

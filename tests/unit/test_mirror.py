@@ -60,6 +60,8 @@ ELSEWHERE = {
     "cli.progress": "a line on a terminal: tests/unit/cli/test_copies.py calls it without one",
     "cli.verify_bucket": BUCKET,
     "cli.upgrade": "tests/interop/test_upgrade.py",
+    "cli.keys_of": "tests/interop/test_issued_certificates.py, on a gateway",
+    "control.key_listing": "tests/interop/test_issued_certificates.py, on a gateway",
     "cli.control_client": "tests/unit/cli/test_control_commands.py",
     "cli.live": "tests/unit/cli/test_control_commands.py",
     "cli.lock": "tests/unit/cli/test_control_commands.py",

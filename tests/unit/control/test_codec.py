@@ -104,6 +104,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "totp_invite": orders.InviteTotp("alice", by),
         "totp_list": orders.TotpAsked(),
         "totp_reset": orders.ResetTotp("alice", "x", by),
+        "keys_of": orders.KeysOfAsked("alice"),
         "certificates": orders.CertificatesAsked("alice", ended=True),
         "approvals": orders.ApprovalsAsked(),
         "approval_answer": orders.AnswerRequest("abcdefghij", True, "x", "123456", by),

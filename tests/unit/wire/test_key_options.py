@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastion.errors import ProtocolError
-from bastion.wire.key_options import ALL_PERMITS, KeyOptions, parse_expiry, parse_key_options
+from bastion.wire.key_options import ALL_PERMITS, KeyOptions, options_text, parse_expiry, parse_key_options
 
 
 def options(text: str) -> KeyOptions:
@@ -100,3 +100,21 @@ def test_expiry_without_z_is_local_as_in_openssh() -> None:
         capture_output=True, text=True, timeout=60, env={"TZ": "UTC-2"},
     )  # fmt: skip
     assert int(done.stdout) == 1767225600 - 7200, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        'no-pty,command="id",from="192.0.2.*,!192.0.2.1",permitopen="db:5432",permitopen="*:*",verify-required',
+        "no-touch-required",
+    ],
+)
+def test_options_are_told_in_their_own_words(text: str) -> None:
+    read = options(text) if text else KeyOptions()
+    assert options_text(read) == text
+
+
+def test_restrict_is_told_as_what_it_takes_away() -> None:
+    told = options_text(options("restrict,pty"))
+    assert told == "no-port-forwarding,no-agent-forwarding,no-x11-forwarding,no-user-rc"
