@@ -24,8 +24,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from bastion.auth.penalty_sources import REMEMBERED_SOURCES, source_block
 from bastion.auth.restrictions import normal_address
-from bastion.auth.throttle import REMEMBERED_SOURCES, source_block
 from bastion.errors import LimitReason, ProtocolError, Refused
 from bastion.sharing.rows import ALONE, Cell, Elsewhere
 

@@ -11,34 +11,17 @@ least harm.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from bastion.auth.penalty_records import KEPT_FROM, KEPT_MAX, MAX_ENTRIES, UNKNOWN, Kept, Record, Table
-from bastion.auth.restrictions import normal_address
+from bastion.auth.penalty_sources import is_exempt
+from bastion.auth.penalty_sources import source_block as source_block
 from bastion.clock import Clock
-from bastion.errors import AuthReason, ProtocolError
-
-REMEMBERED_SOURCES = 1024
-"""Addresses whose block is kept: a login asks for it five times. With its texts each takes 250 bytes."""
-
-
-@lru_cache(maxsize=REMEMBERED_SOURCES)
-def source_block(address: str) -> str:
-    """What counts as one source: an IPv4 address, an IPv6 /64 (one customer's smallest network)."""
-    try:
-        peer = normal_address(address)
-    except ProtocolError:
-        return "?"
-    if isinstance(peer, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(peer) >> 64 << 64, 64)))
-    return str(peer)
-
+from bastion.errors import AuthReason
 
 ACCOUNT_GUESSES = 20
 """Wrong passwords for one account, from all the sources together that it has never been logged in to from. Three
@@ -63,7 +46,7 @@ class PenaltyLimits:
     `accounts` distinct failing accounts of one source within `window` block the source for `source_block`,
     doubling. A record is forgotten `forget` seconds after its last failure or the end of its block.
     Sources that an account was never logged in to from share `strange_guesses` passwords for it, and get one more
-    every `strange_refill` seconds.
+    every `strange_refill` seconds. Sources in the networks of `exempt` are never blocked as a whole.
     """
 
     free: int = 5
@@ -76,6 +59,7 @@ class PenaltyLimits:
     forget: float = 1800.0
     strange_guesses: int = ACCOUNT_GUESSES
     strange_refill: float = ACCOUNT_REFILL
+    exempt: tuple[str, ...] = ()
 
 
 # Offering a key that is not accepted is how every client with several keys begins, and keys are not guessed.
@@ -267,7 +251,8 @@ class Penalties:
         self._count_account(block, account, now)
 
     def succeeded(self, source: str, account: str) -> None:
-        """The pair's failures were typing errors. The source keeps its count: it clears nobody else.
+        """The pair's failures were typing errors: neither the pair nor its source has them counted any more. What
+        others have failed at stays: it clears nobody else.
 
         From now on the account knows this source: guesses from elsewhere do not slow it down here.
         """
@@ -278,6 +263,9 @@ class Penalties:
             self._keep_no_more(key)
             if blocked.until:
                 self.on_block(key, 0.0)
+        source_record = self._sources.find(self._digest(source_block(source)), self._clock.monotonic())
+        if source_record is not None:
+            source_record.bits &= ~(1 << key[0])
         self._known[key] = None
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED_LOGINS:
@@ -466,6 +454,8 @@ class Penalties:
     def _count_account(self, block: str, account: str, now: float) -> None:
         """Many distinct accounts failing from one source is spraying, whoever they are."""
         limits = self._limits
+        if is_exempt(block, limits.exempt):
+            return
         record = self._sources.find_or_add(self._digest(block), now)
         if now >= record.since + limits.window:
             record.since, record.bits = now, 0

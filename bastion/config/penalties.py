@@ -17,4 +17,5 @@ def penalty_limits(wanted: Penalties) -> PenaltyLimits:
         source_block=wanted.source_block,
         longest_source_block=wanted.longest_source_block,
         forget=wanted.forget,
+        exempt=tuple(str(network) for network in wanted.exempt),
     )

@@ -337,6 +337,13 @@ class Penalties:
         "A record is forgotten this long after its last failure or block.",
         default=1800.0,
     )
+    exempt: tuple[Network, ...] = option(
+        list_of(NETWORK),
+        "Networks whose addresses are never blocked as a whole, such as a NAT with an office behind it; an account that"
+        " fails from there still waits.",
+        default=(),
+        example='["192.0.2.0/28"]',
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,7 +306,7 @@ class Rule:
     end_withdrawn: bool = option(
         BOOLEAN,
         "End running sessions and tunnels when the account is locked or removed, or no rule allows them any more;"
-        " looked at after a reload and every `directory.recheck`. Without it they keep the rights that they began with.",
+        " looked at after a reload and every `directory.recheck`. Without it they keep the rights they began with.",
         default=False,
     )
     watch: str = option(

@@ -102,6 +102,39 @@ def test_a_source_that_goes_on_waits_longer(clock: FixedClock) -> None:
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
+def test_an_office_that_types_wrong_and_then_right_is_no_sprayer(clock: FixedClock) -> None:
+    """500 logins of 120 people behind one address within ten minutes, one in 20 of them mistyped at first."""
+    penalties = Penalties(clock)
+    for number in range(500):
+        name = f"user{number % 120}"
+        assert penalties.allows(HERE, name)
+        if number % 20 == 0:
+            fail(penalties, 1, name)
+            assert penalties.allows(HERE, name) and penalties.allows_source(HERE)
+        penalties.succeeded(HERE, name)
+        clock.advance(1.0)
+    spray(penalties, range(1000, 1060))
+    assert not penalties.allows_source(HERE), "right passwords of others excuse no sprayer"
+
+
+def test_one_s_own_logins_excuse_no_other_account(clock: FixedClock) -> None:
+    penalties = Penalties(clock)
+    for number in range(60):
+        spray(penalties, range(number, number + 1))
+        penalties.succeeded(HERE, "mine")
+    assert not penalties.allows_source(HERE)
+
+
+def test_an_exempt_source_is_not_blocked_as_a_whole(clock: FixedClock) -> None:
+    penalties = Penalties(clock, PenaltyLimits(exempt=("192.0.2.0/28", "2001:db8::/32")))
+    for source, exempt in ((HERE, True), ("198.51.100.1", False), ("2001:db8::1", True), ("?", False)):
+        for number in range(60):
+            penalties.failed(source, f"user{number}", AuthReason.BAD_PASSWORD)
+        assert penalties.allows_source(source) is exempt, source
+    fail(penalties, 6, "alice")
+    assert not penalties.allows(HERE, "alice"), "an account waits wherever it fails from"
+
+
 def test_slow_failures_of_an_office_do_not_block_it(clock: FixedClock) -> None:
     penalties = Penalties(clock)
     for number in range(200):
