@@ -10,6 +10,7 @@ gone leaves it at the next run. A file that cannot be read holds up no other.
 May import: `recording`, `clock`, `errors`, `wire` for text.
 
 - `words`: lines as words for the index, and what a question asks of a line
+- `ahead`: pages brought into the kernel's cache before they are asked for
 - `store`: the file, its tables, and looking things up in it
 - `pages`: lines gathered and packed
 - `playing`: what a replay needs to know before it shows anything, and keyframes

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bastion.errors import BastionError
+from bastion.indexing.ahead import Ahead
 from bastion.indexing.pages import Page, text_of, unpack
 from bastion.indexing.words import LONG_LINE, NEAR, Question
 from bastion.recording.commands import Command
@@ -31,6 +32,9 @@ PAGE_BYTES: Final = 16384
 
 CACHE_BYTES: Final = 32 << 20
 """Memory that a connection takes for what it has read, at most."""
+
+ALONE: Final = 64
+"""Pages that a search opens before others are read ahead of it: most have found what they were asked for by then."""
 
 SESSION_PAGES: Final = 1 << 24
 """Pages of one session at most: 64 GiB of text; more are left out and said."""
@@ -98,8 +102,9 @@ class IndexFile:
             if make and not path.exists():
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            uri = f"file:{str(path.absolute()).replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=rw"
-            self._database = sqlite3.connect(uri, BUSY_SECONDS, uri=True, isolation_level=None)
+            uri = f"file:{str(path.absolute()).replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode="
+            self._uri = uri + "ro"
+            self._database = sqlite3.connect(uri + "rw", BUSY_SECONDS, uri=True, isolation_level=None)
             self._database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a file that is made now
             self._database.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
             self._database.execute("PRAGMA journal_mode = WAL")
@@ -341,17 +346,29 @@ class IndexFile:
                 "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ?", (asked, low, high)
             ):
                 pages.setdefault(page // SESSION_PAGES, []).append(page)
-            chosen = pages.keys() & sessions.keys()
-            for session in sorted(chosen, key=lambda one: (-sessions[one].started_at, one)):
-                for number in pages[session]:
-                    row = self._database.execute(
-                        "SELECT channel, packed FROM pages WHERE number = ?", (number,)
-                    ).fetchone()
-                    if row is None:
-                        continue
-                    places = question.places(text_of(row[1]))
-                    if places:
-                        yield from _hits(sessions[session], unpack(*row), places, context)
+            chosen = sorted(pages.keys() & sessions.keys(), key=lambda one: (-sessions[one].started_at, one))
+            for number, row in self._rows([number for one in chosen for number in pages[one]]):
+                places = question.places(text_of(row[1]))
+                if places:
+                    yield from _hits(sessions[number // SESSION_PAGES], unpack(*row), places, context)
+
+    def _rows(self, numbers: list[int]) -> Iterator[tuple[int, tuple[int, bytes]]]:
+        """These pages, as far as they are there. Whoever goes on behind the first ones has them read ahead."""
+        ahead: Ahead | None = None
+        try:
+            for at, number in enumerate(numbers):
+                if at == ALONE and len(numbers) >= 2 * ALONE:
+                    ahead = Ahead(self._uri, numbers[at:])
+                row = self._database.execute(
+                    "SELECT channel, packed FROM pages WHERE number = ?", (number,)
+                ).fetchone()
+                if row is not None:
+                    yield number, row
+                if ahead is not None:
+                    ahead.passed()
+        finally:
+            if ahead is not None:
+                ahead.close()
 
 
 def _asked(question: Question) -> str:
