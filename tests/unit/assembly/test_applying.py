@@ -321,6 +321,26 @@ def _scope(gateway: Gateway) -> CaScope:
     return next((one for held in gateway.services.auth.ca_scopes.of.values() for one in held), CaScope())
 
 
+def _mails(running: Running) -> None:
+    """Requests for approval are told of by mail already."""
+    for name, toml in {
+        "mail_command": '["/bin/cat"]',
+        "mail_from": '"a@x.org"',
+        "mail_to": '["b@x.org"]',
+    }.items():
+        running.files.set(f"approvals.{name}", toml)
+    assert running.reload()["result"] == "ok"
+
+
+def _announced(name: str) -> Callable[[Gateway], Any]:
+    return lambda gateway: getattr(gateway.services.announce, name)
+
+
+def _hook(running: Running) -> None:
+    running.files.set("approvals.webhook", '"https://x.org/one"')
+    assert running.reload()["result"] == "ok"
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -336,6 +356,15 @@ CASES: dict[str, Case] = {
     "login.allow_no_touch": Case("true", lambda g: g.services.auth.demands.no_touch, True),
     "login.methods": Case('["publickey"]', lambda g: g.services.auth.methods, ("publickey",)),
     "login.require": Case('[["certificate"]]', lambda g: g.services.auth.chains, (("certificate",),)),
+    "login.factor_ttl": Case('"7m"', lambda g: g.services.auth.factor_ttl, 420.0),
+    "approvals.pending": Case('"7m"', lambda g: g.services.approvals.pending, 420.0),
+    "approvals.valid": Case('"7m"', lambda g: g.services.approvals.valid, 420.0),
+    "approvals.webhook": Case('"https://x.org/hook"', _announced("webhook"), "https://x.org/hook"),
+    "approvals.webhook_token_file": Case('"words"', lambda g: g.services.announce.token_file.name if
+        g.services.announce.token_file else "", "words", _hook),
+    "approvals.mail_command": Case('["/bin/true"]', _announced("mail_command"), ("/bin/true",), _mails),
+    "approvals.mail_from": Case('"c@x.org"', _announced("mail_from"), "c@x.org", _mails),
+    "approvals.mail_to": Case('["d@x.org"]', _announced("mail_to"), ("d@x.org",), _mails),
     "totp.key_file": Case('"totp.key"', lambda g: g.services.totp_key, LOOKS, _totp_key),
     "totp.issuer": Case('"the gateway"', lambda g: g.services.issuer, "the gateway"),
     "issue.require": Case('[["certificate"]]', lambda g: g.services.issuing.chains, (("certificate",),), _issues),
