@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from bastion import __version__
 from bastion.auth.attempt import AuthServices
+from bastion.auth.break_glass import BreakGlassRules
 from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.auth.chain import ChainDirectory
 from bastion.auth.directory import Directory
@@ -90,6 +91,7 @@ def build_services(
             demands=Demands(config.login.require_verify, config.login.allow_no_touch),
             chains=config.login.chains,
             factor_ttl=config.login.factor_ttl,
+            break_glass=break_glass_rules(config, material.users),
             issuers=material.issuing_ca.publics if material.issuing_ca is not None else (),
         ),
         policy=config.rules,
@@ -165,6 +167,12 @@ def recording_policy(config: Config) -> RecordingPolicy:
         sustained_bytes=wanted.bulk_rate,
         terminal_bytes=wanted.terminal_rate,
     )
+
+
+def break_glass_rules(config: Config, users: Users | None) -> BreakGlassRules:
+    """Whose accounts are for emergencies, and when they are."""
+    names = frozenset(name for name, user in (users or {}).items() if user.break_glass)
+    return BreakGlassRules(names, config.directory.break_glass_after)
 
 
 def build_directory(

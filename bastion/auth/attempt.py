@@ -20,13 +20,14 @@ from typing import NoReturn
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from bastion.auth.break_glass import NO_BREAK_GLASS, BreakGlassRules
 from bastion.auth.budget import Purse, Work
 from bastion.auth.ca_scope import CaScopes
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
 from bastion.auth.codes import Codes, check_code
 from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.directory import OFFLINE, Asker, Covered, Directory
-from bastion.auth.evidence import NO_EVIDENCE, Evidence
+from bastion.auth.evidence import NO_EVIDENCE, PROVED, Evidence
 from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof, stands_for
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
 from bastion.auth.issued import NOTHING
@@ -51,9 +52,6 @@ from bastion.wire.security_keys import Assertion
 # Characters of a user name that is no valid one in the audit log: enough to see what was tried, at most 768 bytes.
 MAX_LOGGED_NAME = 64
 
-PROVED = frozenset((AuthReason.OK, AuthReason.PARTIAL))
-"""Outcomes of an attempt that proved something."""
-
 
 @dataclass(frozen=True, slots=True)
 class AuthServices:
@@ -66,6 +64,7 @@ class AuthServices:
     chains: tuple[Chain, ...]  # each is enough
     demands: Demands = TOUCH_ONLY
     revocation: Revocation = NOTHING_REVOKED
+    break_glass: BreakGlassRules = NO_BREAK_GLASS
     factor_ttl: float = 3600.0  # seconds that a factor counts which was given later, for its outer connection
     ca_scopes: CaScopes = field(default_factory=CaScopes)
     issuers: tuple[PublicKey, ...] = ()  # of the login CAs those that certificates are issued with here
@@ -406,6 +405,7 @@ class Attempt:
             service=account.service is not None,
             key_blob=self._key_blob,
             carried=None if self._certificate is None else self._certificate.carried,
+            only_targets=account.only_targets,
         )
         if account.source == OFFLINE:
             self._evidence = self._evidence._replace(offline=1)

@@ -84,7 +84,7 @@ class ChainDirectory:
         if self._other is None:
             return local
         others = self._other.servers()
-        return Servers(others.all, others.healthy, local.local or others.local)
+        return Servers(others.all, others.healthy, local.local or others.local, others.down_since)
 
     def holder_of(self, blob: bytes) -> str:
         return self._embedded.holder_of(blob)

@@ -73,11 +73,13 @@ OPERATOR = Asker(None)
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """How a directory is: `healthy` of `all` servers are not known to fail; `local`: it has accounts without any."""
+    """How a directory is: `healthy` of `all` servers are not known to fail; `local`: it has accounts without any;
+    `down_since` (monotonic seconds): when the last of them failed, None while one works."""
 
     all: int
     healthy: int
     local: bool
+    down_since: float | None = None
 
 
 class Directory(Protocol):

@@ -64,6 +64,7 @@ _ARGON2ID = re.compile(
     r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,171}\Z"
 )
 _GROUP = re.compile(r"\A[^\x00-\x1f\x7f]{1,255}\Z")
+_TARGET = re.compile(r"\A[a-z0-9._@*?-]{1,253}\Z")
 _ID = re.compile(r"\A[\x21-\x7e]{1,128}\Z")
 
 
@@ -155,8 +156,23 @@ class UserEntry:
     sources: tuple[Network, ...] = option(
         list_of(NETWORK), "Networks that a service comes from.", default=(), example='["10.0.0.5"]'
     )
+    break_glass: bool = option(
+        BOOLEAN,
+        "An account for emergencies: closed while the directory works, without a password, always with a one-time code"
+        " and a reason (`docs/directory.md`).",
+        default=False,
+    )
+    targets: tuple[str, ...] = option(
+        list_of(text("pattern", _TARGET, "letters, digits and . _ - @, * and ?")),
+        "All that a break-glass account reaches, of what rules give it: names of targets, * and ? stand for others.",
+        default=(),
+    )
 
     def validate(self, at: At) -> None:
+        self._check_service(at)
+        self._check_break_glass(at)
+
+    def _check_service(self, at: At) -> None:
         """A service has all that binds it, and a person has nothing of it."""
         needed = {"owner": self.owner, "expires": self.expires, "sources": self.sources}
         if self.kind == "person":
@@ -170,12 +186,31 @@ class UserEntry:
         if self.groups:
             at.child("groups").wrong("a service has none: rules name it in `users`", "without groups")
 
+    def _check_break_glass(self, at: At) -> None:
+        """Nobody breaks the glass by a password, or to everything at once without saying so."""
+        if not self.break_glass:
+            if self.targets:
+                at.child("targets").wrong(
+                    "is for break-glass accounts: rules say what others reach", "break_glass"
+                )
+            return
+        if self.kind != "person":
+            at.child("kind").wrong("is none for a break-glass account", 'kind = "person"')
+        if self.password is not None:
+            at.child("password").wrong("is none for a break-glass account", "keys, or certificates")
+        if not self.targets:
+            at.child("targets").wrong("is needed by a break-glass account", '["db1", "web*"]')
+        if self.id is None:
+            at.child("id").wrong(
+                "is needed by a break-glass account: its one-time codes hang on it", '"emergency-1"'
+            )
+
     def account(self) -> Account:
         """The account, with its state."""
         state = AccountState.LOCKED if self.disabled else AccountState.ACTIVE
         uid = self.id or _BY_NAME + self.name
         groups = frozenset(map(group_form, self.groups))
-        return Account(self.name, uid, groups, self.keys, "embedded", state, self._service())
+        return Account(self.name, uid, groups, self.keys, "embedded", state, self._service(), self.targets)
 
     def _service(self) -> Service | None:
         if self.kind != "service":

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from bastion.auth.issued import Carried
+from bastion.errors import AuthReason
+
+PROVED: Final = frozenset((AuthReason.OK, AuthReason.PARTIAL))
+"""Outcomes of an attempt that proved something."""
 
 
 class Evidence(NamedTuple):

@@ -83,7 +83,8 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Account:
     """One directory entry. `uid` never changes in the directory (entryUUID, objectGUID); `name` may. `groups` are in
-    their one form (`group_form`)."""
+    their one form (`group_form`). `only_targets`: it is a break-glass account, and these patterns name all that it
+    reaches, whatever rules give."""
 
     name: str
     uid: str
@@ -92,6 +93,7 @@ class Account:
     source: str = ""
     state: AccountState = AccountState.ACTIVE
     service: Service | None = None
+    only_targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Identity:
     showed, by the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`);
     `user_verified`: a security key has verified its owner (PIN, fingerprint); `service`: a program, which only rules
     that name it are for; `carried`: of an earlier login, by a certificate that was issued for one, whichever of the
-    proofs that was.
+    proofs that was; `only_targets` are the account's.
     """
 
     name: str
@@ -122,6 +124,12 @@ class Identity:
     key_blob: bytes = field(default=b"", repr=False)
     service: bool = False
     carried: Carried | None = None
+    only_targets: tuple[str, ...] = ()
+
+    @property
+    def is_break_glass(self) -> bool:
+        """Somebody in an emergency: who reaches a few targets, and neither approves nor gets certificates."""
+        return bool(self.only_targets)
 
 
 def shown_by(identity: Identity) -> tuple[str, ...]:

@@ -100,6 +100,7 @@ class LdapDirectory:
         self._context = tls_context(config)
         self._service_password = read_bind_password(config)
         self._order = ServerOrder(len(config.servers), config.rest)
+        self._down_since = clock.monotonic()  # when the last server failed, while none works
         self._pools = [ServicePool(config.threads) for _ in config.servers]
         self._sweep: DelayedCall | None = None
         self._workers = Workers(reactor, "ldap", config.threads, queue)
@@ -131,7 +132,8 @@ class LdapDirectory:
         return self._workers.waiting
 
     def servers(self) -> Servers:
-        return Servers(len(self._config.servers), self._order.healthy(), local=False)
+        healthy = self._order.healthy()
+        return Servers(len(self._config.servers), healthy, False, None if healthy else self._down_since)
 
     def holder_of(self, blob: bytes) -> str:
         return ""  # servers have no index of keys: openssh-lpk and ipaSshPubKey compare whole values only
@@ -348,7 +350,11 @@ class LdapDirectory:
             _log.info("directory server {server} answers again", server=self._config.servers[taken.index])
 
     def _failed(self, taken: Taken, why: str) -> None:
-        if self._order.failed(taken, self._clock.monotonic()):
+        worked = self._order.healthy() > 0
+        fresh = self._order.failed(taken, self._clock.monotonic())
+        if worked and not self._order.healthy():
+            self._down_since = self._clock.monotonic()
+        if fresh:
             _log.warn("directory server {server} fails: {why}", server=self._config.servers[taken.index],
                       why=why)  # fmt: skip
 

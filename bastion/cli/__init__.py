@@ -16,7 +16,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `doctor`: what is wrong around it
 - `check`, `why`, `access`, `policy`: configuration and policy; `services`: accounts of programs
 - `control_client`: how commands speak to the running gateway
-- `live`, `watch`, `lock`, `status`, `totp`, `certificates`, `keys_of`, `requests`, `upgrade`: they do
+- `live`, `watch`, `lock`, `status`, `totp`, `break_glass`, `certificates`, `keys_of`, `requests`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `playing`: a recording played, and what keys do; `offsets`: places in it as people give them
 - `evidence`: a session in a bundle, with what proves it

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "requests": ("bastion.cli.requests:requests", "what waits for an approval"),
     "approve": ("bastion.cli.requests:approve", "let somebody's request come true"),
     "deny": ("bastion.cli.requests:deny", "say no to somebody's request"),
+    "break-glass": ("bastion.cli.break_glass:break_glass", "accounts for emergencies: open, close and look"),
     "totp": ("bastion.cli.totp:totp", "second factors: make, list and take away"),
     "certificates": (
         "bastion.cli.certificates:certificates",

@@ -109,6 +109,7 @@ def _logged_in(account: Account, source: str, verified: bool, now: float) -> Ide
         now,
         user_verified=verified,
         service=service is not None,
+        only_targets=account.only_targets,
     )
 
 

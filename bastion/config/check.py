@@ -378,8 +378,7 @@ class _Check:
                 self.errors += faults.errors
             except ConfigError as error:
                 self._wrong(("directory", "embedded"), str(error))
-        ldap = directory.ldap
-        if ldap is not None:
+        if (ldap := directory.ldap) is not None:
             for key, wanted in (("user_filter", ldap.user_filter), ("group_filter", ldap.group_filter)):
                 if not is_filter(wanted):
                     self._wrong(("directory", "ldap", key), "is not an LDAP filter", FILTER.allowed)
@@ -393,7 +392,8 @@ class _Check:
 
     def _totp(self) -> None:
         try:
-            self._totp_key = read_totp_key(self._config.totp, self._config.login, self._config.rules.rules)
+            config = self._config
+            self._totp_key = read_totp_key(config.totp, config.login, config.rules.rules, self._users or {})
         except ConfigError as error:
             self._wrong(("totp", "key_file"), error.problem, error.allowed)
 

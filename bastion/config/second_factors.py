@@ -6,7 +6,9 @@ Beside the section that names the file, and not in it: a supervisor reads the se
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import MappingProxyType
 
+from bastion.auth.embedded import Users
 from bastion.auth.factors import CODE
 from bastion.auth.totp import TotpKey
 from bastion.ca.secrets import read_secret_file
@@ -15,8 +17,11 @@ from bastion.errors import ConfigError
 from bastion.policy.rules import Rule
 
 
-def read_totp_key(totp: Totp, login: Login, rules: Iterable[Rule] = ()) -> TotpKey | None:
-    """What seals the secrets, if there is a file for it. Raises ConfigError, also where chains or rules need one."""
+def read_totp_key(
+    totp: Totp, login: Login, rules: Iterable[Rule] = (), users: Users = MappingProxyType({})
+) -> TotpKey | None:
+    """What seals the secrets, if there is a file for it. Raises ConfigError, also where chains, rules or break-glass
+    accounts need one."""
     path, makes = totp.key_file, "openssl rand -base64 32 > FILE; chmod 600 FILE"
     if path is None:
         if any(CODE in chain for chain in login.require):
@@ -24,6 +29,11 @@ def read_totp_key(totp: Totp, login: Login, rules: Iterable[Rule] = ()) -> TotpK
         for rule in rules:
             if CODE in rule.factors:
                 raise ConfigError("", 0, "", f'is not set, and rule "{rule.name}" asks for totp', makes)
+        for user in users.values():
+            if user.break_glass:
+                raise ConfigError(
+                    "", 0, "", f"is not set, and the break-glass account {user.name} needs codes", makes
+                )
         return None
     try:
         return TotpKey(read_secret_file(path, "key of second factors"))

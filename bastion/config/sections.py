@@ -265,6 +265,12 @@ class Directory:
         " and tunnels, for rules with `end_withdrawn`.",
         default=300.0,
     )
+    break_glass_after: float = option(
+        duration(60, 86400),
+        "How long every LDAP server must have failed before break-glass accounts of the embedded file may log in. Or:"
+        " `bastion break-glass open`.",
+        default=600.0,
+    )
     ldap: LdapConfig | None = option(optional(section(LdapConfig)), "An LDAP directory.", default=None)
 
     def validate(self, at: At) -> None:

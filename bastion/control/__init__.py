@@ -8,6 +8,7 @@ Invariants: nothing here is on the way of a byte; every frame, queue and list th
 question a deadline; what acts is written to the audit log with who asked and why.
 
     asking    what a question is, whom it is asked of, and where events on the way to its answer go
+    glass     accounts for emergencies, opened and closed, as values
     orders    locks, penalties, the log's level, watching, as values
     blocks    penalties for failed logins as answers
     desk      what people ask and order, over one node or many: keeps the locks, writes down who did what

@@ -86,6 +86,8 @@ class Answering:
             raise Refused(ApprovalReason.NOT_APPROVER, text) from None
         if not has_own_id(account):
             raise Refused(ApprovalReason.NO_ID, f"{account.name} has no id of its own in the directory")
+        if account.only_targets:
+            raise Refused(ApprovalReason.NOT_APPROVER, "a break-glass account approves nothing")
         lock = gateway.locks.party(Party(account.name, account.uid, HERE), gateway.clock.time())
         if lock is not None:
             raise Refused(PolicyReason.LOCKED, lock.text)

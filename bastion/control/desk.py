@@ -18,6 +18,7 @@ from bastion.auth.throttle import Penalties
 from bastion.clock import Clock, DelayedCall, Timers
 from bastion.control import blocks
 from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream
+from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
 from bastion.control.hub import Hub
 from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
@@ -49,6 +50,8 @@ from bastion.control.orders import (
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
 from bastion.observe.events.control import (
+    BreakGlassClosed,
+    BreakGlassOpened,
     Killed,
     Locked,
     LogLevelSet,
@@ -70,6 +73,9 @@ LONGEST_LOCK: Final = 10 * 365 * 86400.0
 EXPIRY_LOOK: Final = 60.0
 """Seconds between two looks for locks whose time is over. They are not in force any more; their lines go."""
 
+
+LONGEST_GLASS: Final = 86400.0
+"""Seconds for which break-glass accounts may be opened: an emergency that lasts longer is opened again."""
 
 MOST_IDS: Final = 128
 """Names in the audit line of what was ended; the counts have all."""
@@ -98,6 +104,7 @@ class Desk(Node):
         self._meters = meters
         self._penalties = penalties
         self.on_level: Callable[[LogLevel], object] = str  # of the process that the desk is in
+        self._glass = Glass()
         self._locks: dict[tuple[LockKind, str], Lock] = {}
         self._timer: DelayedCall | None = None
         self._loading: DelayedCall | None = None
@@ -112,6 +119,8 @@ class Desk(Node):
             InviteTotp: self._invite_totp,
             ResetTotp: self._reset_totp,
             TotpAsked: self._hub.ask_any,
+            OpenGlass: self._open_glass,
+            CloseGlass: self._close_glass,
             CertificatesAsked: self._hub.ask_any,
             KeysOfAsked: self._hub.ask_any,
             ApprovalsAsked: self._hub.ask_any,
@@ -233,6 +242,30 @@ class Desk(Node):
 
     def _list_locks(self, request: LocksAsked) -> Locks:
         return Locks(tuple(sorted(self.locks, key=lambda lock: lock.made_at)))
+
+    # -- break-glass accounts ----------------------------------------------------------------------------
+
+    @property
+    def glass(self) -> Glass | None:
+        """What an admin has opened, for a process that joins; None: nothing."""
+        until = self._glass.until
+        return self._glass if until is not None and self._clock.time() < until else None
+
+    def _open_glass(self, request: OpenGlass) -> Deferred[Glass]:
+        by, reason, seconds = request.by, reason_of(request.reason), request.seconds
+        if not 0 < seconds <= LONGEST_GLASS:
+            raise ControlError(ControlReason.MALFORMED, "break-glass accounts are opened for a day at most")
+        until = self._clock.time() + seconds
+        self._glass = Glass(until, reason, str(by))
+        self._note(BreakGlassOpened(by.name, by.uid, reason, until))
+        return self._hub.ask(SetGlass(self._glass))
+
+    def _close_glass(self, request: CloseGlass) -> Deferred[Glass]:
+        if self.glass is None:
+            raise ControlError(ControlReason.NOT_FOUND, "nobody has opened the break-glass accounts")
+        self._glass = Glass()
+        self._note(BreakGlassClosed(request.by.name, request.by.uid))
+        return self._hub.ask(SetGlass(self._glass))
 
     # -- what acts ---------------------------------------------------------------------------------------
 

@@ -13,9 +13,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from bastion import __version__
+from bastion.auth.break_glass import Opening
 from bastion.control import blocks
 from bastion.control.answering import Answering
 from bastion.control.enrolling import Enrolling
+from bastion.control.glass import Glass, GlassAsked, SetGlass
 from bastion.control.key_listing import KeyListing
 from bastion.control.node import (
     ControlError,
@@ -102,6 +104,8 @@ class LocalNode(Node):
             InviteTotp: self._enrolling.invite,
             TotpAsked: self._enrolling.holders,
             ResetTotp: self._enrolling.reset,
+            SetGlass: self._set_glass,
+            GlassAsked: lambda request, stream: self._glass(),
             CertificatesAsked: self._enrolling.certificates,
             KeysOfAsked: KeyListing(gateway).keys_of,
             ApprovalsAsked: self._answering.listed,
@@ -196,6 +200,20 @@ class LocalNode(Node):
             if lock is not None:
                 met.setdefault(lock.reason, []).append(present)
         return ended_together([end_all(those, EndReason.LOCKED, reason) for reason, those in met.items()])
+
+    def _set_glass(self, request: SetGlass, stream: Stream | None) -> Glass:
+        glass = request.glass
+        made = None if glass.until is None else Opening(glass.until, glass.reason, glass.opened_by)
+        self._gateway.break_glass.opening = made
+        return self._glass()
+
+    def _glass(self) -> Glass:
+        gateway = self._gateway
+        opening = gateway.break_glass.opening
+        names = tuple(sorted(gateway.services.auth.break_glass.names))
+        if opening is None:
+            return Glass(down=bool(gateway.broken_by), names=names)
+        return Glass(opening.until, opening.reason, opening.by, names=names)
 
     def _penalties(self, request: PenaltiesAsked, stream: Stream | None) -> PenaltyList:
         return blocks.waiting(self._gateway.services.auth.penalties)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import NOBODY, By, Ended, Request, ended_together
+from bastion.control.glass import GLASS_ORDERS
 from bastion.policy.locks import Lock, LockKind
 
 # -- locks -----------------------------------------------------------------------------------------------------------
@@ -475,4 +476,5 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     KeysOfAsked,
     ApprovalsAsked,
     AnswerRequest,
+    *GLASS_ORDERS,
 )

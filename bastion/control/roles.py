@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from bastion.control.glass import CloseGlass, GlassAsked, OpenGlass
 from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
 from bastion.control.orders import (
     AddLock,
@@ -61,6 +62,9 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     ResetTotp.command: _RUNS,
     ApprovalsAsked.command: _EVERYBODY,
     AnswerRequest.command: frozenset((Role.ADMIN, Role.APPROVER)),
+    GlassAsked.command: _LOOKS,
+    OpenGlass.command: _RUNS,
+    CloseGlass.command: _RUNS,
 }
 """Command -> roles. What is not here is between processes, and nobody may ask it at the control socket."""
 

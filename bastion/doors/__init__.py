@@ -22,6 +22,7 @@ through `door` only.
     approvals             the lobby's commands about approvals
     jump                  SSH inside a channel, ended here and joined to its target
     inner_authentication  who is behind such a connection, where it may not be the engineer's own client
+    break_glass           the door for emergencies: who may through, and who hears of it
     step_up               factors that a rule wants besides: asked for, and noted for the outer connection
     lobby_talk            a conversation on a channel of the lobby
     lobby_factor          the same asked in the lobby, for what cannot ask

@@ -15,6 +15,7 @@ from bastion.auth.attempt import Attempt, AuthContext, Before, Succeeded, UserNa
 from bastion.auth.directory import TIMED_OUT, UNAVAILABLE
 from bastion.auth.factors import CODE, Given
 from bastion.auth.identity import Identity
+from bastion.doors.break_glass import alarm
 from bastion.errors import AuthReason, Refused
 
 # Refusals that say nothing about who asks: the engineer reads why, since the method list alone cannot say it.
@@ -72,9 +73,21 @@ class Authentication:
             self._before,
             on_proved=self._proved,
             on_succeeded=self._on_success,
-            on_refused=self.tell,
+            on_refused=self._alarming(name) or self.tell,
             on_kept=self._keep,
         )
+
+    def _alarming(self, name: UserName) -> Callable[[AuthReason], None] | None:
+        """Who tries the name of a break-glass account in vain is told as everybody is, and somebody else of him."""
+        if name.account not in self.context.services.break_glass.names:
+            return None
+
+        def refused(reason: AuthReason) -> None:
+            if reason is not AuthReason.METHOD_NOT_OFFERED:
+                alarm(self.context, name.account, "refused", reason)
+            self.tell(reason)
+
+        return refused
 
     def _keep(self, before: Before) -> None:
         self._before = before

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
+from twisted.python.failure import Failure
 
 from bastion.auth.attempt import AuthContext
 from bastion.auth.budget import Purse, Work
@@ -19,10 +21,11 @@ from bastion.auth.identity import Destination, Identity
 from bastion.auth.startups import Startup
 from bastion.auth.throttle import source_block
 from bastion.doors.authentication import Authentication
+from bastion.doors.break_glass import break_glass
 from bastion.doors.handshakes import COUNTED_ONLY, line_of, result_of
 from bastion.doors.outer import OuterDoors
 from bastion.doors.step_up import StepUp
-from bastion.errors import HandshakeResult, LimitReason, Refused
+from bastion.errors import HandshakeResult, LimitReason, PolicyReason, Refused
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.logins import ConnectionRefused
 from bastion.observe.events.refusals import ConnectionCutOff
@@ -47,6 +50,7 @@ from bastion.transport.settings import CloseReason
 from bastion.transport.transport import Transport, server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire.numbers import Disconnect
+from bastion.wire.userauth import Prompt
 
 TURNED_AWAY = 64
 """Connections at the same time that are told, while the gateway drains, that it does; others are closed."""
@@ -228,6 +232,42 @@ class FrontConnection:
                 self.end,
             )
         )
+        if identity.is_break_glass:
+            self._break_glass(identity, destination)
+        else:
+            self._enter(identity, destination)
+
+    def _break_glass(self, identity: Identity, destination: Destination) -> None:
+        """More is asked before the door opens, if it does."""
+        gateway, userauth = self._gateway, self._userauth
+        assert userauth is not None
+        opened_by = gateway.broken_by
+        if not opened_by:  # the next try may find it known that no server answers
+            gateway.services.auth.directory.ask_again()
+
+        async def ask(prompt: Prompt, instruction: str, seconds: float) -> bytes:
+            (answer,) = await userauth.ask((prompt,), instruction, seconds)
+            return answer
+
+        way = break_glass(self._paid_by(identity), opened_by, identity, destination, self.prove, ask)
+        Deferred.fromCoroutine(way).addCallbacks(
+            lambda proved: self._enter(proved, destination), self._stays_outside
+        )
+
+    def _stays_outside(self, failure: Failure) -> None:
+        """One line, unless the engineer has left."""
+        error = failure.value
+        if self._userauth is None or isinstance(error, CancelledError):
+            return
+        if not isinstance(error, Refused):
+            self._gateway.log_failure("a break-glass login", failure)
+            error = Refused(PolicyReason.NO_RULE, "the gateway failed, the operator's log says how")
+        assert self._context is not None
+        self._userauth.turn_away(f"bastion: {error.text}{self._context.reference}")
+
+    def _enter(self, identity: Identity, destination: Destination) -> None:
+        userauth = self._userauth
+        assert userauth is not None
         if destination.target is None:
             self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity)
             self._userauth = self._context = None
@@ -256,12 +296,18 @@ class FrontConnection:
         return refusal.text
 
     async def prove(self, identity: Identity, destination: Destination, needed: FactorsNeeded) -> Identity:
-        context, userauth = self._context, self._userauth
-        assert context is not None and userauth is not None
-        purse = self._gateway.budget.identity(identity.name)
-        mine = replace(context, purse=purse, payer=identity.name)
-        step_up = StepUp(mine, self._gateway.reactor, userauth.ask, self.transport.settings.login_grace)
+        userauth = self._userauth
+        assert userauth is not None
+        step_up = StepUp(
+            self._paid_by(identity), self._gateway.reactor, userauth.ask, self.transport.settings.login_grace
+        )
         return await step_up.prove(identity, destination, needed)
+
+    def _paid_by(self, identity: Identity) -> AuthContext:
+        """What attempts need that are made by somebody who has proved to be there."""
+        assert self._context is not None
+        purse = self._gateway.budget.identity(identity.name)
+        return replace(self._context, purse=purse, payer=identity.name)
 
     def started(self, session: Session) -> None:
         self._opening = self._userauth = self._context = None

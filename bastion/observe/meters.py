@@ -140,6 +140,9 @@ CERTIFICATES_REFUSED: Final = counter(
     "Certificates that people who had logged in asked for and did not get.",
     reasons("reason", IssueReason),
 )
+BREAK_GLASS: Final = counter(
+    "break_glass_total", "Tries of break-glass accounts.", Label("result", ("ok", "refused", "closed"))
+)
 AUTHORISATIONS: Final = counter(
     "authorisations_total",
     "Whether policy let an authenticated engineer go to a target.",

@@ -277,7 +277,9 @@ def _logins(given: Iterable[Giving]) -> tuple[str, ...]:
 
 
 def tunnel_rules(policy: Policy, identity: Identity, source: str, now: float) -> tuple[Rule, ...]:
-    """Rules that let `identity`, coming from `source`, tunnel to somewhere at `now`."""
+    """Rules that let `identity`, coming from `source`, tunnel to somewhere at `now`. A break-glass account does not."""
+    if identity.is_break_glass:
+        return ()
     return tuple(
         rule
         for rule in policy.rules

@@ -418,6 +418,8 @@ class Rule:
 
     def logins_for(self, identity: Identity, target: Target) -> tuple[str, ...]:
         """The accounts this rule gives `identity` on `target`, in the rule's order."""
+        if identity.only_targets and not matches_any(identity.only_targets, target.name):
+            return ()
         made = (login.replace(OWN_NAME, identity.name) for login in self.logins)
         return tuple(
             dict.fromkeys(

@@ -135,6 +135,8 @@ def count(gateway: Gateway, refusal: Refused) -> None:
 async def approver(gateway: Gateway, identity: Identity) -> Approver:
     """Somebody at a door as one who answers: as the directory says now. Raises Refused."""
     _check_id(identity)
+    if identity.is_break_glass:
+        raise Refused(ApprovalReason.NOT_APPROVER, "a break-glass account approves nothing")
     gateway.check_locks(identity)
     account = await confirmed(gateway, identity)
     return Approver(account.name, account.uid, account.groups, fresh_factor(identity, gateway.clock.time()))

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.attempt import AuthServices
+from bastion.auth.break_glass import BreakGlass
 from bastion.auth.budget import Budget, Work
 from bastion.auth.codes import Codes
 from bastion.auth.identity import Identity, shown_by
@@ -131,6 +132,7 @@ class Gateway:
     locks: LockSet = field(
         default_factory=LockSet
     )  # what the security team has locked, whatever the rules say
+    break_glass: BreakGlass = field(init=False)  # whether an admin has opened the accounts for emergencies
     draining: bool = False  # nothing new begins
     closing: bool = False  # and what runs is being ended
     reloads: int = 0  # how often the services were swapped
@@ -147,6 +149,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.rationed = RationedLog(self.audit, self.reactor, self.meters)
         self.written = Written(self.others)
+        self.break_glass = BreakGlass(self.clock)
         self.personal = PersonalSessions(self.others)
         self.approvals = Approvals(
             self.state,
@@ -179,6 +182,12 @@ class Gateway:
         """What knows one-time codes, where there is a key for their secrets."""
         key = self.services.totp_key
         return None if key is None else StoredCodes(self.state, key, self.clock).check
+
+    @property
+    def broken_by(self) -> str:
+        """What has opened the break-glass accounts (`auth.break_glass`); "" while they are closed."""
+        auth = self.services.auth
+        return self.break_glass.opened_by(auth.directory.servers(), auth.break_glass.after)
 
     def list_in_force(self) -> Revocation:
         """What is revoked by the list of now, whatever services a connection began with."""

@@ -61,6 +61,8 @@ def check_login(issuing: IssuingCA | None, identity: Identity) -> IssuingCA:
         raise Refused(
             IssueReason.RESTRICTED, "a service logs in with its own key or certificate, and gets no other"
         )
+    if identity.is_break_glass:
+        raise Refused(IssueReason.RESTRICTED, "a break-glass account gets no certificate")
     if identity.carried is not None:
         text = "you logged in with a certificate that was issued for a login: log in without it to get another one"
         raise Refused(IssueReason.ISSUED_BEFORE, text)

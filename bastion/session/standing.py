@@ -55,6 +55,7 @@ _NOT_GIVEN: Final = frozenset(
 """Why a tunnel is let no more; whatever else may be said now ends none."""
 
 GONE_TEXT: Final = "your account has been locked or removed"
+CLOSED_TEXT: Final = "break-glass accounts are closed again"
 NO_RULE_TEXT: Final = "no rule lets you do this any more"
 
 
@@ -78,6 +79,9 @@ class Standing:
 
     def ask(self, then: Callable[[Refused | None], None]) -> None:
         """Call `then` with None when something new may be opened, or with why not: at once, or with the answer."""
+        if self.identity.is_break_glass and not self._gateway.broken_by:
+            then(Refused(PolicyReason.ACCOUNT_GONE, CLOSED_TEXT))
+            return
         fresh = self._age() < FRESH and self._reloads == self._gateway.reloads
         if self._asking is None and fresh:
             then(None)

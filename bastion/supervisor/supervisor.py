@@ -27,6 +27,7 @@ from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
 from bastion.config.outputs import Control
 from bastion.control.asking import Done
+from bastion.control.glass import SetGlass
 from bastion.control.hub import Hub
 from bastion.control.node import ControlError, Node, Request
 from bastion.control.orders import SetLocks
@@ -234,6 +235,9 @@ class Supervisor:
         locks = self.control.desk.locks
         if locks:
             await child.link.ask(SetLocks(locks))
+        glass = self.control.desk.glass
+        if glass is not None:
+            await child.link.ask(SetGlass(glass))
         blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
         return ask.Welcome(blocks, self._own)
 

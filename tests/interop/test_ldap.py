@@ -1131,6 +1131,7 @@ def test_a_lying_server_is_given_up(
 def test_stopped_means_refused_at_once_and_back_means_back_at_once(make: Maker, server: Slapd) -> None:
     directory = make(watch=(watch := Watch()))
     assert reason(directory, "alice", PASSWORD) is AuthReason.OK
+    before = SystemClock().monotonic()
     server.stop()
     try:
         for _ in range(3):
@@ -1139,12 +1140,16 @@ def test_stopped_means_refused_at_once_and_back_means_back_at_once(make: Maker, 
             assert isinstance(refused, Refused)
             assert refused.reason is AuthReason.DIRECTORY_UNAVAILABLE
             assert "not available" in refused.text and server.url not in refused.text
-        assert directory.servers().healthy == 0
+        down = directory.servers()
+        assert down.healthy == 0 and down.down_since is not None
+        assert before <= down.down_since <= SystemClock().monotonic()
+        assert reason(directory, "alice") is AuthReason.DIRECTORY_UNAVAILABLE
+        assert directory.servers() == down  # since the first failure, whoever tries meanwhile
     finally:
         server.start()
     assert reason(directory, "alice", PASSWORD) is AuthReason.OK
-    assert directory.servers().healthy == 1
-    assert watch.failures == [("connect", "unavailable")] * 3
+    assert directory.servers().healthy == 1 and directory.servers().down_since is None
+    assert watch.failures == [("connect", "unavailable")] * 4
 
 
 def test_slow_by_20_s_is_given_up_at_the_deadline(make: Maker, proxy: FaultyProxy) -> None:

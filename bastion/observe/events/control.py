@@ -162,6 +162,36 @@ class TotpTakenAway(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class BreakGlassOpened(AuditEvent):
+    """the break-glass accounts were opened by a command"""
+
+    event: ClassVar[str] = "break_glass_opened"
+
+    who: Who
+    who_uid: int
+    why: str
+    until: Annotated[float, "seconds since 1970"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} opened the break-glass accounts{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakGlassClosed(AuditEvent):
+    """... and closed before their time was over"""
+
+    event: ClassVar[str] = "break_glass_closed"
+
+    who: Who
+    who_uid: int
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{_who(line)} closed the break-glass accounts"
+
+
+@dataclass(frozen=True, slots=True)
 class LogLevelSet(AuditEvent):
     """the operator's log tells more, or less"""
 

@@ -62,6 +62,31 @@ class HandshakeFailed(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassUsed(AuditEvent):
+    """somebody tried to log in by a break-glass account: whoever is on duty should know at once"""
+
+    event: ClassVar[str] = "break_glass"
+
+    connection: str
+    user: str
+    source: str
+    result: Annotated[str, "`ok`; `refused`; `closed`: the proof was right, and the accounts are closed"]
+    reason: Annotated[str, "why it was refused"] = ""
+    opened_by: Annotated[
+        str, "`directory_down`, `command`; absent: they are closed, or nobody proved anything"
+    ] = ""
+    why: Annotated[str, "the reason that was typed"] = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        who = f"the break-glass account {line.get('user', '?')}"
+        if line.get("result") == "ok":
+            return f"{who} logged in{of(line, 'source', ' from ')}{of(line, 'why', ': ')}"
+        state = ", while they are closed" if line.get("result") == "closed" else ""
+        return f"{who} was refused{of(line, 'source', ' from ')}{state}{because(line)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Auth(AuditEvent):
     """one authentication attempt ended"""
 

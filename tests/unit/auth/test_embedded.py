@@ -225,6 +225,7 @@ def test_a_dump_hides_the_hash() -> None:
     assert HASHED not in HASH.write(HASHED)
     assert [declared.name for declared in declarations(UserEntry)] == [
         "password", "keys", "groups", "id", "disabled", "kind", "owner", "expires", "sources",
+        "break_glass", "targets",
     ]  # fmt: skip
 
 
@@ -338,3 +339,30 @@ def test_what_a_service_must_have_and_may_not(before: str, after: str, problem: 
     with pytest.raises(ConfigErrors) as caught:
         parse_users(SERVICE.replace(before, after), "users.toml")
     assert problem in caught.value.errors[0].problem
+
+
+# -- break-glass accounts ------------------------------------------------------------------------------
+
+GLASS = '[users.emergency]\nbreak_glass = true\nid = "e-1"\ntargets = ["db1", "web*"]\n'
+
+
+def test_a_break_glass_account_names_its_targets() -> None:
+    account = parse_users(GLASS, "users.toml")["emergency"].account()
+    assert account.only_targets == ("db1", "web*") and account.uid == "e-1"
+    assert parse_users("[users.alice]", "users.toml")["alice"].account().only_targets == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (GLASS.replace('id = "e-1"\n', ""), "users.emergency.id"),
+        (GLASS.replace('targets = ["db1", "web*"]\n', ""), "users.emergency.targets"),
+        (GLASS.replace("web*", "web 1"), "users.emergency.targets[2]"),
+        (GLASS + f'password = "{HASHED}"\n', "users.emergency.password"),
+        ('[users.alice]\ntargets = ["db1"]\n', "users.alice.targets"),
+    ],
+)
+def test_a_break_glass_account_has_no_password_and_an_id(text: str, key: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_users(text, "users.toml")
+    assert [error.key for error in caught.value.errors] == [key]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bastion.auth.embedded import parse_users
 from bastion.config.login import Login, Totp
 from bastion.config.second_factors import read_totp_key
 from bastion.errors import ConfigError
@@ -27,3 +28,10 @@ def test_codes_need_a_key_that_is_closed_to_others_and_long_enough(tmp_path: Pat
     file.chmod(0o644)
     with pytest.raises(ConfigError, match="lets others in"):
         read_totp_key(Totp(key_file=file), Login())
+
+
+def test_a_break_glass_account_needs_a_key_for_codes() -> None:
+    users = parse_users('[users.e]\nid = "e-1"\nbreak_glass = true\ntargets = ["db1"]\n', "users.toml")
+    with pytest.raises(ConfigError, match="break-glass account e needs codes"):
+        read_totp_key(Totp(), Login(), users=users)
+    assert read_totp_key(Totp(), Login(), users=parse_users('[users.e]\nid = "e-1"\n', "users.toml")) is None

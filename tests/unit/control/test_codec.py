@@ -9,7 +9,7 @@ from enum import StrEnum
 import orjson
 import pytest
 
-from bastion.control import node, orders
+from bastion.control import glass, node, orders
 from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
 from bastion.policy.locks import Lock, LockKind
 
@@ -108,6 +108,10 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "certificates": orders.CertificatesAsked("alice", ended=True),
         "approvals": orders.ApprovalsAsked(),
         "approval_answer": orders.AnswerRequest("abcdefghij", True, "x", "123456", by),
+        "set_break_glass": glass.SetGlass(glass.Glass(5.0, "x", "root")),
+        "break_glass": glass.GlassAsked(),
+        "break_glass_open": glass.OpenGlass("x", 60.0, by),
+        "break_glass_close": glass.CloseGlass(by),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

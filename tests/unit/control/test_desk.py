@@ -10,6 +10,7 @@ from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.control.asking import By, ControlError, Ended, Node
 from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, MOST_IDS, Desk, in_words, reason_of
+from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
     AddLock,
@@ -280,3 +281,34 @@ def test_second_factors_are_made_and_taken_away_with_a_line_and_without_the_secr
         ("totp_reset", {"who": "sec", "who_uid": 1000, "user": "alice", "why": "lost telephone"}),
     ]
     assert office.ask(ResetTotp("alice", " ", SEC)).value.reason is ControlReason.MALFORMED
+
+
+def test_break_glass_accounts_are_opened_for_a_time_and_written_down(office):
+    opened = Glass(office.clock.time() + 3600, "INC-7", str(SEC))
+    office.hub.answer = opened
+    assert office.ask(OpenGlass("INC-7", 3600, SEC)) == opened
+    assert office.hub.asked == [SetGlass(opened)] and office.desk.glass == opened
+    (line,) = office.lines
+    assert (line.event, line.who, line.why, line.until) == (
+        "break_glass_opened",
+        "sec",
+        "INC-7",
+        opened.until,
+    )
+    office.clock.advance(3600)
+    assert office.desk.glass is None  # a process that joins now is told nothing
+
+
+def test_break_glass_accounts_are_closed_again(office):
+    assert office.ask(CloseGlass(SEC)).value.reason is ControlReason.NOT_FOUND
+    office.hub.answer = Glass()
+    office.ask(OpenGlass("INC-7", 3600, SEC))
+    office.ask(CloseGlass(SEC))
+    assert office.hub.asked[-1] == SetGlass(Glass()) and office.desk.glass is None
+    assert [line.event for line in office.lines] == ["break_glass_opened", "break_glass_closed"]
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(0, "x"), (-1, "x"), (86401, "x"), (60, " ")])
+def test_break_glass_accounts_are_not_opened_for_ever_or_without_a_reason(office, seconds, reason):
+    assert office.ask(OpenGlass(reason, seconds, SEC)).value.reason is ControlReason.MALFORMED
+    assert office.hub.asked == office.lines == [] and office.desk.glass is None

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 
+from bastion.control.glass import Glass, GlassAsked, SetGlass
 from bastion.control.local import LocalNode, fits
 from bastion.control.node import (
     By,
@@ -241,3 +242,18 @@ def test_rooms_above_add_what_they_answer(gateway):
     answer: Deferred = node.ask(StatusAsked())
     answer.addErrback(lambda failure: got.append(failure.value))
     assert isinstance(got[0], ControlError) and got[0].reason is ControlReason.UNKNOWN_COMMAND
+
+
+def test_break_glass_accounts_are_open_as_long_as_was_said(gateway):
+    clock, inner = gateway.gateway.clock, gateway.gateway
+    assert ask(gateway, GlassAsked()) == Glass() and inner.broken_by == ""
+    opened = Glass(clock.time() + 3600, "INC-7", "root (uid 0)")
+    assert ask(gateway, SetGlass(opened)) == ask(gateway, GlassAsked()) == opened
+    assert inner.broken_by == "command"
+    assert ask(gateway, SetGlass(Glass())) == Glass() and inner.broken_by == ""
+
+
+def test_processes_that_answer_together_have_one_glass():
+    opened = Glass(5.0, "INC-7", "root")
+    assert GlassAsked.merged([opened, opened]) == opened
+    assert SetGlass.merged([Glass(), Glass(down=True)]) == Glass(down=True)

@@ -18,8 +18,10 @@ ACTS = {
     "totp_enrol",
     "totp_invite",
     "totp_reset",
+    "break_glass_open",
+    "break_glass_close",
 }
-BETWEEN_PROCESSES = {"set_locks", "kept_locks", "keep_lock"}
+BETWEEN_PROCESSES = {"set_locks", "kept_locks", "keep_lock", "set_break_glass"}
 
 
 def test_every_command_has_its_roles_or_is_between_processes():

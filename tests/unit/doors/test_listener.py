@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
 
+from bastion.auth.break_glass import BreakGlassRules, Opening
 from bastion.auth.budget import LIMITS, Limit, Work
+from bastion.auth.embedded import EmbeddedDirectory, parse_users
 from bastion.doors.listener import TURNED_AWAY
-from bastion.errors import HandshakeResult, LimitReason
+from bastion.errors import AuthReason, HandshakeResult, LimitReason, Refused
 from bastion.observe.meters import (
+    BREAK_GLASS,
     CONNECTIONS_ACCEPTED,
     CONNECTIONS_CLOSED,
     CONNECTIONS_LIVE,
@@ -21,9 +26,12 @@ from bastion.observe.meters import (
     DESCRIPTORS_EXHAUSTED,
     HANDSHAKES,
 )
+from bastion.session.gateway import Gateway
 from bastion.sharing.rows import ROW_SIZE, Cell, Row
 from bastion.transport.transport import Transport
-from tests.hostile.memory_gateway import MemoryGateway, let_in, log_in
+from bastion.wire.data import string, uint32
+from bastion.wire.keys import PrivateKey
+from tests.hostile.memory_gateway import ALICE, MemoryGateway, let_in, log_in, prove
 
 HERE = "198.51.100.4"
 
@@ -202,3 +210,99 @@ def test_every_connection_has_an_id_and_settings_of_now(gateway: MemoryGateway) 
     assert len(ids) == 2
     assert isinstance(first.transport, Transport)
     assert second.transport.settings is gateway.gateway.services.front_settings
+
+
+# -- break-glass accounts --------------------------------------------------------------------------------------
+
+EMERGENCY = f"""
+[users.emergency]
+id = "e-1"
+break_glass = true
+targets = ["web1"]
+groups = ["ops"]
+keys = ["{ALICE.public.line()}"]
+"""
+INTERACTIVE = b"\x32" + string(b"emergency") + string(b"ssh-connection") + string(b"keyboard-interactive")
+
+
+@pytest.fixture
+def emergency(gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch) -> MemoryGateway:
+    """With an account for emergencies, whose code is 123456."""
+    services = gateway.gateway.services
+    services.auth.directory.close()
+    directory = EmbeddedDirectory(parse_users(EMERGENCY, "users.toml"))
+    rules = BreakGlassRules(frozenset({"emergency"}), 600.0)
+    auth = replace(services.auth, directory=directory, break_glass=rules)
+    gateway.gateway.services = replace(services, auth=auth)
+
+    def check(uid: str, answer: str, asker: object) -> Deferred[bool]:
+        assert uid == "e-1"
+        return succeed(False) if answer == "123456" else fail(Refused(AuthReason.BAD_CODE, "no"))
+
+    monkeypatch.setattr(Gateway, "codes", property(lambda self: check))
+    return gateway
+
+
+def tries(gateway: MemoryGateway) -> list[tuple[str, str]]:
+    found = [line for line in lines(gateway) if line["event"] == "break_glass"]
+    assert sum(counted(gateway, BREAK_GLASS, result) for result in ("ok", "refused", "closed")) == len(found)
+    return [(line["result"], line.get("why") or line.get("reason", "")) for line in found]
+
+
+def test_the_right_key_of_a_closed_break_glass_account_is_told_so(emergency: MemoryGateway) -> None:
+    peer = emergency.connect()
+    log_in(peer, b"emergency")
+    assert "break-glass accounts are closed" in peer.read_disconnect()[1]
+    assert tries(emergency) == [("closed", "")]
+
+
+def test_another_key_for_a_break_glass_account_is_refused_like_any_and_told_of(
+    emergency: MemoryGateway,
+) -> None:
+    peer = emergency.connect()
+    peer.handshake()
+    peer.request_service()
+    peer.read_until(6)
+    peer.send(prove(peer, b"emergency", PrivateKey.generate_ed25519()))
+    emergency.clock.advance(10)
+    assert peer.read_until(51) == b"\x33" + string(b"publickey,password,keyboard-interactive") + b"\0"
+    assert tries(emergency) == [("refused", "key_not_authorised")]
+
+
+def test_a_break_glass_account_that_was_opened_needs_a_code_and_a_reason(emergency: MemoryGateway) -> None:
+    gateway = emergency.gateway
+    gateway.break_glass.opening = Opening(gateway.clock.time() + 60, "INC-7", "root")
+    peer = emergency.connect()
+    log_in(peer, b"emergency")
+    assert peer.read_until(51) == b"\x33" + string(b"keyboard-interactive") + b"\1"
+    peer.send(INTERACTIVE + string(b"") + string(b""))
+    assert b"One-time code of emergency: " in peer.read_until(60)
+    peer.send(b"\x3d" + uint32(1) + string(b"123456"))
+    assert b"Reason: " in peer.read_until(60)
+    assert tries(emergency) == []
+    peer.send(b"\x3d" + uint32(1) + string(b"INC-7 db1 is full"))
+    peer.read_until(52)
+    assert tries(emergency) == [("ok", "INC-7 db1 is full")]
+
+
+def test_without_a_code_a_break_glass_account_stays_outside(emergency: MemoryGateway) -> None:
+    gateway = emergency.gateway
+    gateway.break_glass.opening = Opening(gateway.clock.time() + 60, "INC-7", "root")
+    peer = emergency.connect()
+    log_in(peer, b"emergency")
+    peer.send(INTERACTIVE + string(b"") + string(b""))
+    for _ in range(3):
+        peer.read_until(60)
+        peer.send(b"\x3d" + uint32(1) + string(b"000000"))
+    assert "one-time code" in peer.read_disconnect()[1]
+    assert tries(emergency) == [("refused", "factor_needed")]
+
+
+def test_whoever_leaves_at_the_question_is_told_of_and_gone(emergency: MemoryGateway) -> None:
+    gateway = emergency.gateway
+    gateway.break_glass.opening = Opening(gateway.clock.time() + 60, "INC-7", "root")
+    peer = emergency.connect()
+    log_in(peer, b"emergency")
+    peer.hang_up()
+    assert tries(emergency) == [("refused", "abandoned")]
+    assert emergency.front.connections == set()

@@ -8,7 +8,7 @@ from bastion.auth.embedded import parse_users
 from bastion.auth.ldap_groups import group_names
 from bastion.auth.restrictions import AddressList, Restrictions
 from bastion.errors import PolicyReason, Refused
-from bastion.policy.grant import LISTED_MAX, Grant, LoginRefused, authorise, reachable
+from bastion.policy.grant import LISTED_MAX, Grant, LoginRefused, authorise, reachable, tunnel_rules
 from bastion.policy.rules import Defaults, Policy
 from bastion.policy.tunnel import authorise_tunnel
 from bastion.wire.key_options import PERMIT_PTY
@@ -179,6 +179,18 @@ def test_groups_are_compared_as_ldap_compares_them(written, held):
     for groups in (group_names([held]), users["alice"].account().groups):
         who = person("alice", *groups)
         assert authorise(rules, inventory_of(), who, "web1", None, "", NOW).login == "deploy"
+
+
+def test_a_break_glass_account_reaches_what_it_names_of_what_rules_give():
+    everything = FULL.replace('groups = ["staff"]', 'groups = ["*"]')
+    who = dataclasses.replace(person("alice", "staff"), only_targets=("db*",))
+    assert [found.target.name for found in reachable(policy_of(everything), inventory_of(), who)] == ["db1"]
+    assert refusal(policy_of(everything), who, "web1").reason is PolicyReason.NO_RULE
+    assert authorise(policy_of(everything), inventory_of(), who, "db1", None, "", NOW).target.name == "db1"
+    tunnels = policy_of(rule('["tunnel"]', 'tunnel = ["*:443"]'))
+    assert tunnel_rules(tunnels, person("alice", "staff"), "", NOW) and not tunnel_rules(
+        tunnels, who, "", NOW
+    )
 
 
 def test_users_are_compared_exactly():

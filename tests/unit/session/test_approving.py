@@ -21,7 +21,7 @@ from bastion.options import Source
 from bastion.policy.approval import as_text
 from bastion.policy.rules import parse_policy
 from bastion.session.approvals import Approvals, Terms
-from bastion.session.approving import FACTOR_FRESH, fresh_factor, why_of
+from bastion.session.approving import FACTOR_FRESH, approver, fresh_factor, why_of
 from bastion.session.ending import End
 from bastion.session.present import Kind
 from bastion.state.approvals import Bound, Request, State
@@ -212,6 +212,13 @@ def test_an_id_made_of_a_name_is_none(gate: Gate) -> None:
     gate.uid = "embedded:alice"
     gate.begin()
     assert gate.line("refused")["reason"] == ApprovalReason.NO_ID and gate.claimed == []
+
+
+def test_a_break_glass_account_approves_nothing() -> None:
+    asked = Deferred.fromCoroutine(approver(SimpleNamespace(), replace(ALICE, only_targets=("db1",))))  # type: ignore[arg-type]
+    refused: list[Any] = []
+    asked.addErrback(lambda failure: refused.append(failure.value))
+    assert refused[0].reason is ApprovalReason.NOT_APPROVER and "break-glass" in refused[0].text
 
 
 def carrying(at: float) -> Carried:

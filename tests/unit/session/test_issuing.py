@@ -142,6 +142,7 @@ def test_a_clock_that_was_set_back_since_the_login_makes_none_longer() -> None:
         ({"authenticated_at": NOW - 36000}, IssueReason.LOGIN_TOO_OLD),
         ({"restrictions": Restrictions(valid_before=int(NOW) + 30)}, IssueReason.LOGIN_TOO_OLD),
         ({"service": True}, IssueReason.RESTRICTED),
+        ({"only_targets": ("db1",)}, IssueReason.RESTRICTED),
         ({"restrictions": Restrictions(force_command="id")}, IssueReason.RESTRICTED),
         ({"restrictions": Restrictions(permit_open=(PermitOpen((("db", 1),)),))}, IssueReason.RESTRICTED),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,7 @@ class Asked:
         self.reactor = Clock()
         self.clock = FixedClock()
         self.reloads = 0
+        self.broken_by = ""
         self.names: list[str] = []
         self.askers: list[Any] = []
         self.answers: dict[str, Any] = {}
@@ -349,3 +351,13 @@ def test_a_tunnel_that_no_rule_gives_any_more_ends(change: Any, ended: bool) -> 
     change(opened)
     Rechecks(asked.gateway).now()
     assert opened.ended == (["tunnel rights_withdrawn"] if ended else [])
+
+
+def test_a_break_glass_account_opens_nothing_new_when_they_are_closed(asked: Asked) -> None:
+    asked.broken_by = "command"
+    standing = Standing(asked.gateway, replace(identity(), only_targets=("db1",)))
+    told: list[Any] = []
+    standing.ask(told.append)
+    asked.broken_by = ""
+    standing.ask(told.append)
+    assert told[0] is None and told[1].reason is PolicyReason.ACCOUNT_GONE
