@@ -47,7 +47,7 @@ ADVICE: Final[dict[str, str]] = {
     "`password`; `bastion check` looks at them",
     "no_common": "the client has no algorithm in common with the gateway: upgrade it, or, where that cannot be, set "
     '[listen] algorithms = "compat"',
-    "unknown_target": "the inventory has no such target: names and aliases stand in the targets file",
+    "unknown_target": "the inventory has no such target: names and aliases stand in the targets file or folder",
     "no_rule": WHY,
     "record_rate": "somebody asked for more channels or requests than may be written down in a moment: see "
     "bastion_budget_refusals_total for notes and log; it works again by itself",

@@ -34,7 +34,7 @@ from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
 from bastion.config.authorities import CERTIFY_PEOPLE, ROLES, TARGET_HOST_CA, Held, key_faults
 from bastion.config.key_slots import ledger_path, signing_slots
-from bastion.config.load import Config, load_into
+from bastion.config.load import Config, load_into, source_of
 from bastion.config.login_cas import read_login_cas
 from bastion.config.material import Material
 from bastion.config.places import try_places
@@ -173,7 +173,7 @@ class _Check:
         config = self._config
         files: list[tuple[KeyPath, Path]] = [
             ((), config.file),
-            (("targets", "file"), config.targets.file),
+            *((("targets", "file"), path) for path in config.inventory_paths),
             (("policy", "file"), config.policy.file),
             (("keys", "ledger"), ledger_path(config)),
         ]
@@ -410,15 +410,15 @@ class _Check:
 
     def _targets(self) -> None:
         config = self._config
-        source = self._sources.get(config.targets.file)
-        if source is None:
+        found = [self._sources[file] for file in config.inventory_files if file in self._sources]
+        if len(found) < len(config.inventory_files):
             return
         dialled: dict[tuple[str | None, int], str] = {}
         for target in config.inventory:
-            place = (canonical(target.host), target.port)
-            first = dialled.setdefault(place, target.name)
+            first = dialled.setdefault((canonical(target.host), target.port), target.name)
             faults = chain(self._target(target), _same_place(target, first))
             for error, key, problem, allowed in faults:
+                source = source_of(target, found)
                 path: KeyPath = ("targets", target.name, key) if key else ("targets", target.name)
                 made = ConfigError(source.file, source.line(path), dotted(path), problem, allowed)
                 (self.errors if error else self.warnings).append(made)
@@ -466,7 +466,7 @@ class _Check:
             return  # it has a fault of its own: what could not be read is not called empty
         if not rules.rules:
             self._doubtful(("policy", "file"), "has no rules: nobody may reach anything")
-        if self._config.targets.file not in self._sources:
+        if not self._sources.keys() >= set(self._config.inventory_files):
             return  # no rule is called wrong for targets that could not be read
         for finding in review(rules, self._config.inventory, self._groups, services_of(self._users)):
             file, _, line = finding.rule.origin.rpartition(":")

@@ -45,6 +45,8 @@ def _paths(config: Config) -> Iterator[tuple[str, list[Path]]]:
         )
         if paths and name not in WRITTEN and all(isinstance(path, Path) for path in paths):
             yield name, paths
+    if config.targets.folder is not None:
+        yield "targets.folder", [*config.inventory_files]
     for target in config.inventory:
         if target.key_file is not None:
             yield f"targets.{target.name}", [Path(target.key_file)]

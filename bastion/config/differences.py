@@ -56,7 +56,7 @@ def _named(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterato
 
 def _files(old: Config, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
     """What has lines of its own above is left out, when only its content is another."""
-    told = {str(old.file), "targets.file", "policy.file"}
+    told = {str(old.file), "targets.file", "targets.folder", "policy.file"}
     for name, digest in after.items():
         if name in before and name not in told and before[name] != digest:
             yield f"{name}: another content"

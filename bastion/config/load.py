@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bastion.config.document import open_document
 from bastion.config.sections import Sections
 from bastion.options import At, Problems, Source, Unreadable, read
 from bastion.policy.rules import Defaults, Policy, parse_policy
-from bastion.policy.targets import Inventory, parse_targets
+from bastion.policy.targets import Inventory, Target, parse_targets
+
+INVENTORY_FILES: Final = 1000
+"""Files of `targets.folder`: each is opened at every reload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Sections):
-    """Everything an operator has decided. `file` is where it was read from."""
+    """Everything an operator has decided. `file` is where it was read from, `inventory_files` the targets."""
 
     file: Path
     inventory: Inventory
     rules: Policy
-    digest: str = ""  # of the three files, as they were read
+    inventory_files: tuple[Path, ...] = ()
+    digest: str = ""  # of these files, as they were read
+
+    @property
+    def inventory_paths(self) -> tuple[Path, ...]:
+        """The files, and the folder that decides which they are."""
+        folder = self.targets.folder
+        return self.inventory_files if folder is None else (*self.inventory_files, folder)
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -58,12 +70,9 @@ def load_into(
         sections = read(Sections, document, at)
     except Unreadable:
         return None
-    inventory, rules = Inventory(), Policy()
-    targets_file = open_document(sections.targets.file, problems, at.child("targets").child("file"))
-    if targets_file is not None:
-        found[sections.targets.file] = targets_file[1]
-        digests.append(targets_file[1].digest)
-        inventory = parse_targets(*targets_file, problems)
+    rules = Policy()
+    inventory_files = _inventory_files(sections, at.child("targets"))
+    inventory = _read_inventory(inventory_files, at.child("targets"), found, digests)
     policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"))
     if policy_file is not None:
         found[sections.policy.file] = policy_file[1]
@@ -75,7 +84,54 @@ def load_into(
         rules = parse_policy(*policy_file, problems, defaults)
     rules.selections(inventory)  # now, and not when the first engineer waits for it
     values = {name: getattr(sections, name) for name in Sections.__dataclass_fields__}
-    return Config(**values, file=file, inventory=inventory, rules=rules, digest=_digest(digests))
+    return Config(
+        **values,
+        file=file,
+        inventory=inventory,
+        rules=rules,
+        inventory_files=inventory_files,
+        digest=_digest(digests),
+    )
+
+
+def _read_inventory(
+    files: Sequence[Path], at: At, found: dict[Path, Source], digests: list[str]
+) -> Inventory:
+    """All of them as one: a name is one target's in all files."""
+    targets: list[Target] = []
+    taken: dict[str, str] = {}
+    for number, file in enumerate(files):
+        opened = open_document(file, at.problems, at.child("folder" if number else "file"))
+        if opened is not None:
+            found[file] = opened[1]
+            digests.append(opened[1].digest)
+            targets += parse_targets(*opened, at.problems, taken)
+    return Inventory(targets)
+
+
+def _inventory_files(sections: Sections, at: At) -> tuple[Path, ...]:
+    """The file, and those of the folder in the order of their names."""
+    folder = sections.targets.folder
+    if folder is None:
+        return (sections.targets.file,)
+    try:
+        names = sorted(
+            name for name in os.listdir(folder) if name.endswith(".toml") and not name.startswith(".")
+        )
+    except OSError as error:
+        at.child("folder").wrong(f"{folder} cannot be read: {error.strerror}")
+        names = []
+    if len(names) > INVENTORY_FILES:
+        at.child("folder").wrong(f"{folder} has {len(names)} files", f"{INVENTORY_FILES} at most")
+        names = []
+    more = (folder / name for name in names)
+    return (sections.targets.file, *(path for path in more if path != sections.targets.file))
+
+
+def source_of(target: Target, sources: Sequence[Source]) -> Source:
+    """The document that has the table of this target; the first when none shows where it is."""
+    having = (source for source in sources if ("targets", target.name) in source.lines)
+    return next(having, sources[0])
 
 
 def _digest(digests: list[str]) -> str:

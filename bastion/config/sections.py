@@ -285,6 +285,12 @@ class Targets:
     """The machines, and the host keys they are known by."""
 
     file: Path = option(FILE, "File with the inventory.", example='"targets.toml"')
+    folder: Path | None = option(
+        optional(FILE),
+        "Folder whose files `*.toml` are read after it, in the order of their names; hidden ones are not.",
+        default=None,
+        example='"targets.d"',
+    )
     known_hosts: Path | None = option(
         optional(FILE),
         "Host keys as OpenSSH's known_hosts, with @cert-authority and @revoked. Written by `target pin`.",

@@ -16,7 +16,7 @@ from bastion.errors import ConfigError
 def gateway_members(config: Config, ledger: Ledger) -> tuple[str, dict[str, Member]]:
     """(the name of the configuration itself, every file by its name): configuration, inventory, policy, users, known
     hosts, keys. Passwords and passphrases in files of their own are not among them. Raises ConfigError."""
-    paths = [config.file, config.targets.file, config.policy.file]
+    paths = [config.file, *config.inventory_files, config.policy.file]
     others = (config.targets.known_hosts, config.directory.embedded, config.login.revoked_keys)
     paths += [path for path in others if path is not None]
     folder = config.file.parent

@@ -49,7 +49,7 @@ def things(subject: Subject) -> list[Thing]:
     config = subject.config
     found = [
         Thing(config.file, "the configuration", Kind.DECIDES),
-        Thing(config.targets.file, "the inventory", Kind.DECIDES),
+        *(Thing(path, "the inventory", Kind.DECIDES) for path in config.inventory_paths),
         Thing(config.policy.file, "the rules", Kind.DECIDES),
         *(Thing(path, "a login CA's public half", Kind.DECIDES) for path in config.login_ca.files),
         *(Thing(path, "a host key of the gateway", Kind.KEY) for path in config.host_keys.files),

@@ -350,11 +350,15 @@ def _add_once(found: list[Target], target: Target) -> None:
 
 
 def parse_targets(
-    document: Mapping[str, object], source: Source, problems: Problems | None = None
+    document: Mapping[str, object],
+    source: Source,
+    problems: Problems | None = None,
+    taken: dict[str, str] | None = None,
 ) -> Inventory:
     """Read `[targets.NAME]` tables. Raises ConfigErrors, or notes the faults in `problems` when it is given.
 
-    With faults noted, the inventory holds the targets that could be read.
+    With faults noted, the inventory holds the targets that could be read. `taken`: names that targets of other
+    documents have, to which those of this one are added.
     """
     found = problems or Problems()
     root = At(source, found)
@@ -366,7 +370,7 @@ def parse_targets(
     if not isinstance(tables, dict):
         root.child("targets").wrong("must be tables such as [targets.web1]")
         tables = {}
-    taken: dict[str, str] = {}
+    taken = {} if taken is None else taken
     for name, table in tables.items():
         at = root.child("targets").child(name)
         try:

@@ -106,6 +106,19 @@ def test_files_that_decide_must_not_be_writable_by_others(site, name):
     assert f"{name} can be written by others (mode 0664)" in only_error(site)
 
 
+@pytest.mark.parametrize("name", ["targets.d", "targets.d/more.toml"])
+def test_nobody_else_may_write_into_the_folder_of_targets(site, name):
+    site.edit('file = "targets.toml"', 'file = "targets.toml"\nfolder = "targets.d"')
+    (site.folder / "targets.d").mkdir(mode=0o755)
+    site.write(
+        "targets.d/more.toml", '[targets.web2]\nhost = "web2.example.com"\nport = 22\nlegacy = ["ssh-rsa"]\n'
+    )
+    (warning,) = warnings(site)
+    assert warning.startswith("targets.d/more.toml:4: targets.web2.legacy: weak algorithms")
+    os.chmod(site.folder / name, 0o775)
+    assert f"{name} can be written by others (mode 0775)" in only_error(site)
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o666])
 def test_an_open_users_file_is_one_fault(site, mode):
     os.chmod(site.folder / "users.toml", mode)

@@ -1,12 +1,17 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from bastion.config.contents import contents
+from bastion.config.differences import differences
 from bastion.config.load import Config, load
 from bastion.config.outputs import Audit, Recording, read_section
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors
 from bastion.options.kinds import Address
+
+from .site import Site
 
 
 def errors(site):
@@ -123,3 +128,64 @@ def test_one_section_is_read_though_another_is_wrong(site, tmp_path):
     site.config.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
         read_section(site.config, Audit)
+
+
+# -- an inventory of several files -----------------------------------------------------------------------------
+
+
+def folder_of(tmp_path, **files):
+    site = Site(tmp_path)
+    site.edit('file = "targets.toml"', 'file = "targets.toml"\nfolder = "targets.d"')
+    (tmp_path / "targets.d").mkdir()
+    for name, text in files.items():
+        site.write(f"targets.d/{name.replace('_', '.')}", text)
+    return site
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
+    tables = {
+        name: f'[targets.{name[0]}1]\nhost = "{name[0]}.example.com"\n' for name in ("z_toml", "a_toml")
+    }
+    site = folder_of(tmp_path, **tables, readme_txt="not TOML =", _hidden_toml="= no")
+    config = load(site.config)
+    assert [target.name for target in config.inventory] == ["web1", "db1", "a1", "z1"]
+    assert [file.name for file in config.inventory_files] == ["targets.toml", "a.toml", "z.toml"]
+    before = config.digest, contents(config)
+    site.write("targets.d/a.toml", tables["a_toml"] + 'aliases = ["x1"]\n')
+    after = load(site.config)
+    assert after.digest != before[0] and after.inventory.find("x1") is not None
+    assert contents(after)["targets.folder"] != before[1]["targets.folder"]
+    assert differences(config, after, before[1], contents(after)) == ("target a1: changed",)
+
+
+def test_a_name_is_one_targets_in_all_files(tmp_path):
+    site = folder_of(tmp_path, a_toml='[targets.new1]\nhost = "h"\naliases = ["web1"]\n')
+    with pytest.raises(ConfigErrors) as caught:
+        load(site.config)
+    (error,) = caught.value.errors
+    assert (error.file, error.line) == (str(tmp_path / "targets.d" / "a.toml"), 3)
+    assert error.problem == '"web1" is already a name of target "web1"'
+
+
+def test_a_fault_in_one_file_names_it_and_nothing_is_taken(tmp_path):
+    site = folder_of(tmp_path, a_toml="[targets.new1]\nhots = 1\n", b_toml="=")
+    with pytest.raises(ConfigErrors) as caught:
+        load(site.config)
+    assert {Path(error.file).name for error in caught.value.errors} == {"a.toml", "b.toml"}
+
+
+def test_a_folder_that_is_not_there_is_an_error_at_its_key(tmp_path):
+    site = folder_of(tmp_path)
+    (tmp_path / "targets.d").rmdir()
+    with pytest.raises(ConfigErrors) as caught:
+        load(site.config)
+    assert (
+        caught.value.errors[0].key == "targets.folder" and "cannot be read" in caught.value.errors[0].problem
+    )
+
+
+def test_too_many_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("bastion.config.load.INVENTORY_FILES", 1)
+    site = folder_of(tmp_path, a_toml="", b_toml="")
+    with pytest.raises(ConfigErrors, match="has 2 files"):
+        load(site.config)
