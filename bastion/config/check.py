@@ -386,7 +386,7 @@ class _Check:
                 try:
                     check(ldap)
                 except ConfigError as error:
-                    self._wrong(("directory", "ldap", key), str(error))
+                    self._wrong(("directory", "ldap", error.key or key), str(error))
             for key, text in ldap.warnings():
                 self._doubtful(("directory", "ldap", key), text)
 

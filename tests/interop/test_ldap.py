@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ PROMPT = 2.0
 PLAYGROUND = f"ou=playground,{SUFFIX}"
 # A domain's account, and its group 513 ("Domain Users"), as Active Directory writes them.
 SID = bytes.fromhex("010500000000000515000000010000000200000003000000" + "51040000")
+GUID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
 DOMAIN_USERS = SID[:-4] + (513).to_bytes(4, "little")
 ODD_DN = r"cn=Smith\, J \28x*\29\5c"
 
@@ -160,6 +162,13 @@ def server(trap: Trap) -> Iterator[Slapd]:
                 "userPrincipalName: una@corp.example",
                 "mail: una.example@corp.example",
                 "mail: u.n@other.example",
+            ),
+            person("ipa", "ipaUniqueID: 7c1d2a54-0001-11ee-b1f1-525400000001", f"ipaSshPubKey: {KEYS[0]}"),
+            person(
+                "ad",
+                "sAMAccountName: DPorter",
+                "userPrincipalName: D.Porter@corp.example",
+                f"objectGUID:: {b64encode(GUID.bytes_le).decode()}",
             ),
             person("copy1", "mail: both@corp.example"),
             person("copy2", "userPrincipalName: both@corp.example"),
@@ -404,6 +413,26 @@ def test_a_password_that_is_too_old_lets_nobody_in_by_key(make: Maker, server: S
     assert reason(directory, "old") is AuthReason.PASSWORD_MUST_CHANGE
     assert reason(directory, "old", PASSWORD) is AuthReason.PASSWORD_MUST_CHANGE
     assert reason(make(clock=clock), "old") is AuthReason.OK
+
+
+# -- other directories' words, in entries of their shape ----------------------------------------------------------
+
+
+def test_keys_and_ids_as_freeipa_has_them(make: Maker) -> None:
+    found = ask(make(key_attribute="ipaSshPubKey", id_attribute="ipaUniqueID"), "ipa", PASSWORD)
+    assert isinstance(found, Account), found
+    assert found.uid == "7c1d2a54-0001-11ee-b1f1-525400000001"
+    assert [key.key.blob for key in found.keys] == [key.key.blob for key in parsed_keys()[:1]]
+
+
+def test_names_and_ids_as_active_directory_has_them(make: Maker) -> None:
+    directory = make(
+        name_attribute="sAMAccountName", id_attribute="objectGUID", login_attributes=("userPrincipalName",)
+    )
+    for asked in ("DPorter", "d.porter@corp.example"):
+        found = ask(directory, asked, PASSWORD)
+        assert isinstance(found, Account), found
+        assert (found.name, found.uid) == ("dporter", str(GUID))
 
 
 # -- other names -----------------------------------------------------------------------------------------------

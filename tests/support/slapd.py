@@ -266,7 +266,9 @@ class Slapd:
         (self._folder / "slapd.conf").write_text(self._config())
         # Active Directory compares these; the schema that slapd has for it forgets to say so.
         schema = Path("/etc/ldap/schema/msuser.schema").read_text()
-        for name, rule in (("objectSid", "octetStringMatch"), ("userPrincipalName", "caseIgnoreMatch")):
+        rules = dict.fromkeys(("userPrincipalName", "sAMAccountName"), "caseIgnoreMatch")
+        rules["objectSid"] = "octetStringMatch"
+        for name, rule in rules.items():
             schema = schema.replace(f"NAME '{name}'", f"NAME '{name}' EQUALITY {rule}", 1)
         (self._folder / "msuser.schema").write_text(schema)
         # slapadd takes operational attributes (pwdAccountLockedTime, memberOf), which a client may not write.
