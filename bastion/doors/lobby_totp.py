@@ -1,7 +1,8 @@
 """`totp` in the lobby: somebody makes a second factor of his own, or another one in its place.
 
 Invariants: more than a password was proved before: a key, a certificate, or a code (of the second factor that is to
-be replaced, a recovery code, or the one of an invitation); a code is judged as at a login, and charged like one;
+be replaced, a recovery code, or the one of an invitation); where there is no second factor a code of long ago counts
+for nothing, since it may be of one that was taken away; a code is judged as at a login, and charged like one;
 nothing is kept before the app has shown a code of the new secret, which leaves here once and is kept sealed.
 """
 
@@ -23,6 +24,7 @@ from bastion.doors.step_up import StepUp, context_of
 from bastion.errors import AuthReason, BastionError, PolicyReason, Refused
 from bastion.observe.events.logins import TotpSetUp
 from bastion.policy.grant import FactorsNeeded
+from bastion.session.approving import fresh_factor
 from bastion.state import codes as stored
 from bastion.wire.userauth import Prompt
 
@@ -77,12 +79,13 @@ class TotpTalk(Talk):
         """Raises Refused when too little was proved."""
         outer = self._outer
         identity = outer.identity
-        if not has_one and not {*KEYS, CODE}.isdisjoint(identity.factors):
+        invited = fresh_factor(identity, outer.gateway.clock.time()) == CODE
+        if not has_one and (invited or not set(KEYS).isdisjoint(identity.factors)):
             return
         if has_one:
             self._say("You have a second factor. To replace it, give a code of it, or a recovery code.\n")
         else:
-            self._say("You logged in by a password alone: give the code that you were invited with.\n")
+            self._say("A password alone is not enough: give the code that you were invited with.\n")
         step_up = StepUp(
             context_of(outer, outer.id), self._clock, self._ask, outer.services.front_settings.login_grace
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from bastion.auth.budget import Budget
-from bastion.auth.identity import Account
+from bastion.auth.identity import Account, Identity
 from bastion.auth.totp import TotpKey
 from bastion.clock import FixedClock
 from bastion.doors import lobby_totp
@@ -21,6 +22,7 @@ from bastion.doors.lobby_totp import SCAN_TIME, TotpTalk
 from bastion.errors import AuthReason, Refused
 from bastion.observe.events import AuditEvent
 from bastion.policy.grant import FactorsNeeded
+from bastion.session.approving import FACTOR_FRESH
 from bastion.state import codes
 from bastion.state.database import StateDown
 
@@ -35,6 +37,7 @@ class World:
         monkeypatch: pytest.MonkeyPatch,
         factors: tuple[str, ...] = ("publickey",),
         has_one: bool = False,
+        age: float = 1.0,
     ) -> None:
         self.clock, self.said, self.ended = Clock(), "", list[int]()
         self.kept: list[dict[str, Any]] = []
@@ -56,7 +59,9 @@ class World:
             totp_key=key, issuer="gw", auth=SimpleNamespace(directory=directory),
             front_settings=SimpleNamespace(login_grace=60.0),
         )  # fmt: skip
-        identity = SimpleNamespace(factors=factors, name="alice", uid="u-1")
+        identity = Identity(
+            "alice", "u-1", frozenset(), "t", factors, None, "192.0.2.1", authenticated_at=NOW - age
+        )
         outer: Any = SimpleNamespace(
             gateway=gateway, identity=identity, services=services, note=self.lines.append, id="c"
         )
@@ -106,6 +111,14 @@ def test_a_key_or_a_code_is_enough_for_the_first_one(monkeypatch: pytest.MonkeyP
     assert kept["who"].uid == "u-1" and kept["replace"] is False and kept["step"] == int(NOW) // 30
     assert world.ended == [0] and world.said.count("-") >= 30 and "Recovery codes" in world.said
     assert [line.fields() for line in world.lines] == [{"uid": "u-1", "replaced": False}]
+
+
+def test_a_code_of_a_second_factor_that_was_taken_away_since_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the stolen telephone and an open connection would make himself another one."""
+    world = World(monkeypatch, ("password", "totp"), age=FACTOR_FRESH + 1)
+    world.gives = Refused(AuthReason.NOT_ENROLLED, "no invitation")
+    world.talk.begin()
+    assert [needed.missing for needed in world.proved] == [("totp",)] and world.ended == [1]
 
 
 def test_a_password_alone_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +175,7 @@ def test_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         assert world.ended == [1] and words in world.said, world.said
     nameless = World(monkeypatch)
     nameless.account = Account("alice", "embedded:alice", frozenset())
-    nameless.outer.identity.uid = "embedded:alice"
+    nameless.outer.identity = replace(nameless.outer.identity, uid="embedded:alice")
     nameless.talk.begin()
     assert nameless.ended == [1] and "no id of its own" in nameless.said
     off = World(monkeypatch)
