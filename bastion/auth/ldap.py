@@ -152,6 +152,9 @@ class LdapDirectory:
         if known is None:
             failure.raiseException()
         self._observer.lookup("offline")
+        if isinstance(known, Account) and known.name != name:  # an alias: a "no" to its own name is one
+            own = self._last.get(known.name)
+            known = own if isinstance(own, Refused) else known
         if isinstance(known, Refused):
             raise known
         return replace(known, source=OFFLINE)

@@ -769,6 +769,22 @@ def test_a_directory_that_answers_is_believed_and_not_what_it_said_before(make: 
     assert certified_reason(directory, "leaver") is AuthReason.UNKNOWN_USER
 
 
+def test_what_was_said_of_an_account_counts_under_its_other_names_too(make: Maker, server: Slapd) -> None:
+    directory = make(rest=0.0, lookup_ttl=0.0, certificates_offline=3600.0, **ALIASES)
+    entry = person("goer", "mail: goer@corp.example")
+    server.change(entry.replace("objectClass", "changetype: add\nobjectClass", 1))
+    assert certified_reason(directory, "goer@corp.example") is AuthReason.OK
+    dn = f"dn: uid=goer,{PEOPLE}\nchangetype: modify\n"
+    server.change(dn + "add: nsAccountLock\nnsAccountLock: TRUE\n")
+    assert certified_reason(directory, "goer") is AuthReason.ACCOUNT_LOCKED
+    server.stop()
+    try:
+        assert certified_reason(directory, "goer@corp.example") is AuthReason.ACCOUNT_LOCKED
+    finally:
+        server.start()
+    server.change(f"dn: uid=goer,{PEOPLE}\nchangetype: delete\n")
+
+
 def test_without_being_told_to_nobody_logs_in_on_what_was(make: Maker, server: Slapd) -> None:
     directory = make(rest=0.0, lookup_ttl=0.0)
     assert certified_reason(directory, "alice") is AuthReason.OK
