@@ -336,6 +336,11 @@ def _announced(name: str) -> Callable[[Gateway], Any]:
     return lambda gateway: getattr(gateway.services.announce, name)
 
 
+def _more_targets(running: Running) -> None:
+    (running.files.folder / "targets.d").mkdir()
+    running.files.write("targets.d/more.toml", '[targets.db9]\nhost = "db9.example.org"\n')
+
+
 def _hook(running: Running) -> None:
     running.files.set("approvals.webhook", '"https://x.org/one"')
     assert running.reload()["result"] == "ok"
@@ -447,6 +452,7 @@ CASES: dict[str, Case] = {
     "directory.ldap.threads": Case("3", ldap("threads"), 3),
     "directory.ldap.lookup_ttl": Case('"9s"', ldap("lookup_ttl"), 9.0),
     "targets.file": Case('"targets.2"', lambda g: g.services.inventory.find("web1").host, "web1.example.org"),
+    "targets.folder": Case('"targets.d"', lambda g: g.services.inventory.find("db9") is not None, True, _more_targets),
     "targets.known_hosts": Case('"known_hosts.2"', _pinned, True),
     "policy.file": Case('"policy.2"', lambda g: g.services.policy.rules[0].groups, ("people",)),
     "recording.mode": Case('"full"', lambda g: str(g.services.recording.mode), "full"),
@@ -512,6 +518,9 @@ CASES: dict[str, Case] = {
     "limits.penalties.first_block": Case('"9s"', _waits(6), 9),
     "limits.penalties.longest_block": Case('"20s"', _waits(12), 20),
     "limits.penalties.accounts": Case("2", _waits(1, accounts=3), 60),
+    "limits.penalties.exempt": Case(
+        '["198.51.100.0/24"]', lambda g: g.services.auth.penalties._limits.exempt, ("198.51.100.0/24",)
+    ),
     "limits.penalties.window": Case('"1s"', lambda g: g.services.auth.penalties._limits.window, 1.0),
     "limits.penalties.source_block": Case('"77s"', _waits(1, accounts=30), 77),
     "limits.penalties.longest_source_block": Case('"50s"', _waits(1, accounts=30), 50),
