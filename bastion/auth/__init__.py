@@ -20,7 +20,9 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
   for the audit log
 - `ca_scope`: whom certificates of a login CA may let in
 - `issued`: what a certificate that was issued here carries of an earlier login
-- `throttle`, `penalty_records`, `penalty_sources`, `startups`: penalties for guessing, places for unfinished logins
+- `throttle`, `penalty_records`, `penalty_reasons`, `penalty_sources`, `startups`: penalties for guessing, places for
+  unfinished logins
+- `account_failures`: guesses end before the directory locks the account
 - `distant`: penalties of several processes, kept in one of them
 - `budget`, `turns`: what one payer may cost, and whose turn it is
 - `directory`: the Protocol of a directory; `chain`: embedded accounts before LDAP; `answers`: what it said a moment ago

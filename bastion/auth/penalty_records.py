@@ -48,6 +48,20 @@ class Record:
         self.who: tuple[str, str] | None = None
 
 
+MAX_SHOWN: Final = 64
+"""Characters that are kept of the typed name of an account that is blocked: it may be a password."""
+
+
+class Blocked(NamedTuple):
+    """Who must wait, for `left` seconds: an account from a source, a source (`account` is ""), or an account from
+    wherever nobody has logged in to it before (`source` is "")."""
+
+    source: str
+    account: str
+    left: float
+    failures: int
+
+
 class Table:
     """At most MAX_ENTRIES records by key."""
 

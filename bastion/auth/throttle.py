@@ -15,9 +15,20 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
 
-from bastion.auth.penalty_records import KEPT_FROM, KEPT_MAX, MAX_ENTRIES, UNKNOWN, Kept, Record, Table
+from bastion.auth.account_failures import AccountFailures
+from bastion.auth.penalty_reasons import CODES, FREE_ALWAYS, is_free
+from bastion.auth.penalty_records import (
+    KEPT_FROM,
+    KEPT_MAX,
+    MAX_ENTRIES,
+    MAX_SHOWN,
+    UNKNOWN,
+    Kept,
+    Record,
+    Table,
+)
+from bastion.auth.penalty_records import Blocked as Blocked
 from bastion.auth.penalty_sources import is_exempt
 from bastion.auth.penalty_sources import source_block as source_block
 from bastion.clock import Clock
@@ -46,7 +57,8 @@ class PenaltyLimits:
     `accounts` distinct failing accounts of one source within `window` block the source for `source_block`,
     doubling. A record is forgotten `forget` seconds after its last failure or the end of its block.
     Sources that an account was never logged in to from share `strange_guesses` passwords for it, and get one more
-    every `strange_refill` seconds. Sources in the networks of `exempt` are never blocked as a whole.
+    every `strange_refill` seconds. Sources in the networks of `exempt` are never blocked as a whole. Of one account
+    `account_failures` wrong passwords within `account_window` are tried in all (0: any number).
     """
 
     free: int = 5
@@ -60,54 +72,8 @@ class PenaltyLimits:
     strange_guesses: int = ACCOUNT_GUESSES
     strange_refill: float = ACCOUNT_REFILL
     exempt: tuple[str, ...] = ()
-
-
-# Offering a key that is not accepted is how every client with several keys begins, and keys are not guessed.
-# Those offers cost nothing whatever the account, so that penalties do not tell known names from unknown ones.
-_FREE_WITH_KEYS = frozenset(AuthReason) - {
-    AuthReason.BAD_SIGNATURE,
-    AuthReason.KEY_MALFORMED,
-    AuthReason.CERT_MALFORMED,
-    AuthReason.TOO_MANY_ATTEMPTS,
-}
-# Nobody's guess: our own trouble, an unfinished login, an attempt that was not judged. Not ABANDONED: whoever hangs
-# up while the directory thinks has guessed.
-_FREE_ALWAYS = frozenset(
-    (
-        AuthReason.OK,
-        AuthReason.OVER_BUDGET,
-        AuthReason.PARTIAL,
-        AuthReason.DIRECTORY_UNAVAILABLE,
-        AuthReason.DIRECTORY_TIMEOUT,
-        AuthReason.INTERNAL_ERROR,
-        AuthReason.THROTTLED,
-        AuthReason.METHOD_NOT_OFFERED,
-        AuthReason.FACTOR_NOT_WANTED,
-        AuthReason.CODES_UNAVAILABLE,
-        AuthReason.KEY_NOT_AUTHORISED,
-        AuthReason.KEY_UNSUPPORTED,
-        AuthReason.KEY_REVOKED,
-        AuthReason.REVOCATION_UNKNOWN,
-        AuthReason.SK_NOT_TOUCHED,  # its signature was right
-        AuthReason.SK_NOT_VERIFIED,
-        AuthReason.LOCKED,
-    )
-)
-_KEY_METHODS = frozenset(("publickey", "certificate", "none"))
-
-
-MAX_SHOWN: Final = 64
-"""Characters that are kept of the typed name of an account that is blocked: it may be a password."""
-
-
-class Blocked(NamedTuple):
-    """Who must wait, for `left` seconds: an account from a source, a source (`account` is ""), or an account from
-    wherever nobody has logged in to it before (`source` is "")."""
-
-    source: str
-    account: str
-    left: float
-    failures: int
+    account_failures: int = 0
+    account_window: float = 1800.0
 
 
 class Guess:
@@ -194,7 +160,9 @@ class Penalties:
         refill = self._limits.strange_guesses * self._limits.strange_refill
         self._accounts = Table(max(self._limits.forget, refill), entries)
         self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._failures = AccountFailures(entries)
         self._queues: dict[str, _Queue] = {}
+        self._held: dict[str, None] = {}  # sources in which a guess waits for one of another source
         self.on_block: Callable[[bytes, float], None] = _nobody_asks
         self._long: OrderedDict[bytes, Record] = OrderedDict()  # what is worth keeping, the latest last
         self.changes = 0  # of that
@@ -233,8 +201,8 @@ class Penalties:
         return Guess(self, source, account, self._digest(source_block(source), account))
 
     def failed(self, source: str, account: str, reason: AuthReason, method: str = "password") -> None:
-        """One attempt failed. Not every failure is a guess: see `_FREE_ALWAYS` and `_FREE_WITH_KEYS`."""
-        if reason in _FREE_ALWAYS or (method in _KEY_METHODS and reason in _FREE_WITH_KEYS):
+        """One attempt failed. Not every failure is a guess: see `is_free`."""
+        if is_free(reason, method):
             return
         now, limits = self._clock.monotonic(), self._limits
         block = source_block(source)
@@ -280,6 +248,8 @@ class Penalties:
     def forget(self, source: str = "", account: str = "") -> list[Blocked]:
         """Forget the blocks of a source, an account, or an account from a source; all of them when nothing is said."""
         block = source_block(source) if source else ""
+        if account and not source:
+            self._failures.forget(self._digest("", account))
         forgotten = []
         for table, key, blocked in list(self._blocked()):
             meant = account[:MAX_SHOWN] in ("", blocked.account)
@@ -379,11 +349,16 @@ class Penalties:
                 self.succeeded(guess.source, guess.account)
             else:
                 self.failed(guess.source, guess.account, reason)
-            if guess.strange and reason in _FREE_ALWAYS:
+            if guess.strange and reason in FREE_ALWAYS:
                 self._refund(guess.account)
+            wrong = reason not in FREE_ALWAYS and reason not in CODES
+            self._failures.settle(self._digest("", guess.account), wrong)
         else:
             queue.waiting.pop(guess, None)
-        self._advance(block)
+        held, self._held = self._held, {}
+        for one in {block: None} | held:
+            if one in self._queues:
+                self._advance(one)
 
     def _advance(self, block: str) -> None:
         """Let those go whose turn has come, first come first served. Never within itself: who goes may settle at
@@ -427,8 +402,17 @@ class Penalties:
             bits |= 1 << key[0]
         if queue.judged and guess.pair not in queue.judged and bits.bit_count() >= limits.accounts:
             return None
+        key = self._digest("", guess.account)
+        allowed = self._failures.take(key, now, limits.account_failures, limits.account_window)
+        if not allowed:
+            if allowed is None:
+                self._held[source_block(guess.source)] = None
+            return allowed
         guess.strange = guess.pair not in self._known
-        return not guess.strange or self._take_strange(guess.account)
+        if guess.strange and not self._take_strange(guess.account):
+            self._failures.settle(key, wrong=False)
+            return False
+        return True
 
     def _take_strange(self, account: str) -> bool:
         """One of the guesses that all strange sources have for this account together."""

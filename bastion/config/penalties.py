@@ -17,5 +17,7 @@ def penalty_limits(wanted: Penalties) -> PenaltyLimits:
         source_block=wanted.source_block,
         longest_source_block=wanted.longest_source_block,
         forget=wanted.forget,
+        account_failures=wanted.account_failures,
+        account_window=wanted.account_window,
         exempt=tuple(str(network) for network in wanted.exempt),
     )

@@ -349,6 +349,18 @@ class Penalties:
         "A record is forgotten this long after its last failure or block.",
         default=1800.0,
     )
+    account_failures: int = option(
+        integer(0, 100),
+        "Wrong passwords of one account that are tried within `account_window`, from all sources together. One less"
+        " than locks it in the directory (pwdMaxFailure), so that nobody locks it from here. 0: no such limit.",
+        default=0,
+        example="4",
+    )
+    account_window: float = option(
+        duration(1, 7 * 86400),
+        "The time in which those are counted: no shorter than the directory's (pwdFailureCountInterval).",
+        default=1800.0,
+    )
     exempt: tuple[Network, ...] = option(
         list_of(NETWORK),
         "Networks whose addresses are never blocked as a whole, such as a NAT with an office behind it; an account that"

@@ -57,8 +57,9 @@ class SocketWire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @classmethod
-    def connect(cls, port: int, host: str = "127.0.0.1") -> SocketWire:
-        return cls(socket.create_connection((host, port), TIMEOUT))
+    def connect(cls, port: int, host: str = "127.0.0.1", source: str = "") -> SocketWire:
+        """`source`: the address to come from; all of 127.0.0.0/8 are ours."""
+        return cls(socket.create_connection((host, port), TIMEOUT, (source, 0) if source else None))
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "auth.ldap": f"tests/unit/auth/test_ldap_config.py; {SLAPD}",
     "auth.ldap_attempt": SLAPD,
     "auth.ldap_link": SLAPD,
+    "auth.penalty_reasons": "declarations: tests/unit/auth/test_throttle.py",
     "auth.penalty_sources": "tests/unit/auth/test_throttle.py",
     "auth.penalty_records": "tests/unit/auth/test_throttle.py, full and forgotten",
     "cli.advice": "tests/unit/cli/test_explain.py",

@@ -524,6 +524,12 @@ CASES: dict[str, Case] = {
     "limits.penalties.window": Case('"1s"', lambda g: g.services.auth.penalties._limits.window, 1.0),
     "limits.penalties.source_block": Case('"77s"', _waits(1, accounts=30), 77),
     "limits.penalties.longest_source_block": Case('"50s"', _waits(1, accounts=30), 50),
+    "limits.penalties.account_failures": Case(
+        "3", lambda g: g.services.auth.penalties._limits.account_failures, 3
+    ),
+    "limits.penalties.account_window": Case(
+        '"1h"', lambda g: g.services.auth.penalties._limits.account_window, 3600.0
+    ),
     "limits.penalties.forget": Case('"1s"', lambda g: g.services.auth.penalties._pairs.forget, 1.0),
 }  # fmt: skip
 STARTED = {

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.task import Clock
 
 from bastion.auth.chain import ChainDirectory
 from bastion.auth.directory import Asker
 from bastion.errors import AuthReason, Refused
 from bastion.userauth.server import ANSWER_FLOOR
-from bastion.wire.userauth import InfoResponse, KeyboardInteractiveBody, UserauthFailure
+from bastion.wire.userauth import InfoResponse, KeyboardInteractiveBody, PasswordBody, UserauthFailure
 from tests.unit.auth.test_attempt import HERE, Client, Gate
 from tests.unit.auth.test_chain import Names
 
@@ -57,7 +56,7 @@ def at(gate: Gate, store: Store, down: bool = False) -> None:
     """A gateway with both directories; `down`: that of LDAP."""
     ldap = Names("ldap", BERT, CAROL, down=down)
     embedded: Any = Names("embedded", ROOT)
-    gate.services = replace(gate.services, directory=ChainDirectory(embedded, ldap, Clock()))
+    gate.services = replace(gate.services, directory=ChainDirectory(embedded, ldap, gate.timers))
     gate.codes = store
 
 
@@ -115,3 +114,27 @@ def test_the_right_code_goes_on(gate: Gate) -> None:
     gate.timers.advance(ANSWER_FLOOR)
     assert gate.outcomes() == [("totp", "partial")] and not client.let_in
     assert UserauthFailure.parse(client.sent[-1]).partial
+
+
+def test_no_password_is_asked_of_the_directory_before_the_code(gate: Gate) -> None:
+    """Whoever has no code cannot make the directory count a wrong password, whichever way it is sent."""
+    at(gate, Store())
+    bound: list[str] = []
+    check = gate.services.directory.check_password
+
+    def bind(name: str, *more: Any) -> Any:
+        bound.append(name)
+        return check(name, *more)
+
+    gate.services.directory.check_password = bind  # type: ignore[method-assign]
+    for _ in range(3):
+        client = guess(gate, BERT, "not a code")
+        gate.timers.advance(ANSWER_FLOOR)
+        client.password()
+        client.ask("password", PasswordBody(b"secret").encode(), BERT)
+        gate.timers.advance(ANSWER_FLOOR)
+    assert bound == []
+    client = guess(gate, BERT, "123456")
+    gate.timers.advance(ANSWER_FLOOR)
+    client.ask("password", PasswordBody(b"secret").encode(), BERT)
+    assert bound == [BERT]
