@@ -33,6 +33,7 @@ from bastion.assembly.leftovers import Leftovers
 from bastion.assembly.part import Part
 from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.assembly.reloading import Reloading
+from bastion.assembly.telling import START, Loaded
 from bastion.assembly.uploads import Uploads, program
 from bastion.auth.budget import LIMITS, Budget, divided
 from bastion.auth.startups import REPAY, StartupLimiter
@@ -91,6 +92,7 @@ from bastion.sharing.rows import Cell
 from bastion.state.database import Place, password_of
 from bastion.state.schema_version import SchemaUnfit
 from bastion.state.store import StateStore
+from bastion.state.versions import PolicyLoad, policy_loaded, policy_text
 from bastion.upstream.target_addresses import TargetAddresses
 from bastion.wire.printable import printable
 
@@ -158,6 +160,7 @@ class Program:
         self._ports: list[Any] = []
         self._metrics: Any = None
         self._draining: Draining | None = None
+        self._kept = ""  # digest of the policy that was kept last
         self._repaying: Any = None  # a timer, where there are other workers
 
     def _gateway(self, prepared: Prepared) -> Gateway:
@@ -182,8 +185,9 @@ class Program:
             others=others,
         )
 
-    def start(self, own: Iterable[str] = ()) -> dict[str, Any]:
-        """Listen everywhere; the addresses that came of it (port 0 means any). `own` are those of the supervisor."""
+    def start(self, own: Iterable[str] = (), loaded: Loaded | None = None) -> dict[str, Any]:
+        """Listen everywhere; the addresses that came of it (port 0 means any). `own` are those of the supervisor, which
+        knows when what is in force was `loaded`."""
         config, alone = self.reloading.config, self._part.alone
         if alone:
             self._listeners = self._listen(config, self._listeners)
@@ -201,7 +205,7 @@ class Program:
             self._steps.start()
         self.health.start()
         self.gateway.state.start()
-        self.gateway.state.in_force(config.digest, "start", __version__)
+        self._in_force(config, loaded or Loaded(self._clock.time(), START))
         self.reloading.on_applied = self._applied
         self._rechecks.start()
         self._checkpoints.start()
@@ -351,14 +355,24 @@ class Program:
 
         return self.elders.gather().addCallback(added)
 
-    def _applied(self, prepared: Prepared) -> None:
+    def _in_force(self, config: Config, loaded: Loaded) -> None:
+        """Keep what decides from now on. One text may be some 50 lines of the journal, once."""
+        state, version = self.gateway.state, config.version
+        state.in_force(config.digest, loaded.by, __version__)
+        if version.digest != self._kept:
+            state.note(policy_text(version.digest, version.packed))
+        self._kept = version.digest
+        load = PolicyLoad(config.state.name, loaded.at, version.digest, config.digest, loaded.by, __version__)
+        state.note([policy_loaded(load)])
+
+    def _applied(self, prepared: Prepared, loaded: Loaded) -> None:
         """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
         self._resolved.follow_names(prepared.names)
         end_revoked(self.gateway)
         self._rechecks.now()
         if self._part.alone and not self.gateway.draining:
             self._uploads.follow(uploads(prepared.config))
-        self.gateway.state.in_force(prepared.config.digest, "reload", __version__)
+        self._in_force(prepared.config, loaded)
 
     async def drain(self, signal_name: str, seconds: float) -> None:
         """Let nothing new begin, and what runs finish: until nobody is left, `seconds` have passed, or `hurry`."""

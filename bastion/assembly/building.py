@@ -109,6 +109,7 @@ def build_services(
         issuing=issuing_ca(config, material.issuing_ca),
         approvals=Terms(config.approvals.pending, config.approvals.valid),
         announce=announcements(config),
+        policy_digest=config.version.digest,
     )
 
 

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from bastion.assembly.applying import Prepared, apply
-from bastion.assembly.telling import tell, tell_refusal
+from bastion.assembly.telling import RELOAD, Loaded, tell, tell_refusal
 from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
 from bastion.config.changes import changed, values_of
 from bastion.config.differences import differences
@@ -62,7 +62,7 @@ class Reloading:
         self._prepare = prepare
         self._workers = Workers(gateway.reactor, "reload", 1, 0)
         self._running = self._again = False
-        self.on_applied: Callable[[Prepared], None] = lambda prepared: None
+        self.on_applied: Callable[[Prepared, Loaded], None] = lambda prepared, loaded: None
         self.on_told: Callable[[], None] = lambda: None
         self.taken()
 
@@ -96,8 +96,9 @@ class Reloading:
             raise ConfigError(str(prepared.config.file), 0, "audit.file", str(failed)) from None
         return prepared
 
-    def take(self, prepared: Prepared) -> Taken:
-        """Put it in force, in this turn. Raises AuditFailed, and then nothing has changed."""
+    def take(self, prepared: Prepared, loaded: Loaded) -> Taken:
+        """Put it in force, in this turn; `loaded` is what all processes of the gateway call this reload. Raises
+        AuditFailed, and then nothing has changed."""
         try:
             old = apply(self._gateway, prepared)
         except AuditFailed:
@@ -107,7 +108,7 @@ class Reloading:
         self._retire(old, self.config)
         self.config, self.contents = prepared.config, prepared.contents
         self.taken()
-        self.on_applied(prepared)
+        self.on_applied(prepared, loaded)
         self._running = False
         return taken
 
@@ -136,7 +137,7 @@ class Reloading:
 
     def _swap(self, prepared: Prepared) -> None:
         try:
-            taken = self.take(prepared)
+            taken = self.take(prepared, Loaded(self._gateway.clock.time(), RELOAD))
         except AuditFailed as failed:
             self._refuse([ConfigError(str(prepared.config.file), 0, "audit.file", str(failed))])
             return

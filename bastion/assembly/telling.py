@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bastion.wire.printable import printable
 
 LINES: Final = 20
 """Warnings, and changes, that a reload writes to standard error, 40 us each; `bastion check` has all warnings, the
 audit log all changes."""
+
+START: Final = "start"
+RELOAD: Final = "reload"
+"""What puts a configuration in force."""
+
+
+class Loaded(NamedTuple):
+    """When one came in force (seconds since the epoch), and by what: all processes of a gateway are told the same."""
+
+    at: float
+    by: str
 
 
 def tell(log: Any, warnings: Sequence[str], restart: Sequence[str], changes: Sequence[str]) -> None:

@@ -14,7 +14,8 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
   write into the audit log
 - `init`, `init_questions`, `init_report`: a new gateway
 - `doctor`: what is wrong around it
-- `check`, `why`, `access`, `policy`: configuration and policy; `services`: accounts of programs
+- `check`, `why`, `access`, `policy`: configuration and policy; `versions`: policies of before
+- `services`: accounts of programs
 - `control_client`: how commands speak to the running gateway
 - `live`, `watch`, `lock`, `status`, `totp`, `break_glass`, `certificates`, `keys_of`, `requests`, `upgrade`: they do
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store

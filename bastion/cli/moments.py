@@ -38,6 +38,11 @@ def until(text: str | None, now: float) -> float | None:
     return None if text is None else _stretch("--until", text, now)[1]
 
 
+def at(text: str, now: float) -> float:
+    """The beginning of an `--at`."""
+    return _stretch("--at", text, now)[0]
+
+
 def _stretch(option: str, text: str, now: float) -> tuple[float, float]:
     words = " ".join(text.lower().split())
     ago = _AGO.fullmatch(words)

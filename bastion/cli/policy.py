@@ -1,4 +1,4 @@
-"""`bastion policy`: look at a policy before it is in force (L4)."""
+"""`bastion policy`: look at a policy before it is in force, and at those that were (L4)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from bastion.cli.output import colour, fail, printable, write_json
 from bastion.cli.runtime import config_option, load_or_fail
+from bastion.cli.versions import show, versions
 from bastion.clock import SystemClock
 from bastion.config.document import open_document
 from bastion.errors import ConfigError
@@ -20,7 +21,11 @@ EXIT_CODES = "Exit 0: as expected; 1: it is not; 2: the call or a file is wrong.
 
 @click.group()
 def policy() -> None:
-    """Look at a policy before it is in force: docs/policy.md."""
+    """Look at a policy before it is in force, and at those that were: docs/policy.md."""
+
+
+policy.add_command(versions)
+policy.add_command(show)
 
 
 @policy.command(epilog=EXIT_CODES)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,14 +14,18 @@ from bastion.auth.directory import STATE_REASONS
 from bastion.auth.embedded import load_users
 from bastion.auth.identity import LOGIN_NAME, Account, Identity, group_form
 from bastion.auth.restrictions import Restrictions
-from bastion.cli.output import colour, fail, printable, write_json
+from bastion.cli import moments
+from bastion.cli.output import colour, fail, printable, time_text, write_json
 from bastion.cli.runtime import RunInReactor
+from bastion.cli.versions import AtThatTime, judging_at
 from bastion.clock import SystemClock
 from bastion.config.load import Config, load
 from bastion.errors import AuthReason, ConfigError, Refused
 from bastion.options.kinds import show_seconds
 from bastion.policy.explain import Explanation, explain, explain_tunnel
 from bastion.policy.grant import Grant
+from bastion.policy.rules import Policy
+from bastion.policy.targets import Inventory
 from bastion.policy.tunnel import TunnelGrant
 
 JSON = dict[str, Any]
@@ -38,6 +44,7 @@ NOT_ASKED = "--groups; no directory was asked whether there is such a user"
 @click.option(
     "--verified", is_flag=True, help="A security key has verified its owner (rules with `require_verify`)."
 )
+@click.option("--at", "moment", metavar="WHEN", help=f"Judge by what was in force then: {moments.FORMS}.")
 @click.option("--json", "as_json", is_flag=True, help="Write the answer as one JSON object.")
 @click.pass_obj
 def why(
@@ -49,6 +56,7 @@ def why(
     groups: str | None,
     source: str,
     verified: bool,
+    moment: str | None,
     as_json: bool,
 ) -> None:
     """Explain whether USER may reach TARGET as LOGIN, rule by rule.
@@ -59,8 +67,12 @@ def why(
     known here and could still take something away. Without --source, a rule that has `sources` does not match, and
     the answer says from where it would.
 
+    With --at, the policy and the inventory are those that were in force on this gateway at that time (`bastion policy
+    versions`); groups are those of now, unless --groups says those of then.
+
     \b
-    Exit codes: 0 allowed, 1 refused or no such user, 2 the call or a file is wrong, 3 the directory does not answer.
+    Exit codes: 0 allowed, 1 refused, no such user, or no policy is known of that time, 2 the call or a file is wrong,
+    3 the directory or the state store does not answer.
 
     Example: bastion why alice web1 deploy --config /etc/bastion/bastion.toml
     """
@@ -71,20 +83,33 @@ def why(
     if not LOGIN_NAME.match(user):
         fail(f"{user!r} is not a user name: lower-case letters, digits and . _ -")
     now = SystemClock().time()
-    account = account_of(config, user, groups, run)
-    identity = _logged_in(account, source, verified, now)
-    place = _place_of(target)
-    if place is None:
-        answer = explain(config.rules, config.inventory, identity, target, login, source, now)
-    elif login is not None:
-        fail("a tunnel has no login")
-    else:
-        answer = explain_tunnel(config.rules, config.inventory, identity, *place, source, now)
+    now = now if moment is None else moments.at(moment, now)
+    then = None if moment is None else judging_at(Path(config_path), now)
+    by = (config.rules, config.inventory) if then is None else (then.rules, then.inventory)
+    identity = _logged_in(account_of(config, user, groups, run), source, verified, now)
+    answer = _answer(by, identity, target, login, source, now)
     if as_json:
-        write_json(_as_json(identity, target, login, answer, now))
+        write_json(_as_json(identity, target, login, answer, now) | _as_of(then, now))
     else:
+        if then is not None:
+            click.echo(printable(f"as of {time_text(now)}: {then.sentence}"))
         _print(identity, answer, now)
     sys.exit(0 if answer.allowed else 1)
+
+
+def _answer(
+    by: tuple[Policy, Inventory], identity: Identity, target: str, login: str | None, source: str, now: float
+) -> Explanation:
+    place = _place_of(target)
+    if place is None:
+        return explain(*by, identity, target, login, source, now)
+    if login is not None:
+        fail("a tunnel has no login")
+    return explain_tunnel(*by, identity, *place, source, now)
+
+
+def _as_of(then: AtThatTime | None, now: float) -> JSON:
+    return {} if then is None else {"at": now, "policy": asdict(then.load)}
 
 
 def account_of(config: Config, user: str, groups: str | None, run: RunInReactor | None) -> Account:

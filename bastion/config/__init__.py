@@ -26,5 +26,6 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `resolvers`: whose word on DNSSEC is taken
 - `changes`: which options differ between two configurations, and whether that needs a restart
 - `differences`: the same for people, with targets and rules; `contents`: have two readings read the same files?
+- `versions`: a policy as a value that is kept, and judged by later
 - `render`: the sample file, the dump and the reference
 """

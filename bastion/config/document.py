@@ -18,12 +18,20 @@ FILE_MAX = 16 << 20
 
 
 def open_document(
-    path: Path, problems: Problems, named_at: At | None = None
+    path: Path, problems: Problems, named_at: At | None = None, texts: dict[Path, str] | None = None
 ) -> tuple[Mapping[str, object], Source] | None:
-    """Read one TOML file. A fault is noted at the file, or at the key that names it, and None returned."""
+    """Read one TOML file. A fault is noted at the file, or at the key that names it, and None returned. `texts` gets
+    what stood in it."""
     text = _read_text(path, problems, named_at)
     if text is None:
         return None
+    if texts is not None:
+        texts[path] = text
+    return parse_document(path, text, problems)
+
+
+def parse_document(path: Path, text: str, problems: Problems) -> tuple[Mapping[str, object], Source] | None:
+    """The same for text that was read from `path` by somebody else, at whatever time."""
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from typing import Final
 
 from bastion.config.document import open_document
 from bastion.config.sections import Sections
+from bastion.config.versions import NONE, PolicyVersion, kept_file, version_of
 from bastion.options import At, Problems, Source, Unreadable, read
 from bastion.policy.rules import Defaults, Policy, parse_policy
 from bastion.policy.targets import Inventory, Target, parse_targets
@@ -32,6 +33,7 @@ class Config(Sections):
     rules: Policy
     inventory_files: tuple[Path, ...] = ()
     digest: str = ""  # of these files, as they were read
+    version: PolicyVersion = NONE  # of what of them decides who reaches what
 
     @property
     def inventory_paths(self) -> tuple[Path, ...]:
@@ -72,16 +74,19 @@ def load_into(
         return None
     rules = Policy()
     inventory_files = _inventory_files(sections, at.child("targets"))
-    inventory = _read_inventory(inventory_files, at.child("targets"), found, digests)
-    policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"))
+    texts: dict[Path, str] = {}
+    inventory = _read_inventory(inventory_files, at.child("targets"), found, texts, digests)
+    limits = sections.limits
+    defaults = Defaults(max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age)
+    version = NONE
+    targets_files = [kept_file(path, text) for path, text in texts.items()]
+    policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"), texts)
     if policy_file is not None:
         found[sections.policy.file] = policy_file[1]
         digests.append(policy_file[1].digest)
-        limits = sections.limits
-        defaults = Defaults(
-            max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age
-        )
         rules = parse_policy(*policy_file, problems, defaults)
+        of_policy = kept_file(sections.policy.file, texts[sections.policy.file])
+        version = version_of(of_policy, targets_files, defaults)
     rules.selections(inventory)  # now, and not when the first engineer waits for it
     values = {name: getattr(sections, name) for name in Sections.__dataclass_fields__}
     return Config(
@@ -91,17 +96,18 @@ def load_into(
         rules=rules,
         inventory_files=inventory_files,
         digest=_digest(digests),
+        version=version,
     )
 
 
 def _read_inventory(
-    files: Sequence[Path], at: At, found: dict[Path, Source], digests: list[str]
+    files: Sequence[Path], at: At, found: dict[Path, Source], texts: dict[Path, str], digests: list[str]
 ) -> Inventory:
     """All of them as one: a name is one target's in all files."""
     targets: list[Target] = []
     taken: dict[str, str] = {}
     for number, file in enumerate(files):
-        opened = open_document(file, at.problems, at.child("folder" if number else "file"))
+        opened = open_document(file, at.problems, at.child("folder" if number else "file"), texts)
         if opened is not None:
             found[file] = opened[1]
             digests.append(opened[1].digest)

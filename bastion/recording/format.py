@@ -119,9 +119,9 @@ class Header:
     """Who, from where, to what, by which rule: everything known when the session starts.
 
     `started_at` is seconds since the epoch. `mode` is off, default or full; `input` tells whether what the
-    client typed is in the file. Where a session needed an approval, `request_id` and what follows say who gave it,
-    when, why, and for what; else they are empty and not in the file. `extra` keeps what a later version wrote and
-    this one does not know.
+    client typed is in the file. `policy_digest` is of the policy and inventory that made the grant. Where a session
+    needed an approval, `request_id` and what follows say who gave it, when, why, and for what; else they are empty and
+    not in the file. `extra` keeps what a later version wrote and this one does not know.
     """
 
     session_id: str
@@ -140,6 +140,7 @@ class Header:
     source_address: str = ""
     host_key_fingerprint: str = ""
     rules: tuple[str, ...] = ()
+    policy_digest: str = ""
     door: str = ""
     gateway_version: str = ""
     mode: str = "default"

@@ -104,6 +104,7 @@ class Services:
     issuing: IssuingCA | None = None  # where people who have logged in get certificates
     approvals: Terms = field(default_factory=Terms)
     announce: Ways = field(default_factory=Ways)
+    policy_digest: str = ""  # of policy and inventory as they were read
 
     @property
     def front_settings(self) -> TransportSettings:

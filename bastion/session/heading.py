@@ -23,8 +23,11 @@ class Place(NamedTuple):
     host_key: str
 
 
-def header_of(identity: Identity, grant: Grant, place: Place, approval: Approval | None) -> Header:
-    """All that is known when the session starts; with an approval the four eyes, too."""
+def header_of(
+    identity: Identity, grant: Grant, place: Place, policy_digest: str, approval: Approval | None
+) -> Header:
+    """All that is known when the session starts; with an approval the four eyes, too. `policy_digest` is of the policy
+    that made the grant."""
     certificate = identity.certificate
     header = Header(
         session_id=place.session,
@@ -43,6 +46,7 @@ def header_of(identity: Identity, grant: Grant, place: Place, approval: Approval
         source_address=identity.source_address,
         host_key_fingerprint=place.host_key,
         rules=grant.rules,
+        policy_digest=policy_digest,
         door=place.door,
         gateway_version=__version__,
     )
@@ -72,6 +76,7 @@ def started_line(header: Header, upstream: UpstreamConnected) -> SessionStarted:
         source=header.source_address,
         host_key=header.host_key_fingerprint,
         rules=",".join(header.rules),
+        policy_digest=header.policy_digest,
         login_method=upstream.login_method,
         credential=upstream.credential,
         legacy=",".join(upstream.legacy),

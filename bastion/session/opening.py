@@ -440,7 +440,8 @@ class Opening:
     def _start_recording(self, grant: Grant) -> SessionTap:
         gateway, identity = self._gateway, self._identity
         place = Place(self._session_id, self._door, gateway.clock.time(), self._host_key)
-        header = header_of(identity, grant, place, self._approval)  # in the file before anybody works
+        by = self._services.policy_digest
+        header = header_of(identity, grant, place, by, self._approval)  # in the file before anybody works
         policy, mode = self._services.recording, grant.target.recording
         policy = policy if mode is None else replace(policy, mode=Mode(mode))  # the target's own
         recorder, writer = gateway.store.start(header, policy)

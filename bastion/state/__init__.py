@@ -29,5 +29,6 @@ has the tables and the rules of migrations.
 - `approvals`: requests for approval, each answered once and used once
 - `codes`: second factors, and each code used once
 - `certificates`: certificates that were issued; `key_uses`: when a key was used
+- `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process
 """

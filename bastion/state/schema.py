@@ -127,6 +127,27 @@ CONFIGS: Final = Table(
 )
 """Which configurations were in force, by digest, and who loaded them first."""
 
+POLICY_TEXTS: Final = Table(
+    "policy_texts",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    _text("packed"),
+)
+"""Policies with their inventories as they were read, by digest: zlib in base64, in parts that a journal takes."""
+
+POLICY_LOADS: Final = Table(
+    "policy_loads",
+    METADATA,
+    Column("node", Text, primary_key=True),
+    Column("loaded_at", Double, primary_key=True),
+    _text("digest"),
+    _text("config"),
+    _text("loaded_by"),
+    _text("version"),
+)
+"""When which of them came in force, and with which configuration: a row for each start and reload of a gateway."""
+
 APPROVALS: Final = Table(
     "approvals",
     METADATA,

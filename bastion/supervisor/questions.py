@@ -45,10 +45,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Go on: these wait now. `own` are addresses that the gateway listens at beside the worker's sockets."""
+    """Go on: these wait now. `own` are addresses that the gateway listens at beside the worker's sockets. What is in
+    force was loaded then (seconds since the epoch), and by what (`assembly.telling`)."""
 
     blocks: tuple[Block, ...]
     own: tuple[str, ...]
+    loaded_at: float
+    loaded_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,10 @@ class Prepare(Request[Read]):
 
 @dataclass(frozen=True, slots=True)
 class Take(Request[Done]):
-    """Put what was prepared in force, in one turn. Answered with an error when that is not possible."""
+    """Put what was prepared in force, in one turn; all are told the same moment, `at`, by which it is remembered.
+    Answered with an error when that is not possible."""
+
+    at: float
 
     command: ClassVar[str] = "reload_take"
     result: ClassVar[type[Any]] = Done

@@ -16,7 +16,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
-from bastion.assembly.telling import tell, tell_refusal
+from bastion.assembly.telling import RELOAD, START, Loaded, tell, tell_refusal
+from bastion.clock import Clock
 from bastion.control.node import ControlError, Node, Request
 from bastion.errors import ControlReason
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -32,6 +33,7 @@ class Reloads:
 
     def __init__(
         self,
+        clock: Clock,
         audit: AuditLog,
         meters: Meters,
         log: Any,
@@ -40,10 +42,11 @@ class Reloads:
         end: Callable[[Node, ControlError], Deferred[Any]],
     ) -> None:
         """`end` ends a worker that has not taken a reload, and why; it lets nobody in when that has fired."""
-        self._audit, self._meters, self._log = audit, meters, log
+        self._clock, self._audit, self._meters, self._log = clock, audit, meters, log
         self._serving, self._follow, self._end = serving, follow, end
         self.on_told: Callable[[], None] = lambda: None  # what came of a reload has been told
         self._digest = ""  # of what is in force; "" until the first worker has read it
+        self.loaded = Loaded(0.0, START)  # when that was
         self._lock = DeferredLock()
         self._again = 0  # signals that wait for the reload that runs; they are one
 
@@ -61,7 +64,7 @@ class Reloads:
 
     async def _admit(self, checked: ask.Checked, join: Callable[[], None]) -> None:
         if not self._digest:
-            self._digest = checked.digest
+            self._digest, self.loaded = checked.digest, Loaded(self._clock.time(), START)
             self._follow(checked.settings)
         elif checked.digest != self._digest:
             self._log.info("the files are not those in force: a worker that starts has read others")
@@ -90,14 +93,15 @@ class Reloads:
             return
         read: ask.Read = answers[0]
         assert read.settings is not None
-        taken = await together(workers, ask.Take())
+        loaded = Loaded(self._clock.time(), RELOAD)
+        taken = await together(workers, ask.Take(loaded.at))
         missed = {
             worker: why for worker, why in zip(workers, taken, strict=True) if isinstance(why, ControlError)
         }
         if len(missed) == len(workers) and all(map(_refused, missed.values())):
             self._refuse([f"{worker.name}: {why.text}" for worker, why in missed.items()])
             return
-        self._digest = read.digest
+        self._digest, self.loaded = read.digest, loaded
         try:
             self._follow(read.settings)
         except AuditFailed as failed:

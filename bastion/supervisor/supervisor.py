@@ -92,7 +92,7 @@ class Supervisor:
         self._uploads = Uploads(reactor, self.clock, self.meters, program(reactor, Path(config_file)))
         parts = reactor, self.meters, self._that_have_figures, self._stuck, self.elders
         self.figures = Figures(*parts, self._uploads.refresh)
-        self.reloads = Reloads(self.audit, self.meters, self.log, self._to_reload, self.follow, self._end_one)
+        self.reloads = self._reloads()
         self.on_ready: Callable[[], None] = lambda: None
         # Of a successor: all have read everything, and wait.
         self.on_checked: Callable[[], None] | None = None
@@ -239,7 +239,7 @@ class Supervisor:
         if glass is not None:
             await child.link.ask(SetGlass(glass))
         blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
-        return ask.Welcome(blocks, self._own)
+        return ask.Welcome(blocks, self._own, *self.reloads.loaded)
 
     def _turn(self) -> Deferred[None]:
         """When the process before this one has stopped to accept: it hears that all workers wait for that."""
@@ -280,6 +280,10 @@ class Supervisor:
             self._uploads.follow(self._settings.uploads)
             self.on_ready()
             self._adopt()
+
+    def _reloads(self) -> Reloads:
+        told = self.clock, self.audit, self.meters, self.log
+        return Reloads(*told, self._to_reload, self.follow, self._end_one)
 
     def _block(self, key: bytes, until: float) -> None:
         told = ask.Blocked((ask.Block(key.hex(), until),))

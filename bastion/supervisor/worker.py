@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.applying import Prepared
 from bastion.assembly.part import Part
+from bastion.assembly.telling import RELOAD, Loaded
 from bastion.auth.distant import DistantPenalties, Judge
 from bastion.clock import DelayedCall, SystemClock, Timers
 from bastion.config.contents import together
@@ -120,7 +121,7 @@ class Worker:
         digest, settings = together(reloading.contents), settings_of(reloading.config)
         welcome = await self.link.ask(ask.Checked(digest, settings))
         self._penalties.take_blocks(_keys(welcome.blocks))
-        self._program.start(welcome.own)
+        self._program.start(welcome.own, Loaded(welcome.loaded_at, welcome.loaded_by))
         keep_what_is_there()
         await self.link.ask(ask.Serving())
 
@@ -169,12 +170,12 @@ class Worker:
 
         return reloading.prepare().addCallbacks(read, refused)
 
-    def _take(self, _: ask.Take, __: Stream | None) -> Done:
+    def _take(self, take: ask.Take, _: Stream | None) -> Done:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             raise ControlError(ControlReason.FAILED, "nothing was prepared")
         try:
-            self._program.reloading.take(prepared)
+            self._program.reloading.take(prepared, Loaded(take.at, RELOAD))
         except AuditFailed as failed:
             raise ControlError(ControlReason.FAILED, str(failed)) from None
         return Done()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from tests.support.sshd import sshd_missing
-from tests.support.world import DEFAULT_POLICY, PASSWORD, World, refusal, running
+from tests.support.world import DEFAULT_POLICY, PASSWORD, World, poll, refusal, running
 
 pytestmark = [
     pytest.mark.interop,
@@ -119,3 +122,40 @@ def test_the_audit_log_is_opened_again_after_a_rotation(world: World) -> None:
     lines = world.audit()
     assert [line["event"] for line in lines] == ["reload"]
     log.write_text(rotated.read_text() + log.read_text())
+
+
+def test_which_policy_judged_when_is_known_afterwards(world: World) -> None:
+    """Before and after a changed rule: the store has one row for each load, however many workers took it."""
+    options = ("--config", str(world.config))
+
+    def loads() -> list[dict[str, Any]]:
+        poll(lambda: world.metric("bastion_state_owed_rows") == 0, text="rows are owed for ever")
+        listed = world.bastion("policy", "versions", "--json", *options)
+        return list(json.loads(listed.stdout)["versions"])
+
+    def allowed(at: float) -> tuple[bool, str]:
+        moment = datetime.fromtimestamp(at, UTC).isoformat()
+        words = ("alice", "web1", "root", "--groups", "ops", "--at", moment, "--json", *options)
+        told = json.loads(world.bastion("why", *words).stdout)
+        return told["allowed"], told["policy"]["digest"]
+
+    poll(loads, text="the start was not kept")
+    known = len(loads())
+    assert reload(world)["result"] == "ok"
+    assert world.ssh("true").returncode == 0
+    world.policy_file.write_text(DEFAULT_POLICY.replace('"root", ', ""))
+    assert reload(world)["result"] == "ok"
+    refusal(world.ssh("true"))
+    poll(lambda: len(loads()) >= known + 2, text="the loads were not kept")
+    second, first, *rest = loads()
+    assert len(rest) == known
+    assert (first["loaded_by"], second["loaded_by"]) == ("reload", "reload")
+    middle = (first["loaded_at"] + second["loaded_at"]) / 2
+    assert allowed(middle) == (True, first["digest"])
+    assert allowed(second["loaded_at"] + 1) == (False, second["digest"])
+    session = world.last_session()
+    header = next(one for one in world.sessions() if one["session_id"] == session)
+    assert header["policy_digest"] == first["digest"]
+    assert world.new_audit("session_started")[-1]["policy_digest"] == first["digest"]
+    shown = world.bastion("policy", "show", first["digest"][:12], *options)
+    assert '"root", "deploy"' in shown.stdout.decode()

@@ -131,6 +131,7 @@ ELSEWHERE = {
     "observe.events.approvals": EVENTS,
     "session.heading": "tests/unit/session/test_opening.py",
     "state.migrations.versions.r0008": MIGRATIONS,
+    "state.migrations.versions.r0009": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,

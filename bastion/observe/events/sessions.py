@@ -44,6 +44,7 @@ class SessionStarted(AuditEvent):
     legacy: Annotated[str, "the weak algorithms in use"]
     request: Annotated[str, "the request that was approved, where a rule wants that"] = ""
     approved_by: str = ""
+    policy_digest: Annotated[str, "SHA-256 of policy and inventory, see `bastion policy versions`"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:

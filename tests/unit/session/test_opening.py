@@ -98,6 +98,7 @@ class World:
             draining=False,
             check_locks=self._check_locks,
             services=SimpleNamespace(
+                policy_digest="d1",
                 policy=parse_policy(tomllib.loads(RULES), Source("p")),
                 inventory=parse_targets(tomllib.loads(TARGETS), Source("t")),
                 limits=Limits(),
@@ -226,7 +227,9 @@ def test_everything_in_its_order_and_the_last_four_steps_in_one_turn(world: Worl
         "publickey",
         "ssh-rsa",
     )
-    assert len(list(world.store.directory.glob("*/*"))) == 1
+    (file,) = world.store.directory.glob("*/*")
+    assert started["policy_digest"] == "d1"
+    assert b'"policy_digest":"d1"' in file.read_bytes().replace(b": ", b":")
 
 
 def test_a_success_that_cannot_be_written_ends_the_session(

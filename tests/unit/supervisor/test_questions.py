@@ -24,7 +24,7 @@ EACH: list[Request[Any]] = [
     ask.AttemptsSucceeded((ask.Proved("192.0.2.1", "alice"), ask.Proved("192.0.2.1", "bob"))),
     ask.Blocked(BLOCKS),
     ask.Prepare(),
-    ask.Take(),
+    ask.Take(1_800_000_000.25),
     ask.Forget(),
     ask.HealthAsked(),
     ask.End("TERM", True),
@@ -47,7 +47,7 @@ def test_a_question_comes_out_as_it_went_in(request_: Request[Any]) -> None:
     [
         Done(),
         ask.Turn(True),
-        ask.Welcome(BLOCKS, ("127.0.0.1:9722",)),
+        ask.Welcome(BLOCKS, ("127.0.0.1:9722",), 1_800_000_000.25, "reload"),
         ask.Read(("fault",), ("odd",), "digest", SETTINGS, ("a.b",), ("a.c: 1 -> 2",)),
         ask.Healthy(False, ("refusing", "gateway refusing")),
     ],

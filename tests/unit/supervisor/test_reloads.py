@@ -40,6 +40,7 @@ class Fake(Node):
         self.name, self._gateway = name, gateway
         self.asked: list[str] = []
         self.in_force = "one"
+        self.loaded_at = 0.0
         self.takes: Any = None  # an error instead
         self.reads: Callable[[], Any] = lambda: ask.Read(
             digest=gateway.files, settings=gateway.settings, changes=("limits.idle: 1 -> 2",)
@@ -60,6 +61,7 @@ class Fake(Node):
             return fail(self.takes)
         if isinstance(request, ask.Take):
             self.in_force = self._gateway.files
+            self.loaded_at = request.at
         return succeed(Done())
 
 
@@ -71,6 +73,7 @@ class Gateway:
         self.path = folder / "audit.jsonl"
         self.settings = ask.Settings(str(self.path), False, PenaltyLimits())
         self.meters, self.log = Meters(), Log()
+        self.clock = FixedClock()
         self.audit = AuditLog(str(self.path), FixedClock(), self.meters)
         self.followed: list[ask.Settings] = []
         self.workers = [Fake("worker-1", self), Fake("worker-2", self)]
@@ -78,7 +81,13 @@ class Gateway:
         self.joined: list[str] = []
         self.ended: list[tuple[str, ControlReason]] = []
         self.reloads = Reloads(
-            self.audit, self.meters, self.log, lambda: self.workers, self.followed.append, self._end
+            self.clock,
+            self.audit,
+            self.meters,
+            self.log,
+            lambda: self.workers,
+            self.followed.append,
+            self._end,
         )
         self.reloads.on_told = self._told
 
@@ -114,6 +123,18 @@ def test_all_take_what_all_have_read(gateway: Gateway) -> None:
     assert (line["result"], line["changed"]) == ("ok", ["limits.idle: 1 -> 2"])
     assert gateway.log.said == ["reload: limits.idle: 1 -> 2"] and gateway.told == 1
     assert gateway.meters.value(CONFIG_RELOADS, "ok") == 1 and len(gateway.followed) == 2
+
+
+def test_all_are_told_one_moment_and_whoever_starts_later_too(gateway: Gateway) -> None:
+    began = gateway.clock.time()
+    assert gateway.reloads.loaded == (began, "start")
+    gateway.clock.advance(60)
+    gateway.checked("one")  # a worker that was started again: nothing was loaded anew
+    assert gateway.reloads.loaded == (began, "start")
+    gateway.files = "two"
+    gateway.reloads.hup()
+    assert [worker.loaded_at for worker in gateway.workers] == [began + 60] * 2
+    assert gateway.reloads.loaded == (began + 60, "reload")
 
 
 @pytest.mark.parametrize(
