@@ -194,10 +194,8 @@ def build_directory(
     if wanted.ldap is not None:
         threads = max(1, wanted.ldap.threads // workers)
         ldap = LdapDirectory(replace(wanted.ldap, threads=threads), reactor, clock, observer, queue)
-    if users is None:
-        assert ldap is not None  # the configuration has checked that there is one
-        return ldap
-    return ChainDirectory(EmbeddedDirectory(users, reactor, queue), ldap, reactor)
+    # Also without embedded accounts: a chain refuses in steps of time.
+    return ChainDirectory(EmbeddedDirectory(users or {}, reactor, queue), ldap, reactor)
 
 
 def front_keys(config: Config, material: Material, clock: Clock) -> FrontKeys:

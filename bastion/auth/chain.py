@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as TwistedTimeout
+from twisted.internet.task import deferLater
 
 from bastion.auth.directory import (
     NOT_ADMITTED,
@@ -28,14 +29,20 @@ from bastion.errors import AuthReason, Refused
 # takes one that works; a break-glass login waits no longer for one that does not.
 COVER_WAIT = 1.0
 
+REFUSAL_STEP = 0.025
+"""A key is refused so many seconds after it was asked about, or twice, three times as many: longer than a directory
+at the same site takes, so that a clock hears the timer and not which directory knows the name, what groups it has, or
+what was remembered of it. A client whose agent has other keys first waits as long for each of them."""
+
 
 class ChainDirectory:
     """Embedded (break-glass) accounts first, for the names they have; every other name is the other's.
 
     Nobody in LDAP can take over an embedded name, and it logs in while LDAP is down. A stranger does not learn
     which names these are: the other directory is asked about them as well before anything is said that proves
-    nothing (a refusal, or that a key would do), and while it cannot be asked, a refusal says so like every other.
-    A proof is answered at once. Without another directory, unknown names are the embedded one's to refuse.
+    nothing (a refusal, or that a key would do), and while it cannot be asked, a refusal says so like every other. Nor
+    does a clock tell: a key is refused in steps of time (`REFUSAL_STEP`). A proof is answered at once. Without another
+    directory, unknown names are the embedded one's to refuse.
     """
 
     def __init__(
@@ -61,11 +68,9 @@ class ChainDirectory:
             directory = self._of(name)
         except Refused as refused:
             return fail(refused)
-        if directory is not self._embedded:
-            return directory.check_key(name, lambda account: judge(self._not_embedded(account)), asker)
         if self._other is None:
             return directory.check_key(name, judge, asker)
-        return Deferred.fromCoroutine(self._check_embedded_key(self._other, name, judge, asker))
+        return Deferred.fromCoroutine(self._refuse_on_time(self._other, name, judge, asker))
 
     def check_password(self, name: str, password: str, asker: Asker = OPERATOR) -> Deferred[Account]:
         try:
@@ -107,6 +112,21 @@ class ChainDirectory:
         if account.name in self._embedded:
             raise Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED)
         return account
+
+    async def _refuse_on_time(
+        self, other: Directory, name: str, judge: Callable[[Account], Verdict], asker: Asker
+    ) -> Verdict:
+        """Ask; a refusal comes at the next step of `REFUSAL_STEP`, counted from before anything was looked at."""
+        assert self._timers is not None
+        begun = self._timers.seconds()
+        try:
+            if normal_name(name) in self._embedded:
+                return await self._check_embedded_key(other, name, judge, asker)
+            return await other.check_key(name, lambda account: judge(self._not_embedded(account)), asker)
+        except Refused:
+            late = (self._timers.seconds() - begun) % REFUSAL_STEP
+            await deferLater(self._timers, REFUSAL_STEP - late)  # type: ignore[arg-type]
+            raise
 
     async def _check_embedded_key(
         self, other: Directory, name: str, judge: Callable[[Account], Verdict], asker: Asker

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from bastion.auth.chain import COVER_WAIT, ChainDirectory
+from bastion.auth.chain import COVER_WAIT, REFUSAL_STEP, ChainDirectory
 from bastion.auth.directory import NOT_ADMITTED, OPERATOR, Asker, Covered, Verdict
 from bastion.auth.identity import Account
 from bastion.errors import AuthReason, Refused
@@ -93,8 +93,8 @@ def no_key(account: Account) -> str:
 @pytest.mark.parametrize("what", ["good query", "bad query", "bad signature", "bad password"])
 def test_what_proves_nothing_waits_for_the_other_directorys_answer(what: str) -> None:
     ldap = Names("ldap", "bob", hangs=True)
-    embedded = Names("embedded", "root1", password="right")
-    chain = ChainDirectory(embedded, ldap, Clock())
+    embedded, clock = Names("embedded", "root1", password="right"), Clock()
+    chain = ChainDirectory(embedded, ldap, clock)
     asked = {
         "good query": lambda: chain.check_key("root1", lambda account: account.source, QUERY),
         "bad query": lambda: chain.check_key("root1", no_key, QUERY),
@@ -104,6 +104,7 @@ def test_what_proves_nothing_waits_for_the_other_directorys_answer(what: str) ->
     assert outcome(asked) is None
     assert ldap.asked == ["root1"]
     ldap.answer(Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED))
+    clock.advance(REFUSAL_STEP)
     found = outcome(asked)
     if what == "good query":
         assert found == "embedded"
@@ -129,13 +130,14 @@ def test_the_answer_about_a_good_key_waits_a_second_at_most() -> None:
 def test_while_the_other_is_down_a_refusal_is_booked_as_it_is_and_told_as_the_others(
     reason: AuthReason,
 ) -> None:
-    ldap = Names("ldap", hangs=True)
-    chain = ChainDirectory(Names("embedded", "root1", password="right"), ldap, Clock())
+    ldap, clock = Names("ldap", hangs=True), Clock()
+    chain = ChainDirectory(Names("embedded", "root1", password="right"), ldap, clock)
     for asked, booked in (
         (chain.check_password("root1", "wrong", OPERATOR), AuthReason.BAD_PASSWORD),
         (chain.check_key("root1", no_key, QUERY), AuthReason.KEY_NOT_AUTHORISED),
     ):
         ldap.answer(Refused(reason, "down"))
+        clock.advance(REFUSAL_STEP)
         found = outcome(asked)
         assert isinstance(found, Covered)
         assert (found.reason, found.shown) == (booked, reason)
@@ -146,6 +148,26 @@ def test_who_leaves_does_not_keep_the_other_directory_busy() -> None:
     asked = ChainDirectory(Names("embedded", "root1"), ldap, Clock()).check_key("root1", no_key, QUERY)
     asked.cancel()
     assert isinstance(outcome(asked), CancelledError) and ldap.cancelled == 1
+
+
+@pytest.mark.parametrize("name", ["root1", "bob", "nobody"])
+@pytest.mark.parametrize("took, at", [(0.0, 1), (0.4, 1), (0.9, 1), (1.2, 2), (3.5, 4)])
+def test_a_key_is_refused_in_steps_whoever_knows_the_name(name: str, took: float, at: int) -> None:
+    clock, ldap = Clock(), Names("ldap", "bob", hangs=True)
+    asked = ChainDirectory(Names("embedded", "root1"), ldap, clock).check_key(name, no_key, QUERY)
+    clock.advance(took * REFUSAL_STEP)
+    ldap.answer(Refused(AuthReason.UNKNOWN_USER, NOT_ADMITTED))
+    clock.advance((at - took) * REFUSAL_STEP - 0.001)
+    assert outcome(asked) is None
+    clock.advance(0.002)
+    assert isinstance(outcome(asked), Refused) and not clock.getDelayedCalls()
+
+
+def test_who_leaves_before_a_refusal_leaves_no_timer() -> None:
+    clock = Clock()
+    asked = ChainDirectory(Names("embedded"), Names("ldap"), clock).check_key("bob", no_key, QUERY)
+    asked.cancel()
+    assert isinstance(outcome(asked), CancelledError) and not clock.getDelayedCalls()
 
 
 def test_other_names_are_the_others() -> None:
@@ -185,12 +207,15 @@ def test_an_alias_leads_to_no_name_that_is_embedded() -> None:
         def lookup(self, name: str, asker: Asker = OPERATOR) -> Deferred[Account]:
             return super().lookup(name.partition("@")[0], asker)
 
-    chain = ChainDirectory(Names("embedded", "root"), Aliases("ldap", "root", "alice"), Clock())  # type: ignore[arg-type]
+    clock = Clock()
+    chain = ChainDirectory(Names("embedded", "root"), Aliases("ldap", "root", "alice"), clock)  # type: ignore[arg-type]
     for name, expected in (("root@corp", AuthReason.UNKNOWN_USER), ("alice@corp", "ldap:alice")):
         for question in (
             lambda name=name: chain.lookup(name),
             lambda name=name: chain.check_password(name, "x"),
             lambda name=name: chain.check_key(name, lambda account: account),
         ):
-            found = outcome(question())
+            asked = question()
+            clock.advance(REFUSAL_STEP)
+            found = outcome(asked)
             assert (found.uid if isinstance(found, Account) else found.reason) == expected
