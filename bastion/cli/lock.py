@@ -37,8 +37,9 @@ def kind_and_name(words: tuple[str, ...]) -> tuple[LockKind | None, str]:
 def lock(config_file: Path, what: tuple[str, ...], reason: str, how_long: str | None, as_json: bool) -> None:
     """Lock a user, target, certificate or source: what runs ends, and nothing new begins.
 
-    NAME alone is a user. A certificate is its key id, SERIAL@SHA256:... with the fingerprint of its CA, or the
-    SHA256:... of the key in it or of a plain key. A source is an address or a network.
+    NAME alone is a user: the account that has the name now, whatever it is called later. A certificate is its key id,
+    SERIAL@SHA256:... with the fingerprint of its CA, or the SHA256:... of the key in it or of a plain key. A source is
+    an address or a network.
 
     Example: bastion lock --config /etc/bastion/bastion.toml alice --reason "stolen laptop" --for 24h
     """
@@ -55,6 +56,8 @@ def lock(config_file: Path, what: tuple[str, ...], reason: str, how_long: str | 
         f"locked {kind or LockKind.USER} {name}; ended: {count(ended.sessions, 'session')}, "
         f"{count(ended.tunnels, 'tunnel')}, {count(ended.connections, 'connection')}"
     )
+    if ended.on_name:
+        click.echo(f"The lock is on the name {name} and on no account's id: {ended.on_name}.")
 
 
 @click.command(epilog=EXIT_CODES)
@@ -70,13 +73,13 @@ def locks(config_file: Path, as_json: bool) -> None:
     if as_json:
         write_json({"locks": [to_json(one) for one in found]})
         return
-    columns = ("KIND", "NAME", "UNTIL", "BY", "SINCE", "REASON")
-    write_table(columns, [_cells(one) for one in found], flexible=("NAME", "REASON", "BY"))
+    columns = ("KIND", "NAME", "ID", "UNTIL", "BY", "SINCE", "REASON")
+    write_table(columns, [_cells(one) for one in found], flexible=("NAME", "ID", "REASON", "BY"))
 
 
 def _cells(one: Lock) -> tuple[str, ...]:
     until = "unlocked" if one.until is None else time_text(one.until)
-    return one.kind, one.value, until, one.made_by, time_text(one.made_at), one.reason
+    return one.kind, one.value, one.uid, until, one.made_by, time_text(one.made_at), one.reason
 
 
 @click.command(epilog=EXIT_CODES)

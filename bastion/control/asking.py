@@ -78,6 +78,11 @@ class Request(Generic[R]):
     result: ClassVar[type[Any]]
     deadline: ClassVar[float | None] = DEADLINE  # None: until it is cancelled
 
+    def older(self) -> Request[R] | None:
+        """What a process of the version before is asked, which finds a field in this that it does not know; None: the
+        same."""
+        return None
+
     @classmethod
     def merged(cls, answers: Sequence[Any]) -> Any:
         """The answers of several nodes as one."""
@@ -138,7 +143,7 @@ def ended_together(answers: Sequence[Ended]) -> Ended:
         sum(answer.tunnels for answer in answers),
         sum(answer.connections for answer in answers),
         tuple(one for answer in answers for one in answer.ids),
-        tuple(name for answer in answers for name in answer.silent),
+        tuple(dict.fromkeys(name for answer in answers for name in answer.silent)),
     )
 
 

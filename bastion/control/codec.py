@@ -3,7 +3,8 @@
 What a field may hold is said by its annotation: str, int, float, bool, a StrEnum, another dataclass, `X | None`,
 `tuple[X, ...]`, `Mapping[str, X]`, or `Any` for what is JSON already. Read back strictly: nothing is converted, a field
 without a default must be there. What is unknown is a fault in a question (an old process must not do half of what it
-was asked) and left out of an answer (of a newer process).
+was asked) and left out of an answer (of a newer process). A field whose metadata say `left_out` is not written while it
+is at its default, so that a process of the version before can read what has nothing to say there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ class Unfit(ValueError):
 def to_json(value: object) -> Any:
     """`value`, one of ours, as JSON."""
     if is_dataclass(value):
-        return {place.name: to_json(getattr(value, place.name)) for place in fields(value)}
+        held = ((place, getattr(value, place.name)) for place in fields(value))
+        return {
+            place.name: to_json(one)
+            for place, one in held
+            if not (place.metadata.get("left_out") and one == place.default)
+        }
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     if isinstance(value, StrEnum):

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock, DelayedCall, Timers
 from bastion.control import blocks
-from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream
+from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
+from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream, ended_together
 from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
 from bastion.control.hub import Hub
 from bastion.control.node import Kill, Selection
@@ -36,6 +37,7 @@ from bastion.control.orders import (
     KeptLocks,
     KeysOfAsked,
     LevelSet,
+    LockMade,
     Locks,
     LocksAsked,
     LogLevel,
@@ -76,6 +78,9 @@ EXPIRY_LOOK: Final = 60.0
 
 LONGEST_GLASS: Final = 86400.0
 """Seconds for which break-glass accounts may be opened: an emergency that lasts longer is opened again."""
+
+LOOKUP: Final = 4.0
+"""Seconds in which the directory says whose a name is that was locked. The name is locked meanwhile."""
 
 MOST_IDS: Final = 128
 """Names in the audit line of what was ended; the counts have all."""
@@ -195,8 +200,16 @@ class Desk(Node):
         applied = self._apply()
         applied.addErrback(lambda failure: _log.failure("taking locks away failed", failure=failure))
 
-    def _add_lock(self, request: AddLock) -> Deferred[Ended]:
-        now, by = self._clock.time(), request.by
+    def _add_lock(self, request: AddLock) -> Deferred[LockMade]:
+        lock = self._lock_of(request)
+        made = (
+            self._lock_user(lock, request.by) if lock.kind is LockKind.USER else self._lock(lock, request.by)
+        )
+        return Deferred.fromCoroutine(made)
+
+    def _lock_of(self, request: AddLock) -> Lock:
+        """What is asked for. Raises ControlError."""
+        now = self._clock.time()
         try:
             value = value_of(request.kind, request.value)
         except ValueError as error:
@@ -212,20 +225,61 @@ class Desk(Node):
             raise ControlError(
                 ControlReason.TOO_MANY, f"there are {MAX_LOCKS} locks: change the rules instead"
             )
-        until = None if seconds is None else now + seconds
-        self._locks[place] = lock = Lock(*place, reason, str(by), now, until)
+        return Lock(*place, reason, str(request.by), now, None if seconds is None else now + seconds)
+
+    async def _lock_user(self, lock: Lock, by: By) -> LockMade:
+        """The name is locked at once; as soon as the directory has said whose it is, that account is in its place."""
+        place = lock.kind, lock.value
+        before = self._locks.get(place)
+        if before is not None and before.uid and before.holds(lock.made_at):
+            found = await self._id_of(lock.value)
+            if found.uid != before.uid:  # replaced, the lock on that account would be none any more
+                why = found.why or "another has the name now"
+                text = f"{lock.value} is locked as the account {before.uid}, and {why}: unlock it first"
+                raise ControlError(ControlReason.ALREADY, text)
+            return await self._lock(replace(lock, uid=found.uid), by)
+        in_force = self._enforce(lock)
+        found = await self._id_of(lock.value)
+        if found.uid and self._locks.get(place) is lock:
+            return await self._lock(replace(lock, uid=found.uid), by, in_force)
+        return await self._lock(lock, by, in_force, found.why)
+
+    async def _lock(
+        self, lock: Lock, by: By, in_force: Deferred[Ended] | None = None, on_name: str = ""
+    ) -> LockMade:
+        """Put it in force, write it down, and say what that has ended. `in_force`: it is already, by its name."""
+        parts = [] if in_force is None else [in_force]
+        if in_force is None or lock.uid:
+            parts.append(self._enforce(lock))
+        results = await DeferredList(parts, consumeErrors=True)
+        ended = ended_together([result for done, result in results if done])
+        counts = ended.sessions, ended.tunnels, ended.connections
+        self._note(
+            Locked(
+                by.name, by.uid, lock.kind, lock.value, lock.reason, lock.until, *counts, uid=lock.uid or None
+            )
+        )
+        for done, failed in results:
+            if not done:
+                cast(Failure, failed).raiseException()
+        everywhere(ended)
+        return LockMade(*counts, ended.ids, uid=lock.uid, on_name=on_name)
+
+    def _enforce(self, lock: Lock) -> Deferred[Ended]:
+        self._locks[lock.kind, lock.value] = lock
         self._keep(lock)
+        return self._apply()
 
-        def told(ended: Ended) -> Ended:
-            counts = ended.sessions, ended.tunnels, ended.connections
-            self._note(Locked(by.name, by.uid, *place, reason, until, *counts))
-            return everywhere(ended)
+    def _id_of(self, name: str) -> Deferred[AccountId]:
+        """Never fails, and takes LOOKUP seconds at most."""
+        asked: Deferred[AccountId] = self._hub.ask_any(IdAsked(name))
+        asked.addTimeout(LOOKUP, cast(Any, self._timers))
 
-        def failed(failure: Failure) -> Failure:
-            self._note(Locked(by.name, by.uid, *place, reason, until))
-            return failure
+        def unknown(failure: Failure) -> AccountId:
+            _log.warn("a lock stays on a name: {text}", text=failure.getErrorMessage())
+            return AccountId(why=NO_ANSWER)
 
-        return self._apply().addCallbacks(told, failed)
+        return asked.addErrback(unknown)
 
     def _remove_lock(self, request: RemoveLock) -> Deferred[Locks]:
         by = request.by

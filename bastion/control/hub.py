@@ -7,7 +7,7 @@ answer is named where the answer can say so, and where it cannot, the answer is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.python.failure import Failure
@@ -51,14 +51,14 @@ class Hub(Node):
             return Deferred.fromCoroutine(self._watch(request, stream))
         asked = list(self._nodes)
         if len(asked) == 1:
-            return asked[0].ask(request, stream)
-        together: Deferred[Any] = DeferredList([node.ask(request) for node in asked], consumeErrors=True)
+            return _ask(asked[0], request, stream)
+        together: Deferred[Any] = DeferredList([_ask(node, request) for node in asked], consumeErrors=True)
 
         answered: Deferred[R] = together.addCallback(lambda results: _gather(request, asked, results))
         return answered
 
     def ask_any(self, request: Request[R]) -> Deferred[R]:
-        """Ask one of them: the first that can answer."""
+        """Ask one of them: the first that can answer, and knows the question."""
         return Deferred.fromCoroutine(self._ask_any(request))
 
     async def _ask_any(self, request: Request[R]) -> R:
@@ -67,7 +67,7 @@ class Hub(Node):
             try:
                 return await node.ask(request)
             except ControlError as error:
-                if error.reason is not ControlReason.LINK_LOST and error.reason is not ControlReason.TIMEOUT:
+                if error.reason not in _ASK_THE_NEXT and not _of_the_version_before(error, request):
                     raise
                 lost = error
         raise lost
@@ -77,6 +77,25 @@ class Hub(Node):
         ControlError, which names those that did not answer."""
         owner = await _first_with(request.id, list(self._nodes))
         return await owner.ask(request, stream)
+
+
+_ASK_THE_NEXT: Final = (ControlReason.LINK_LOST, ControlReason.TIMEOUT, ControlReason.UNKNOWN_COMMAND)
+
+
+def _of_the_version_before(error: ControlError, request: Request[Any]) -> bool:
+    return error.reason is ControlReason.MALFORMED and request.older() is not None
+
+
+def _ask(node: Node, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
+    """Ask one, and one of the version before in the way that it knows."""
+
+    def again(failure: Failure) -> Any:
+        error, older = failure.value, request.older()
+        if older is None or not isinstance(error, ControlError) or not _of_the_version_before(error, request):
+            return failure
+        return node.ask(older)
+
+    return node.ask(request, stream).addErrback(again)
 
 
 def _first_with(session: str, nodes: list[Node]) -> Deferred[Node]:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from bastion import __version__
 from bastion.auth.break_glass import Opening
 from bastion.control import blocks
+from bastion.control.account_id import IdAsked, id_of
 from bastion.control.answering import Answering
 from bastion.control.enrolling import Enrolling
 from bastion.control.glass import Glass, GlassAsked, SetGlass
@@ -98,6 +99,7 @@ class LocalNode(Node):
             WatchSession: self.watching.watch,
             KeptLocks: self._kept_locks,
             KeepLock: self._keep_lock,
+            IdAsked: lambda request, stream: id_of(gateway.services.auth.directory, request.name),
             PenaltiesAsked: self._penalties,
             ClearPenalties: self._clear_penalties,
             EnrolTotp: self._enrolling.enrol,
@@ -229,7 +231,9 @@ class LocalNode(Node):
         if request.gone:
             self._gateway.state.remove_lock(lock.kind, lock.value)
         else:
-            row = KeptLock(lock.kind, lock.value, lock.reason, lock.made_by, lock.made_at, lock.until)
+            row = KeptLock(
+                lock.kind, lock.value, lock.reason, lock.made_by, lock.made_at, lock.until, lock.uid
+            )
             self._gateway.state.add_lock(row)
         return Locks((lock,))
 
@@ -252,7 +256,9 @@ def _locks_of(rows: list[KeptLock]) -> Locks:
         try:
             kind = LockKind(row.kind)
             found.append(
-                Lock(kind, value_of(kind, row.value), row.reason, row.made_by, row.made_at, row.until)
+                Lock(
+                    kind, value_of(kind, row.value), row.reason, row.made_by, row.made_at, row.until, row.uid
+                )
             )
         except ValueError:
             continue

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
+from bastion.control.account_id import IdAsked
 from bastion.control.asking import NOBODY, By, Ended, Request, ended_together
 from bastion.control.glass import GLASS_ORDERS
 from bastion.policy.locks import Lock, LockKind
@@ -23,6 +24,12 @@ class SetLocks(Request[Ended]):
     command: ClassVar[str] = "set_locks"
     result: ClassVar[type[Any]] = Ended
 
+    def older(self) -> SetLocks | None:
+        """By names only: it locks too many there rather than too few."""
+        if not any(lock.uid for lock in self.locks):
+            return None
+        return SetLocks(tuple(replace(lock, uid="") for lock in self.locks))
+
     @classmethod
     def merged(cls, answers: Sequence[Ended]) -> Ended:
         return ended_together(answers)
@@ -33,7 +40,15 @@ class SetLocks(Request[Ended]):
 
 
 @dataclass(frozen=True, slots=True)
-class AddLock(Request[Ended]):
+class LockMade(Ended):
+    """What a lock has ended; of a user: the account's id, or why the lock is on the name."""
+
+    uid: str = ""
+    on_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddLock(Request[LockMade]):
     """Lock `value`, for `seconds` or until it is unlocked. The answer is what that has ended."""
 
     kind: LockKind
@@ -43,7 +58,7 @@ class AddLock(Request[Ended]):
     by: By = NOBODY
 
     command: ClassVar[str] = "lock"
-    result: ClassVar[type[Any]] = Ended
+    result: ClassVar[type[Any]] = LockMade
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,9 @@ class KeepLock(Request[Locks]):
 
     command: ClassVar[str] = "keep_lock"
     result: ClassVar[type[Any]] = Locks
+
+    def older(self) -> KeepLock | None:
+        return KeepLock(replace(self.lock, uid=""), self.gone) if self.lock.uid else None
 
 
 # -- penalties -------------------------------------------------------------------------------------------------------
@@ -463,6 +481,7 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     LocksAsked,
     KeptLocks,
     KeepLock,
+    IdAsked,
     PenaltiesAsked,
     ClearPenalties,
     SetLogLevel,

@@ -66,6 +66,7 @@ CONTROL_COMMANDS: Final = (
     "totp_invite",
     "totp_list",
     "totp_reset",
+    "account_id",
     "set_break_glass",
     "break_glass",
     "break_glass_open",

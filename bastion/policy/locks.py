@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -43,7 +43,9 @@ class Lock:
     """One lock. `made_at` and `until` are seconds since the epoch; without `until` it stays until somebody unlocks.
 
     `value` of a user: the account; of a target: a name or address; of a certificate: its key id, `SERIAL@SHA256:...` of
-    serial and CA, or the fingerprint of the key in it or of a plain key; of a source: an address or a network.
+    serial and CA, or the fingerprint of the key in it or of a plain key; of a source: an address or a network. `uid`,
+    of a user, is the immutable id of the account that had the name when it was locked: the lock is on that account,
+    whatever it is called since, and on nobody who has the name after it. "": the lock is on the name.
     """
 
     kind: LockKind
@@ -52,6 +54,7 @@ class Lock:
     made_by: str
     made_at: float
     until: float | None = None
+    uid: str = field(default="", metadata={"left_out": True})  # processes of the version before know none
 
     def holds(self, now: float) -> bool:
         return self.until is None or now < self.until
@@ -114,10 +117,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class LockSet:
     """The locks in force. What it is asked costs a look-up or two, and one comparison for each locked network."""
 
-    __slots__ = ("_by_value", "_networks")
+    __slots__ = ("_by_uid", "_by_value", "_networks")
 
     def __init__(self, locks: Iterable[Lock] = ()) -> None:
         self._by_value: dict[tuple[LockKind, str], Lock] = {(lock.kind, lock.value): lock for lock in locks}
+        self._by_uid: dict[str, list[Lock]] = {}  # one for each name under which it was locked
+        for lock in self:
+            if lock.uid:
+                self._by_uid.setdefault(lock.uid, []).append(lock)
         self._networks: list[tuple[Network, Lock]] = [
             (ipaddress.ip_network(lock.value), lock) for lock in self if lock.kind is LockKind.SOURCE
         ]
@@ -144,8 +151,15 @@ class LockSet:
         """The lock that `party` meets, whatever it wants."""
         if not self._by_value:
             return None
-        wanted = [(LockKind.USER, party.user), *((LockKind.CERTIFICATE, value) for value in party.shown)]
-        return self._first(wanted, now) or self.source(party.source, now)
+        wanted = [(LockKind.CERTIFICATE, value) for value in party.shown]
+        return self._account(party, now) or self._first(wanted, now) or self.source(party.source, now)
+
+    def _account(self, party: Party, now: float) -> Lock | None:
+        """The lock on the account by its id, or on its name where the lock has no id."""
+        named = self._by_value.get((LockKind.USER, party.user))
+        if named is not None and not (named.uid and party.uid) and named.holds(now):
+            return named
+        return next((lock for lock in self._by_uid.get(party.uid, ()) if lock.holds(now)), None)
 
     def target(self, target: Target, now: float) -> Lock | None:
         """The lock that whoever wants to `target` meets, under whichever of its names it was locked."""

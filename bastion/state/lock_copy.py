@@ -2,44 +2,73 @@
 
 What it is for: a gateway that starts while its store is away would let everybody in who was locked out. The store is
 right where it answers; this is for when it does not. Invariant: the file is whole or not there.
+
+Ids of accounts stand in a file of their own, since the version before reads no lock that has one; an id counts for the
+lock that was made at the same time, and a lock without one is on the name.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from bastion.state.rows import Lock
 
+USER: Final = "user"
 FILE: Final = "locks.json"
+IDS: Final = "lock-ids.json"
 SIZE_MAX: Final = 16 << 20
 
 
 def read_copy(folder: Path) -> list[Lock] | None:
     """The locks of last time; None when nobody knows them."""
     try:
-        with open(folder / FILE, "rb") as file:
-            data = file.read(SIZE_MAX + 1)
-        if len(data) > SIZE_MAX:
-            return None
-        return [Lock(**entry) for entry in orjson.loads(data)]
-    except (OSError, orjson.JSONDecodeError, TypeError):
+        locks = [Lock(**entry) for entry in _read(folder / FILE)]
+    except (OSError, ValueError, TypeError):
         return None
+    try:
+        ids = {(str(value), made_at): str(uid) for value, made_at, uid in _read(folder / IDS)}
+    except (OSError, ValueError, TypeError):
+        ids = {}
+    return [
+        replace(lock, uid=ids.get((lock.value, lock.made_at), "")) if lock.kind == USER else lock
+        for lock in locks
+    ]
+
+
+def _read(file: Path) -> Any:
+    """Raises OSError, or ValueError for what is no JSON of ours."""
+    with open(file, "rb") as opened:
+        data = opened.read(SIZE_MAX + 1)
+    if len(data) > SIZE_MAX:
+        raise ValueError(f"{file.name} is longer than {SIZE_MAX} bytes")
+    return orjson.loads(data)
 
 
 def write_copy(folder: Path, locks: Iterable[Lock]) -> None:
     """These are the locks now. Raises OSError."""
-    fresh = folder / f".{FILE}.{os.getpid()}"
+    locks = list(locks)
+    ids = [(lock.value, lock.made_at, lock.uid) for lock in locks if lock.uid]
+    rows = [asdict(lock) for lock in locks]
+    for row in rows:
+        del row["uid"]
+    if ids or (folder / IDS).exists():
+        _write(folder, IDS, ids)
+    _write(folder, FILE, rows)
+
+
+def _write(folder: Path, name: str, rows: list[Any]) -> None:
+    fresh = folder / f".{name}.{os.getpid()}"
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(orjson.dumps([asdict(lock) for lock in locks]))
+        file.write(orjson.dumps(rows))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, folder / FILE)
+    os.replace(fresh, folder / name)
 
 
 def change_copy(folder: Path, kind: str, value: str, lock: Lock | None) -> None:

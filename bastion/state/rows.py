@@ -66,7 +66,8 @@ class TunnelStart:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One lock. `kind` is user, target, certificate or source; `until` is seconds since the epoch, None for ever."""
+    """One lock. `kind` is user, target, certificate or source; `until` is seconds since the epoch, None for ever; `uid`
+    is the immutable id of a user's account, "" where the lock is on the name."""
 
     kind: str
     value: str
@@ -74,6 +75,7 @@ class Lock:
     made_by: str
     made_at: float
     until: float | None = None
+    uid: str = ""
 
 
 def session_started(header: Header, path: str, writer: Writer) -> list[Change]:

@@ -93,8 +93,10 @@ LOCKS: Final = Table(
     _text("made_by"),
     Column("made_at", Double, nullable=False),
     Column("until", Double),
+    _text("uid"),
 )
-"""What is locked out now: a user, a target, a certificate or a source."""
+"""What is locked out now: a user (by the immutable id of the account where there is one), a target, a certificate or a
+source."""
 
 HOLDS: Final = Table(
     "holds",

@@ -132,6 +132,7 @@ ELSEWHERE = {
     "session.heading": "tests/unit/session/test_opening.py",
     "state.migrations.versions.r0008": MIGRATIONS,
     "state.migrations.versions.r0009": MIGRATIONS,
+    "state.migrations.versions.r0010": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,

@@ -69,6 +69,7 @@ class Locked(AuditEvent):
     sessions: int = 0
     tunnels: int = 0
     connections: int = 0
+    uid: Annotated[str | None, "the immutable id of the account; absent: the lock is on the name"] = None
 
     @staticmethod
     def sentence(line: Line) -> str:

@@ -16,7 +16,7 @@ from bastion.control import frames
 from bastion.control.asking import Ended
 from bastion.control.codec import to_json
 from bastion.control.node import Live, LiveRow, NodeStatus, Part, Status
-from bastion.control.orders import LevelSet, Locks, LogLevel, Penalty, PenaltyList
+from bastion.control.orders import LevelSet, LockMade, Locks, LogLevel, Penalty, PenaltyList
 from bastion.policy.locks import Lock, LockKind
 
 
@@ -157,6 +157,13 @@ def test_locking(gateway, words, kind, value):
     done = gateway.run(lock, *words, "--reason", "x", "--for", "24h")
     assert gateway.questions == [("lock", {"kind": kind, "value": value, "reason": "x", "seconds": 86400.0})]
     assert done.output == f"locked {kind} {value}; ended: 1 session, 0 tunnels, 1 connection\n"
+
+
+def test_a_lock_that_is_on_a_name_only_says_so(gateway):
+    gateway.answers = [LockMade(on_name="the directory does not answer")]
+    assert "on the name alice" in gateway.run(lock, "alice", "--reason", "x").output
+    gateway.answers = [LockMade(uid="u-1")]
+    assert "on the name" not in gateway.run(lock, "alice", "--reason", "x").output
 
 
 @pytest.mark.parametrize("words", [["alice", "--for", "soon"], ["host", "web1"], ["a", "b", "c"]])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import orjson
 import pytest
 
-from bastion.control import glass, node, orders
+from bastion.control import account_id, glass, node, orders
 from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
 from bastion.policy.locks import Lock, LockKind
 
@@ -108,6 +108,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "certificates": orders.CertificatesAsked("alice", ended=True),
         "approvals": orders.ApprovalsAsked(),
         "approval_answer": orders.AnswerRequest("abcdefghij", True, "x", "123456", by),
+        "account_id": account_id.IdAsked("alice"),
         "set_break_glass": glass.SetGlass(glass.Glass(5.0, "x", "root")),
         "break_glass": glass.GlassAsked(),
         "break_glass_open": glass.OpenGlass("x", 60.0, by),
@@ -117,3 +118,9 @@ def test_everything_that_can_be_asked_goes_there_and_back():
     for command, request in examples.items():
         again = from_json(node.REQUESTS[command], orjson.loads(orjson.dumps(to_json(request))), strict=True)
         assert again == request
+
+
+def test_what_the_version_before_does_not_know_is_written_only_where_it_says_something():
+    named = Lock(LockKind.USER, "alice", "x", "root", 1.0)
+    assert "uid" not in to_json(named) and to_json(replace(named, uid="u-1"))["uid"] == "u-1"
+    assert from_json(Lock, to_json(named), strict=True) == named

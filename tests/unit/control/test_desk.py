@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from twisted.internet.defer import fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
+from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, MOST_IDS, Desk, in_words, reason_of
+from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, LOOKUP, MOST_IDS, Desk, in_words, reason_of
 from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
@@ -21,6 +24,7 @@ from bastion.control.orders import (
     KeepLock,
     KeptLocks,
     LevelSet,
+    LockMade,
     Locks,
     LocksAsked,
     LogLevel,
@@ -46,8 +50,12 @@ class Hub(Node):
     def __init__(self):
         self.asked, self.answer = [], Ended(2, 1, 0, ("a", "b", "c"))
         self.asked_one, self.store = [], Locks(())
+        self.ids, self.id = [], succeed(AccountId(why="nobody"))
 
     def ask_any(self, request):
+        if isinstance(request, IdAsked):
+            self.ids.append(request.name)
+            return self.id
         self.asked_one.append(request)
         return fail(self.store) if isinstance(self.store, Exception) else succeed(self.store)
 
@@ -84,7 +92,8 @@ def office():
 
 
 def test_a_lock_is_kept_put_in_force_and_written_down(office):
-    assert office.ask(AddLock(USER, "Alice", "stolen  laptop", 3600.0, SEC)) == office.hub.answer
+    made = office.ask(AddLock(USER, "Alice", "stolen  laptop", 3600.0, SEC))
+    assert made == LockMade(2, 1, 0, ("a", "b", "c"), on_name="nobody")
     lock = Lock(USER, "alice", "stolen laptop", "sec (uid 1000)", 1000.0, 4600.0)
     assert office.hub.asked == [SetLocks((lock,))] and office.kept() == [("alice", False)]
     ((event, fields),) = office.written()
@@ -185,7 +194,7 @@ def test_where_nothing_was_kept_nothing_is_asked(office):
 
 def test_a_lock_is_in_force_although_it_cannot_be_kept(office):
     office.hub.store = ControlError(ControlReason.LINK_LOST, "gone")
-    assert office.ask(AddLock(USER, "alice", "x", None, SEC)) == office.hub.answer
+    assert office.ask(AddLock(USER, "alice", "x", None, SEC)).sessions == 2
 
 
 def test_penalties_that_the_process_of_the_desk_keeps(office):
@@ -312,3 +321,74 @@ def test_break_glass_accounts_are_closed_again(office):
 def test_break_glass_accounts_are_not_opened_for_ever_or_without_a_reason(office, seconds, reason):
     assert office.ask(OpenGlass(reason, seconds, SEC)).value.reason is ControlReason.MALFORMED
     assert office.hub.asked == office.lines == [] and office.desk.glass is None
+
+
+def test_a_name_is_locked_at_once_and_then_whose_it_is(office):
+    office.hub.id, got = Deferred(), []
+    office.desk.ask(AddLock(USER, "alice", "left", None, SEC)).addBoth(got.append)
+    (lock,) = office.ask(LocksAsked()).locks
+    assert lock.uid == "" and office.hub.asked == [SetLocks((lock,))], (
+        "in force before the directory says anything"
+    )
+    assert got == []
+    office.hub.id.callback(AccountId("u-1"))
+    (named,) = office.ask(LocksAsked()).locks
+    assert named == replace(lock, uid="u-1") and office.hub.asked[1:] == [SetLocks((named,))]
+    assert [one.lock.uid for one in office.hub.asked_one] == ["", "u-1"] and office.hub.ids == ["alice"]
+    assert got[0].uid == "u-1" and got[0].on_name == "" and got[0].sessions == 4
+    ((event, told),) = office.written()
+    assert (event, told["value"], told["uid"], told["sessions"]) == ("locked", "alice", "u-1", 4)
+
+
+def test_an_id_that_comes_after_the_lock_is_gone_changes_nothing(office):
+    office.hub.id = Deferred()
+    office.desk.ask(AddLock(USER, "alice", "left", None, SEC))
+    office.ask(RemoveLock("alice", by=SEC))
+    office.hub.id.callback(AccountId("u-1"))
+    assert office.ask(LocksAsked()).locks == () and office.hub.asked[-1] == SetLocks(())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (AccountId(why="nobody of that name"), "nobody of that name"),
+        (ControlError(ControlReason.LINK_LOST, "gone"), NO_ANSWER),
+        (None, NO_ANSWER),
+    ],
+)
+def test_where_nobody_knows_whose_it_is_the_name_is_locked_and_that_is_said(office, answer, why):
+    office.hub.id = Deferred()
+    if answer is not None:
+        office.hub.id = fail(answer) if isinstance(answer, Exception) else succeed(answer)
+    got = []
+    office.desk.ask(AddLock(USER, "alice", "left", None, SEC)).addBoth(got.append)
+    office.timers.advance(LOOKUP)
+    assert (got[0].uid, got[0].on_name) == ("", why)
+    (lock,) = office.ask(LocksAsked()).locks
+    assert lock.uid == "" and len(office.hub.asked) == 1
+    assert office.ask(AddLock(TARGET, "web1", "x", None, SEC)).on_name == ""
+    assert office.hub.ids == ["alice"], "only accounts have ids"
+
+
+def test_a_lock_on_an_account_is_replaced_by_one_on_the_same_only(office):
+    """Else whoever had the name before would be free."""
+    office.hub.id = succeed(AccountId("u-1"))
+    office.ask(AddLock(USER, "alice", "left", 60.0, SEC))
+    for other in (AccountId("u-2"), AccountId(why=NO_ANSWER)):
+        office.hub.id = succeed(other)
+        refused = office.ask(AddLock(USER, "alice", "again", None, SEC)).value
+        assert refused.reason is ControlReason.ALREADY and "u-1" in refused.text and "unlock" in refused.text
+        (lock,) = office.ask(LocksAsked()).locks
+        assert (lock.uid, lock.reason) == ("u-1", "left")
+    office.hub.id = succeed(AccountId("u-1"))
+    assert office.ask(AddLock(USER, "alice", "again", None, SEC)).uid == "u-1"
+    (lock,) = office.ask(LocksAsked()).locks
+    assert (lock.uid, lock.reason, lock.until) == ("u-1", "again", None)
+
+
+def test_a_lock_whose_time_is_over_is_in_nobodys_way(office):
+    office.hub.id = succeed(AccountId("u-1"))
+    office.ask(AddLock(USER, "alice", "left", 60.0, SEC))
+    office.clock.advance(60.0)
+    office.hub.id = succeed(AccountId("u-2"))
+    assert office.ask(AddLock(USER, "alice", "again", None, SEC)).uid == "u-2"

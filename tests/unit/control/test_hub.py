@@ -18,8 +18,9 @@ from bastion.control.node import (
     Selection,
     Stream,
 )
-from bastion.control.orders import Watched, WatchSession
+from bastion.control.orders import KeepLock, Locks, SetLocks, Watched, WatchSession
 from bastion.errors import ControlReason
+from bastion.policy.locks import Lock, LockKind
 
 
 class Fake(Node):
@@ -169,3 +170,36 @@ def test_who_leaves_while_they_are_asked_asks_nobody_any_more():
     got = outcome(watching)
     watching.cancel()
     assert len(got) == 1 and all(node.answers[0].called for node in nodes)
+
+
+LOCK = Lock(LockKind.USER, "alice", "left", "sec", 1.0)
+BY_ID = Lock(LockKind.USER, "alice", "left", "sec", 1.0, None, "u-1")
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_process_of_the_version_before_is_told_of_locks_by_name(others):
+    elder, rest = Fake("elder"), [Fake("new") for _ in range(others)]
+    got = outcome(Hub(elder, *rest).ask(SetLocks((BY_ID,))))
+    for node in rest:
+        node.answers[0].callback(Ended(1))
+        assert node.asked == [SetLocks((BY_ID,))]
+    elder.answers[0].errback(error(ControlReason.MALFORMED))
+    assert elder.asked == [SetLocks((BY_ID,)), SetLocks((LOCK,))]
+    elder.answers[1].callback(Ended(2))
+    assert got[0].sessions == 2 + others
+
+
+def test_what_is_wrong_with_a_question_without_ids_is_no_matter_of_versions():
+    node = Fake("one")
+    got = outcome(Hub(node).ask(SetLocks((LOCK,))))
+    node.answers[0].errback(error(ControlReason.MALFORMED))
+    assert got[0].value.reason is ControlReason.MALFORMED and len(node.asked) == 1
+
+
+@pytest.mark.parametrize("reason", [ControlReason.MALFORMED, ControlReason.UNKNOWN_COMMAND])
+def test_who_does_not_know_the_question_is_not_the_one_to_answer_it(reason):
+    elder, new = Fake("elder"), Fake("new")
+    got = outcome(Hub(elder, new).ask_any(KeepLock(BY_ID)))
+    elder.answers[0].errback(error(reason))
+    new.answers[0].callback(Locks((BY_ID,)))
+    assert got == [Locks((BY_ID,))] and new.asked == [KeepLock(BY_ID)]

@@ -159,3 +159,38 @@ def test_the_one_form(kind, value, form):
 def test_what_cannot_be_locked(kind, value):
     with pytest.raises(ValueError, match=r"is (an|a|its) "):
         value_of(LockKind(kind), value)
+
+
+def test_a_lock_on_an_account_follows_it_and_not_its_name():
+    """Renamed it is locked as before; whoever is called so next is not."""
+    locks = LockSet([Lock(LockKind.USER, "alice", "left", "sec", 1.0, 100.0, "u-1")])
+    assert locks.party(Party("alice", "u-1", "192.0.2.1"), 2.0)
+    assert locks.party(Party("alicia", "u-1", "192.0.2.1"), 2.0)
+    assert locks.party(Party("alice", "u-2", "192.0.2.1"), 2.0) is None
+    assert locks.party(Party("alice", "", "192.0.2.1"), 2.0), "who is not known by an id is known by the name"
+    assert locks.party(Party("alicia", "u-1", "192.0.2.1"), 100.0) is None
+
+
+def test_a_lock_without_an_id_is_on_the_name():
+    by_name = LockSet([Lock(LockKind.USER, "alice", "left", "sec", 1.0)])
+    assert by_name.party(Party("alice", "u-2", "192.0.2.1"), 2.0)
+    assert by_name.party(Party("alicia", "", "192.0.2.1"), 2.0) is None
+
+
+def test_of_several_locks_any_one_holds():
+    twice = LockSet(
+        [
+            Lock(LockKind.USER, "alicia", "left", "sec", 1.0, 2.0, "u-1"),
+            Lock(LockKind.USER, "alice", "left", "sec", 1.0, None, "u-1"),
+            Lock(LockKind.CERTIFICATE, "laptop", "stolen", "sec", 1.0),
+        ]
+    )
+    assert twice.party(Party("alicia", "u-1", "192.0.2.1"), 5.0).value == "alice"
+    assert twice.party(Party("alice", "u-2", "192.0.2.1", ("laptop",)), 2.0).reason == "stolen"
+    named = LockSet(
+        [
+            Lock(LockKind.USER, "alicia", "over", "sec", 1.0, 2.0),
+            Lock(LockKind.USER, "alice", "left", "sec", 1.0, None, "u-1"),
+        ]
+    )
+    assert named.party(Party("alicia", "u-1", "192.0.2.1"), 5.0).reason == "left"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
-from bastion.state.lock_copy import FILE, change_copy, read_copy, write_copy
+from bastion.state.lock_copy import FILE, IDS, change_copy, read_copy, write_copy
 from bastion.state.rows import Lock
 
 BOB = Lock("user", "bob", "left \u00e9", "carol", 1.5)
@@ -36,3 +37,24 @@ def test_one_lock_comes_or_goes(tmp_path: Path) -> None:
 def test_what_is_no_copy_is_none(tmp_path: Path, data: bytes) -> None:
     (tmp_path / FILE).write_bytes(data)
     assert read_copy(tmp_path) is None
+
+
+def test_the_version_before_reads_a_copy_with_ids_as_names(tmp_path: Path) -> None:
+    alice = Lock("user", "alice", "left", "carol", 1.5, None, "u-1")
+    write_copy(tmp_path, [alice, BOB])
+    assert read_copy(tmp_path) == [alice, BOB]
+    old = {"kind", "value", "reason", "made_by", "made_at", "until"}
+    assert all(row.keys() == old for row in orjson.loads((tmp_path / FILE).read_bytes()))
+    assert (tmp_path / IDS).stat().st_mode & 0o777 == 0o600
+    change_copy(tmp_path, "user", "bob", None)
+    assert read_copy(tmp_path) == [alice]
+    change_copy(tmp_path, "user", "alice", None)
+    assert read_copy(tmp_path) == [] and orjson.loads((tmp_path / IDS).read_bytes()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{}x", b"[1]", b'[["alice", 9.0, "u-2"]]', b'[["alice", [], ""]]'])
+def test_ids_that_are_none_leave_the_lock_on_the_name(tmp_path: Path, data: bytes) -> None:
+    """Of an earlier lock too: the name is locked for everybody rather than the wrong account."""
+    write_copy(tmp_path, [Lock("user", "alice", "left", "carol", 1.5, None, "u-1")])
+    (tmp_path / IDS).write_bytes(data)
+    assert read_copy(tmp_path) == [Lock("user", "alice", "left", "carol", 1.5)]

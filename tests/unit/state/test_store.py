@@ -36,7 +36,7 @@ from tests.unit.auth.threads import StillReactor, outcome
 
 pytestmark = pytest.mark.slow
 
-BOB = Lock("user", "bob", "left", "carol", 1.0)
+BOB = Lock("user", "bob", "left", "carol", 1.0, None, "u-1")
 
 
 class Bench:
