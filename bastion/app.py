@@ -356,7 +356,7 @@ class Program:
         return self.elders.gather().addCallback(added)
 
     def _in_force(self, config: Config, loaded: Loaded) -> None:
-        """Keep what decides from now on. One text may be some 50 lines of the journal, once."""
+        """Keep what decides from now on. A text of 10,000 rules and as many targets takes 5 ms, when it is another."""
         state, version = self.gateway.state, config.version
         state.in_force(config.digest, loaded.by, __version__)
         if version.digest != self._kept:

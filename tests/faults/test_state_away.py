@@ -313,6 +313,9 @@ def test_the_roles_of_the_document_are_enough(world: World, server: Postgres) ->
         poll(lambda: list(of_sessions(server).values()) == ["ended"], text="no row")
         world.config.write_text(config.replace("//bastion@", "//bastion_reader_of_test@"))
         assert check(world)["differences"] == []
+        words = ("alice", "web1", "root", "--groups", "ops", "--at", "now", "--config", str(world.config))
+        judged = world.bastion("why", *words)  # by what the gateway kept, read as who may only read
+        assert judged.returncode == 0 and b"(by start)" in judged.stdout, judged.stderr
         assert world.bastion("hold", "--config", str(world.config)).returncode == 0
         refused = world.bastion("state", "rebuild-index", "--config", str(world.config))
         assert refused.returncode == 0, "it has nothing to write"
