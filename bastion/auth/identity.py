@@ -106,7 +106,7 @@ class Identity:
     showed, by the names that a lock or a list of revoked keys may have for it, and keys by SHA-1 (`wire.krl`);
     `user_verified`: a security key has verified its owner (PIN, fingerprint); `service`: a program, which only rules
     that name it are for; `carried`: of an earlier login, by a certificate that was issued for one, whichever of the
-    proofs that was; `only_targets` are the account's.
+    proofs that was; `only_targets` are the account's; `why` is what a break-glass login was for, as typed.
     """
 
     name: str
@@ -125,6 +125,7 @@ class Identity:
     service: bool = False
     carried: Carried | None = None
     only_targets: tuple[str, ...] = ()
+    why: str = ""
 
     @property
     def is_break_glass(self) -> bool:

@@ -9,6 +9,7 @@ that the name is a special one; without a reason nobody is let in.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from twisted.internet.defer import CancelledError
@@ -65,7 +66,7 @@ async def break_glass(
     prove: Prove,
     ask: AskOne,
 ) -> Identity:
-    """The identity with its code, when all is given. Raises Refused, and AuditFailed where a line must be there."""
+    """The identity with its code and reason. Raises Refused, and AuditFailed where a line must be there."""
     if not opened_by:
         alarm(context, identity.name, "closed")
         raise Refused(PolicyReason.ACCOUNT_GONE, CLOSED)
@@ -81,4 +82,4 @@ async def break_glass(
         alarm(context, identity.name, "refused", reason, opened_by=opened_by)
         raise
     alarm(context, identity.name, "ok", opened_by=opened_by, why=why)
-    return identity
+    return replace(identity, why=why)

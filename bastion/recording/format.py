@@ -121,7 +121,8 @@ class Header:
     `started_at` is seconds since the epoch. `mode` is off, default or full; `input` tells whether what the
     client typed is in the file. `policy_digest` is of the policy and inventory that made the grant. Where a session
     needed an approval, `request_id` and what follows say who gave it, when, why, and for what; else they are empty and
-    not in the file. `extra` keeps what a later version wrote and this one does not know.
+    not in the file, as `break_glass_why` (as it was typed) is but after a login for emergencies.
+    `extra` keeps what a later version wrote and this one does not know.
     """
 
     session_id: str
@@ -152,6 +153,7 @@ class Header:
     approved_at: float = 0.0
     approved_factor: str = ""
     approved_why: str = ""
+    break_glass_why: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -167,6 +169,8 @@ class Header:
     def document(self) -> dict[str, Any]:
         """All fields as JSON values."""
         left_out = {"extra"} if self.request_id else {"extra", *_APPROVAL}
+        if not self.break_glass_why:
+            left_out.add("break_glass_why")
         known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {**self.extra, **{k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
 

@@ -49,6 +49,7 @@ def header_of(
         policy_digest=policy_digest,
         door=place.door,
         gateway_version=__version__,
+        break_glass_why=identity.why,
     )
     if approval is None:
         return header
@@ -82,4 +83,5 @@ def started_line(header: Header, upstream: UpstreamConnected) -> SessionStarted:
         legacy=",".join(upstream.legacy),
         request=header.request_id,
         approved_by=header.approved_by,
+        break_glass=header.break_glass_why,
     )

@@ -45,6 +45,7 @@ class SessionStarted(AuditEvent):
     request: Annotated[str, "the request that was approved, where a rule wants that"] = ""
     approved_by: str = ""
     policy_digest: Annotated[str, "SHA-256 of policy and inventory, see `bastion policy versions`"] = ""
+    break_glass: Annotated[str, "the reason that was typed, of an account for emergencies"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -52,7 +53,8 @@ class SessionStarted(AuditEvent):
         door, host_key = of(line, "door", " through the ", " door"), of(line, "host_key", ", host key ")
         method, legacy = of(line, "login_method", ", let in by "), of(line, "legacy", ", legacy algorithms: ")
         approved = of(line, "approved_by", ", approved by ")
-        return f"the session began: {who} on {target}{login}{door}{host_key}{method}{legacy}{approved}"
+        why = of(line, "break_glass", ", an emergency: ")
+        return f"the session began: {who} on {target}{login}{door}{host_key}{method}{legacy}{approved}{why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

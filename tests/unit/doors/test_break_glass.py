@@ -90,7 +90,8 @@ def test_a_code_and_a_reason_open_it(glass: Glass, opened_by: str) -> None:
     assert [instruction for _, instruction in glass.asked] == [ASKED]
     glass.answer.callback(b" INC-7: db1 is full \r\n")
     (identity,) = glass.ended
-    assert identity == replace(EMERGENCY, factors=("publickey", "totp")) and identity.is_break_glass
+    assert identity == replace(EMERGENCY, factors=("publickey", "totp"), why="INC-7: db1 is full")
+    assert identity.is_break_glass
     (line,) = glass.lines()
     assert (line["result"], line["opened_by"], line["why"]) == ("ok", opened_by, "INC-7: db1 is full")
     assert glass.counted() == {"ok": 1}

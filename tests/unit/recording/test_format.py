@@ -45,7 +45,10 @@ def test_header_and_totals_survive_and_keep_what_they_do_not_know() -> None:
     original = header(extra={"ticket": "OPS-7"}, certificate_serial=2**63, input=True)
     document = fmt.parse_json(fmt.encode_json(original.document()))
     assert Header.from_document(document) == original
-    assert original.ref == SESSION[:6]
+    assert original.ref == SESSION[:6] and "break_glass_why" not in document
+    emergency = header(break_glass_why="INC-7")
+    assert Header.from_document(emergency.document()) == emergency
+    assert emergency.document()["break_glass_why"] == "INC-7"
     totals = Totals("killed", 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
     assert Totals.from_document(fmt.parse_json(fmt.encode_json(totals.document()))) == totals
 
