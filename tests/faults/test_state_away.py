@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from bastion.state.database import Database, Place, password_of
-from bastion.state.schema import SESSIONS
+from bastion.state.schema import METADATA, SESSIONS
 from bastion.state.snapshot import InTheWay, look, put, take
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.sshd import sshd_missing
@@ -285,8 +285,8 @@ def test_a_store_moves_from_postgresql_to_sqlite_and_back(
     put(tmp_path / "copy", embedded)
     assert rows(embedded, SESSIONS) == before
     with database.write() as connection:
-        for table in ("sessions", "recordings", "nodes", "configs", "ledger_heads"):
-            connection.exec_driver_sql(f"DELETE FROM {table}")
+        for table in reversed(METADATA.sorted_tables):
+            connection.execute(table.delete())
     put(tmp_path / "copy", database)
     assert rows(database, SESSIONS) == before
     embedded.close()
