@@ -41,7 +41,7 @@ from bastion.auth.ldap_groups import GroupReader, Search, TooMany
 from bastion.auth.ldap_link import Answer, Link, ServerFailed
 from bastion.auth.ldap_observer import ThreadReport
 from bastion.auth.ldap_pool import ServicePool
-from bastion.auth.ldap_state import STATE_ATTRIBUTES, account_state
+from bastion.auth.ldap_state import STATE_ATTRIBUTES, StateLimits, account_state
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
 
@@ -264,7 +264,7 @@ class Attempt:
         if answer.code == codes.INVALID_CREDENTIALS and told is AccountState.PASSWORD_MUST_CHANGE:
             # Active Directory says so only when the old password was right.
             return Refused(STATE_REASONS[told], STATE_TEXTS[told])
-        state = told or account_state(entry, self._clock.time(), self._config.state_limits)
+        state = told or self._state(entry)
         if state in (AccountState.LOCKED, AccountState.EXPIRED):
             return Refused(STATE_REASONS[state], NOT_ADMITTED)
         return Refused(AuthReason.BAD_PASSWORD, NOT_ADMITTED)
@@ -282,8 +282,12 @@ class Attempt:
             raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, str(many)) from None
         keys, unusable = authorised_keys(entry, config.key_attribute)
         # Read to the end whatever the state is, so that it does not show in the time.
-        state = account_state(entry, self._clock.time(), config.state_limits)
+        state = self._state(entry)
         return Found(Account(name, uid, groups, keys, "ldap", state), searched, unusable)
+
+    def _state(self, entry: Entry) -> AccountState:
+        limits = StateLimits(self._config.lockout, self._config.password_age)
+        return account_state(entry, self._clock.time(), limits)
 
     def _search_as_if(self, service: Link, question: Question) -> None:
         """The search for groups of a name that does not exist, unless an account would not need it now either."""

@@ -14,7 +14,6 @@ import stat
 from dataclasses import dataclass
 
 from bastion.auth.ldap_dn import is_within, parse_dn
-from bastion.auth.ldap_state import StateLimits
 from bastion.errors import ConfigError
 from bastion.options import At, Kind, option
 from bastion.options.kinds import BOOLEAN, PATH, choice, duration, integer, list_of, optional, quoted, text
@@ -253,11 +252,6 @@ class LdapConfig:
         default=30.0,
     )
     threads: int = option(integer(1, 64), "Conversations with the directory at the same time.", default=8)
-
-    @property
-    def state_limits(self) -> StateLimits:
-        """What of the state of accounts stands here and in no entry."""
-        return StateLimits(self.lockout, self.password_age)
 
     def validate(self, at: At) -> None:
         """Note what does not fit together."""

@@ -11,7 +11,8 @@ question a deadline; what acts is written to the audit log with who asked and wh
     glass     accounts for emergencies, opened and closed, as values
     orders    locks, penalties, the log's level, watching, as values
     blocks    penalties for failed logins as answers
-    account_id whose a name is, for a lock
+    account_id whose a name is, for a lock: what is asked
+    directory_id  the same, answered
     desk      what people ask and order, over one node or many: keeps the locks, writes down who did what
     socket    the control socket, for people
     peer      who is at its other end, as the kernel says

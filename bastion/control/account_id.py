@@ -1,6 +1,7 @@
-"""Whose a name is: the question of a lock to the directory (L3).
+"""Whose a name is: the question of a lock to a process that knows the directory (L3).
 
-An id that is made of the name is none: whoever has the name next has it, too.
+What asks and what passes the question on is in the supervisor too, which loads no directory: `control.directory_id`
+answers.
 """
 
 from __future__ import annotations
@@ -8,14 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-
-from bastion.auth.directory import SILENT, Directory
-from bastion.auth.embedded import has_own_id
-from bastion.auth.identity import Account
 from bastion.control.asking import Request
-from bastion.errors import Refused
 
 NO_ANSWER = "the directory does not answer"
 
@@ -36,22 +30,3 @@ class IdAsked(Request[AccountId]):
 
     command: ClassVar[str] = "account_id"
     result: ClassVar[type[Any]] = AccountId
-
-
-def id_of(directory: Directory, name: str) -> Deferred[AccountId]:
-    """What the directory knows now. Never fails with Refused."""
-
-    def known(account: Account) -> AccountId:
-        if has_own_id(account):
-            return AccountId(account.uid)
-        return AccountId(why=f"{account.name} has no id of its own")
-
-    def refused(failure: Failure) -> AccountId:
-        if not isinstance(failure.value, Refused):
-            failure.raiseException()
-        reason = failure.value.reason
-        return AccountId(
-            why=NO_ANSWER if reason in SILENT else f"the directory has nobody of that name ({reason})"
-        )
-
-    return directory.lookup(name).addCallbacks(known, refused)

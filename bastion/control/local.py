@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from bastion import __version__
 from bastion.auth.break_glass import Opening
 from bastion.control import blocks
-from bastion.control.account_id import IdAsked, id_of
+from bastion.control.account_id import IdAsked
 from bastion.control.answering import Answering
+from bastion.control.directory_id import id_of
 from bastion.control.enrolling import Enrolling
 from bastion.control.glass import Glass, GlassAsked, SetGlass
 from bastion.control.key_listing import KeyListing

@@ -6,7 +6,8 @@ import pytest
 from twisted.internet.defer import fail, succeed
 
 from bastion.auth.identity import Account
-from bastion.control.account_id import NO_ANSWER, AccountId, id_of
+from bastion.control.account_id import NO_ANSWER, AccountId
+from bastion.control.directory_id import id_of
 from bastion.errors import AuthReason, Refused
 
 
