@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class JumpWorld(World):
     """`ssh`-like calls go through `ssh -J bastion`; web1 has the alias www."""
 
     def __init__(self, *, policy: str = POLICY, targets: str = "", config: str = "", **more: Any) -> None:
+        self._made = count()
         super().__init__(
             policy=policy, targets=f'aliases = ["www"]\n{targets}', config=CONFIG + config, **more
         )
@@ -68,7 +70,9 @@ class JumpWorld(World):
             *proof,
         ]
         path = self.folder / name
-        path.write_text("\n".join(lines) + "\n")
+        made = path.with_name(f"{name}.{next(self._made)}")
+        made.write_text("\n".join(lines) + "\n")
+        made.replace(path)  # whole at any time: a client that was started before may read it only now
         return path
 
     def jump(
