@@ -317,13 +317,11 @@ class Opening:
         self._grant = grant
 
         def ask(prompt: str, instruction: str) -> Deferred[bytes]:
-            """One hidden answer of the engineer, within the time that a login may take."""
-            timeout = self._engineer.transport.settings.login_grace or ANSWER_TIME
-            asked = self._userauth.ask((Prompt(prompt),), instruction, timeout)
-            return asked.addCallback(lambda answers: answers[0])
+            """One hidden answer of the engineer."""
+            return self._ask((Prompt(prompt),), instruction).addCallback(lambda answers: answers[0])
 
         def make_login() -> UpstreamLogin | Deferred[UpstreamLogin]:
-            return services.upstream.login_for(grant, identity, self._session_id, ask, self._pass_on)
+            return services.upstream.login_for(grant, identity, self._session_id, ask, self._ask)
 
         try:
             payer, name = gateway.budget.identity(identity.name), f"{self._session_id} target"
@@ -338,8 +336,8 @@ class Opening:
         gateway.meters.add(UPSTREAM_DIALS, UpstreamReason.OK)
         return target
 
-    def _pass_on(self, prompts: tuple[Prompt, ...], instruction: str) -> Deferred[tuple[bytes, ...]]:
-        """Questions of the target, marked as its own."""
+    def _ask(self, prompts: tuple[Prompt, ...], instruction: str) -> Deferred[tuple[bytes, ...]]:
+        """Answers of the engineer, within the time that a login may take."""
         timeout = self._engineer.transport.settings.login_grace or ANSWER_TIME
         return self._userauth.ask(prompts, instruction, timeout)
 
