@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.authenticator import TOUCHED, build_provider, compiler_missing, make_security_key, saying
 from tests.support.sshd import sshd_missing
+from tests.support.unbroken import unbroken
 from tests.support.world import World, poll, refusal
 
 MISSING = sshd_missing() or compiler_missing()
@@ -98,12 +99,8 @@ class Asking(World):
 @pytest.fixture(scope="module")
 def world() -> Iterator[Asking]:
     made = Asking()
-    try:
-        yield made.start()
-        log = made.log.read_text()
-        assert not [word for word in ("Traceback", "Unhandled") if word in log], log[-3000:]
-    finally:
-        made.close()
+    with unbroken(made):
+        yield made
 
 
 def test_it_is_refused_with_the_command_that_asks_and_opens_once_when_approved(world: Asking) -> None:

@@ -180,6 +180,14 @@ class Watcher:
             assert {kind for kind, _ in heard} == set(KINDS)
             assert len({answer for _, answer in heard}) == 1, (method, heard)
 
+    def ask_by_all_methods(self) -> None:
+        """All is answered in the same bytes, and by no limit."""
+        self.ask_all(("query", "signature"))
+        self.ask_all(("password",), PEERS)
+        self.ask_all(("keyboard-interactive",), PEERS)
+        self.same()
+        nobody_was_spared(self._site.world)
+
 
 def nobody_was_spared(world: World) -> None:
     """Each was judged: no limit answered instead."""
@@ -200,11 +208,7 @@ def site() -> Iterator[Site]:
 
 def test_every_kind_of_name_is_answered_in_the_same_bytes(site: Site) -> None:
     watcher = Watcher(site)
-    watcher.ask_all(("query", "signature"))
-    watcher.ask_all(("password",), PEERS)
-    watcher.ask_all(("keyboard-interactive",), PEERS)
-    watcher.same()
-    nobody_was_spared(site.world)
+    watcher.ask_by_all_methods()
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
@@ -226,11 +230,7 @@ def test_a_clock_does_not_tell_the_kinds_apart(capsys: pytest.CaptureFixture[str
     site = Site(SAMPLES)
     try:
         watcher = Watcher(site)
-        watcher.ask_all(("query", "signature"))
-        watcher.ask_all(("password",), PEERS)
-        watcher.ask_all(("keyboard-interactive",), PEERS)
-        watcher.same()
-        nobody_was_spared(site.world)
+        watcher.ask_by_all_methods()
     finally:
         site.close()
     found = {
