@@ -13,7 +13,7 @@ from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, NamedTuple, NoReturn, final
+from typing import Final, NamedTuple, NoReturn, TypeVar, final
 
 from bastion.auth.factors import CODE, PASSWORD, Chain, missing
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
@@ -44,6 +44,7 @@ PERMIT_VERBS: Final = MappingProxyType(
 )
 
 _MAKER: Final = object()
+_Limit = TypeVar("_Limit", int, float)
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 # Sets of verbs that are kept for all grants that give them: a policy has few, and each is some 400 bytes.
@@ -161,9 +162,7 @@ class Grant:
     @property
     def max_sessions(self) -> int | None:
         """Sessions that this person may have at the same time, this one included; None = no limit."""
-        return min(
-            (rule.max_sessions for rule in self.matched if rule.max_sessions is not None), default=None
-        )
+        return _smallest((rule.max_sessions for rule in self.matched), None)
 
     @property
     def watch(self) -> str:
@@ -415,7 +414,7 @@ def check_credential(policy: Policy, identity: Identity, source: str, now: float
         raise Refused(PolicyReason.GRANT_ENDED, "this login is too old to open anything new: log in again")
 
 
-def _smallest(values: Iterable[float | None], default: float | None) -> float | None:
+def _smallest(values: Iterable[_Limit | None], default: _Limit | None) -> _Limit | None:
     """The smallest limit that any rule sets; the default when none does."""
     return min((value for value in values if value is not None), default=default)
 
