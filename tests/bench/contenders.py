@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyrage
+
 from tests.bench import other_gateways
 from tests.bench.process_cost import cpu_with_waited, descendants, own_cpu, pss
 from tests.support.net import LOOPBACK
@@ -247,11 +249,17 @@ class Foreign(Contender):
         return [*words, *arguments[at + 1 :]]
 
 
-MODES = {"off": 'mode = "off"', "default": "", "full": 'mode = "full"\ninput = true'}
-"""Recording modes: full keeps what engineers send, too."""
+MODES = {
+    "off": 'mode = "off"',
+    "default": "",
+    "full": 'mode = "full"\ninput = true',
+    "encrypted": 'recipients = "{recipients}"',
+    "encrypted-full": 'mode = "full"\ninput = true\nrecipients = "{recipients}"',
+}
+"""Recording modes: full keeps what engineers send, too; the encrypted ones are default and full for a recipient."""
 
 NAMES = ("direct", "tcp-proxy", "ssh-J", "asyncssh", *(f"gateway-{mode}" for mode in MODES), "gateway-jump")
-"""`gateway-jump` is the jump door in the default recording mode; the other three are the direct door."""
+"""`gateway-jump` is the jump door in the default recording mode; the others are the direct door."""
 
 
 class Arena:
@@ -269,7 +277,11 @@ class Arena:
         self._keystrokes = "ObscureKeystrokeTiming no" if _obscures(folder) else ""
 
     def _world(self, mode: str, workers: int = 1) -> World:
-        world = World(recording=MODES[mode], limits="startups_per_source = 1000", workers=workers)
+        recipients = self.folder / "recipients.txt"
+        if not recipients.exists():
+            recipients.write_text(f"{pyrage.x25519.Identity.generate().to_public()}\n")
+        recording = MODES[mode].format(recipients=recipients)
+        world = World(recording=recording, limits="startups_per_source = 1000", workers=workers)
         self._worlds.append(world)
         return world
 
