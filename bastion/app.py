@@ -213,6 +213,7 @@ class Program:
         self._resolved.follow_names(self._names)
         if alone:
             self.control.desk.load()
+            self.control.desk.follow_glass()
             self.leftovers.end_all()
             self._uploads.follow(uploads(config))
             self.meters.set(WORKERS, 1, "serving")

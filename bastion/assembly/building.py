@@ -12,12 +12,13 @@ from typing import Any
 from twisted.logger import Logger
 
 from bastion import __version__
-from bastion.auth.attempt import AuthServices
 from bastion.auth.break_glass import BreakGlassRules
 from bastion.auth.budget import LIMITS, Payer, Work
 from bastion.auth.chain import ChainDirectory
+from bastion.auth.context import AuthServices
 from bastion.auth.directory import Directory
 from bastion.auth.embedded import EmbeddedDirectory, Users
+from bastion.auth.factors import in_order
 from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.security_keys import Demands
@@ -173,7 +174,9 @@ def recording_policy(config: Config) -> RecordingPolicy:
 def break_glass_rules(config: Config, users: Users | None) -> BreakGlassRules:
     """Whose accounts are for emergencies, and when they are."""
     names = frozenset(name for name, user in (users or {}).items() if user.break_glass)
-    return BreakGlassRules(names, config.directory.break_glass_after)
+    wanted = config.directory
+    chains = tuple(in_order(chain) for chain in wanted.break_glass_require)
+    return BreakGlassRules(names, wanted.break_glass_after, chains)
 
 
 def build_directory(

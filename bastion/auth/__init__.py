@@ -12,6 +12,7 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 
 - `names`, `identity`, `restrictions`: user names, identities, what a credential forbids
 - `credentials`, `certificates`: keys and certificates, verified; `attempt`: one login attempt
+- `context`: what attempts are made with
 - `key_counters`: does each security key's counter rise?
 - `revocation`: what is revoked, asked before anybody is let in
 - `security_keys`: what is demanded of a signature that somebody had to touch something for

@@ -14,36 +14,29 @@ and `none` set `identity`, and `succeed` needs it, and a whole chain.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from bastion.auth.break_glass import NO_BREAK_GLASS, BreakGlassRules
-from bastion.auth.budget import Purse, Work
-from bastion.auth.ca_scope import CaScopes
 from bastion.auth.certificates import CertificateFacts, check_user_certificate
-from bastion.auth.codes import Codes, check_code
+from bastion.auth.codes import check_code
+from bastion.auth.context import AuthContext
 from bastion.auth.credentials import Credential, read_credential, verify_possession
-from bastion.auth.directory import OFFLINE, Asker, Covered, Directory
+from bastion.auth.directory import OFFLINE, Asker, Covered
 from bastion.auth.evidence import NO_EVIDENCE, PROVED, Evidence
-from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof, stands_for
+from bastion.auth.factors import CODE, PASSWORD, Given, Proof, stands_for
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
 from bastion.auth.issued import NOTHING
-from bastion.auth.key_counters import KeyCounters
 from bastion.auth.names import account_part
 from bastion.auth.restrictions import Restrictions, check_authorized_key
-from bastion.auth.revocation import NOTHING_REVOKED, Revocation
-from bastion.auth.security_keys import TOUCH_ONLY, Demands, check_assertion
-from bastion.auth.throttle import Guess, Penalties
-from bastion.clock import Clock
+from bastion.auth.security_keys import check_assertion
+from bastion.auth.throttle import Guess
 from bastion.errors import AuthReason, RecorderReason, Refused
-from bastion.observe.audit import CUT, AuditFailed, AuditLog
+from bastion.observe.audit import CUT, AuditFailed
 from bastion.observe.events.logins import Auth, SecurityKeyCounter
-from bastion.observe.meters import AUTH_ATTEMPTS, SECURITY_KEY_COUNTERS_FALLEN, Meters
-from bastion.observe.rationed import RationedLog
-from bastion.recording.format import REF_LENGTH
+from bastion.observe.meters import AUTH_ATTEMPTS, SECURITY_KEY_COUNTERS_FALLEN
 from bastion.wire.certificates import Certificate, UnverifiedCertificate
 from bastion.wire.keys import AuthorizedKey, PublicKey, fingerprint_of
 from bastion.wire.krl import also_by_sha1
@@ -51,23 +44,6 @@ from bastion.wire.security_keys import Assertion
 
 # Characters of a user name that is no valid one in the audit log: enough to see what was tried, at most 768 bytes.
 MAX_LOGGED_NAME = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AuthServices:
-    """What authentication needs; one value, swapped whole at a reload."""
-
-    directory: Directory
-    login_cas: tuple[PublicKey, ...]
-    penalties: Penalties
-    methods: tuple[str, ...]
-    chains: tuple[Chain, ...]  # each is enough
-    demands: Demands = TOUCH_ONLY
-    revocation: Revocation = NOTHING_REVOKED
-    break_glass: BreakGlassRules = NO_BREAK_GLASS
-    factor_ttl: float = 3600.0  # seconds that a factor counts which was given later, for its outer connection
-    ca_scopes: CaScopes = field(default_factory=CaScopes)
-    issuers: tuple[PublicKey, ...] = ()  # of the login CAs those that certificates are issued with here
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,42 +99,6 @@ class Before:
 
 Succeeded = Callable[[Identity, Destination], None]
 """Hears who has proved to be who, and where they asked to go."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthContext:
-    """What all attempts of one connection need. `purse` pays for their work and their refused lines, in the name of
-    `payer`: the source block before a login, the identity after it. `connection` is the id in the audit log."""
-
-    services: AuthServices
-    source: str
-    purse: Purse
-    payer: str
-    clock: Clock
-    meters: Meters
-    audit: AuditLog
-    rationed: RationedLog
-    connection: str
-    codes: Codes | None = None  # None: no code is ever right
-    counters: KeyCounters = field(default_factory=KeyCounters)
-    list_in_force: Callable[[], Revocation] | None = None  # also for who came before the reload
-
-    @property
-    def revocation(self) -> Revocation:
-        """What is revoked now."""
-        return self.services.revocation if self.list_in_force is None else self.list_in_force()
-
-    @property
-    def reference(self) -> str:
-        """What the engineer is shown of the connection's id."""
-        return f" (ref {self.connection[:REF_LENGTH]})"
-
-    def pay_for_keys(self, microseconds: int) -> None:
-        """Public key operations. Raises Refused(OVER_BUDGET)."""
-        try:
-            self.purse.spend(Work.PUBLIC_KEY, microseconds)
-        except Refused as refusal:
-            raise Refused(AuthReason.OVER_BUDGET, refusal.text) from None
 
 
 class Attempt:
@@ -300,11 +240,17 @@ class Attempt:
             self._remember((Proof((CODE,)),), account, Restrictions())
 
         checked = turn.addCallback(
-            lambda _: Deferred.fromCoroutine(check_code(directory, codes, name, answer, asker, stranger))
+            lambda _: Deferred.fromCoroutine(
+                check_code(directory, codes, name, answer, asker, stranger, self._led_on_by_code)
+            )
         )
         proved = checked.addCallback(used)
         self._begin(turn)
         return proved
+
+    def _led_on_by_code(self, account: Account) -> Account:
+        self._going_on(account, (Proof((CODE,)),))
+        return account
 
     def _begin(self, turn: Deferred[None]) -> None:
         """Charge one guess; `turn` fires when it may be judged, and fails when it may not."""
@@ -342,10 +288,12 @@ class Attempt:
                 facts.check_holder(account.uid)
                 self._context.services.ca_scopes.check_account(credential, account)
                 self._check_touch(credential.key, asker, facts.touch_required, facts.verify_required)
+                self._going_on(account, self._proofs_of(credential))
                 return account, facts.restrictions
             known = self._known_key(account, credential)
             restrictions = check_authorized_key(known, self._context.clock.time(), self._context.source)
             self._check_touch(credential, asker, known.options.touch_required, known.options.verify_required)
+            self._going_on(account, self._proofs_of(credential))
             return account, restrictions
 
         return self._context.services.directory.check_key(name, judge, asker).addErrback(self._cover)
@@ -381,6 +329,16 @@ class Attempt:
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
         return name
 
+    def _going_on(self, account: Account, proofs: tuple[Proof, ...]) -> Before:
+        """What was proved before, for the chains of what account this is. Raises Refused: they do not go on so."""
+        before = self._before
+        if before.identity is None:
+            chains = self._context.services.chains_of(bool(account.only_targets))
+            before = Before(replace(before.given, chains=chains))
+        if not before.given.takes(*proofs):
+            raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this")
+        return before
+
     def _check_wanted(self, factor: str) -> None:
         if not self._before.given.takes(Proof((factor,))):
             raise Refused(AuthReason.FACTOR_NOT_WANTED, "no chain of factors goes on with this")
@@ -409,7 +367,7 @@ class Attempt:
         )
         if account.source == OFFLINE:
             self._evidence = self._evidence._replace(offline=1)
-        after = self._before.with_proofs(proofs, identity)
+        after = self._going_on(account, proofs).with_proofs(proofs, identity)
         assert after.identity is not None
         self.identity = after.identity if self._on_proved is None else self._on_proved(after.identity)
         self._after = after

@@ -1,8 +1,9 @@
 """Break-glass accounts: for the hour in which the directory is down, and for nothing else (L2).
 
 They stand in the embedded file, without a password, and are closed. They are open while every LDAP server has failed
-for a stated time, and after an admin has said so (`bastion break-glass open`), for as long as was said. Invariant: what
-is not known to be open is closed; a restart closes what an admin has opened.
+for a stated time, and after an admin has said so (`bastion break-glass open`), for as long as was said, restarts
+included (`state.openings`). What they prove is a chain of their own, whatever everybody else proves. Invariant: what is
+not known to be open is closed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bastion.auth.directory import Servers
+from bastion.auth.factors import CODE, EMERGENCY, Chain
 from bastion.clock import Clock
 
 MAX_REASON: Final = 200
@@ -32,10 +34,18 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class BreakGlassRules:
-    """Of the configuration: whose accounts they are, and how long (seconds) all servers must have failed."""
+    """Of the configuration: whose accounts they are, how long (seconds) all servers must have failed, and the chains of
+    which one must be proved. Each has a key and a one-time code."""
 
     names: frozenset[str] = frozenset()
     after: float = 0.0
+    chains: tuple[Chain, ...] = EMERGENCY
+
+    @property
+    def key_chains(self) -> tuple[Chain, ...]:
+        """What of them is proved before it is said whether the accounts are open: the code is asked for then."""
+        keys = (tuple(factor for factor in chain if factor != CODE) for chain in self.chains)
+        return tuple(dict.fromkeys(keys))
 
 
 NO_BREAK_GLASS: Final = BreakGlassRules()

@@ -26,14 +26,20 @@ NOBODY: Final = ""
 
 
 async def check_code(
-    directory: Directory, codes: Codes, name: str, answer: str, asker: Asker, stranger: bool
+    directory: Directory,
+    codes: Codes,
+    name: str,
+    answer: str,
+    asker: Asker,
+    stranger: bool,
+    judge: Callable[[Account], Account] = lambda account: account,
 ) -> tuple[Account, bool]:
     """The account, whose code this was; True: it was a recovery code. Raises Refused.
 
-    `stranger`: whoever asks has proved nothing before.
+    `stranger`: whoever asks has proved nothing before. `judge` raises Refused for an account that no code is asked of.
     """
     try:
-        account = await directory.check_key(name, lambda account: account, asker)
+        account = await directory.check_key(name, judge, asker)
     except Refused:
         if stranger:
             await _ask_in_vain(codes, answer, asker)

@@ -24,6 +24,9 @@ FACTORS: Final = (*KEYS, CODE, PASSWORD)
 
 Chain = tuple[str, ...]
 
+EMERGENCY: Final[tuple[Chain, ...]] = (("publickey", CODE), ("certificate", CODE))
+"""What break-glass accounts prove, where nothing else is configured: no key that lies about is enough, no password."""
+
 
 def in_order(chain: Iterable[str]) -> Chain:
     """The factors of a chain in the order in which they are given."""

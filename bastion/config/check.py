@@ -395,7 +395,7 @@ class _Check:
             config = self._config
             self._totp_key = read_totp_key(config.totp, config.login, config.rules.rules, self._users or {})
         except ConfigError as error:
-            self._wrong(("totp", "key_file"), error.problem, error.allowed)
+            self._wrong(tuple((error.key or "totp.key_file").split(".")), error.problem, error.allowed)
 
     def _state(self) -> None:
         state = self._config.state

@@ -21,7 +21,8 @@ def read_totp_key(
     totp: Totp, login: Login, rules: Iterable[Rule] = (), users: Users = MappingProxyType({})
 ) -> TotpKey | None:
     """What seals the secrets, if there is a file for it. Raises ConfigError, also where chains, rules or break-glass
-    accounts need one."""
+    accounts need one, or a method that is not on offer."""
+    _check_methods(login, users)
     path, makes = totp.key_file, "openssl rand -base64 32 > FILE; chmod 600 FILE"
     if path is None:
         if any(CODE in chain for chain in login.require):
@@ -41,3 +42,12 @@ def read_totp_key(
         raise ConfigError("", 0, "", str(error), makes) from None
     except ValueError as error:
         raise ConfigError("", 0, "", f"the first line of {path} {error}", makes) from None
+
+
+def _check_methods(login: Login, users: Users) -> None:
+    """Raises ConfigError: nobody could break the glass, which would be noticed on the day that somebody has to."""
+    special = next((user.name for user in users.values() if user.break_glass), "")
+    for method in ("publickey", "keyboard-interactive") if special else ():
+        if method not in login.methods:
+            text = f"has no {method}, by which the break-glass account {special} logs in"
+            raise ConfigError("", 0, "login.methods", text, '["publickey", "keyboard-interactive"]')

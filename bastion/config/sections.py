@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from bastion.auth.factors import CODE, EMERGENCY, KEYS, Chain
 from bastion.auth.ldap_config import LdapConfig
 from bastion.config.approvals import Approvals
 from bastion.config.issue import Issue, never_given
@@ -271,9 +272,19 @@ class Directory:
         " `bastion break-glass open`.",
         default=600.0,
     )
+    break_glass_require: tuple[Chain, ...] = option(
+        list_of(list_of(choice(*KEYS, CODE), at_least=2), at_least=1),
+        "Chains of factors of break-glass accounts, whatever login.require says: each has a key and a one-time code."
+        " One of them must be proved.",
+        default=EMERGENCY,
+    )
     ldap: LdapConfig | None = option(optional(section(LdapConfig)), "An LDAP directory.", default=None)
 
     def validate(self, at: At) -> None:
+        for index, chain in enumerate(self.break_glass_require):
+            if len(set(chain)) < len(chain) or CODE not in chain:
+                text = "needs a key and a one-time code, each factor once"
+                at.child("break_glass_require").child(index).wrong(text, '["publickey", "totp"]')
         if self.embedded is None and self.ldap is None:
             at.wrong(
                 "needs embedded or ldap: nobody could log in", 'embedded = "users.toml", [directory.ldap]'

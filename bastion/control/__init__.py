@@ -9,6 +9,7 @@ question a deadline; what acts is written to the audit log with who asked and wh
 
     asking    what a question is, whom it is asked of, and where events on the way to its answer go
     glass     accounts for emergencies, opened and closed, as values
+    glass_keeping  the same: said, kept over a restart, followed
     orders    locks, penalties, the log's level, watching, as values
     blocks    penalties for failed logins as answers
     account_id whose a name is, for a lock: what is asked

@@ -19,7 +19,8 @@ from bastion.clock import Clock, DelayedCall, Timers
 from bastion.control import blocks
 from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
 from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream, ended_together
-from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
+from bastion.control.glass import CloseGlass, Glass, OpenGlass
+from bastion.control.glass_keeping import GlassKeeper
 from bastion.control.hub import Hub
 from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
@@ -52,8 +53,6 @@ from bastion.control.orders import (
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
 from bastion.observe.events.control import (
-    BreakGlassClosed,
-    BreakGlassOpened,
     Killed,
     Locked,
     LogLevelSet,
@@ -75,9 +74,6 @@ LONGEST_LOCK: Final = 10 * 365 * 86400.0
 EXPIRY_LOOK: Final = 60.0
 """Seconds between two looks for locks whose time is over. They are not in force any more; their lines go."""
 
-
-LONGEST_GLASS: Final = 86400.0
-"""Seconds for which break-glass accounts may be opened: an emergency that lasts longer is opened again."""
 
 LOOKUP: Final = 4.0
 """Seconds in which the directory says whose a name is that was locked. The name is locked meanwhile."""
@@ -109,7 +105,7 @@ class Desk(Node):
         self._meters = meters
         self._penalties = penalties
         self.on_level: Callable[[LogLevel], object] = str  # of the process that the desk is in
-        self._glass = Glass()
+        self._glass = GlassKeeper(hub, clock, timers, note)
         self._locks: dict[tuple[LockKind, str], Lock] = {}
         self._timer: DelayedCall | None = None
         self._loading: DelayedCall | None = None
@@ -125,7 +121,7 @@ class Desk(Node):
             ResetTotp: self._reset_totp,
             TotpAsked: self._hub.ask_any,
             OpenGlass: self._open_glass,
-            CloseGlass: self._close_glass,
+            CloseGlass: lambda request: self._glass.close(request.by),
             CertificatesAsked: self._hub.ask_any,
             KeysOfAsked: self._hub.ask_any,
             ApprovalsAsked: self._hub.ask_any,
@@ -178,6 +174,7 @@ class Desk(Node):
 
     def stop(self) -> None:
         """Nothing fires after this."""
+        self._glass.stop()
         for timer in (self._timer, self._loading):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -301,25 +298,15 @@ class Desk(Node):
 
     @property
     def glass(self) -> Glass | None:
-        """What an admin has opened, for a process that joins; None: nothing."""
-        until = self._glass.until
-        return self._glass if until is not None and self._clock.time() < until else None
+        """What somebody has opened, for a process that joins; None: nothing."""
+        return self._glass.glass
+
+    def follow_glass(self) -> None:
+        """Do what was said last of them, here or at another gateway of the store. Call it at the start."""
+        self._glass.follow()
 
     def _open_glass(self, request: OpenGlass) -> Deferred[Glass]:
-        by, reason, seconds = request.by, reason_of(request.reason), request.seconds
-        if not 0 < seconds <= LONGEST_GLASS:
-            raise ControlError(ControlReason.MALFORMED, "break-glass accounts are opened for a day at most")
-        until = self._clock.time() + seconds
-        self._glass = Glass(until, reason, str(by))
-        self._note(BreakGlassOpened(by.name, by.uid, reason, until))
-        return self._hub.ask(SetGlass(self._glass))
-
-    def _close_glass(self, request: CloseGlass) -> Deferred[Glass]:
-        if self.glass is None:
-            raise ControlError(ControlReason.NOT_FOUND, "nobody has opened the break-glass accounts")
-        self._glass = Glass()
-        self._note(BreakGlassClosed(request.by.name, request.by.uid))
-        return self._hub.ask(SetGlass(self._glass))
+        return self._glass.open(request.by, reason_of(request.reason), request.seconds)
 
     # -- what acts ---------------------------------------------------------------------------------------
 

@@ -74,4 +74,37 @@ class CloseGlass(Request[Glass]):
     result: ClassVar[type[Any]] = Glass
 
 
-GLASS_ORDERS: Final[tuple[type[Request[Any]], ...]] = (SetGlass, GlassAsked, OpenGlass, CloseGlass)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What somebody has said of them last, and when (seconds since the epoch; 0: never)."""
+
+    glass: Glass
+    made_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeepGlass(Request[Kept]):
+    """Keep it in the store. Asked of one process."""
+
+    kept: Kept
+
+    command: ClassVar[str] = "keep_break_glass"
+    result: ClassVar[type[Any]] = Kept
+
+
+@dataclass(frozen=True, slots=True)
+class GlassKept(Request[Kept]):
+    """What does the store know? Asked of one process, again and again."""
+
+    command: ClassVar[str] = "kept_break_glass"
+    result: ClassVar[type[Any]] = Kept
+
+
+GLASS_ORDERS: Final[tuple[type[Request[Any]], ...]] = (
+    SetGlass,
+    GlassAsked,
+    OpenGlass,
+    CloseGlass,
+    KeepGlass,
+    GlassKept,
+)

@@ -19,7 +19,7 @@ from bastion.control.account_id import IdAsked
 from bastion.control.answering import Answering
 from bastion.control.directory_id import id_of
 from bastion.control.enrolling import Enrolling
-from bastion.control.glass import Glass, GlassAsked, SetGlass
+from bastion.control.glass import Glass, GlassAsked, GlassKept, KeepGlass, Kept, SetGlass
 from bastion.control.key_listing import KeyListing
 from bastion.control.node import (
     ControlError,
@@ -67,6 +67,7 @@ from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.present import Kind, Present
+from bastion.state.openings import Opened, newest, opened, read_copy, write_copy
 from bastion.state.rows import Lock as KeptLock
 
 Answer = Callable[[Any, Stream | None], Any]
@@ -109,6 +110,8 @@ class LocalNode(Node):
             ResetTotp: self._enrolling.reset,
             SetGlass: self._set_glass,
             GlassAsked: lambda request, stream: self._glass(),
+            KeepGlass: self._keep_glass,
+            GlassKept: self._glass_kept,
             CertificatesAsked: self._enrolling.certificates,
             KeysOfAsked: KeyListing(gateway).keys_of,
             ApprovalsAsked: self._answering.listed,
@@ -218,6 +221,22 @@ class LocalNode(Node):
             return Glass(down=bool(gateway.broken_by), names=names)
         return Glass(opening.until, opening.reason, opening.by, names=names)
 
+    def _keep_glass(self, request: KeepGlass, stream: Stream | None) -> Kept:
+        state, glass = self._gateway.state, request.kept.glass
+        said = Opened(request.kept.made_at, glass.until or 0.0, glass.reason, glass.opened_by)
+        state.note([opened(state.writer.node, said)], soon=True)
+        try:
+            write_copy(state.place.folder, said)
+        except OSError as error:
+            self._gateway.log.warn("break-glass accounts: {file} cannot be written", file=error.filename)
+        return request.kept
+
+    def _glass_kept(self, request: GlassKept, stream: Stream | None) -> Deferred[Kept]:
+        state = self._gateway.state
+        folder = state.place.folder
+        asked = state.ask(lambda database: newest(database, folder))
+        return asked.addErrback(lambda _: read_copy(folder)).addCallback(_kept_of)
+
     def _penalties(self, request: PenaltiesAsked, stream: Stream | None) -> PenaltyList:
         return blocks.waiting(self._gateway.services.auth.penalties)
 
@@ -264,6 +283,10 @@ def _locks_of(rows: list[KeptLock]) -> Locks:
         except ValueError:
             continue
     return Locks(tuple(found))
+
+
+def _kept_of(said: Opened) -> Kept:
+    return Kept(Glass(said.until or None, said.reason, said.made_by), said.made_at)
 
 
 def _no_store(failure: Failure) -> Locks:

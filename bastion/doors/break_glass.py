@@ -14,8 +14,8 @@ from typing import Final
 
 from twisted.internet.defer import CancelledError
 
-from bastion.auth.attempt import AuthContext
 from bastion.auth.break_glass import reason_in
+from bastion.auth.context import AuthContext
 from bastion.auth.factors import CODE
 from bastion.auth.identity import Destination, Identity
 from bastion.errors import AuthReason, PolicyReason, Refused

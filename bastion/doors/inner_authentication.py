@@ -42,7 +42,8 @@ class InnerAuthentication:
         self._proof = proof
         self._needs_no_proof: Callable[[str], bool] | None = needs_no_proof
         self._on_success: Succeeded | None = on_success
-        self._before = Before(Given(proof.context.services.chains))
+        chains = proof.context.services.chains_of(identity.is_break_glass)
+        self._before = Before(Given(chains))
 
     def methods(self) -> tuple[str, ...]:
         offered = self._proof.context.services.methods

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
-from bastion.auth.attempt import AuthContext
 from bastion.auth.budget import Purse, Work
+from bastion.auth.context import AuthContext
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.startups import Startup
 from bastion.auth.throttle import source_block

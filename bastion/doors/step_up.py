@@ -16,7 +16,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from bastion.auth.attempt import Attempt, AuthContext, Before, UserName
+from bastion.auth.attempt import Attempt, Before, UserName
+from bastion.auth.context import AuthContext
 from bastion.auth.factors import CODE, Chain, Given
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.names import account_part

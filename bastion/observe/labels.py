@@ -71,6 +71,8 @@ CONTROL_COMMANDS: Final = (
     "break_glass",
     "break_glass_open",
     "break_glass_close",
+    "keep_break_glass",
+    "kept_break_glass",
     "certificates",
     "keys_of",
     "approvals",

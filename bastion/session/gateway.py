@@ -13,10 +13,10 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.auth.attempt import AuthServices
 from bastion.auth.break_glass import BreakGlass
 from bastion.auth.budget import Budget, Work
 from bastion.auth.codes import Codes
+from bastion.auth.context import AuthServices
 from bastion.auth.identity import Identity, shown_by
 from bastion.auth.key_counters import KeyCounters
 from bastion.auth.revocation import Revocation

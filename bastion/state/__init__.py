@@ -17,6 +17,7 @@ has the tables and the rules of migrations.
 - `rows`: sessions, tunnels, locks and configurations as changes
 - `journal`: what the store is owed, in memory and in a spool file
 - `lock_copy`: the locks as they were known last, for a start while the store is away
+- `openings`: that break-glass accounts were opened, and by whom
 - `adopting`: what processes that died have left to others
 - `store`: the store as a gateway's process has it
 - `index`: sessions and tunnels read back, for commands

@@ -98,6 +98,17 @@ LOCKS: Final = Table(
 """What is locked out now: a user (by the immutable id of the account where there is one), a target, a certificate or a
 source."""
 
+BREAK_GLASS: Final = Table(
+    "break_glass",
+    METADATA,
+    Column("node", Text, primary_key=True),
+    Column("made_at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    _text("reason"),
+    _text("made_by"),
+)
+"""When break-glass accounts were opened or closed last at each gateway; `until` is 0 where they were closed."""
+
 HOLDS: Final = Table(
     "holds",
     METADATA,

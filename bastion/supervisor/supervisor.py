@@ -231,6 +231,7 @@ class Supervisor:
             await self._turn()
         if not self._ready and child.number == 0:  # before the first worker lets anybody in
             await self.control.desk.load()
+            self.control.desk.follow_glass()
             self._keeper.load(self._penalties)
         locks = self.control.desk.locks
         if locks:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.net import LOOPBACK
 from tests.support.sshd import sshd_missing
 from tests.support.unbroken import unbroken
-from tests.support.world import World
+from tests.support.world import World, poll
 
 pytestmark = [
     pytest.mark.interop,
@@ -24,7 +24,9 @@ NAME = "emergency-1"
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     made = World(
-        config='[totp]\nkey_file = "totp.key"\n', limits="penalties = { free = 1000, accounts = 1000 }"
+        config='[totp]\nkey_file = "totp.key"\n',
+        limits="penalties = { free = 1000, accounts = 1000 }",
+        workers=2,
     )
     (made.folder / "totp.key").write_text("k" * 44 + "\n")
     (made.folder / "totp.key").chmod(0o600)
@@ -103,3 +105,22 @@ def test_an_ordinary_login_has_no_such_reason(world: World) -> None:
     before = len(world.audit("session_started"))
     assert world.ssh("true").returncode == 0
     assert "break_glass" not in world.audit("session_started")[before]
+
+
+def test_what_was_opened_is_open_after_a_restart_at_every_worker(world: World) -> None:
+    assert "open until" in glass(world, "open", "--reason", "INC-43", "--for", "1h")
+    world.kill()
+    world.start()
+    poll(lambda: "INC-43" in glass(world, "status"), text="it was forgotten")
+    (followed,) = world.audit("break_glass_followed")
+    assert followed["why"] == "INC-43" and "uid" in followed["by"]
+    before = len(world.audit("break_glass"))
+    for _ in range(6):  # whichever worker takes it: closed, it would say so before it asks
+        client = begin(world, "true")
+        client.expect_exact(f"One-time code of {NAME}: ")
+        client.close()
+    poll(lambda: len(world.audit("break_glass")) == before + 6, text="a try that nobody hears of")
+    assert "closed" in glass(world, "close")
+    world.kill()
+    world.start()
+    assert "closed" in refused(begin(world, "echo reached")) and "closed" in glass(world, "status")

@@ -116,6 +116,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     control.TotpTakenAway,
     control.BreakGlassOpened,
     control.BreakGlassClosed,
+    control.BreakGlassFollowed,
     control.LogLevelSet,
     control.ControlRefused,
     process.LinesSummed,

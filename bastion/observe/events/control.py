@@ -193,6 +193,24 @@ class BreakGlassClosed(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class BreakGlassFollowed(AuditEvent):
+    """what was said of the break-glass accounts before a restart, or at another gateway of the store, is in force"""
+
+    event: ClassVar[str] = "break_glass_followed"
+
+    by: Annotated[str, "who said it, there"]
+    why: str
+    until: Annotated[float | None, "seconds since 1970; absent: they were closed"] = None
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        what = "opened" if "until" in line else "closed"
+        return (
+            f"the break-glass accounts are {what}, as {line.get('by', '?')} has said{of(line, 'why', ': ')}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LogLevelSet(AuditEvent):
     """the operator's log tells more, or less"""
 

@@ -412,6 +412,11 @@ CASES: dict[str, Case] = {
     "directory.embedded": Case('"users.2"', _known("zoe"), True),
     "directory.recheck": Case('"7s"', lambda g: g.services.limits.recheck, 7.0),
     "directory.break_glass_after": Case('"20m"', lambda g: g.services.auth.break_glass.after, 1200.0),
+    "directory.break_glass_require": Case(
+        '[["totp", "sk-publickey"]]',
+        lambda g: g.services.auth.break_glass.chains,
+        (("sk-publickey", "totp"),),
+    ),
     "directory.ldap.servers": Case('["ldap://127.0.0.1:2"]', lambda g: ldap("servers")(g)[0].port, 2),
     "directory.ldap.user_base": Case('"dc=org"', ldap("user_base"), "dc=org"),
     "directory.ldap.bind_dn": Case('"cn=x,dc=org"', ldap("bind_dn"), "cn=x,dc=org"),

@@ -17,9 +17,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from bastion.auth.attempt import MAX_LOGGED_NAME, AuthContext, AuthServices
+from bastion.auth.attempt import MAX_LOGGED_NAME
 from bastion.auth.budget import Budget, Limit, Payer, Work
 from bastion.auth.codes import Codes
+from bastion.auth.context import AuthContext, AuthServices
 from bastion.auth.directory import OFFLINE
 from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState, Identity

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bastion.auth.break_glass import COMMAND, DIRECTORY_DOWN, MAX_REASON, BreakGlass, Opening, reason_in
+from bastion.auth.break_glass import (
+    COMMAND,
+    DIRECTORY_DOWN,
+    MAX_REASON,
+    BreakGlass,
+    BreakGlassRules,
+    Opening,
+    reason_in,
+)
 from bastion.auth.directory import Servers
 from bastion.clock import FixedClock
 
@@ -48,6 +56,12 @@ def test_open_for_as_long_as_an_admin_has_said() -> None:
     glass.opening = Opening(clock.time() + 3600, "INC-7", "root")
     glass.opening = None
     assert glass.opened_by(servers(healthy=2), AFTER) == ""
+
+
+def test_the_key_comes_before_it_is_said_whether_they_are_open() -> None:
+    assert BreakGlassRules().key_chains == (("publickey",), ("certificate",))
+    both = BreakGlassRules(chains=(("sk-publickey", "publickey", "totp"), ("sk-publickey", "totp")))
+    assert both.key_chains == (("sk-publickey", "publickey"), ("sk-publickey",))
 
 
 @pytest.mark.parametrize(

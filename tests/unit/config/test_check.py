@@ -428,3 +428,12 @@ def test_a_list_of_revoked_keys_that_says_nothing_is_doubtful(site, content, war
     site.edit("[targets]", '[login]\nrevoked_keys = "revoked"\n[targets]')
     found = warnings(site)
     assert [text in line for text, line in zip(warned, found, strict=True)] == [True] * len(warned)
+
+
+@pytest.mark.parametrize(
+    "chain", ['["publickey"]', '["totp"]', '["publickey", "publickey"]', '["publickey", "password"]']
+)
+def test_nobody_breaks_the_glass_by_less_than_a_key_and_a_code(site, chain):
+    place = 'embedded = "users.toml"'
+    site.edit(place, f"{place}\nbreak_glass_require = [{chain}]")
+    assert "directory.break_glass_require[1" in only_error(site)

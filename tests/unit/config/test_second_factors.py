@@ -35,3 +35,12 @@ def test_a_break_glass_account_needs_a_key_for_codes() -> None:
     with pytest.raises(ConfigError, match="break-glass account e needs codes"):
         read_totp_key(Totp(), Login(), users=users)
     assert read_totp_key(Totp(), Login(), users=parse_users('[users.e]\nid = "e-1"\n', "users.toml")) is None
+
+
+@pytest.mark.parametrize("method", ["publickey", "keyboard-interactive"])
+def test_a_break_glass_account_needs_the_methods_that_it_logs_in_by(method: str, tmp_path: Path) -> None:
+    users = parse_users('[users.e]\nid = "e-1"\nbreak_glass = true\ntargets = ["db1"]\n', "users.toml")
+    methods = tuple(one for one in ("publickey", "keyboard-interactive", "password") if one != method)
+    with pytest.raises(ConfigError, match=f"has no {method}") as caught:
+        read_totp_key(Totp(), Login(methods=methods), users=users)
+    assert caught.value.key == "login.methods"

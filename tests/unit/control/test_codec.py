@@ -113,6 +113,8 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "break_glass": glass.GlassAsked(),
         "break_glass_open": glass.OpenGlass("x", 60.0, by),
         "break_glass_close": glass.CloseGlass(by),
+        "keep_break_glass": glass.KeepGlass(glass.Kept(glass.Glass(5.0, "x", "root"), 1.0)),
+        "kept_break_glass": glass.GlassKept(),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

@@ -313,7 +313,7 @@ def test_break_glass_accounts_are_closed_again(office):
     office.hub.answer = Glass()
     office.ask(OpenGlass("INC-7", 3600, SEC))
     office.ask(CloseGlass(SEC))
-    assert office.hub.asked[-1] == SetGlass(Glass()) and office.desk.glass is None
+    assert office.hub.asked[-1] == SetGlass(Glass(opened_by=str(SEC))) and office.desk.glass is None
     assert [line.event for line in office.lines] == ["break_glass_opened", "break_glass_closed"]
 
 

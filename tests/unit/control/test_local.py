@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 
-from bastion.control.glass import Glass, GlassAsked, SetGlass
+from bastion.control.glass import Glass, GlassAsked, GlassKept, KeepGlass, Kept, SetGlass
 from bastion.control.local import LocalNode, fits
 from bastion.control.node import (
     By,
@@ -26,6 +26,7 @@ from bastion.control.orders import KeepLock, KeptLocks, SetLocks
 from bastion.errors import ControlReason
 from bastion.policy.locks import Lock, LockKind, Party
 from bastion.session.present import Kind, Present
+from bastion.state.database import Place
 from bastion.state.rows import Lock as StateLock
 from tests.hostile import memory_gateway as gate
 from tests.hostile.memory_gateway import MemoryGateway
@@ -251,6 +252,24 @@ def test_break_glass_accounts_are_open_as_long_as_was_said(gateway):
     assert ask(gateway, SetGlass(opened)) == ask(gateway, GlassAsked()) == opened
     assert inner.broken_by == "command"
     assert ask(gateway, SetGlass(Glass())) == Glass() and inner.broken_by == ""
+
+
+def test_what_was_said_of_break_glass_accounts_is_kept(gateway, monkeypatch, tmp_path):
+    state, noted = gateway.gateway.state, []
+    monkeypatch.setattr(state, "note", lambda changes, soon: noted.extend(changes))
+    monkeypatch.setattr(state, "place", Place(tmp_path))
+    monkeypatch.setattr(state, "ask", lambda question: fail(OSError("away")))
+    assert ask(gateway, GlassKept()) == Kept(Glass())
+    said = Kept(Glass(3600.0, "INC-7", "root (uid 0)"), 5.0)
+    assert ask(gateway, KeepGlass(said)) == ask(gateway, GlassKept()) == said, "with the store away"
+    (change,) = noted
+    assert (change.table, change.values["until"], change.values["node"]) == (
+        "break_glass",
+        3600.0,
+        state.writer.node,
+    )
+    closed = Kept(Glass(opened_by="root (uid 0)"), 6.0)
+    assert ask(gateway, KeepGlass(closed)) == ask(gateway, GlassKept()) == closed
 
 
 def test_processes_that_answer_together_have_one_glass():

@@ -21,7 +21,15 @@ ACTS = {
     "break_glass_open",
     "break_glass_close",
 }
-BETWEEN_PROCESSES = {"set_locks", "kept_locks", "keep_lock", "account_id", "set_break_glass"}
+BETWEEN_PROCESSES = {
+    "set_locks",
+    "kept_locks",
+    "keep_lock",
+    "account_id",
+    "set_break_glass",
+    "keep_break_glass",
+    "kept_break_glass",
+}
 
 
 def test_every_command_has_its_roles_or_is_between_processes():

@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 
-from bastion.auth.attempt import AuthContext, AuthServices
 from bastion.auth.budget import Budget
+from bastion.auth.context import AuthContext, AuthServices
 from bastion.auth.factors import chains_of
 from bastion.auth.identity import Account, AccountState
 from bastion.auth.throttle import Penalties

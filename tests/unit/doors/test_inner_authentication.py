@@ -13,8 +13,9 @@ import pytest
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
-from bastion.auth.attempt import Attempt, AuthContext, AuthServices
+from bastion.auth.attempt import Attempt
 from bastion.auth.budget import Budget
+from bastion.auth.context import AuthContext, AuthServices
 from bastion.auth.directory import Asker
 from bastion.auth.factors import Chain, chains_of
 from bastion.auth.identity import Account, AccountState, Destination, Identity

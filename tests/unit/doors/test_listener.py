@@ -298,6 +298,67 @@ def test_without_a_code_a_break_glass_account_stays_outside(emergency: MemoryGat
     assert tries(emergency) == [("refused", "factor_needed")]
 
 
+def code_before_password(gateway: MemoryGateway) -> None:
+    """What everybody else proves has no key in it."""
+    services = gateway.gateway.services
+    users = f'{EMERGENCY}[users.bob]\nkeys = ["{ALICE.public.line()}"]\n'
+    directory = EmbeddedDirectory(parse_users(users, "users.toml"))
+    auth = replace(services.auth, chains=(("totp", "password"),), directory=directory)
+    gateway.gateway.services = replace(services, auth=auth)
+    gateway.gateway.break_glass.opening = Opening(gateway.gateway.clock.time() + 60, "INC-7", "root")
+
+
+def test_a_break_glass_account_proves_a_chain_of_its_own(emergency: MemoryGateway) -> None:
+    code_before_password(emergency)
+    peer = emergency.connect()
+    log_in(peer, b"emergency")
+    assert peer.read_until(51) == b"\x33" + string(b"keyboard-interactive") + b"\1"
+    peer.send(INTERACTIVE + string(b"") + string(b""))
+    peer.read_until(60)
+    peer.send(b"\x3d" + uint32(1) + string(b"123456"))
+    assert b"Reason: " in peer.read_until(60)
+
+
+@pytest.mark.parametrize("name", [b"bob", b"nobody"])
+def test_its_key_is_no_way_in_for_anybody_else_and_reads_alike(emergency: MemoryGateway, name: bytes) -> None:
+    code_before_password(emergency)
+    peer = emergency.connect()
+    peer.handshake()
+    peer.request_service()
+    peer.read_until(6)
+    for key in (ALICE, PrivateKey.generate_ed25519()):
+        peer.send(prove(peer, name, key))
+        emergency.clock.advance(10)
+        assert peer.read_until(51) == b"\x33" + string(b"publickey,keyboard-interactive") + b"\0"
+    reasons = [line["reason"] for line in lines(emergency) if line["event"] == "auth"]
+    assert reasons == (
+        ["factor_not_wanted", "key_not_authorised"] if name == b"bob" else ["unknown_user"] * 2
+    )
+
+
+def test_a_code_is_not_used_up_for_an_account_that_shows_its_key_first(
+    emergency: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code_before_password(emergency)
+    used: list[str] = []
+
+    def check(uid: str, answer: str, asker: object) -> Deferred[bool]:
+        used.append(uid)
+        return fail(Refused(AuthReason.BAD_CODE, "no")) if not uid else succeed(False)
+
+    monkeypatch.setattr(Gateway, "codes", property(lambda self: check))
+    peer = emergency.connect()
+    peer.handshake()
+    peer.request_service()
+    peer.read_until(6)
+    peer.send(INTERACTIVE + string(b"") + string(b""))
+    peer.read_until(60)
+    peer.send(b"\x3d" + uint32(1) + string(b"123456"))
+    emergency.clock.advance(10)
+    assert peer.read_until(51)[-1] == 0
+    assert tries(emergency) == [("refused", "factor_not_wanted")] and used == [""], "asked as of nobody"
+
+
 def test_whoever_leaves_at_the_question_is_told_of_and_gone(emergency: MemoryGateway) -> None:
     gateway = emergency.gateway
     gateway.break_glass.opening = Opening(gateway.clock.time() + 60, "INC-7", "root")

@@ -97,7 +97,11 @@ class Outer:
             policy=policy,
             inventory=parse_targets(tomllib.loads(TARGETS), Source("t")),
             limits=Limits(**limits),
-            auth=SimpleNamespace(methods=("publickey",), chains=(("publickey",),)),
+            auth=SimpleNamespace(
+                methods=("publickey",),
+                chains_of=lambda break_glass: (("publickey",),),
+                chains_of_anybody=(("publickey",),),
+            ),
             inner_host_keys=InnerHostKeys(
                 FrontKeys(TransportSettings(FRONT), [Staged(PrivateKey.generate_ed25519())], self.clock),
                 FRONT,
