@@ -227,9 +227,9 @@ def test_what_is_forwarded_and_is_no_ssh_marks_the_session(world: BypassWorld, d
     recorded = watch.session()
     assert recorded.totals["opaque"] == 1
     assert [note["channel"] for note in recorded.events("session_opaque")] == [1]
-    line = [one for one in world.audit("channel_closed") if one["session"] == recorded.session][-1]
+    line = recorded.audit("channel_closed")[-1]
     assert (line["bytes_in"], line["bytes_out"]) == (100_000, 100_000)
-    assert world.audit("session_ended")[-1]["opaque"] == 1
+    assert recorded.audit("session_ended")[0]["opaque"] == 1
 
 
 # -- the outer connection ----------------------------------------------------------------------------------

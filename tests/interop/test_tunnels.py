@@ -123,6 +123,12 @@ def world() -> Iterator[TunnelWorld]:
         made.close()
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_left(world: TunnelWorld) -> None:
+    """The tunnels of a test that is over have ended in the audit log before the lines of the next are counted."""
+    world.quiet()
+
+
 def test_bytes_go_through_a_local_forward_and_are_counted(world: TunnelWorld) -> None:
     seen, data = len(world.audit("tunnel_closed")), bytes(range(256)) * 4096
     before = world.metrics()

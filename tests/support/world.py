@@ -49,7 +49,7 @@ verbs = ["shell", "pty", "exec", "sftp", "env", "forward-local"]
 """
 
 
-def poll(what: Any, timeout: float = 10.0, text: str = "it never happened") -> Any:
+def poll(what: Any, timeout: float = 20.0, text: str = "it never happened") -> Any:
     """The first true result of calling `what`, asked every 20 ms; AssertionError after `timeout`."""
     give_up_at, pause = time.monotonic() + timeout, threading.Event()
     while True:
@@ -444,21 +444,39 @@ group_base = "{GROUPS}"
     def health(self) -> tuple[int, list[str]]:
         """The status and the lines of /healthz."""
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/healthz", timeout=10) as page:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/healthz", timeout=30) as page:
                 return page.status, page.read().decode().splitlines()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode().splitlines()
 
     def metrics(self) -> dict[str, float]:
         """Every sample of the metrics page: `name{labels}` -> value."""
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/metrics", timeout=10) as page:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/metrics", timeout=30) as page:
             lines = page.read().decode().splitlines()
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
 
-    def new_audit(self, event: str = "", after: int = 0) -> list[dict[str, Any]]:
-        """The audit lines of one event from number `after` on, once there is at least one."""
-        return list(poll(lambda: self.audit(event)[after:], text=f"no new {event} line in the audit log"))
+    def new_audit(self, event: str = "", after: int = 0, count: int = 1) -> list[dict[str, Any]]:
+        """The audit lines of one event from number `after` on, once there are at least `count`."""
+
+        def enough() -> list[dict[str, Any]]:
+            lines = self.audit(event)[after:]
+            return lines if len(lines) >= count else []
+
+        return list(poll(enough, text=f"no {count} new {event} in the audit log"))
+
+    def ended(self, session: str) -> dict[str, Any]:
+        """The audit line of a session's end. It comes when the gateway has seen the end, after the client's exit."""
+
+        def lines() -> list[dict[str, Any]]:
+            return [line for line in self.audit("session_ended") if line["session"] == session]
+
+        (line,) = poll(lines, text=f"session {session} has not ended")
+        return dict(line)
+
+    def quiet(self) -> None:
+        """Return when nobody is connected: whoever left before has ended in the audit log and in the metrics too."""
+        poll(lambda: self.metric("bastion_connections_live") == 0, 20.0, "somebody stays connected")
 
     @contextlib.contextmanager
     def moves(self, *names: str) -> Iterator[None]:
