@@ -200,7 +200,7 @@ def test_a_directory_that_takes_a_bind_and_never_answers(site: Site, running: Cl
         let_in, seconds, stderr = site.log_in()
     assert not let_in and seconds < DEADLINE + SLACK
     site.check_told("did not answer in time", "directory_timeout", stderr)
-    assert site.proxy.client_gone.wait(5), "the gateway kept a dead connection"
+    assert site.proxy.client_gone.wait(20), "the gateway kept a dead connection"
     site.check_others(running)
 
 

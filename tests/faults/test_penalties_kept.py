@@ -34,6 +34,6 @@ def test_a_source_stays_blocked(workers: int) -> None:
         write_penalties(state, [Kept(digest, "127.0.0.1", False, SystemClock().time() + 600, 3)])
         for number in (signal.SIGTERM, signal.SIGKILL):
             world.start()
-            poll(lambda: blocked(world), 5.0, "it was forgotten")
+            poll(lambda: blocked(world), 20.0, "it was forgotten")
             assert json.loads((state / FILE).read_text())[0][0] == digest
             world.kill(number)

@@ -109,7 +109,7 @@ class Reactor(Clock):
     def join_threads(self) -> None:
         """Run what threads have to say, once there is a deadline for one."""
         while any("Workers" in str(call) for call in self.getDelayedCalls()):
-            self.threads.get(timeout=10)()
+            self.threads.get(timeout=60)()
 
     @property
     def nameResolver(self) -> Reactor:

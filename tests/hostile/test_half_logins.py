@@ -159,7 +159,7 @@ def test_openssh_with_the_key_alone_is_refused(world: World) -> None:
 def test_paramiko_gives_both(world: World) -> None:
     transport = paramiko.Transport(socket.create_connection((LOOPBACK, world.port), 10))
     try:
-        transport.start_client(timeout=10)
+        transport.start_client(timeout=30)
         key = paramiko.Ed25519Key.from_private_key_file(str(world.keys / "alice"))
         assert set(transport.auth_publickey("alice", key)) >= {"password"}
         assert not transport.is_authenticated()

@@ -132,7 +132,7 @@ def test_noise_between_all_messages_of_a_rekey(server: bool) -> None:
 # -- on real sockets -----------------------------------------------------------------------------------------
 
 
-def wait_until(condition: object, seconds: float = 5.0) -> None:
+def wait_until(condition: object, seconds: float = 20.0) -> None:
     """Return when `condition()` is true; the test fails after `seconds`."""
     assert callable(condition)
     pause, end = threading.Event(), time.monotonic() + seconds
@@ -250,7 +250,7 @@ def test_many_half_open_connections_do_not_disturb_a_good_one() -> None:
         raw = RawSsh(SocketWire.connect(server.port), algorithms=FRONT)
         began = time.monotonic()
         raw.handshake()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         for wire in idle:
             wire.close()
         raw.wire.close()  # type: ignore[attr-defined]

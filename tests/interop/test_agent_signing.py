@@ -89,7 +89,7 @@ def test_an_agent_that_hangs_holds_nobody_but_those_who_need_it(world: AgentWorl
             slowest, until = 0.0, time.monotonic() + 4
             while time.monotonic() < until and waiting.running:
                 slowest = max(slowest, running.echo(b"x%d" % time.monotonic_ns()))
-            assert waiting.running and slowest < 1.0, slowest
+            assert waiting.running and slowest < 3.0, slowest
             began = time.monotonic()
             waiting.wait(15)
             assert time.monotonic() - began < 10

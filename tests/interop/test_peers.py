@@ -245,7 +245,7 @@ def test_transfers_with_rekeys(default: Peers, client: Client, size: int) -> Non
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("client", LIBSSH2)
 def test_transfers_with_libssh2(compat: Peers, client: Client, size: int) -> None:
-    shown = subprocess.run(["curl", "-V"], capture_output=True, text=True, timeout=10).stdout
+    shown = subprocess.run(["curl", "-V"], capture_output=True, text=True, timeout=60).stdout
     if not re.search(r"\bsftp\b", shown):
         pytest.skip("this curl is built without libssh2")
     check(compat, client, size)

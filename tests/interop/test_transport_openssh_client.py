@@ -48,7 +48,7 @@ ALL_KEYS = tuple(make(key) for key in (ED25519, RSA, *ECDSA) for make in (HostKe
 
 
 def known_to_ssh(kind: str) -> set[str]:
-    done = subprocess.run(["ssh", "-Q", kind], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(["ssh", "-Q", kind], capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.split())
 
 

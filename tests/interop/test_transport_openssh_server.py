@@ -29,7 +29,7 @@ USER = PrivateKey.generate_ed25519()
 
 
 def known_to_sshd(kind: str) -> set[str]:
-    done = subprocess.run(["ssh", "-Q", kind], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(["ssh", "-Q", kind], capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.split())
 
 

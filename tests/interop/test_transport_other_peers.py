@@ -108,7 +108,7 @@ def test_paramiko_client(kex: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_libssh2_client() -> None:
-    shown = subprocess.run(["curl", "-V"], capture_output=True, text=True, timeout=10).stdout
+    shown = subprocess.run(["curl", "-V"], capture_output=True, text=True, timeout=60).stdout
     if "sftp" not in shown:
         pytest.skip("this curl is built without libssh2")
     with serving(TransportSettings(COMPAT, (HostKey(KEY),))) as server:

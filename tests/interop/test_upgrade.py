@@ -131,7 +131,7 @@ def test_sessions_live_on_and_nobody_is_refused_there_and_back(world: Versions) 
             world.wait_gone(second)  # nobody was left in it, but it is the way to the first
             poll(lambda: seen[-1] == 4, text=f"the page does not show all sessions: {seen[-1]}")
         assert knocking.faults == [] and knocking.answered > 20
-    assert world._process is not None and world._process.wait(5) == 0
+    assert world._process is not None and world._process.wait(20) == 0
     assert not world.gone(third)
     assert len(world.sessions()) == 5 and {one["state"] for one in world.sessions()} == {"ended"}
     stopped = [line["signal"] for line in world.audit("gateway_stopped")]

@@ -101,7 +101,7 @@ class FaultyProxy:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection((LOOPBACK, self._target_port), timeout=10)
+            server = socket.create_connection((LOOPBACK, self._target_port), timeout=30)
             server.settimeout(None)
         except OSError:
             self._drop(client)

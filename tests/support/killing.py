@@ -156,5 +156,5 @@ def ended_in(
             process.wait(timeout=20)
         took = time.monotonic() - began
         rows = client.ask(LiveAsked()).rows
-    poll(lambda: not rows or not world.rows(), 5, "something is left")
+    poll(lambda: not rows or not world.rows(), 20, "something is left")
     return took, ended

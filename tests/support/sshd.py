@@ -24,7 +24,7 @@ from tests.support.processes import kill_all, pids
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 MARK = "BASTION_TEST_SSHD"
-START_TIMEOUT = 15.0
+START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 START_ATTEMPTS = 5  # free_port() is a guess; somebody else may take the port first
 
@@ -267,7 +267,7 @@ class Sshd:
 
 def _has_penalties() -> bool:
     """OpenSSH 9.8 and later slow down a source that fails; every test comes from one source."""
-    shown = subprocess.run(["ssh", "-V"], capture_output=True, text=True, timeout=10).stderr
+    shown = subprocess.run(["ssh", "-V"], capture_output=True, text=True, timeout=60).stderr
     match = re.match(r"OpenSSH_(\d+)\.(\d+)", shown)
     return match is not None and (int(match[1]), int(match[2])) >= (9, 8)
 

@@ -108,9 +108,9 @@ def test_a_program_that_does_not_end_is_killed_in_time(script: str) -> None:
     began = time.monotonic()
     with pytest.raises(ConfigError, match=r"did not end within 0\.3 s"):
         run("/usr/bin/env", f"MARK={mark}", "/bin/sh", "-c", script, timeout=0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     # SIGKILL is delivered, not waited for: the kernel takes a moment to let go of a child's child.
-    pause, give_up_at = threading.Event(), time.monotonic() + 5
+    pause, give_up_at = threading.Event(), time.monotonic() + 20
     while "setsid" not in script and marked(mark) and time.monotonic() < give_up_at:
         pause.wait(0.02)
     left = marked(mark)
