@@ -36,6 +36,7 @@ help:
 	@echo 'make fuzz     tests/fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make deb      dist/bastion_VERSION_ARCH.deb for the Debian of this machine (DEB_PYTHON=$(DEB_PYTHON))'
 	@echo 'make changelog  CHANGELOG.md from changelog.d (VERSION=0.2.0: a release; the fragments are used up)'
+	@echo 'make tables   what of docs/ and etc/ is made from the code: options, audit events, metrics'
 	@echo 'make constraints  constraints.txt again: the newest versions that setup.cfg allows'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
 
@@ -115,6 +116,13 @@ bench-scaling: .venv/.test-installed packages
 .PHONY: s3-server
 s3-server: .venv/.made
 	@PYTHON=$(BIN)/python .ci/versitygw
+
+# What of docs/ and etc/ is made from the code; tests fail while it is not what the code says.
+.PHONY: tables
+tables: .venv/.test-installed
+	$(BIN)/python -m bastion.config.render .
+	$(BIN)/python -m tests.support.audit_document docs/audit.md
+	$(BIN)/python -m tests.support.metrics_document docs/metrics.md
 
 soak: soak-tests cost
 

@@ -26,10 +26,12 @@ from twisted.internet.task import deferLater
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.controlling import Controlling
+from bastion.assembly.gauges import Gauges
 from bastion.assembly.health import HealthWatch
 from bastion.assembly.ldap_meters import LdapMeters
 from bastion.assembly.ledger_heads import LedgerHeads
 from bastion.assembly.leftovers import Leftovers
+from bastion.assembly.metrics_site import serve_metrics
 from bastion.assembly.part import Part
 from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.assembly.reloading import Reloading
@@ -68,16 +70,11 @@ from bastion.observe.lag import LagProbe
 from bastion.observe.meters import (
     BUDGET_REFUSALS,
     DRAINING,
-    MICROSECONDS,
-    NAME_LOOKUPS,
-    RECORDER_SLOW_WRITES,
-    RECORDER_UNSYNCED_SECONDS,
-    RECORDING_STORE_FREE_BYTES,
     WORKERS,
     Meters,
     merge,
 )
-from bastion.observe.process_figures import look_at_this_process
+from bastion.observe.per_target import PerTarget
 from bastion.options import ConfigErrors
 from bastion.recording.booking import Books
 from bastion.recording.listing import Recordings
@@ -149,11 +146,12 @@ class Program:
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
         self._uploads = Uploads(reactor, self._clock, self.meters, program(reactor, config_file))
-        self.health = HealthWatch(
-            self.gateway, lambda: self.reloading.config.host_keys.files, reports=self._reports
-        )
+        self.health = self._watch()
         self._front = Front(self.gateway)
-        self.control = Controlling(self.gateway, config, self.health, self._refresh)
+        role = "gateway" if part.alone else "worker"
+        self._gauges = Gauges(self.gateway, role, penalties, self._uploads.refresh)
+        self._gauges.take(config.limits.startups, prepared.key_dates)
+        self.control = Controlling(self.gateway, config, self.health, self._gauges.look)
         self.local = self.control.local
         self.elders = Elders(reactor, self.control.hub, self.meters.families)
         self._listeners = given
@@ -183,6 +181,16 @@ class Program:
             services=prepared.services,
             state=self._state(config),
             others=others,
+            per_target=PerTarget(self.meters, config.metrics.targets),
+        )
+
+    def _watch(self) -> HealthWatch:
+        """What looks at the parts, with the files of whatever is in force."""
+        return HealthWatch(
+            self.gateway,
+            lambda: self.reloading.config.host_keys.files,
+            reports=self._reports,
+            certificate=lambda: self.reloading.config.metrics.tls_certificate,
         )
 
     def start(self, own: Iterable[str] = (), loaded: Loaded | None = None) -> dict[str, Any]:
@@ -235,12 +243,13 @@ class Program:
             self._ports.append(io.accept(self._reactor, listener, self._front))
 
     def publish(self) -> None:
-        """Answer scrapes and people, elders included. Raises OSError."""
+        """Answer scrapes and people, elders included. Raises OSError, ConfigError."""
         listener = self._listeners.metrics
         if listener is not None:
-            registry = exporter.build_registry(self.meters, self.elders.snapshots, self._refresh)
+            registry = exporter.build_registry(self.meters, self.elders.snapshots, self._gauges.look)
             page, gather = self.health.page, self.elders.gather
-            self._metrics = exporter.serve(self._reactor, listener, registry, page, gather)
+            wanted = self.reloading.config.metrics
+            self._metrics = serve_metrics(self._reactor, listener, registry, page, gather, wanted)
         self._listeners = replace(self._listeners, control=self.control.listen(self._listeners.control))
 
     async def pause(self) -> None:
@@ -333,25 +342,11 @@ class Program:
         """Where the process that uploads says how it is; None when there is to be none."""
         return self.gateway.state.place.folder if uploads(self.reloading.config) else None
 
-    def _refresh(self) -> None:
-        """Gauges that are read when somebody looks."""
-        look_at_this_process(self.meters, "gateway" if self._part.alone else "worker")
-        self._uploads.refresh()
-        resolver = resolver_of(self._reactor)
-        self.meters.set(NAME_LOOKUPS, resolver.running, "running")
-        self.meters.set(NAME_LOOKUPS, resolver.waiting, "waiting")
-        self.meters.set(NAME_LOOKUPS, resolver.stuck, "stuck")
-        health = self.gateway.store.health()
-        self.meters.set(RECORDING_STORE_FREE_BYTES, health.free_bytes)
-        self.meters.set(RECORDER_UNSYNCED_SECONDS, round(health.sync_behind * MICROSECONDS))
-        self.meters.set(RECORDER_SLOW_WRITES, health.slow_writes)
-        self.gateway.state.refresh()
-
     def counted(self) -> Deferred[Counted]:
         """The page's figures: of this process and of its elders, those that are gone included."""
 
         def added(_: None) -> Counted:
-            self._refresh()
+            self._gauges.look()
             return Counted(merge(self.meters.families, [self.meters.snapshot(), *self.elders.snapshots()]))
 
         return self.elders.gather().addCallback(added)
@@ -369,6 +364,7 @@ class Program:
     def _applied(self, prepared: Prepared, loaded: Loaded) -> None:
         """A configuration is in force: follow the names of its targets, ask for the rights of those who are here."""
         self._resolved.follow_names(prepared.names)
+        self._gauges.take(prepared.config.limits.startups, prepared.key_dates)
         end_revoked(self.gateway)
         self._rechecks.now()
         if self._part.alone and not self.gateway.draining:

@@ -334,7 +334,7 @@ class AgentFailed(BastionError):
 
 
 class HealthPart(StrEnum):
-    """What /healthz speaks of, one line each. No reason: a part that works is named too."""
+    """What /readyz speaks of, one line each. No reason: a part that works is named too."""
 
     GATEWAY = "gateway"
     AUDIT = "audit"

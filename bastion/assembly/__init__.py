@@ -20,7 +20,9 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `control_desk`: the desk over a hub, and the control socket
 - `controlling`: the same with the node of a process that serves
 - `log_level`: how much the operator's log tells, to be changed while it runs
-- `health`: what works and what does not, for `/healthz`, the operator's log and the metrics
+- `gauges`: the gauges that are set when somebody looks
+- `metrics_site`: the pages on their socket; `metrics_access`: who may read them
+- `health`: what works and what does not, for `/readyz`, the operator's log and the metrics
 - `leftovers`: what processes that died left of their sessions, written to its end
 - `uploads`: the process that uploads recordings, started and heard
 - `uploading`: that process itself

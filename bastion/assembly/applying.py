@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bastion.assembly.building import build_services
 from bastion.assembly.recording_key import data_keys_of, sealing_of
 from bastion.auth.ldap_observer import Observer
 from bastion.auth.throttle import Penalties
+from bastion.ca.ledger import KeyName
 from bastion.clock import Clock
 from bastion.config.check import Report, inspect
 from bastion.config.contents import contents, newest
+from bastion.config.key_dates import KeyDates, key_dates
 from bastion.config.load import Config
 from bastion.config.material import Material
 from bastion.config.penalties import penalty_limits
 from bastion.errors import ConfigError
+from bastion.observe.families.keys import UPSTREAM_CERTIFICATES
 from bastion.observe.meters import AGENT_SIGNATURES
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
@@ -54,6 +57,7 @@ class Prepared:
     sealing: Callable[[], Sealing]  # of the recordings that begin
     data_keys: DataKeyStock | None  # what they are encrypted with, if they are
     changes: tuple[str, ...] = ()  # against what was in force, a line each
+    key_dates: Mapping[KeyName, KeyDates] = field(default_factory=dict)  # how old the keys are
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def prepare(
     )
     names = names_among(target.host for target in config.inventory)
     sealing, keys = sealing_of(config, material, parts.clock), data_keys_of(config, material)
-    return Prepared(config, services, warnings, names, read, sealing, keys)
+    return Prepared(config, services, warnings, names, read, sealing, keys, key_dates=key_dates(config))
 
 
 def _read_at_rest(
@@ -121,6 +125,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)
     prepared.services.agents.on_signed = lambda use, ended: gateway.meters.add(AGENT_SIGNATURES, use, ended)
+    prepared.services.upstream.on_certificate = lambda: gateway.meters.add(UPSTREAM_CERTIFICATES)
     gateway.services = prepared.services
     gateway.reloads += 1
     return old

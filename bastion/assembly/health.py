@@ -1,9 +1,9 @@
-"""What works and what does not, said on /healthz, on the operator's log and as a metric (L4).
+"""What works and what does not, said on /readyz, on the operator's log and as a metric (L4).
 
 Every part is read from state that the gateway has anyway; what only the disk can tell is asked for in a thread of
 its own, one question at a time, so a disk that hangs stops nothing here and shows as such. Invariants: REFUSING
 means that sessions are refused now because of that part; a change is told once, and so is the return; a part that
-stopped being used because it failed is tried again without anybody logging in, or a balancer that obeys /healthz
+stopped being used because it failed is tried again without anybody logging in, or a balancer that obeys /readyz
 would never send the login that shows that it works.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -20,11 +20,15 @@ from typing import Final
 from bastion.archive.report import Report, left
 from bastion.ca.ledger import KeyName
 from bastion.clock import DelayedCall
+from bastion.config.key_dates import certificate_end
 from bastion.errors import HealthPart
 from bastion.observe.events.process import HealthChanged
+from bastion.observe.families.keys import CERTIFICATE_EXPIRES
+from bastion.observe.families.recordings import TASK_FAULTS, TASK_LAST_RUN, TASKS
 from bastion.observe.meters import HEALTH
 from bastion.recording.store import SYNC_BEHIND_SECONDS
 from bastion.session.gateway import Gateway
+from bastion.state.runs import Run, left_runs
 from bastion.wire.printable import printable
 
 INTERVAL: Final = 1.0
@@ -56,11 +60,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DiskView:
-    """What a thread saw: why recordings cannot be made ("" = they can), and host key files that cannot be read."""
+    """What a thread saw: why recordings cannot be made ("" = they can), host key files that cannot be read, how the
+    uploads are, and how commands that are run over the recordings ended."""
 
     recordings: str = ""
     host_keys: str = ""
     uploads: Report | None = None
+    certificate_ends: int = 0  # that of the metrics page; 0: there is none
+    runs: Mapping[str, Run] = field(default_factory=dict)
 
 
 InThread = Callable[[Callable[[], DiskView], Callable[[DiskView], None]], None]
@@ -76,11 +83,13 @@ class HealthWatch:
         host_key_files: Callable[[], Sequence[Path]],
         in_thread: InThread | None = None,
         reports: Callable[[], Path | None] = lambda: None,
+        certificate: Callable[[], Path | None] = lambda: None,
     ) -> None:
-        """`reports`: the folder in which the process that uploads says how it is; None: nothing is uploaded."""
+        """`reports`: the folder in which the process that uploads says how it is; None: nothing is uploaded.
+        `certificate`: the file of the metrics page's; None: it has none."""
         self._gateway = gateway
         self._host_key_files = host_key_files
-        self._reports = reports
+        self._reports, self._certificate = reports, certificate
         self._in_thread: InThread = self._start_thread if in_thread is None else in_thread
         self._timer: DelayedCall | None = None
         self._looks = 0
@@ -98,7 +107,7 @@ class HealthWatch:
         self._timer = None
 
     def page(self) -> tuple[bool, str]:
-        """(do sessions begin, the lines of /healthz): `ok`, `degraded` or `refusing`, then a line for each part."""
+        """(do sessions begin, the lines of the page): `ok`, `degraded` or `refusing`, then a line for each part."""
         found = list(self.findings())
         worst = max(finding.state for finding in found)
         lines = [worst.name.lower()]
@@ -237,10 +246,19 @@ class HealthWatch:
         unread = [str(file) for file in self._host_key_files() if not os.access(file, os.R_OK)]
         text = f"{', '.join(unread)} cannot be read: the next start or reload would fail" if unread else ""
         folder = self._reports()
-        return DiskView(self._gateway.store.look(), text, None if folder is None else left(folder))
+        uploads = None if folder is None else left(folder)
+        certificate = self._certificate()
+        ends = 0 if certificate is None else certificate_end(certificate)
+        runs = left_runs(self._gateway.state.place.folder)
+        return DiskView(self._gateway.store.look(), text, uploads, ends, runs)
 
     def _seen(self, view: DiskView) -> None:
         self._disk, self._asked_at = view, None
+        self._gateway.meters.set(CERTIFICATE_EXPIRES, view.certificate_ends, "metrics")
+        for task, run in view.runs.items():
+            if task in TASKS:
+                self._gateway.meters.set(TASK_LAST_RUN, round(run.at), task)
+                self._gateway.meters.set(TASK_FAULTS, run.faults, task)
 
     def _start_thread(self, see: Callable[[], DiskView], seen: Callable[[DiskView], None]) -> None:
         """A thread for each look: it ends with it, and one that hangs ends with the process."""

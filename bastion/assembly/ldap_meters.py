@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bastion.observe.meters import (
+from bastion.observe.families.directory import (
     LDAP_CONNECTIONS,
     LDAP_FAILURES,
     LDAP_LOOKUPS,
@@ -10,8 +10,8 @@ from bastion.observe.meters import (
     LDAP_POOL_STUCK,
     LDAP_QUEUE_WAITING,
     LDAP_SECONDS,
-    Meters,
 )
+from bastion.observe.meters import Meters
 
 
 class LdapMeters:

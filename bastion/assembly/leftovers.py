@@ -17,6 +17,7 @@ from bastion.assembly.reloading import unhurried
 from bastion.errors import EndReason
 from bastion.observe.events.base import About
 from bastion.observe.events.sessions import SessionEnded
+from bastion.observe.families.recordings import RECORDINGS_SEALED, RECORDINGS_UNSEALED
 from bastion.observe.meters import SESSIONS_ENDED
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.sealing import Sealed
@@ -88,6 +89,10 @@ class Leftovers:
 
     def _write_down(self, session: str, sealed: Sealed, reason: EndReason, text: str) -> None:
         gateway, totals = self._gateway, sealed.totals
+        if sealed.problem and not sealed.again:
+            gateway.meters.add(RECORDINGS_UNSEALED, "successor")
+        elif totals is not None and totals.reason == reason:
+            gateway.meters.add(RECORDINGS_SEALED, "successor")
         if sealed.problem:
             words = "the recording of session {session} has no end: {problem}"
             self._log.warn(words, session=session, problem=printable(sealed.problem))

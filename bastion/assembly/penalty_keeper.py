@@ -18,6 +18,8 @@ from twisted.logger import Logger
 from bastion.auth.penalty_records import Kept
 from bastion.auth.throttle import Penalties
 from bastion.clock import DelayedCall
+from bastion.observe.families.standing import PENALTIES, PENALTY_BLOCKS
+from bastion.observe.meters import Meters
 from bastion.state.penalty_copy import KEY, key_of, read_penalties, write_penalties
 
 WRITE_EVERY: Final = 3.0
@@ -109,3 +111,10 @@ class PenaltyKeeper:
                 write_penalties(self._folder, kept)
             except OSError as error:
                 self._log.warn("penalties cannot be kept: {why}", why=error.strerror)
+
+
+def look_at_penalties(meters: Meters, penalties: Penalties) -> None:
+    """Of the process that keeps them; there are none in the others."""
+    for what, count in penalties.running().items():
+        meters.set(PENALTIES, count, what)
+        meters.set(PENALTY_BLOCKS, penalties.begun[what], what)

@@ -21,15 +21,15 @@ from twisted.python.failure import Failure
 
 from bastion.archive.report import LINE_MAX, Report, read_report
 from bastion.clock import Clock, DelayedCall
-from bastion.observe.meters import (
+from bastion.observe.families.recordings import (
     SPOOL_BYTES,
     SPOOL_OLDEST_SECONDS,
     SPOOL_RECORDINGS,
     UPLOAD_BYTES,
     UPLOADER_STARTS,
     UPLOADS,
-    Meters,
 )
+from bastion.observe.meters import Meters
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0

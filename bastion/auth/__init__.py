@@ -27,6 +27,7 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 - `distant`: penalties of several processes, kept in one of them
 - `budget`, `turns`: what one payer may cost, and whose turn it is
 - `directory`: the Protocol of a directory; `chain`: embedded accounts before LDAP; `answers`: what it said a moment ago
+- `password_hashes`: is a hash one that may be computed?
 - `embedded`: accounts in a TOML file; `break_glass`: when those for emergencies are open
 - `ldap`, `ldap_attempt`, `ldap_link`, `ldap_pool`, `ldap_servers`: LDAP from the reactor down to one conversation
 - `ldap_observer`: who hears what LDAP does

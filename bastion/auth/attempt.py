@@ -36,6 +36,7 @@ from bastion.auth.throttle import Guess
 from bastion.errors import AuthReason, RecorderReason, Refused
 from bastion.observe.audit import CUT, AuditFailed
 from bastion.observe.events.logins import Auth, SecurityKeyCounter
+from bastion.observe.families.opening import AUTH_SECONDS
 from bastion.observe.meters import AUTH_ATTEMPTS, SECURITY_KEY_COUNTERS_FALLEN
 from bastion.wire.certificates import Certificate, UnverifiedCertificate
 from bastion.wire.keys import AuthorizedKey, PublicKey, fingerprint_of
@@ -124,9 +125,9 @@ class Attempt:
         self._on_proved, self._on_succeeded, self._on_refused = on_proved, on_succeeded, on_refused
         self._on_kept, self._needs_no_proof = on_kept, needs_no_proof
         self._before = self._after = before
-        self.whole = False  # every factor of some chain is there
+        self.whole = self._settled = False  # whole: every factor of some chain is there
+        self._judged_from = 0.0  # monotonic seconds; 0: no proof has come
         self._guess: Guess | None = None
-        self._settled = False
         self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
         self._evidence = NO_EVIDENCE
         self._also_shown: tuple[str, ...] = ()
@@ -323,7 +324,8 @@ class Attempt:
         raise Refused(AuthReason.KEY_NOT_AUTHORISED, "the key is not one of the account's")
 
     def _admit(self) -> str:
-        """The identity in the user name, after its grammar and its penalties."""
+        """The identity in the user name, after its grammar and its penalties: the first that is asked of a proof."""
+        self._judged_from = self._judged_from or self._context.clock.monotonic()
         name = self._name.destination.identity
         if not self._context.services.penalties.allows(self._context.source, self._name.account):
             raise Refused(AuthReason.THROTTLED, "too many failures from here, try again later")
@@ -389,9 +391,13 @@ class Attempt:
             self._context.meters.add(AUTH_ATTEMPTS, label, AuthReason.INTERNAL_ERROR)
             self._audit_failed()
         self._context.meters.add(AUTH_ATTEMPTS, label, reason)
-        if self._assertion is not None and reason in PROVED:
-            self._note_counter(self._assertion.counter)
-        if reason not in PROVED and self._on_refused is not None:
+        if reason in PROVED:
+            if self._judged_from:
+                took = self._context.clock.monotonic() - self._judged_from
+                self._context.meters.observe(AUTH_SECONDS, took, label)
+            if self._assertion is not None:
+                self._note_counter(self._assertion.counter)
+        elif self._on_refused is not None:
             self._on_refused(self._shown_as or reason)
 
     def keep(self) -> None:

@@ -166,6 +166,7 @@ class Penalties:
         self.on_block: Callable[[bytes, float], None] = _nobody_asks
         self._long: OrderedDict[bytes, Record] = OrderedDict()  # what is worth keeping, the latest last
         self.changes = 0  # of that
+        self.begun = {"account": 0, "source": 0}  # blocks, for a counter
 
     def set_limits(self, limits: PenaltyLimits) -> None:
         """From now on these. Records stay, and a block that runs ends when it was to end: a reload is no amnesty."""
@@ -175,6 +176,12 @@ class Penalties:
     def __len__(self) -> int:
         """Records held, for a gauge."""
         return len(self._pairs) + len(self._sources) + len(self._accounts)
+
+    def running(self) -> dict[str, int]:
+        """How many blocks run now, by what is blocked; some 10 ms for two full tables."""
+        now = self._clock.monotonic()
+        tables = {"account": self._pairs, "source": self._sources}
+        return {what: sum(until > now for _, until in table.blocks()) for what, table in tables.items()}
 
     def blocks(self) -> Iterator[tuple[bytes, float]]:
         """Every block that runs now: its key, and until when."""
@@ -213,6 +220,7 @@ class Penalties:
         if excess > 0:
             pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
             self.on_block(self._digest(block, account), pair.until)
+            self.begun["account"] += 1
             pair.who = block, account[:MAX_SHOWN]
             if pair.until - now >= KEPT_FROM:
                 self._keep(self._digest(block, account), pair)
@@ -449,6 +457,7 @@ class Penalties:
         if record.bits.bit_count() >= limits.accounts:
             record.until = now + _doubled(limits.source_block, record.count, limits.longest_source_block)
             self.on_block(self._digest(block), record.until)
+            self.begun["source"] += 1
             record.who = block, ""
             record.count += 1
             record.since, record.bits = now, 0

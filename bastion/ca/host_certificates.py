@@ -57,6 +57,11 @@ class InnerHostKeys:
         self._waiting: dict[str, list[Deferred[None]]] = {}  # for a certificate that is being made
         self.ca = ca
 
+    @property
+    def expires(self) -> float:
+        """When the first of the certificates that were shown ends, in seconds since the epoch; 0: none was."""
+        return min((face.until for face in self._made.values()), default=0.0)
+
     def prepare(self, target: Target) -> Deferred[None] | None:
         """What to wait for before `settings_for`; None when there is nothing. It may fail with Refused."""
         now = self._clock.time()

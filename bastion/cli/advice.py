@@ -99,7 +99,7 @@ ADVICE: Final[dict[str, str]] = {
     "disk_slow": "a write of a recording took a second or more within the last 10 s, which stops every session: look "
     "at the disk and at who else writes to it (bastion_recorder_slow_writes_total)",
     "disk_full": "the file system of the recordings is full (room, inodes, quota): make room, sessions then work again",
-    "write_failed": "the disk of the recordings takes nothing: look at /healthz, the kernel's log and the mount; "
+    "write_failed": "the disk of the recordings takes nothing: look at /readyz, the kernel's log and the mount; "
     "sessions work again once a probe file can be written",
     "audit_failed": "the audit log cannot be written and [audit] required is set: see bastion_audit_failures_total",
     "draining": "the gateway was closing down: try again",

@@ -24,6 +24,7 @@ from bastion.cli.recordings import (
     tell_unreadable,
 )
 from bastion.cli.redaction import redaction_of
+from bastion.cli.stores import leave_word
 from bastion.indexing.filling import Filled, fill, plan
 from bastion.indexing.store import IndexFile, IndexUnfit
 from bastion.recording.listing import Recordings
@@ -76,6 +77,7 @@ def index(config: Path | None, recordings: Path | None, index: Path | None, jobs
     except IndexUnfit as error:
         fail(error.text)
     _tell(as_json, len(todo.read), len(todo.forget), todo.running, problems, text, size)
+    leave_word(None if recordings else config, "index", problems)
     sys.exit(3 if problems else 0)
 
 

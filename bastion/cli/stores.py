@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bastion.cli.output import fail
+import click
+
+from bastion.cli.output import fail, printable
+from bastion.clock import SystemClock
 from bastion.config.outputs import Audit, Recording, State, read_section
 from bastion.errors import ConfigError
 from bastion.recording.listing import Recordings
 from bastion.state.database import Database, Place, StateDown, password_of
+from bastion.state.runs import Run, leave_run
 from bastion.state.schema_version import check_schema
 
 
@@ -49,6 +53,22 @@ def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
         fail(f"{error.filename or place}: {error.strerror}", 3)
     finally:
         database.close()
+
+
+def leave_word(config: Path | None, task: str, faults: int) -> None:
+    """How a command over all recordings ended, for the gateway's metrics. Where that cannot be written it is said, and
+    is no fault: the command may run elsewhere, over copies."""
+    if config is None:
+        return
+    try:
+        state, folder = read_section(config, State), read_section(config, Recording).directory
+        place = Place.chosen(folder, state.directory, state.url, state.password_file).folder
+        leave_run(place, task, Run(SystemClock().time(), faults))
+    except FileNotFoundError:
+        return  # no gateway has its state here
+    except (ConfigError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        click.echo(f"bastion: the gateway's metrics do not tell of this run: {printable(str(why))}", err=True)
 
 
 class Alone:

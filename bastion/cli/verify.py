@@ -16,6 +16,7 @@ from bastion.ca.ledger import KeyName, read_ledger
 from bastion.cli.bucket import in_bucket, is_url
 from bastion.cli.output import fail, printable, write_json, write_table
 from bastion.cli.recordings import copies_of, find_session, open_store, recordings_options, tell_unreadable
+from bastion.cli.stores import leave_word
 from bastion.cli.verify_bucket import Objects, brought, objects_in
 from bastion.cli.verify_ledger import Ledgers, facts_of, read_ledgers, told_to
 from bastion.config.key_slots import ledger_path, load_staged
@@ -108,8 +109,13 @@ def verify(
         write_json([*files, *(asdict(one) for one in findings)])
     else:
         _tell(found, findings)
-    good = all(one.verdict.good or (unsigned_too and one.verdict.state is State.UNSIGNED) for one in found)
-    if not good or findings or not checked.whole:
+    bad = sum(
+        not (one.verdict.good or (unsigned_too and one.verdict.state is State.UNSIGNED)) for one in found
+    )
+    faults = bad + len(findings) + (not checked.whole)
+    if not which and recordings is None:
+        leave_word(config, "verify", faults)
+    if faults:
         sys.exit(3)
 
 

@@ -14,10 +14,12 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `login_cas`: the login CAs, and whom each may let in
 - `issue`: the section about certificates for people; `redact`: the section about secrets
+- `metrics`: the section about the page that is scraped, and who may read it; `ports`: does each listener have its own?
 - `approvals`: the section about what somebody else has to approve
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written
+- `key_dates`: how old the keys are, for the metrics
 - `key_slots`: its key files; `authorities`: their keys beside each other and the ledger; `key_backup`: what of them
   is backed up
 - `whole_backup`: what else a backup of a whole gateway has, and where it may be restored to

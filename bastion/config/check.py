@@ -37,13 +37,14 @@ from bastion.config.key_slots import ledger_path, signing_slots
 from bastion.config.load import Config, load_into, source_of
 from bastion.config.login_cas import read_login_cas
 from bastion.config.material import Material
+from bastion.config.metrics import metrics_faults
 from bastion.config.places import try_places
+from bastion.config.ports import port_faults
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.config.second_factors import read_totp_key
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
-from bastion.options.kinds import Address
 from bastion.policy.patterns import canonical
 from bastion.policy.review import review
 from bastion.policy.targets import Target, TargetPassword
@@ -197,20 +198,13 @@ class _Check:
                 self._wrong(key, f"{path} belongs to uid {status.st_uid}", "root or the gateway's own user")
 
     def _ports(self) -> None:
-        """Two listeners on one port: the second could not start."""
-        taken: dict[tuple[str, int], str] = {}
-        listen, metrics = self._config.listen, self._config.metrics
-        wanted: list[tuple[KeyPath, Address]] = [
-            (("listen", "addresses", index), address) for index, address in enumerate(listen.addresses)
-        ]
-        if metrics.listen is not None:
-            wanted.append((("metrics", "listen"), metrics.listen))
-        for key, address in wanted:
-            for (host, port), other in taken.items():
-                if port == address.port and port and _overlap(host, address.host):
-                    self._wrong(key, f"{address} is taken by {other}", "a port of its own for each")
-                    break
-            taken.setdefault((address.host, address.port), dotted(key))
+        """Where the gateway listens, and who may read what it says there."""
+        config = self._config
+        for key, problem, allowed in port_faults(config):
+            self._wrong(key, problem, allowed)
+        targets = {target.name for target in config.inventory}
+        for error, name, problem, allowed in metrics_faults(config.metrics, targets):
+            (self._wrong if error else self._doubtful)(("metrics", name), problem, allowed)
 
     def _places(self) -> None:
         """Where the gateway writes to."""
@@ -473,13 +467,6 @@ class _Check:
             key = f"rule {finding.rule.name}: {finding.key}"
             made = ConfigError(file, int(line), key, finding.text, finding.allowed)
             (self.errors if finding.error else self.warnings).append(made)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Do listeners on these addresses take each other's port? "::" takes IPv4 too."""
-    if one == other or "::" in (one, other):
-        return True
-    return "0.0.0.0" in (one, other) and ":" not in one + other
 
 
 def _same_place(target: Target, first: str) -> Iterator[Fault]:

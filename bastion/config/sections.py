@@ -18,6 +18,7 @@ from bastion.auth.ldap_config import LdapConfig
 from bastion.config.approvals import Approvals
 from bastion.config.issue import Issue, never_given
 from bastion.config.login import Login, Totp
+from bastion.config.metrics import Metrics
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.config.redact import Redact
 from bastion.options import At, Kind, Scope, option, shown
@@ -322,18 +323,6 @@ class PolicyFile:
     """Who may reach what."""
 
     file: Path = option(FILE, "File with the rules.", example='"policy.toml"')
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """The page that Prometheus reads."""
-
-    listen: Address | None = option(
-        or_off(ADDRESS),
-        "Address and port of /metrics.",
-        default=Address("127.0.0.1", 9722),
-        scope=Scope.RESTART,
-    )
 
 
 @dataclass(frozen=True, slots=True)

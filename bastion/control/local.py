@@ -164,7 +164,8 @@ class LocalNode(Node):
     def _snapshot(self, request: SnapshotAsked, stream: Stream | None) -> Counted:
         if self._on_look is not None:
             self._on_look()
-        return Counted(self._gateway.meters.snapshot())
+        meters = self._gateway.meters
+        return Counted(meters.snapshot(), dict(meters.exemplars) or None)
 
     def _live(self, request: LiveAsked, stream: Stream | None) -> Live:
         return Live(tuple(self._row(present) for present in self._chosen(request.selection)))

@@ -9,7 +9,7 @@ people a role in `roles` and a command in `bastion.cli`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import DEADLINE as DEADLINE
@@ -25,6 +25,7 @@ from bastion.control.asking import Stream as Stream
 from bastion.control.asking import ended_together as ended_together
 from bastion.control.asking import gathered as gathered
 from bastion.control.orders import ORDERS
+from bastion.observe.exemplars import latest
 from bastion.observe.family import FAMILIES, Merge
 from bastion.observe.meters import Snapshot
 
@@ -88,9 +89,10 @@ class StatusAsked(Request[Status]):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Every meter of a process, as `observe.meters.Snapshot`."""
+    """Every meter of a process, as `observe.meters.Snapshot`, and sessions as `observe.exemplars.Marks`."""
 
     snapshot: Mapping[str, Any]
+    exemplars: Mapping[str, Any] | None = field(default=None, metadata={"left_out": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,17 @@ class SnapshotAsked(Request[Counted]):
 
     @classmethod
     def merged(cls, answers: Sequence[Counted]) -> Counted:
-        return Counted(added([answer.snapshot for answer in answers]))
+        marks = latest(answer.exemplars or {} for answer in answers)
+        return Counted(added([answer.snapshot for answer in answers]), marks or None)
 
     @classmethod
     def unanswered(cls, node: str) -> Counted:
         return Counted({})
 
 
-_LARGEST: Final = frozenset(family.name for family in FAMILIES if family.merge is Merge.MAX) | {"build_info"}
+_PICKED: Final = {family.name: family.picked for family in FAMILIES if family.merge is not Merge.SUM} | {
+    "build_info": max
+}
 
 
 def added(snapshots: Sequence[Mapping[str, Any]]) -> Snapshot:
@@ -118,7 +123,7 @@ def added(snapshots: Sequence[Mapping[str, Any]]) -> Snapshot:
     whole: Snapshot = {}
     for snapshot in snapshots:
         for name, cells in snapshot.items():
-            pick: Callable[[tuple[int, int]], int] = max if name in _LARGEST else sum
+            pick: Callable[[tuple[int, int]], int] = _PICKED.get(name, sum)
             into = whole.setdefault(name, {})
             for key, cell in cells.items():
                 known = into.get(key)

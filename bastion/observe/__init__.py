@@ -1,4 +1,4 @@
-"""What can be seen of the gateway while it runs (L0 and L2): counters, `/metrics`, `/healthz`, the audit log.
+"""What can be seen of the gateway while it runs (L0 and L2): counters, the pages, the audit log.
 
 What it is for: every question of an operator has a metric, every question of the security team an audit line. Which
 session wrote what to its recording is the recording's own.
@@ -10,9 +10,11 @@ lost, never torn, and holds no secret, command or path; what a peer can repeat i
 May import: L0, and beside it nothing; Twisted and prometheus_client in `exporter` only. `meters`
 and `events` are pure: the rooms below L2 use them too.
 
-- `family`, `meters`, `labels`: all families of metrics, as integers
+- `family`, `families`, `meters`, `labels`: all families of metrics, as integers
+- `exemplars`: the last session that was counted somewhere
+- `per_target`: figures of targets that an operator has named
 - `process_figures`: what this process uses of the machine
-- `exporter`: the two pages on a port of their own
+- `exporter`: the pages on a port of their own
 - `events`: what a line of the audit log can say, a type for each
 - `audit`: one JSON line per event, one write(2) per line
 - `rationed`: audit lines that somebody pays for, and one with the counts when he cannot

@@ -142,7 +142,7 @@ class AuditLog:
         self._lines = meters.cell(AUDIT_LINES)
         self._fd = -1
         self._lost = 0
-        self.fault = ""  # why the last line was lost, for /healthz and the operator's log
+        self.fault = ""  # why the last line was lost, for /readyz and the operator's log
         self._torn = False  # the file ends in part of a line: the next write begins with a newline
         self.reopen()
 

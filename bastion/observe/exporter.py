@@ -1,16 +1,19 @@
-"""`/metrics` and `/healthz` on a port of their own (L2).
+"""`/metrics`, `/healthz` and `/readyz` on a port of their own (L2).
 
 One prometheus_client collector renders snapshots at scrape time; between scrapes nothing here runs. A scrape
 copies all cells at once and then renders one family per reactor turn, so that a keystroke never waits for the
 whole page (measured: 5.9 ms for 1,075 lines, of which the longest turn is 1.6 ms).
 
-Only `GET` of the two paths is answered, no body is ever stored, no version is shown, and no request is
-written to the log. The port has no authentication: it is meant for loopback or a management network.
+`/healthz` is answered with 200 as long as anything is answered: whoever restarts what does not answer looks there.
+`/readyz` says whether a login would be taken now: whoever sends engineers here looks there. Both say what is wrong.
+
+Only `GET` of the three paths is answered, no body is ever stored, no version is shown, and no request is
+written to the log. Where a `guard` is given, only those it admits read the metrics and what is wrong; others are told
+the first word of the other two pages, which is all that a probe needs.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final, cast
@@ -19,6 +22,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
@@ -27,6 +31,7 @@ from twisted.web import resource, server
 from twisted.web.http import datetimeToString
 
 from bastion.clock import Timers
+from bastion.observe.exemplars import Marks, place
 from bastion.observe.family import MICROSECONDS, Family, Kind
 from bastion.observe.meters import PREFIX, Meters, Snapshot, merge
 
@@ -38,45 +43,74 @@ IDLE_SECONDS: Final = 120.0  # Prometheus scrapes every 15-60 s over one connect
 PLAIN: Final = b"text/plain; charset=utf-8"
 OPENMETRICS_END: Final = b"# EOF\n"
 
+METRICS, ALIVE, READY = b"/metrics", b"/healthz", b"/readyz"
+PATHS: Final = (METRICS, ALIVE, READY)
+
 Health = Callable[[], tuple[bool, str]]
-"""What /healthz says: do sessions begin (200 or 503), and the lines of the page."""
+"""How the gateway is: do sessions begin (/readyz: 200 or 503), and the lines of both pages."""
 
 
 Gather = Callable[[], Deferred[None]]
 """Asks other processes for what the pages show of them. It never fails, and takes as long as a scraper may wait."""
 
 
+Guard = Callable[[str | None], Deferred[bool]]
+"""Does this `Authorization` header prove somebody who may read everything? It never fails."""
+
+CHALLENGE: Final = b'Basic realm="bastion metrics", charset="UTF-8"'
+
+
 class SnapshotCollector(Collector):
     """Renders what `take` returns: the snapshots of all processes, merged."""
 
-    def __init__(self, families: Sequence[Family], take: Callable[[], Sequence[Snapshot]]) -> None:
-        self._families, self._take = families, take
+    def __init__(
+        self,
+        families: Sequence[Family],
+        take: Callable[[], Sequence[Snapshot]],
+        exemplars: Callable[[], Marks],
+    ) -> None:
+        self._families, self._take, self._exemplars = families, take, exemplars
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the registry then skips its duplicate check instead of collecting once at start."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        snapshot = merge(self._families, self._take())
+        snapshot, marks = merge(self._families, self._take()), self._exemplars()
         for family in self._families:
-            yield _family_metric(family, snapshot[family.name])
+            yield _family_metric(family, snapshot[family.name], marks)
 
 
-def _family_metric(family: Family, cells: dict[str, list[int]]) -> Metric:
+def _family_metric(family: Family, cells: dict[str, list[int]], marks: Marks) -> Metric:
     """One family in prometheus_client's words. Counters lose `_total`, which the library puts back."""
     name, names = PREFIX + family.name, [label.name for label in family.labels]
     if family.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(name, family.help, labels=names)
         bounds = [*(str(bound) for bound in family.buckets), "+Inf"]
         for key, cell in cells.items():
-            buckets: list[Any] = list(zip(bounds, accumulate(cell[:-1]), strict=True))
+            exemplars = [_exemplar(marks, family, key, bucket) for bucket in range(len(bounds))]
+            buckets: list[Any] = list(zip(bounds, accumulate(cell[:-1]), exemplars, strict=True))
             histogram.add_metric(_values(key), buckets, cell[-1] / MICROSECONDS)
         return histogram
-    make = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
-    metric = make(name, family.help, labels=names)
+    if family.kind is Kind.COUNTER:
+        counter = CounterMetricFamily(name, family.help, labels=names)
+        for key, cell in cells.items():
+            counter.add_metric(_values(key), _value(family, cell), exemplar=_exemplar(marks, family, key, 0))
+        return counter
+    metric = GaugeMetricFamily(name, family.help, labels=names)
     for key, cell in cells.items():
-        metric.add_metric(_values(key), cell[0] if family.scale == 1 else cell[0] / family.scale)
+        metric.add_metric(_values(key), _value(family, cell))
     return metric
+
+
+def _value(family: Family, cell: list[int]) -> float:
+    return cell[0] if family.scale == 1 else cell[0] / family.scale
+
+
+def _exemplar(marks: Marks, family: Family, key: str, bucket: int) -> Exemplar | None:
+    """Only OpenMetrics has room for it."""
+    mark = marks.get(place(family, key, bucket))
+    return None if mark is None else Exemplar({"session_id": mark[0]}, mark[1], mark[2])
 
 
 def _values(key: str) -> list[str]:
@@ -88,10 +122,12 @@ def build_registry(
     others: Callable[[], Sequence[Snapshot]] = tuple,
     refresh: Callable[[], object] = lambda: None,
     process: bool = True,
+    exemplars: Callable[[], Marks] | None = None,
 ) -> CollectorRegistry:
     """A registry of this process's meters, the snapshots of `others`, and the usual `process_*` figures.
 
-    `refresh` is called before each snapshot, to set gauges that nobody keeps up to date in between.
+    `refresh` is called before each snapshot, to set gauges that nobody keeps up to date in between. `exemplars` are
+    this process's own unless somebody else says them.
     """
 
     def take() -> Sequence[Snapshot]:
@@ -99,7 +135,8 @@ def build_registry(
         return [meters.snapshot(), *others()]
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(meters.families, take))
+    marks = (lambda: meters.exemplars) if exemplars is None else exemplars
+    registry.register(SnapshotCollector(meters.families, take, marks))
     if process:
         ProcessCollector(registry=registry)
     return registry
@@ -161,15 +198,20 @@ class BodylessRequest(server.Request):
 
 
 class Pages(resource.Resource):
-    """The two pages, and a short no to everything else."""
+    """The pages, and a short no to everything else."""
 
     isLeaf = True
 
     def __init__(
-        self, registry: CollectorRegistry, health: Health, reactor: Timers, gather: Gather | None = None
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        reactor: Timers,
+        gather: Gather | None = None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._registry, self._health, self._gather = registry, health, gather
+        self._registry, self._health, self._gather, self._guard = registry, health, gather, guard
 
         def next_turn(step: Callable[[], None]) -> IDelayedCall:
             return cast("IDelayedCall", reactor.callLater(0, step))
@@ -178,33 +220,35 @@ class Pages(resource.Resource):
         self._turns = Cooperator(terminationPredicateFactory=lambda: lambda: True, scheduler=next_turn)
 
     def render(self, request: Any) -> int:
-        if request.path not in (b"/metrics", b"/healthz"):
-            _finish(request, 404, PLAIN, b"not found: there is /metrics and /healthz\n")
+        if request.path not in PATHS:
+            _finish(request, 404, PLAIN, b"not found: there is /metrics, /healthz and /readyz\n")
         elif request.method != b"GET":
             request.setHeader(b"allow", b"GET")
             _finish(request, 405, PLAIN, b"only GET\n")
-        elif self._gather is None:
-            self._answer(request)
+        elif self._guard is None:
+            self._look(request, True)
         else:
-            self._after_gathering(request, self._gather())
+            admitted = self._guard(request.getHeader("authorization"))
+            _while_there(request, admitted, lambda known: self._look(request, known is True))
         return server.NOT_DONE_YET
 
-    def _after_gathering(self, request: Any, gathering: Deferred[None]) -> None:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
+    def _look(self, request: Any, known: bool) -> None:
+        if request.path == METRICS and not known:
+            request.setHeader(b"www-authenticate", CHALLENGE)
+            _finish(request, 401, PLAIN, b"who asks?\n")
+        elif self._gather is None:
+            self._answer(request, known)
+        else:
+            _while_there(request, self._gather(), lambda _: self._answer(request, known))
 
-        def gathered(_: object) -> None:
-            if not gone:
-                self._answer(request)
-
-        gathering.addBoth(gathered)
-
-    def _answer(self, request: Any) -> None:
-        if request.path == b"/metrics":
+    def _answer(self, request: Any, known: bool) -> None:
+        if request.path == METRICS:
             self._start_scrape(request)
         else:
-            well, lines = self._health()
-            _finish(request, 200 if well else 503, PLAIN, lines.encode("utf-8", "replace") + b"\n")
+            ready, lines = self._health()
+            well = ready or request.path == ALIVE
+            shown = lines if known else lines.partition("\n")[0]
+            _finish(request, 200 if well else 503, PLAIN, shown.encode("utf-8", "replace") + b"\n")
 
     def _start_scrape(self, request: Any) -> None:
         page = Page(self._registry, request.getHeader("accept") or "")
@@ -226,6 +270,18 @@ class Pages(resource.Resource):
         task.whenDone().addCallbacks(rendered, failed)
 
 
+def _while_there(request: Any, waiting: Deferred[Any], go_on: Callable[[Any], None]) -> None:
+    """Go on with what comes of `waiting`, unless whoever asks has left by then."""
+    gone: list[object] = []
+    request.notifyFinish().addErrback(gone.append)
+
+    def came(result: Any) -> None:
+        if not gone:
+            go_on(result)
+
+    waiting.addBoth(came)
+
+
 def _finish(request: Any, status: int, content_type: bytes, body: bytes) -> None:
     request.setResponseCode(status)
     request.setHeader(b"content-type", content_type)
@@ -243,9 +299,14 @@ class MetricsSite(server.Site):
     displayTracebacks = False
 
     def __init__(
-        self, registry: CollectorRegistry, health: Health, reactor: Any, gather: Gather | None = None
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        reactor: Any,
+        gather: Gather | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        pages = Pages(registry, health, reactor, gather)
+        pages = Pages(registry, health, reactor, gather, guard)
         super().__init__(  # type: ignore[no-untyped-call]
             pages, requestFactory=BodylessRequest, timeout=IDLE_SECONDS, reactor=reactor
         )
@@ -267,18 +328,3 @@ class MetricsSite(server.Site):
 
     def log(self, request: object) -> None:
         """Scrapes are no news."""
-
-
-def serve(
-    reactor: Any,
-    listener: socket.socket,
-    registry: CollectorRegistry,
-    health: Health,
-    gather: Gather | None = None,
-) -> Any:
-    """Serve `registry` to who connects to `listener`, which the caller keeps; returns Twisted's IListeningPort.
-
-    `gather` is called before each page.
-    """
-    site = MetricsSite(registry, health, reactor, gather)
-    return reactor.adoptStreamPort(listener.fileno(), listener.family, site)

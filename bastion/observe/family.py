@@ -10,6 +10,11 @@ from typing import Final
 
 MICROSECONDS: Final = 1_000_000
 
+PHASE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+"""Seconds. Handshakes and steps of a dial run from a loopback millisecond to the 20 s that a dial may take."""
+
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
 
 class Kind(StrEnum):
     """What a family is; the exporter renders each in its own way."""
@@ -24,6 +29,7 @@ class Merge(StrEnum):
 
     SUM = "sum"
     MAX = "max"
+    EARLIEST = "earliest"  # the smallest that is not 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,16 @@ class Family:
     def width(self) -> int:
         """How many integers a cell has."""
         return len(self.buckets) + 2 if self.kind is Kind.HISTOGRAM else 1
+
+    def picked(self, values: Iterable[int]) -> int:
+        """Of one place in the cells of several processes, what stands in the cell of all."""
+        match self.merge:
+            case Merge.SUM:
+                return sum(values)
+            case Merge.MAX:
+                return max(values, default=0)
+            case Merge.EARLIEST:
+                return min((value for value in values if value), default=0)
 
 
 FAMILIES: Final[list[Family]] = []

@@ -1,7 +1,7 @@
 """The gateway's counters, gauges and histograms as plain integers (L0).
 
-Every family is declared once, below, with closed sets of label values; every combination exists at 0 from
-the start, so `rate()` and alerts work before the first failure. Nothing a peer or a user sent ever becomes a
+Every family is declared once, below or in `families`, with closed sets of label values; every combination exists at
+0 from the start, so `rate()` and alerts work before the first failure. Nothing a peer or a user sent ever becomes a
 label: a value outside a closed set is counted as `other` where the set has it, and is an error where not.
 
 The hot path touches no metric object: `cell = meters.cell(BYTES, "session", "to_client")` once, then
@@ -25,13 +25,24 @@ from bastion.errors import (
     IssueReason,
     LimitReason,
     PolicyReason,
-    RecorderReason,
-    StoreReason,
     TunnelReason,
     UpstreamReason,
     WorkerDeath,
 )
-from bastion.observe.family import FAMILIES, Family, Kind, Label, Merge, counter, gauge, histogram, reasons
+from bastion.observe.families import directory, flow, keys, opening, recordings, standing
+from bastion.observe.family import (
+    FAMILIES,
+    LAG_BUCKETS,
+    PHASE_BUCKETS,
+    Family,
+    Kind,
+    Label,
+    Merge,
+    counter,
+    gauge,
+    histogram,
+    reasons,
+)
 from bastion.observe.family import MICROSECONDS as MICROSECONDS
 from bastion.observe.labels import (
     AGENT_ENDINGS,
@@ -67,25 +78,12 @@ CHANNEL_KINDS: Final = (
 DIRECTIONS: Final = ("to_target", "to_client")
 DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login")
 HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "sshfp_ok", "unknown", "changed", "revoked", "cert_invalid")
-LDAP_OPERATIONS: Final = ("connect", "service_bind", "search", "bind")
-LDAP_ERRORS: Final = (
-    "unavailable",
-    "timeout",
-    "pool_full",
-    "tls",
-    "service_credentials",
-    "referral",
-    "ambiguous",
-    "malformed",
-    OTHER,
-)
 PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
-# Bucket bounds in seconds. Handshake and dial phases run from a loopback millisecond to the 20 s dial limit.
-PHASE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+DECLARED_IN: Final = (directory, flow, keys, opening, recordings, standing)
+"""Families that are declared elsewhere; they are in `FAMILIES` once these modules are loaded."""
 
 # The families.
 
@@ -231,60 +229,11 @@ TUNNELS_ENDED: Final = counter(
 HOST_KEY_CHECKS: Final = counter(
     "host_key_checks_total", "Verifications of a target's host key.", Label("outcome", HOST_KEY_OUTCOMES)
 )
-RECORDINGS_LIVE: Final = gauge("recordings_live", "Recordings being written now.")
-RECORDER_BYTES: Final = counter("recorder_bytes_total", "Bytes written to recordings.")
-RECORDER_BLOCKS: Final = counter("recorder_blocks_total", "Blocks written to recordings, one write(2) each.")
-RECORDER_FAILURES: Final = counter(
-    "recorder_failures_total",
-    "Recordings that could not be made or kept; each ended its session.",
-    reasons("reason", RecorderReason),
-)
-RECORDER_REFUSALS: Final = counter(
-    "recorder_admission_refusals_total",
-    "Sessions refused before they began because no recording was possible.",
-    reasons("reason", RecorderReason),
-)
-RECORDER_GAP_BYTES: Final = counter(
-    "recorder_gap_bytes_total",
-    "Bulk bytes relayed but left out by the recording rate rule, each in a gap record.",
-)
-RECORDER_UNSYNCED_SECONDS: Final = gauge(
-    "recorder_unsynced_seconds",
-    "Age of the oldest recorded byte that no fsync has covered yet.",
-    merge=Merge.MAX,
-    scale=MICROSECONDS,
-)
-RECORDER_SLOW_WRITES: Final = counter(
-    "recorder_slow_writes_total",
-    "Writes of recordings that took a second or more; each stopped every session for as long.",
-)
 HEALTH: Final = gauge(
     "health",
     "How a part of the gateway is: 0 ok, 1 degraded, 2 sessions are refused because of it.",
     reasons("part", HealthPart),
     merge=Merge.MAX,
-)
-RECORDING_STORE_FREE_BYTES: Final = gauge(
-    "recording_store_free_bytes", "Free space under the recording store.", merge=Merge.MAX
-)
-SPOOL_RECORDINGS: Final = gauge(
-    "recording_spool_recordings", "Recordings that have ended and are not in the bucket yet.", merge=Merge.MAX
-)
-SPOOL_BYTES: Final = gauge("recording_spool_bytes", "Bytes of those recordings.", merge=Merge.MAX)
-SPOOL_OLDEST_SECONDS: Final = gauge(
-    "recording_spool_oldest_seconds",
-    "Seconds since the end of the oldest session whose recording is not in the bucket yet.",
-    merge=Merge.MAX,
-)
-UPLOADS: Final = counter(
-    "recording_uploads_total",
-    "Uploads of recordings that were tried, by what came of them.",
-    reasons("result", StoreReason),
-)
-UPLOAD_BYTES: Final = counter("recording_upload_bytes_total", "Bytes of recordings sent to the bucket.")
-UPLOADER_STARTS: Final = counter(
-    "recording_uploader_starts_total",
-    "Starts of the process that uploads; more than one a reload is a fault.",
 )
 STATE_OWED_ROWS: Final = gauge(
     "state_owed_rows", "Changes of rows that the state store has not taken yet; they are in a spool file."
@@ -309,30 +258,6 @@ STATE_REFUSALS: Final = counter(
     "Sessions refused because of the state store: it is away, or too much is owed.",
     reasons("reason", (LimitReason.STATE_UNAVAILABLE, LimitReason.STATE_OWED)),
 )
-LDAP_SECONDS: Final = histogram(
-    "ldap_operation_seconds",
-    "Time each LDAP operation took, whatever its result.",
-    Label("operation", LDAP_OPERATIONS),
-    buckets=PHASE_BUCKETS,
-)
-LDAP_FAILURES: Final = counter(
-    "ldap_errors_total",
-    "LDAP operations that gave no answer (a wrong password is an answer).",
-    Label("operation", LDAP_OPERATIONS),
-    Label("error", LDAP_ERRORS),
-)
-LDAP_POOL_IN_USE: Final = gauge("ldap_pool_in_use", "Directory threads busy now.")
-LDAP_QUEUE_WAITING: Final = gauge("ldap_queue_waiting", "Questions that wait for a directory thread.")
-LDAP_CONNECTIONS: Final = gauge(
-    "ldap_connections_idle", "Connections of the service account that wait for the next question."
-)
-LDAP_LOOKUPS: Final = counter(
-    "ldap_lookups_total",
-    "Accounts looked up: asked of a server, joined to one who asks for the same name, remembered, or offline: no server"
-    " answers, and a certificate logs in on what was known last.",
-    Label("way", ("asked", "joined", "remembered", "offline")),
-)
-LDAP_POOL_STUCK: Final = gauge("ldap_pool_stuck", "Directory threads past their deadline and not back yet.")
 CONTROL_REQUESTS: Final = counter(
     "control_requests_total",
     "Questions and orders at the control socket, by whether they were answered.",
@@ -433,6 +358,12 @@ class Meters:
             for family in self.families
         }
         self.set(info, 1, *(label.values[0] for label in labels))
+        self.exemplars: dict[str, tuple[str, float, float]] = {}  # `observe.exemplars` keeps them
+
+    def declare(self, family: Family) -> None:
+        """One more family, of this process alone: before anybody looks at `families`."""
+        self.families = (*self.families, family)
+        self._cells[family] = {values: [0] * family.width for values in family.combinations()}
 
     def cell(self, family: Family, *values: str) -> list[int]:
         """The live cell of one combination, to be kept by the caller: `cell[0] += n` is the whole hot path.
@@ -494,6 +425,5 @@ def merge(families: Iterable[Family], snapshots: Iterable[Snapshot]) -> Snapshot
             key = ",".join(values)
             rows = [part.get(family.name, {}).get(key, []) for part in taken]
             columns = zip(*(row for row in rows if len(row) == family.width), strict=True)
-            pick = max if family.merge is Merge.MAX else sum
-            cells[key] = [pick(column) for column in columns] or [0] * family.width
+            cells[key] = [family.picked(column) for column in columns] or [0] * family.width
     return merged

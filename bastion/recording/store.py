@@ -210,7 +210,7 @@ class Store(Recordings):
         self._syncer.set_interval(sync_seconds)
 
     def health(self) -> StoreHealth:
-        """Plain values for the meters and /healthz."""
+        """Plain values for the meters and /readyz."""
         syncer = self._syncer
         trouble = syncer.refused.text if syncer.refused else NO_INODES if self._space.no_inodes else ""
         if not trouble and self.books is not None:

@@ -180,6 +180,11 @@ class Writer:
             self._look()
         return size
 
+    @property
+    def ended(self) -> bool:
+        """Its end block is in the file."""
+        return bool(self.links.ended)
+
     def begun(self, link: bytes) -> None:
         """The header is written; `link` is the chain behind it."""
         self.links = Links(link)

@@ -7,10 +7,12 @@ Invariants: no recorder, no session; what one read brought is judged, written an
 turn of the reactor; after an error nothing crosses. Nothing is dialled before policy has granted it, and the engineer
 reads of success when the recording exists.
 
-It may import all rooms below. It knows no door: who opens a session is an `opening.Engineer` to it.
+It may import all rooms below. It knows no door: who opens a session is an `engineer.Engineer` to it.
 
     gateway     what all sessions of the process share, and the services that a reload swaps
     opening     authorise, admit, dial, record, start: one coroutine for every door
+    engineer    the connection that a session is opened for
+    timing      how long that takes
     approving   somebody else's word, where a rule wants it: obtained, asked for, answered
     approvals   the requests of one process: filed, waited for, used
     announcing  a request told to a webhook and by mail

@@ -29,6 +29,7 @@ from bastion.ca.issuing import IssuingCA
 from bastion.clock import Clock
 from bastion.errors import LimitReason, PolicyReason, Refused
 from bastion.observe.audit import AuditLog
+from bastion.observe.exemplars import SessionMeters
 from bastion.observe.meters import (
     DESCRIPTORS_EXHAUSTED,
     SESSIONS_ENDED,
@@ -36,6 +37,7 @@ from bastion.observe.meters import (
     SESSIONS_STARTED,
     Meters,
 )
+from bastion.observe.per_target import PerTarget
 from bastion.observe.rationed import RationedLog
 from bastion.policy.locks import LockSet, party_of
 from bastion.policy.rules import Policy
@@ -126,6 +128,7 @@ class Gateway:
     services: Services
     state: StateStore
     others: Elsewhere = ALONE  # the other workers, and where they see what this one holds
+    per_target: PerTarget = field(default_factory=lambda: PerTarget(Meters()))  # of targets that have figures
     key_counters: KeyCounters = field(default_factory=KeyCounters)
     live: LiveSessions = field(default_factory=LiveSessions)
     present: Presence = field(default_factory=Presence)
@@ -235,6 +238,7 @@ class Gateway:
         self.live.add(session, right)
         self.meters.add(SESSIONS_STARTED, session.door)
         self.meters.add(SESSIONS_LIVE, session.door)
+        self.per_target.started(self.present.target_of(session.session_id))
 
     def not_opened(self, session: str) -> None:
         """A session that had a place will not be."""
@@ -268,9 +272,12 @@ class Gateway:
     def session_ended(self, session: Session, end: End) -> None:
         """A session that was live is over."""
         self.live.remove(session)
+        self.per_target.ended(self.present.target_of(session.session_id))
         self.present.remove(session.session_id)
         self.meters.add(SESSIONS_LIVE, session.door, by=-1)
-        self.meters.add(SESSIONS_ENDED, session.door, end.reason)
+        SessionMeters(self.meters, self.clock, session.session_id).add(
+            SESSIONS_ENDED, session.door, end.reason
+        )
         moved, size = session.moved_in_all()
         self.state.note(
             session_ended(session.session_id, ENDED, self.clock.time(), str(end.reason), moved, size)

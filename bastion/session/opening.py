@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -33,11 +32,11 @@ from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.logins import Authorise
 from bastion.observe.events.refusals import SessionRefused
 from bastion.observe.events.sessions import TargetBanner as TargetBannerLine
+from bastion.observe.exemplars import SessionMeters
+from bastion.observe.families.recordings import RECORDER_FAILURES, RECORDER_REFUSALS
 from bastion.observe.meters import (
     AUTHORISATIONS,
     HOST_KEY_CHECKS,
-    RECORDER_FAILURES,
-    RECORDER_REFUSALS,
     UPSTREAM_DIALS,
     UPSTREAM_LEGACY,
     UPSTREAM_PHASE_SECONDS,
@@ -51,6 +50,7 @@ from bastion.relay.relay import Relay, RelayLimits
 from bastion.session.approving import Approval, check_bound, count, obtain
 from bastion.session.clocks import clocks_of
 from bastion.session.ending import End
+from bastion.session.engineer import Engineer
 from bastion.session.gateway import Gateway
 from bastion.session.heading import Place, header_of, started_line
 from bastion.session.live import right_of
@@ -58,9 +58,9 @@ from bastion.session.paying import SessionPayer
 from bastion.session.present import Counts, Kind, Present
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
+from bastion.session.timing import OpeningTimes
 from bastion.state.rows import session_started
 from bastion.transport.packet_conn import PacketConn
-from bastion.transport.settings import CloseReason
 from bastion.transport.transport import Transport
 from bastion.upstream.dial import UpstreamLogin
 from bastion.upstream.facts import TargetBanner, UpstreamConnected
@@ -82,36 +82,6 @@ SIGN_OF_LIFE = 5.0
 
 # Seconds to answer a question when the login grace, which is the limit otherwise, is switched off.
 ANSWER_TIME = 60.0
-
-
-class Engineer(Protocol):
-    """The connection that a session is opened for (`doors.listener.FrontConnection`, `doors.jump.InnerConnection`)."""
-
-    id: str
-
-    @property
-    def outer(self) -> str:
-        """The id of the connection that it came through, "" when it is one itself."""
-        ...
-
-    @property
-    def transport(self) -> PacketConn: ...
-
-    def refusal_text(self, refusal: Refused) -> str:
-        """A refusal in the words of this door."""
-        ...
-
-    async def prove(self, identity: Identity, destination: Destination, needed: FactorsNeeded) -> Identity:
-        """Ask for what the rules want besides. Raises Refused."""
-        ...
-
-    def started(self, session: Session) -> None:
-        """The engineer is in: the login and the opening are over."""
-        ...
-
-    def closed(self, reason: CloseReason) -> None:
-        """The engineer's transport has closed; before the start it says so itself, then the session does."""
-        ...
 
 
 class Opening:
@@ -145,6 +115,8 @@ class Opening:
         self._host_key = ""
         self._upstream: UpstreamConnected | None = None
         self._banners: list[TargetBanner] = []
+        self._counts = SessionMeters(gateway.meters, gateway.clock, engineer.id)
+        self._times = OpeningTimes(self._counts, gateway.reactor)
 
     def begin(self) -> None:
         """It ends in `Engineer.started`, in one line for the engineer, or in `cancel`."""
@@ -246,6 +218,7 @@ class Opening:
         self._services, self._identity = gateway.services, approval.identity
         again = self._authorise()
         check_bound(approval, again)
+        self._times.begin()
         return again
 
     # -- before dialling ---------------------------------------------------------------------------------
@@ -256,6 +229,7 @@ class Opening:
             return self._authorise()
         except FactorsNeeded as needed:
             self._identity = await self._engineer.prove(self._identity, self._destination, needed)
+            self._times.begin()
             return self._authorise()
 
     def _authorise(self) -> Grant:
@@ -263,23 +237,24 @@ class Opening:
         reason: PolicyReason = PolicyReason.ALLOWED
         grant: Grant | None = None
         try:
-            grant = authorise(
-                services.policy,
-                services.inventory,
-                identity,
-                destination.target or "",
-                destination.login,
-                identity.source_address,
-                self._gateway.clock.time(),
-                self._session_id,
-            )
+            with self._times.step("policy"):
+                grant = authorise(
+                    services.policy,
+                    services.inventory,
+                    identity,
+                    destination.target or "",
+                    destination.login,
+                    identity.source_address,
+                    self._gateway.clock.time(),
+                    self._session_id,
+                )
             self._gateway.check_locks(identity, grant.target)
         except Refused as refusal:
             assert isinstance(refusal.reason, PolicyReason)
             reason, grant = refusal.reason, None
             raise
         finally:
-            self._gateway.meters.add(AUTHORISATIONS, reason)
+            self._counts.add(AUTHORISATIONS, reason)
             self._emit(
                 Authorise(
                     result="refused" if grant is None else "ok",
@@ -306,7 +281,7 @@ class Opening:
 
     def _unrecordable(self, error: RecorderFailed) -> Refused:
         """What the engineer is told when there can be no recording, or no audit line that must be there."""
-        self._gateway.meters.add(RECORDER_REFUSALS, error.reason)
+        self._counts.add(RECORDER_REFUSALS, error.reason)
         return Refused(error.reason, f"sessions cannot be recorded now: {error.text}")
 
     # -- dialling ----------------------------------------------------------------------------------------
@@ -331,24 +306,27 @@ class Opening:
             if reason is UpstreamReason.NO_DESCRIPTOR:
                 gateway.out_of_descriptors("dial")
             known = isinstance(reason, UpstreamReason)
-            gateway.meters.add(UPSTREAM_DIALS, reason if known else UpstreamReason.CLOSED)
+            self._counts.add(UPSTREAM_DIALS, reason if known else UpstreamReason.CLOSED)
+            gateway.per_target.dialled(grant.target.name, ok=False)
             raise
-        gateway.meters.add(UPSTREAM_DIALS, UpstreamReason.OK)
+        self._counts.add(UPSTREAM_DIALS, UpstreamReason.OK)
+        gateway.per_target.dialled(grant.target.name, ok=True)
         return target
 
     def _ask(self, prompts: tuple[Prompt, ...], instruction: str) -> Deferred[tuple[bytes, ...]]:
         """Answers of the engineer, within the time that a login may take."""
+        self._times.asked()
         timeout = self._engineer.transport.settings.login_grace or ANSWER_TIME
         return self._userauth.ask(prompts, instruction, timeout)
 
     # -- upstream.dial.DialObserver ---------------------------------------------------------------------------
 
     def phase(self, name: str, seconds: float) -> None:
-        self._gateway.meters.observe(UPSTREAM_PHASE_SECONDS, seconds, name)
+        self._counts.observe(UPSTREAM_PHASE_SECONDS, seconds, name)
 
     def host_key(self, outcome: str, fingerprint: str) -> None:
         self._host_key = fingerprint
-        self._gateway.meters.add(HOST_KEY_CHECKS, outcome)
+        self._counts.add(HOST_KEY_CHECKS, outcome)
 
     def banner(self, text: str, missing: int) -> None:
         """The target's banner is a stranger's text: shown, but only as text, and each line marked as the target's.
@@ -382,12 +360,13 @@ class Opening:
         """The recording, begun. Raises Refused; then the target is told goodbye."""
         gateway = self._gateway
         try:
-            return self._start_recording(grant)
+            with self._times.step("record"):
+                return self._start_recording(grant)
         except RecorderFailed as error:
             target.disconnect(Disconnect.BY_APPLICATION, "no session can be recorded")
             if error.reason is RecorderReason.NO_DESCRIPTOR:
                 gateway.out_of_descriptors("recording")
-            gateway.meters.add(RECORDER_FAILURES, error.reason)
+            self._counts.add(RECORDER_FAILURES, error.reason)
             raise Refused(error.reason, f"the session cannot be recorded: {error.text}") from None
 
     def _join(self, client: PacketConn, target: Transport, grant: Grant, tap: SessionTap) -> Session:
@@ -414,6 +393,7 @@ class Opening:
         )
         self._be_present(Kind.SESSION, grant, session.end, session.counts)
         gateway.opened(session, right_of(grant, self._identity))
+        self._times.opened()
         return session
 
     def _be_present(
@@ -453,6 +433,7 @@ class Opening:
             detail=self._services.limits.audit_detail,
             allowance=gateway.allowance(identity.name),
         )
+        tap.on_first_output = self._times.first_output()
         upstream = self._upstream
         assert upstream is not None
         recorder.event(upstream)  # in the first block that is written, so before anybody works

@@ -57,6 +57,11 @@ class Presence:
     def __init__(self) -> None:
         self._by_id: dict[str, Present] = {}
 
+    def target_of(self, id: str) -> str:
+        """Where that leads, "" when it is not open."""
+        found = self._by_id.get(id)
+        return "" if found is None else found.target
+
     def add(self, present: Present) -> None:
         self._by_id[present.id] = present
 

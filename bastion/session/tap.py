@@ -14,18 +14,16 @@ from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReas
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.events import About, AuditEvent, Facts, refusals
 from bastion.observe.events import sessions as lines
-from bastion.observe.meters import (
-    BYTES,
-    CHANNELS,
-    CHANNELS_LIVE,
+from bastion.observe.families.recordings import (
     RECORDER_BLOCKS,
     RECORDER_BYTES,
     RECORDER_FAILURES,
     RECORDER_GAP_BYTES,
     RECORDINGS_LIVE,
-    REQUESTS,
-    Meters,
+    RECORDINGS_SEALED,
+    RECORDINGS_UNSEALED,
 )
+from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, REQUESTS, Meters
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.ran import AskedSoFar, exit_words, kind_of, signal_words
 from bastion.recording.recorder import Recorder
@@ -71,11 +69,28 @@ AUDIT_LENGTH = 255
 AUDIT_TEXT = "the audit log cannot be written"
 
 
+class _FirstWord:
+    """Stands in the place of a cell until the first byte is counted in it: whoever waits for that hears of it, and what
+    comes after it is counted in the cell itself. So the hot path has no question that is answered once."""
+
+    __slots__ = ("_cell", "_heard")
+
+    def __init__(self, cell: list[int], heard: Callable[[], None]) -> None:
+        self._cell, self._heard = cell, heard
+
+    def __getitem__(self, place: int) -> int:
+        return self._cell[place]
+
+    def __setitem__(self, place: int, value: int) -> None:
+        self._cell[place] = value
+        self._heard()
+
+
 class _Kind(NamedTuple):
     """What is counted of a channel: its kind in the meters, and bytes by `Side` of their sender."""
 
     name: str
-    cells: tuple[list[int], list[int]]
+    cells: tuple[list[int], list[int] | _FirstWord]
 
 
 class SessionTap:
@@ -99,6 +114,7 @@ class SessionTap:
         "_size",
         "_transfers",
         "_writer",
+        "on_first_output",
     )
 
     def __init__(
@@ -134,6 +150,7 @@ class SessionTap:
         self._sftp_content = sftp_content
         self._detail = detail
         self._transfers: TransferLog | None = None  # made when sftp is spoken first
+        self.on_first_output: Callable[[], None] | None = None  # until the target has said something
         meters.add(RECORDINGS_LIVE)
 
     # -- relay.tap.Tap -----------------------------------------------------------------------------------
@@ -153,7 +170,7 @@ class SessionTap:
             listener(self, event)
 
     def _opened(self, event: ChannelOpened) -> None:
-        counted = self._channels[event.channel_id] = self._counted(event.kind)
+        counted = self._channels[event.channel_id] = self._listened(self._counted(event.kind))
         kind = counted.name
         self._meters.add(CHANNELS, kind, PolicyReason.ALLOWED)
         self._meters.add(CHANNELS_LIVE, kind)
@@ -182,8 +199,26 @@ class SessionTap:
             self._emit(lines.SessionOpaque(event.channel_id, kind))
 
     def _counted(self, kind: str) -> _Kind:
-        name, cell = KINDS.get(kind, "other"), self._meters.cell
+        return self._counted_as(KINDS.get(kind, "other"))
+
+    def _counted_as(self, name: str) -> _Kind:
+        cell = self._meters.cell
         return _Kind(name, (cell(BYTES, name, "to_target"), cell(BYTES, name, "to_client")))
+
+    def _listened(self, kind: _Kind) -> _Kind:
+        """Until the target has said its first word, a channel whose cell hears it."""
+        if self.on_first_output is None:
+            return kind
+        to_target, to_client = kind.cells
+        assert isinstance(to_client, list)
+        return _Kind(kind.name, (to_target, _FirstWord(to_client, self._first_output)))
+
+    def _first_output(self) -> None:
+        told, self.on_first_output = self.on_first_output, None
+        for number, kind in self._channels.items():
+            self._channels[number] = self._counted_as(kind.name)
+        if told is not None:
+            told()
 
     def _kind_of(self, channel_id: int) -> str:
         channel = self._channels.get(channel_id)
@@ -394,10 +429,15 @@ class SessionTap:
         self._meters.add(RECORDINGS_LIVE, by=-1)
         self._note(lines.RecorderFailed(error.reason, error.text))
         if writer is not None:
-            writer.close(self._recorder.finish(EndReason.RECORDER_FAILED), self._recorder.link)
-            self._recorder.forget()
-            self._size = writer.written
+            self._seal(writer, EndReason.RECORDER_FAILED)
         self._release()
+
+    def _seal(self, writer: Writer | WatchedWriter, reason: EndReason) -> None:
+        """The end block, signed; a disk that refuses it has broken the writer."""
+        writer.close(self._recorder.finish(reason), self._recorder.link)
+        self._meters.add(RECORDINGS_SEALED if writer.ended else RECORDINGS_UNSEALED, "session")
+        self._recorder.forget()
+        self._size = writer.written
 
     def _release(self) -> None:
         allowance, self._allowance = self._allowance, None
@@ -414,9 +454,7 @@ class SessionTap:
         if writer is not None:
             self._meters.add(RECORDINGS_LIVE, by=-1)
             self._recorder.note("session_ended", detail={"reason": end.reason, "text": end.text})
-            writer.close(self._recorder.finish(end.reason), self._recorder.link)
-            self._recorder.forget()
-            self._size = writer.written
+            self._seal(writer, end.reason)
         self._release()
         bytes_in, bytes_out = self._recorder.seen
         self._note(

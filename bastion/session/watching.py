@@ -41,6 +41,10 @@ class WatchedWriter:
     def written(self) -> int:
         return self.writer.written
 
+    @property
+    def ended(self) -> bool:
+        return self.writer.ended
+
     def write(self, buffers: Sequence[Bytes] | None) -> int:
         """As `Writer.write`; then those who watch are shown it."""
         size = self.writer.write(buffers)

@@ -32,4 +32,5 @@ has the tables and the rules of migrations.
 - `certificates`: certificates that were issued; `key_uses`: when a key was used
 - `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process
+- `runs`: when commands over all recordings ended, and what they found, for the metrics
 """

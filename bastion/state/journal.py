@@ -35,7 +35,7 @@ class Journal:
         self._lines: deque[tuple[bytes, float]] = deque()
         self._torn = False
         self.bytes = 0
-        self.fault = ""  # why the file cannot be written, for /healthz
+        self.fault = ""  # why the file cannot be written, for /readyz
 
     def open(self) -> None:
         """Make the file and lock it. Raises OSError."""

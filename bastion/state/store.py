@@ -269,7 +269,7 @@ class StateStore:
         self.note([config_loaded(digest, self.writer.node, self._clock.time(), by, version)])
 
     def health(self) -> StateHealth:
-        """Plain values, for /healthz and the meters."""
+        """Plain values, for /readyz and the meters."""
         journal = self._journal
         oldest = None if journal is None else journal.oldest
         return StateHealth(

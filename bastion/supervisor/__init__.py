@@ -14,7 +14,7 @@ to its end by another; a worker whose supervisor is gone judges no password, end
     child        one worker, as the supervisor sees it: started, asked, restarted
     supervisor   all of them: the start, the end, who died, and the figures of all as one
     reloads      SIGHUP: all prepare, then all take it or none
-    pages        /metrics and /healthz of all workers
+    pages        /metrics and /readyz of all workers
     settings     what of a configuration the supervisor follows itself
     running      its process: sockets, signals, the line that says that all are ready
     worker       the other side: a program that is one of several workers

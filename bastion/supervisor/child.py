@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -73,6 +73,7 @@ class Child(ProcessProtocol):
         self._gone = False
         self._timer: DelayedCall | None = None
         self.snapshot: Snapshot = {}  # of its meters, when it was asked last
+        self.exemplars: Mapping[str, Any] = {}  # and the sessions that were counted last
         self.missed = 0  # looks at it in a row that it has not answered
         self._answer = answer
         self._on_gone = on_gone

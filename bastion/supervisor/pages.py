@@ -1,4 +1,4 @@
-"""/metrics and /healthz of a gateway of several workers (L5): one page of all, whose counters never fall.
+"""/metrics, /healthz and /readyz of a gateway of several workers (L5): one page of all, whose counters never fall.
 
 Before each page every worker is asked for its figures; one that does not answer in time is shown as it was last. What a
 worker that died had counted until it was asked last is kept, so a total never falls; what it counted after that is
@@ -14,10 +14,13 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from bastion.assembly.metrics_site import serve_metrics
 from bastion.clock import DelayedCall
+from bastion.config.metrics import Metrics
 from bastion.control.node import Counted, Request, SnapshotAsked
 from bastion.handover.elders import Elders
 from bastion.observe import exporter
+from bastion.observe.exemplars import Marks, latest
 from bastion.observe.family import Kind
 from bastion.observe.meters import Meters, Snapshot, merge
 from bastion.observe.process_figures import look_at_this_process
@@ -62,11 +65,14 @@ class Figures:
         """Look at the workers' meters from now on."""
         self._look()
 
-    def serve(self, listener: socket.socket | None) -> None:
-        """Serve the pages, where there are to be some."""
+    def serve(self, listener: socket.socket | None, wanted: Metrics) -> None:
+        """Serve the pages, where there are to be some. Raises ConfigError."""
         if listener is not None:
-            registry = exporter.build_registry(self._meters, self._others, self._refresh)
-            self._port = exporter.serve(self._reactor, listener, registry, self.page, self._gather)
+            registry = exporter.build_registry(
+                self._meters, self._others, self._refresh, exemplars=self._exemplars
+            )
+            page, gather = self.page, self._gather
+            self._port = serve_metrics(self._reactor, listener, registry, page, gather, wanted)
 
     def pause(self) -> Any:
         """Serve no page; a Deferred, or None when there is nothing to wait for."""
@@ -96,7 +102,7 @@ class Figures:
         self._health.pop(child.name, None)
 
     def page(self) -> tuple[bool, str]:
-        """/healthz: sessions begin when they do in every worker; a worker that says nothing is not well."""
+        """/readyz: sessions begin when they do in every worker; a worker that says nothing is not well."""
         well, lines = True, []
         for child in self._children():
             told = self._health.get(child.name, Healthy(False, ("gives no answer",)))
@@ -114,6 +120,9 @@ class Figures:
 
     def _others(self) -> list[Snapshot]:
         return [self._kept, *(child.snapshot for child in self._children()), *self._elders.snapshots()]
+
+    def _exemplars(self) -> Marks:
+        return latest(child.exemplars for child in self._children())
 
     def _gather(self) -> Deferred[None]:
         asked: list[Deferred[Any]] = [self._elders.gather()]
@@ -153,4 +162,4 @@ def _heard(child: Child, counted: Counted) -> None:
 
 
 def _take_snapshot(child: Child, counted: Counted) -> None:
-    child.snapshot = dict(counted.snapshot)
+    child.snapshot, child.exemplars = dict(counted.snapshot), dict(counted.exemplars or {})

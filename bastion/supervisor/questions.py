@@ -201,7 +201,7 @@ class Forget(Request[Done]):
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """The worker's page of /healthz: do sessions begin, and its lines."""
+    """The worker's page of /readyz: do sessions begin, and its lines."""
 
     well: bool
     lines: tuple[str, ...]

@@ -58,6 +58,7 @@ def run_supervisor(
             str(config_file),
             sections.control,
             PenaltyKeeper(reactor, state_folder(sections)),
+            sections.metrics,
         )
     except (AuditFailed, OSError) as error:
         click.echo(f"bastion: {error}", err=True)
@@ -150,7 +151,7 @@ class Process:
         supervisor = self._supervisor
         try:
             supervisor.publish()
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             click.echo(f"bastion: {error}", err=True)
             self.code = 2
             supervisor.end("", drain=False)

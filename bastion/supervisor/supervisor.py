@@ -20,11 +20,12 @@ from twisted.python.failure import Failure
 
 from bastion import __version__
 from bastion.assembly.control_desk import ControlDesk
-from bastion.assembly.penalty_keeper import PenaltyKeeper
+from bastion.assembly.penalty_keeper import PenaltyKeeper, look_at_penalties
 from bastion.assembly.uploads import Uploads, program
 from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
+from bastion.config.metrics import Metrics
 from bastion.config.outputs import Control
 from bastion.control.asking import Done
 from bastion.control.glass import SetGlass
@@ -39,6 +40,7 @@ from bastion.observe.audit import AuditLog
 from bastion.observe.events.process import GatewayStarted, GatewayStopped
 from bastion.observe.events.workers import WorkerDied, WorkerStarted
 from bastion.observe.meters import WORKER_DEATHS, WORKERS, Meters
+from bastion.observe.per_target import PerTarget
 from bastion.sharing.rows import Cell, Everybody, clear, unfinished
 from bastion.supervisor import questions as ask
 from bastion.supervisor.child import KILL_AFTER, READ_WITHIN, SERVE_WITHIN, Child, State
@@ -74,13 +76,14 @@ class Supervisor:
         config_file: str,
         control: Control,
         keeper: PenaltyKeeper,
+        metrics: Metrics,
     ) -> None:
         """`command` starts a worker, but for where it is to find everything. Raises AuditFailed or OSError."""
-        self.reactor = reactor
+        self.reactor, self.clock = reactor, SystemClock()
         self.log = Logger(namespace="bastion.supervisor")
-        self._keeper = keeper
+        self._keeper, self._metrics = keeper, metrics
         self.meters = Meters({"version": __version__})
-        self.clock = SystemClock()
+        PerTarget(self.meters, metrics.targets)  # which the workers count
         self._memory = SharedMemory.made(workers, keeper.key)
         self._everybody = Everybody(self._memory.rows, workers)
         self.audit = AuditLog(
@@ -91,7 +94,7 @@ class Supervisor:
         self.elders = Elders(reactor, self.hub, self.meters.families)
         self._uploads = Uploads(reactor, self.clock, self.meters, program(reactor, Path(config_file)))
         parts = reactor, self.meters, self._that_have_figures, self._stuck, self.elders
-        self.figures = Figures(*parts, self._uploads.refresh)
+        self.figures = Figures(*parts, self._refresh)
         self.reloads = self._reloads()
         self.on_ready: Callable[[], None] = lambda: None
         # Of a successor: all have read everything, and wait.
@@ -102,7 +105,7 @@ class Supervisor:
         self.listeners = listeners
         self._sockets = [listener.fileno() for listener in listeners.ssh]
         self._own = () if listeners.metrics is None else (address_of(listeners.metrics),)
-        self._config_file, self._command = config_file, command
+        self._config_file, self._command, self._signal, self._code = config_file, command, "", 0
         self._penalties = Penalties(self.clock, secret=self._memory.secret)
         self._penalties.on_block = self._block
         self.control = self._desk(control, Path(config_file))
@@ -112,8 +115,12 @@ class Supervisor:
         self._before, self._adopting = True, False  # of a gateway before this one: looked for once
         self._ready = self.ending = self._is_over = self._retired = False
         self.elders.on_gone, self.elders.on_unfinished = self._one_less, self._owe
-        self._signal, self._code = "", 0
         self.follow(settings)
+
+    def _refresh(self) -> None:
+        """Gauges that are read when somebody looks."""
+        self._uploads.refresh()
+        look_at_penalties(self.meters, self._penalties)
 
     def _desk(self, control: Control, config_file: Path) -> ControlDesk:
         """Where people ask all processes as one."""
@@ -259,8 +266,8 @@ class Supervisor:
             one.callback(None)
 
     def publish(self) -> None:
-        """Answer scrapes and people. Raises OSError."""
-        self.figures.serve(self.listeners.metrics)
+        """Answer scrapes and people. Raises OSError, ConfigError."""
+        self.figures.serve(self.listeners.metrics, self._metrics)
         self.listeners = replace(self.listeners, control=self.control.listen(self.listeners.control))
 
     def _serving(self, child: Child) -> None:

@@ -15,6 +15,7 @@ the logger.
 - `key_exchange`: who sends KEXINIT when, what was agreed on, the timers
 - `exchange`: the steps of one key exchange, pure
 - `output`: seals bursts, holds them back during a key exchange, counts what stays
+- `stalls`: the connections whose peer takes nothing, for whoever counts them
 - `reading`: whether the connection below is read
 - `stranger`: what a peer may send that has not proved anything
 - `closing`: what is queued is sent, what still comes is thrown away

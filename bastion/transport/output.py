@@ -19,6 +19,7 @@ from bastion.transport.settings import (
     QUEUED_OVERHEAD,
     TransportSettings,
 )
+from bastion.transport.stalls import Stalls
 from bastion.wire.ciphers import DirectionKeys
 from bastion.wire.packets import BurstBuffer, PacketWriter
 
@@ -51,15 +52,23 @@ class Output:
         "_stall_timer",
         "_stalled",
         "_stalled_at",
+        "_stalls",
         "_unread",
         "bytes_sent",
         "writer",
     )
 
     def __init__(
-        self, owner: Owner, settings: TransportSettings, clock: Timers, writer: PacketWriter | None = None
+        self,
+        owner: Owner,
+        settings: TransportSettings,
+        clock: Timers,
+        writer: PacketWriter | None,
+        stalls: Stalls,
     ) -> None:
+        """`stalls` hears when the peer takes nothing, and when it does again."""
         self.writer = writer or PacketWriter()
+        self._stalls = stalls
         self.bytes_sent = 0
         self._owner: Owner | None = owner
         self._settings = settings
@@ -85,6 +94,8 @@ class Output:
     def detach(self) -> None:
         """End: nothing is written after this, nobody is told anything."""
         self.uncork()
+        if self._stalled:
+            self._stalls.end(self._waiting, self._clock.seconds())
         below, self._below = self._below, None
         self._owner = None
         self._queue = None
@@ -98,6 +109,11 @@ class Output:
     def blocked(self) -> bool:
         """Something waits that the source should not add to."""
         return self._stalled or self._full
+
+    def _waiting(self) -> int:
+        """Bytes that the kernel has not taken, and those that a key exchange holds back."""
+        held = 0 if self._queue is None else self._queue.size
+        return held + getattr(self._below, "queued", self._unread)
 
     def trust(self) -> None:
         """The peer is authenticated: the larger limit holds from now on."""
@@ -187,6 +203,7 @@ class Output:
         self._stalled = True
         self._unread = 0
         self._stalled_at = self._clock.seconds()
+        self._stalls.begin(self._waiting, self._stalled_at)
         self._stall_mark = getattr(self._below, "bytes_taken", 0)
         if self._stall_timer is None and self._settings.write_stall:
             # One timer at most: it looks when it fires, it is not moved at each burst of a bulk transfer.
@@ -199,6 +216,7 @@ class Output:
         if not self._stalled:
             return
         self._stalled = False
+        self._stalls.end(self._waiting, self._clock.seconds())
         self._unread = 0
         if not self._full and self._owner is not None:
             self._owner.writable(True)

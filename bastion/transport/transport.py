@@ -36,6 +36,7 @@ from bastion.transport.settings import (
     CloseReason,
     TransportSettings,
 )
+from bastion.transport.stalls import STALLS
 from bastion.transport.states import ROUTES, Role, Route, State
 from bastion.transport.stranger import Stranger
 from bastion.transport.trace import packets_of
@@ -127,7 +128,7 @@ class Transport:
         self._closing: Closing | None = None
         self._reading = Reading(clock)
         self._reader, writer = packets_of(settings, name)
-        self._output = Output(self, settings, clock, writer)
+        self._output = Output(self, settings, clock, writer, STALLS[role])
         self.keys = KeyExchange(
             role, settings, clock, self, self._reader, self._output, self._reading, check_host_key
         )

@@ -60,6 +60,7 @@ class TargetCredentials:
         self._ca = ca
         self._keys = keys
         self._clock = clock
+        self.on_certificate: Callable[[], object] = lambda: None  # hears of each that the CA has made
         self._workers = None if reactor is None else Workers(reactor, "secret", SECRET_THREADS, SECRET_QUEUE)
 
     def login_for(
@@ -133,10 +134,14 @@ class TargetCredentials:
 
         signer = ca.waits(now)
         if signer is None:
-            return issue()
+            return self._issued(issue())
         if self._agents is None:
             raise Refused(UpstreamReason.CREDENTIAL_FAILED, "no agent can be asked to sign here")
-        return self._agents.run(signer, issue)
+        return self._agents.run(signer, issue).addCallback(self._issued)
+
+    def _issued(self, login: UpstreamLogin) -> UpstreamLogin:
+        self.on_certificate()
+        return login
 
     # -- passwords -----------------------------------------------------------------------------------------
 

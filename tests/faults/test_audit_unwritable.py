@@ -139,7 +139,7 @@ def test_without_the_rule_work_goes_on_and_the_loss_is_counted(lenient: World) -
 def test_it_is_told_until_it_is_over(
     name: str, status: int, word: str, request: pytest.FixtureRequest
 ) -> None:
-    """On /healthz at once; on the operator's log once, and once more when it works again, by itself."""
+    """On /readyz at once; on the operator's log once, and once more when it works again, by itself."""
     world: World = request.getfixturevalue(name)
     log = Log(world)
     assert world.health()[0] == 200 and world.health()[1][0] == "ok"

@@ -73,7 +73,7 @@ def of_sessions(server: Postgres) -> dict[str, str]:
 
 
 def health(world: World) -> str:
-    """The line of /healthz about the store."""
+    """The line of /readyz about the store."""
     _, lines = world.health()
     return next(line for line in lines if line.startswith("state "))
 
@@ -122,12 +122,12 @@ def away(world: World, server: Postgres, seconds: float) -> None:
             began += 1
             seconds -= 1.0
             pause.wait(1.0 if seconds > 0 else 0.0)
-        poll(lambda: "degraded" in health(world), text="/healthz says nothing")
+        poll(lambda: "degraded" in health(world), text="/readyz says nothing")
         assert owed(world) >= 4 * began
     finally:
         server.start()
     poll(lambda: owed(world) == 0, 30, "what was owed is not written")
-    poll(lambda: health(world) == "state ok", text="/healthz still complains")
+    poll(lambda: health(world) == "state ok", text="/readyz still complains")
     running.send(b"after\n")
     running.expect(b"after")
     running.close()
@@ -207,7 +207,7 @@ def test_a_gateway_starts_while_the_store_is_away_and_writes_when_it_is_there(
     finally:
         server.start()
     poll(lambda: list(of_sessions(server).values()) == ["ended"], 30, "no row")
-    poll(lambda: health(world) == "state ok", text="/healthz still complains")
+    poll(lambda: health(world) == "state ok", text="/readyz still complains")
 
 
 def test_a_store_that_comes_without_its_schema_is_told_with_the_command(

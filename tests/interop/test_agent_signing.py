@@ -48,7 +48,7 @@ class AgentWorld(JumpWorld):
         )
 
     def part(self) -> str:
-        """How /healthz says the agents are."""
+        """How /readyz says the agents are."""
         return next(line for line in self.health()[1] if line.startswith("agents "))
 
 

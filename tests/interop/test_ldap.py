@@ -30,7 +30,7 @@ from bastion.auth.ldap_link import MAX_ANSWERS, Link
 from bastion.auth.ldap_pool import MAX_AGE, MAX_IDLE, ServicePool
 from bastion.clock import Clock, FixedClock, SystemClock
 from bastion.errors import AuthReason, Refused
-from bastion.observe.meters import LDAP_ERRORS, LDAP_OPERATIONS
+from bastion.observe.families.directory import LDAP_ERRORS, LDAP_OPERATIONS
 from tests.support import reactor
 from tests.support.faulty_proxy import FaultyProxy, anything, contains
 from tests.support.net import LOOPBACK, free_port

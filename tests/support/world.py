@@ -442,9 +442,13 @@ group_base = "{GROUPS}"
         return 0.0
 
     def health(self) -> tuple[int, list[str]]:
-        """The status and the lines of /healthz."""
+        """The status and the lines of /readyz."""
+        return self.page("/readyz")
+
+    def page(self, path: str) -> tuple[int, list[str]]:
+        """The status and the lines of a page beside the metrics."""
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}/healthz", timeout=30) as page:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.metrics_port}{path}", timeout=30) as page:
                 return page.status, page.read().decode().splitlines()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode().splitlines()

@@ -9,6 +9,7 @@ TESTS = ROOT / "tests" / "unit"
 
 PROTOCOLS = "protocols and plain values alone"
 EVENTS = "declarations: tests/unit/observe/test_events.py looks at each of them"
+FAMILIES = "declarations: tests/unit/observe/test_meters.py looks at each of them"
 DECLARED = "declarations: tests/unit/config/test_load.py and test_render.py"
 DOCTOR = "asks real servers: tests/interop/test_doctor.py"
 DEMO = "processes and sockets: tests/interop/test_demo.py runs it"
@@ -25,7 +26,7 @@ ELSEWHERE = {
     "__main__": "the program: every test with a gateway runs it",
     "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
     "assembly.controlling": "the program: every test with a gateway runs it",
-    "assembly.ldap_meters": f"plain counters; {SLAPD}",
+    "assembly.metrics_site": "tests/interop/test_prometheus.py, by a real scraper",
     "assembly.part": PROTOCOLS,
     "assembly.reloading": "tests/unit/assembly/test_applying.py, on a whole gateway",
     "assembly.uploading": "a process: tests/faults/test_bucket_away.py runs it",
@@ -94,7 +95,13 @@ ELSEWHERE = {
     "endpoint.limits": "numbers alone",
     "endpoint.link": PROTOCOLS,
     "observe.events.base": EVENTS,
-    "observe.family": "declarations: tests/unit/observe/test_meters.py looks at each of them",
+    "observe.family": FAMILIES,
+    "observe.families.directory": FAMILIES,
+    "observe.families.flow": FAMILIES,
+    "observe.families.keys": FAMILIES,
+    "observe.families.opening": FAMILIES,
+    "observe.families.recordings": FAMILIES,
+    "observe.families.standing": FAMILIES,
     "observe.labels": "plain values: tests/unit/observe/test_meters.py",
     "observe.events.control": EVENTS,
     "observe.events.keys": EVENTS,
@@ -131,6 +138,7 @@ ELSEWHERE = {
     "cli.requests": "tests/hostile/test_approvals.py, on a gateway",
     "control.answering": "tests/hostile/test_approvals.py, on a gateway",
     "observe.events.approvals": EVENTS,
+    "session.engineer": PROTOCOLS,
     "session.heading": "tests/unit/session/test_opening.py",
     "state.migrations.versions.r0008": MIGRATIONS,
     "state.migrations.versions.r0009": MIGRATIONS,

@@ -27,6 +27,7 @@ ALLOWED = {
     "describe": "prometheus_client's Collector",
     "logPrefix": "Twisted's ILoggingContext",
     "handleContentChunk": "twisted.web's Request",
+    "writeSequence": "Twisted's ITransport",
     "clientConnectionFailed": "Twisted's ClientFactory",
     "resolutionBegan": "Twisted's IResolutionReceiver",
     "addressResolved": "Twisted's IResolutionReceiver",

@@ -163,7 +163,7 @@ class Reload(AuditEvent):
 
 @dataclass(frozen=True, slots=True)
 class HealthChanged(AuditEvent):
-    """a part of the gateway fails, or works again (see `/healthz` in [metrics.md](metrics.md))"""
+    """a part of the gateway fails, or works again (see `/readyz` in [metrics.md](metrics.md))"""
 
     event: ClassVar[str] = "health_changed"
 

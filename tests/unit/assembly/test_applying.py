@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -35,6 +36,7 @@ from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RE
 from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway
 from tests.support.pki import Authority
+from tests.support.tls import make_certificate
 from tests.unit.auth.threads import StillReactor
 from tests.unit.config.site import Site, rotating
 from tests.unit.test_age import GOOD
@@ -83,6 +85,8 @@ class Files(Site):
         self.write("policy.2", (folder / "policy.toml").read_text().replace('"staff"', '"people"'))
         self.write("users.2", '[users.zoe]\ngroups = ["staff"]\n', 0o600)
         (folder / "recordings.2").mkdir(0o700)
+        make_certificate(folder)
+        self.write("metrics.users", f"prometheus:{argon2.PasswordHasher(1, 8, 1).hash('x')}\n", 0o600)
         self.save()
 
     def lock(self, name: str, words: bytes) -> None:
@@ -556,6 +560,10 @@ RESTART = {
     "state.password_file": '"words"',
     "state.node": '"gw2"',
     "metrics.listen": '"127.0.0.1:1"',
+    "metrics.tls_certificate": '"tls.crt"',
+    "metrics.tls_key": '"tls.key"',
+    "metrics.users": '"metrics.users"',
+    "metrics.targets": '["web1"]',
     "process.workers": '"auto"',
     "control.socket": '"off"',
     "control.admin_group": '"wheel"',
@@ -598,17 +606,21 @@ def test_a_reload_changes(running: Running, path: str) -> None:
 @pytest.mark.parametrize("path", sorted(RESTART))
 def test_what_needs_a_restart_is_told(running: Running, path: str) -> None:
     meters = running.gateway.meters
-    running.files.set(path, RESTART[path])
+    both = ("metrics.tls_certificate", "metrics.tls_key")  # neither without the other
+    paths = both if path in both else (path,)
+    for one in paths:
+        running.files.set(one, RESTART[one])
     line = running.reload()
-    assert (line["result"], line["restart"]) == ("restart_needed", path)
-    assert meters.value(CONFIG_RESTART_PENDING) == 1
+    assert (line["result"], line["restart"]) == ("restart_needed", ", ".join(paths))
+    assert meters.value(CONFIG_RESTART_PENDING) == len(paths)
     assert meters.value(CONFIG_RELOADS, "restart_needed") == 1
     assert meters.value(CONFIG_LAST_RELOAD) > 0
-    section, _, key = path.rpartition(".")
-    if path in STARTED:
-        running.files.options[section][key] = STARTED[path]
-    else:
-        del running.files.options[section][key]
+    for one in paths:
+        section, _, key = one.rpartition(".")
+        if one in STARTED:
+            running.files.options[section][key] = STARTED[one]
+        else:
+            del running.files.options[section][key]
     running.files.set("limits.sessions", "7")
     assert running.reload()["result"] == "ok", "what was taken back waits for nothing"
     assert meters.value(CONFIG_RESTART_PENDING) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,14 @@ from bastion.auth.directory import Servers
 from bastion.clock import FixedClock
 from bastion.errors import HealthPart
 from bastion.observe.audit import AuditLog
+from bastion.observe.families.keys import CERTIFICATE_EXPIRES
+from bastion.observe.families.recordings import TASK_FAULTS, TASK_LAST_RUN
 from bastion.observe.meters import HEALTH, Meters
 from bastion.recording.store import Store
+from bastion.state.runs import Run
 from tests.support.audit_lines import Told
 from tests.support.state import closed_store
+from tests.support.tls import make_certificate
 
 
 class Directory:
@@ -200,7 +205,7 @@ def test_the_directory(tmp_path: Path, servers: Servers, word: str) -> None:
 
 
 def test_a_directory_that_failed_is_asked_again_though_nobody_logs_in(bench: Bench) -> None:
-    """A balancer that obeys /healthz sends nobody, so nobody's login would show that it works again."""
+    """A balancer that obeys /readyz sends nobody, so nobody's login would show that it works again."""
     bench.turn(30)
     assert bench.directory.asked == []
     bench.directory.state = Servers(1, 0, local=False)
@@ -253,3 +258,31 @@ def test_uploads_that_fail_degrade_and_refuse_nobody(tmp_path: Path) -> None:
     assert watch.page()[0]
     one.audit.close()
     one.store.close()
+
+
+def test_how_commands_over_the_recordings_ended_is_in_the_metrics(bench: Bench) -> None:
+    view = bench.watch._see_disk()
+    runs = {"verify": Run(1_800_000_000.5, 3), "index": Run(1_800_000_100.0, 0), "unheard_of": Run(1.0, 1)}
+    bench.watch._seen(replace(view, runs=runs))
+    assert bench.meters.value(TASK_LAST_RUN, "verify") == 1_800_000_000
+    assert bench.meters.value(TASK_FAULTS, "verify") == 3
+    assert bench.meters.value(TASK_LAST_RUN, "index") == 1_800_000_100
+
+
+def test_the_end_of_the_page_s_certificate_follows_its_file(bench: Bench) -> None:
+    files: list[Path] = []
+    watch = HealthWatch(
+        bench.gateway, lambda: [bench.key], bench._in_thread, certificate=lambda: files[-1] if files else None
+    )
+
+    def ends() -> int:
+        watch._seen(watch._see_disk())
+        return bench.meters.value(CERTIFICATE_EXPIRES, "metrics")
+
+    assert ends() == 0
+    files.append(make_certificate(bench.folder, days=30)[0])
+    month = ends()
+    make_certificate(bench.folder, days=90)
+    assert ends() - month == pytest.approx(60 * 86400, abs=60)
+    files[-1].write_text("no certificate")
+    assert ends() == 0

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from bastion.assembly.leftovers import ASK_AGAIN, Leftovers
 from bastion.errors import EndReason
+from bastion.observe.families.recordings import RECORDINGS_SEALED, RECORDINGS_UNSEALED
 from bastion.observe.meters import Meters
 from bastion.recording.store import Store
 from bastion.recording.writer import Writer
@@ -81,6 +82,8 @@ def test_each_is_ended_and_told_and_one_that_is_damaged_holds_up_no_other(bench:
     assert bench.rows == {DAMAGED: gone, DEAD: gone}
     (entry,) = bench.store.find(DEAD)
     assert (entry.state, entry.reason) == ("ended", gone)
+    assert bench.meters.value(RECORDINGS_SEALED, "successor") == 1
+    assert bench.meters.value(RECORDINGS_UNSEALED, "successor") == 1
 
 
 def test_what_lives_is_neither_ended_nor_told(bench: Bench) -> None:

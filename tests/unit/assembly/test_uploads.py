@@ -12,15 +12,15 @@ from twisted.python.failure import Failure
 from bastion.archive.report import LINE_MAX, Report
 from bastion.assembly.uploads import FIRST_PAUSE, KILL_AFTER, LONGEST_PAUSE, SETTLED, UploadProcess, Uploads
 from bastion.clock import FixedClock
-from bastion.observe.meters import (
+from bastion.observe.families.recordings import (
     SPOOL_BYTES,
     SPOOL_OLDEST_SECONDS,
     SPOOL_RECORDINGS,
     UPLOAD_BYTES,
     UPLOADER_STARTS,
     UPLOADS,
-    Meters,
 )
+from bastion.observe.meters import Meters
 
 
 class Program:

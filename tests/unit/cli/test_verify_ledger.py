@@ -22,6 +22,7 @@ from bastion.recording.verifying import Verdict
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place
 from bastion.state.rows import Writer, ledger_head, session_started
+from bastion.state.runs import FILE_NAME, left_runs
 from bastion.state.schema_version import check_schema
 from bastion.state.stored import Stored, mark_stored
 from tests.support.world import poll
@@ -215,3 +216,19 @@ def test_an_empty_file_that_never_began_is_no_fault_and_one_that_was_emptied_is(
 
 def test_lines_of_the_audit_log_that_are_none_are_passed_over(made: Made) -> None:
     assert [one.head for one in told_in_audit(made.folder / "audit.jsonl")] == [made.head()]
+
+
+def test_the_gateway_s_metrics_hear_of_it(made: Made) -> None:
+    state = made.folder / "recordings" / "state"
+    state.mkdir(exist_ok=True)
+    assert made.verify().exit_code == 0
+    assert left_runs(state)["verify"].faults == 0
+    next(made.folder.glob("recordings/*/*.rec")).unlink()
+    done = made.verify()
+    assert done.exit_code == 3
+    run = left_runs(state)["verify"]
+    assert run.faults > 0 and run.at > 1_700_000_000
+    (state / FILE_NAME).unlink()
+    (state / FILE_NAME).mkdir()
+    done = made.verify()
+    assert done.exit_code == 3 and "metrics do not tell of this run" in done.stderr

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 from bastion.observe import exporter
 from bastion.observe import meters as m
 from bastion.observe.exporter import MetricsSite, build_registry, render
+from bastion.observe.families.recordings import RECORDING_STORE_FREE_BYTES
 from bastion.observe.meters import Meters
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -69,7 +71,7 @@ def test_other_processes_are_added(meters):
 
 def test_gauges_are_refreshed_before_a_scrape(meters):
     registry = build_registry(
-        meters, refresh=lambda: meters.set(m.RECORDING_STORE_FREE_BYTES, 42), process=False
+        meters, refresh=lambda: meters.set(RECORDING_STORE_FREE_BYTES, 42), process=False
     )
     assert samples(render(registry)[0].decode())["bastion_recording_store_free_bytes", ()] == 42
 
@@ -96,9 +98,10 @@ class CountingClock(Clock):
 class Browser:
     """One connection to the site, in memory."""
 
-    def __init__(self, meters, health=lambda: (True, "ok"), site=None):
+    def __init__(self, meters, health=lambda: (True, "ok"), site=None, guard=None):
         self.clock = CountingClock()
-        self.site = site or MetricsSite(build_registry(meters, process=False), health, self.clock)
+        registry = build_registry(meters, process=False)
+        self.site = site or MetricsSite(registry, health, self.clock, guard=guard)
         self.site.startFactory()
         self.transport = StringTransport()
         self.protocol = self.site.buildProtocol(None)
@@ -148,6 +151,7 @@ def test_a_scraper_that_leaves_costs_nothing_more(meters):
         (get(b"/metrics", b"HEAD"), b"405"),
         (get(b"/healthz", b"DELETE"), b"405"),
         (get(b"/healthz"), b"200"),
+        (get(b"/readyz"), b"200"),
     ],
 )
 def test_nothing_else_is_answered_and_no_version_is_shown(meters, request_bytes, status):
@@ -157,12 +161,45 @@ def test_nothing_else_is_answered_and_no_version_is_shown(meters, request_bytes,
     assert b"twisted" not in (head + body).lower()
 
 
-def test_health_says_what_is_wrong(meters):
-    head, body = Browser(meters, lambda: (False, "refusing\nrecordings refusing: full")).ask(get(b"/healthz"))
-    assert head.startswith(b"HTTP/1.1 503")
-    assert body == b"refusing\nrecordings refusing: full\n"
-    head, body = Browser(meters, lambda: (True, "degraded\naudit degraded")).ask(get(b"/healthz"))
+def test_who_would_take_no_login_is_alive_and_not_ready_and_says_why(meters):
+    full = lambda: (False, "refusing\nrecordings refusing: full")  # noqa: E731
+    for path, status in ((b"/readyz", b"503"), (b"/healthz", b"200")):
+        head, body = Browser(meters, full).ask(get(path))
+        assert head.split(b" ")[1] == status
+        assert body == b"refusing\nrecordings refusing: full\n"
+    head, body = Browser(meters, lambda: (True, "degraded\naudit degraded")).ask(get(b"/readyz"))
     assert head.startswith(b"HTTP/1.1 200") and body.startswith(b"degraded\n")
+
+
+def test_who_is_not_known_reads_no_metrics_and_one_word_of_the_others(meters):
+    asked = []
+
+    def guard(header):
+        asked.append(header)
+        return succeed(header == "Basic right")
+
+    bad = lambda: (False, "refusing\nrecordings refusing: /srv is full")  # noqa: E731
+    known = b"Authorization: Basic right\r\n"
+    head, body = Browser(meters, guard=guard).ask(get(b"/metrics"))
+    assert (
+        head.split(b" ")[1] == b"401" and b'Basic realm="bastion metrics"' in head and b"bastion_" not in body
+    )
+    head, body = Browser(meters, guard=guard).ask(get(b"/metrics", more=known))
+    assert head.split(b" ")[1] == b"200" and b"bastion_connections_live" in body
+    assert asked == [None, "Basic right"]
+    for path, status in ((b"/healthz", b"200"), (b"/readyz", b"503")):
+        assert Browser(meters, bad, guard=guard).ask(get(path))[1] == b"refusing\n"
+        head, body = Browser(meters, bad, guard=guard).ask(get(path, more=known))
+        assert head.split(b" ")[1] == status and body.endswith(b"/srv is full\n")
+
+
+def test_who_leaves_while_the_guard_thinks_is_told_nothing(meters):
+    thinking = Deferred()
+    browser = Browser(meters, guard=lambda header: thinking)
+    browser.protocol.dataReceived(get(b"/metrics"))
+    browser.protocol.connectionLost(Failure(ConnectionDone()))
+    thinking.callback(True)
+    assert browser.transport.value() == b""
 
 
 def test_a_body_is_cut_off_not_stored(meters):

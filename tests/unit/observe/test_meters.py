@@ -2,14 +2,19 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bastion.ca.ledger import KeyName
+from bastion.control.node import added
 from bastion.observe import meters as m
+from bastion.observe.families.keys import KEY_MADE, KEY_USES
 from bastion.observe.family import Kind, Merge
-from bastion.observe.meters import Meters, merge
+from bastion.observe.meters import PREFIX, Meters, merge
+from tests.support.metrics_document import lines_of
 
 
 def test_every_combination_exists_at_zero():
@@ -41,10 +46,56 @@ def test_names_are_unique():
 
 def test_a_page_stays_small():
     # Cardinality is decided here, not by traffic: this is every line that a scrape will ever have.
-    series = sum(
-        len(list(f.combinations())) * (f.width + 1 if f.kind is Kind.HISTOGRAM else 1) for f in m.FAMILIES
-    )
-    assert series < 1700
+    assert sum(map(lines_of, m.FAMILIES)) < 2100
+
+
+ROOT = Path(__file__).resolve().parents[3]
+DECLARATION = re.compile(r'^([A-Z_]+): Final = (?:counter|gauge|histogram)\(\s*"([a-z_]+)"', re.MULTILINE)
+
+
+def declarations():
+    """Name in the code -> name of the family."""
+    files = [ROOT / "bastion/observe/meters.py", *(ROOT / "bastion/observe/families").glob("*.py")]
+    return dict(pair for file in files for pair in DECLARATION.findall(file.read_text()))
+
+
+def test_every_family_is_counted_somewhere_and_some_test_shows_that_it_moves():
+    """One that nobody counts is 0 for ever, and an alert on it is silent for ever. A test that only looks whether it is
+    on the page does not count."""
+    names = declarations()
+    assert set(names.values()) == {family.name for family in m.FAMILIES}
+    looks = {"test_meters.py", "test_exporter.py", "test_docs.py"}
+    product = [path.read_text() for path in (ROOT / "bastion").rglob("*.py") if "observe" not in path.parts]
+    product += [(ROOT / "bastion/observe" / f"{name}.py").read_text() for name in WRITERS]
+    tests = [path.read_text() for path in (ROOT / "tests").rglob("*.py") if path.name not in looks]
+    counted = {word for text in product for word in re.findall(r"\b[A-Z][A-Z_]+\b", text)}
+    shown = {word for text in tests for word in re.findall(r"\b[A-Z][A-Z_]+\b|bastion_[a-z_]+", text)}
+    for constant, name in names.items():
+        assert constant in counted, f"nobody counts {name}"
+        assert shown & {
+            constant,
+            PREFIX + name,
+            *(f"{PREFIX}{name}_{part}" for part in ("count", "sum", "bucket")),
+        }, f"no test shows that {name} moves"
+
+
+WRITERS = ("audit", "clock_steps", "lag", "process_figures", "rationed")
+"""Modules of `observe` that count."""
+
+
+def test_keys_are_named_as_their_ledger_names_them():
+    assert set(KEY_USES) == set(KeyName)
+
+
+def test_earliest_is_the_smallest_that_is_not_0():
+    parts = []
+    for moment in (0, 500, 300):
+        part = Meters()
+        part.set(KEY_MADE, moment, "issue")
+        parts.append(part.snapshot())
+    merged = merge(m.FAMILIES, parts)["key_made_seconds"]
+    assert (merged["issue"], merged["recording"]) == ([300], [0])
+    assert added(parts)["key_made_seconds"] == merged
 
 
 def test_a_verdict_that_is_never_of_a_request_is_counted_all_the_same():

@@ -27,16 +27,17 @@ from bastion.errors import (
 )
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About, AuditEvent
+from bastion.observe.families.opening import OPENING_SECONDS, OPENING_STEP_SECONDS
+from bastion.observe.families.recordings import RECORDER_FAILURES, RECORDER_REFUSALS
 from bastion.observe.meters import (
     AUTHORISATIONS,
-    RECORDER_FAILURES,
-    RECORDER_REFUSALS,
     SESSIONS_LIVE,
     SESSIONS_STARTED,
     UPSTREAM_DIALS,
     UPSTREAM_LEGACY,
     Meters,
 )
+from bastion.observe.per_target import PerTarget
 from bastion.options import Source
 from bastion.policy.rules import parse_policy
 from bastion.policy.targets import parse_targets
@@ -88,6 +89,7 @@ class World:
             live=LiveSessions(),
             present=Presence(),
             others=ALONE,
+            per_target=PerTarget(self.meters, ["web1"]),
             opening=0,
             take_place=lambda *of: Gateway.take_place(self.gateway, *of),
             allowance=lambda user: Gateway.allowance(self.gateway, user),
@@ -221,6 +223,14 @@ def test_everything_in_its_order_and_the_last_four_steps_in_one_turn(world: Worl
     assert world.meters.value(UPSTREAM_DIALS, UpstreamReason.OK) == 1
     assert world.meters.value(UPSTREAM_LEGACY, "ssh-rsa") == 1
     assert world.meters.value(SESSIONS_STARTED, "direct") == world.meters.value(SESSIONS_LIVE, "direct") == 1
+    own = {name: cells for name, cells in world.meters.snapshot().items() if name.startswith("target_")}
+    assert own == {
+        "target_dials_total": {"web1,ok": [1], "web1,failed": [0]},
+        "target_sessions_started_total": {"web1": [1]},
+        "target_sessions_live": {"web1": [1]},
+    }
+    assert world.meters.value(OPENING_STEP_SECONDS, "policy") == 1
+    assert world.meters.value(OPENING_STEP_SECONDS, "record") == world.meters.value(OPENING_SECONDS) == 1
     started = world.line("session_started")
     assert (started["host_key"], started["login_method"], started["legacy"]) == (
         "SHA256:host",

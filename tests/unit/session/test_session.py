@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditLog
-from bastion.observe.meters import RECORDER_FAILURES, RECORDINGS_LIVE, Meters
+from bastion.observe.families.recordings import RECORDER_FAILURES, RECORDINGS_LIVE
+from bastion.observe.meters import Meters
 from bastion.policy.verdict import Verdict
 from bastion.recording.format import Header
 from bastion.recording.store import Store

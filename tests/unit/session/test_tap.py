@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,18 @@ from bastion.age import recipients_of
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditLog
-from bastion.observe.meters import (
-    BYTES,
-    CHANNELS,
-    CHANNELS_LIVE,
+from bastion.observe.families.recordings import (
     RECORDER_BLOCKS,
     RECORDER_BYTES,
     RECORDER_FAILURES,
+    RECORDER_GAP_BYTES,
     RECORDINGS_LIVE,
-    REQUESTS,
-    Meters,
+    RECORDINGS_SEALED,
+    RECORDINGS_UNSEALED,
 )
+from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, REQUESTS, Meters
 from bastion.recording.blocks import Blocks
+from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.data_keys import DataKeyStock
 from bastion.recording.format import Header, Kind, Recorded
 from bastion.recording.store import Store
@@ -42,13 +43,17 @@ SESSION = "k3v2m5q7p2r4t6wa"
 class World:
     """A tap that writes into a folder, and what can be read there afterwards."""
 
-    def __init__(self, folder: Path, keys: DataKeyStock | None = None) -> None:
-        self.meters, clock = Meters(), FixedClock()
+    def __init__(
+        self, folder: Path, keys: DataKeyStock | None = None, policy: RecordingPolicy | None = None
+    ) -> None:
+        self.meters, self.clock = Meters(), FixedClock()
+        clock = self.clock
         self._log = folder / "audit"
         self.audit = AuditLog(str(self._log), clock, self.meters)
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
         self.store.use(keys)
-        recorder, writer = self.store.start(Header(SESSION, "alice", "u-1", "web1", "root", clock.time()))
+        header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
+        recorder, writer = self.store.start(header, policy)
         self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
 
     def opened(self, channel: int = 1, kind: str = "session", **detail: Any) -> Channel:
@@ -84,6 +89,57 @@ def test_data_is_in_the_file_once_it_was_committed(world: World) -> None:
     assert world.meters.value(BYTES, "session", "to_target") == 3
     assert world.meters.value(BYTES, "session", "to_client") == 6
     assert world.meters.value(RECORDER_BLOCKS) == 1 and world.meters.value(RECORDER_BYTES) > 9
+
+
+def test_the_first_word_of_the_target_is_told_once_and_everything_is_counted(world: World) -> None:
+    told: list[int] = []
+    world.tap.on_first_output = lambda: told.append(world.meters.value(BYTES, "session", "to_client"))
+    first, second = world.opened(1), world.opened(2)
+    world.tap.data(first, Side.CLIENT, 0, b"ls\r")
+    assert told == []
+    world.tap.data(second, Side.TARGET, 1, b"no\n")
+    world.tap.data(first, Side.TARGET, 0, b"a  b\r\n")
+    world.tap.data(second, Side.TARGET, 0, b"more")
+    third = world.opened(3)
+    world.tap.data(third, Side.TARGET, 0, b"x")
+    assert told == [3]
+    assert world.meters.value(BYTES, "session", "to_client") == 14
+    assert world.meters.value(BYTES, "session", "to_target") == 3
+
+
+def test_an_end_is_counted_as_sealed_and_one_that_the_disk_did_not_take_as_not(
+    world: World, tmp_path: Path
+) -> None:
+    world.tap.ended(End(EndReason.CLIENT_CLOSED, "bye"))
+    assert world.meters.value(RECORDINGS_SEALED, "session") == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    full = World(other)
+    writer: Any = full.tap._writer
+    full.opened()
+    writer._space.free, writer._space.low = 0, 1
+    with pytest.raises(RecorderFailed) as failed:
+        full.tap.commit()
+    os.close(writer._fd)
+    writer._fd = os.open("/dev/full", os.O_WRONLY)
+    full.tap.broken(failed.value)
+    assert full.meters.value(RECORDINGS_UNSEALED, "session") == 1
+    assert full.meters.value(RECORDINGS_SEALED, "session") == 0
+    full.store.close()
+    full.audit.close()
+
+
+def test_bulk_that_is_left_out_is_counted(tmp_path: Path) -> None:
+    made = World(tmp_path, policy=RecordingPolicy(burst_bytes=1000, sustained_bytes=1))
+    channel = made.opened()
+    for _ in range(20):
+        made.tap.data(channel, Side.TARGET, 0, bytes(32 << 10))
+        made.clock.advance(0.5)
+        made.tap.commit()
+    made.tap.ended(End(EndReason.CLIENT_CLOSED, "bye"))
+    assert 0 < made.meters.value(RECORDER_GAP_BYTES) < made.meters.value(BYTES, "session", "to_client")
+    made.store.close()
+    made.audit.close()
 
 
 def test_a_turn_in_which_nothing_happened_writes_nothing(world: World) -> None:

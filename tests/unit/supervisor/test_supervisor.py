@@ -16,13 +16,15 @@ from twisted.python.failure import Failure
 
 from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.auth.throttle import PenaltyLimits
+from bastion.config.metrics import Metrics
 from bastion.config.outputs import Control
 from bastion.control.asking import Done
 from bastion.control.link import Link
 from bastion.control.node import ControlError, Request, Stream
 from bastion.control.orders import KeptLocks, Locks
-from bastion.errors import ControlReason, WorkerDeath
+from bastion.errors import AuthReason, ControlReason, WorkerDeath
 from bastion.net.listening import Listeners, open_listener
+from bastion.observe.families.standing import PENALTIES, PENALTY_BLOCKS
 from bastion.observe.meters import WORKER_DEATHS, WORKERS
 from bastion.supervisor import questions as ask
 from bastion.supervisor.child import KILL_AFTER, READ_WITHIN, SERVE_WITHIN, State
@@ -134,6 +136,7 @@ class Gateway:
             str(folder / "bastion.toml"),
             Control(),
             PenaltyKeeper(self.reactor, folder / "state"),
+            Metrics(targets=("web1",)),
         )
         self.codes: list[int] = []
         self.supervisor.on_over = self.codes.append
@@ -173,6 +176,16 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     for one in list(made.reactor.there):
         one.ends()
     assert len(made.codes) == 1
+
+
+def test_penalties_are_counted_here_and_the_targets_that_are_named_are_known(gateway: Gateway) -> None:
+    supervisor = gateway.serve().supervisor
+    for _ in range(7):
+        supervisor._penalties.failed("192.0.2.1", "alice", AuthReason.BAD_PASSWORD)
+    supervisor._refresh()
+    assert supervisor.meters.value(PENALTIES, "account") == 1
+    assert supervisor.meters.value(PENALTY_BLOCKS, "account") == 2
+    assert supervisor.meters.snapshot()["target_sessions_live"] == {"web1": [0]}
 
 
 def not_read(worker: Started) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bastion.errors import LimitReason
 from bastion.transport.settings import OUTPUT_LIMIT, OUTPUT_LIMIT_BEFORE_AUTH
+from bastion.transport.stalls import STALLS
+from bastion.transport.states import Role
 from tests.unit.transport.parts import DATA, log_in, raw_side, server_and_raw, server_settings, shake
 
 
@@ -30,6 +34,26 @@ def test_a_peer_that_does_not_read_blocks_the_source_at_the_first_byte() -> None
     bench.end.free()
     assert bench.said == ["blocked", "drained"] and not bench.transport.blocked
     assert raw.read_all() == [DATA, DATA]
+
+
+def test_a_stall_is_known_to_whoever_counts_them_until_it_is_over_or_the_connection_is() -> None:
+    stalls = STALLS[Role.SERVER]
+    for end in ("free", "close"):
+        bench, raw = server_and_raw()
+        log_in(bench, raw)
+        raw.read_all()
+        before, clock = stalls.seconds(bench.clock.seconds()), bench.clock
+        bench.end.jam()
+        bench.transport.send([DATA])
+        bench.transport.send([DATA])
+        clock.advance(2.0)
+        assert len(stalls) == 1 and stalls.waiting() > 2 * len(DATA)
+        if end == "free":
+            bench.end.free()
+        else:
+            bench.transport.connectionLost()
+        assert (len(stalls), stalls.waiting()) == (0, 0)
+        assert stalls.seconds(clock.seconds()) == pytest.approx(before + 2.0)
 
 
 def test_blocked_below_and_by_a_key_exchange_is_said_once_and_drained_when_both_are_over() -> None:

@@ -31,6 +31,14 @@ def certificate_for(identity) -> Certificate:
     return made.credential
 
 
+def test_each_that_is_made_is_told_of():
+    credentials, told = TargetCredentials(CA, {}, FixedClock(NOW)), []
+    credentials.on_certificate = lambda: told.append(1)
+    credentials.login_for(grant_of(), person("alice", "staff"), SESSION)
+    credentials.login_for(grant_of(), person("alice", "staff"), SESSION)
+    assert told == [1, 1]
+
+
 def facts(valid_before):
     return CertificateFacts("laptop", 1, "SHA256:ca", "SHA256:key", valid_before, None, None, frozenset())
 
