@@ -255,7 +255,10 @@ def test_a_disk_that_refuses_to_sync_ends_a_silent_session(make):
     bench.session.recording_refused()
     assert bench.ends == []
     bench.tap._writer = SimpleNamespace(
-        failure=RecorderFailed(RecorderReason.WRITE_FAILED, "no"), close=lambda blocks, link: None, written=0
+        failure=RecorderFailed(RecorderReason.WRITE_FAILED, "no"),
+        close=lambda blocks, link: None,
+        written=0,
+        ended=False,
     )
     bench.session.recording_refused()
     assert [end.reason for end in bench.ends] == [EndReason.RECORDER_FAILED]
