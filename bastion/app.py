@@ -169,7 +169,7 @@ class Program:
             reactor=self._reactor,
             clock=self._clock,
             meters=self.meters,
-            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required, others),
+            audit=AuditLog(str(config.audit.file), self._clock, self.meters, config.audit.required),
             store=Store(config.recording.directory, on_sync_failed=self._sync_failed, books=books),
             startups=StartupLimiter(random.SystemRandom().random, others=others),
             budget=Budget(
@@ -423,6 +423,7 @@ class Program:
         gateway.services.auth.directory.close()
         gateway.services.upstream.close()
         gateway.services.dialler.close()
+        self._ledger.tell()  # how far the audit log has come: the store writes it as it closes
         gateway.store.close()
         self._ledger.stop()
         await gateway.state.stop()

@@ -1,7 +1,12 @@
-"""The head of the ledger of recordings, told to others (L4): the audit log and the state store.
+"""The head of the ledger of recordings, told to others (L4): the audit log and the state store; and that of the audit
+log, told to the ledger.
 
 A ledger alone proves nothing to somebody who does not trust the machine that it lies on: it could be written anew. Its
-head stands in two other places, which may be kept elsewhere, every minute.
+head stands in two other places, which may be kept elsewhere, every minute. The audit log's own chain does not show that
+its last lines are gone: the ledger knows how far it had come.
+
+Each is told only what is new beside what this class has made new itself, so that a gateway with nothing to do writes
+nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ class LedgerHeads:
         assert gateway.store.books is not None  # a gateway's store keeps a ledger
         self._gateway, self._books = gateway, gateway.store.books
         self._told = ""
+        self._written = 0  # lines of the audit log, up to the last that is told or was written here
         self._timer: Any = None
         self._log = Logger(namespace="bastion.ledger")
 
@@ -46,11 +52,16 @@ class LedgerHeads:
     def tell(self) -> None:
         """What is new."""
         gateway, books, head = self._gateway, self._books, self._books.head
+        audit = gateway.audit
+        if audit.written != self._written and audit.head is not None:
+            self._written = audit.written
+            books.logged(audit.head.chain, audit.head.serial, audit.head.digest)
         while books.broken:
             place = printable(books.broken.pop(0))
             self._log.error("the ledger of recordings was damaged and put aside: {place}", place=place)
-            gateway.audit.note(LedgerBroken(place))
+            audit.note(LedgerBroken(place))
         if head.digest != self._told and head.serial >= 0:
-            self._told = head.digest
-            gateway.audit.note(LedgerHead(books.node, head.serial, head.digest))
+            self._told, before = head.digest, audit.written
+            audit.note(LedgerHead(books.node, head.serial, head.digest))
             gateway.state.note([ledger_head(books.node, head.serial, head.digest, gateway.clock.time())])
+            self._written += audit.written - before

@@ -25,6 +25,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `redaction`: which secrets are masked, and who may see them
 - `moments`: times as people give them
 - `ran`: what was run in a session; `commands`: all of it, searched; `lobby_calls`: the gateway's own commands
+- `audit`: is the audit log what was written
 - `verify`, `verify_ledger`, `verify_bucket`: are recordings what was written, and all there
 - `drill`, `rewrap`: who can open them
 - `prune`, `holds`: what goes, and what stays; `bucket`, `copies`: recordings that are there, found and fetched

@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("bastion.cli.export:export", "write a session as asciicast, page, text or json"),
     "evidence": ("bastion.cli.evidence:evidence", "bundle a session with its proof and who has looked"),
     "verify": ("bastion.cli.verify:verify", "prove that recordings are what was written"),
+    "audit": ("bastion.cli.audit:audit", "prove that the audit log is what was written"),
     "drill": ("bastion.cli.drill:drill", "prove that an identity opens recordings"),
     "rewrap": ("bastion.cli.rewrap:rewrap", "let others open encrypted recordings, or fewer"),
     "prune": ("bastion.cli.prune:prune", "remove recordings that are kept no longer"),

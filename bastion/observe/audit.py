@@ -2,10 +2,11 @@
 
 Invariant: a line is whole or it is counted as a failure, and no byte of a line can act on a terminal or split
 a line: C0, C1, DEL, bidirectional and other invisible format characters and lone surrogates stand as
-`\\uXXXX`. Several processes may append to one file (O_APPEND). Nothing secret is ever passed in.
+`\\uXXXX`. Several processes append to one file, and each line is bound to the one before (`observe.audit_chain`).
+Nothing secret is ever passed in.
 
-Every line has `ts` (RFC 3339, UTC, milliseconds) and `event`, and `session` and `ref` where they are known; the events
-are those of `observe.events`.
+Every line has `ts` (RFC 3339, UTC, milliseconds) and `event`, and `session` and `ref` where they are known; `chain`,
+`seq` and `prev` at the end. The events are those of `observe.events`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ import orjson
 
 from bastion.clock import Clock
 from bastion.errors import BastionError
+from bastion.observe.audit_chain import NAMES, Chain, Link
 from bastion.observe.events.base import NOBODY, About, AuditEvent, Value
-from bastion.observe.events.process import AuditResumed
+from bastion.observe.events.process import AuditContinued, AuditResumed
 from bastion.observe.meters import AUDIT_FAILED, AUDIT_LINES, Meters
-from bastion.sharing.rows import ALONE, Cell, Elsewhere
 
 # One string of an event. Long enough for a public key's fingerprint list or a path, short enough that a peer
 # cannot fill the disk with one name.
@@ -91,7 +92,7 @@ def encode_line(seconds: float, event: str, about: About, fields: Mapping[str, V
     if about.ref:
         line["ref"] = about.ref
     for name, value in fields.items():
-        if value == "" or value == b"" or name in line:  # what is not known is left out
+        if value == "" or value == b"" or name in line or name in NAMES:  # what is not known is left out
             continue
         # most of what there is, and no enum
         as_it_is = type(value) is int or (type(value) is str and len(value) <= MAX_TEXT)
@@ -131,25 +132,30 @@ class AuditLog:
     `audit_resumed` with the number of lines lost. Either way `failing` is true until a write succeeds.
     """
 
-    def __init__(
-        self, path: str, clock: Clock, meters: Meters, required: bool = False, others: Elsewhere = ALONE
-    ) -> None:
-        """`others` append to the same file: a line that one of them has left torn is no other's beginning."""
+    def __init__(self, path: str, clock: Clock, meters: Meters, required: bool = False) -> None:
         self.path, self.required = path, required
-        self._others = others
-        self._torn_by_others = 0
         self._clock, self._meters = clock, meters
         self._lines = meters.cell(AUDIT_LINES)
         self._fd = -1
+        self._chain = Chain()
         self._lost = 0
         self.fault = ""  # why the last line was lost, for /readyz and the operator's log
-        self._torn = False  # the file ends in part of a line: the next write begins with a newline
         self.reopen()
 
     @property
     def failing(self) -> bool:
         """Are lines being lost now?"""
         return self._lost > 0 or self._fd < 0
+
+    @property
+    def written(self) -> int:
+        """Lines that this process has written."""
+        return int(self._lines[0])
+
+    @property
+    def head(self) -> Link | None:
+        """The last of them."""
+        return self._chain.head
 
     def emit(self, event: AuditEvent, about: About = NOBODY) -> None:
         """Append one event. Raises AuditFailed only when the log is `required`."""
@@ -193,8 +199,8 @@ class AuditLog:
                 fresh = _open_log(path)
             except OSError as error:
                 raise AuditFailed(f"audit log {path}: {error.strerror}") from None
-            self.close()
-            self._fd, self._torn, self.path = fresh, _ends_torn(fresh, path), path
+            self.path = path
+            self._go_on(fresh)
         self.required = required
 
     def look_at(self, path: str) -> None:
@@ -215,8 +221,21 @@ class AuditLog:
             if self.required and self._fd < 0:
                 raise AuditFailed(f"audit log {self.path}: {error.strerror}") from None
             return
+        self._go_on(fresh)
+
+    def _go_on(self, fresh: int) -> None:
+        """In another file, which is told where the one before ended; or in the same one."""
+        before: Link | None = None
+        if self._fd >= 0:
+            if _is_same(self._fd, fresh):
+                os.close(fresh)
+                return
+            with suppress(OSError):
+                before = self._chain.last(self._fd)
         self.close()
-        self._fd, self._torn = fresh, _ends_torn(fresh, self.path)
+        self._fd, self._chain = fresh, Chain()
+        if before is not None:
+            self.note(AuditContinued(before.chain, before.serial, before.digest))
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -230,23 +249,15 @@ class AuditLog:
                 self.reopen()
         if self._fd < 0:
             return False
-        torn = self._others.elsewhere(Cell.AUDIT_TORN)
-        if torn != self._torn_by_others or (self._torn and self._others is not ALONE):
-            self._torn_by_others = torn
-            self._torn = _ends_torn(self._fd, self.path)
-        data = b"\n" + line if self._torn else line
         try:
-            written = os.write(self._fd, data)
+            whole = self._chain.append(self._fd, line)
         except OSError as error:
             self._meters.add(AUDIT_FAILED, "write_failed")
             self.fault = f"cannot be written: {error.strerror}"
             if error.errno == errno.EBADF:
                 self._fd = -1
             return False
-        if written:
-            self._torn = written != len(data)
-        if written != len(data):
-            self._others.add(Cell.AUDIT_TORN, 1)
+        if not whole:
             self._meters.add(AUDIT_FAILED, "short_write")
             self.fault = "took only part of a line"
             return False
@@ -261,18 +272,18 @@ class AuditLog:
 
 def _open_log(path: str) -> int:
     """Open a log to append to, made when it is not there. Raises OSError."""
-    # O_NONBLOCK: the path may be a pipe, and a full one must lose a line (counted), not stop the gateway.
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
-
-
-def _ends_torn(fd: int, path: str) -> bool:
-    """Does the file end in the middle of a line, left by a crash or a full disk?"""
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-        return False
+    # A file is read too: each line is bound to the one before. A pipe is not, or nobody would notice that it has no
+    # reader. O_NONBLOCK: a full one must lose a line (counted), not stop the gateway.
     try:
-        with open(path, "rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
+        access = os.O_WRONLY if stat.S_ISFIFO(os.stat(path).st_mode) else os.O_RDWR
+    except FileNotFoundError:
+        access = os.O_RDWR
+    return os.open(path, access | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+
+
+def _is_same(one: int, other: int) -> bool:
+    """Are both the same file?"""
+    try:
+        return os.path.sameopenfile(one, other)
     except OSError:
         return False

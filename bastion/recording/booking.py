@@ -63,12 +63,16 @@ class Books:
         self._add(LedgerEvent.BEGAN, session, links.began)
         self._add(LedgerEvent.INCOMPLETE if incomplete else LedgerEvent.ENDED, session, links.ended)
 
+    def logged(self, chain: str, serial: int, digest: str) -> None:
+        """The audit log has come to this line."""
+        self._add(LedgerEvent.AUDIT, "", bytes.fromhex(digest), f"{chain} {serial}")
+
     def recent(self) -> list[Entry]:
         """What was told last, oldest first. Raises OSError."""
         return self._file.recent()
 
-    def _add(self, event: LedgerEvent, session: str, digest: bytes) -> None:
-        entry = Entry(0, round(self._clock.time(), 3), event, session, digest.hex())
+    def _add(self, event: LedgerEvent, session: str, digest: bytes, detail: str = "") -> None:
+        entry = Entry(0, round(self._clock.time(), 3), event, session, digest.hex(), detail)
         with self._lock:
             self._waiting.append(entry)
 

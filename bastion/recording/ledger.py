@@ -35,6 +35,7 @@ class LedgerEvent(StrEnum):
     ENDED = "ended"  # `digest`: of the whole file up to its signed end
     INCOMPLETE = "incomplete"  # the same, for a file that another process has ended
     REMOVED = "removed"  # by retention or by hand; `detail` says why
+    AUDIT = "audit"  # a line of the audit log: `digest` is its own, `detail` its chain and number
 
 
 class LedgerBroken(FormatError):

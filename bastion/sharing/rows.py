@@ -28,7 +28,6 @@ class Cell(IntEnum):
     SESSIONS = 1  # open ones, and those that are being opened
     CONNECTIONS = 2  # engineers' connections
     ACCEPTING = 3  # 1 while this worker accepts connections
-    AUDIT_TORN = 4  # how often it left part of a line in the audit log
 
 
 CELLS: Final = 64

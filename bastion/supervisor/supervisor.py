@@ -86,9 +86,7 @@ class Supervisor:
         PerTarget(self.meters, metrics.targets)  # which the workers count
         self._memory = SharedMemory.made(workers, keeper.key)
         self._everybody = Everybody(self._memory.rows, workers)
-        self.audit = AuditLog(
-            settings.audit_file, self.clock, self.meters, settings.audit_required, self._everybody
-        )
+        self.audit = AuditLog(settings.audit_file, self.clock, self.meters, settings.audit_required)
         self.hub = Hub()
         self.hub.name = "gateway"
         self.elders = Elders(reactor, self.hub, self.meters.families)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from bastion.observe.audit_verify import Verifier
 from bastion.observe.events import AuditEvent
 
 
@@ -16,3 +18,13 @@ class Told(AuditEvent):
 
     def fields(self) -> dict[str, Any]:
         return self._fields
+
+
+def wrong_lines(file: Path) -> list[str]:
+    """What is wrong with the audit log that a gateway has left, [] when all is as it should be."""
+    if not file.is_file():
+        return []
+    verifier = Verifier(())
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        verifier.add(file.name, number, line)
+    return [f"{one.file}:{one.line}: {one.fault}: {one.text}" for one in verifier.finish().findings]

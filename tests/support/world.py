@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.audit_lines import wrong_lines
 from tests.support.client import Client
 from tests.support.commands import HERE, run_here
 from tests.support.net import LOOPBACK
@@ -299,15 +300,18 @@ group_base = "{GROUPS}"
         poll(lambda: len(self.audit("reload")) > before, text="no reload in the audit log")
 
     def close(self) -> None:
-        """Stop everything and remove the folder. In Python's development mode its warnings are failures."""
+        """Stop everything and remove the folder. The audit log must be one whole chain; in Python's development mode
+        warnings are failures."""
         self.kill(signal.SIGTERM)
         for sshd in (self.sshd, *self._more_sshds):
             sshd.stop()
         said = self.log.read_text().splitlines() if self.log.exists() else []
+        wrong = wrong_lines(self.folder / "audit.jsonl")
         shutil.rmtree(self.folder, ignore_errors=True)
         if os.environ.get("PYTHONDEVMODE"):
             leaks = [line for line in said if any(word in line for word in DEVMODE_FAULTS)]
             assert not leaks, "\n".join(leaks[:20])
+        assert not wrong, "\n".join(wrong[:20])
 
     def __enter__(self) -> World:
         return self.start()

@@ -121,12 +121,13 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     control.ControlRefused,
     process.LinesSummed,
     process.AuditResumed,
+    process.AuditContinued,
 )
 """In the order of docs/audit.md: as they happen."""
 
 _BY_NAME: Final = {(one.event, one.what): one for one in EVENTS}
 
-_FIXED: Final = {"ts", "event", "session", "ref", "connection"}
+_FIXED: Final = {"ts", "event", "session", "ref", "connection", "chain", "seq", "prev"}
 
 
 def sentence(line: Line) -> str:

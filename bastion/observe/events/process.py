@@ -211,3 +211,18 @@ class AuditResumed(AuditEvent):
     @staticmethod
     def sentence(line: Line) -> str:
         return f"audit lines were lost before this point: {line.get('lines_lost', '?')}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditContinued(AuditEvent):
+    """after a rotation a process goes on in this file; where the one before ended"""
+
+    event: ClassVar[str] = "audit_continued"
+
+    before_chain: Annotated[str, "of the last line there"]
+    before_seq: Annotated[int, "of that line"]
+    before_digest: Annotated[str, "its SHA-256"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"the audit log went on in another file{of(line, 'before_seq', ' after line ')}"

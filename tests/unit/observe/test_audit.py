@@ -1,6 +1,7 @@
 """The audit log: whole lines, safe lines, and failures that are counted."""
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -16,9 +17,9 @@ from bastion.clock import FixedClock
 from bastion.observe import audit as a
 from bastion.observe import meters as m
 from bastion.observe.audit import AuditFailed, AuditLog, encode_line
+from bastion.observe.audit_chain import NAMES
 from bastion.observe.events import NOBODY, About
 from bastion.observe.meters import Meters
-from bastion.sharing.rows import ROW_SIZE, Cell, Everybody, Row
 from tests.support.audit_lines import Told
 
 
@@ -30,8 +31,10 @@ def log(tmp_path):
 
 
 def lines(log):
+    """Without what binds them, which is test_audit_chain.py's."""
     with open(log.path, "rb") as file:
-        return [json.loads(line) for line in file.read().splitlines() if line]
+        found = [json.loads(line) for line in file.read().splitlines() if line]
+    return [{name: value for name, value in line.items() if name not in NAMES} for line in found]
 
 
 def failures(log, reason):
@@ -128,9 +131,30 @@ def test_rotation_is_followed_on_reopen(log, tmp_path):
     log.emit(Told("session_ended"))
     log.reopen()
     log.emit(Told("session_started"))
-    assert [line["event"] for line in lines(log)] == ["session_started"]
-    rotated = (tmp_path / "audit.log.1").read_bytes()
-    assert rotated.count(b"\n") == 2
+    continued, started = lines(log)
+    rotated = (tmp_path / "audit.log.1").read_bytes().splitlines()
+    assert started["event"] == "session_started" and len(rotated) == 2
+    last = json.loads(rotated[1])
+    assert continued == {
+        "ts": "2027-01-15T08:00:00.042Z",
+        "event": "audit_continued",
+        "before_chain": last["chain"],
+        "before_seq": 1,
+        "before_digest": hashlib.sha256(rotated[1]).hexdigest(),
+    }
+
+
+def test_a_reopen_without_a_rotation_says_nothing(log):
+    log.emit(Told("session_started"))
+    log.reopen()
+    log.emit(Told("session_ended"))
+    assert [line["event"] for line in lines(log)] == ["session_started", "session_ended"]
+
+
+def test_a_field_cannot_stand_for_what_binds_the_line(log):
+    log.emit(Told("refused", chain="x", seq=7, prev="y"))
+    with open(log.path, "rb") as file:
+        assert json.loads(file.read())["seq"] == 0
 
 
 def test_a_failed_reopen_keeps_the_old_file(log, tmp_path, monkeypatch):
@@ -171,7 +195,7 @@ def test_required_and_no_file_is_an_error_at_start(tmp_path):
         AuditLog(str(tmp_path / "missing" / "audit.log"), FixedClock(), Meters(), required=True)
 
 
-def test_a_torn_line_does_not_swallow_the_next(log):
+def test_what_a_full_disk_took_of_a_line_is_cut_off_again(log):
     """The kernel's own short write: RLIMIT_FSIZE lets only part of the line through."""
     log.emit(Told("session_started"))
     size = os.path.getsize(log.path)
@@ -187,9 +211,7 @@ def test_a_torn_line_does_not_swallow_the_next(log):
     log.emit(Told("refused"))
     with open(log.path, "rb") as file:
         written = file.read().splitlines()
-    assert json.loads(written[0])["event"] == "session_started"
-    assert len(written[1]) == 10
-    assert [json.loads(line)["event"] for line in written[2:]] == ["audit_resumed", "refused"]
+    assert [json.loads(line)["event"] for line in written] == ["session_started", "audit_resumed", "refused"]
 
 
 def test_a_file_left_torn_by_a_crash_is_continued_on_a_new_line(tmp_path):
@@ -240,27 +262,3 @@ def test_a_fraction_is_the_same_number_whoever_writes_it(value):
     fields = {"value": value}
     quick, slow = encode_line(1.5, "auth", NOBODY, fields), by_the_standard_library(fields)
     assert json.loads(quick) == json.loads(slow)
-
-
-def test_a_line_that_another_process_left_torn_is_nobody_elses_beginning(tmp_path, monkeypatch):
-    path = tmp_path / "audit.jsonl"
-    memory = memoryview(bytearray(3 * ROW_SIZE))
-    first, second, third = (
-        AuditLog(str(path), FixedClock(), Meters(), others=Row(memory, 3, own, b"k" * 16)) for own in range(3)
-    )
-    for log in (first, second, third):
-        log.emit(Told("one"))
-    with monkeypatch.context() as full:
-        write = os.write
-        full.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
-        first.emit(Told("lost"))
-    second.emit(Told("two"))
-    third.emit(Told("three"))  # the file is whole again: no empty line
-    first.emit(Told("four"))
-    lines = path.read_text().splitlines()
-    assert lines.pop(3).startswith('{"ts"'), "what the disk took of the torn one"
-    assert [json.loads(line)["event"] for line in lines] == [
-        "one", "one", "one", "two", "three", "audit_resumed", "four",
-    ]  # fmt: skip
-    everybody = Everybody(memory, 3)
-    assert everybody.elsewhere(Cell.AUDIT_TORN) == 1

@@ -15,6 +15,7 @@ from bastion.age import recipients_of
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditLog
+from bastion.observe.audit_chain import NAMES
 from bastion.observe.families.recordings import (
     RECORDER_BLOCKS,
     RECORDER_BYTES,
@@ -63,7 +64,9 @@ class World:
     def lines(self) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in self._log.read_text().splitlines()]
         assert all((line["session"], line["ref"]) == (SESSION, SESSION[:6]) for line in found)
-        return [{k: v for k, v in line.items() if k not in ("ts", "session", "ref")} for line in found]
+        return [
+            {k: v for k, v in line.items() if k not in {"ts", "session", "ref", *NAMES}} for line in found
+        ]
 
     def recorded(self) -> list[Any]:
         with self.store.open(SESSION) as reader:

@@ -11,6 +11,7 @@ import pytest
 from bastion.clock import FixedClock
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditLog
+from bastion.observe.audit_chain import NAMES
 from bastion.observe.meters import SFTP_FILES, SFTP_REFUSALS, SFTP_UNPARSED, Meters
 from bastion.recording.format import Header, Kind
 from bastion.recording.store import Store
@@ -40,7 +41,9 @@ class Desk:
 
     def lines(self) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self._log.read_text().splitlines()]
-        return [{k: v for k, v in line.items() if k not in {"ts", "session", "ref"}} for line in lines]
+        return [
+            {k: v for k, v in line.items() if k not in {"ts", "session", "ref", *NAMES}} for line in lines
+        ]
 
     def kept(self) -> bytes:
         """Bytes of the target that are in the recording."""
