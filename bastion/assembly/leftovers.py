@@ -112,9 +112,10 @@ class Leftovers:
             gateway.state.note([session_died(session, reason)])
 
     def _tell(self, session: str, sealed: Sealed, reason: EndReason, text: str) -> None:
-        gateway, totals = self._gateway, sealed.totals
-        if sealed.header.door in DOORS:
-            gateway.meters.add(SESSIONS_ENDED, sealed.header.door, reason)
+        gateway, totals, header = self._gateway, sealed.totals, sealed.header
+        whose = header.identity, header.source_address, header.target, header.login
+        if header.door in DOORS:
+            gateway.meters.add(SESSIONS_ENDED, header.door, reason)
         gateway.audit.note(
             SessionEnded(
                 reason=reason,
@@ -125,5 +126,5 @@ class Leftovers:
                 bytes_not_kept=totals.skipped if totals else 0,
                 opaque=totals.opaque if totals else 0,
             ),
-            About(session, session[:REF_LENGTH]),
+            About(session, session[:REF_LENGTH], "", *whose),
         )

@@ -1,4 +1,4 @@
-"""`bastion audit`: is the audit log what was written? (L4)"""
+"""`bastion audit`: is the audit log what was written, and what may stand in it? (L4)"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bastion.cli.output import fail, printable, write_json
 from bastion.config.outputs import Recording, read_section
 from bastion.errors import ConfigError
 from bastion.observe.audit_chain import Link
+from bastion.observe.audit_schema import schema
 from bastion.observe.audit_verify import Result, Told, Verifier, told_by
 from bastion.recording.ledger import Entry, LedgerBroken, LedgerEvent, follow
 from bastion.recording.ledger_file import ledgers_in
@@ -23,6 +24,12 @@ from bastion.recording.ledger_file import read_lines as ledger_lines
 @click.group()
 def audit() -> None:
     """The audit log: is it what was written?"""
+
+
+@audit.command("schema")
+def print_schema() -> None:
+    """Print what a line of this version is, as a JSON Schema (2020-12)."""
+    write_json(schema())
 
 
 @audit.command()

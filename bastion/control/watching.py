@@ -22,13 +22,11 @@ from bastion.control.asking import ControlError, Stream
 from bastion.control.orders import Watched, WatchSession
 from bastion.errors import ControlReason
 from bastion.observe.audit import AuditFailed
-from bastion.observe.events import About
 from bastion.observe.events.control import WatchEnded, WatchStarted
 from bastion.observe.meters import WATCH_DROPPED, WATCHERS
 from bastion.policy.rules import NO, SILENT
 from bastion.recording.blocks import without_input
 from bastion.recording.bulk import Bytes
-from bastion.recording.format import REF_LENGTH
 from bastion.session.gateway import Gateway
 from bastion.session.session import Session
 from bastion.session.watching import Watcher
@@ -113,7 +111,7 @@ class _Watch:
         self._watcher = Watcher(self._show, self._session_ended)
         by = request.by
         try:
-            gateway.audit.emit(WatchStarted(by.name, by.uid, self._told, request.reason), self._about())
+            gateway.audit.emit(WatchStarted(by.name, by.uid, self._told, request.reason), session.about)
         except AuditFailed:
             raise ControlError(
                 ControlReason.FAILED, "nobody watches now: the audit log cannot be written"
@@ -171,15 +169,12 @@ class _Watch:
     def _end(self) -> None:
         self._over = True
         by, seconds = self._request.by, round(self._gateway.reactor.seconds() - self._began, 3)
-        self._gateway.audit.note(WatchEnded(by.name, by.uid, seconds, self._dropped), self._about())
+        self._gateway.audit.note(WatchEnded(by.name, by.uid, seconds, self._dropped), self._session.about)
         self._on_over(self)
 
     def _tell(self, text: str) -> None:
         if self._told:
             self._session.warn(f"\r\nbastion: {text}\r\n")
-
-    def _about(self) -> About:
-        return About(self.id, self.id[:REF_LENGTH])
 
 
 def _text(data: bytes) -> str:

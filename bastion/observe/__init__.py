@@ -17,6 +17,7 @@ and `events` are pure: the rooms below L2 use them too.
 - `exporter`: the pages on a port of their own
 - `events`: what a line of the audit log can say, a type for each
 - `audit`: one JSON line per event, one write(2) per line
+- `audit_schema`: the lines as a JSON Schema, made from the events
 - `audit_chain`: what binds each line to the one before; `audit_verify`: is a log what was written
 - `rationed`: audit lines that somebody pays for, and one with the counts when he cannot
 - `lag`: how late the event loop is

@@ -105,7 +105,7 @@ class Opening:
         self._session_id = engineer.id
         self._ref = engineer.id[:REF_LENGTH]
         self._identity = identity
-        self._destination = destination
+        self._destination, self._login = destination, destination.login or ""
         self._running: Deferred[None] | None = None  # until the session runs, or cannot
         self._ended: Refused | None = None  # by somebody, before that
         self._life: DelayedCall | None = None
@@ -248,6 +248,7 @@ class Opening:
                     self._gateway.clock.time(),
                     self._session_id,
                 )
+            self._login = grant.login
             self._gateway.check_locks(identity, grant.target)
         except Refused as refusal:
             assert isinstance(refusal.reason, PolicyReason)
@@ -428,7 +429,7 @@ class Opening:
             writer,
             gateway.audit,
             gateway.meters,
-            self._session_id,
+            self._about(),
             sftp_content=grant.sftp_content,
             detail=self._services.limits.audit_detail,
             allowance=gateway.allowance(identity.name),
@@ -464,10 +465,14 @@ class Opening:
     def _emit(self, event: AuditEvent) -> None:
         """One audit line about what is to be allowed. Raises RecorderFailed when it must be there and is not."""
         try:
-            self._gateway.audit.emit(event, About(self._session_id, self._ref))
+            self._gateway.audit.emit(event, self._about())
         except AuditFailed:
             raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
 
     def _note(self, event: AuditEvent) -> None:
         """One audit line about a refusal, which nothing can refuse."""
-        self._gateway.audit.note(event, About(self._session_id, self._ref))
+        self._gateway.audit.note(event, self._about())
+
+    def _about(self) -> About:
+        identity, place = self._identity, (self._destination.target or "", self._login)
+        return About(self._session_id, self._ref, "", identity.name, identity.source_address, *place)

@@ -15,6 +15,7 @@ from pathlib import Path
 from bastion.clock import DelayedCall, Timers
 from bastion.errors import EndReason, ProtocolError, RecorderFailed
 from bastion.net.read_size import KEYSTROKE, pace
+from bastion.observe.events import About
 from bastion.policy.rules import TOLD
 from bastion.relay.relay import Actions, Relay
 from bastion.session.ending import End
@@ -89,6 +90,11 @@ class Session:
         self._on_client_closed: Callable[[CloseReason], None] | None = None
         self._watch: Watch | None = Watch(self, clock, limits)
         self.heard = [0, 0]
+
+    @property
+    def about(self) -> About:
+        """Whose it is, for lines of the audit log about it."""
+        return self._tap.about
 
     def start(self, on_client_closed: Callable[[CloseReason], None]) -> None:
         """Take over both legs. From here on every connection message passes `receive_burst`.

@@ -24,7 +24,6 @@ from bastion.observe.families.recordings import (
     RECORDINGS_UNSEALED,
 )
 from bastion.observe.meters import BYTES, CHANNELS, CHANNELS_LIVE, REQUESTS, Meters
-from bastion.recording.format import REF_LENGTH
 from bastion.recording.ran import AskedSoFar, exit_words, kind_of, signal_words
 from bastion.recording.recorder import Recorder
 from bastion.recording.writer import Writer
@@ -109,11 +108,11 @@ class SessionTap:
         "_meters",
         "_ran",
         "_recorder",
-        "_session_id",
         "_sftp_content",
         "_size",
         "_transfers",
         "_writer",
+        "about",
         "on_first_output",
     )
 
@@ -123,7 +122,7 @@ class SessionTap:
         writer: Writer,
         audit: AuditLog,
         meters: Meters,
-        session_id: str,
+        about: About,
         *,
         sftp_content: bool = False,
         detail: bool = False,
@@ -131,14 +130,14 @@ class SessionTap:
     ) -> None:
         """`sftp_content`: files that pass over sftp are recorded; `detail`: their paths stand in the audit log.
 
-        `allowance`: how large recordings may grow, when there is a limit.
+        `about`: whose lines its are. `allowance`: how large recordings may grow, when there is a limit.
         """
         self._allowance = allowance
         self._recorder = recorder
         self._writer: Writer | WatchedWriter | None = writer
         self._audit = audit
         self._meters = meters
-        self._session_id = session_id
+        self.about = about
         self._channels: dict[int, _Kind] = {}  # those that were let through, by id
         self._asked: dict[str, int] = {}  # what was asked for, and how often: a dozen words at most
         self._ran = AskedSoFar()
@@ -318,16 +317,13 @@ class SessionTap:
     def _emit(self, event: AuditEvent) -> None:
         """One audit line about what is to be forwarded. Raises RecorderFailed when it must be there and is not."""
         try:
-            self._audit.emit(event, self._about())
+            self._audit.emit(event, self.about)
         except AuditFailed:
             raise RecorderFailed(RecorderReason.AUDIT_FAILED, AUDIT_TEXT) from None
 
     def _note(self, event: AuditEvent) -> None:
         """One audit line about an ending, which nothing can refuse."""
-        self._audit.note(event, self._about())
-
-    def _about(self) -> About:
-        return About(self._session_id, self._session_id[:REF_LENGTH])
+        self._audit.note(event, self.about)
 
     # -- blocks ------------------------------------------------------------------------------------------
 

@@ -20,16 +20,18 @@ Line = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class About:
     """Whose line it is, as far as that is known: the session and what engineers are shown of its name (`ref`), the
-    connection it came through, and who is on it from where."""
+    connection it came through, who is on it from where, and as whom on which target."""
 
     session: str = ""
     ref: str = ""
     connection: str = ""
     user: str = ""
     source: str = ""
+    target: str = ""
+    login: str = ""
 
     def fields(self) -> dict[str, Value]:
-        """The fields behind `session` and `ref`."""
+        """The fields behind `session` and `ref`: those of ABOUT that are known."""
         named: dict[str, Value] = {}
         if self.connection:
             named["connection"] = self.connection
@@ -37,7 +39,15 @@ class About:
             named["user"] = self.user
         if self.source:
             named["source"] = self.source
+        if self.target:
+            named["target"] = self.target
+        if self.login:
+            named["login"] = self.login
         return named
+
+
+ABOUT: Final = ("connection", "user", "source", "target", "login")
+"""Fields that any line may have, beside those of its event."""
 
 
 @dataclass(frozen=True, slots=True)

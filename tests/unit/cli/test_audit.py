@@ -118,3 +118,8 @@ def test_nothing_named_is_2_and_no_log_or_a_broken_ledger_is_3(world: World) -> 
     assert world.verify("-c", str(world.config)).exit_code == 3
     world.file.unlink()
     assert world.verify("-c", str(world.config)).exit_code == 3
+
+
+def test_the_schema_is_printed() -> None:
+    done = CliRunner().invoke(audit, ["schema"])
+    assert json.loads(done.stdout)["definitions"]["auth"]["properties"]["method"]["type"] == "string"

@@ -193,7 +193,8 @@ class World:
 
     # observe.audit.AuditLog
     def note(self, event: AuditEvent, about: About) -> None:
-        assert about == About(SESSION, SESSION[:6])
+        assert about == About(SESSION, SESSION[:6], "", "alice", "192.0.2.1", about.target, about.login)
+        assert about.target and (about.login or event.event in ("authorise", "refused"))
         self.lines.append((event.event, event.fields()))
         self.said.append(f"line {event.event}")
 

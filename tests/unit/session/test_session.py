@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditLog
+from bastion.observe.events import About
 from bastion.observe.families.recordings import RECORDER_FAILURES, RECORDINGS_LIVE
 from bastion.observe.meters import Meters
 from bastion.policy.verdict import Verdict
@@ -54,7 +55,9 @@ class Bench:
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
         header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
         recorder, writer = self.store.start(header)
-        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION, allowance=allowance)
+        self.tap = SessionTap(
+            recorder, writer, self.audit, self.meters, About(SESSION, SESSION[:6]), allowance=allowance
+        )
         self.client, self.target, self.ends, self.clock = MemoryConn(), MemoryConn(), [], Clock()
         relay = Relay(Anything(), self.tap, RelayLimits())
         self.session = Session(

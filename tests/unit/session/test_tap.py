@@ -16,6 +16,7 @@ from bastion.clock import FixedClock
 from bastion.errors import EndReason, PolicyReason, RecorderFailed, RecorderReason
 from bastion.observe.audit import AuditLog
 from bastion.observe.audit_chain import NAMES
+from bastion.observe.events import About
 from bastion.observe.families.recordings import (
     RECORDER_BLOCKS,
     RECORDER_BYTES,
@@ -55,7 +56,10 @@ class World:
         self.store.use(keys)
         header = Header(SESSION, "alice", "u-1", "web1", "root", clock.time())
         recorder, writer = self.store.start(header, policy)
-        self.tap = SessionTap(recorder, writer, self.audit, self.meters, SESSION)
+        self.tap = SessionTap(recorder, writer, self.audit, self.meters, About(SESSION, SESSION[:6]))
+
+    def whole_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
 
     def opened(self, channel: int = 1, kind: str = "session", **detail: Any) -> Channel:
         self.tap.event(e.ChannelOpened(channel, kind, Side.CLIENT, detail, "ops"))
@@ -267,3 +271,15 @@ def test_who_watches_an_encrypted_session_sees_its_end(tmp_path: Path, breaks: b
     world.audit.close()
     (file,) = tmp_path.glob("recordings/*/*.rec")
     assert b"first" not in file.read_bytes() and b"session_ended" not in file.read_bytes()
+
+
+def test_every_line_says_whose_session_it_is(world):
+    world.tap.about = About(SESSION, SESSION[:6], "", "alice", "192.0.2.1", "web1", "root")
+    world.opened()
+    line = world.whole_lines()[-1]
+    assert [line[name] for name in ("user", "source", "target", "login")] == [
+        "alice",
+        "192.0.2.1",
+        "web1",
+        "root",
+    ]

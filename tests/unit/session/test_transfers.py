@@ -12,6 +12,7 @@ from bastion.clock import FixedClock
 from bastion.errors import PolicyReason
 from bastion.observe.audit import AuditLog
 from bastion.observe.audit_chain import NAMES
+from bastion.observe.events import About
 from bastion.observe.meters import SFTP_FILES, SFTP_REFUSALS, SFTP_UNPARSED, Meters
 from bastion.recording.format import Header, Kind
 from bastion.recording.store import Store
@@ -35,7 +36,13 @@ class Desk:
         self.store = Store(folder / "recordings", disk_floor_bytes=0, clock=clock)
         recorder, writer = self.store.start(Header(SESSION, "alice", "u", "web1", "root", clock.time()))
         self.tap = SessionTap(
-            recorder, writer, self.audit, self.meters, SESSION, sftp_content=content, detail=detail
+            recorder,
+            writer,
+            self.audit,
+            self.meters,
+            About(SESSION, SESSION[:6]),
+            sftp_content=content,
+            detail=detail,
         )
         self.channel = Channel(3, "session", Side.CLIENT)
 
