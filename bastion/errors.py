@@ -209,6 +209,7 @@ class UpstreamReason(StrEnum):
     TIMEOUT = "timeout"
     CLOSED = "closed"
     CREDENTIAL_FAILED = "credential_failed"
+    HOP_REFUSED = "hop_refused"
 
 
 class RecorderReason(StrEnum):

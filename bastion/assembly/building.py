@@ -255,7 +255,7 @@ def load_known_hosts(config: Config) -> KnownHosts:
         _log.warn("{warning}", warning=str(warning))
     for target in config.inventory:
         if target.pins:
-            hosts = hosts.with_keys(target.host, target.port, target.pins, f"target {target.name}")
+            hosts = hosts.with_keys(target.known_as[0], target.port, target.pins, f"target {target.name}")
     return hosts
 
 

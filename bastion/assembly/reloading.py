@@ -200,7 +200,7 @@ class Reloading:
     def _let_go(self, whole: list[Any]) -> None:
         """First the tables of what was in force, whose entries live on in the pieces; then those."""
         old = whole[0]
-        pieces = [*old.inventory.pieces(), *old.dialler.known_hosts.lines]
+        pieces = [*old.inventory.pieces(), *old.dialler.keys.known_hosts.lines]
         later = self._gateway.reactor.callLater
         later(0, whole.clear)
         later(0, self._release, pieces)

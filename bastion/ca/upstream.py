@@ -43,7 +43,8 @@ _LOGIN = re.compile(r"\A[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,63}\Z")
 class CertificateRequest:
     """What one session needs. `permits` are extension names (`permit-pty`, ...) of the grant.
 
-    `not_after` is the valid_before of the engineer's own certificate, in seconds since the epoch.
+    `not_after` is the valid_before of the engineer's own certificate, in seconds since the epoch. `sources`: where a
+    machine behind a hop sees the connection come from, as networks, () when that is not known; None: from the gateways.
     """
 
     login: str
@@ -52,6 +53,7 @@ class CertificateRequest:
     permits: Collection[str] = ()
     not_after: int | None = None
     force_command: str | None = None
+    sources: tuple[str, ...] | None = None
 
     @property
     def key_id(self) -> str:
@@ -104,8 +106,9 @@ class UpstreamCA:
         if end <= now:
             raise Refused(AuthReason.CERT_EXPIRED, "the certificate of your login has expired; log in again")
         options: dict[str, str | bytes] = {}
-        if self._sources:
-            options[SOURCE_ADDRESS] = self._sources
+        sources = self._sources if request.sources is None else ",".join(sorted(set(request.sources)))
+        if sources:
+            options[SOURCE_ADDRESS] = sources
         if request.force_command is not None:
             options[FORCE_COMMAND] = request.force_command
         key = PrivateKey.generate_ed25519()

@@ -45,6 +45,8 @@ ADVICE: Final[dict[str, str]] = {
     "`bastion target-config` prints what its sshd needs; " + TEST,
     "credential_failed": "the gateway could not make its own login: see [upstream_ca], the target's `key_file` and "
     "`password`; `bastion check` looks at them",
+    "hop_refused": "the hop in front of the target does not let the gateway's account go on: its sshd needs "
+    "`AllowTcpForwarding yes` (or `local`) and a `PermitOpen` that has the target's host and port; " + TEST,
     "no_common": "the client has no algorithm in common with the gateway: upgrade it, or, where that cannot be, set "
     '[listen] algorithms = "compat"',
     "unknown_target": "the inventory has no such target: names and aliases stand in the targets file or folder",

@@ -7,6 +7,7 @@ what the host's own console says, and `pin` accepts exactly that fingerprint.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ from bastion.errors import ConfigError, Refused, UpstreamReason
 from bastion.policy.grant import probe_grant
 from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
+from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
-from bastion.upstream.dial import target_names
-from bastion.upstream.facts import UpstreamConnected
-from bastion.upstream.keyscan import scan_host_keys
+from bastion.upstream.facts import HopPassed, UpstreamConnected
+from bastion.upstream.keyscan import scan_behind_hops, scan_host_keys
 from bastion.wire.certificates import CERTIFICATE_TYPES, Certificate
 from bastion.wire.data import Reader
 
@@ -44,6 +45,7 @@ EXIT_CODES = (
 )
 STEPS = {
     "resolve": "name", "connect": "TCP connection", "kex": "key exchange", "host_key": "host key", "login": "login",
+    "hop": "hop",
 }  # fmt: skip
 
 
@@ -107,7 +109,12 @@ def pin(run: RunInReactor, config_file: Path, hashed: bool, name: str, fingerpri
         fail(f"{wanted.name} does not hold {printable(fingerprint)}; it shows {shown}", 1)
     try:
         fresh = pins.pin(
-            config.targets.known_hosts, wanted.host, wanted.port, chosen[0], replace=True, hashed=hashed
+            config.targets.known_hosts,
+            wanted.known_as[0],
+            wanted.port,
+            chosen[0],
+            replace=True,
+            hashed=hashed,
         )
     except ConfigError as error:
         fail(str(error), 2)
@@ -138,7 +145,12 @@ def test_target(run: RunInReactor, config_file: Path, as_json: bool, name: str, 
     def dial(reactor: Any) -> Any:
         dialler = build_dialler(config, _known_hosts(config), reactor, clock)
         credentials = TargetCredentials(ca, keys, clock, reactor, AgentThreads(reactor))
-        dialling = dialler.dial(grant, lambda: credentials.probe(grant, _ask), walk)
+        dialling = dialler.dial(
+            grant,
+            lambda: credentials.probe(grant, _ask),
+            walk,
+            hop_login=partial(credentials.hop_login, grant),
+        )
         return Deferred.fromCoroutine(dialling).addCallback(
             lambda transport: transport.disconnect(11, "only a test")
         )
@@ -169,6 +181,7 @@ class _Walk:
         self._as_json = as_json
         self._steps: list[dict[str, Any]] = []
         self._fingerprint = ""
+        self._hops: list[dict[str, str]] = []
         self._connected: UpstreamConnected | None = None
 
     def phase(self, name: str, seconds: float) -> None:
@@ -186,6 +199,11 @@ class _Walk:
         if not self._as_json:
             more = f" ({missing} more bytes)" if missing else ""
             click.echo(f"     banner: {printable(text.strip(), keep='')}{more}")
+
+    def hop(self, passed: HopPassed) -> None:
+        self._hops.append({"name": passed.name, "host_key": passed.host_key})
+        if not self._as_json:
+            click.echo(f"     through {passed.name}, host key {passed.host_key}")
 
     def connected(self, facts: UpstreamConnected) -> None:
         self._connected = facts
@@ -208,7 +226,8 @@ class _Walk:
     def done(self) -> None:
         if self._as_json:
             facts = None if self._connected is None else asdict(self._connected)
-            write_json({"ok": True, "steps": self._steps, "host_key": self._fingerprint, "connected": facts})
+            shown = {"host_key": self._fingerprint, "via": self._hops, "connected": facts}
+            write_json({"ok": True, "steps": self._steps, **shown})
 
 
 def _scan(run: RunInReactor, config: Config, wanted: Target) -> list[bytes]:
@@ -216,6 +235,8 @@ def _scan(run: RunInReactor, config: Config, wanted: Target) -> list[bytes]:
         settings = target_settings(config)
         settings = replace(settings, algorithms=settings.algorithms.with_legacy(wanted.legacy))
         timeout = config.limits.dial_timeout
+        if wanted.via:
+            return Deferred.fromCoroutine(_scan_behind_hops(reactor, config, wanted, settings))
         return Deferred.fromCoroutine(scan_host_keys(reactor, wanted.host, wanted.port, settings, timeout))
 
     try:
@@ -227,6 +248,26 @@ def _scan(run: RunInReactor, config: Config, wanted: Target) -> list[bytes]:
     return found
 
 
+async def _scan_behind_hops(
+    reactor: Any, config: Config, wanted: Target, settings: TransportSettings
+) -> list[bytes]:
+    """The same of a target with `via`: the gateway logs in to its hops, and not to the target."""
+    clock = SystemClock()
+    try:
+        ca, keys = load_upstream_ca(config), target_keys(config.inventory)
+    except ConfigError as error:
+        fail(str(error), 2)
+    login = (*wanted.logins, "root")[0]
+    grant = probe_grant(config.inventory, wanted.name, login, clock.time(), new_session_id())
+    dialler = build_dialler(config, _known_hosts(config), reactor, clock)
+    credentials = TargetCredentials(ca, keys, clock, reactor, AgentThreads(reactor))
+    try:
+        return await scan_behind_hops(dialler, grant, partial(credentials.hop_login, grant), settings)
+    finally:
+        dialler.close()
+        credentials.close()
+
+
 def _known_hosts(config: Config) -> KnownHosts:
     try:
         return load_known_hosts(config)
@@ -235,7 +276,7 @@ def _known_hosts(config: Config) -> KnownHosts:
 
 
 def _row(known: KnownHosts, wanted: Target, blob: bytes) -> dict[str, Any]:
-    verdict = known.check(target_names(wanted), wanted.port, blob, SystemClock().time())
+    verdict = known.check(wanted.known_as, wanted.port, blob, SystemClock().time())
     certified = Reader(blob).name() in CERTIFICATE_TYPES
     key = plain_key(blob)
     return {

@@ -24,6 +24,7 @@ from bastion.errors import AuthReason, ConfigError, Refused
 from bastion.options.kinds import show_seconds
 from bastion.policy.explain import Explanation, explain, explain_tunnel
 from bastion.policy.grant import Grant
+from bastion.policy.roads import road_of
 from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory
 from bastion.policy.tunnel import TunnelGrant
@@ -226,6 +227,7 @@ def _as_json(identity: Identity, target: str, login: str | None, answer: Explana
         else {
             "target": grant.target.name,
             "address": grant.target.address,
+            "via": [hop.name for hop in road_of(grant.inventory, grant.target)],
             "login": grant.login,
             "verbs": dict(grant.granted_by),
             "env": list(grant.env),
@@ -298,7 +300,8 @@ def _print_tunnel(tunnel: TunnelGrant, now: float) -> None:
 
 
 def _print_grant(grant: Grant, now: float) -> None:
-    click.echo(f"  {grant.target.name} is {grant.target.address}")
+    road = " -> ".join(hop.name for hop in road_of(grant.inventory, grant.target))
+    click.echo(f"  {grant.target.name} is {grant.target.address}{road and f', reached through {road}'}")
     for verb, rule in grant.granted_by.items():
         click.echo(f"  {verb} by rule {rule}")
     for verb, paths in (_sftp(grant) or {}).items():

@@ -10,6 +10,7 @@ nothing is changed and nobody is contacted by reading.
 May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the file of users) and `ca` (keys, known
 hosts). It builds nothing that runs: that is `assembly`.
 
+- `target_faults`: what `check` says of single targets
 - `second_factors`: the key of the section about them
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `login_cas`: the login CAs, and whom each may let in

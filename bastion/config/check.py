@@ -29,7 +29,7 @@ from bastion.ca.keys import load_private_key
 from bastion.ca.known_hosts import KnownHosts, Marker
 from bastion.ca.ledger import KeyName, Ledger, read_ledger
 from bastion.ca.revoked_keys import load_revoked_keys
-from bastion.ca.secrets import check_program, read_secret_file
+from bastion.ca.secrets import read_secret_file
 from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
 from bastion.config.authorities import CERTIFY_PEOPLE, ROLES, TARGET_HOST_CA, Held, key_faults
@@ -43,11 +43,12 @@ from bastion.config.ports import port_faults
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.config.second_factors import read_totp_key
+from bastion.config.target_faults import Fault, hop_faults, password_faults, same_place
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
 from bastion.policy.patterns import canonical
 from bastion.policy.review import review
-from bastion.policy.targets import Target, TargetPassword
+from bastion.policy.targets import Target
 from bastion.wire.kexinit import COMPAT, FRONT
 from bastion.wire.keys import ED25519, PrivateKey
 
@@ -90,9 +91,6 @@ def inspect(path: str | os.PathLike[str]) -> Report:
     checked.run()
     errors = tuple(problems.errors) + tuple(checked.errors)
     return Report(True, config, errors, tuple(checked.warnings), None if errors else checked.material())
-
-
-Fault = tuple[bool, str, str, str]
 
 
 class _Check:
@@ -407,10 +405,11 @@ class _Check:
         found = [self._sources[file] for file in config.inventory_files if file in self._sources]
         if len(found) < len(config.inventory_files):
             return
-        dialled: dict[tuple[str | None, int], str] = {}
+        dialled: dict[tuple[tuple[str, ...], str | None, int], str] = {}
         for target in config.inventory:
-            first = dialled.setdefault((canonical(target.host), target.port), target.name)
-            faults = chain(self._target(target), _same_place(target, first))
+            first = dialled.setdefault((target.via, canonical(target.host), target.port), target.name)
+            egress = bool(config.upstream_ca.egress)
+            faults = chain(self._target(target), same_place(target, first), hop_faults(target, egress))
             for error, key, problem, allowed in faults:
                 source = source_of(target, found)
                 path: KeyPath = ("targets", target.name, key) if key else ("targets", target.name)
@@ -427,7 +426,7 @@ class _Check:
             except ConfigError as error:
                 yield True, "key_file", str(error), ""
         elif target.password is not None:
-            yield from _password(target.password)
+            yield from password_faults(target.password)
         elif self._config.upstream_ca.key is None:
             yield (
                 True,
@@ -438,7 +437,7 @@ class _Check:
         if target.pins:
             try:
                 where = f"target {target.name}"
-                self._pins.append(KnownHosts().with_keys(target.host, target.port, target.pins, where))
+                self._pins.append(KnownHosts().with_keys(target.known_as[0], target.port, target.pins, where))
             except ConfigError as error:
                 yield True, "host_keys", error.problem, "public key lines"
         elif target.by_sshfp:
@@ -467,21 +466,3 @@ class _Check:
             key = f"rule {finding.rule.name}: {finding.key}"
             made = ConfigError(file, int(line), key, finding.text, finding.allowed)
             (self.errors if finding.error else self.warnings).append(made)
-
-
-def _same_place(target: Target, first: str) -> Iterator[Fault]:
-    """Two targets at one place are one machine: rules for the one can be walked round by the other's name."""
-    if first != target.name:
-        text = f"{target.address} is where target {first} is already: rules and records see two machines"
-        yield False, "host", text, f"an alias of {first}"
-
-
-def _password(password: TargetPassword) -> Iterator[Fault]:
-    """As `_Check._target`. The secret is read and dropped; a command is looked at and not run."""
-    try:
-        if password.file is not None:
-            read_secret_file(password.file)
-        elif password.command is not None:
-            check_program(password.command[0])
-    except ConfigError as error:
-        yield True, "password", str(error), ""

@@ -17,6 +17,7 @@ from bastion.config.document import open_document
 from bastion.config.sections import Sections
 from bastion.config.versions import NONE, PolicyVersion, kept_file, version_of
 from bastion.options import At, Problems, Source, Unreadable, read
+from bastion.policy.roads import check_roads
 from bastion.policy.rules import Defaults, Policy, parse_policy
 from bastion.policy.targets import Inventory, Target, parse_targets
 
@@ -106,13 +107,22 @@ def _read_inventory(
     """All of them as one: a name is one target's in all files."""
     targets: list[Target] = []
     taken: dict[str, str] = {}
+    sources: list[Source] = []
+    faults = len(at.problems.errors)
     for number, file in enumerate(files):
         opened = open_document(file, at.problems, at.child("folder" if number else "file"), texts)
         if opened is not None:
             found[file] = opened[1]
+            sources.append(opened[1])
             digests.append(opened[1].digest)
             targets += parse_targets(*opened, at.problems, taken)
-    return Inventory(targets)
+    inventory = Inventory(targets)
+    if len(at.problems.errors) == faults:  # else a hop may be missing only because its table has a fault
+        check_roads(
+            inventory,
+            lambda target: At(source_of(target, sources), at.problems, ("targets", target.name)),
+        )
+    return inventory
 
 
 def _inventory_files(sections: Sections, at: At) -> tuple[Path, ...]:

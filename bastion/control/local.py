@@ -266,8 +266,12 @@ def _of_place(locks: LockSet, inventory: Inventory, present: Present, now: float
     """The lock on where something leads, under any of its names."""
     if present.kind is Kind.TUNNEL:
         return locks.tunnel(inventory, present.target.rpartition(":")[0], present.address, now)
-    target = inventory.find(present.target) if present.target else None
-    return locks.place((present.target,), now) if target is None else locks.target(target, now)
+    for name in (present.target, *present.via):
+        target = inventory.find(name) if name else None
+        found = locks.place((name,), now) if target is None else locks.target(target, now)
+        if found is not None:
+            return found
+    return None
 
 
 def _locks_of(rows: list[KeptLock]) -> Locks:

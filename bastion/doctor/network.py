@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -25,8 +26,8 @@ from bastion.policy.targets import Target
 from bastion.recording.store import new_session_id
 from bastion.transport.transport import Transport
 from bastion.upstream.credentials import TargetCredentials
-from bastion.upstream.facts import UpstreamConnected
-from bastion.upstream.keyscan import scan_host_keys
+from bastion.upstream.facts import HopPassed, UpstreamConnected
+from bastion.upstream.keyscan import scan_behind_hops, scan_host_keys
 
 BY_APPLICATION: Final = 11
 
@@ -46,7 +47,8 @@ def names_of(subject: Subject) -> dict[str, list[str]]:
     if config.listen.public is not None:
         wanted.setdefault(config.listen.public.host, []).append("listen.public")
     for target in config.inventory:
-        wanted.setdefault(target.host, []).append(f"target {target.name}")
+        if not target.via:  # else a hop looks it up
+            wanted.setdefault(target.host, []).append(f"target {target.name}")
     for server in config.directory.ldap.servers if config.directory.ldap else ():
         wanted.setdefault(server.host, []).append(str(server))
     return {name: users for name, users in wanted.items() if address_of(name) is None}
@@ -76,6 +78,8 @@ class _Seen:
     def host_key(self, outcome: str, fingerprint: str) -> None: ...
 
     def banner(self, text: str, missing: int) -> None: ...
+
+    def hop(self, passed: HopPassed) -> None: ...
 
     def connected(self, facts: UpstreamConnected) -> None:
         self.connected_as = facts
@@ -113,7 +117,10 @@ class TargetLook:
             inventory, now = self._subject.config.inventory, self._subject.clock.time()
             grant = probe_grant(inventory, target.name, login, now, new_session_id())
             transport: Transport = await self._dialler.dial(
-                grant, lambda: self._credentials.probe(grant), seen
+                grant,
+                lambda: self._credentials.probe(grant),
+                seen,
+                hop_login=partial(self._credentials.hop_login, grant),
             )
             transport.disconnect(BY_APPLICATION, "only a test")
         except Refused as refusal:
@@ -136,7 +143,15 @@ class TargetLook:
         """As far as its host keys: nobody to log in as, or a password that only a person has."""
         timeout = self._subject.config.limits.dial_timeout
         try:
-            keys = await scan_host_keys(self._reactor, target.host, target.port, self._settings, timeout)
+            if target.via:
+                inventory, now = self._subject.config.inventory, self._subject.clock.time()
+                grant = probe_grant(
+                    inventory, target.name, (*target.logins, "root")[0], now, new_session_id()
+                )
+                login = partial(self._credentials.hop_login, grant)
+                keys = await scan_behind_hops(self._dialler, grant, login, self._settings)
+            else:
+                keys = await scan_host_keys(self._reactor, target.host, target.port, self._settings, timeout)
         except Refused as refusal:
             line = command("target", "scan", "--config", self._subject.config.file, target.name)
             return Finding(Area.TARGETS, Level.FAIL, target.name, f"{refusal.text} ({refusal.reason})", line)

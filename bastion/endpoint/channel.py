@@ -1,4 +1,6 @@
-"""One channel of an outer connection, as a byte transport: what an inner SSH connection or a tunnel runs on.
+"""One channel of an outer connection, or through a hop, as a byte transport: what SSH or a tunnel runs on.
+
+"The client" is whoever is at the other end; through a hop (`endpoint.hop`) that is the hop.
 
 Inwards: bytes are handed up once for each read of the connection, and the client gets credit for them only when
 the owner reads on; while it does not (`pauseProducing`), what the window still lets in is kept. Outwards: what

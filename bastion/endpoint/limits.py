@@ -64,3 +64,13 @@ exchange of its own ends at 2 MiB (`transport.settings.KEX_QUEUE_LIMIT`)."""
 
 ASKED_LIMIT: Final = 16
 """Global requests of ours without an answer; keepalive gives a peer up long before."""
+
+# -- a connection to a hop ---------------------------------------------------------------------------------------
+
+HOP_WINDOW: Final = WIDE_WINDOW
+"""Bytes that a hop may send ahead on its one channel, as an engineer may. They wait in the kernel while the session's
+other side takes nothing: the socket is not read then."""
+
+HOP_NOISE: Final = 64
+"""Messages of a hop that nothing comes of (opens, requests, empty data), plus one for every second: keepalives of a
+busy sshd, and what it says after the login. Each costs some 20 us and an answer of 50 bytes."""

@@ -76,7 +76,7 @@ CHANNEL_KINDS: Final = (
     OTHER,
 )
 DIRECTIONS: Final = ("to_target", "to_client")
-DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login")
+DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login", "hop")
 HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "sshfp_ok", "unknown", "changed", "revoked", "cert_invalid")
 PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")

@@ -18,6 +18,7 @@ May import: `wire`, `sides`, `errors`, `clock`, `options`, and of `auth` who som
 - `grant`: rules -> Grant, the accounts that they give, and the words of a refusal
 - `decide`: Grant -> Verdict, for each open and request of a session
 - `verdict`: the answer: yes or no, why, and by which rule
+- `roads`: the hops to a target, from the gateway on
 - `route`: where a `host:port` leads: session, gateway, tunnel or nowhere
 - `tunnel`: rules -> TunnelGrant -> TunnelRoute
 - `addresses`: which addresses may be connected to at all

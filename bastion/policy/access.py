@@ -38,7 +38,7 @@ def of_user(policy: Policy, inventory: Inventory, account: Account) -> Iterator[
         for rule, bits in mine:
             if bits >> index & 1:
                 for login in rule.logins_for(identity, target):
-                    yield _row(account.name, target.name, login, rule)
+                    yield _row(account.name, target, login, rule)
     for rule in policy.rules:
         if rule.tunnel and rule.matches_person(identity):
             yield from _tunnels(account.name, rule)
@@ -53,12 +53,12 @@ def of_target(policy: Policy, target: Target, known: Iterable[Account] = ()) -> 
         for identity in identities:
             if rule.matches_person(identity):
                 for login in rule.logins_for(identity, target):
-                    yield _row(identity.name, target.name, login, rule)
+                    yield _row(identity.name, target, login, rule)
         names = {identity.name for identity in identities}
         for who in _people(rule, names):
             for login in rule.logins:
                 if not target.logins or "{" in login or login in target.logins:
-                    yield _row(who, target.name, login, rule)
+                    yield _row(who, target, login, rule)
 
 
 def conditions_of(rule: Rule) -> tuple[str, ...]:
@@ -89,8 +89,10 @@ def _tunnels(who: str, rule: Rule) -> Iterator[Access]:
         yield Access(who, place.text, "", ("tunnel",), rule.name, rule.origin, conditions_of(rule))
 
 
-def _row(who: str, target: str, login: str, rule: Rule) -> Access:
-    return Access(who, target, login, rule.verbs, rule.name, rule.origin, conditions_of(rule))
+def _row(who: str, target: Target, login: str, rule: Rule) -> Access:
+    road = (f"reached through {' '.join(target.via)}",) if target.via else ()
+    conditions = (*conditions_of(rule), *road)
+    return Access(who, target.name, login, rule.verbs, rule.name, rule.origin, conditions)
 
 
 def _somebody(account: Account) -> Identity:

@@ -88,6 +88,18 @@ HOST_KEYS: Kind[tuple[str, ...]] = Kind(
 )
 
 
+def _read_via(value: object, at: At) -> tuple[str, ...]:
+    return (NAME.read(value, at),) if isinstance(value, str) else list_of(NAME, at_least=1).read(value, at)
+
+
+VIA: Kind[tuple[str, ...]] = Kind(
+    "name or list of name",
+    "a target's name, or a list of them, the first one from the gateway on first",
+    _read_via,
+    lambda value: quoted(value[0]) if len(value) == 1 else list_of(NAME).write(value),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TargetPassword:
     """The password that the gateway logs in with to an appliance that knows neither certificates nor keys.
@@ -203,6 +215,27 @@ class Target:
         default=False,
     )
 
+    via: tuple[str, ...] = option(
+        VIA,
+        "The target, or the targets from the gateway on, that lead to it: the gateway logs in to each of them and goes"
+        " on from there. `host` is looked up and dialled by the last one.",
+        default=(),
+        example='"edge1"',
+    )
+    hop_login: str | None = option(
+        optional(LOGIN),
+        "The gateway's own account on it, to go on to targets that name it in `via`. Not set: it leads nowhere.",
+        default=None,
+        example='"jump"',
+    )
+    hop_egress: tuple[Network, ...] = option(
+        list_of(NETWORK),
+        "Where its connections to the targets behind it come from: their certificates are good from nowhere else."
+        " Empty: from anywhere.",
+        default=(),
+        example='["10.20.0.1"]',
+    )
+
     def validate(self, at: At) -> None:
         own = self.logins or self.key_file is not None or self.password is not None or self.legacy
         if self.kind == "gateway" and own:
@@ -221,10 +254,36 @@ class Target:
             at.child("password").wrong(
                 "stands beside key_file: a target is logged in to in one way", "one of them"
             )
+        self._validate_road(at)
+
+    def _validate_road(self, at: At) -> None:
+        if self.via and self.kind == "gateway":
+            at.child("via").wrong("has no meaning for a gateway, which is tunnelled to as it is")
+        if self.via and self.allow_addresses:
+            at.child("allow_addresses").wrong("has no meaning with `via`: the hop looks its host up")
+        if self.hop_egress and self.hop_login is None:
+            at.child("hop_egress").wrong("has no hop_login beside it", "hop_login")
+        if self.hop_login is None:
+            return
+        if self.kind == "gateway":
+            at.child("hop_login").wrong("has no meaning for a gateway, which is never logged in to")
+        if self.ask or (self.password is not None and self.password.ask):
+            at.child("hop_login").wrong(
+                "nobody can be asked on the way to another target",
+                "a certificate, key_file, password.file or .command",
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """The names that its host key may be known under; a key is pinned under the first.
+
+        Behind a hop only its own names count: the same `host` may be another machine in another network.
+        """
+        return self.names if self.via else tuple(dict.fromkeys((self.host, *self.names)))
 
     @property
     def by_sshfp(self) -> bool:

@@ -121,7 +121,8 @@ class Header:
     `started_at` is seconds since the epoch. `mode` is off, default or full; `input` tells whether what the
     client typed is in the file. `policy_digest` is of the policy and inventory that made the grant. Where a session
     needed an approval, `request_id` and what follows say who gave it, when, why, and for what; else they are empty and
-    not in the file, as `break_glass_why` (as it was typed) is but after a login for emergencies.
+    not in the file, as `break_glass_why` (as it was typed) is but after a login for emergencies. `via` names the hops
+    from the gateway to the target, if any, and `via_host_keys` the fingerprint of each.
     `extra` keeps what a later version wrote and this one does not know.
     """
 
@@ -154,6 +155,8 @@ class Header:
     approved_factor: str = ""
     approved_why: str = ""
     break_glass_why: str = ""
+    via: tuple[str, ...] = ()
+    via_host_keys: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -171,6 +174,8 @@ class Header:
         left_out = {"extra"} if self.request_id else {"extra", *_APPROVAL}
         if not self.break_glass_why:
             left_out.add("break_glass_why")
+        if not self.via:
+            left_out |= {"via", "via_host_keys"}
         known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {**self.extra, **{k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
 

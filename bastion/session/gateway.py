@@ -40,6 +40,7 @@ from bastion.observe.meters import (
 from bastion.observe.per_target import PerTarget
 from bastion.observe.rationed import RationedLog
 from bastion.policy.locks import LockSet, party_of
+from bastion.policy.roads import road_of
 from bastion.policy.rules import Policy
 from bastion.policy.targets import Inventory, Target
 from bastion.recording.bulk import RecordingPolicy
@@ -246,8 +247,8 @@ class Gateway:
         self._give_place(session)
 
     def check_locks(self, identity: Identity, target: Target | None = None) -> None:
-        """Raises Refused(PolicyReason.LOCKED) when somebody has locked whoever this is, or the target, and when what
-        was shown in proof has been revoked since."""
+        """Raises Refused(PolicyReason.LOCKED) when somebody has locked whoever this is, the target or a hop to it, and
+        when what was shown in proof has been revoked since."""
         if self.services.auth.revocation.names(shown_by(identity)):
             raise Refused(PolicyReason.LOCKED, REVOKED)
         locks = self.locks
@@ -257,6 +258,9 @@ class Gateway:
         lock = locks.party(party_of(identity), now) or (None if target is None else locks.target(target, now))
         if lock is not None:
             raise Refused(PolicyReason.LOCKED, lock.text)
+        for hop in () if target is None else road_of(self.services.inventory, target):
+            if (lock := locks.target(hop, now)) is not None:
+                raise Refused(PolicyReason.LOCKED, f"its hop {hop.name} is {lock.text}")
 
     def check_locks_of_tunnel(self, identity: Identity, host: str, address: str = "") -> None:
         """The same of a tunnel to `host`; `address` is what it is connected to, once that is known."""

@@ -15,12 +15,14 @@ from bastion.upstream.facts import UpstreamConnected
 
 
 class Place(NamedTuple):
-    """Which session, through which door, since when (seconds since the epoch), to a target with which host key."""
+    """Which session, through which door, since when (seconds since the epoch), to a target with which host key, and
+    through which hops with which."""
 
     session: str
     door: str
     started_at: float
     host_key: str
+    hops: tuple[tuple[str, str], ...] = ()
 
 
 def header_of(
@@ -50,6 +52,8 @@ def header_of(
         door=place.door,
         gateway_version=__version__,
         break_glass_why=identity.why,
+        via=tuple(name for name, _ in place.hops),
+        via_host_keys=tuple(host_key for _, host_key in place.hops),
     )
     if approval is None:
         return header
@@ -84,4 +88,5 @@ def started_line(header: Header, upstream: UpstreamConnected) -> SessionStarted:
         request=header.request_id,
         approved_by=header.approved_by,
         break_glass=header.break_glass_why,
+        via=",".join(header.via),
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -31,19 +32,16 @@ from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.logins import Authorise
 from bastion.observe.events.refusals import SessionRefused
-from bastion.observe.events.sessions import TargetBanner as TargetBannerLine
 from bastion.observe.exemplars import SessionMeters
 from bastion.observe.families.recordings import RECORDER_FAILURES, RECORDER_REFUSALS
 from bastion.observe.meters import (
     AUTHORISATIONS,
-    HOST_KEY_CHECKS,
     UPSTREAM_DIALS,
-    UPSTREAM_LEGACY,
-    UPSTREAM_PHASE_SECONDS,
 )
 from bastion.policy.decide import GrantDecider
 from bastion.policy.grant import FactorsNeeded, Grant, authorise
 from bastion.policy.locks import party_of
+from bastion.policy.roads import road_of
 from bastion.recording.bulk import Mode
 from bastion.recording.format import REF_LENGTH
 from bastion.relay.relay import Relay, RelayLimits
@@ -56,25 +54,18 @@ from bastion.session.heading import Place, header_of, started_line
 from bastion.session.live import right_of
 from bastion.session.paying import SessionPayer
 from bastion.session.present import Counts, Kind, Present
+from bastion.session.reaching import Reached
 from bastion.session.session import Session
 from bastion.session.tap import AUDIT_TEXT, SessionTap
 from bastion.session.timing import OpeningTimes
 from bastion.state.rows import session_started
 from bastion.transport.packet_conn import PacketConn
 from bastion.transport.transport import Transport
-from bastion.upstream.dial import UpstreamLogin
-from bastion.upstream.facts import TargetBanner, UpstreamConnected
+from bastion.upstream.leg import UpstreamLogin
 from bastion.userauth.server import UserauthService
 from bastion.wire.interning import one_of_equal
 from bastion.wire.numbers import Disconnect
-from bastion.wire.printable import banner_lines
 from bastion.wire.userauth import Prompt
-
-# Characters of a target's banner that stand in the audit log; the recording has all that was shown.
-AUDIT_BANNER = 1024
-
-# Lines of it in one message: a client need not take more than 32,768 bytes (RFC 4253 section 6.1).
-LINES_AT_ONCE = 64
 
 # While the engineer waits for the target an IGNORE goes out this often: a client with ServerAliveInterval
 # drops a silent leg.
@@ -109,12 +100,9 @@ class Opening:
         self._running: Deferred[None] | None = None  # until the session runs, or cannot
         self._ended: Refused | None = None  # by somebody, before that
         self._life: DelayedCall | None = None
-        self._grant: Grant | None = None
         self._approval: Approval | None = None
         self._claiming = False  # an approval is asked for, or used up, for this session
-        self._host_key = ""
-        self._upstream: UpstreamConnected | None = None
-        self._banners: list[TargetBanner] = []
+        self._reached: Reached | None = None
         self._counts = SessionMeters(gateway.meters, gateway.clock, engineer.id)
         self._times = OpeningTimes(self._counts, gateway.reactor)
 
@@ -290,7 +278,8 @@ class Opening:
     async def _dial(self, grant: Grant) -> Transport:
         """The target's leg, logged in. Raises Refused."""
         gateway, services, identity = self._gateway, self._services, self._identity
-        self._grant = grant
+        show, target_name = self._userauth.banner, grant.target.name
+        self._reached = reached = Reached(gateway, self._counts, identity.name, target_name, self._note, show)
 
         def ask(prompt: str, instruction: str) -> Deferred[bytes]:
             """One hidden answer of the engineer."""
@@ -301,7 +290,8 @@ class Opening:
 
         try:
             payer, name = gateway.budget.identity(identity.name), f"{self._session_id} target"
-            target = await services.dialler.dial(grant, make_login, self, payer, name)
+            make_hop_login = partial(services.upstream.hop_login, grant)
+            target = await services.dialler.dial(grant, make_login, reached, payer, name, make_hop_login)
         except Refused as refusal:
             reason = refusal.reason
             if reason is UpstreamReason.NO_DESCRIPTOR:
@@ -319,33 +309,6 @@ class Opening:
         self._times.asked()
         timeout = self._engineer.transport.settings.login_grace or ANSWER_TIME
         return self._userauth.ask(prompts, instruction, timeout)
-
-    # -- upstream.dial.DialObserver ---------------------------------------------------------------------------
-
-    def phase(self, name: str, seconds: float) -> None:
-        self._counts.observe(UPSTREAM_PHASE_SECONDS, seconds, name)
-
-    def host_key(self, outcome: str, fingerprint: str) -> None:
-        self._host_key = fingerprint
-        self._counts.add(HOST_KEY_CHECKS, outcome)
-
-    def banner(self, text: str, missing: int) -> None:
-        """The target's banner is a stranger's text: shown, but only as text, and each line marked as the target's.
-
-        There may never be a recording, so the audit log has it first.
-        """
-        assert self._grant is not None
-        target = self._grant.target.name
-        self._note(TargetBannerLine(target, missing, text[:AUDIT_BANNER]))
-        self._banners.append(TargetBanner(text, missing))
-        lines = banner_lines(target, text, missing)
-        for at in range(0, len(lines), LINES_AT_ONCE):
-            self._userauth.banner("".join(f"{line}\r\n" for line in lines[at : at + LINES_AT_ONCE]))
-
-    def connected(self, facts: UpstreamConnected) -> None:
-        self._upstream = facts
-        for name in facts.legacy:
-            self._gateway.meters.add(UPSTREAM_LEGACY, name)
 
     # -- after dialling ----------------------------------------------------------------------------------
 
@@ -413,12 +376,15 @@ class Opening:
                 grant.login,
                 self._engineer.outer,
                 counts=counts,
+                via=tuple(hop.name for hop in road_of(grant.inventory, grant.target)),
             )
         )
 
     def _start_recording(self, grant: Grant) -> SessionTap:
-        gateway, identity = self._gateway, self._identity
-        place = Place(self._session_id, self._door, gateway.clock.time(), self._host_key)
+        gateway, identity, reached = self._gateway, self._identity, self._reached
+        assert reached is not None and reached.upstream is not None
+        began, hops = gateway.clock.time(), tuple(reached.hops)
+        place = Place(self._session_id, self._door, began, reached.host_key_shown, hops)
         by = self._services.policy_digest
         header = header_of(identity, grant, place, by, self._approval)  # in the file before anybody works
         policy, mode = self._services.recording, grant.target.recording
@@ -435,13 +401,11 @@ class Opening:
             allowance=gateway.allowance(identity.name),
         )
         tap.on_first_output = self._times.first_output()
-        upstream = self._upstream
-        assert upstream is not None
-        recorder.event(upstream)  # in the first block that is written, so before anybody works
-        for banner in self._banners:
+        recorder.event(reached.upstream)  # in the first block that is written, so before anybody works
+        for banner in reached.banners:
             recorder.event(banner)
         try:
-            self._emit(started_line(header, upstream))
+            self._emit(started_line(header, reached.upstream))
         except RecorderFailed as error:
             tap.broken(error)
             raise

@@ -49,6 +49,7 @@ class Present:
     address: str = ""  # of a tunnel, where it is connected to
     counts: Callable[[], Counts] = Counts
     tunnel: TunnelGrant | None = None  # by which a tunnel was let
+    via: tuple[str, ...] = ()  # the hops to the target
 
 
 class Presence:

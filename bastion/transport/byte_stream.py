@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from twisted.internet.error import ConnectionLost
+
+
+class BelowLost(ConnectionLost):
+    """The connection below ended for a reason that is worth telling: `text`, in our words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
 
 class ByteTransport(Protocol):
     """ITransport and IConsumer, as far as they are used.

@@ -155,7 +155,7 @@ class Exchange:
         assert self.agreed is not None
         self.host_key_blob = outcome.host_key
         self._finish(outcome.transcript, outcome.shared)
-        # Only a target's own list puts "ssh-rsa" into our offer (upstream.dial), and only then is SHA-1 taken.
+        # Only a target's own list puts "ssh-rsa" into our offer (upstream.host_keys), and only then is SHA-1 taken.
         sha1 = "ssh-rsa" in self._settings.algorithms.host_keys
         _verify_host_signature(outcome.host_key, outcome.signature, self.hash, self.agreed.host_key, sha1)
 

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from bastion.clock import Timers
 from bastion.errors import LimitReason, ProtocolError, Reason, Refused, UpstreamReason
 from bastion.net.read_size import PIECE
-from bastion.transport.byte_stream import ByteTransport, abort
+from bastion.transport.byte_stream import BelowLost, ByteTransport, abort
 from bastion.transport.closing import Closing, goodbye, read_goodbye, reason_of_failure, reason_of_leaving
 from bastion.transport.key_exchange import CheckHostKey, KeyExchange
 from bastion.transport.output import Output
@@ -480,7 +480,8 @@ class Transport:
         if not self.closed:
             clean = reason is not None and isinstance(reason.value, ConnectionDone)
             by = ClosedBy.PEER if clean else ClosedBy.NETWORK
-            self._finish(CloseReason(by, 0, "", reason_of_leaving(self.keys)))
+            text = reason.value.text if reason is not None and isinstance(reason.value, BelowLost) else ""
+            self._finish(CloseReason(by, 0, text, reason_of_leaving(self.keys)))
         closing, self._closing = self._closing, None
         if closing is not None:
             closing.stop()

@@ -22,11 +22,13 @@ from bastion.ca.upstream import CertificateRequest, UpstreamCA
 from bastion.clock import Clock
 from bastion.errors import ConfigError, Refused, UpstreamReason
 from bastion.policy.grant import Grant
-from bastion.policy.targets import TargetPassword
-from bastion.upstream.dial import UpstreamLogin
+from bastion.policy.roads import road_of
+from bastion.policy.targets import Target, TargetPassword
+from bastion.upstream.leg import UpstreamLogin
 from bastion.userauth.client import SHA1, KeyCredential
 from bastion.userauth.passing import PassOn
 from bastion.userauth.password import PasswordCredential
+from bastion.wire.key_options import PERMIT_PORT_FORWARDING
 from bastion.wire.keys import PrivateKey
 
 Ask = Callable[[str, str], Deferred[bytes]]
@@ -83,8 +85,9 @@ class TargetCredentials:
             # The intersection of what all factors allow: it ends no later than any of them.
             not_after=identity.restrictions.valid_before,
             force_command=grant.force_command,
+            sources=_seen_from(grant, grant.target),
         )
-        made = self._make(grant, request, ask)
+        made = self._make(grant.target, request, ask)
         if pass_on is None or not grant.target.ask:
             return made
 
@@ -97,8 +100,27 @@ class TargetCredentials:
 
     def probe(self, grant: Grant, ask: Ask | None = None) -> UpstreamLogin | Deferred[UpstreamLogin]:
         """A credential for `bastion target test`: no engineer, and a certificate that permits nothing."""
-        request = CertificateRequest(login=grant.login, identity=grant.identity_name, session_id=grant.id)
-        return self._make(grant, request, ask)
+        request = CertificateRequest(
+            login=grant.login,
+            identity=grant.identity_name,
+            session_id=grant.id,
+            sources=_seen_from(grant, grant.target),
+        )
+        return self._make(grant.target, request, ask)
+
+    def hop_login(self, grant: Grant, hop: Target) -> UpstreamLogin | Deferred[UpstreamLogin]:
+        """The gateway's own credential for a hop on the way: it permits to go on from there and nothing else, and names
+        whose session it is for. Raises Refused, now or later."""
+        assert hop.hop_login is not None, "policy.roads lets no other through"
+        request = CertificateRequest(
+            login=hop.hop_login,
+            identity=grant.identity_name,
+            session_id=grant.id,
+            permits=(PERMIT_PORT_FORWARDING,),
+            not_after=grant.restrictions.valid_before,
+            sources=_seen_from(grant, hop),
+        )
+        return self._make(hop, request, None)
 
     def close(self) -> None:
         """Give up the threads; logins that wait for a password fail."""
@@ -108,11 +130,10 @@ class TargetCredentials:
             self._agents.close()
 
     def _make(
-        self, grant: Grant, request: CertificateRequest, ask: Ask | None
+        self, target: Target, request: CertificateRequest, ask: Ask | None
     ) -> UpstreamLogin | Deferred[UpstreamLogin]:
-        target = grant.target
         if target.password is not None:
-            return self._password(grant, target.password, ask)
+            return self._password(target.name, request.login, target.password, ask)
         own = self._keys.get(target.name)
         if own is not None:
             # RFC 8332: one RSA key, several ways of signing; SHA-1 only where the target lists it.
@@ -145,8 +166,7 @@ class TargetCredentials:
 
     # -- passwords -----------------------------------------------------------------------------------------
 
-    def _password(self, grant: Grant, wanted: TargetPassword, ask: Ask | None) -> PasswordCredential:
-        name, login = grant.target.name, grant.login
+    def _password(self, name: str, login: str, wanted: TargetPassword, ask: Ask | None) -> PasswordCredential:
         if wanted.ask:
             if ask is None:
                 text = (
@@ -176,6 +196,14 @@ class TargetCredentials:
         if self._workers is None:
             return fail(Refused(UpstreamReason.CREDENTIAL_FAILED, "passwords cannot be fetched here"))
         return self._workers.run(job, timeout + SECRET_MARGIN, on_deadline).addErrback(_not_fetched)
+
+
+def _seen_from(grant: Grant, machine: Target) -> tuple[str, ...] | None:
+    """Where the connection of this grant to `machine`, its target or a hop to it, comes from; None: from the gateway.
+    Raises BadRoad."""
+    road = road_of(grant.inventory, grant.target)
+    at = road.index(machine) if machine in road else len(road)
+    return tuple(map(str, road[at - 1].hop_egress)) if at else None
 
 
 def _not_fetched(failure: Failure) -> Failure:

@@ -1,68 +1,68 @@
 """Reaching a target: resolve, connect, key exchange, host key, login, each step timed and each with its own words.
 
 Possession proves permission: `Dialler.dial` takes a `Grant`, and only the policy package can make one. One timer
-covers the whole way (20 s by default); whichever step it finds running is named. The addresses that were
+covers the whole way (20 s by default), hops and all; whichever step it finds running is named. The addresses that were
 resolved and judged (`policy.addresses`) are the addresses that are tried, in their order.
+
+A target with `via` is reached through hops (`policy.roads`): each is a connection with a host key and a login of its
+own, and the next one runs in the one channel that is opened on it (`endpoint.hop`). The destination of that channel is
+the inventory's `host` and `port`. What is behind a hop is resolved there, so no address of it is judged here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse
-from bastion.ca.known_hosts import HostKeyVerdict, KnownHosts, Outcome, plain_key
+from bastion.ca.known_hosts import KnownHosts
 from bastion.clock import Clock
+from bastion.endpoint.hop import HopConnection
 from bastion.errors import Refused, UpstreamReason
 from bastion.net.connect import reach
 from bastion.net.local_addresses import OwnPlaces
 from bastion.policy.addresses import Barred, Own, barred, literal_network
 from bastion.policy.grant import Grant
+from bastion.policy.roads import road_of
 from bastion.policy.targets import Target
-from bastion.transport.settings import ClosedBy, CloseReason, TransportSettings
-from bastion.transport.transport import Transport, client_transport
-from bastion.upstream.facts import UpstreamConnected, connected, mismatch_text
-from bastion.upstream.sshfp import Records, Sshfp, SshfpFailed
-from bastion.userauth.client import KeyCredential, Login, PublicKeyLogin
-from bastion.userauth.password import PasswordCredential, PasswordLogin
-from bastion.wire.legacy import LEGACY_HOST_KEYS
-from bastion.wire.numbers import Disconnect
-from bastion.wire.printable import printable, quoted
+from bastion.transport.settings import ClosedBy, TransportSettings
+from bastion.transport.transport import Transport
+from bastion.upstream.facts import HopPassed, UpstreamConnected
+from bastion.upstream.host_keys import HostKeys
+from bastion.upstream.leg import Heard, Leg, MakeLogin, UpstreamLogin, words_of
+from bastion.upstream.sshfp import Sshfp
+
+_Made = TypeVar("_Made")
+
+MakeHopLogin = Callable[[Target], UpstreamLogin | Deferred[UpstreamLogin]]
+"""The same for a hop, as its `hop_login`."""
 
 
 class DialObserver(Protocol):
     """Hears how a dial goes. All calls come from the reactor."""
 
     def phase(self, name: str, seconds: float) -> None:
-        """A phase ended well: resolve, connect, kex, host_key or login."""
+        """A phase ended well: resolve, connect, kex, host_key or login; behind hops `hop` for each of them, and then
+        connect is the way from the last one."""
         ...
 
     def host_key(self, outcome: str, fingerprint: str) -> None:
-        """A host key was judged."""
+        """A host key was judged, a hop's or, in the end, the target's."""
         ...
 
     def banner(self, text: str, missing: int) -> None:
         """The target's login banner, as it came, less `missing` bytes: sanitise before showing."""
         ...
 
+    def hop(self, passed: HopPassed) -> None:
+        """A hop let us in."""
+        ...
+
     def connected(self, facts: UpstreamConnected) -> None:
         """The target let us in: the last call, before the dial returns."""
         ...
-
-
-UpstreamLogin = KeyCredential | PasswordCredential
-"""What to log in with."""
-
-MakeLogin = Callable[[], UpstreamLogin | Deferred[UpstreamLogin]]
-"""Makes it, at once or, with an agent that signs, a moment later."""
-
-MAX_REMEMBERED = 8192
-"""Targets whose settings are looked up instead of made: a large inventory. They share a few values, so an entry is a
-key and a reference, 300 bytes."""
 
 
 class Dialler:
@@ -81,19 +81,13 @@ class Dialler:
         """`own` tells where the gateway itself is; without it no port is known to be the gateway's. `sshfp` asks DNS
         about the host keys of targets that say so."""
         self.reactor = reactor
-        self.known_hosts = known_hosts
-        self.settings = settings
-        self.clock = clock
         self.timeout = timeout
-        self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], TransportSettings] = {}
-        self._made_for: dict[tuple[tuple[str, ...], int, tuple[str, ...]], TransportSettings] = {}
+        self.keys = HostKeys(known_hosts, settings, clock, sshfp)
         self.own = own or OwnPlaces()
-        self.sshfp = sshfp
 
     def close(self) -> None:
         """Nobody dials any more: give up the threads that ask about host keys."""
-        if self.sshfp is not None:
-            self.sshfp.close()
+        self.keys.close()
 
     async def dial(
         self,
@@ -102,43 +96,41 @@ class Dialler:
         observer: DialObserver,
         payer: Purse | None = None,
         name: str = "",
+        hop_login: MakeHopLogin | None = None,
     ) -> Transport:
         """An authenticated transport, its receiver not yet set. Raises Refused.
 
         It returns in the turn in which the target's success is read, before any later message of that read is
-        looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened. `login` is
-        called after the host key was accepted, so no certificate is made for a host that is not the target. `payer`
-        pays for looking up its name; `name` says in a trace whose messages they are.
+        looked at: whoever sets the receiver there misses nothing. Cancelling it closes what was opened; closing the
+        transport closes the hops that it came through. `login` and `hop_login` are called after the host key was
+        accepted, so no certificate is made for a host that is not the target. `payer` pays for looking up its name;
+        `name` says in a trace whose messages they are.
         """
+        dial = self._begin(grant, observer, payer, name, hop_login)
+        return await dial.run(dial.log_in(login))
+
+    async def lead(
+        self,
+        grant: Grant,
+        observer: DialObserver,
+        hop_login: MakeHopLogin,
+        build: Callable[[], Transport],
+    ) -> Transport:
+        """What `build` made, connected to a target behind hops and not logged in to. Raises Refused."""
+        dial = self._begin(grant, observer, None, "", hop_login)
+        return await dial.run(dial.connect(build))
+
+    def _begin(
+        self,
+        grant: Grant,
+        observer: DialObserver,
+        payer: Purse | None,
+        name: str,
+        hop_login: MakeHopLogin | None,
+    ) -> _Dial:
         if not isinstance(grant, Grant):
             raise TypeError("dialling needs a Grant")
-        return await _Dial(self, grant, login, observer, payer, name).run()
-
-    def settings_of(self, target: Target) -> TransportSettings:
-        """The algorithms for one target: host keys that can be verified come first, its legacy names last."""
-        where = (target_names(target), target.port, target.legacy)
-        found = self._made_for.get(where)
-        if found is None:
-            if len(self._made_for) >= MAX_REMEMBERED:
-                self._made_for.clear()
-            found = self._made_for[where] = self._make_settings(target)
-        return found
-
-    def _make_settings(self, target: Target) -> TransportSettings:
-        """The same, made; equal ones are one value for all targets that share it."""
-        names = self.known_hosts.algorithms_for(target_names(target), target.port)
-        usable = [name for name in names if name in self.settings.algorithms.host_keys]
-        for name in LEGACY_HOST_KEYS:
-            if name in target.legacy:
-                # SHA-1 with the pinned RSA key is worth more than a better signature with a key nobody knows.
-                usable.insert(usable.index("rsa-sha2-256") + 1, name)
-        key = (tuple(usable), target.legacy)
-        made = self._made.get(key)
-        if made is None:
-            algorithms = self.settings.algorithms.with_legacy(target.legacy)
-            made = replace(self.settings, algorithms=replace(algorithms, host_keys=key[0]))
-            self._made[key] = made
-        return made
+        return _Dial(self, grant, observer, payer, name, hop_login)
 
 
 def check_address(target: Target, address: str, own: Own) -> None:
@@ -152,163 +144,129 @@ def check_address(target: Target, address: str, own: Own) -> None:
         raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{target.host} is {address}, {why}{hint}")
 
 
-def target_names(target: Target) -> tuple[str, ...]:
-    """The names under which a target's host key may be known: where it is dialled, and what it is called."""
-    return tuple(dict.fromkeys((target.host, *target.names)))
-
-
-class _Dial:
-    """One attempt: `run` it once."""
+class _Dial(Heard):
+    """One attempt: `run` one of `log_in` and `connect`, once. For the target's leg it is the `leg.Heard`."""
 
     def __init__(
         self,
         dialler: Dialler,
         grant: Grant,
-        login: MakeLogin,
         observer: DialObserver,
         payer: Purse | None,
         name: str,
+        hop_login: MakeHopLogin | None,
     ) -> None:
         self._dialler = dialler
         self._reactor = dialler.reactor
+        self._grant = grant
         self._target = grant.target
-        self._login_name = grant.login
-        self._make_login = login
         self._observer = observer
         self._payer = payer
         self._name = name
-        self._step = "resolve"
+        self._make_hop_login = hop_login
+        self._road: tuple[Target, ...] = ()
+        self._hops: list[HopConnection] = []  # that have let us in
+        self._at = grant.target  # the machine whose fault it would be
+        self.step = "resolve"
         self._began = self._reactor.seconds()
-        self._transport: Transport | None = None
-        self._secured: Deferred[None] = Deferred()  # the first key exchange is done
-        self._login: Login | None = None
-        self._host_key_error: Refused | None = None
-        self._way: Deferred[Transport] | None = None
+        self._way: Deferred[Any] | None = None
         self._deadline: Any = self._reactor.callLater(dialler.timeout, self._late)
         self._too_late: Refused | None = None
         self._left = self._asked_at = 0.0  # the deadline's rest and the moment, while a person is asked
 
-    async def run(self) -> Transport:
+    async def run(self, steps: Coroutine[Any, Any, _Made]) -> _Made:
         """The whole way in the time that there is for it. Every refusal begins with the target's name."""
-        self._way = Deferred.fromCoroutine(self._go())
+        way = self._way = Deferred.fromCoroutine(steps)
         try:
-            return await self._way
-        except Refused as refusal:
-            raise self._named(refusal) from None
-        except CancelledError:
-            if self._too_late is None:
+            made: _Made = await way
+            return made
+        except BaseException as error:
+            refusal = self._broken_hop() or (error if isinstance(error, Refused) else self._too_late)
+            for hop in reversed(self._hops):
+                hop.end()
+            if refusal is None or not isinstance(error, (Refused, CancelledError)):
                 raise
-            raise self._named(self._too_late) from None
+            raise self._named(refusal) from None
         finally:
             if self._deadline.active():
                 self._deadline.cancel()
 
-    async def _go(self) -> Transport:
+    async def log_in(self, login: MakeLogin) -> Transport:
         """Reach the target, wait for its host key, log in."""
-        transport: Transport = await reach(
+        leg = Leg(
+            self._reactor, self._dialler.keys, self._target, (self._grant.login, login), self, self._name
+        )
+        transport = await self.connect(leg.build)
+        await leg.log_in(transport)
+        return transport
+
+    async def connect(self, build: Callable[[], Transport]) -> Transport:
+        """Reach the target, through its hops."""
+        self._road = road_of(self._grant.inventory, self._target)
+        for hop in self._road:
+            await self._pass(hop)
+        return await self._connect(self._target, build, lambda: self.entered("connect"))
+
+    async def _pass(self, hop: Target) -> None:
+        """Log in to one hop, through those before it."""
+        began, make_login, login = self._reactor.seconds(), self._make_hop_login, hop.hop_login
+        if make_login is None or login is None:
+            raise Refused(UpstreamReason.CREDENTIAL_FAILED, f"nobody can log in to its hop {hop.name} here")
+        heard = _HopHeard(self, self._observer)
+        name = f"{self._name} {hop.name}" if self._name else ""
+        leg = Leg(self._reactor, self._dialler.keys, hop, (login, lambda: make_login(hop)), heard, name)
+        if not self._hops:
+            self._at = hop
+        transport = await self._connect(hop, leg.build, lambda: heard.entered("connect"))
+        await leg.log_in(transport)
+        connection = HopConnection(transport, self._reactor, hop.name, len(self._hops))
+        connection.start()
+        self._hops.append(connection)
+        self.step, self._began = "connect", self._reactor.seconds()
+        self._observer.phase("hop", self._began - began)
+        assert heard.facts is not None
+        self._observer.hop(HopPassed(hop.name, heard.fingerprint, heard.facts, transport.keys.charge))
+
+    async def _connect(
+        self, target: Target, build: Callable[[], Transport], resolved: Callable[[], None]
+    ) -> Transport:
+        """A connection to `target`: through the last hop, or, where there is none, from here."""
+        if self._hops:
+            hop = self._hops[-1]
+            await hop.open(target.host, target.port)
+            self._at = target
+            transport = build()
+            transport.makeConnection(hop.carry(transport))
+            return transport
+        reached: Transport = await reach(
             self._reactor,
-            self._target.host,
-            self._target.port,
-            judge=lambda address: check_address(self._target, address, self._dialler.own),
-            build=self._build_transport,
+            target.host,
+            target.port,
+            judge=lambda address: check_address(target, address, self._dialler.own),
+            build=lambda address: build(),
             timeout=self._dialler.timeout,
             payer=self._payer,
-            resolved=lambda: self._phase_done("connect"),
+            resolved=resolved,
         )
-        try:
-            await self._secured
-            await self._log_in(transport)
-        except BaseException:
-            self._let_go(transport)
-            transport.disconnect(Disconnect.BY_APPLICATION, "not going on")
-            raise
-        self._let_go(transport)
-        return transport
+        return reached
 
-    def _let_go(self, transport: Transport) -> None:
-        """Hear no more of it: it is somebody else's now, or nobody's."""
-        transport.on_secure = transport.on_closed = transport.service = None
-        self._transport = None
-        if self._login is not None:
-            self._login.stop()
+    # -- leg.Heard: the target -----------------------------------------------------------------------------
 
-    # -- the steps ---------------------------------------------------------------------------------------
+    def entered(self, step: str) -> None:
+        now = self._reactor.seconds()
+        self._observer.phase(self.step, now - self._began)
+        self.step, self._began = step, now
 
-    def _build_transport(self, address: str) -> Transport:
-        """The protocol for a connection just made."""
-        self._phase_done("kex")
-        transport = self._transport = client_transport(
-            self._dialler.settings_of(self._target), self._reactor, self._check_host_key, self._name
-        )
-        transport.on_secure = lambda: self._secured.callback(None)
-        transport.on_closed = self._closed
-        return transport
+    def host_key(self, outcome: str, fingerprint: str) -> None:
+        self._observer.host_key(outcome, fingerprint)
 
-    def _check_host_key(self, blob: bytes) -> Deferred[None] | None:
-        """Judge the host key before any key made with it is used. Raises Refused(HOST_KEY_*), now or later."""
-        self._phase_done("host_key")
-        target = self._target
-        verdict = self._dialler.known_hosts.check(
-            target_names(target), target.port, blob, self._dialler.clock.time()
-        )
-        sshfp = self._dialler.sshfp
-        if verdict.outcome is Outcome.UNKNOWN and target.by_sshfp and sshfp is not None:
-            return sshfp.ask(target.host).addBoth(self._sshfp_answered, blob)
-        self._judged(verdict)
-        return None
+    def banner(self, text: str, missing: int) -> None:
+        self._observer.banner(text, missing)
 
-    def _sshfp_answered(self, answer: Records | Failure, blob: bytes) -> None:
-        """What DNS says of the host key in `blob`. Raises Refused(HOST_KEY_*)."""
-        key = plain_key(blob)
-        shown, reason = key.fingerprint(), UpstreamReason.HOST_KEY_UNKNOWN
-        if isinstance(answer, Failure):
-            if not isinstance(answer.value, SshfpFailed):
-                answer.raiseException()
-            outcome, text = Outcome.UNKNOWN, f"the host key {shown} is not known: {answer.value.text}"
-        elif answer.vouch_for(key):
-            self._judged(HostKeyVerdict(Outcome.SSHFP_OK, shown))
-            return
-        else:
-            outcome, reason = Outcome.CHANGED, UpstreamReason.HOST_KEY_CHANGED
-            text = f"the host key {shown} is not one that the SSHFP records of {self._target.host} vouch for"
-        self._observer.host_key(outcome, shown)
-        self._host_key_error = Refused(reason, f"{self._target.name}: {text}")
-        raise self._host_key_error
+    def connected(self, facts: UpstreamConnected) -> None:
+        self._observer.connected(facts)
 
-    def _judged(self, verdict: HostKeyVerdict) -> None:
-        """Raises Refused(HOST_KEY_*)."""
-        target = self._target
-        self._observer.host_key(verdict.outcome, verdict.fingerprint)
-        refusal = host_key_refusal(target.name, verdict)
-        if refusal is not None:
-            self._host_key_error = refusal
-            raise refusal
-        self._phase_done("login")
-
-    async def _log_in(self, transport: Transport) -> None:
-        made, login_name = self._make_login(), self._login_name
-        credential = await made if isinstance(made, Deferred) else made
-        login: Login
-        if isinstance(credential, PasswordCredential):
-            login = PasswordLogin(
-                transport, login_name, credential, self._observer.banner, self._person_asked
-            )
-        else:
-            login = PublicKeyLogin(
-                transport, login_name, credential, self._observer.banner, self._person_asked
-            )
-        self._login = login
-        transport.service = login.receive
-        login.start()
-        method = await login.done
-        keys = transport.keys
-        assert keys.agreed is not None
-        self._phase_done("done")
-        self._observer.connected(
-            connected(keys.peer_version, keys.agreed, method, credential.source, login.legacy)
-        )
-
-    def _person_asked(self, waiting: bool) -> None:
+    def person_asked(self, waiting: bool) -> None:
         """While a person thinks, the dial's timer stands still; whoever asks has a timer for that."""
         now = self._reactor.seconds()
         if waiting:
@@ -318,40 +276,10 @@ class _Dial:
             self._deadline = self._reactor.callLater(max(self._left, 0.0), self._late)
             self._began += now - self._asked_at
 
-    def _phase_done(self, next_step: str) -> None:
-        now = self._reactor.seconds()
-        self._observer.phase(self._step, now - self._began)
-        self._step, self._began = next_step, now
-
-    # -- what goes wrong ---------------------------------------------------------------------------------
-
-    def _closed(self, reason: CloseReason) -> None:
-        """The connection ended before the login was done: whoever waits hears why."""
-        refusal = self._why_closed(reason)
-        if self._login is not None:
-            self._login.stop(refusal)
-        elif not self._secured.called:
-            self._secured.errback(refusal)
-
-    def _why_closed(self, reason: CloseReason) -> Refused:
-        transport = self._transport
-        assert transport is not None
-        if self._host_key_error is not None:
-            return self._host_key_error
-        if missing := transport.keys.mismatches:
-            return Refused(UpstreamReason.KEX_FAILED, mismatch_text(missing))
-        if isinstance(reason.reason, UpstreamReason):
-            return Refused(reason.reason, reason.text)
-        if self._step == "kex" and not transport.keys.peer_version:
-            return Refused(UpstreamReason.NOT_SSH, "it does not speak SSH")
-        detail = _words_of(reason)
-        if self._step == "login" and self._login is not None:
-            what = "it broke" if reason.by is ClosedBy.US else "it closed the connection at"
-            return Refused(UpstreamReason.LOGIN_REFUSED, f"{what} the login{detail}")
-        return Refused(UpstreamReason.KEX_FAILED, f"the key exchange failed{detail}")
+    # -- what goes wrong -----------------------------------------------------------------------------------
 
     def _late(self) -> None:
-        seconds, step = f"{self._dialler.timeout:g} s", self._step
+        seconds, step = f"{self._dialler.timeout:g} s", self.step
         if step in ("resolve", "connect"):
             reason, what = UpstreamReason.CONNECT_TIMEOUT, "no answer"
         else:
@@ -360,37 +288,42 @@ class _Dial:
         if self._way is not None:
             self._way.cancel()
 
-    def _named(self, refusal: Refused) -> Refused:
-        prefix = f"{self._target.name}: "
-        return Refused(refusal.reason, prefix + refusal.text.removeprefix(prefix))
-
-
-def _words_of(reason: CloseReason) -> str:
-    """`: text` of a closed connection, the target's own in quotation marks."""
-    if not reason.text:
-        return ""
-    return f": {printable(reason.text) if reason.by is ClosedBy.US else quoted(reason.text)}"
-
-
-def host_key_refusal(name: str, verdict: HostKeyVerdict) -> Refused | None:
-    """The refusal that goes with a verdict on a host key, or None when the key is good."""
-    shown = verdict.fingerprint
-    if verdict.accepted:
+    def _broken_hop(self) -> Refused | None:
+        """Why the first hop that is gone went; whatever ran through it only saw its connection end."""
+        for at, hop in zip(self._road, self._hops, strict=False):
+            if hop.fault is not None:
+                self._at = at
+                what = (
+                    "it broke the connection" if hop.fault.by is ClosedBy.US else "it closed the connection"
+                )
+                return Refused(UpstreamReason.CLOSED, what + words_of(hop.fault))
         return None
-    if verdict.outcome is Outcome.CHANGED:
-        old = ", ".join(verdict.known_fingerprints)
-        reason, text = (
-            UpstreamReason.HOST_KEY_CHANGED,
-            f"the host key has changed: known {old}, shown {shown}; "
-            f"if that is right: bastion target pin {name} {shown}",
-        )
-    elif verdict.outcome is Outcome.REVOKED:
-        reason, text = UpstreamReason.HOST_KEY_REVOKED, f"the host key {shown} is revoked"
-    elif verdict.outcome is Outcome.CERT_INVALID:
-        reason, text = UpstreamReason.HOST_CERT_INVALID, f"its host certificate is not good: {verdict.text}"
-    else:
-        reason, text = (
-            UpstreamReason.HOST_KEY_UNKNOWN,
-            f"the host key {shown} is not known; if it is right: bastion target pin {name} {shown}",
-        )
-    return Refused(reason, f"{name}: {text}")
+
+    def _named(self, refusal: Refused) -> Refused:
+        """With the target's name in front, and that of the hop where it is the hop's fault."""
+        at, text = self._at, refusal.text
+        text = text.removeprefix(f"{at.name}: ")
+        if at is not self._target:
+            text = f"its hop {at.name}: {text}"
+        return Refused(refusal.reason, f"{self._target.name}: {text}")
+
+
+class _HopHeard(Heard):
+    """A hop's leg: its steps are the dial's, its time is told when it has let us in, its banner is for nobody,
+    and nobody is asked (`Target.validate`)."""
+
+    def __init__(self, dial: _Dial, observer: DialObserver) -> None:
+        self._dial = dial
+        self._observer = observer
+        self.fingerprint = ""
+        self.facts: UpstreamConnected | None = None
+
+    def entered(self, step: str) -> None:
+        self._dial.step = step
+
+    def host_key(self, outcome: str, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self._observer.host_key(outcome, fingerprint)
+
+    def connected(self, facts: UpstreamConnected) -> None:
+        self.facts = facts

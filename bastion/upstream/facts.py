@@ -6,8 +6,9 @@ which legacy algorithms are in use, so that nobody has to find out from packets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bastion.wire.kexinit import Mismatch, Negotiated
 from bastion.wire.legacy import LEGACY_NAMES
@@ -37,6 +38,16 @@ class UpstreamConnected:
     login_method: str
     credential: str
     legacy: tuple[str, ...] = ()
+
+
+class HopPassed(NamedTuple):
+    """A hop on the way that let us in: its name, the fingerprint of its host key, what was agreed. `charge` says who
+    pays for the key exchanges that it asks for (`KeyExchange.charge`)."""
+
+    name: str
+    host_key: str
+    facts: UpstreamConnected
+    charge: Callable[[Callable[[int], None]], None]
 
 
 @dataclass(frozen=True, slots=True)

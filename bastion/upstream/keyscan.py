@@ -1,4 +1,4 @@
-"""Asking a host which keys it has, without logging in: what `bastion target scan` and `pin` stand on.
+"""Asking a host which keys it has, without logging in to it: what `bastion target scan` and `pin` stand on.
 
 One connection per key type, each given up as soon as the host has proved that it holds the key: the proof is
 the signature over the exchange, which the transport verifies before it asks what we think of the key.
@@ -6,6 +6,7 @@ the signature over the exchange, which the transport verifies before it asks wha
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,11 @@ from twisted.python.failure import Failure
 from bastion.errors import Refused, UpstreamReason
 from bastion.net.resolver import resolve
 from bastion.net.socket import connect
+from bastion.policy.grant import Grant
 from bastion.transport.settings import CloseReason, TransportSettings
 from bastion.transport.transport import Transport, client_transport
-from bastion.upstream.facts import mismatch_text
+from bastion.upstream.dial import Dialler, MakeHopLogin
+from bastion.upstream.facts import HopPassed, UpstreamConnected, mismatch_text
 from bastion.wire.kexinit import HOST_KEY_LIST
 from bastion.wire.legacy import LEGACY_HOST_KEYS
 from bastion.wire.numbers import Disconnect
@@ -44,16 +47,53 @@ async def scan_host_keys(
         addresses = await resolve(reactor, host)
     except Exception:
         raise Refused(UpstreamReason.NAME_NOT_FOUND, f"the name {host} does not resolve") from None
+    return await _each(settings, lambda asked: ask_host_key(reactor, addresses[0], port, asked, timeout))
+
+
+async def scan_behind_hops(
+    dialler: Dialler, grant: Grant, hop_login: MakeHopLogin, settings: TransportSettings
+) -> list[bytes]:
+    """The same of a target with `via`, whose hops are logged in to for each question."""
+
+    async def ask(asked: TransportSettings) -> bytes:
+        result: Deferred[bytes] = Deferred()
+        factory = _ScanFactory(dialler.reactor, asked, result, dialler.timeout)
+        try:
+            await dialler.lead(grant, _Nobody(), hop_login, lambda: factory.buildProtocol(None))
+        except Refused as refusal:
+            factory.give_up(refusal)
+        return await result
+
+    return await _each(settings, ask)
+
+
+async def _each(
+    settings: TransportSettings, ask: Callable[[TransportSettings], Awaitable[bytes]]
+) -> list[bytes]:
+    """Ask for a key of each type."""
     found: list[bytes] = []
     questions = KEY_QUESTIONS
     if set(LEGACY_HOST_KEYS) & set(settings.algorithms.host_keys):  # listed for this target
         questions += (LEGACY_HOST_KEYS,)
     for algorithms in questions:
-        asked = replace(settings, algorithms=replace(settings.algorithms, host_keys=algorithms))
-        blob = await ask_host_key(reactor, addresses[0], port, asked, timeout)
+        blob = await ask(replace(settings, algorithms=replace(settings.algorithms, host_keys=algorithms)))
         if blob and blob not in found:
             found.append(blob)
     return found
+
+
+class _Nobody:
+    """Hears how a dial goes and does nothing; implements `upstream.dial.DialObserver`."""
+
+    def phase(self, name: str, seconds: float) -> None: ...
+
+    def host_key(self, outcome: str, fingerprint: str) -> None: ...
+
+    def banner(self, text: str, missing: int) -> None: ...
+
+    def hop(self, passed: HopPassed) -> None: ...
+
+    def connected(self, facts: UpstreamConnected) -> None: ...
 
 
 def ask_host_key(
@@ -109,6 +149,10 @@ class _ScanFactory(ClientFactory[Any]):
             self._finish(b"")  # no key of the asked type
         else:
             self._finish(Refused(UpstreamReason.KEX_FAILED, printable(reason.text)))
+
+    def give_up(self, why: Refused) -> None:
+        """There will be no connection."""
+        self._finish(why)
 
     def _late(self) -> None:
         transport = self._transport

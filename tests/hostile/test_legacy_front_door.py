@@ -88,7 +88,7 @@ def users_of(name: str) -> set[str]:
 
 def test_only_what_dials_and_scans_can_switch_it_on() -> None:
     assert users_of("allow_sha1") == {"wire/keys.py", "transport/exchange.py"}
-    assert users_of("with_legacy") == {"wire/kexinit.py", "upstream/dial.py", "cli/target.py"}
+    assert users_of("with_legacy") == {"wire/kexinit.py", "upstream/host_keys.py", "cli/target.py"}
 
 
 def test_two_sides_agree_on_it_only_when_both_offer_it() -> None:

@@ -50,6 +50,10 @@ verbs = ["exec"]
 KEEP_ALL = 'mode = "full"\ninput = true'
 # More names of the same machine, for tools that go to many.
 FLEET = tuple(f"node{number}" for number in range(1, 6))
+VIA = 'via = ["edge1", "core2"]\n'
+HOP = f'hop_login = "{LOGIN}"\nhop_egress = ["{LOOPBACK}"]\n'
+BEHIND = "CONFORMANCE_HOPS"
+"""In the environment: everything is done behind two hops (tests/interop/test_hops_conformance.py)."""
 STRICT = "strict"  # the same machine once more, where alice may run commands and nothing else
 
 
@@ -59,12 +63,23 @@ def shared_world(algorithms: str = "default", **options: Any) -> World:
         pytest.skip(sshd_missing())
     # The target accepts every variable, so that what does not arrive was refused by the gateway.
     sshd = ("AcceptEnv *", "RekeyLimit 16M")
+    behind = VIA if os.environ.get(BEHIND) else ""
+    options["targets"] = behind + options.get("targets", "")
     made = JumpWorld(policy=EVERYTHING, recording=KEEP_ALL, sshd_options=sshd, **options)
     text = made.config.read_text()
     made.config.write_text(text.replace("[listen]\n", f'[listen]\nalgorithms = "{algorithms}"\n'))
     for name in (*FLEET, STRICT):
-        made.add_target(name, LOOPBACK, made.sshd.port)
+        made.add_target(name, LOOPBACK, made.sshd.port, made.sshd.host_public if behind else "", behind)
+    if behind:
+        add_hops(made, "edge1", "core2")
+        made.pin(TARGET, made.sshd.port, made.sshd.host_public)
     return made
+
+
+def add_hops(world: World, *names: str) -> None:
+    """Machines that lead on, for a `via` that names them all: all here comes from loopback."""
+    for name in names:
+        world.add_sshd(name, more=HOP)
 
 
 class Door:

@@ -197,23 +197,28 @@ group_base = "{GROUPS}"
     def add_target(self, name: str, host: str, port: int, known: str = "", more: str = "") -> None:
         """One more target in the inventory (before `start`, or `reload` afterwards).
 
-        `known`: `type base64` of the host key to pin under that address; "" pins none.
+        `known`: `type base64` of the host key to pin under that address, or the name of what is behind a hop; "" pins
+        none.
         """
         with self.targets_file.open("a") as file:
             file.write(f'\n[targets.{name}]\nhost = "{host}"\nport = {port}\n{more}\n')
         if known:
-            with self.known_hosts.open("a") as file:
-                file.write(f"[{host}]:{port} {known}\n")
+            self.pin(name if "via = " in more else host, port, known)
 
-    def add_sshd(self, name: str, *, known: str | None = None, **options: Any) -> Sshd:
-        """One more sshd as target `name`, stopped by `close`. `options` are Sshd's.
+    def pin(self, name: str, port: int, known: str) -> None:
+        """Add a line to known_hosts."""
+        with self.known_hosts.open("a") as file:
+            file.write(f"[{name}]:{port} {known}\n")
+
+    def add_sshd(self, name: str, *, known: str | None = None, more: str = "", **options: Any) -> Sshd:
+        """One more sshd as target `name`, stopped by `close`. `options` are Sshd's, `more` lines of its table.
 
         `known`: the host key to pin; not given, its own; "" pins none.
         """
         options.setdefault("user_ca", self.keys / "upstream_ca.pub")
         made = Sshd(self.folder / name, **options).start()
         self._more_sshds.append(made)
-        self.add_target(name, LOOPBACK, made.port, made.host_public if known is None else known)
+        self.add_target(name, LOOPBACK, made.port, made.host_public if known is None else known, more)
         return made
 
     def _default_users(self) -> str:

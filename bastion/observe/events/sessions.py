@@ -46,15 +46,19 @@ class SessionStarted(AuditEvent):
     approved_by: str = ""
     policy_digest: Annotated[str, "SHA-256 of policy and inventory, see `bastion policy versions`"] = ""
     break_glass: Annotated[str, "the reason that was typed, of an account for emergencies"] = ""
+    via: Annotated[str, "the hops from the gateway to the target"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
         who, target, login = line.get("user", "?"), line.get("target", "?"), of(line, "login", " as ")
+        via = of(line, "via", ", reached through ")
         door, host_key = of(line, "door", " through the ", " door"), of(line, "host_key", ", host key ")
         method, legacy = of(line, "login_method", ", let in by "), of(line, "legacy", ", legacy algorithms: ")
         approved = of(line, "approved_by", ", approved by ")
         why = of(line, "break_glass", ", an emergency: ")
-        return f"the session began: {who} on {target}{login}{door}{host_key}{method}{legacy}{approved}{why}"
+        return (
+            f"the session began: {who} on {target}{login}{via}{door}{host_key}{method}{legacy}{approved}{why}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,7 +221,7 @@ def _ca(part: str) -> Callable[[Gateway], Any]:
 
 
 def _pinned(gateway: Gateway) -> bool:
-    return bool(gateway.services.dialler.known_hosts.pinned(["web1.example.com"], 22))
+    return bool(gateway.services.dialler.keys.known_hosts.pinned(["web1.example.com"], 22))
 
 
 def _locked(name: str) -> Callable[[Running], None]:
@@ -408,7 +408,7 @@ CASES: dict[str, Case] = {
     ),
     "front_host_ca.lifetime": Case('"2h"', lambda g: g.services.inner_host_keys.ca.lifetime, 7200),
     "targets.sshfp_resolvers": Case(
-        '["192.0.2.53:53"]', lambda g: [str(one) for one in g.services.dialler.sshfp._resolvers], ["192.0.2.53:53"]
+        '["192.0.2.53:53"]', lambda g: [str(one) for one in g.services.dialler.keys.sshfp._resolvers], ["192.0.2.53:53"]
     ),
     "keys.ledger": Case(
         '"ledger"', lambda g: len(g.services.inner_host_keys.ca.publics), 2, _rotating_front_host_ca
@@ -809,7 +809,7 @@ def test_what_was_in_force_is_let_go(running: Running) -> None:
     pinned = f"web1.example.com {running.files.keys['second'].public.line()}\n"
     running.files.write("known_hosts", pinned)
     running.reload()
-    hosts = running.gateway.services.dialler.known_hosts
+    hosts = running.gateway.services.dialler.keys.known_hosts
     (line,) = hosts.lines
     assert sys.getrefcount(line) == 3  # the tuple, the name here, the call
     del hosts

@@ -184,6 +184,14 @@ def test_a_lock_ends_what_meets_it_in_the_same_turn(gateway, kind, value, met):
         assert audit(gateway, "session_ended")[0]["reason"] == "locked"
 
 
+def test_a_lock_on_a_hop_ends_what_goes_through_it(gateway):
+    session(gateway)
+    (present,) = (one for one in gateway.gateway.present if one.kind is Kind.SESSION)
+    present.via = ("edge1",)
+    assert ask(gateway, SetLocks((lock("target", "core2"),))).sessions == 0
+    assert ask(gateway, SetLocks((lock("target", "edge1"),))).sessions == 1
+
+
 def test_a_locked_user_proves_who_he_is_and_reads_why_he_is_not_let_in(gateway):
     ask(gateway, SetLocks((lock("user", "alice"),)))
     engineer = gateway.connect()

@@ -123,6 +123,7 @@ class World:
         self.session: Any = None
         self.observer: Any = None
         self.make_login: Callable[[], Any] = lambda: None
+        self.make_hop_login: Callable[[Any], Any] = lambda hop: None
 
     def _check_locks(self, identity: Identity, target: Any) -> None:
         if self.locked:
@@ -151,15 +152,20 @@ class World:
         return fields
 
     # upstream.dial.Dialler
-    async def dial(self, grant: Any, login: Callable[[], Any], observer: Any, payer: Any, name: str) -> Any:
+    async def dial(
+        self, grant: Any, login: Callable[[], Any], observer: Any, payer: Any, name: str, hop_login: Any
+    ) -> Any:
         self.said.append(f"dial {grant.target.name} as {grant.login}")
-        self.observer, self.make_login = observer, login
+        self.observer, self.make_login, self.make_hop_login = observer, login, hop_login
         self.dialled = Deferred(lambda _: self.said.append("dial cancelled"))
         return await self.dialled
 
     # upstream.credentials.TargetCredentials
     def login_for(self, grant: Any, identity: Any, session_id: str, ask: Any, pass_on: Any) -> Any:
         return ask
+
+    def hop_login(self, grant: Any, hop: Any) -> Any:
+        return f"certificate of {grant.id} for {hop.name}"
 
     # userauth.server.UserauthService
     def ask(

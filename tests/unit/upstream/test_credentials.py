@@ -18,6 +18,7 @@ from bastion.errors import AuthReason, Refused, UpstreamReason
 from bastion.policy.grant import authorise
 from bastion.upstream.credentials import TargetCredentials
 from bastion.wire.certificates import Certificate
+from bastion.wire.data import Reader
 from bastion.wire.keys import PrivateKey
 from tests.unit.policy.world import NOW, grant_of, inventory_of, person, policy_of
 
@@ -181,3 +182,66 @@ def test_a_login_that_is_given_up_kills_the_command():
     fetching.cancel()
     reactor.wait()  # the thread is back, so the command has ended
     assert len(failures) == 1
+
+
+# -- hops ----------------------------------------------------------------------------------------------------
+
+HOPS = """
+[targets.edge1]
+host = "192.0.2.1"
+hop_login = "jump"
+hop_egress = ["10.20.0.1", "10.20.0.2"]
+[targets.core2]
+host = "10.20.0.9"
+hop_login = "pass"
+via = "edge1"
+[targets.web1]
+host = "10.30.0.7"
+via = "core2"
+"""
+
+
+def hop_grant(**restrictions):
+    who = person("alice", "staff", restrictions=Restrictions(**restrictions))
+    return authorise(policy_of(), inventory_of(HOPS), who, "web1", "deploy", "192.0.2.1", NOW, SESSION), who
+
+
+def test_a_hop_s_certificate_permits_to_go_on_and_names_whose_session_it_is():
+    grant, _ = hop_grant(valid_before=int(NOW + 60))
+    credentials = TargetCredentials(
+        UpstreamCA(Staged(PrivateKey.generate_ed25519()), ["198.51.100.1"]), {}, FixedClock(NOW)
+    )
+    edge, core = (grant.inventory.find(name) for name in ("edge1", "core2"))
+    first, second = (credentials.hop_login(grant, hop).credential for hop in (edge, core))
+    assert (first.principals, second.principals) == (("jump",), ("pass",))
+    assert first.key_id == second.key_id == f"alice {SESSION}"
+    assert list(first.extensions) == ["permit-port-forwarding"]
+    assert first.valid_before == NOW + 60
+
+
+def test_where_a_certificate_may_come_from_is_where_the_machine_sees_it_come_from():
+    grant, who = hop_grant()
+    credentials = TargetCredentials(
+        UpstreamCA(Staged(PrivateKey.generate_ed25519()), ["198.51.100.1"]), {}, FixedClock(NOW)
+    )
+    edge, core = (grant.inventory.find(name) for name in ("edge1", "core2"))
+    sources = [
+        dict(made.credential.critical_options).get("source-address")
+        for made in (
+            credentials.hop_login(grant, edge),
+            credentials.hop_login(grant, core),
+            credentials.login_for(grant, who, SESSION),  # core2 does not say
+            credentials.probe(grant),
+        )
+    ]
+    shown = [None if one is None else Reader(one).text() for one in sources]
+    assert shown == ["198.51.100.1", "10.20.0.1/32,10.20.0.2/32", None, None]
+
+
+def test_a_hop_s_own_key_is_taken_before_the_ca():
+    grant, _ = hop_grant()
+    own = PrivateKey.generate_ed25519()
+    made = TargetCredentials(CA, {"edge1": own}, FixedClock(NOW)).hop_login(
+        grant, grant.inventory.find("edge1")
+    )
+    assert made.key is own

@@ -1,0 +1,87 @@
+"""What is said of single targets beside their tables: hops here, the rest in test_check.py."""
+
+import pytest
+
+from bastion.config.check import inspect
+
+from .site import Site
+
+HOP = '[targets.edge1]\nhost = "edge1.example.com"\nhop_login = "jump"\n'
+EGRESS = 'hop_egress = ["10.20.0.1"]\n'
+
+
+def found(site: Site, targets: str) -> tuple[list[str], list[str]]:
+    """Errors and warnings; the targets begin at line 1 of targets.toml."""
+    site.write("targets.toml", targets + '[targets.web1]\nhost = "web1.example.com"\n')
+    report = inspect(site.config)
+    return tuple(
+        [str(one).replace(f"{site.folder}/", "") for one in some] for some in (report.errors, report.warnings)
+    )  # type: ignore[return-value]
+
+
+def test_a_road_is_taken(site: Site) -> None:
+    text = HOP + EGRESS + '[targets.db7]\nhost = "10.20.0.7"\nvia = "edge1"\nhost_keys = []\n'
+    assert found(site, text) == ([], [])
+
+
+def test_certificates_for_what_is_behind_a_hop_should_say_where_they_come_from(site: Site) -> None:
+    errors, (warning,) = found(site, HOP)
+    assert errors == []
+    assert warning == (
+        "targets.toml:3: targets.edge1.hop_login: certificates for what is behind it would work from any address until"
+        " they expire (allowed: hop_egress: the addresses that it connects from)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            HOP + EGRESS + '[targets.db7]\nhost = "db7"\nvia = "edge9"\n',
+            'targets.toml:7: targets.db7.via: "edge9" is no target, did you mean "edge1"?',
+        ),
+        (
+            HOP + EGRESS + '[targets.db7]\nhost = "db7"\nvia = ["edge1", "db7"]\n',
+            'targets.toml:7: targets.db7.via[2]: "db7" leads nowhere',
+        ),
+        ('[targets.a]\nhost = "a"\nhop_login = "x"\nhop_egress = ["192.0.2.1"]\nvia = "a"\n',
+         "targets.toml:5: targets.a.via: leads in a circle: a -> a"),
+        ('[targets.a]\nhost = "a"\nhop_egress = ["192.0.2.1"]\n',
+         "targets.toml:3: targets.a.hop_egress: has no hop_login beside it"),
+        (HOP + "ask = true\n", "targets.toml:3: targets.edge1.hop_login: nobody can be asked on the way"),
+        (HOP + "password = { ask = true }\n", "targets.toml:3: targets.edge1.hop_login: nobody can be asked"),
+        (HOP + 'kind = "gateway"\n', "targets.toml:3: targets.edge1.hop_login: has no meaning for a gateway"),
+        (HOP + '[targets.g]\nhost = "g"\nkind = "gateway"\nvia = "edge1"\n',
+         "targets.toml:7: targets.g.via: has no meaning for a gateway"),
+        (HOP + '[targets.b]\nhost = "b"\nvia = "edge1"\nallow_addresses = ["127.0.0.0/8"]\n',
+         "targets.toml:7: targets.b.allow_addresses: has no meaning with `via`"),
+        ('[targets.b]\nhost = "b"\nvia = []\n', "targets.toml:3: targets.b.via: must not be empty"),
+        ('[targets.b]\nhost = "b"\nvia = "A+b"\n', "targets.toml:3: targets.b.via: 'A+b' is not a valid name"),
+    ],
+)  # fmt: skip
+def test_a_road_that_leads_nowhere_is_an_error_with_its_line(site: Site, text: str, line: str) -> None:
+    errors, _ = found(site, text)
+    assert len(errors) == 1 and errors[0].startswith(line), errors
+
+
+def test_a_hop_whose_table_cannot_be_read_is_one_fault_and_not_two(site: Site) -> None:
+    errors, _ = found(site, HOP + 'port = 0\n[targets.db7]\nhost = "db7"\nvia = "edge1"\n')
+    assert len(errors) == 1 and "targets.edge1.port" in errors[0]
+
+
+def test_the_same_address_behind_different_hops_is_another_machine(site: Site) -> None:
+    text = HOP + EGRESS + '[targets.b]\nhost = "192.0.2.7"\n[targets.c]\nhost = "192.0.2.7"\nvia = "edge1"\n'
+    assert found(site, text) == ([], [])
+    _, warnings = found(site, text + '[targets.d]\nhost = "192.0.2.7"\nvia = "edge1"\n')
+    assert len(warnings) == 1 and "is where target c is already" in warnings[0]
+
+
+def test_a_pin_of_a_target_behind_a_hop_is_for_its_name(site: Site) -> None:
+    """`host` may be another machine elsewhere."""
+    key = site.keys["host_key"].public
+    pinned = f'host_keys = ["{key.line()}"]\n'
+    text = HOP + EGRESS + f'[targets.db7]\nhost = "192.0.2.7"\nvia = "edge1"\n{pinned}'
+    assert found(site, text) == ([], [])
+    _, material = inspect(site.config).accepted()
+    assert material.known_hosts.pinned(["db7"], 22) == (key,)
+    assert material.known_hosts.pinned(["192.0.2.7"], 22) == ()
