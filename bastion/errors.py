@@ -210,6 +210,7 @@ class UpstreamReason(StrEnum):
     CLOSED = "closed"
     CREDENTIAL_FAILED = "credential_failed"
     HOP_REFUSED = "hop_refused"
+    PROXY_FAILED = "proxy_failed"
 
 
 class RecorderReason(StrEnum):

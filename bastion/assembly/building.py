@@ -156,7 +156,8 @@ def build_dialler(
     """What reaches targets, and judges their host keys."""
     sshfp = Sshfp(reactor, resolvers_of(config.targets.sshfp_resolvers))
     timeout = config.limits.dial_timeout
-    return Dialler(reactor, known_hosts, target_settings(config), clock, timeout, own, sshfp)
+    commands = config.targets.proxy_commands
+    return Dialler(reactor, known_hosts, target_settings(config), clock, timeout, own, sshfp, commands)
 
 
 def recording_policy(config: Config) -> RecordingPolicy:

@@ -52,17 +52,17 @@ def read_secret_file(path: str | os.PathLike[str], what: str = "password") -> by
     return _first_line(data, name, f"the {what}'s file", what)
 
 
-def check_program(program: str) -> None:
+def check_program(program: str, what: str = "the password's command") -> None:
     """Refuse a program that is missing, cannot be run, or can be replaced by others. Raises ConfigError."""
     try:
         status = os.stat(program)
     except (OSError, ValueError):
-        raise ConfigError(program, 0, "", "the password's command does not exist") from None
+        raise ConfigError(program, 0, "", f"{what} does not exist") from None
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode) or not os.access(program, os.X_OK):
-        raise ConfigError(program, 0, "", "the password's command is not a program that can be run")
+        raise ConfigError(program, 0, "", f"{what} is not a program that can be run")
     if mode & 0o022:
-        problem = f"the password's command can be replaced by others (mode {mode:04o})"
+        problem = f"{what} can be replaced by others (mode {mode:04o})"
         raise ConfigError(program, 0, "", problem, f"chmod go-w {program}")
 
 

@@ -47,6 +47,8 @@ ADVICE: Final[dict[str, str]] = {
     "`password`; `bastion check` looks at them",
     "hop_refused": "the hop in front of the target does not let the gateway's account go on: its sshd needs "
     "`AllowTcpForwarding yes` (or `local`) and a `PermitOpen` that has the target's host and port; " + TEST,
+    "proxy_failed": "the program that leads to the target could not be run or ended: what it said on standard error "
+    "stands in the operator's log; `targets.proxy_commands` has its words; " + TEST,
     "no_common": "the client has no algorithm in common with the gateway: upgrade it, or, where that cannot be, set "
     '[listen] algorithms = "compat"',
     "unknown_target": "the inventory has no such target: names and aliases stand in the targets file or folder",

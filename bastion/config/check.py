@@ -43,7 +43,7 @@ from bastion.config.ports import port_faults
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.config.second_factors import read_totp_key
-from bastion.config.target_faults import Fault, hop_faults, password_faults, same_place
+from bastion.config.target_faults import Fault, hop_faults, password_faults, program_faults, same_place
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
 from bastion.policy.patterns import canonical
@@ -402,12 +402,16 @@ class _Check:
 
     def _targets(self) -> None:
         config = self._config
+        for problem, name in program_faults(config.targets.proxy_commands):
+            self._wrong(("targets", "proxy_commands", name), problem)
         found = [self._sources[file] for file in config.inventory_files if file in self._sources]
         if len(found) < len(config.inventory_files):
             return
-        dialled: dict[tuple[tuple[str, ...], str | None, int], str] = {}
+        dialled: dict[tuple[tuple[str, ...], str | None, str | None, int], str] = {}
         for target in config.inventory:
-            first = dialled.setdefault((target.via, canonical(target.host), target.port), target.name)
+            first = dialled.setdefault(
+                (target.via, target.proxy_command, canonical(target.host), target.port), target.name
+            )
             egress = bool(config.upstream_ca.egress)
             faults = chain(self._target(target), same_place(target, first), hop_faults(target, egress))
             for error, key, problem, allowed in faults:

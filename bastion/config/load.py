@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,7 +76,8 @@ def load_into(
     rules = Policy()
     inventory_files = _inventory_files(sections, at.child("targets"))
     texts: dict[Path, str] = {}
-    inventory = _read_inventory(inventory_files, at.child("targets"), found, texts, digests)
+    commands = sections.targets.proxy_commands
+    inventory = _read_inventory(inventory_files, at.child("targets"), found, texts, digests, commands)
     limits = sections.limits
     defaults = Defaults(max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age)
     version = NONE
@@ -102,7 +103,12 @@ def load_into(
 
 
 def _read_inventory(
-    files: Sequence[Path], at: At, found: dict[Path, Source], texts: dict[Path, str], digests: list[str]
+    files: Sequence[Path],
+    at: At,
+    found: dict[Path, Source],
+    texts: dict[Path, str],
+    digests: list[str],
+    commands: Collection[str],
 ) -> Inventory:
     """All of them as one: a name is one target's in all files."""
     targets: list[Target] = []
@@ -121,6 +127,7 @@ def _read_inventory(
         check_roads(
             inventory,
             lambda target: At(source_of(target, sources), at.problems, ("targets", target.name)),
+            commands,
         )
     return inventory
 

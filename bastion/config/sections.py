@@ -42,6 +42,7 @@ from bastion.options.kinds import (
 from bastion.options.paths import FILE
 from bastion.policy.patterns import PATTERN
 
+COMMAND_WORD = re.compile(r"\A[a-z][a-z0-9_-]{0,31}\Z")
 _STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
 
 
@@ -65,6 +66,26 @@ def _read_startups(value: object, at: At) -> Startups:
         if 0 < made.begin <= made.full and made.rate <= 100:
             return made
     raise at.wrong(f"{shown(value)} is not begin:rate:full", STARTUPS.allowed)
+
+
+def _read_proxy_command(value: object, at: At) -> tuple[str, ...]:
+    words = list_of(text(), at_least=1).read(value, at)
+    if not words[0].startswith("/") or "%" in words[0]:
+        raise at.child(0).wrong(f"{shown(words[0])} is not an absolute path", PROXY_COMMAND.allowed)
+    for index, word in enumerate(words):
+        if re.sub("%[hpr%]", "", word).count("%"):
+            raise at.child(index).wrong(
+                f"{shown(word)} has a % that stands for nothing", PROXY_COMMAND.allowed
+            )
+    return words
+
+
+PROXY_COMMAND: Kind[tuple[str, ...]] = Kind(
+    "command",
+    "a program with an absolute path and its arguments; %h, %p, %r and %% stand for what they say",
+    _read_proxy_command,
+    list_of(text()).write,
+)
 
 
 STARTUPS: Kind[Startups] = Kind(
@@ -315,6 +336,13 @@ class Targets:
         " can forge their answers can forge host keys. Not set: those on loopback in /etc/resolv.conf.",
         default=(),
         example='["127.0.0.1:53"]',
+    )
+    proxy_commands: Mapping[str, tuple[str, ...]] = option(
+        mapping_of(PROXY_COMMAND, COMMAND_WORD, "lower-case words"),
+        "Programs that targets may name in `proxy_command`, each as a list of its words, run without a shell: %h and %p"
+        " are host and port of the target, %r is the account, %% is %.",
+        default=MappingProxyType({}),
+        example='{ tunnel = ["/usr/bin/nc", "%h", "%p"] }',
     )
 
 

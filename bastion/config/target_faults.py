@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from bastion.ca.secrets import check_program, read_secret_file
 from bastion.errors import ConfigError
@@ -28,6 +28,15 @@ def password_faults(password: TargetPassword) -> Iterator[Fault]:
             check_program(password.command[0])
     except ConfigError as error:
         yield True, "password", str(error), ""
+
+
+def program_faults(commands: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Of the programs that lead to targets: the problem, and the name."""
+    for name, words in commands.items():
+        try:
+            check_program(words[0], f"the program {words[0]}")
+        except ConfigError as error:
+            yield error.problem, name
 
 
 def hop_faults(target: Target, egress: bool) -> Iterator[Fault]:

@@ -49,7 +49,7 @@ _TIOCOUTQ: int | None = getattr(termios, "TIOCOUTQ", None) if sys.platform == "l
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
-class _DirectConnection:
+class DirectConnection:
     """The reading and writing shared by `Server` and `Client`; stands before Twisted's class in the order."""
 
     SEND_LIMIT = SEND_SIZE
@@ -174,7 +174,7 @@ class _DirectConnection:
         return bool(self._tempDataLen) or self.offset != len(self.dataBuffer)
 
 
-class Server(_DirectConnection, tcp.Server):  # type: ignore[misc]
+class Server(DirectConnection, tcp.Server):  # type: ignore[misc]
     """An accepted connection; in the background until `leave_background`."""
 
     background = True
@@ -188,7 +188,7 @@ class Server(_DirectConnection, tcp.Server):  # type: ignore[misc]
         self.background = False
 
 
-class Client(_DirectConnection, tcp.Client):  # type: ignore[misc]
+class Client(DirectConnection, tcp.Client):  # type: ignore[misc]
     """A connection that we made: what comes on it is a download."""
 
     gathers = True

@@ -6,7 +6,7 @@ shell there, and names it nowhere. Invariant: a road ends, at no more than MAX_H
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from bastion.errors import PolicyReason, Refused
@@ -38,21 +38,23 @@ def road_of(inventory: Inventory, target: Target) -> tuple[Target, ...]:
     road: list[Target] = []
     names, own = target.via, True
     while names:
-        road[:0] = [_hop(inventory, name, index if own else None) for index, name in enumerate(names)]
+        road[:0] = [_hop(inventory, name, index, own) for index, name in enumerate(names)]
         _check(target, road, own)
         names, own = road[0].via, False
     return tuple(road)
 
 
-def _hop(inventory: Inventory, name: str, index: int | None) -> Target:
+def _hop(inventory: Inventory, name: str, index: int, own: bool) -> Target:
+    """The one at `index` of a `via`, which is the target's own or that of a hop."""
+    at = index if own else None
     hop = inventory.find(name)
     if hop is None:
-        raise BadRoad(
-            f'"{name}" is no target{did_you_mean(name, inventory.names)}', index, "names of targets"
-        )
+        raise BadRoad(f'"{name}" is no target{did_you_mean(name, inventory.names)}', at, "names of targets")
     if hop.hop_login is None:
         text = f'"{name}" leads nowhere: its table does not say as whom the gateway goes on from there'
-        raise BadRoad(text, index, f"hop_login in targets.{hop.name}")
+        raise BadRoad(text, at, f"hop_login in targets.{hop.name}")
+    if index and hop.proxy_command is not None:
+        raise BadRoad(f'"{name}" is reached by a program of the gateway: only the first hop can be', at)
     return hop
 
 
@@ -68,9 +70,14 @@ def _check(target: Target, road: list[Target], own: bool) -> None:
         raise BadRoad(f"is a road of more than {MAX_HOPS} hops: {shown}", 0, f"{MAX_HOPS} hops")
 
 
-def check_roads(inventory: Inventory, place: Callable[[Target], At]) -> None:
-    """Note the fault of every `via`, once and in the table where it is; `place` is a target's own."""
+def check_roads(inventory: Inventory, place: Callable[[Target], At], commands: Collection[str] = ()) -> None:
+    """Note the fault of every `via`, once and in the table where it is; `place` is a target's own. And that of every
+    `proxy_command`, which must be one of `commands`."""
     for target in inventory:
+        name = target.proxy_command
+        if name is not None and name not in commands:
+            text = f'"{name}" is none of targets.proxy_commands{did_you_mean(name, commands)}'
+            place(target).child("proxy_command").wrong(text, ", ".join(sorted(commands)))
         try:
             road_of(inventory, target)
         except BadRoad as bad:

@@ -72,6 +72,11 @@ COMMAND: Kind[tuple[str, ...]] = Kind(
 )
 
 
+COMMAND_NAME: Kind[str] = text(
+    "name", re.compile(r"\A[a-z][a-z0-9_-]{0,31}\Z"), "a word of lower-case letters, digits and _ -"
+)
+
+
 SSHFP = ("sshfp",)
 """The value of `host_keys` that is no list of keys."""
 
@@ -236,6 +241,14 @@ class Target:
         example='["10.20.0.1"]',
     )
 
+    proxy_command: str | None = option(
+        optional(COMMAND_NAME),
+        "Name in `targets.proxy_commands` of the program whose standard input and output are the connection to it,"
+        " instead of one that the gateway makes.",
+        default=None,
+        example='"tunnel"',
+    )
+
     def validate(self, at: At) -> None:
         own = self.logins or self.key_file is not None or self.password is not None or self.legacy
         if self.kind == "gateway" and own:
@@ -259,8 +272,14 @@ class Target:
     def _validate_road(self, at: At) -> None:
         if self.via and self.kind == "gateway":
             at.child("via").wrong("has no meaning for a gateway, which is tunnelled to as it is")
-        if self.via and self.allow_addresses:
-            at.child("allow_addresses").wrong("has no meaning with `via`: the hop looks its host up")
+        if (self.via or self.proxy_command) and self.allow_addresses:
+            at.child("allow_addresses").wrong("has no meaning here: the gateway does not look its host up")
+        if self.proxy_command and self.kind == "gateway":
+            at.child("proxy_command").wrong("has no meaning for a gateway, which is tunnelled to as it is")
+        if self.proxy_command and self.via:
+            at.child("proxy_command").wrong(
+                "stands beside via: a target is reached in one way", "one of them"
+            )
         if self.hop_egress and self.hop_login is None:
             at.child("hop_egress").wrong("has no hop_login beside it", "hop_login")
         if self.hop_login is None:
@@ -281,9 +300,11 @@ class Target:
     def known_as(self) -> tuple[str, ...]:
         """The names that its host key may be known under; a key is pinned under the first.
 
-        Behind a hop only its own names count: the same `host` may be another machine in another network.
+        Behind a hop or a program only its own names count: the same `host` may be another machine in another network.
         """
-        return self.names if self.via else tuple(dict.fromkeys((self.host, *self.names)))
+        return (
+            self.names if self.via or self.proxy_command else tuple(dict.fromkeys((self.host, *self.names)))
+        )
 
     @property
     def by_sshfp(self) -> bool:

@@ -122,7 +122,8 @@ class Header:
     client typed is in the file. `policy_digest` is of the policy and inventory that made the grant. Where a session
     needed an approval, `request_id` and what follows say who gave it, when, why, and for what; else they are empty and
     not in the file, as `break_glass_why` (as it was typed) is but after a login for emergencies. `via` names the hops
-    from the gateway to the target, if any, and `via_host_keys` the fingerprint of each.
+    from the gateway to the target, if any, and `via_host_keys` the fingerprint of each; `proxy_command` the program by
+    which the gateway connected.
     `extra` keeps what a later version wrote and this one does not know.
     """
 
@@ -157,6 +158,7 @@ class Header:
     break_glass_why: str = ""
     via: tuple[str, ...] = ()
     via_host_keys: tuple[str, ...] = ()
+    proxy_command: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -176,6 +178,8 @@ class Header:
             left_out.add("break_glass_why")
         if not self.via:
             left_out |= {"via", "via_host_keys"}
+        if not self.proxy_command:
+            left_out.add("proxy_command")
         known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return {**self.extra, **{k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
 

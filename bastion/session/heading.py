@@ -9,6 +9,7 @@ from bastion import __version__
 from bastion.auth.identity import Identity
 from bastion.observe.events.sessions import SessionStarted
 from bastion.policy.grant import Grant
+from bastion.policy.roads import road_of
 from bastion.recording.format import Header
 from bastion.session.approving import Approval
 from bastion.upstream.facts import UpstreamConnected
@@ -54,6 +55,7 @@ def header_of(
         break_glass_why=identity.why,
         via=tuple(name for name, _ in place.hops),
         via_host_keys=tuple(host_key for _, host_key in place.hops),
+        proxy_command=(*road_of(grant.inventory, grant.target), grant.target)[0].proxy_command or "",
     )
     if approval is None:
         return header
@@ -89,4 +91,5 @@ def started_line(header: Header, upstream: UpstreamConnected) -> SessionStarted:
         approved_by=header.approved_by,
         break_glass=header.break_glass_why,
         via=",".join(header.via),
+        proxy_command=header.proxy_command,
     )

@@ -16,6 +16,7 @@ It may import L0, L1 and the rooms of its layer that a dial is made of: `net`, `
     credentials       what it logs in with: a certificate for one session, the target's own key, a password
     facts             what is known of a leg that stands, and why one could not
     keyscan           which host keys a host proves to have, without a login
+    proxy             a program that leads to a target, from the list in the configuration
     sshfp             what DNS says of a target's host key, with DNSSEC
     target_addresses  where the names of targets lead: what a tunnel to a bare address is compared with
 """

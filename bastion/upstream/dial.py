@@ -12,6 +12,7 @@ the inventory's `host` and `port`. What is behind a hop is resolved there, so no
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -32,6 +33,7 @@ from bastion.transport.transport import Transport
 from bastion.upstream.facts import HopPassed, UpstreamConnected
 from bastion.upstream.host_keys import HostKeys
 from bastion.upstream.leg import Heard, Leg, MakeLogin, UpstreamLogin, words_of
+from bastion.upstream.proxy import Commands, Proxied
 from bastion.upstream.sshfp import Sshfp
 
 _Made = TypeVar("_Made")
@@ -45,7 +47,7 @@ class DialObserver(Protocol):
 
     def phase(self, name: str, seconds: float) -> None:
         """A phase ended well: resolve, connect, kex, host_key or login; behind hops `hop` for each of them, and then
-        connect is the way from the last one."""
+        connect is the way from the last one or, by a program, its start."""
         ...
 
     def host_key(self, outcome: str, fingerprint: str) -> None:
@@ -77,9 +79,11 @@ class Dialler:
         timeout: float,
         own: Own | None = None,
         sshfp: Sshfp | None = None,
+        proxy_commands: Commands = MappingProxyType({}),
     ) -> None:
         """`own` tells where the gateway itself is; without it no port is known to be the gateway's. `sshfp` asks DNS
-        about the host keys of targets that say so."""
+        about the host keys of targets that say so. `proxy_commands` are the programs that targets may name."""
+        self.proxy_commands = proxy_commands
         self.reactor = reactor
         self.timeout = timeout
         self.keys = HostKeys(known_hosts, settings, clock, sshfp)
@@ -166,6 +170,7 @@ class _Dial(Heard):
         self._make_hop_login = hop_login
         self._road: tuple[Target, ...] = ()
         self._hops: list[HopConnection] = []  # that have let us in
+        self._proxied: Proxied | None = None
         self._at = grant.target  # the machine whose fault it would be
         self.step = "resolve"
         self._began = self._reactor.seconds()
@@ -186,6 +191,8 @@ class _Dial(Heard):
                 hop.end()
             if refusal is None or not isinstance(error, (Refused, CancelledError)):
                 raise
+            if self._proxied is not None and self._at.proxy_command is not None:
+                refusal = await self._proxied.why(refusal)
             raise self._named(refusal) from None
         finally:
             if self._deadline.active():
@@ -205,7 +212,8 @@ class _Dial(Heard):
         self._road = road_of(self._grant.inventory, self._target)
         for hop in self._road:
             await self._pass(hop)
-        return await self._connect(self._target, build, lambda: self.entered("connect"))
+        login = self._grant.login
+        return await self._connect(self._target, login, build, lambda: self.entered("connect"))
 
     async def _pass(self, hop: Target) -> None:
         """Log in to one hop, through those before it."""
@@ -217,7 +225,7 @@ class _Dial(Heard):
         leg = Leg(self._reactor, self._dialler.keys, hop, (login, lambda: make_login(hop)), heard, name)
         if not self._hops:
             self._at = hop
-        transport = await self._connect(hop, leg.build, lambda: heard.entered("connect"))
+        transport = await self._connect(hop, login, leg.build, lambda: heard.entered("connect"))
         await leg.log_in(transport)
         connection = HopConnection(transport, self._reactor, hop.name, len(self._hops))
         connection.start()
@@ -228,9 +236,13 @@ class _Dial(Heard):
         self._observer.hop(HopPassed(hop.name, heard.fingerprint, heard.facts, transport.keys.charge))
 
     async def _connect(
-        self, target: Target, build: Callable[[], Transport], resolved: Callable[[], None]
+        self, target: Target, login: str, build: Callable[[], Transport], resolved: Callable[[], None]
     ) -> Transport:
         """A connection to `target`: through the last hop, or, where there is none, from here."""
+        if target.proxy_command is not None:
+            self.step = "connect"
+            self._proxied = Proxied(self._reactor, self._dialler.proxy_commands, target)
+            return self._proxied.connect(login, build)
         if self._hops:
             hop = self._hops[-1]
             await hop.open(target.host, target.port)

@@ -92,6 +92,7 @@ ELSEWHERE = {
     "doors.asked": PROTOCOLS,
     "doors.door": PROTOCOLS,
     "doors.lobby_talk": "tests/unit/doors/test_lobby_factor.py, by what is typed into one",
+    "net.program": "processes: tests/interop/test_proxy_commands.py runs them",
     "upstream.leg": "tests/unit/upstream/test_dial.py and test_dial_hops.py",
     "endpoint.limits": "numbers alone",
     "endpoint.link": PROTOCOLS,

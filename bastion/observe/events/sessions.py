@@ -47,6 +47,7 @@ class SessionStarted(AuditEvent):
     policy_digest: Annotated[str, "SHA-256 of policy and inventory, see `bastion policy versions`"] = ""
     break_glass: Annotated[str, "the reason that was typed, of an account for emergencies"] = ""
     via: Annotated[str, "the hops from the gateway to the target"] = ""
+    proxy_command: Annotated[str, "the program that the gateway connected by"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:

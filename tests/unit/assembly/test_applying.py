@@ -410,6 +410,11 @@ CASES: dict[str, Case] = {
     "targets.sshfp_resolvers": Case(
         '["192.0.2.53:53"]', lambda g: [str(one) for one in g.services.dialler.keys.sshfp._resolvers], ["192.0.2.53:53"]
     ),
+    "targets.proxy_commands": Case(
+        '{ tunnel = ["/bin/true", "%h"] }',
+        lambda g: dict(g.services.dialler.proxy_commands),
+        {"tunnel": ("/bin/true", "%h")},
+    ),
     "keys.ledger": Case(
         '"ledger"', lambda g: len(g.services.inner_host_keys.ca.publics), 2, _rotating_front_host_ca
     ),

@@ -54,7 +54,7 @@ def test_certificates_for_what_is_behind_a_hop_should_say_where_they_come_from(s
         (HOP + '[targets.g]\nhost = "g"\nkind = "gateway"\nvia = "edge1"\n',
          "targets.toml:7: targets.g.via: has no meaning for a gateway"),
         (HOP + '[targets.b]\nhost = "b"\nvia = "edge1"\nallow_addresses = ["127.0.0.0/8"]\n',
-         "targets.toml:7: targets.b.allow_addresses: has no meaning with `via`"),
+         "targets.toml:7: targets.b.allow_addresses: has no meaning here"),
         ('[targets.b]\nhost = "b"\nvia = []\n', "targets.toml:3: targets.b.via: must not be empty"),
         ('[targets.b]\nhost = "b"\nvia = "A+b"\n', "targets.toml:3: targets.b.via: 'A+b' is not a valid name"),
     ],
