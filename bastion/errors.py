@@ -227,6 +227,25 @@ class RecorderReason(StrEnum):
     AUDIT_FAILED = "audit_failed"
 
 
+class Detection(StrEnum):
+    """What the audit log may show that somebody should look at; each is a switch of `[detections]` too."""
+
+    NEW_NETWORK = "new_network"
+    IMPOSSIBLE_TRAVEL = "impossible_travel"
+    UNUSUAL_HOUR = "unusual_hour"
+    DORMANT_ACCOUNT = "dormant_account"
+    CERTIFICATE_SHARED = "certificate_shared"
+    NEW_DESTINATION = "new_destination"
+    TUNNEL_DATA = "tunnel_data"
+    TUNNEL_BEACON = "tunnel_beacon"
+    TUNNELS_REFUSED = "tunnels_refused"
+    SFTP_DATA = "sftp_data"
+    MANY_TARGETS = "many_targets"
+    HOST_KEY_CHANGED = "host_key_changed"
+    BREAK_GLASS = "break_glass"
+    RECORDING_TROUBLE = "recording_trouble"
+
+
 class LimitReason(StrEnum):
     """Limits of the gateway itself, met before or beside policy."""
 

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "services": ("bastion.cli.services:services", "list accounts of programs, and which end soon"),
     "policy": ("bastion.cli.policy:policy", "compare a policy with what it should answer"),
     "explain": ("bastion.cli.explain:explain", "tell the full story behind a reference"),
+    "alerts": ("bastion.cli.alerts:alerts", "what in the audit log somebody should look at"),
     "status": ("bastion.cli.status:status", "how the running gateway is"),
     "live": ("bastion.cli.live:live", "who is here now"),
     "kill": ("bastion.cli.live:kill", "end sessions, tunnels and connections"),

@@ -16,7 +16,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `login_cas`: the login CAs, and whom each may let in
 - `issue`: the section about certificates for people; `redact`: the section about secrets
 - `metrics`: the section about the page that is scraped, and who may read it; `ports`: does each listener have its own?
-- `approvals`: the section about what somebody else has to approve
+- `approvals`: the section about what somebody else has to approve; `detections`: about what should be looked at
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written

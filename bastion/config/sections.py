@@ -16,6 +16,7 @@ from types import MappingProxyType
 from bastion.auth.factors import CODE, EMERGENCY, KEYS, Chain
 from bastion.auth.ldap_config import LdapConfig
 from bastion.config.approvals import Approvals
+from bastion.config.detections import Detections
 from bastion.config.issue import Issue, never_given
 from bastion.config.login import Login, Totp
 from bastion.config.metrics import Metrics
@@ -479,6 +480,7 @@ class Sections:
     redact: Redact = option(section(Redact), "", default=Redact())
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
     audit: Audit = option(section(Audit), "")
+    detections: Detections = option(section(Detections), "", default=Detections())
     log: Log = option(section(Log), "", default=Log())
     control: Control = option(section(Control), "", default=Control())
     limits: Limits = option(section(Limits), "", default=Limits())

@@ -78,6 +78,8 @@ ELSEWHERE = {
     "demo.files": DEMO,
     "demo.target": DEMO,
     "demo.world": DEMO,
+    "detect.person": "plain values: tests/unit/detect/test_memory.py has what they are of",
+    "detect.settings": "declarations: tests/unit/config/test_detections.py",
     "doctor.bucket": "tests/faults/test_bucket_away.py, with a real bucket",
     "doctor.directory": DOCTOR,
     "doctor.examination": DOCTOR,

@@ -1,0 +1,225 @@
+"""`bastion alerts`: what in the audit log somebody should look at (L4)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from heapq import merge
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bastion.cli import moments
+from bastion.cli.explain import LogUnreadable, configured_log, log_files, read_lines
+from bastion.cli.output import fail, printable, time_text, write_json, write_table
+from bastion.clock import SystemClock
+from bastion.config.detections import Detections
+from bastion.config.outputs import read_section
+from bastion.detect.detector import EVENTS, Detector
+from bastion.detect.findings import Finding
+from bastion.detect.whereabouts import NoDatabase
+from bastion.errors import ConfigError, Detection
+from bastion.observe.audit import timestamp
+from bastion.recording.strict_json import parse_object
+
+MOST_KEPT: Final = 10_000  # findings that are shown; the others are counted
+WEEK: Final = 7 * 86400.0
+
+# Most lines of a log are of no interest: they are not parsed.
+_WANTED: Final = re.compile(rb'"event": ?"(?:' + "|".join(EVENTS).encode() + rb')"')
+
+Timed = tuple[float, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a log shows."""
+
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[tuple[Detection, str]] = field(default_factory=Counter)
+    lines: int = 0
+    people: int = 0
+    first: float = 0.0  # the first line, and the last one
+    last: float = 0.0
+    unread: dict[str, str] = field(default_factory=dict)  # file -> why it could not be read (to its end)
+    unreadable: int = 0
+
+
+class Logs:
+    """The lines of one or several audit logs, in the order of time; what cannot be read is noted in `into`."""
+
+    def __init__(self, into: Replayed) -> None:
+        self._into = into
+
+    def lines(self, logs: Iterable[list[Path]]) -> Iterator[Timed]:
+        """Of each log its files, oldest first."""
+        yield from merge(*map(self._of_log, logs), key=lambda timed: timed[0])
+
+    def _of_log(self, files: list[Path]) -> Iterator[Timed]:
+        for path in files:
+            try:
+                for line in read_lines(path):
+                    if _WANTED.search(line) and (timed := self._parsed(line)) is not None:
+                        yield timed
+            except LogUnreadable as error:
+                self._into.unread[str(path)] = str(error)
+
+    def _parsed(self, line: bytes) -> Timed | None:
+        try:
+            event = parse_object(line)
+            return datetime.fromisoformat(str(event.get("ts"))).timestamp(), event
+        except ValueError:
+            self._into.unreadable += 1
+            return None
+
+
+def replay(
+    settings: Detections, logs: list[list[Path]], since: float | None, until: float | None
+) -> Replayed:
+    """Everything the logs show; what lies before `since` is only learned from. Raises NoDatabase."""
+    found = Replayed()
+    detector = Detector(settings, settings.locate())
+    for at, event in Logs(found).lines(logs):
+        if until is not None and at >= until:
+            break
+        found.lines += 1
+        found.first, found.last = found.first or at, at
+        for one in detector.see(event, at):
+            if since is None or at >= since:
+                found.counts[one.kind, one.level] += 1
+                if len(found.findings) < MOST_KEPT:
+                    found.findings.append(one)
+    found.people = len(detector.people)
+    return found
+
+
+@click.group()
+def alerts() -> None:
+    """What in the audit log somebody should look at: docs/detections.md says what is looked for."""
+
+
+@alerts.command()
+@click.option(
+    "--config",
+    "-c",
+    envvar="BASTION_CONFIG",
+    metavar="FILE",
+    help="The gateway's config file (or BASTION_CONFIG).",
+)
+@click.option(
+    "--log",
+    "given",
+    multiple=True,
+    metavar="FILE",
+    help="An audit log instead of the one that --config names; several gateways' logs are read as one.",
+)
+@click.option(
+    "--since", metavar="WHEN", help=f"What is told; the log before it is learned from. {moments.FORMS}."
+)
+@moments.UNTIL
+@click.option("--user", metavar="NAME", help="Only of this person.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def backtest(
+    config: str | None,
+    given: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    user: str | None,
+    as_json: bool,
+) -> None:
+    """Replay the audit log, rotated and compressed files too: what would have been told, by each detection.
+
+    Detections that are off are replayed as notices, so that you see what they would say. Nothing is sent or written.
+
+    \b
+    Exit codes: 0 replayed, 2 the call or a file is wrong, 3 there is no audit log or not all of it can be read.
+    """
+    own = _settings(config)
+    off: dict[str, Any] = {kind.value: "notice" for kind in Detection if own.level(kind) == "off"}
+    settings = replace(own, **off)
+    logs = [log_files(path) for path in map(Path, given or [str(configured_log(config))])]
+    if not all(logs):
+        fail("there is no audit log at " + " or ".join(given or [str(configured_log(config))]), 3)
+    now = SystemClock().time()
+    begin = moments.since(since, now)
+    try:
+        found = replay(settings, logs, begin, moments.until(until, now))
+    except NoDatabase as error:
+        fail(f"{config}: detections: {error}")
+    if user is not None:
+        found.findings = [one for one in found.findings if one.user == user]
+        found.counts = Counter((one.kind, one.level) for one in found.findings)
+    if as_json:
+        write_json(_document(own, found, begin))
+    else:
+        _print(own, found, begin)
+    if found.unread:
+        sys.exit(3)
+
+
+def _settings(config: str | None) -> Detections:
+    """The section of the configuration, or what stands for none. Ends the command for a fault in it."""
+    if config is None:
+        return Detections()
+    try:
+        return read_section(config, Detections)
+    except ConfigError as error:
+        fail(str(error))
+
+
+def _weeks(found: Replayed, since: float | None) -> float:
+    return max((found.last - max(found.first, since or 0.0)) / WEEK, 1 / 7)
+
+
+def _document(own: Detections, found: Replayed, since: float | None) -> dict[str, Any]:
+    return {
+        "lines": found.lines,
+        "people": found.people,
+        "first": timestamp(found.first),
+        "last": timestamp(found.last),
+        "weeks": round(_weeks(found, since), 2),
+        "unread_files": found.unread,
+        "unreadable_lines": found.unreadable,
+        "detections": {
+            kind.value: {
+                "level": own.level(kind),
+                "alerts": found.counts[kind, "alert"],
+                "notices": found.counts[kind, "notice"],
+            }
+            for kind in Detection
+        },
+        "findings": [{"ts": timestamp(one.at), **one.document()} for one in found.findings],
+    }
+
+
+def _print(own: Detections, found: Replayed, since: float | None) -> None:
+    for one in found.findings:
+        who = f" {one.user}" if one.user else ""
+        click.echo(printable(f"{time_text(one.at)}  {one.id}  {one.level:6}  {one.kind}{who}"))
+        click.echo(printable(f"    expected: {one.expected}"))
+        click.echo(printable(f"    came:     {one.came}"))
+        if one.sessions:
+            click.echo(printable(f"    look at:  {' '.join(one.sessions)}"))
+    if found.findings:
+        click.echo("")
+    if sum(found.counts.values()) > len(found.findings):
+        click.echo(f"only the first {len(found.findings)} are shown\n")
+    rows = [
+        (kind.value, own.level(kind), str(found.counts[kind, "alert"]), str(found.counts[kind, "notice"]))
+        for kind in Detection
+    ]
+    write_table(("DETECTION", "LEVEL", "ALERTS", "NOTICES"), rows, right=("ALERTS", "NOTICES"))
+    weeks = _weeks(found, since)
+    total = sum(count for (_, level), count in found.counts.items() if level == "alert")
+    click.echo(
+        f"\n{found.lines} lines about {found.people} people; {total / weeks:.1f} alerts a week over {weeks:.1f} weeks"
+    )
+    if found.unreadable:
+        click.echo(f"{found.unreadable} torn or unreadable lines were left out", err=True)
+    for path, problem in found.unread.items():
+        click.echo(f"bastion: {printable(path)}: cannot be read to its end: {printable(problem)}", err=True)

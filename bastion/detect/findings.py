@@ -1,0 +1,61 @@
+"""What a detection tells (L1, pure): it explains itself, and has the same name whenever the same lines are read."""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from bastion.errors import Detection
+
+ID_LENGTH: Final = 8
+MOST_SESSIONS: Final = 16  # that one finding names
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one detection says of one line. Of a person and a kind each `key` is told once a day; `quiet`: a notice
+    whatever the settings say."""
+
+    kind: Detection
+    key: str
+    expected: str
+    came: str
+    sessions: tuple[str, ...]
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to look at. `at` in seconds since 1970, `user` "" where it is nobody's, `level` `alert` or `notice`,
+    `sessions` the ids of sessions or connections, oldest first."""
+
+    id: str
+    kind: Detection
+    level: str
+    at: float
+    user: str
+    expected: str
+    came: str
+    sessions: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it, but for the time."""
+        return {
+            "id": self.id,
+            "kind": self.kind.value,
+            "level": self.level,
+            "user": self.user,
+            "expected": self.expected,
+            "came": self.came,
+            "sessions": list(self.sessions),
+        }
+
+
+def finding(draft: Draft, level: str, at: float, user: str) -> Finding:
+    """The draft with the name that the same lines always give it."""
+    told = "\0".join((draft.kind, user, draft.key, f"{at:.3f}")).encode("utf-8", "surrogatepass")
+    name = b32encode(sha256(told).digest()).decode().lower()[:ID_LENGTH]
+    sessions = draft.sessions[-MOST_SESSIONS:]
+    return Finding(name, draft.kind, level, at, user, draft.expected, draft.came, sessions)

@@ -1,0 +1,49 @@
+"""Which session and connection is whose (L1, pure): most lines of a session name nobody but the session."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bastion.detect.seen import word
+from bastion.observe.events.base import Line
+
+MOST_FOLLOWED: Final = 65_536  # sessions and connections at the same time; beyond it the oldest are nobody's
+
+_ENDS: Final = {"session_ended": "session", "outer_ended": "connection"}
+
+
+class Following:
+    """Session or connection -> user. What ended is dropped, after the line that says so."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, str] = {}
+        self._ended = ""
+
+    def user(self, line: Line) -> str:
+        """Whose line it is, "" when that was never said."""
+        self._users.pop(self._ended, None)
+        self._ended = ""
+        names = [name for key in ("session", "connection") if (name := word(line, key))]
+        user = word(line, "user")
+        if user and line.get("event") in (
+            "auth",
+            "session_started",
+            "outer_started",
+            "tunnel_opened",
+            "jump",
+        ):
+            if line.get("event") != "auth" or line.get("result") == "ok":
+                self._follow(names, user)
+        elif not user:
+            user = next((self._users[name] for name in names if name in self._users), "")
+        ending = _ENDS.get(word(line, "event"))
+        if ending:
+            self._ended = word(line, ending)
+        return user
+
+    def _follow(self, names: list[str], user: str) -> None:
+        for name in names:
+            self._users.pop(name, None)
+            self._users[name] = user
+        while len(self._users) > MOST_FOLLOWED:
+            del self._users[next(iter(self._users))]
