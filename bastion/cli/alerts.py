@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import merge
@@ -17,11 +19,13 @@ import click
 from bastion.cli import moments
 from bastion.cli.explain import LogUnreadable, configured_log, log_files, read_lines
 from bastion.cli.output import fail, printable, time_text, write_json, write_table
+from bastion.cli.tail import Tail
 from bastion.clock import SystemClock
 from bastion.config.detections import Detections
 from bastion.config.outputs import read_section
 from bastion.detect.detector import EVENTS, Detector
 from bastion.detect.findings import Finding
+from bastion.detect.posting import Poster, sender
 from bastion.detect.whereabouts import NoDatabase
 from bastion.errors import ConfigError, Detection
 from bastion.observe.audit import timestamp
@@ -29,11 +33,16 @@ from bastion.recording.strict_json import parse_object
 
 MOST_KEPT: Final = 10_000  # findings that are shown; the others are counted
 WEEK: Final = 7 * 86400.0
+FOLLOW_PAUSE: Final = 1.0  # s between two looks at the log
+OVERLAP: Final = 3600.0  # s before the start whose alerts are posted (again): a restart loses none
 
 # Most lines of a log are of no interest: they are not parsed.
 _WANTED: Final = re.compile(rb'"event": ?"(?:' + "|".join(EVENTS).encode() + rb')"')
 
 Timed = tuple[float, dict[str, Any]]
+
+Wait = Callable[[float], bool]
+"""Waits so many seconds; True when it is to end."""
 
 
 @dataclass(slots=True)
@@ -63,11 +72,15 @@ class Logs:
     def _of_log(self, files: list[Path]) -> Iterator[Timed]:
         for path in files:
             try:
-                for line in read_lines(path):
-                    if _WANTED.search(line) and (timed := self._parsed(line)) is not None:
-                        yield timed
+                yield from self.parsed(read_lines(path))
             except LogUnreadable as error:
                 self._into.unread[str(path)] = str(error)
+
+    def parsed(self, lines: Iterable[bytes]) -> Iterator[Timed]:
+        """Those of the lines that are of interest."""
+        for line in lines:
+            if _WANTED.search(line) and (timed := self._parsed(line)) is not None:
+                yield timed
 
     def _parsed(self, line: bytes) -> Timed | None:
         try:
@@ -223,3 +236,75 @@ def _print(own: Detections, found: Replayed, since: float | None) -> None:
         click.echo(f"{found.unreadable} torn or unreadable lines were left out", err=True)
     for path, problem in found.unread.items():
         click.echo(f"bastion: {printable(path)}: cannot be read to its end: {printable(problem)}", err=True)
+
+
+@alerts.command()
+@click.option(
+    "--config",
+    "-c",
+    envvar="BASTION_CONFIG",
+    required=True,
+    metavar="FILE",
+    help="The gateway's config file (or BASTION_CONFIG).",
+)
+def follow(config: str) -> None:
+    """Follow the audit log and post its alerts to the Alertmanager that the configuration names, until it is stopped.
+
+    It learns from the log that is there, rotated files too, then reads what is written. Alerts of the last hour are
+    posted at the start: those that the Alertmanager has are the same ones to it. Each alert is a line of JSON on
+    standard output too; what cannot be posted is tried again, and told on standard error.
+
+    \b
+    Exit codes: 0 stopped, 2 the call or a file is wrong, 3 there is no audit log.
+    """
+    settings = _settings(config)
+    if settings.alertmanager is None:
+        fail(f'{config}: detections.alertmanager: is not set (allowed: "http://127.0.0.1:9093")')
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    path = configured_log(config)
+    try:
+        tail = Tail(path)
+    except OSError as error:
+        fail(f"audit log {path}: {error.strerror}", 3)
+    clock = SystemClock()
+    poster = Poster(sender(settings.alertmanager, settings.alertmanager_token_file), clock)
+    try:
+        detector = Detector(settings, settings.locate())
+        follow_log(path, tail, detector, poster, clock.time() - OVERLAP, stop.wait)
+    except NoDatabase as error:
+        fail(f"{config}: detections: {error}")
+    finally:
+        tail.close()
+
+
+def follow_log(path: Path, tail: Tail, detector: Detector, poster: Poster, begin: float, wait: Wait) -> None:
+    """Learn from the rotated files, then from what `tail` reads; alerts since `begin` (epoch seconds) are posted."""
+    found = Replayed()
+    logs = Logs(found)
+    rotated = [file for file in log_files(path) if not tail.is_file(file)]
+    for timed in logs.lines([rotated]):
+        _take(detector, timed, poster, begin)
+    for file, problem in found.unread.items():
+        click.echo(f"bastion: {printable(file)}: cannot be read to its end: {printable(problem)}", err=True)
+    told = ""
+    while True:
+        for timed in logs.parsed(tail.lines()):
+            _take(detector, timed, poster, begin)
+        poster.flush()
+        if poster.told.fault != told:
+            told = poster.told.fault
+            state = f"{told}; {poster.waiting} alerts wait" if told else "takes alerts again"
+            click.echo(f"bastion: Alertmanager: {printable(state)}", err=True)
+        if wait(FOLLOW_PAUSE):
+            return
+
+
+def _take(detector: Detector, timed: Timed, poster: Poster, begin: float) -> None:
+    at, event = timed
+    for one in detector.see(event, at):
+        if one.level == "alert" and at >= begin:
+            poster.put(one)
+            write_json({"ts": timestamp(at), **one.document()})
+            sys.stdout.flush()

@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bastion.config.approvals import WEBHOOK
 from bastion.detect.places import Locate, locate_by
 from bastion.detect.settings import Settings
 from bastion.detect.whereabouts import lookup_in
-from bastion.options import Scope, option
+from bastion.options import At, Scope, option
 from bastion.options.kinds import optional
 from bastion.options.paths import FILE
 
@@ -32,6 +33,25 @@ class Detections(Settings):
         example='"/usr/share/GeoIP/GeoLite2-ASN.mmdb"',
         scope=Scope.COMMAND,
     )
+
+    alertmanager: str | None = option(
+        optional(WEBHOOK),
+        "The Alertmanager that `bastion alerts follow` posts alerts to, by its API v2.",
+        default=None,
+        example='"http://127.0.0.1:9093"',
+        scope=Scope.COMMAND,
+    )
+    alertmanager_token_file: Path | None = option(
+        optional(FILE),
+        "File with a token in its first line, closed to others, sent as `Authorization: Bearer`.",
+        default=None,
+        example='"credential:alertmanager"',
+        scope=Scope.COMMAND,
+    )
+
+    def validate(self, at: At) -> None:
+        if self.alertmanager_token_file is not None and self.alertmanager is None:
+            at.child("alertmanager_token_file").wrong("has no effect without alertmanager", WEBHOOK.allowed)
 
     def locate(self) -> Locate:
         """Where addresses are, by these options. Raises NoDatabase."""

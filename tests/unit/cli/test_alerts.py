@@ -104,6 +104,15 @@ def test_several_logs_are_read_as_one(config: Path, tmp_path: Path) -> None:
     assert json.loads(run(*both, "--json", "--user", "alice")[1])["findings"] == []
 
 
+def test_nothing_is_followed_without_an_alertmanager(config: Path) -> None:
+    """`tests/interop/test_alertmanager.py` follows with one."""
+    result = CliRunner().invoke(alerts, ["follow", "--config", str(config)])
+    assert result.exit_code == 2 and "detections.alertmanager: is not set" in result.output
+    away = 'alertmanager = "http://127.0.0.1:9093"\n'
+    config.write_text(config.read_text().replace("audit.jsonl", "absent.jsonl") + away)
+    assert CliRunner().invoke(alerts, ["follow", "--config", str(config)]).exit_code == 3
+
+
 def test_faults_have_words(config: Path, tmp_path: Path) -> None:
     assert run()[0] == 2
     assert run("--log", str(tmp_path / "absent.jsonl"))[0] == 3

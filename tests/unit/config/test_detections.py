@@ -38,6 +38,8 @@ def test_each_has_a_level_and_networks_their_size(tmp_path: Path) -> None:
         ('break_glass = "loud"', "detections.break_glass", "alert"),
         ("beacon_count = 2", "detections.beacon_count", "5 to 32"),
         ('new_netwerk = "off"', "detections.new_netwerk", "new_network"),
+        ('alertmanager = "http://am.example.com"', "detections.alertmanager", "https"),
+        ('alertmanager_token_file = "x"', "detections.alertmanager_token_file", "no effect"),
         ('trusted = ["192.0.2.1/24"]', "detections.trusted", "192.0.2"),
     ],
 )
