@@ -49,10 +49,14 @@ def route(
 ) -> Route:
     """Where `host:port`, both as the client wrote them, leads at `now` for `identity`, who comes from `source`.
 
-    Of several targets with one address it is the first that may be reached, in the order of `Inventory.at`.
+    Of several targets with one address it is the first that may be reached, in the order of `Inventory.at`. Where hops
+    or programs lead to some of them they are other machines with the same address: then only a name says which.
     """
     found = inventory.at(host, port)
+    several = len({(target.via, target.proxy_command) for target in found}) > 1
     for target in found:
+        if several and inventory.find(host) is not target:
+            continue
         rules = matching_rules(policy, identity, target, source, now)
         if rules:
             return ToGateway(target, tuple(rules)) if target.kind == "gateway" else ToSession(target)

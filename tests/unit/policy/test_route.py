@@ -128,3 +128,24 @@ def test_the_right_port_is_told_for_ones_own_target_only():
     assert refused("edge", 2222).text == "edge is reached at port 22: ssh -J bastion -p 22 edge"
     assert "is reached at port" not in refused("web2", 2222).text
     assert "is reached at port" not in refused("db1", 2222, person("bob")).text
+
+
+def test_of_machines_with_one_address_in_several_networks_only_a_name_says_which():
+    inventory = inventory_of(
+        '[targets.gate]\nhost = "gate"\nhop_login = "jump"\n'
+        '[targets.far]\nhost = "192.168.1.1"\nvia = "gate"\n'
+        '[targets.near]\nhost = "192.168.1.1"\n'
+        '[targets.alone]\nhost = "192.168.1.2"\nvia = "gate"\n'
+    )
+    rule = (
+        '[[rule]]\nname = "all"\ngroups = ["ops"]\ntargets = ["*"]\nlogins = ["deploy"]\nverbs = ["shell"]\n'
+    )
+
+    def led(host):
+        return route(policy_of(rule), inventory, ALICE, host, 22, "192.0.2.1", NOW)
+
+    assert led("192.168.1.1") == Nowhere()
+    for name in ("far", "near"):
+        assert led(name) == ToSession(inventory.find(name))
+    assert led("192.168.1.2") == ToSession(inventory.find("alone"))
+    assert inventory.is_ssh_place("192.168.1.1", 22), "it is no tunnel, and no forward through a session"
