@@ -235,7 +235,7 @@ def _scan(run: RunInReactor, config: Config, wanted: Target) -> list[bytes]:
         settings = target_settings(config)
         settings = replace(settings, algorithms=settings.algorithms.with_legacy(wanted.legacy))
         timeout = config.limits.dial_timeout
-        if wanted.via:
+        if not wanted.dialled:
             return Deferred.fromCoroutine(_scan_behind_hops(reactor, config, wanted, settings))
         return Deferred.fromCoroutine(scan_host_keys(reactor, wanted.host, wanted.port, settings, timeout))
 
@@ -251,7 +251,7 @@ def _scan(run: RunInReactor, config: Config, wanted: Target) -> list[bytes]:
 async def _scan_behind_hops(
     reactor: Any, config: Config, wanted: Target, settings: TransportSettings
 ) -> list[bytes]:
-    """The same of a target with `via`: the gateway logs in to its hops, and not to the target."""
+    """The same of a target behind hops or a program: the gateway logs in to the hops, and not to the target."""
     clock = SystemClock()
     try:
         ca, keys = load_upstream_ca(config), target_keys(config.inventory)

@@ -47,7 +47,7 @@ def names_of(subject: Subject) -> dict[str, list[str]]:
     if config.listen.public is not None:
         wanted.setdefault(config.listen.public.host, []).append("listen.public")
     for target in config.inventory:
-        if not target.via:  # else a hop looks it up
+        if target.dialled:  # else a hop or a program looks it up
             wanted.setdefault(target.host, []).append(f"target {target.name}")
     for server in config.directory.ldap.servers if config.directory.ldap else ():
         wanted.setdefault(server.host, []).append(str(server))
@@ -143,7 +143,7 @@ class TargetLook:
         """As far as its host keys: nobody to log in as, or a password that only a person has."""
         timeout = self._subject.config.limits.dial_timeout
         try:
-            if target.via:
+            if not target.dialled:
                 inventory, now = self._subject.config.inventory, self._subject.clock.time()
                 grant = probe_grant(
                     inventory, target.name, (*target.logins, "root")[0], now, new_session_id()

@@ -297,14 +297,17 @@ class Target:
         return (self.name, *self.aliases)
 
     @property
+    def dialled(self) -> bool:
+        """The gateway looks its host up and connects to it, not a hop or a program."""
+        return not (self.via or self.proxy_command)
+
+    @property
     def known_as(self) -> tuple[str, ...]:
         """The names that its host key may be known under; a key is pinned under the first.
 
         Behind a hop or a program only its own names count: the same `host` may be another machine in another network.
         """
-        return (
-            self.names if self.via or self.proxy_command else tuple(dict.fromkeys((self.host, *self.names)))
-        )
+        return tuple(dict.fromkeys((self.host, *self.names))) if self.dialled else self.names
 
     @property
     def by_sshfp(self) -> bool:

@@ -53,7 +53,7 @@ async def scan_host_keys(
 async def scan_behind_hops(
     dialler: Dialler, grant: Grant, hop_login: MakeHopLogin, settings: TransportSettings
 ) -> list[bytes]:
-    """The same of a target with `via`, whose hops are logged in to for each question."""
+    """The same of a target behind hops or a program: for each question the way is gone, and nothing proved to it."""
 
     async def ask(asked: TransportSettings) -> bytes:
         result: Deferred[bytes] = Deferred()
