@@ -173,15 +173,17 @@ class Header:
 
     def document(self) -> dict[str, Any]:
         """All fields as JSON values."""
-        left_out = {"extra"} if self.request_id else {"extra", *_APPROVAL}
+        document = dict(self.extra)
+        for name in _HEADER if self.request_id else _WITHOUT_APPROVAL:
+            value = getattr(self, name)
+            document[name] = list(value) if type(value) is tuple else value
         if not self.break_glass_why:
-            left_out.add("break_glass_why")
+            del document["break_glass_why"]
         if not self.via:
-            left_out |= {"via", "via_host_keys"}
+            del document["via"], document["via_host_keys"]
         if not self.proxy_command:
-            left_out.add("proxy_command")
-        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
-        return {**self.extra, **{k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
+            del document["proxy_command"]
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -201,9 +203,9 @@ class Header:
         return header
 
 
-_APPROVAL: Final = frozenset(
-    one.name for one in fields(Header) if one.name.startswith(("request_", "approved_"))
-)
+# Asked for once: every session writes them.
+_HEADER: Final = tuple(one.name for one in fields(Header) if one.name != "extra")
+_WITHOUT_APPROVAL: Final = tuple(name for name in _HEADER if not name.startswith(("request_", "approved_")))
 
 
 def _typed(name: str, value: Any, wanted: str) -> Any:
@@ -231,15 +233,18 @@ class Sums:
     opaque: int
 
     def document(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in _SUMS}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Read `document()` back; raises FormatError when a field is missing or has another type."""
         try:
-            return cls(**{f.name: _typed(f.name, document[f.name], "int") for f in fields(cls)})
+            return cls(**{name: _typed(name, document[name], "int") for name in _SUMS})
         except KeyError:
             raise FormatError("a checkpoint lacks a field") from None
+
+
+_SUMS: Final = tuple(one.name for one in fields(Sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +274,7 @@ class Totals:
 
     def document(self) -> dict[str, Any]:
         """Fields of an incomplete recording stand in that of one only."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if self.incomplete or f.name not in _INCOMPLETE
-        }
+        return {name: getattr(self, name) for name in (_TOTALS if self.incomplete else _WHOLE)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -289,6 +290,8 @@ class Totals:
 
 
 _INCOMPLETE = frozenset({"incomplete", "text", "node_key", "signed_until", "counted_until"})
+_TOTALS: Final = tuple(one.name for one in fields(Totals))
+_WHOLE: Final = tuple(name for name in _TOTALS if name not in _INCOMPLETE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import Final, Self
 
 from bastion.errors import ProtocolError
 from bastion.wire.ciphers import (
@@ -112,13 +112,16 @@ class VersionReader:
     def _parse(self, line: bytes) -> bytes:
         if line.endswith(b"\r"):  # RFC 4253 section 4.2: CR LF; a bare LF is taken from old implementations
             line = line[:-1]
-        if not all(0x20 <= char <= 0x7E for char in line):
+        if line.translate(None, _VISIBLE):  # anything else is left
             raise _bad_version()
         _, protocol, software = line.split(b"-", 2) if line.count(b"-") >= 2 else (b"", b"", b"")
         allowed = (b"2.0", b"1.99") if self._client_role else (b"2.0",)
         if protocol not in allowed or not software:
             raise _bad_version()
         return line
+
+
+_VISIBLE: Final = bytes(range(0x20, 0x7F))
 
 
 def _bad_version() -> ProtocolError:
