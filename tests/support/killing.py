@@ -75,7 +75,8 @@ class KillWorld(JumpWorld):
 
 @contextlib.contextmanager
 def running(world: KillWorld, kind: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The ssh processes of one kind, once the gateway lists all of it."""
+    """The ssh processes of one kind, once the gateway lists all of it, and nothing that was there before."""
+    poll(lambda: not world.rows(), text="somebody is still there")
     with contextlib.ExitStack() as stack:
         started: list[subprocess.Popen[bytes]] = []
 
@@ -94,7 +95,7 @@ def running(world: KillWorld, kind: str) -> Iterator[list[subprocess.Popen[bytes
         _START[kind](world, start, stack)
         poll(lambda: len(world.settled()) == ROWS[kind], 20, f"the gateway does not list the {kind}")
         if kind == "transfer":
-            poll(lambda: world.rows()[0].bytes_out > 1 << 20, 20, "nothing is transferred")
+            poll(lambda: any(row.bytes_out > 1 << 20 for row in world.rows()), 20, "nothing is transferred")
         yield started
 
 
