@@ -87,9 +87,10 @@ class Door:
 
     name = "direct"
 
-    def __init__(self, world: World, host: str = TARGET) -> None:
+    def __init__(self, world: World, host: str = TARGET, fleet: Sequence[str] = FLEET) -> None:
         self.world = world
         self.host = host
+        self.fleet = fleet
         self.known_hosts = world.folder / f"known_hosts_{self.name}"
         self.known_hosts.write_text("\n".join(self._known()) + "\n")
         self.config = self.config_for(world.folder / f"ssh_config_{self.name}")
@@ -99,7 +100,7 @@ class Door:
     def config_for(self, path: Path, *more: str) -> Path:
         """An ssh_config for this door, with `more` lines that win over ours."""
         lines = [*more]
-        for host in dict.fromkeys((TARGET, self.host, STRICT, *FLEET)):
+        for host in dict.fromkeys((TARGET, self.host, STRICT, *self.fleet)):
             lines += [f"Host {host}", *self._way_to(host)]
         lines += [
             "Host *",
@@ -253,7 +254,7 @@ class JumpDoor(Door):
         return [f"Port {self.port}", f"User {LOGIN}", "ProxyJump bastion", "Host bastion", *bastion]
 
     def _known(self) -> list[str]:
-        names = ",".join(f"{name},[{name}]:{self.port}" for name in (TARGET, STRICT, *FLEET))
+        names = ",".join(f"{name},[{name}]:{self.port}" for name in (TARGET, STRICT, *self.fleet))
         authority = (self.world.keys / "front_host_ca.pub").read_text().strip()
         return [*super()._known(), f"@cert-authority {names} {authority}"]
 
