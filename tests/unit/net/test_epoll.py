@@ -1,9 +1,14 @@
 """The direct reactor, in a process of its own: it can be installed only once."""
 
+import math
+import select
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+
+from bastion.net.epoll import DirectReactor
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +72,38 @@ print(len(polls) < 10, fired, r._cancellations, len(r.getDelayedCalls()))
 
 def test_no_cancelled_timer_wakes_it_up() -> None:
     assert run(INSTALL + TIMERS) == "True ['due', 'moved'] 0 0"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "milliseconds", "exactly"),
+    [
+        (None, -1000, []),
+        (0.0, 0, []),
+        (1.5, 1500, []),
+        (0.0249, 24, []),
+        (0.025, 25, []),
+        (0.0006, 0, [0.0006]),
+    ],
+)
+def test_no_timer_is_late_by_the_rest_of_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch, timeout: float | None, milliseconds: int, exactly: list[float]
+) -> None:
+    """What epoll makes of the seconds that it is given are whole milliseconds, rounded up."""
+    waited: list[float] = []
+
+    class Waiting:
+        def __init__(self) -> None:
+            self._poller = self
+
+        def poll(self, seconds: float, most: int) -> list[tuple[int, int]]:
+            waited.append(math.ceil(seconds * 1000))
+            return [(7, most)]
+
+    slept: list[float] = []
+    monkeypatch.setattr(select, "select", lambda *arguments: slept.append(arguments[3]))
+    reactor: Any = Waiting()
+    assert DirectReactor._poll(reactor, timeout, 8) == [(7, 8)]
+    assert (waited, slept) == ([milliseconds], exactly)
 
 
 STRANGERS = """
