@@ -58,7 +58,8 @@ MAX_FAILURES = 6
 MAX_WAITING = 4
 MAX_PASSWORD = 1024
 # A password is answered no sooner than this many seconds after it came, right or wrong, whatever the directory did:
-# who hangs up before knows nothing that he was not charged for. Keys and certificates are nobody's guess.
+# who hangs up before knows nothing that he was not charged for. One that is wrong and took longer is answered after two
+# or more times as long: a busy machine does not show what it had to do. Keys and certificates are nobody's guess.
 ANSWER_FLOOR = 0.3
 # What counts as a failure in a query too: no client of good faith sends it.
 MALFORMED = frozenset((AuthReason.KEY_MALFORMED, AuthReason.CERT_MALFORMED))
@@ -296,13 +297,14 @@ class UserauthService:
         floor: float = 0.0,
         yes: Callable[[], None] | None = None,
     ) -> None:
-        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds from now.
+        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds from now; a refusal after
+        `floor` or some whole number of times as long.
 
         `yes` is the whole answer to a query that was answered well; without it a good outcome is a login.
         """
         self._busy = True
         self._attempt, self._work = attempt, work
-        answer_at = self._clock.seconds() + floor
+        begun = self._clock.seconds()
 
         def known(reason: AuthReason) -> None:
             self._work = None
@@ -316,7 +318,9 @@ class UserauthService:
             if reason is AuthReason.OK and not attempt.whole:
                 reason = AuthReason.PARTIAL
             if self._settle(attempt, reason):
-                wait = answer_at - self._clock.seconds()
+                took = self._clock.seconds() - begun
+                steps = floor and reason not in (AuthReason.OK, AuthReason.PARTIAL)
+                wait = floor - (took % floor if steps else took)
                 if wait > 0:
                     self._timer = self._clock.callLater(wait, answer, reason)
                 else:

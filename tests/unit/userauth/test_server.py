@@ -228,6 +228,30 @@ def test_a_password_is_answered_no_sooner_than_the_floor_right_or_wrong(peer: Pe
     assert peer.said() == [FAILURE]
 
 
+@pytest.mark.parametrize(("took", "answered"), [(0.3001, 0.6), (0.59, 0.6), (0.61, 0.9)])
+def test_a_wrong_password_that_took_longer_is_answered_in_steps(
+    peer: Peer, took: float, answered: float
+) -> None:
+    asked: Deferred[None] = Deferred()
+    peer.judge.answer = asked
+    peer.request("password", PasswordBody(b"x").encode())
+    peer.clock.advance(took)
+    asked.errback(NO)
+    peer.clock.advance(answered - took - 0.001)
+    assert peer.said() == []
+    peer.clock.advance(0.002)
+    assert peer.said() == [FAILURE]
+
+
+def test_a_right_password_that_took_longer_waits_for_nothing(peer: Peer) -> None:
+    asked: Deferred[None] = Deferred()
+    peer.judge.answer = asked
+    peer.request("password", PasswordBody(b"x").encode())
+    peer.clock.advance(ANSWER_FLOOR + 0.01)
+    asked.callback(None)
+    assert peer.judge.let_in == [("alice", "password")]
+
+
 @pytest.mark.parametrize(
     ("secret", "reason"),
     [
