@@ -1,7 +1,8 @@
 """Can somebody with a clock tell two things apart? A few classifiers, trained on half of what was measured.
 
 Each knows one number of a sample. On the training half the best of them is picked by cross-validation; only what the
-other half then says counts. Balanced: as many samples of each class, so that guessing is right in half of the cases.
+other half then says counts, and then the halves change places. Balanced: as many samples of each class, so that
+guessing is right in half of the cases.
 """
 
 from __future__ import annotations
@@ -67,15 +68,29 @@ def score(judge: Classifier, samples: Sequence[Sample]) -> float:
 
 
 def told_apart(one: Sequence[float], other: Sequence[float], chance: random.Random) -> float:
-    """How often the best classifier of the training half is right on the other half; 0.5 is guessing."""
-    count = min(len(one), len(other))
-    train: list[Sample] = []
-    test: list[Sample] = []
+    """How often the best classifier of one half is right on the other half, each half in turn; 0.5 is guessing.
+
+    So every sample is judged once, by what has not seen it: `judged` says how many judgements that are.
+    """
+    count = judged(one, other) // 2
+    halves: tuple[list[Sample], list[Sample]] = [], []
     for values, kind in ((one, False), (other, True)):
         mixed = chance.sample(list(values), count)
-        train += [(value, kind) for value in mixed[: count // 2]]
-        test += [(value, kind) for value in mixed[count // 2 :]]
-    chance.shuffle(train)
+        halves[0].extend((value, kind) for value in mixed[: count // 2])
+        halves[1].extend((value, kind) for value in mixed[count // 2 :])
+    for half in halves:
+        chance.shuffle(half)
+    found = [score(_best(train), test) for train, test in (halves, halves[::-1])]
+    return sum(found) / len(found)
+
+
+def judged(one: Sequence[float], other: Sequence[float]) -> int:
+    """How many samples `told_apart` judges: as many of each class, in two halves."""
+    return min(len(one), len(other)) // 2 * 4
+
+
+def _best(train: Sequence[Sample]) -> Classifier:
+    """The classifier that cross-validation finds best."""
 
     def by_folds(trainer: Trainer) -> float:
         found = 0.0
@@ -84,7 +99,13 @@ def told_apart(one: Sequence[float], other: Sequence[float], chance: random.Rand
             found += score(trainer(rest), train[fold::FOLDS])
         return found
 
-    return score(max(TRAINERS, key=by_folds)(train), test)
+    return max(TRAINERS, key=by_folds)(train)
+
+
+def at_most(share: float, tests: int) -> float:
+    """What the share of right answers is at most, when `share` of `tests` were right: the upper end of the one-sided
+    interval of 95 % (normal approximation of the binomial, at its widest)."""
+    return share + 1.645 * 0.5 / math.sqrt(tests)
 
 
 def beyond_chance(tests: int, pairs: int) -> float:
