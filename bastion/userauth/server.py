@@ -255,9 +255,10 @@ class UserauthService:
         except UnicodeDecodeError:
             self._refuse(attempt, AuthReason.BAD_PASSWORD, counts=True)
             return
+        begun = self._clock.seconds()  # before anything is looked at
         self._answering = method == "keyboard-interactive"
         work = attempt.answer(password) if self._answering else attempt.password(password)
-        self._run(attempt, work, counts=True, floor=ANSWER_FLOOR)
+        self._run(attempt, work, counts=True, floor=ANSWER_FLOOR, begun=begun)
 
     # -- public key ------------------------------------------------------------------------------------
 
@@ -295,16 +296,16 @@ class UserauthService:
         work: Deferred[None],
         counts: bool,
         floor: float = 0.0,
+        begun: float = 0.0,
         yes: Callable[[], None] | None = None,
     ) -> None:
-        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds from now; a refusal after
-        `floor` or some whole number of times as long.
+        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds after `begun`; a refusal
+        after `floor` or some whole number of times as long.
 
         `yes` is the whole answer to a query that was answered well; without it a good outcome is a login.
         """
         self._busy = True
         self._attempt, self._work = attempt, work
-        begun = self._clock.seconds()
 
         def known(reason: AuthReason) -> None:
             self._work = None
