@@ -129,9 +129,8 @@ class Program:
         resolver_of(reactor).make_room()
         self._resolved = TargetAddresses(reactor, lambda host: resolve(reactor, host))
         penalties = Penalties(self._clock) if part.penalties is None else part.penalties
-        parts = Parts(
-            reactor, self._clock, self._observer, penalties, self._own, self._resolved, part.others.workers
-        )
+        shared = self._own, self._resolved, part.others.workers, self.meters
+        parts = Parts(reactor, self._clock, self._observer, penalties, *shared)
         prepared = prepare(config_file, parts, look)
         config = prepared.config
         self.warnings, self._names = prepared.warnings, prepared.names
@@ -420,7 +419,7 @@ class Program:
         self.control.stop()
         self._keeper.close()
         self.let_go()
-        gateway.services.auth.directory.close()
+        gateway.services.auth.close()
         gateway.services.upstream.close()
         gateway.services.dialler.close()
         self._ledger.tell()  # how far the audit log has come: the store writes it as it closes

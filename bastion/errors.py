@@ -107,6 +107,12 @@ class AuthReason(StrEnum):
     CODE_USED = "code_used"
     NOT_ENROLLED = "not_enrolled"
     CODES_UNAVAILABLE = "codes_unavailable"  # no key, or no store: nobody gets in on that
+    FACTOR_DENIED = "factor_denied"  # by the identity provider, or whoever signed in there
+    FACTOR_TIMEOUT = "factor_timeout"  # nobody did, in time
+    FACTOR_MISMATCH = "factor_mismatch"  # somebody else did
+    FACTOR_INVALID = "factor_invalid"  # what came back proves nothing
+    FACTOR_UNAVAILABLE = "factor_unavailable"  # no server answers, or none is configured
+    FACTOR_BUSY = "factor_busy"  # as many are asked as may be
     FACTOR_NOT_WANTED = "factor_not_wanted"  # no chain goes on with it: given before, or not its turn
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     THROTTLED = "throttled"

@@ -30,7 +30,7 @@ from bastion.config.material import Material
 from bastion.config.penalties import penalty_limits
 from bastion.errors import ConfigError
 from bastion.observe.families.keys import UPSTREAM_CERTIFICATES
-from bastion.observe.meters import AGENT_SIGNATURES
+from bastion.observe.meters import AGENT_SIGNATURES, Meters
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Resolved
 from bastion.recording.data_keys import DataKeyStock
@@ -71,6 +71,7 @@ class Parts:
     own: Own
     resolved: Resolved
     workers: int = 1  # processes that share the directory
+    meters: Meters | None = None
 
 
 def prepare(
@@ -90,6 +91,7 @@ def prepare(
         parts.own,
         parts.resolved,
         parts.workers,
+        parts.meters,
     )
     names = names_among(target.host for target in config.inventory)
     sealing, keys = sealing_of(config, material, parts.clock), data_keys_of(config, material)

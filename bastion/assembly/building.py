@@ -18,9 +18,10 @@ from bastion.auth.chain import ChainDirectory
 from bastion.auth.context import AuthServices
 from bastion.auth.directory import Directory
 from bastion.auth.embedded import EmbeddedDirectory, Users
-from bastion.auth.factors import in_order
+from bastion.auth.factors import OIDC, RADIUS, in_order
 from bastion.auth.ldap import LdapDirectory
 from bastion.auth.ldap_observer import Observer
+from bastion.auth.outside import OutsideFactor
 from bastion.auth.security_keys import Demands
 from bastion.auth.throttle import Penalties
 from bastion.ca.agent_threads import AgentThreads
@@ -39,7 +40,9 @@ from bastion.config.key_slots import load_staged
 from bastion.config.load import Config
 from bastion.config.material import Material
 from bastion.config.resolvers import resolvers_of
+from bastion.config.second_factors import SecondFactors
 from bastion.errors import ConfigError
+from bastion.observe.meters import Meters
 from bastion.policy.addresses import Own
 from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
@@ -73,12 +76,12 @@ def build_services(
     own: Own | None = None,
     resolved: Resolved | None = None,
     workers: int = 1,
+    meters: Meters | None = None,
 ) -> Services:
     """Make the services of a configuration and what was read for it. Raises ConfigError.
 
     `penalties` outlive them: a reload is no amnesty. `own` knows where the gateway itself is, `resolved` where the
-    names of targets lead; `workers` processes share the directory. The reactor is kept and not called: this may run in
-    a thread.
+    names of targets lead; `workers` processes share the directory. The reactor is kept, not called, maybe in a thread.
     """
     agents = AgentThreads(reactor, material.in_agents)
     return Services(
@@ -94,6 +97,7 @@ def build_services(
             factor_ttl=config.login.factor_ttl,
             break_glass=break_glass_rules(config, material.users),
             issuers=material.issuing_ca.publics if material.issuing_ca is not None else (),
+            outside=outside_factors(config, material.second, reactor, clock, meters or Meters()),
         ),
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
@@ -105,13 +109,43 @@ def build_services(
         limits=session_limits(config),
         inner_host_keys=build_inner_host_keys(config, material, clock, agents),
         agents=agents,
-        totp_key=material.totp_key,
+        totp_key=material.second.totp_key,
         issuer=config.totp.issuer,
         issuing=issuing_ca(config, material.issuing_ca),
         approvals=Terms(config.approvals.pending, config.approvals.valid),
         announce=announcements(config),
         policy_digest=config.version.digest,
     )
+
+
+def outside_factors(
+    config: Config, read: SecondFactors, reactor: Any, clock: Clock, meters: Meters
+) -> dict[str, OutsideFactor]:
+    """Who judges factors that this gateway does not, of those that are configured. Nothing else of them is loaded."""
+    made: dict[str, OutsideFactor] = {}
+    oidc, radius = config.oidc, config.radius
+    if oidc.issuer is not None and read.tls is not None:
+        from bastion.auth.oidc import Binding, OidcFactor
+        from bastion.auth.oidc_provider import Client, Provider
+
+        client = Client(oidc.issuer, oidc.client_id or "", read.oidc_secret, " ".join(oidc.scopes))
+        provider = Provider(client, read.tls, reactor, clock, meters)
+        binding = Binding(oidc.claim, oidc.suffix, oidc.equals == "id")
+        made[OIDC] = OidcFactor(provider, binding, oidc.wait, reactor, clock, meters)
+    if radius.servers:
+        from bastion.auth.radius import RadiusFactor, RadiusTerms
+
+        terms = RadiusTerms(
+            radius.servers,
+            read.radius_secret,
+            radius.timeout,
+            radius.tries,
+            radius.nas_identifier,
+            radius.suffix,
+            radius.prompt,
+        )
+        made[RADIUS] = RadiusFactor(terms, reactor, clock, meters)
+    return made
 
 
 def issuing_ca(config: Config, keys: Staged | None) -> IssuingCA | None:

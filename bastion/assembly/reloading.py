@@ -192,7 +192,7 @@ class Reloading:
     def _retire(self, old: Services, config: Config) -> None:
         """Close what was in force once nobody waits for it, and let go of its inventory little by little."""
         limits, later = config.limits, self._gateway.reactor.callLater
-        later(limits.login_grace, old.auth.directory.close)
+        later(limits.login_grace + old.auth.outside_wait, old.auth.close)
         later(limits.login_grace + limits.dial_timeout, old.upstream.close)
         later(limits.login_grace + limits.dial_timeout, old.dialler.close)
         later(limits.login_grace + limits.dial_timeout, self._let_go, [old, config])
@@ -212,7 +212,7 @@ class Reloading:
 
 
 def _close(services: Services) -> None:
-    services.auth.directory.close()
+    services.auth.close()
     services.upstream.close()
     services.dialler.close()
 

@@ -25,6 +25,8 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
   unfinished logins
 - `account_failures`: guesses end before the directory locks the account
 - `distant`: penalties of several processes, kept in one of them
+- `outside`: the seam for factors that others judge
+- `oidc`, `oidc_provider`, `oidc_token`, `https`: an identity provider; `radius`, `radius_packets`: RADIUS servers
 - `budget`, `turns`: what one payer may cost, and whose turn it is
 - `directory`: the Protocol of a directory; `chain`: embedded accounts before LDAP; `answers`: what it said a moment ago
 - `password_hashes`: is a hash one that may be computed?

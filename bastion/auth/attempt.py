@@ -13,7 +13,7 @@ and `none` set `identity`, and `succeed` needs it, and a whole chain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -26,7 +26,7 @@ from bastion.auth.context import AuthContext
 from bastion.auth.credentials import Credential, read_credential, verify_possession
 from bastion.auth.directory import OFFLINE, Asker, Covered
 from bastion.auth.evidence import NO_EVIDENCE, PROVED, Evidence
-from bastion.auth.factors import CODE, PASSWORD, Given, Proof, stands_for
+from bastion.auth.factors import CODE, PASSWORD, Chain, Given, Proof, stands_for
 from bastion.auth.identity import Account, Destination, Identity, joined, parse_destination
 from bastion.auth.issued import NOTHING
 from bastion.auth.names import account_part
@@ -98,8 +98,8 @@ class Before:
         return Before(self.given.plus(*proofs), replace(joined(first, proved), groups=proved.groups))
 
 
-Succeeded = Callable[[Identity, Destination], None]
-"""Hears who has proved to be who, and where they asked to go."""
+Succeeded = Callable[[Identity, Destination, Chain], None]
+"""Hears who has proved to be who, where they asked to go, and what factors that others judge are owed still."""
 
 
 class Attempt:
@@ -125,7 +125,9 @@ class Attempt:
         self._on_proved, self._on_succeeded, self._on_refused = on_proved, on_succeeded, on_refused
         self._on_kept, self._needs_no_proof = on_kept, needs_no_proof
         self._before = self._after = before
-        self.whole = self._settled = False  # whole: every factor of some chain is there
+        # whole: every factor of some chain is there that this gateway judges itself
+        self.whole = self._settled = False
+        self.owed: Chain = ()  # ... and these of it are not, which others judge
         self._judged_from = 0.0  # monotonic seconds; 0: no proof has come
         self._guess: Guess | None = None
         self._shown_as: AuthReason | None = None  # what a refusal is told as, when not as it is booked
@@ -247,6 +249,40 @@ class Attempt:
         )
         proved = checked.addCallback(used)
         self._begin(turn)
+        return proved
+
+    def outside(self, factor: str, prove: Callable[[], Awaitable[None]], guessed: bool) -> Deferred[None]:
+        """A factor that others judge, by what `prove` asks them; it raises Refused. `guessed`: with something that was
+        typed, which is charged before it is judged."""
+        self._method = factor
+        return maybeDeferred(self._check_outside, factor, prove, guessed)
+
+    def _check_outside(
+        self, factor: str, prove: Callable[[], Awaitable[None]], guessed: bool
+    ) -> Deferred[None]:
+        """The account first: nobody is asked about somebody who is none any more."""
+        name, self._judged_from = self._admit(), 0.0  # how long others take is no measure
+        self._check_wanted(factor)
+        known = self._before.identity
+        assert known is not None, "others are asked about nobody who has proved nothing"
+
+        async def judged() -> Account:
+            directory = self._context.services.directory
+            account = await directory.check_key(name, lambda account: account, self._asker())
+            if account.uid != known.uid:
+                raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than a moment ago")
+            await prove()
+            return account
+
+        turn: Deferred[None] = Deferred()
+        checked = turn.addCallback(lambda _: Deferred.fromCoroutine(judged()))
+        proved = checked.addCallback(
+            lambda account: self._remember((Proof((factor,)),), account, Restrictions())
+        )
+        if guessed:
+            self._begin(turn)
+        else:
+            turn.callback(None)
         return proved
 
     def _led_on_by_code(self, account: Account) -> Account:
@@ -373,7 +409,7 @@ class Attempt:
         assert after.identity is not None
         self.identity = after.identity if self._on_proved is None else self._on_proved(after.identity)
         self._after = after
-        self.whole = after.given.whole
+        self.whole, self.owed = after.given.proved, after.given.owed
 
     # -- the outcome ---------------------------------------------------------------------------------------
 
@@ -382,6 +418,8 @@ class Attempt:
         if self._settled:
             return
         self._settled = True
+        if reason is AuthReason.OK and self.owed:
+            reason = AuthReason.PARTIAL
         certified = self._evidence.certificate_serial is not None and self._method == "publickey"
         label = "certificate" if certified else self._method
         self._book(reason, label)
@@ -402,7 +440,7 @@ class Attempt:
 
     def keep(self) -> None:
         """The proof counts, and is not enough: the next attempt for the same name builds on it."""
-        assert self.identity is not None and not self.whole and self._on_kept is not None
+        assert self.identity is not None and (self.owed or not self.whole) and self._on_kept is not None
         self._on_kept(self._after)
 
     def _note_counter(self, counter: int) -> None:
@@ -423,9 +461,9 @@ class Attempt:
             )
 
     def succeed(self) -> None:
-        """Every factor is there, and the client hears of it now."""
+        """Every factor is there but those that are owed, and the client hears of it now."""
         assert self.identity is not None and self.whole and self._on_succeeded is not None
-        self._on_succeeded(self.identity, self._name.destination)
+        self._on_succeeded(self.identity, self._name.destination, self.owed)
 
     def _book(self, reason: AuthReason, label: str) -> None:
         penalties, source = self._context.services.penalties, self._context.source
@@ -435,7 +473,8 @@ class Attempt:
         name = self._name.account
         if reason not in PROVED:
             penalties.failed(source, name, reason, label)
-        elif self.whole and self._method != "none":  # half a login, or one without a proof, excuses nothing
+        elif self.whole and not self.owed and self._method != "none":
+            # half a login, or one without a proof, excuses nothing
             penalties.succeeded(source, name)
 
     def _write_down(self, label: str, reason: AuthReason) -> None:

@@ -24,6 +24,7 @@ from bastion.auth.embedded import EmbeddedDirectory
 from bastion.auth.identity import Account
 from bastion.clock import Timers
 from bastion.errors import AuthReason, Refused
+from bastion.wire.keys import PublicKey
 
 # Seconds that "yes, that key would do" waits for the other directory's answer about the same name. As long as it
 # takes one that works; a break-glass login waits no longer for one that does not.
@@ -91,8 +92,12 @@ class ChainDirectory:
         others = self._other.servers()
         return Servers(others.all, others.healthy, local.local or others.local, others.down_since)
 
-    def holder_of(self, blob: bytes) -> str:
-        return self._embedded.holder_of(blob)
+    def holders_of(self, key: PublicKey, comment: str, asker: Asker = OPERATOR) -> Deferred[frozenset[str]]:
+        here = self._embedded.holders_of(key, comment, asker)
+        if self._other is None:
+            return here
+        there = self._other.holders_of(key, comment, asker)
+        return here.addCallback(lambda ours: there.addCallback(lambda theirs: ours | theirs))
 
     def ask_again(self) -> Deferred[None]:
         return succeed(None) if self._other is None else self._other.ask_again()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
 from bastion.auth.break_glass import NO_BREAK_GLASS, BreakGlassRules
 from bastion.auth.budget import Purse, Work
@@ -12,6 +14,7 @@ from bastion.auth.codes import Codes
 from bastion.auth.directory import Directory
 from bastion.auth.factors import Chain
 from bastion.auth.key_counters import KeyCounters
+from bastion.auth.outside import OutsideFactor
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
 from bastion.auth.security_keys import TOUCH_ONLY, Demands
 from bastion.auth.throttle import Penalties
@@ -22,6 +25,9 @@ from bastion.observe.meters import Meters
 from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.wire.keys import PublicKey
+
+NOBODY_ELSE: Final[Mapping[str, OutsideFactor]] = MappingProxyType({})
+"""No other judges anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,9 @@ class AuthServices:
     factor_ttl: float = 3600.0  # seconds that a factor counts which was given later, for its outer connection
     ca_scopes: CaScopes = field(default_factory=CaScopes)
     issuers: tuple[PublicKey, ...] = ()  # of the login CAs those that certificates are issued with here
+    outside: Mapping[str, OutsideFactor] = field(
+        default_factory=lambda: NOBODY_ELSE
+    )  # factor -> who judges it
 
     def chains_of(self, break_glass: bool) -> tuple[Chain, ...]:
         """What an account proves at the login. One for emergencies is asked for its code at a door of its own."""
@@ -49,6 +58,17 @@ class AuthServices:
         """What somebody may begin with of whom it is not known yet what account it is, and may not be told."""
         special = self.break_glass.key_chains if self.break_glass.names else ()
         return tuple(dict.fromkeys((*self.chains, *special)))
+
+    @property
+    def outside_wait(self) -> float:
+        """Seconds that all others together may take."""
+        return sum(factor.wait for factor in self.outside.values())
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        self.directory.close()
+        for factor in self.outside.values():
+            factor.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from bastion.auth.budget import Purse
 from bastion.auth.identity import Account, AccountState, is_asked_for
 from bastion.errors import AuthReason, Refused
+from bastion.wire.keys import PublicKey
 
 Verdict = TypeVar("Verdict")
 
@@ -107,8 +108,9 @@ class Directory(Protocol):
         """The account, if `password` is its password now."""
         ...
 
-    def holder_of(self, blob: bytes) -> str:
-        """The name of an account that is known to have this key; "" where nobody can tell without asking a server."""
+    def holders_of(self, key: PublicKey, comment: str, asker: Asker = OPERATOR) -> Deferred[frozenset[str]]:
+        """The ids of the accounts that have this key, which stands with that comment where it comes from. Fails with
+        Refused where it cannot be asked."""
         ...
 
     def servers(self) -> Servers:

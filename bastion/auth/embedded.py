@@ -44,7 +44,7 @@ from bastion.errors import AuthReason, BastionError, ConfigError, ProtocolError,
 from bastion.options import At, Kind, Problems, Source, Unreadable, did_you_mean, option, read, shown
 from bastion.options.kinds import BOOLEAN, NETWORK, Network, choice, list_of, optional, quoted, text
 from bastion.options.positions import key_lines
-from bastion.wire.keys import AuthorizedKey, parse_authorized_key
+from bastion.wire.keys import AuthorizedKey, PublicKey, parse_authorized_key
 
 # 4 MiB is about 10,000 users with two keys each; read at start and reload, never per login.
 MAX_FILE = 4 << 20
@@ -321,9 +321,9 @@ class EmbeddedDirectory:
     def servers(self) -> Servers:
         return Servers(0, 0, local=bool(self._users))
 
-    def holder_of(self, blob: bytes) -> str:
-        held = (name for name, user in self._users.items() for one in user.keys if one.key.blob == blob)
-        return next(held, "")
+    def holders_of(self, key: PublicKey, comment: str, asker: Asker = OPERATOR) -> Deferred[frozenset[str]]:
+        having = (user for user in self._users.values() if any(one.key.blob == key.blob for one in user.keys))
+        return succeed(frozenset(user.account().uid for user in having))
 
     def ask_again(self) -> Deferred[None]:
         return succeed(None)

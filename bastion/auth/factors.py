@@ -3,7 +3,8 @@
 A *chain* is a set of factors that is enough together: `["publickey", "password"]`. Its factors are given in the order
 of `FACTORS`, however it is written: a key, which nobody can guess, before a password is checked, so that whoever has no
 key learns nothing of a password; and a code before the password, so that whoever has neither learns nothing of it, and
-nobody locks an account in the directory.
+nobody locks an account in the directory. What others judge (`OUTSIDE`) comes last, and is asked of somebody who has
+proved all the rest, by who hears of that (`doors.step_up`).
 
 Invariants: what was given only ever grows, and a failed attempt leaves nothing in it (`Given` is a value); a factor
 counts once for a chain, and so does a key, whatever it is shown as; what brings no chain on is not taken.
@@ -19,7 +20,12 @@ KEYS: Final = ("certificate", "sk-publickey", "publickey")
 CODE: Final = "totp"
 PASSWORD: Final = "password"
 
-FACTORS: Final = (*KEYS, CODE, PASSWORD)
+OIDC: Final = "oidc"
+RADIUS: Final = "radius"
+OUTSIDE: Final = (OIDC, RADIUS)
+"""What others judge: an identity provider, a RADIUS server."""
+
+FACTORS: Final = (*KEYS, CODE, PASSWORD, *OUTSIDE)
 """Every factor, in the order in which the factors of a chain are given."""
 
 Chain = tuple[str, ...]
@@ -73,6 +79,22 @@ class Given:
         return any(self._covered(chain, self.proofs) == len(chain) for chain in self.chains)
 
     @property
+    def owed(self) -> Chain:
+        """Of the first chain that has all its factors but those that others judge: what of these is missing."""
+        if self.whole:
+            return ()
+        for chain in self.chains:
+            left = chain[self._covered(chain, self.proofs) :]
+            if set(left) <= set(OUTSIDE):
+                return left
+        return ()
+
+    @property
+    def proved(self) -> bool:
+        """Nothing is missing that can be proved to this gateway itself."""
+        return self.whole or bool(self.owed)
+
+    @property
     def wanted(self) -> frozenset[str]:
         """The factors that can be given next: of each chain the first that is missing."""
         counts = ((chain, self._covered(chain, self.proofs)) for chain in self.chains)
@@ -93,7 +115,7 @@ class Given:
         able = {
             "publickey": not wanted.isdisjoint(KEYS),
             "password": PASSWORD in wanted,
-            "keyboard-interactive": not wanted.isdisjoint((CODE, PASSWORD)),
+            "keyboard-interactive": not wanted.isdisjoint((CODE, PASSWORD)) or bool(self.owed),
         }
         return tuple(method for method in offered if able.get(method, False))
 

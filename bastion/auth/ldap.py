@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -36,7 +37,7 @@ from bastion.auth.directory import (
     refuse_unless_active,
 )
 from bastion.auth.identity import Account
-from bastion.auth.ldap_attempt import Attempt, Found, Question
+from bastion.auth.ldap_attempt import Attempt, Question
 from bastion.auth.ldap_config import LdapConfig, read_bind_password, tls_context
 from bastion.auth.ldap_groups import GroupReader
 from bastion.auth.ldap_link import ServerFailed
@@ -46,6 +47,9 @@ from bastion.auth.ldap_servers import ServerOrder, Taken
 from bastion.auth.workers import Call, DeadlinePassed, Job, QueueFull, ThreadReactor, Workers, WorkersClosed
 from bastion.clock import Clock, DelayedCall
 from bastion.errors import AuthReason, BastionError, Refused
+from bastion.wire.keys import PublicKey
+
+T = TypeVar("T")
 
 # Accounts whose groups are remembered. 4,096 of at most 1,024 names and DNs; typically 20 of each: about 16 MiB.
 MAX_REMEMBERED = 4096
@@ -57,6 +61,9 @@ QUEUE = 1000
 # Who is looked up to see whether servers that failed answer again. That nobody is called so is an answer too.
 PROBE_NAME = "bastion-health-probe"
 
+NOBODY: Final = ""
+"""Whose name a question about a key is for."""
+
 _log = Logger()
 
 
@@ -66,7 +73,7 @@ class _Work:
     def __init__(self, question: Question, asker: Asker) -> None:
         self.question = question
         self.askers = [asker]
-        self.call: Call[Found] | None = None  # what waits for a thread, or is in one
+        self.call: Call[Any] | None = None  # what waits for a thread, or is in one
         self.asked: Deferred[Account] | None = None
         self.waiters: list[Deferred[Account]] = []
 
@@ -135,8 +142,13 @@ class LdapDirectory:
         healthy = self._order.healthy()
         return Servers(len(self._config.servers), healthy, False, None if healthy else self._down_since)
 
-    def holder_of(self, blob: bytes) -> str:
-        return ""  # servers have no index of keys: openssh-lpk and ipaSshPubKey compare whole values only
+    def holders_of(self, key: PublicKey, comment: str, asker: Asker = OPERATOR) -> Deferred[frozenset[str]]:
+        """By the whole value, plain and with that comment, and by any value that has the key in it where the schema
+        compares parts of values: openssh-lpk and ipaSshPubKey do not, unless they are told to (`docs/directory.md`)."""
+        line, work = key.line(), _Work(Question(NOBODY), asker)
+        values = (line, f"{line} {comment}") if comment else (line,)
+        asked = self._ask_servers(work, lambda attempt: attempt.holders(values))
+        return Deferred.fromCoroutine(asked)
 
     def ask_again(self) -> Deferred[None]:
         return self.lookup(PROBE_NAME).addBoth(lambda _: None)
@@ -252,27 +264,35 @@ class LdapDirectory:
 
     async def _ask(self, work: _Work) -> Account:
         """Ask until one server answers. Raises Refused."""
+        question = work.question
+        try:
+            found = await self._ask_servers(work, lambda attempt: attempt.ask(question))
+        except Refused as refused:
+            if refused.reason in (AuthReason.UNKNOWN_USER, AuthReason.AMBIGUOUS_USER):
+                self._remember_groups(question, "", frozenset())
+            if refused.reason in KEPT:
+                self._last.keep(question.name, Refused(refused.reason, NOT_ADMITTED))
+            raise
+        if found.unusable_keys:
+            _log.warn("directory: {count} keys of {name} cannot be used", count=found.unusable_keys,
+                      name=question.name)  # fmt: skip
+        self._remember_groups(question, found.account.uid, found.searched_groups)
+        return self._judged(question, found.account)
+
+    async def _ask_servers(self, work: _Work, ask: Callable[[Attempt], T]) -> T:
+        """The same of any question. Raises Refused."""
         give_up_at = self._clock.monotonic() + self._config.deadline
         tried: list[int] = []
         refusal = Refused(AuthReason.DIRECTORY_UNAVAILABLE, UNAVAILABLE)
         while (left := give_up_at - self._clock.monotonic()) > 0:
             try:
-                found = await self._ask_server(work, tried, left)
+                return await self._ask_server(work, ask, tried, left)
             except _NoServer:
                 break
             except ServerFailed as failed:
                 late = failed.error == "timeout"
                 reason = AuthReason.DIRECTORY_TIMEOUT if late else AuthReason.DIRECTORY_UNAVAILABLE
                 refusal = Refused(reason, TIMED_OUT if late else UNAVAILABLE)
-                continue
-            except Refused as refused:
-                if refused.reason in (AuthReason.UNKNOWN_USER, AuthReason.AMBIGUOUS_USER):
-                    self._remember_groups(work.question, "", frozenset())
-                if refused.reason in KEPT:
-                    self._last.keep(work.question.name, Refused(refused.reason, NOT_ADMITTED))
-                raise
-            self._remember_groups(work.question, found.account.uid, found.searched_groups)
-            return self._judged(work.question, found.account)
         raise refusal
 
     def _judged(self, question: Question, account: Account) -> Account:
@@ -285,25 +305,25 @@ class LdapDirectory:
         self._last.keep(question.name, replace(account, keys=()))
         return account
 
-    async def _ask_server(self, work: _Work, tried: list[int], left: float) -> Found:
+    async def _ask_server(self, work: _Work, ask: Callable[[Attempt], T], tried: list[int], left: float) -> T:
         """Ask the best server that is left when the turn comes, in a thread.
 
         Raises Refused for a "no", ServerFailed when the next may be asked, _NoServer when there is none.
         """
         taken: Taken | None = None
 
-        def begin() -> Job[Found]:
+        def begin() -> Job[T]:
             nonlocal taken
             taken = self._order.take(self._clock.monotonic(), tried)
             if taken is None:
                 raise _NoServer("none is left to ask")
             tried.append(taken.index)
             attempt = self._attempt(taken.index)
-            return Job(lambda: attempt.ask(work.question), attempt.cut, self._config.timeout)
+            return Job(lambda: ask(attempt), attempt.cut, self._config.timeout)
 
         try:
-            work.call = self._workers.start(begin, left, work.askers)
-            found = await work.call.deferred
+            call = work.call = self._workers.start(begin, left, work.askers)
+            found: T = await call.deferred
         except ServerFailed as failed:
             assert taken is not None
             self._failed(taken, f"{failed.operation}: {failed.text}")
@@ -331,9 +351,6 @@ class LdapDirectory:
             raise
         assert taken is not None
         self._worked(taken)
-        if found.unusable_keys:
-            _log.warn("directory: {count} keys of {name} cannot be used", count=found.unusable_keys,
-                      name=work.question.name)  # fmt: skip
         return found
 
     def _attempt(self, index: int) -> Attempt:

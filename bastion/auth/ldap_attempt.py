@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -49,6 +49,9 @@ T = TypeVar("T")
 
 NO_ACCOUNT: Final = "no-such-account"
 """Who is searched for and bound as where somebody is asked for who does not exist."""
+
+HOLDERS: Final = 8
+"""Accounts with one key that are told of: two are one too many."""
 
 # Active Directory tells why a bind failed by "data XXX" in the diagnostic text of invalidCredentials.
 _AD_STATES = {
@@ -120,22 +123,41 @@ class Attempt:
 
     def ask(self, question: Question) -> Found:
         """The account with its state, or `Refused`, or `ServerFailed`."""
+        return self._served(lambda service: self._answer(service, question))
+
+    def holders(self, values: Sequence[str]) -> frozenset[str]:
+        """The ids of accounts that have one of these values as a key, or any value with the first in it. Raises
+        ServerFailed. What a schema has no rule for is no match (RFC 4511 section 4.5.1.7), and hides no other."""
+        config, kind = self._config, self._config.key_attribute
+        wanted = [f"({kind}={escape_filter_chars(value)})" for value in values]
+        wanted.append(f"({kind}=*{escape_filter_chars(values[0].split(' ')[1])}*)")
+        whole = f"(&{config.user_filter}(|{''.join(wanted)}))"
+
+        def find(service: Link) -> frozenset[str]:
+            asked = config.user_base, whole, [config.id_attribute], HOLDERS
+            found, _ = self._timed("search", lambda: service.search(*asked))
+            return frozenset(map(self._id, found))
+
+        return self._served(find)
+
+    def _served(self, answer: Callable[[Link], T]) -> T:
+        """What `answer` finds on a connection of the service account, one that waits if there is one."""
         waiting = self._pool.take(self._clock.monotonic())
         if waiting is not None:
             self._untried = True
             self._use(waiting.link)
             try:
-                return self._ask(question, waiting.link, waiting.opened)
+                return self._ask(answer, waiting.link, waiting.opened)
             except _Stale:
                 # The server ended it meanwhile: it was restarted, or it is tired of idle connections.
                 self._untried = False
         opened = self._clock.monotonic()
-        return self._ask(question, self._open(), opened)
+        return self._ask(answer, self._open(), opened)
 
-    def _ask(self, question: Question, service: Link, opened: float) -> Found:
+    def _ask(self, answer: Callable[[Link], T], service: Link, opened: float) -> T:
         answered = False
         try:
-            found = self._answer(service, question)
+            found = answer(service)
             answered = True
             return found
         except Refused:

@@ -26,6 +26,8 @@ FREE_ALWAYS = frozenset(
         AuthReason.METHOD_NOT_OFFERED,
         AuthReason.FACTOR_NOT_WANTED,
         AuthReason.CODES_UNAVAILABLE,
+        AuthReason.FACTOR_UNAVAILABLE,
+        AuthReason.FACTOR_BUSY,
         AuthReason.KEY_NOT_AUTHORISED,
         AuthReason.KEY_UNSUPPORTED,
         AuthReason.KEY_REVOKED,
@@ -36,7 +38,15 @@ FREE_ALWAYS = frozenset(
     )
 )
 CODES = frozenset(
-    (AuthReason.BAD_CODE, AuthReason.CODE_USED, AuthReason.NOT_ENROLLED)
+    (
+        AuthReason.BAD_CODE,
+        AuthReason.CODE_USED,
+        AuthReason.NOT_ENROLLED,
+        AuthReason.FACTOR_DENIED,
+        AuthReason.FACTOR_TIMEOUT,
+        AuthReason.FACTOR_MISMATCH,
+        AuthReason.FACTOR_INVALID,
+    )
 )  # no password was tried
 KEY_METHODS = frozenset(("publickey", "certificate", "none"))
 

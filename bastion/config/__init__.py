@@ -11,7 +11,7 @@ May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the f
 hosts). It builds nothing that runs: that is `assembly`.
 
 - `target_faults`: what `check` says of single targets
-- `second_factors`: the key of the section about them
+- `further_factors`: factors that others judge; `second_factors`: keys and secrets that factors need
 - `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `login_cas`: the login CAs, and whom each may let in
 - `issue`: the section about certificates for people; `redact`: the section about secrets

@@ -22,7 +22,6 @@ from bastion.auth.embedded import Users, load_users, services_of
 from bastion.auth.ldap_config import FILTER, read_bind_password, tls_context
 from bastion.auth.ldap_filters import is_filter
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
-from bastion.auth.totp import TotpKey
 from bastion.ca.files import is_there
 from bastion.ca.identities import read_recipients
 from bastion.ca.keys import load_private_key
@@ -33,6 +32,7 @@ from bastion.ca.secrets import read_secret_file
 from bastion.ca.slots import Slot, Staged, load_slot
 from bastion.clock import SystemClock
 from bastion.config.authorities import CERTIFY_PEOPLE, ROLES, TARGET_HOST_CA, Held, key_faults
+from bastion.config.issue import bound_by_name
 from bastion.config.key_slots import ledger_path, signing_slots
 from bastion.config.load import Config, load_into, source_of
 from bastion.config.login_cas import read_login_cas
@@ -42,7 +42,7 @@ from bastion.config.places import try_places
 from bastion.config.ports import port_faults
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
-from bastion.config.second_factors import read_totp_key
+from bastion.config.second_factors import SecondFactors, read_second_factors
 from bastion.config.target_faults import Fault, hop_faults, password_faults, program_faults, same_place
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
@@ -110,7 +110,7 @@ class _Check:
         self._cas: dict[KeyName, Staged] = {}
         self._users: Users | None = None
         self._revocation = NOTHING_REVOKED
-        self._totp_key: TotpKey | None = None
+        self._second = SecondFactors()
         self._scopes = CaScopes()
         self._known = KnownHosts()
         self._pins: list[KnownHosts] = []
@@ -133,7 +133,7 @@ class _Check:
             known_hosts=self._known.joined(self._pins),
             revocation=self._revocation,
             users=self._users,
-            totp_key=self._totp_key,
+            second=self._second,
             target_keys=self._target_keys,
         )
 
@@ -148,7 +148,7 @@ class _Check:
         self._recipients_of_recordings()
         self._separate_authorities()
         self._directory()
-        self._totp()
+        self._second_factors()
         self._targets()
         self._state()
         self._places()
@@ -364,6 +364,8 @@ class _Check:
         if directory.embedded is not None:
             try:
                 users = self._users = load_users(directory.embedded)
+                if bound := bound_by_name(self._config.issue, users):
+                    self._doubtful(("directory", "embedded"), bound)
                 if directory.ldap is None:
                     self._groups = {group for user in users.values() for group in user.account().groups}
             except ConfigErrors as faults:
@@ -382,12 +384,9 @@ class _Check:
             for key, text in ldap.warnings():
                 self._doubtful(("directory", "ldap", key), text)
 
-    def _totp(self) -> None:
-        try:
-            config = self._config
-            self._totp_key = read_totp_key(config.totp, config.login, config.rules.rules, self._users or {})
-        except ConfigError as error:
-            self._wrong(tuple((error.key or "totp.key_file").split(".")), error.problem, error.allowed)
+    def _second_factors(self) -> None:
+        config = self._config
+        self._second = read_second_factors(config, config.rules.rules, self._users or {}, self._wrong)
 
     def _state(self) -> None:
         state = self._config.state

@@ -5,15 +5,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from bastion.auth.factors import CODE, FACTORS, Chain, in_order
+from bastion.auth.factors import CODE, FACTORS, OUTSIDE, Chain, in_order
 from bastion.config.login import Login
 from bastion.options import At, option
 from bastion.options.kinds import choice, duration, list_of, optional
 from bastion.options.paths import FILE
 
+if TYPE_CHECKING:  # whoever reads the options alone loads no directory
+    from bastion.auth.embedded import Users
+
 OWN_KEYS = ("login", "own", "any")
 """Which keys are certified: the one that logged in; all of the account too; any that is nobody else's."""
+
+
+SHOWN: Final = 5
+"""Accounts that a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Issue:
     keys: str = option(
         choice(*OWN_KEYS),
         'Which keys are certified. "login": the one that logged in. "own": that, and those that the directory has for'
-        ' the account. "any": others too, unless they are known as somebody else\'s.',
+        ' the account. "any": others too, unless they are known as somebody else\'s (`docs/certificates.md`).',
         default="own",
     )
 
@@ -73,10 +81,9 @@ class Issue:
             place = at.child("require").child(index)
             if len(set(chain)) < len(chain):
                 place.wrong("names a factor twice, which is one factor", "each factor once")
-            elif chain == (CODE,):
-                place.wrong(
-                    "is a code alone, which is half a proof", "a key, a certificate or a password beside it"
-                )
+            elif not set(chain) - {CODE, *OUTSIDE}:
+                text = "is a second factor alone, which is half a proof"
+                place.wrong(text, "a key, a certificate or a password beside it")
 
 
 def never_given(issue: Issue, login: Login) -> tuple[int, ...]:
@@ -90,3 +97,15 @@ def never_given(issue: Issue, login: Login) -> tuple[int, ...]:
 
 def _given_by(chain: Chain) -> set[str]:
     return {*chain, "publickey"} if "sk-publickey" in chain else set(chain)
+
+
+def bound_by_name(issue: Issue, users: Users) -> str:
+    """What is wrong with embedded accounts to which certificates are issued; "" for nothing."""
+    if not issue.require:
+        return ""
+    names = [user.name for user in users.values() if user.id is None and user.kind == "person"]
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    text = "certificates that are issued to them count for whoever has the name next"
+    return f"has accounts without an id: {', '.join(names[:SHOWN])}{more}; {text}"

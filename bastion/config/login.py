@@ -11,6 +11,7 @@ from bastion.auth.factors import (
     CODE,
     FACTORS,
     KEYS,
+    OUTSIDE,
     PASSWORD,
     Chain,
     Given,
@@ -55,8 +56,8 @@ class Login:
     require: tuple[Chain, ...] = option(
         list_of(list_of(choice(*FACTORS), at_least=1)),
         "Chains of factors, each of which is enough: all factors of one of them must be proved before anything else is"
-        " served. Factors are given in the order certificate, sk-publickey, publickey, totp, password. Empty: any one"
-        " proof by a method on offer.",
+        " served. Factors are given in the order certificate, sk-publickey, publickey, totp, password, oidc, radius."
+        " Empty: any one proof by a method on offer.",
         default=(),
         example='[["certificate"], ["sk-publickey"], ["publickey", "password"]]',
     )
@@ -99,19 +100,37 @@ class Login:
             if self._code_is_asked_instead(chain):
                 text = "can never be whole: where its password is due, keyboard-interactive asks for another one's code"
                 place.wrong(text, 'login.methods with "password"')
+            self._check_outside(chain, place)
+
+    def _check_outside(self, chain: Chain, place: At) -> None:
+        """Others are asked last, and about nobody who has proved nothing; of two ways to go on, who asks takes one."""
+        own = set(chain) - set(OUTSIDE)
+        if not own:
+            text = "asks others about somebody who has proved nothing"
+            place.wrong(text, "a key, a certificate, a code or a password beside it")
+            return
+        for other in self.require:
+            rest = set(other) & set(OUTSIDE)
+            if other != chain and rest and set(other) - rest <= own:
+                shown = ", ".join(other)
+                place.wrong(
+                    f"is never given: {shown} goes on with {', '.join(sorted(rest))} before", "one of them"
+                )
+                return
 
     def _code_is_asked_instead(self, chain: Chain) -> bool:
-        """Of the password of `chain`, which is its last factor: keyboard-interactive has one question at a time."""
+        """Of the password of `chain`: keyboard-interactive has one question at a time."""
         if PASSWORD not in chain or "keyboard-interactive" not in self.methods or PASSWORD in self.methods:
             return False
-        before = tuple(Proof(stands_for(factor), factor) for factor in in_order(chain)[:-1])
+        ordered = in_order(chain)
+        before = tuple(Proof(stands_for(factor), factor) for factor in ordered[: ordered.index(PASSWORD)])
         return CODE in Given(self.chains, before).wanted
 
 
 def _methods_for(factor: str) -> tuple[str, ...]:
     if factor in KEYS:
         return ("publickey",)
-    return ("keyboard-interactive",) if factor == CODE else ("password", "keyboard-interactive")
+    return ("password", "keyboard-interactive") if factor == PASSWORD else ("keyboard-interactive",)
 
 
 @dataclass(frozen=True, slots=True)

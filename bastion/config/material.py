@@ -14,10 +14,10 @@ from bastion.age import Recipient
 from bastion.auth.ca_scope import CaScopes
 from bastion.auth.embedded import Users
 from bastion.auth.revocation import NOTHING_REVOKED, Revocation
-from bastion.auth.totp import TotpKey
 from bastion.ca.agent import AgentSigner
 from bastion.ca.known_hosts import KnownHosts
 from bastion.ca.slots import Staged
+from bastion.config.second_factors import SecondFactors
 from bastion.wire.keys import PrivateKey, PublicKey
 
 _NO_KEYS: Mapping[str, PrivateKey] = MappingProxyType({})
@@ -40,5 +40,5 @@ class Material:
     known_hosts: KnownHosts = field(default_factory=KnownHosts, repr=False)
     revocation: Revocation = NOTHING_REVOKED
     users: Users | None = field(default=None, repr=False)  # with the hashes of their passwords
-    totp_key: TotpKey | None = field(default=None, repr=False)
+    second: SecondFactors = field(default_factory=SecondFactors)
     target_keys: Mapping[str, PrivateKey] = field(default_factory=lambda: _NO_KEYS)

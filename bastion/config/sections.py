@@ -17,6 +17,7 @@ from bastion.auth.factors import CODE, EMERGENCY, KEYS, Chain
 from bastion.auth.ldap_config import LdapConfig
 from bastion.config.approvals import Approvals
 from bastion.config.detections import Detections
+from bastion.config.further_factors import Oidc, Radius
 from bastion.config.issue import Issue, never_given
 from bastion.config.login import Login, Totp
 from bastion.config.metrics import Metrics
@@ -465,6 +466,8 @@ class Sections:
     host_keys: HostKeys = option(section(HostKeys), "")
     login: Login = option(section(Login), "", default=Login())
     totp: Totp = option(section(Totp), "", default=Totp())
+    oidc: Oidc = option(section(Oidc), "", default=Oidc())
+    radius: Radius = option(section(Radius), "", default=Radius())
     issue: Issue = option(section(Issue), "", default=Issue())
     login_ca: LoginCA = option(section(LoginCA), "", default=LoginCA())
     upstream_ca: UpstreamCA = option(section(UpstreamCA), "", default=UpstreamCA())

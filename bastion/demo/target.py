@@ -265,6 +265,7 @@ class CertificateAttempt:
     """userauth.authenticator.Attempt of the demo's target."""
 
     whole = True
+    owed: tuple[str, ...] = ()
 
     def __init__(self, door: OnlyCertificates, user: str, method: str) -> None:
         self._door, self._user, self._method = door, user, method

@@ -6,15 +6,19 @@ Invariant: who may not answer a request reads the same as of one that does not e
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from bastion.auth.factors import CODE, OIDC
+from bastion.auth.identity import Destination
 from bastion.doors.asked import Answer, Call, Command
 from bastion.doors.door import Outer
-from bastion.errors import Refused
+from bastion.doors.step_up import StepUp, context_of
+from bastion.errors import ApprovalReason, Refused
 from bastion.observe.events.refusals import AnswerRefused
 from bastion.policy.approval import from_text, in_words, may_approve
-from bastion.policy.grant import Grant, authorise
+from bastion.policy.grant import FactorsNeeded, Grant, authorise
 from bastion.session.approving import approver, ask_for, count, why_of
 from bastion.state.approvals import Request, State
 from bastion.wire.printable import printable
@@ -40,13 +44,13 @@ def _read(command: str, text: str) -> _Typed:
     return _Typed(command, tuple(words[: min(at, MOST_WORDS)]), why_of(" ".join(words[at + 1 :])))
 
 
-def _command(name: str, work: Callable[[Outer, _Typed], Coroutine[Any, Any, Answer]]) -> Command:
+def _command(name: str, work: Callable[[Call, _Typed], Coroutine[Any, Any, Answer]]) -> Command:
     """`work` as a command of the lobby: what it refuses is written down, counted and told."""
 
     async def run(call: Call) -> Answer:
         outer, typed = call.outer, _read(name, call.text)
         try:
-            return await work(outer, typed)
+            return await work(call, typed)
         except Refused as refusal:
             count(outer.gateway, refusal)
             request = printable(typed.words[0], 32) if typed.words and name in ("approve", "deny") else ""
@@ -56,7 +60,8 @@ def _command(name: str, work: Callable[[Outer, _Typed], Coroutine[Any, Any, Answ
     return run
 
 
-async def _request(outer: Outer, typed: _Typed) -> Answer:
+async def _request(call: Call, typed: _Typed) -> Answer:
+    outer = call.outer
     if not 1 <= len(typed.words) <= 2 or not typed.why:
         return Answer(REQUEST_USAGE, 2)
     target, login = typed.words[0], typed.words[1] if len(typed.words) == 2 else None
@@ -81,7 +86,8 @@ def _authorise(outer: Outer, target: str, login: str | None) -> Grant:
     return grant
 
 
-async def _requests(outer: Outer, typed: _Typed) -> Answer:
+async def _requests(call: Call, typed: _Typed) -> Answer:
+    outer = call.outer
     if typed.words:
         return Answer("usage: requests\n", 2)
     identity = outer.identity
@@ -107,17 +113,44 @@ def described(one: Request) -> list[str]:
     ]
 
 
-async def _answer(outer: Outer, typed: _Typed) -> Answer:
+async def _answer(call: Call, typed: _Typed) -> Answer:
+    outer = call.outer
     yes = typed.command == "approve"
     if len(typed.words) != 1:
         return Answer(ANSWER_USAGE.format(typed.command), 2)
     by = await approver(outer.gateway, outer.identity)
     outer.check_fresh()
-    done = await outer.gateway.approvals.answer(typed.words[0].lower(), by, yes, typed.why)
+    request, approvals = typed.words[0].lower(), outer.gateway.approvals
+    try:
+        done = await approvals.answer(request, by, yes, typed.why)
+    except Refused as refusal:
+        if refusal.reason is not ApprovalReason.NO_FACTOR:
+            raise
+        by = replace(by, factor=await _factor(call, refusal))  # who may not answer was not asked for one
+        done = await approvals.answer(request, by, yes, typed.why)
     place = f"{done.identity} on {done.target} as {done.login}"
     if not yes:
         return Answer(f"request {done.id} denied: {place}\n")
     return Answer(f"request {done.id} approved: {place}, for one session until {_time(done.expires_at)}\n")
+
+
+async def _factor(call: Call, refusal: Refused) -> str:
+    """Have a second factor given, which counts for the connection from now on. Raises `refusal` where nobody can be
+    asked for one, and Refused(NO_FACTOR)."""
+    outer = call.outer
+    codes, others = outer.gateway.codes, outer.services.auth.outside
+    factor = CODE if codes is not None else OIDC if OIDC in others else ""
+    if not factor or call.ask is None:
+        raise refusal
+    context = context_of(outer, outer.id)
+    step_up = StepUp(context, outer.gateway.reactor, call.ask, outer.services.front_settings.login_grace)
+    needed = FactorsNeeded("an answer", (factor,))
+    try:
+        await step_up.prove(outer.identity, Destination(outer.identity.name), needed)
+    except Refused as failed:
+        raise Refused(ApprovalReason.NO_FACTOR, failed.text) from None
+    outer.note_factors((factor,))
+    return factor
 
 
 def _time(seconds: float) -> str:

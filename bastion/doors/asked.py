@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from bastion.auth.outside import Ask
 from bastion.doors.door import Outer
 
 
@@ -23,11 +24,12 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One command on one channel of `outer`. `text` stands behind its name; `line` reads one line of the client's, once
-    (`one_line.OneLine.read`)."""
+    (`one_line.OneLine.read`); `ask` asks whoever is there (`lobby_talk.Talk.ask`), and what comes after is for it."""
 
     outer: Outer
     text: str
     line: Callable[[], Deferred[str]]
+    ask: Ask | None = None
 
 
 Command = Callable[[Call], Coroutine[Any, Any, Answer]]

@@ -30,6 +30,12 @@ SHOWN = {
     AuthReason.REVOCATION_UNKNOWN: "no key is taken while the list of revoked keys cannot be read: tell an operator",
     AuthReason.CODES_UNAVAILABLE: "second factors cannot be checked now, please try again in a moment",
     AuthReason.CODE_USED: "that one-time code was used already, wait for the next one",
+    AuthReason.FACTOR_DENIED: "the sign-in was refused there",
+    AuthReason.FACTOR_TIMEOUT: "nobody signed in in time",
+    AuthReason.FACTOR_MISMATCH: "the sign-in was somebody else's",
+    AuthReason.FACTOR_INVALID: "what came back proves nothing: tell an operator",
+    AuthReason.FACTOR_UNAVAILABLE: "nobody there answers, please try again in a minute",
+    AuthReason.FACTOR_BUSY: "as many are being asked as may be, please try again in a moment",
     AuthReason.OVER_BUDGET: "too many keys to check for your address, please try again in a moment",
 }
 

@@ -16,9 +16,8 @@ from bastion.observe.audit import AuditFailed
 from bastion.observe.events.logins import CertificateIssued
 from bastion.observe.events.refusals import CertificateRefused
 from bastion.observe.meters import CERTIFICATES_ISSUED, CERTIFICATES_REFUSED
-from bastion.session.issuing import Made, certify, check_login, read_key
+from bastion.session.issuing import GivenKey, Made, certify, check_login, read_key
 from bastion.session.tap import AUDIT_TEXT
-from bastion.wire.keys import PublicKey
 
 USAGE: Final = "usage: cert, cert - < KEY.pub, or cert TYPE BASE64; lines for your client: help cert\n"
 
@@ -32,7 +31,7 @@ async def cert(call: Call) -> Answer:
         check_login(outer.services.issuing, outer.identity)
         given = await _given(call)
         if given is not None:
-            key = given.fingerprint()
+            key = given.key.fingerprint()
         made = await certify(outer.gateway, outer.identity, given)
         _write_down(call, made)
     except _WrongCall:
@@ -51,7 +50,7 @@ class _WrongCall(Exception):
     """The command has other words than it may."""
 
 
-async def _given(call: Call) -> PublicKey | None:
+async def _given(call: Call) -> GivenKey | None:
     """The key that stands in the command, or that comes on standard input; None: neither. Raises Refused."""
     words = call.text.split()
     if not words:

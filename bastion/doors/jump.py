@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from bastion.auth.factors import Chain
 from bastion.auth.identity import Destination, Identity
 from bastion.clock import Timers
 from bastion.doors.authentication import Authentication
@@ -249,12 +250,12 @@ class InnerConnection:
 
     # -- the session -------------------------------------------------------------------------------------
 
-    def _authenticated(self, identity: Identity, destination: Destination) -> None:
+    def _authenticated(self, identity: Identity, destination: Destination, owed: Chain) -> None:
         """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
         assert self._userauth is not None
         self.proved = True
         self.transport.end_login_grace()
-        self._opening = Opening(self._gateway, "jump", self, self._userauth, identity, destination)
+        self._opening = Opening(self._gateway, "jump", self, self._userauth, identity, destination, owed)
         self._opening.begin()
 
     # -- session.opening.Engineer ------------------------------------------------------------------------

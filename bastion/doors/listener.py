@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from bastion.auth.budget import Purse, Work
 from bastion.auth.context import AuthContext
+from bastion.auth.factors import Chain
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.startups import Startup
 from bastion.auth.throttle import source_block
@@ -51,6 +52,9 @@ from bastion.transport.transport import Transport, server_transport
 from bastion.userauth.server import UserauthService
 from bastion.wire.numbers import Disconnect
 from bastion.wire.userauth import Prompt
+
+A_LOGIN = "a login here"
+"""What needs the factors that others judge."""
 
 TURNED_AWAY = 64
 """Connections at the same time that are told, while the gateway drains, that it does; others are closed."""
@@ -144,6 +148,7 @@ class FrontConnection:
         "_gateway",
         "_opening",
         "_outer",
+        "_proving",
         "_purse",
         "_secure",
         "_source",
@@ -163,6 +168,7 @@ class FrontConnection:
         self._began = gateway.reactor.seconds()
         self._opening: Opening | None = None
         self._outer: OuterDoors | None = None
+        self._proving: Deferred[Any] | None = None  # while others are asked
         self._secure = False
         self._exchanges = 0  # microseconds of key exchanges that the source has paid
         self._startup: Startup | None = startup  # until its slot was given back
@@ -209,12 +215,23 @@ class FrontConnection:
         self._gateway.meters.add(HANDSHAKES, "front", HandshakeResult.OK)
         self._gateway.meters.observe(HANDSHAKE_SECONDS, self._gateway.reactor.seconds() - self._began)
 
-    def _authenticated(self, identity: Identity, destination: Destination) -> None:
-        """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer."""
+    def _authenticated(self, identity: Identity, destination: Destination, owed: Chain) -> None:
+        """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer.
+
+        What is owed others judge, within a time of its own; the place of an unfinished login is held meanwhile.
+        """
         userauth = self._userauth
         assert userauth is not None
-        self._release_startup()
         self.transport.end_login_grace()
+        if owed:
+            proving = self.prove(identity, destination, FactorsNeeded(A_LOGIN, owed))
+            self._proving = running = Deferred.fromCoroutine(proving)
+            running.addCallbacks(
+                lambda proved: self._authenticated(proved, destination, ()), self._stays_outside
+            )
+            return
+        self._proving = None
+        self._release_startup()
         self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.keys.charge(self._gateway.pays_key_exchanges(identity.name))
         try:
@@ -260,7 +277,7 @@ class FrontConnection:
         if self._userauth is None or isinstance(error, CancelledError):
             return
         if not isinstance(error, Refused):
-            self._gateway.log_failure("a break-glass login", failure)
+            self._gateway.log_failure("a login", failure)
             error = Refused(PolicyReason.NO_RULE, "the gateway failed, the operator's log says how")
         assert self._context is not None
         self._userauth.turn_away(f"bastion: {error.text}{self._context.reference}")
@@ -361,6 +378,9 @@ class FrontConnection:
     def _stop_login(self) -> None:
         opening, self._opening = self._opening, None
         userauth, self._userauth = self._userauth, None
+        proving, self._proving = self._proving, None
+        if proving is not None:
+            proving.cancel()
         self._context = None
         if opening is not None:
             opening.cancel()

@@ -38,9 +38,11 @@ from bastion.session.ending import End
 from bastion.setup_texts import certificate as certificate_texts
 from bastion.setup_texts import client as client_config
 from bastion.setup_texts.facts import Certificates
+from bastion.userauth.keyboard_interactive import Answers
 from bastion.wire.data import uint32
 from bastion.wire.printable import printable
 from bastion.wire.requests import CHANNEL_REQUESTS, Exec, PtyRequest, parse_body
+from bastion.wire.userauth import Prompt
 
 # Words of a command that are looked at, and characters of one: `targets --json` is the longest there is of those that
 # are given no key.
@@ -238,7 +240,7 @@ COMMANDS: dict[str, tuple[Callable[[LobbyFacts, list[str]], Answer], str]] = {
     "whoami": (_whoami, "who the gateway takes you for; --json for programs"),
     "setup": (_setup, f"lines for your client: setup [{'|'.join(client_config.FORMS)}]"),
     TOTP: (_totp, "make a second factor, or another one in its place (ssh -t)"),
-    FACTOR: (_factor, "give a factor for tunnels: factor [totp] [password] [wait]"),
+    FACTOR: (_factor, "give a factor for tunnels: factor [totp] [password] [oidc] [radius] [wait]"),
     "help": (_help_command, "this list; help cert: lines for your client"),
 }
 
@@ -275,6 +277,7 @@ class Lobby:
         self._answered = False
         self._talk: Talk | None = None
         self._line: OneLine | None = None  # while a command may want one
+        self._over = False  # the client sends no more
         self._waiting: Deferred[None] | None = None
 
     def open(self) -> None:
@@ -295,6 +298,7 @@ class Lobby:
 
     def readConnectionLost(self) -> None:
         """The client sends no more; its question may still be answered."""
+        self._over = True
         if self._talk is not None:
             self._talk.ended()
         elif self._line is not None:
@@ -365,9 +369,22 @@ class Lobby:
         if line is None or command is None:
             self._say(name, answer(command, self._facts(outer)))
             return
-        call = Call(outer, command.strip()[len(name) :].strip(), line.read)
+        call = Call(outer, command.strip()[len(name) :].strip(), line.read, self._ask)
         self._waiting = waiting = Deferred.fromCoroutine(self._wait(name, WAITING[name][0], call))
         waiting.addErrback(lambda failure: self._broke(outer, failure))
+
+    def _ask(self, prompts: tuple[Prompt, ...], text: str, seconds: float) -> Deferred[Answers]:
+        """Of a command that answers by itself, and has somebody give a factor first."""
+        assert self._outer is not None
+        line, self._line = self._line, None
+        talk = self._talk or Talk(self._outer, self._terminal, self._write, lambda _: None)
+        self._talk = talk
+        asked = talk.ask(prompts, text, seconds)
+        if line is not None and prompts:
+            talk.data(line.hand_over())  # a program does not wait until it is asked
+        if self._over and prompts:
+            talk.ended()
+        return asked
 
     async def _wait(self, name: str, command: Waiting, call: Call) -> None:
         given = await command(call)

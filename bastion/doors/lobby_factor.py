@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from bastion.auth.factors import CODE, PASSWORD, Chain, in_order, missing
+from bastion.auth.factors import CODE, OUTSIDE, PASSWORD, RADIUS, Chain, in_order, missing
 from bastion.auth.identity import Destination
 from bastion.doors.lobby_talk import Talk
 from bastion.doors.step_up import StepUp, context_of
 from bastion.options.kinds import show_seconds
 from bastion.policy.grant import FactorsNeeded
 
-USAGE: Final = "usage: factor [totp] [password] [wait]\n"
+USAGE: Final = "usage: factor [totp] [password] [oidc] [radius] [wait]\n"
 WAIT: Final = "wait"
 
 
@@ -24,7 +24,7 @@ def read_words(words: list[str]) -> tuple[Chain, bool] | None:
     """Which factors, and whether to stay; None for a call that is wrong."""
     wait = words[-1:] == [WAIT]
     names = words[:-1] if wait else words
-    if len(set(names)) < len(names) or not set(names) <= {CODE, PASSWORD}:
+    if len(set(names)) < len(names) or not set(names) <= {CODE, PASSWORD, *OUTSIDE}:
         return None
     return in_order(names) or (CODE,), wait
 
@@ -41,12 +41,12 @@ class FactorTalk(Talk):
         identity = outer.identity
         left = missing(factors, identity.factors)
         if left:
-            if PASSWORD in left and not self._terminal:
-                self._say("a password is asked on a terminal only: ssh -t\n")
+            if {PASSWORD, RADIUS} & set(left) and not self._terminal:
+                self._say("what is secret is asked on a terminal only: ssh -t\n")
                 self._finish(1)
                 return
             context = context_of(outer, outer.id)
-            step_up = StepUp(context, self._clock, self._ask, outer.services.front_settings.login_grace)
+            step_up = StepUp(context, self._clock, self.ask, outer.services.front_settings.login_grace)
             await step_up.prove(identity, Destination(identity.name), FactorsNeeded("this connection", left))
             outer.note_factors(left)
         ttl = outer.services.auth.factor_ttl

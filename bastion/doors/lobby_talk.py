@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall, Timers
@@ -38,7 +38,7 @@ class Talk:
         self._terminal = terminal
         self._write: Callable[[str], None] | None = write
         self._end: Callable[[int], None] | None = end
-        self._asked: Deferred[Answers] | None = None
+        self.asked: Deferred[Answers] | None = None
         self._timer: DelayedCall | None = None
         self._line = bytearray()
         self._running: Deferred[None] | None = None
@@ -68,10 +68,14 @@ class Talk:
 
     # -- questions -----------------------------------------------------------------------------------------
 
-    def _ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
+    def ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
+        """A line that is typed, or a text alone where nothing is asked. Fails with Refused."""
+        if not prompts:
+            self._say(f"{instruction}\n")
+            return succeed(())
         (prompt,) = prompts
         asked: Deferred[Answers] = Deferred(self._cancelled)
-        self._asked = asked
+        self.asked = asked
         self._timer = self._clock.callLater(timeout, self._late)
         self._say(f"{instruction}\n{prompt.text}")
         return asked
@@ -85,7 +89,7 @@ class Talk:
             if octet in _GIVES_UP:
                 self._given_up()
                 return
-            if self._asked is None:
+            if self.asked is None:
                 continue
             if octet in _ERASES:
                 del self._line[-1:]
@@ -123,7 +127,7 @@ class Talk:
             asked.errback(refusal)
 
     def _withdraw(self) -> Deferred[Answers] | None:
-        asked, self._asked = self._asked, None
+        asked, self.asked = self.asked, None
         timer, self._timer = self._timer, None
         self._line.clear()
         if timer is not None and timer.active():

@@ -87,7 +87,7 @@ class TotpTalk(Talk):
         else:
             self._say("A password alone is not enough: give the code that you were invited with.\n")
         step_up = StepUp(
-            context_of(outer, outer.id), self._clock, self._ask, outer.services.front_settings.login_grace
+            context_of(outer, outer.id), self._clock, self.ask, outer.services.front_settings.login_grace
         )
         await step_up.prove(identity, Destination(identity.name), FactorsNeeded("a second factor", (CODE,)))
 
@@ -100,7 +100,7 @@ class TotpTalk(Talk):
         deadline = self._clock.seconds() + SCAN_TIME
         for _ in range(TRIES):
             left = max(deadline - self._clock.seconds(), 0.0)
-            (answer,) = await self._ask((Prompt("Code that the app shows: "),), "", left)
+            (answer,) = await self.ask((Prompt("Code that the app shows: "),), "", left)
             code = normal(answer.decode("utf-8", "replace"))
             step = step_of(secret, code, self._outer.gateway.clock.time())
             if step is not None:

@@ -68,6 +68,12 @@ class OneLine:
             self._kept += data[: LINE_MAX + 1 - len(self._kept)]
             self._look()
 
+    def hand_over(self) -> bytes:
+        """What has come so far, for somebody else; the rest is for him too."""
+        kept = bytes(self._kept)
+        self.stop()
+        return kept
+
     def end(self) -> None:
         """The client sends no more."""
         self._ended = True

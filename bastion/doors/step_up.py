@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from bastion.auth.attempt import Attempt, Before, UserName
 from bastion.auth.context import AuthContext
-from bastion.auth.factors import CODE, Chain, Given
+from bastion.auth.factors import CODE, OUTSIDE, Chain, Given
 from bastion.auth.identity import Destination, Identity
 from bastion.auth.names import account_part
+from bastion.auth.outside import Ask, OutsideFactor
 from bastion.clock import Timers
 from bastion.doors.authentication import told
 from bastion.doors.door import Outer
@@ -67,9 +69,6 @@ def context_of(outer: Outer, connection: str) -> AuthContext:
     )
 
 
-Ask = Callable[[tuple[Prompt, ...], str, float], Deferred[Answers]]
-
-
 class NotedFactors:
     """What was given besides on inner connections of one outer connection, each for a time."""
 
@@ -110,14 +109,12 @@ class StepUp:
         if not needed.askable:
             raise needed
         before, wrong, instruction = Before(Given((needed.missing,)), identity), 0, needed.text
-        deadline = self.clock.seconds() + (self.seconds or ANSWER_TIME)
+        deadline = self.clock.seconds() + (self.seconds or ANSWER_TIME) + self._waits(needed.missing)
         while True:
             left = deadline - self.clock.seconds()
             if left <= 0:
                 raise Refused(PolicyReason.FACTOR_NEEDED, f"{needed.text}: not answered in time")
-            prompt = _prompt(before, identity.name, destination.login)
-            (answer,) = await self.ask((Prompt(prompt),), instruction, left)
-            reason, before = await self._judge(before, destination, answer)
+            reason, before = await self._ask_one(before, destination, instruction, left)
             if reason is AuthReason.OK:
                 assert before.identity is not None
                 return before.identity
@@ -130,8 +127,56 @@ class StepUp:
                 text = instruction or told(reason, known=True) or "it could not be checked"
                 raise Refused(PolicyReason.FACTOR_NEEDED, f"{needed.text}: {text}")
 
+    def _waits(self, factors: Chain) -> float:
+        """Seconds that others may take, beside those in which something is typed."""
+        outside = self.context.services.outside
+        return sum(outside[factor].wait for factor in factors if factor in outside)
+
+    async def _ask_one(
+        self, before: Before, destination: Destination, instruction: str, left: float
+    ) -> tuple[AuthReason, Before]:
+        """Whatever is missing first, asked for and judged."""
+        identity = before.identity
+        assert identity is not None
+        factor = next((one for one in OUTSIDE if one in before.given.wanted), "")
+        judge = self.context.services.outside.get(factor)
+        if factor and judge is None:
+            return AuthReason.FACTOR_UNAVAILABLE, before
+        if judge is None:
+            prompt = _prompt(before, identity.name, destination.login)
+        else:
+            prompt = f"{judge.prompt} of {identity.name}: " if judge.prompt else ""
+        answer = b""
+        if prompt:
+            (answer,) = await self.ask((Prompt(prompt),), instruction, left)
+        if judge is None:
+            return await self._judge(before, destination, lambda attempt: attempt.answer(_text_of(answer)))
+        work = partial(self._outside, factor, judge, identity, answer, instruction)
+        return await self._judge(before, destination, work)
+
+    def _outside(
+        self,
+        factor: str,
+        judge: OutsideFactor,
+        identity: Identity,
+        answer: bytes,
+        instruction: str,
+        attempt: Attempt,
+    ) -> Deferred[None]:
+        """Have it proved to somebody else, who may ask on."""
+        typed = _text_of(answer) if judge.prompt else ""
+
+        def ask(prompts: tuple[Prompt, ...], text: str, seconds: float) -> Deferred[Answers]:
+            shown = text if judge.prompt else f"{instruction}\n{text}"
+            return self.ask(prompts, shown, seconds)
+
+        async def prove() -> None:
+            await judge.prove(identity, self.context.source, typed, ask)
+
+        return attempt.outside(factor, prove, guessed=bool(judge.prompt))
+
     async def _judge(
-        self, before: Before, destination: Destination, answer: bytes
+        self, before: Before, destination: Destination, work: Callable[[Attempt], Deferred[None]]
     ) -> tuple[AuthReason, Before]:
         """One attempt, booked whatever becomes of it, and what is proved after it."""
         name = UserName(account_part(destination.identity), str(destination), destination)
@@ -139,8 +184,8 @@ class StepUp:
         attempt = Attempt(self.context, name, METHOD, before, on_kept=kept.append)
         reason = AuthReason.ABANDONED
         try:
-            await attempt.answer(_text_of(answer))
-            reason = AuthReason.OK if attempt.whole else AuthReason.PARTIAL
+            await work(attempt)
+            reason = AuthReason.PARTIAL if attempt.owed or not attempt.whole else AuthReason.OK
         except Refused as refusal:
             reason = reason_of(refusal)
         finally:

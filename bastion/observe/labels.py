@@ -8,6 +8,28 @@ from bastion.errors import AgentFault, PolicyReason
 
 OTHER: Final = "other"
 
+OUTSIDE_FACTORS: Final = ("oidc", "radius")
+METHODS: Final = (
+    "none",
+    "publickey",
+    "certificate",
+    "password",
+    "keyboard-interactive",
+    "totp",
+    *OUTSIDE_FACTORS,
+    OTHER,
+)
+CHANNEL_KINDS: Final = (
+    "session",
+    "direct-tcpip",
+    "forwarded-tcpip",
+    "x11",
+    "agent",
+    "streamlocal",
+    "tunnel",
+    OTHER,
+)
+
 AGENT_USES: Final = ("upstream_ca", "front_host_ca", "issue")
 AGENT_ENDINGS: Final = ("ok", *AgentFault)
 

@@ -47,8 +47,11 @@ from bastion.observe.family import MICROSECONDS as MICROSECONDS
 from bastion.observe.labels import (
     AGENT_ENDINGS,
     AGENT_USES,
+    CHANNEL_KINDS,
     CONTROL_COMMANDS,
+    METHODS,
     NEVER_OF_REQUESTS,
+    OUTSIDE_FACTORS,
     REQUEST_NAMES,
 )
 from bastion.observe.labels import OTHER as OTHER
@@ -64,17 +67,6 @@ Snapshot = dict[str, dict[str, list[int]]]
 
 DOORS: Final = ("direct", "jump")
 HANDSHAKES_AT: Final = ("front", "jump")
-METHODS: Final = ("none", "publickey", "certificate", "password", "keyboard-interactive", "totp", OTHER)
-CHANNEL_KINDS: Final = (
-    "session",
-    "direct-tcpip",
-    "forwarded-tcpip",
-    "x11",
-    "agent",
-    "streamlocal",
-    "tunnel",
-    OTHER,
-)
 DIRECTIONS: Final = ("to_target", "to_client")
 DIAL_PHASES: Final = ("resolve", "connect", "kex", "host_key", "login", "hop")
 HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "sshfp_ok", "unknown", "changed", "revoked", "cert_invalid")
@@ -125,6 +117,15 @@ AUTH_ATTEMPTS: Final = counter(
     "Authentication attempts by method and how each ended.",
     Label("method", METHODS),
     reasons("reason", AuthReason),
+)
+FACTORS_WAITING: Final = gauge(
+    "factors_waiting", "Proofs that others are asked for now.", Label("factor", OUTSIDE_FACTORS)
+)
+FACTOR_FAULTS: Final = counter(
+    "factor_faults_total",
+    "Questions that an identity provider or a RADIUS server did not answer, or not in a way that proves anything.",
+    Label("factor", OUTSIDE_FACTORS),
+    Label("fault", ("unreachable", "malformed", "unverified")),
 )
 SECURITY_KEY_COUNTERS_FALLEN: Final = counter(
     "security_key_counters_fallen_total",

@@ -15,7 +15,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, TypeVar, final
 
-from bastion.auth.factors import CODE, PASSWORD, Chain, missing
+from bastion.auth.factors import CODE, OIDC, OUTSIDE, PASSWORD, RADIUS, Chain, missing
 from bastion.auth.identity import TARGET_LOGIN, TARGET_NAME, Identity
 from bastion.auth.restrictions import Restrictions
 from bastion.errors import PolicyReason, Refused
@@ -195,13 +195,15 @@ FACTOR_WORDS: Final = MappingProxyType(
         "publickey": "a key",
         CODE: "a one-time code",
         PASSWORD: "the directory's password",
+        OIDC: "a sign-in at the identity provider",
+        RADIUS: "an answer that the RADIUS server accepts",
     }
 )
 
 
 def askable(factors: Chain) -> bool:
     """Can whoever is logged in already be asked for all of them?"""
-    return all(factor in (CODE, PASSWORD) for factor in factors)
+    return all(factor in (CODE, PASSWORD, *OUTSIDE) for factor in factors)
 
 
 class FactorsNeeded(Refused):

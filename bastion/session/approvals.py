@@ -21,6 +21,7 @@ from bastion.observe.audit import AuditLog
 from bastion.observe.events.approvals import ApprovalAnswered, ApprovalFiled
 from bastion.observe.meters import APPROVALS, APPROVALS_WAITING, Meters
 from bastion.policy.approval import from_text, in_words
+from bastion.sharing.rows import ALONE, Cell, Elsewhere
 from bastion.state import approvals as stored
 from bastion.state.approvals import Approver, Bound, Request, State
 from bastion.state.database import Database
@@ -32,10 +33,10 @@ LOOK: Final = 1.0
 """Seconds between two looks for answers: one question of the store, while anybody waits."""
 
 WAITING_OF_ONE: Final = 8
-"""Connections of one identity that wait for an approval, in one process."""
+"""Connections of one identity that wait for an approval, over all workers of a gateway."""
 
 WAITING: Final = 256
-"""... of everybody, in one process. Each is a connection without a target, some 15 KiB."""
+"""... of everybody. Each is a connection without a target, some 15 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,12 @@ class Approvals:
         audit: AuditLog,
         terms: Callable[[], Terms],
         draining: Callable[[], bool],
+        others: Elsewhere = ALONE,
     ) -> None:
+        """`others` are the other workers, who count what waits with this one."""
         self._state, self._reactor, self._clock = state, reactor, clock
         self._meters, self._audit = meters, audit
-        self._terms, self._draining = terms, draining
+        self._terms, self._draining, self._others = terms, draining, others
         self._waiting: dict[str, _Waiter] = {}
         self._look_at: DelayedCall | None = None
         self.on_filed: Callable[[Request], object] = str  # somebody asks: whoever announces it hears of it
@@ -177,8 +180,9 @@ class Approvals:
     def wait(self, request: Request, seconds: float) -> Deferred[Request]:
         """Fires with the request once it has been answered; fails with Refused after so many seconds, while the
         gateway drains, and at once where as many wait as may."""
-        mine = sum(one.request.uid == request.uid for one in self._waiting.values())
-        if request.id in self._waiting or mine >= WAITING_OF_ONE or len(self._waiting) >= WAITING:
+        self._count(request, 1)  # before the others are read, so that they see this one
+        if request.id in self._waiting or self._too_many(request):
+            self._count(request, -1)
             who = "another connection waits" if request.id in self._waiting else "too many connections wait"
             raise Refused(ApprovalReason.LIMIT, f"{who} for an approval already: try again later")
         settled: Deferred[Request] = Deferred(lambda _: self._forget(request.id))
@@ -188,11 +192,24 @@ class Approvals:
         self._look_soon()
         return settled
 
+    def _too_many(self, request: Request) -> bool:
+        """Do as many wait as may, of that identity or of all, here and in the other workers?"""
+        mine = sum(one.request.uid == request.uid for one in self._waiting.values())
+        if mine + self._others.elsewhere_of(_name(request.uid)) >= WAITING_OF_ONE:
+            return True
+        return len(self._waiting) + self._others.elsewhere(Cell.APPROVALS_WAITING) >= WAITING
+
+    def _count(self, request: Request, by: int) -> None:
+        self._others.add(Cell.APPROVALS_WAITING, by)
+        self._others.add_name(_name(request.uid), by)
+
     def _take(self, request: str) -> _Waiter | None:
         """Who waits for it waits no longer."""
         waiter = self._waiting.pop(request, None)
-        if waiter is not None and waiter.timer.active():
-            waiter.timer.cancel()
+        if waiter is not None:
+            self._count(waiter.request, -1)
+            if waiter.timer.active():
+                waiter.timer.cancel()
         self._meters.set(APPROVALS_WAITING, len(self._waiting))
         return waiter
 
@@ -231,6 +248,10 @@ class Approvals:
         for request in requests:
             if request.state != State.OPEN and (waiter := self._take(request.id)) is not None:
                 waiter.settled.callback(request)
+
+
+def _name(uid: str) -> str:
+    return f"approvals awaited by {uid}"
 
 
 def _to_its_end(work: Coroutine[Any, Any, T]) -> Deferred[T]:

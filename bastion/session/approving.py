@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 
 from bastion.auth.directory import Asker
 from bastion.auth.embedded import has_own_id
-from bastion.auth.factors import CODE
+from bastion.auth.factors import CODE, OUTSIDE
 from bastion.auth.identity import Account, Identity
 from bastion.errors import ApprovalReason, PolicyReason, Refused
 from bastion.observe.meters import APPROVALS
@@ -145,7 +145,7 @@ async def approver(gateway: Gateway, identity: Identity) -> Approver:
 def fresh_factor(identity: Identity, now: float) -> str:
     """The second factor that this login has given within the last minutes, "" for none."""
     carried = identity.carried
-    for factor in (CODE, SECURITY_KEY):
+    for factor in (CODE, SECURITY_KEY, *OUTSIDE):
         # What a certificate that was issued here carries is as old as the login that got it.
         of_before = carried is not None and factor in carried.factors
         given_at = carried.at if carried is not None and of_before else identity.authenticated_at

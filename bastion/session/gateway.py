@@ -164,6 +164,7 @@ class Gateway:
             self.audit,
             lambda: self.services.approvals,
             lambda: self.draining,
+            self.others,
         )
         threads = Workers(self.reactor, "announce", 1, WAITING)
         announcer = Announcer(

@@ -45,10 +45,18 @@ class Made:
     factors: tuple[str, ...]
 
 
-def read_key(line: str) -> PublicKey:
-    """The key that somebody wants certified, as a file `.pub` has it. Raises Refused(KEY_UNREADABLE)."""
+@dataclass(frozen=True, slots=True)
+class GivenKey:
+    """A key that somebody wants certified, and the comment that came with it, by which a directory may know it."""
+
+    key: PublicKey
+    comment: str = ""
+
+
+def read_key(line: str) -> GivenKey:
+    """What a file `.pub` has. Raises Refused(KEY_UNREADABLE)."""
     try:
-        return parse_public_line(line)[0]
+        return GivenKey(*parse_public_line(line))
     except ProtocolError as error:
         raise Refused(IssueReason.KEY_UNREADABLE, f"that is no key to certify: {error.text}") from None
 
@@ -75,15 +83,16 @@ def check_login(issuing: IssuingCA | None, identity: Identity) -> IssuingCA:
     return issuing
 
 
-async def certify(gateway: Gateway, identity: Identity, given: PublicKey | None) -> Made:
+async def certify(gateway: Gateway, identity: Identity, given: GivenKey | None) -> Made:
     """A certificate for `given`, or for the key that logged in. Raises Refused; nothing is left of it then."""
     issuing = check_login(gateway.services.issuing, identity)
-    key = given or _login_key(identity)
+    given = given or GivenKey(_login_key(identity))
+    key = given.key
     _check_not_locked(gateway, identity, key)
     _pay(gateway, identity)
     account = await _account(gateway, identity)
     authorised = next((one for one in account.keys if one.key == key), None)
-    _check_whose(gateway, issuing, identity, key, authorised)
+    await _check_whose(gateway, issuing, identity, given, authorised)
     wanted = _wanted(gateway, issuing, identity, key, authorised)
     certificate = await _signed(gateway, issuing, wanted)
     row = _row(gateway, identity, certificate, wanted)
@@ -132,21 +141,26 @@ async def _account(gateway: Gateway, identity: Identity) -> Account:
     return account
 
 
-def _check_whose(
+async def _check_whose(
     gateway: Gateway,
     issuing: IssuingCA,
     identity: Identity,
-    key: PublicKey,
+    given: GivenKey,
     authorised: AuthorizedKey | None,
 ) -> None:
-    """May this key be certified for whoever this is? Raises Refused(KEY_OF_ANOTHER, KEY_NOT_OWN).
+    """May this key be certified for whoever this is? Raises Refused(KEY_OF_ANOTHER, KEY_NOT_OWN, NO_ACCOUNT).
 
     That it was certified for somebody else is the store's to know, which is asked last.
     """
+    key, directory = given.key, gateway.services.auth.directory
     if key.blob == identity.key_blob or (authorised is not None and issuing.certified != "login"):
         return
-    holder = gateway.services.auth.directory.holder_of(key.blob)
-    if holder not in ("", identity.name):
+    asker = Asker(gateway.budget.identity(identity.name))
+    try:
+        holders = await directory.holders_of(key, given.comment, asker)
+    except Refused as refusal:
+        raise Refused(IssueReason.NO_ACCOUNT, f"nobody can tell whose that key is: {refusal.text}") from None
+    if holders - {identity.uid}:
         raise Refused(IssueReason.KEY_OF_ANOTHER, "that key is somebody else's")
     if issuing.certified == "any":
         return

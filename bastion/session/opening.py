@@ -18,6 +18,7 @@ from functools import partial
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from bastion.auth.factors import Chain
 from bastion.auth.identity import Destination, Identity
 from bastion.clock import DelayedCall
 from bastion.errors import (
@@ -86,8 +87,10 @@ class Opening:
         userauth: UserauthService,
         identity: Identity,
         destination: Destination,
+        owed: Chain = (),
     ) -> None:
-        """`userauth` holds the login of `engineer`, which has proved to be `identity` and waits for its success."""
+        """`userauth` holds the login of `engineer`, which has proved to be `identity` and waits for its success; what
+        is `owed` of it others judge, before anything else."""
         self._gateway = gateway
         self._services = gateway.services
         self._door = door
@@ -97,6 +100,7 @@ class Opening:
         self._ref = engineer.id[:REF_LENGTH]
         self._identity = identity
         self._destination, self._login = destination, destination.login or ""
+        self._owed = owed
         self._running: Deferred[None] | None = None  # until the session runs, or cannot
         self._ended: Refused | None = None  # by somebody, before that
         self._life: DelayedCall | None = None
@@ -212,7 +216,10 @@ class Opening:
     # -- before dialling ---------------------------------------------------------------------------------
 
     async def _authorised(self) -> Grant:
-        """The Grant, after all that its rules want proved."""
+        """The Grant, after all that the login owes and its rules want proved."""
+        if self._owed:
+            owed = FactorsNeeded("this connection", self._owed)
+            self._identity = await self._engineer.prove(self._identity, self._destination, owed)
         try:
             return self._authorise()
         except FactorsNeeded as needed:

@@ -28,6 +28,7 @@ class Cell(IntEnum):
     SESSIONS = 1  # open ones, and those that are being opened
     CONNECTIONS = 2  # engineers' connections
     ACCEPTING = 3  # 1 while this worker accepts connections
+    APPROVALS_WAITING = 5  # connections that wait for an approval; 4 was a count of the version before
 
 
 CELLS: Final = 64

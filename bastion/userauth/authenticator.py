@@ -53,6 +53,11 @@ class Attempt(Protocol):
         """With what was proved here, and before for the same name, a login is complete."""
         ...
 
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """... but for these, which others judge: they are asked for once the client begins keyboard-interactive."""
+        ...
+
     def keep(self) -> None:
         """What was proved counts for the next attempt, which must be for the same name."""
         ...

@@ -52,9 +52,10 @@ class Questions:
     def ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
         """The answers, one for each prompt, or `Refused` when none come in time or the connection ends.
 
-        Cancelling withdraws the question. ValueError: one is open already, or there is nothing to ask.
+        Without a prompt the text alone is shown, which a client answers at once (RFC 4256 section 3.2).
+        Cancelling withdraws the question. ValueError: one is open already, or there is nothing to ask or show.
         """
-        if self.waiting or self._send is None or not prompts:
+        if self.waiting or self._send is None or not (prompts or instruction):
             raise ValueError("nothing can be asked now")
         self._asked += 1
         answer: Deferred[Answers] = Deferred(self._cancelled)

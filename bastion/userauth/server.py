@@ -88,6 +88,7 @@ class UserauthService:
         self._failures = 0
         self._user: str | None = None
         self._partial = False  # something was proved for that name, and more is needed
+        self._owing: Attempt | None = None  # all is proved but what others judge
         self._attempt: Attempt | None = None  # the one that is being judged
         self._work: Deferred[None] | None = None  # ... and who judges it
         self._asked: str | None = None  # the user a keyboard-interactive prompt is open for
@@ -174,7 +175,11 @@ class UserauthService:
             self._public_key(request)
         elif method == "keyboard-interactive" and method in offered:
             KeyboardInteractiveBody.parse(request.body)  # both fields are hints a server may ignore
-            self._ask(user)
+            if self._owing is None:
+                self._ask(user)
+            else:  # what is owed is asked for by whoever hears of it
+                self._answering = True
+                self._proved(self._owing)
         else:
             self._refuse(self._open("other"), AuthReason.METHOD_NOT_OFFERED, counts=False)
 
@@ -329,10 +334,10 @@ class UserauthService:
 
         def answer(reason: AuthReason) -> None:
             self._timer = None
-            if reason is AuthReason.OK:
+            if reason is AuthReason.OK and not attempt.owed:
                 self._proved(attempt)
                 return
-            if reason is AuthReason.PARTIAL:
+            if reason in (AuthReason.OK, AuthReason.PARTIAL):
                 self._partly(attempt)
             else:
                 self._fail(counts)
@@ -345,6 +350,8 @@ class UserauthService:
         assert self._authenticator is not None
         attempt.keep()
         self._partial = True
+        if attempt.owed:
+            self._owing = attempt
         self._send(UserauthFailure(self._authenticator.methods(), partial=True).encode())
 
     def _proved(self, attempt: Attempt) -> None:
@@ -438,6 +445,7 @@ class UserauthService:
         """Break the cycles with the connection. What is being judged is booked as abandoned, and given up."""
         attempt, self._attempt = self._attempt, None
         work, self._work = self._work, None
+        self._owing = None
         if attempt is not None:
             with suppress(Refused):  # nobody is left who could be told that it cannot be written down
                 attempt.settle(AuthReason.ABANDONED)

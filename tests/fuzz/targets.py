@@ -386,6 +386,7 @@ class Judge:
 class JudgedAttempt:
     """One attempt. Settled at most once, and a success only after a proof."""
 
+    owed = ()
     whole = True
 
     def __init__(self, judge: Judge) -> None:

@@ -72,12 +72,16 @@ class Asking(World):
             )
         self.users.write_text(users + '[users.root]\nid = "u-root"\ngroups = ["leads"]\n')
 
-    def lobby(self, command: str, user: str = "alice", key: str = "alice") -> Done:
-        """One command of the lobby; with a key of their own leads give a second factor."""
+    def lobby(self, command: str, user: str = "alice", key: str = "alice", given: str = "") -> Done:
+        """One command of the lobby, and what is typed into it; with a key of their own leads give a second factor."""
         options = ("-o", f"SecurityKeyProvider={self.provider}")
         typed = self.ssh_command(command, user=user, key=key, options=options)
         return subprocess.run(
-            typed, capture_output=True, timeout=60, env=saying(TOUCHED) | {"SSH_AUTH_SOCK": ""}
+            typed,
+            capture_output=True,
+            timeout=60,
+            env=saying(TOUCHED) | {"SSH_AUTH_SOCK": ""},
+            input=given.encode(),
         )
 
     def request(self, user: str = "alice", what: str = "web1 root") -> str:
@@ -148,6 +152,26 @@ def test_who_may_not_answer(world: Asking) -> None:
     assert told == [b"there is no such request for you to answer"] * 2
     assert world.answer(request, answer="deny").returncode == 0
     assert "needs an approval" in refusal(world.ssh("true", user="leo+root+web1"))[0]
+
+
+def test_who_has_given_no_second_factor_is_asked_for_one(world: Asking) -> None:
+    made = world.bastion("totp", "enroll", "lena", "--config", str(world.config), "--json")
+    code = pyotp.TOTP(parse_qs(urlsplit(json.loads(made.stdout)["uri"]).query)["secret"][0])
+    request = world.request()
+    wrong = world.lobby(f"approve {request}", "lena", given="000000\n")
+    assert wrong.returncode == 1 and b"that code was not right" in wrong.stdout and world.refused("no_factor")
+    nobody = world.lobby(f"approve {request}", "alice", given="000000\n")
+    assert b"One-time code" not in nobody.stdout and world.refused("own"), "who may not answer is not asked"
+    done = world.lobby(f"approve {request} for agreed", "lena", given=f"{code.now()}\n")
+    assert done.returncode == 0 and b"an answer needs a one-time code" in done.stdout, done
+    assert b"approved: alice on web1 as root" in done.stdout
+    line = world.audit("approval_answered")[-1]
+    assert (line["by"], line["factor"]) == ("lena", "totp")
+    assert world.ssh("true").returncode == 0, "it is used"
+    request = world.request("leo")
+    again = world.lobby(f"deny {request}", "lena", given=f"{code.now()}\n")
+    assert again.returncode == 1 and b"was used already" in again.stdout
+    assert world.answer(request, answer="deny").returncode == 0
 
 
 def test_the_first_answer_wins_on_two_workers(world: Asking) -> None:

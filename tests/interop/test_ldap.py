@@ -31,6 +31,7 @@ from bastion.auth.ldap_pool import MAX_AGE, MAX_IDLE, ServicePool
 from bastion.clock import Clock, FixedClock, SystemClock
 from bastion.errors import AuthReason, Refused
 from bastion.observe.families.directory import LDAP_ERRORS, LDAP_OPERATIONS
+from bastion.wire.keys import PrivateKey
 from tests.support import reactor
 from tests.support.faulty_proxy import FaultyProxy, anything, contains
 from tests.support.net import LOOPBACK, free_port
@@ -164,6 +165,7 @@ def server(trap: Trap) -> Iterator[Slapd]:
                 "mail: u.n@other.example",
             ),
             person("ipa", "ipaUniqueID: 7c1d2a54-0001-11ee-b1f1-525400000001", f"ipaSshPubKey: {KEYS[0]}"),
+            person("ipa2", f"ipaSshPubKey: {KEYS[1]} her laptop"),
             person(
                 "ad",
                 "sAMAccountName: DPorter",
@@ -320,6 +322,34 @@ def parsed_keys() -> list[Any]:
 def test_lookup_gives_the_same_account_without_a_password(make: Maker) -> None:
     directory = make()
     assert ask(directory, "alice") == ask(directory, "alice", PASSWORD)
+
+
+@pytest.mark.parametrize("comment", ["", "another comment", "(x)*"])
+def test_whose_key_it_is_by_any_value_that_has_it(make: Maker, comment: str) -> None:
+    directory = make()
+    ids = {name: ask(directory, name).uid for name in ("alice", "keyonly")}  # type: ignore[union-attr]
+    first, second = parsed_keys()[:2]
+    assert reactor.run(directory.holders_of, first.key, comment) == set(ids.values())
+    assert reactor.run(directory.holders_of, second.key, comment) == {ids["alice"]}
+    strange = PrivateKey.generate_ed25519().public
+    assert reactor.run(directory.holders_of, strange, comment) == frozenset()
+
+
+def test_whose_key_it_is_nobody_can_tell_without_a_server(make: Maker) -> None:
+    directory = make("ldap://127.0.0.1:1")
+    with pytest.raises(Refused) as refused:
+        reactor.run(directory.holders_of, parsed_keys()[0].key, "")
+    assert refused.value.reason is AuthReason.DIRECTORY_UNAVAILABLE
+
+
+def test_whose_key_it_is_where_the_schema_compares_whole_values_only(make: Maker) -> None:
+    """As FreeIPA's and most sites' do: the plain value, and the one with that comment."""
+    directory = make(key_attribute="ipaSshPubKey")
+    plain, commented = (one.key for one in parsed_keys()[:2])
+    ids = [ask(directory, name).uid for name in ("ipa", "ipa2")]  # type: ignore[union-attr]
+    assert reactor.run(directory.holders_of, plain, "any") == {ids[0]}
+    assert reactor.run(directory.holders_of, commented, "her laptop") == {ids[1]}
+    assert reactor.run(directory.holders_of, commented, "another") == frozenset()
 
 
 def test_the_name_is_the_entrys_own_in_lower_case(make: Maker) -> None:

@@ -350,6 +350,47 @@ def _hook(running: Running) -> None:
     assert running.reload()["result"] == "ok"
 
 
+def _further(section: str, **options: str) -> Callable[[Running], None]:
+    """A factor that others judge is on already."""
+
+    def begin(running: Running) -> None:
+        running.files.write("further.secret", "sixteen or more of them", 0o600)
+        running.files.write("other.secret16", "another of sixteen or more", 0o600)
+        (running.files.folder / "id-ca.pem").write_bytes(
+            Authority(running.files.folder / "idp").certificate.read_bytes()
+        )
+        for name, toml in options.items():
+            running.files.set(f"{section}.{name}", toml)
+        assert running.reload()["result"] == "ok"
+
+    return begin
+
+
+_oidc = _further("oidc", issuer='"https://id.example.com"', client_id='"bastion"')
+_radius = _further("radius", servers='["192.0.2.8:1812"]', secret_file='"further.secret"')
+
+
+def _of_oidc(name: str) -> Callable[[Gateway], Any]:
+    """Of the provider's client, of what binds a claim, or of the factor itself."""
+
+    def look(gateway: Gateway) -> Any:
+        factor: Any = gateway.services.auth.outside["oidc"]
+        for one in (factor._provider.client, factor._binding, factor):
+            if hasattr(one, name):
+                return getattr(one, name)
+        raise AttributeError(name)
+
+    return look
+
+
+def _of_radius(name: str) -> Callable[[Gateway], Any]:
+    def look(gateway: Gateway) -> Any:
+        factor: Any = gateway.services.auth.outside["radius"]
+        return getattr(factor._terms, name)
+
+    return look
+
+
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
@@ -376,6 +417,24 @@ CASES: dict[str, Case] = {
     "approvals.mail_to": Case('["d@x.org"]', _announced("mail_to"), ("d@x.org",), _mails),
     "totp.key_file": Case('"totp.key"', lambda g: g.services.totp_key, LOOKS, _totp_key),
     "totp.issuer": Case('"the gateway"', lambda g: g.services.issuer, "the gateway"),
+    "oidc.issuer": Case('"https://other.example.com"', _of_oidc("issuer"), "https://other.example.com", _oidc),
+    "oidc.client_id": Case('"gw"', _of_oidc("client_id"), "gw", _oidc),
+    "oidc.client_secret_file": Case('"further.secret"', _of_oidc("secret"), "sixteen or more of them", _oidc),
+    "oidc.ca_file": Case(
+        '"id-ca.pem"', lambda g: g.services.auth.outside["oidc"]._provider._context, LOOKS, _oidc  # type: ignore[attr-defined]
+    ),
+    "oidc.scopes": Case('["openid"]', _of_oidc("scopes"), "openid", _oidc),
+    "oidc.claim": Case('"upn"', _of_oidc("claim"), "upn", _oidc),
+    "oidc.equals": Case('"id"', _of_oidc("by_id"), True, _oidc),
+    "oidc.suffix": Case('"@x.org"', _of_oidc("suffix"), "@x.org", _oidc),
+    "oidc.wait": Case('"77s"', _of_oidc("wait"), 77.0, _oidc),
+    "radius.servers": Case('["192.0.2.9:1812"]', lambda g: _of_radius("servers")(g)[0].host, "192.0.2.9", _radius),
+    "radius.secret_file": Case('"other.secret16"', _of_radius("secret"), b"another of sixteen or more", _radius),
+    "radius.timeout": Case('"7s"', _of_radius("timeout"), 7.0, _radius),
+    "radius.tries": Case("4", _of_radius("tries"), 4, _radius),
+    "radius.nas_identifier": Case('"gw7"', _of_radius("nas"), "gw7", _radius),
+    "radius.suffix": Case('"@x.org"', _of_radius("suffix"), "@x.org", _radius),
+    "radius.prompt": Case('"Pin"', _of_radius("prompt"), "Pin", _radius),
     "issue.require": Case('[["certificate"]]', lambda g: g.services.issuing.chains, (("certificate",),), _issues),
     "issue.key": Case('"second"', lambda g: g.services.issuing.publics == g.services.auth.issuers and len(
         g.services.auth.login_cas) == 2 and g.services.issuing.publics, LOOKS, _issues),

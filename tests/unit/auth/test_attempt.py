@@ -129,7 +129,7 @@ class Client(MemoryConn):
         self.service.receive(b"\x05" + string(b"ssh-userauth"))
         self.sent.clear()
 
-    def _succeeded(self, identity: Identity, destination: object) -> None:
+    def _succeeded(self, identity: Identity, destination: object, *_) -> None:
         self.let_in.append(identity.name)
         self.identities.append(identity)
 

@@ -80,11 +80,39 @@ def test_what_brings_no_chain_on_is_not_taken(
     assert given(*before, chains=chains).takes(proof) is takes
 
 
+@pytest.mark.parametrize(
+    ("chains", "proofs", "owed", "proved"),
+    [
+        ((("publickey", "oidc"),), (), (), False),
+        ((("publickey", "oidc"),), (K,), ("oidc",), True),
+        ((("publickey", "oidc"),), (K, Proof(("oidc",))), (), True),
+        ((("publickey", "oidc", "radius"),), (K, Proof(("oidc",))), ("radius",), True),
+        ((("publickey", "totp", "oidc"),), (K,), (), False),
+        ((("publickey", "oidc"), ("certificate",)), (CERT,), (), True),
+        ((("publickey", "oidc"), ("certificate", "password")), (CERT,), (), False),
+        ((("password", "oidc"),), (PW,), ("oidc",), True),
+    ],
+)
+def test_what_others_judge_is_owed_when_all_the_rest_is_there(
+    chains: tuple[Chain, ...], proofs: tuple[Proof, ...], owed: Chain, proved: bool
+) -> None:
+    found = given(*proofs, chains=chains)
+    assert (found.owed, found.proved) == (owed, proved)
+    assert found.whole is (proved and not owed)
+
+
 def test_only_methods_that_lead_on_are_told() -> None:
     assert given(chains=KEY_THEN_PASSWORD).methods(OFFERED) == ("publickey",)
     assert given(K, chains=KEY_THEN_PASSWORD).methods(OFFERED) == OFFERED
     assert given(K, chains=(("publickey", "password"),)).methods(OFFERED) == OFFERED[1:]
     assert given(K, chains=(("publickey", "password"),)).methods(("publickey",)) == ()
+
+
+def test_what_is_owed_is_asked_by_keyboard_interactive_and_another_chain_may_go_on() -> None:
+    chains: tuple[Chain, ...] = (("publickey", "oidc"), ("certificate",))
+    assert given(K, chains=chains).methods(OFFERED) == ("publickey", "keyboard-interactive")
+    assert given(K, chains=chains[:1]).methods(OFFERED) == ("keyboard-interactive",)
+    assert given(chains=chains).methods(OFFERED) == ("publickey",)
 
 
 def test_without_chains_each_method_is_enough() -> None:
@@ -290,7 +318,7 @@ def test_restrictions_of_all_factors_hold(tmp_path: Path) -> None:
     gate.account = Account("alice", "u-1", frozenset(), (line,), "test", AccountState.ACTIVE)
     peer = Peer(gate)
     found: list[Any] = []
-    peer.service._authenticator._on_success = lambda identity, _: found.append(identity)  # type: ignore[union-attr]
+    peer.service._authenticator._on_success = lambda identity, *_: found.append(identity)  # type: ignore[union-attr]
     peer.sign(certified=True)
     gate.clock.advance(50)
     peer.sign(OTHER_CA)

@@ -66,3 +66,15 @@ def test_help_loads_no_command(config: Path) -> None:
 
 def test_packed_logs_alone_load_what_unpacks_them(config: Path) -> None:
     assert "zstandard" not in loaded("explain", "aaaabb", "--config", str(config))
+
+
+def test_factors_that_are_off_are_not_loaded() -> None:
+    """Neither their libraries nor what is made of them: a gateway starts with what its configuration names."""
+    ask = "import sys, bastion.app, bastion.config.check; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, timeout=120, check=True
+    )
+    modules = set(done.stdout.split())
+    further = ("oidc", "oidc_provider", "oidc_token", "radius", "radius_packets")
+    assert modules & {"joserfc", "pyrad", *(f"bastion.auth.{name}" for name in further)} == set()
+    assert "bastion.auth.outside" in modules

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from bastion.config.issue import Issue, never_given
+from bastion.auth.embedded import parse_users
+from bastion.config.issue import Issue, bound_by_name, never_given
 from bastion.config.login import Login
 from bastion.options import At, Problems, Source, Unreadable, read
 
@@ -40,7 +41,7 @@ def test_the_chains_stand_in_the_order_in_which_they_are_given() -> None:
             'require = [["publickey"]]',
             "key: is not set, and issue.require is: no certificate could be issued",
         ),
-        (KEY + 'require = [["totp"]]', "require[1]: is a code alone, which is half a proof"),
+        (KEY + 'require = [["totp"]]', "require[1]: is a second factor alone, which is half a proof"),
         (
             KEY + 'require = [["publickey", "publickey"]]',
             "require[1]: names a factor twice, which is one factor",
@@ -58,3 +59,17 @@ def test_a_chain_that_no_login_gives_is_told() -> None:
     made = issue(KEY + 'require = [["publickey", "totp"], ["publickey"], ["password", "totp"]]')[0]
     assert never_given(made, Login(require=(("sk-publickey", "totp"),))) == (2,)
     assert never_given(made, Login()) == (0, 2), "without chains one proof is a login, and no more is asked"
+
+
+def test_accounts_that_have_only_a_name_are_named() -> None:
+    users = parse_users(
+        '[users.alice]\nid = "u-1"\n[users.bob]\n[users.carol]\n[users.backup]\nkind = "service"\nowner = "x"\n'
+        'expires = 2099-01-01\nsources = ["192.0.2.0/24"]\n',
+        "users.toml",
+    )
+    made = issue(KEY + 'require = [["publickey"]]')[0]
+    text = bound_by_name(made, users)
+    assert text.startswith("has accounts without an id: bob, carol; certificates")
+    assert bound_by_name(Issue(), users) == ""
+    many = parse_users("".join(f"[users.u{number}]\n" for number in range(9)), "users.toml")
+    assert "u4 and 4 more;" in bound_by_name(made, many)

@@ -24,6 +24,11 @@ def test_chains_are_in_the_order_in_which_they_are_given() -> None:
     assert not faults and made.chains == (("publickey", "password"), ("certificate",))
 
 
+def test_others_are_asked_last() -> None:
+    made, faults = login('require = [["oidc", "password"], ["radius", "totp", "publickey"]]')
+    assert not faults and made.chains == (("password", "oidc"), ("publickey", "totp", "radius"))
+
+
 def test_without_chains_the_methods_mean_what_they_meant() -> None:
     assert login('methods = ["publickey"]')[0].chains == (("certificate",), ("publickey",))
 
@@ -44,6 +49,16 @@ def test_without_chains_the_methods_mean_what_they_meant() -> None:
         (
             'methods = ["password"]\nrequire = [["certificate", "password"]]',
             "require[1]: certificate cannot be given by a method on offer",
+        ),
+        ('require = [["oidc"]]', "require[1]: asks others about somebody who has proved nothing"),
+        ('require = [["oidc", "radius"]]', "require[1]: asks others about somebody who has proved nothing"),
+        (
+            'require = [["publickey", "oidc"], ["publickey", "totp"]]',
+            "require[2]: is never given: publickey, oidc goes on with oidc before",
+        ),
+        (
+            'methods = ["publickey"]\nrequire = [["publickey", "radius"]]',
+            "require[1]: radius cannot be given by a method on offer",
         ),
         (
             'methods = ["publickey", "keyboard-interactive"]\n'

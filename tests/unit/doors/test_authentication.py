@@ -65,9 +65,7 @@ class Door:
             self.rationed, CONNECTION,
         )  # fmt: skip
         self.penalties = services.penalties
-        self.authentication = Authentication(
-            self.context, lambda identity, destination: self.let_in.append(identity)
-        )
+        self.authentication = Authentication(self.context, lambda identity, *_: self.let_in.append(identity))
         self.service = UserauthService(self.wire, self.authentication, self.reactor)
         self.authentication.on_notice = self.service.banner
         self.service.receive(b"\x05" + string(b"ssh-userauth"))

@@ -75,7 +75,7 @@ class Inner:
         self.let_in: list[tuple[Identity, str | None]] = []
         self.door = InnerAuthentication(OUTER, "web1", proof, lambda login: self.trusted(login), self._let_in)
 
-    def _let_in(self, identity: Identity, destination: Destination) -> None:
+    def _let_in(self, identity: Identity, destination: Destination, owed: Chain = ()) -> None:
         assert (destination.identity, destination.target) == ("alice", "web1")
         self.let_in.append((identity, destination.login))
 

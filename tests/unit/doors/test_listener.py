@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from bastion.auth.break_glass import BreakGlassRules, Opening
 from bastion.auth.budget import LIMITS, Limit, Work
 from bastion.auth.embedded import EmbeddedDirectory, parse_users
+from bastion.auth.identity import Identity
 from bastion.doors.listener import TURNED_AWAY
 from bastion.errors import AuthReason, HandshakeResult, LimitReason, Refused
 from bastion.observe.meters import (
@@ -367,3 +368,85 @@ def test_whoever_leaves_at_the_question_is_told_of_and_gone(emergency: MemoryGat
     peer.hang_up()
     assert tries(emergency) == [("refused", "abandoned")]
     assert emergency.front.connections == set()
+
+
+# -- factors that others judge --------------------------------------------------------------------------------
+
+
+class Judge:
+    """An identity provider that answers when the test says so."""
+
+    prompt, wait = "", 90.0
+
+    def __init__(self) -> None:
+        self.verdict: Deferred[None] = Deferred()
+
+    async def prove(self, who: Identity, source: str, answer: str, ask: Any) -> None:
+        assert who.factors == ("publickey",)
+        await ask((), "open https://id.example.com", 5.0)
+        await self.verdict
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def judged(gateway: MemoryGateway) -> Judge:
+    """A gateway whose logins are a key and somebody else's word."""
+    services, made = gateway.gateway.services, Judge()
+    auth = replace(services.auth, chains=(("publickey", "oidc"),), outside={"oidc": made})
+    gateway.gateway.services = replace(services, auth=auth)
+    return made
+
+
+def to_the_provider(gateway: MemoryGateway) -> Any:
+    peer = gateway.connect()
+    log_in(peer, b"alice")
+    assert peer.read_until(51) == b"\x33" + string(b"keyboard-interactive") + b"\1"
+    interactive = b"\x32" + string(b"alice") + string(b"ssh-connection") + string(b"keyboard-interactive")
+    peer.send(interactive + string(b"") + string(b""))
+    asked = peer.read_until(60)
+    assert b"open https://id.example.com" in asked and asked.endswith(uint32(0))
+    return peer
+
+
+def test_a_login_waits_for_somebody_elses_word(gateway: MemoryGateway, judged: Judge) -> None:
+    peer = to_the_provider(gateway)
+    peer.send(b"\x3d" + uint32(0))
+    gateway.clock.advance(80)  # longer than the login grace: the wait has an end of its own
+    assert [line["result"] for line in lines(gateway) if line["event"] == "auth"] == ["partial"]
+    assert gateway.gateway.startups.in_all == 1
+    judged.verdict.callback(None)
+    peer.read_until(52)
+    logged = [(line["method"], line["result"]) for line in lines(gateway) if line["event"] == "auth"]
+    assert logged == [("publickey", "partial"), ("oidc", "ok")]
+    assert gateway.gateway.startups.in_all == 0
+
+
+def test_a_login_that_somebody_else_refuses_is_none(gateway: MemoryGateway, judged: Judge) -> None:
+    peer = to_the_provider(gateway)
+    peer.send(b"\x3d" + uint32(0))
+    judged.verdict.errback(Refused(AuthReason.FACTOR_DENIED, "no"))
+    assert "the sign-in was refused there" in peer.read_disconnect()[1]
+    logged = [(line["method"], line["reason"]) for line in lines(gateway) if line["event"] == "auth"]
+    assert logged == [("publickey", "partial"), ("oidc", "factor_denied")]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_nobody_opens_anything_while_somebody_else_is_asked(
+    gateway: MemoryGateway, judged: Judge, answered: bool
+) -> None:
+    peer = to_the_provider(gateway)
+    if answered:
+        peer.send(b"\x3d" + uint32(0))
+    peer.send(b"\x5a" + string(b"session") + uint32(0) + uint32(65536) + uint32(32768))
+    peer.read_disconnect()
+    assert judged.verdict.called is answered and gateway.front.connections == set()
+
+
+def test_who_leaves_meanwhile_is_waited_for_no_longer(gateway: MemoryGateway, judged: Judge) -> None:
+    peer = to_the_provider(gateway)
+    peer.send(b"\x3d" + uint32(0))
+    peer.hang_up()
+    assert judged.verdict.called and gateway.front.connections == set()
+    assert [line["reason"] for line in lines(gateway) if line["event"] == "auth"] == ["partial", "abandoned"]

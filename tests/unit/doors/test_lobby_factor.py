@@ -22,6 +22,8 @@ from bastion.wire.userauth import Prompt
         (["wait"], (("totp",), True)),
         (["password", "totp"], (("totp", "password"), False)),
         (["password", "wait"], (("password",), True)),
+        (["radius", "totp", "wait"], (("totp", "radius"), True)),
+        (["oidc"], (("oidc",), False)),
         (["totp", "totp"], None),
         (["certificate"], None),
         (["wait", "totp"], None),
@@ -52,7 +54,7 @@ class World:
 
     def ask(self, timeout: float = 60) -> list[Any]:
         heard: list[Any] = []
-        asked: Deferred[Answers] = self.talk._ask((Prompt("Code: "),), "why", timeout)
+        asked: Deferred[Answers] = self.talk.ask((Prompt("Code: "),), "why", timeout)
         asked.addBoth(heard.append)
         return heard
 

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 
 from bastion.auth.identity import Destination, Identity
 from bastion.doors.step_up import ANSWER_TIME, TRIES, NotedFactors, StepUp, without_asking
 from bastion.errors import AuthReason, PolicyReason, Refused
+from bastion.observe.meters import AUTH_ATTEMPTS
 from bastion.policy.grant import FactorsNeeded
 from bastion.userauth.keyboard_interactive import Answers
 from bastion.wire.forwards import TcpipOpen
@@ -32,11 +33,15 @@ class Asked:
     def __init__(self, folder: Path) -> None:
         self.inner, self.timers = Inner(folder), Clock()
         self.questions: list[tuple[str, str, float]] = []
+        self.shown: list[str] = []
         self.waiting: Deferred[Answers] = Deferred()
         self.step_up = StepUp(self.inner.proof.context, self.timers, self.ask, 0)
         self.ended: list[Any] = []
 
     def ask(self, prompts: tuple[Prompt, ...], instruction: str, timeout: float) -> Deferred[Answers]:
+        if not prompts:
+            self.shown.append(instruction)
+            return succeed(())
         (prompt,) = prompts
         assert not prompt.echo
         self.questions.append((prompt.text, instruction, timeout))
@@ -134,6 +139,119 @@ def test_who_leaves_while_an_answer_is_judged_is_booked_as_abandoned(asked: Aske
     (failure,) = asked.ended
     assert failure.check(CancelledError) and asked.lines() == [("alice+deploy+web1", "abandoned")]
     assert AuthReason.ABANDONED == "abandoned"
+
+
+# -- what others judge ---------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Somebody else, who says yes, or no, when the test says so."""
+
+    def __init__(self, prompt: str = "", wait: float = 90.0) -> None:
+        self.prompt, self.wait = prompt, wait
+        self.asked: list[tuple[str, str, str]] = []
+        self.verdict: Deferred[None] = Deferred()
+
+    async def prove(self, who: Identity, source: str, answer: str, ask: Any) -> None:
+        self.asked.append((who.uid, source, answer))
+        await ask((), "open this", 5.0)
+        self.verdict = Deferred()
+        await self.verdict
+
+    def close(self) -> None:
+        pass
+
+
+def judged(asked: Asked, **judges: Judge) -> None:
+    context = asked.inner.proof.context
+    services = replace(context.services, outside=judges)
+    asked.step_up = replace(asked.step_up, context=replace(context, services=services))
+
+
+def test_somebody_elses_yes_is_a_factor(asked: Asked) -> None:
+    judge = Judge()
+    judged(asked, oidc=judge)
+    asked.begin("oidc")
+    assert judge.asked == [("u-1", "192.0.2.1", "")] and asked.questions == []
+    assert asked.shown == [
+        "deploy on web1 needs a sign-in at the identity provider, which this login has not given\nopen this"
+    ]
+    judge.verdict.callback(None)
+    (identity,) = asked.ended
+    assert identity == replace(BY_KEY, factors=("publickey", "oidc"))
+    assert asked.lines() == [("alice+deploy+web1", "ok")]
+    assert asked.inner.meters.value(AUTH_ATTEMPTS, "oidc", "ok") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (AuthReason.FACTOR_DENIED, "the sign-in was refused there"),
+        (AuthReason.FACTOR_TIMEOUT, "nobody signed in in time"),
+        (AuthReason.FACTOR_MISMATCH, "the sign-in was somebody else's"),
+        (AuthReason.FACTOR_INVALID, "proves nothing"),
+        (AuthReason.FACTOR_UNAVAILABLE, "nobody there answers"),
+        (AuthReason.FACTOR_BUSY, "as many are being asked"),
+    ],
+)
+def test_a_no_of_somebody_else_is_told_and_written_down(asked: Asked, reason: AuthReason, said: str) -> None:
+    judge = Judge()
+    judged(asked, oidc=judge)
+    asked.begin("oidc")
+    judge.verdict.errback(Refused(reason, "no"))
+    assert asked.refusal.reason is PolicyReason.FACTOR_NEEDED and said in asked.refusal.text
+    assert asked.lines() == [("alice+deploy+web1", reason)]
+
+
+def test_what_is_typed_for_somebody_else_is_a_guess(asked: Asked) -> None:
+    judge = Judge("Token code")
+    judged(asked, radius=judge)
+    asked.begin("radius")
+    for answer in (b"111111", b"222222", b"333333"):
+        assert asked.questions[-1][0] == "Token code of alice: "
+        asked.waiting.callback((answer,))
+        judge.verdict.errback(Refused(AuthReason.BAD_CODE, "no"))
+    assert asked.questions[1][1] == "that code was not right" and "was not right" in asked.refusal.text
+    assert [answer for _, _, answer in judge.asked] == ["111111", "222222", "333333"]
+    while asked.inner.penalties.allows("192.0.2.1", "alice"):
+        asked.inner.penalties.failed("192.0.2.1", "alice", AuthReason.BAD_CODE)
+    asked.ended.clear()
+    asked.begin("radius")
+    asked.waiting.callback((b"444444",))
+    assert len(judge.asked) == 3 and asked.lines()[-1][1] == "throttled"
+
+
+def test_nobody_else_is_asked_about_an_account_that_is_another_one(asked: Asked) -> None:
+    judge = Judge()
+    judged(asked, oidc=judge)
+    asked.inner.account = replace(asked.inner.account, uid="u-2")
+    asked.begin("oidc")
+    assert judge.asked == [] and asked.lines() == [("alice+deploy+web1", "unknown_user")]
+
+
+def test_the_own_factors_come_first_and_the_time_is_that_of_all(asked: Asked) -> None:
+    judge = Judge(wait=90.0)
+    judged(asked, oidc=judge)
+    asked.begin("password", "oidc")
+    assert judge.asked == [] and asked.questions[0][2] == ANSWER_TIME + 90
+    asked.waiting.callback((b"right",))
+    assert len(judge.asked) == 1 and asked.lines() == [("alice+deploy+web1", "partial")]
+    judge.verdict.callback(None)
+    assert asked.ended[0].factors == ("publickey", "password", "oidc")
+
+
+def test_who_leaves_while_somebody_else_is_asked_is_booked_as_abandoned(asked: Asked) -> None:
+    judge = Judge()
+    judged(asked, oidc=judge)
+    running = asked.begin("oidc")
+    running.cancel()
+    assert asked.ended[0].check(CancelledError) and asked.lines() == [("alice+deploy+web1", "abandoned")]
+    assert judge.verdict.called
+
+
+def test_a_factor_that_nobody_judges_is_not_given(asked: Asked) -> None:
+    asked.begin("oidc")
+    assert asked.shown == asked.questions == [] and "nobody there answers" in asked.refusal.text
 
 
 def test_noted_factors_count_for_their_time_and_no_longer() -> None:

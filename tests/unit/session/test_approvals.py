@@ -15,6 +15,7 @@ from bastion.errors import ApprovalReason, LimitReason, Refused
 from bastion.observe.meters import APPROVALS_WAITING, Meters
 from bastion.session import approvals as module
 from bastion.session.approvals import LOOK, Approvals, Terms
+from bastion.sharing.rows import ALONE, ROW_SIZE, Elsewhere, Row
 from bastion.state.approvals import Request, State
 from tests.support.state import closed_store
 
@@ -26,7 +27,7 @@ ROW = Request(
 class Bench:
     """A store whose rows are `rows`, or which is `down`."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Elsewhere = ALONE) -> None:
         self.rows: dict[str, Request] = {ROW.id: ROW}
         self.down = self.draining = False
         self.asked = 0
@@ -34,7 +35,7 @@ class Bench:
         state: Any = SimpleNamespace(ask=self.ask, decide=self.ask)
         audit: Any = SimpleNamespace(note=lambda event: None)
         self.approvals = Approvals(
-            state, self.reactor, FixedClock(0.0), self.meters, audit, Terms, lambda: self.draining
+            state, self.reactor, FixedClock(0.0), self.meters, audit, Terms, lambda: self.draining, others
         )
 
     def ask(self, question: Any) -> Deferred[Any]:
@@ -111,6 +112,30 @@ def test_as_many_wait_as_may(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
         assert refused.value.reason is ApprovalReason.LIMIT
     with pytest.raises(Refused):
         bench.approvals.wait(replace(ROW, id="e", uid="u-3"), 5.0)
+
+
+def test_as_many_wait_as_may_over_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = memoryview(bytearray(2 * ROW_SIZE))
+    first, second = (Bench(Row(memory, 2, own, b"k" * 16)) for own in range(2))
+    monkeypatch.setattr(module, "WAITING_OF_ONE", 2)
+    monkeypatch.setattr(module, "WAITING", 3)
+
+    def refused(bench: Bench, request: str, uid: str) -> bool:
+        try:
+            bench.wait(replace(ROW, id=request, uid=uid))
+        except Refused as refusal:
+            assert refusal.reason is ApprovalReason.LIMIT
+            return True
+        return False
+
+    assert not refused(first, "a", "u-1") and not refused(second, "b", "u-1")
+    assert refused(first, "c", "u-1") and refused(second, "c", "u-1"), "of one"
+    assert not refused(second, "d", "u-2")
+    assert refused(first, "e", "u-3") and refused(second, "e", "u-3"), "of all"
+    second.waiter.cancel()  # d
+    assert not refused(first, "e", "u-3")
+    first.reactor.advance(60)  # nobody answers
+    assert not refused(second, "f", "u-1") and not refused(second, "g", "u-3")
 
 
 def test_without_the_store_it_is_refused_with_words() -> None:

@@ -22,14 +22,14 @@ from bastion.auth.startups import StartupLimiter
 from bastion.ca.issuing import IssuingCA
 from bastion.ca.slots import Staged
 from bastion.clock import FixedClock
-from bastion.errors import IssueReason, Refused, UpstreamReason
+from bastion.errors import AuthReason, IssueReason, Refused, UpstreamReason
 from bastion.observe.meters import Meters
 from bastion.policy.locks import Lock, LockKind, LockSet
 from bastion.session.gateway import Gateway, Limits
-from bastion.session.issuing import Made, certify, read_key
+from bastion.session.issuing import GivenKey, Made, certify, read_key
 from bastion.state.certificates import Issued
 from bastion.state.database import StateDown
-from bastion.wire.keys import PrivateKey
+from bastion.wire.keys import PrivateKey, PublicKey
 from bastion.wire.krl import of_keys
 
 CA, KEY, LAPTOP, BOBS = (PrivateKey.generate_ed25519() for _ in range(4))
@@ -98,7 +98,9 @@ class Bench:
     def ask(self, identity: Identity = ALICE, given: PrivateKey | None = None) -> Made:
         public = None if given is None else given.public
         found: list[Any] = []
-        Deferred.fromCoroutine(certify(self.gateway, identity, public)).addBoth(found.append)
+        Deferred.fromCoroutine(
+            certify(self.gateway, identity, None if public is None else GivenKey(public))
+        ).addBoth(found.append)
         (answer,) = found
         if not isinstance(answer, Made):
             answer.raiseException()
@@ -282,6 +284,32 @@ def test_an_agent_that_does_not_sign() -> None:
     assert bench.ask().certificate.key == KEY.public
 
 
+@pytest.mark.parametrize(
+    ("holders", "reason"),
+    [
+        (frozenset(), None),
+        (frozenset({"u-1"}), None),
+        (frozenset({"u-1", "u-9"}), IssueReason.KEY_OF_ANOTHER),
+        (frozenset({"u-9"}), IssueReason.KEY_OF_ANOTHER),
+        (Refused(AuthReason.DIRECTORY_UNAVAILABLE, "away"), IssueReason.NO_ACCOUNT),
+    ],
+)
+def test_a_key_that_the_directory_has_for_somebody_is_his(holders: Any, reason: IssueReason | None) -> None:
+    bench, asked = Bench(), []
+
+    def holders_of(key: PublicKey, comment: str, asker: Any) -> Deferred[Any]:
+        asked.append((key, comment))
+        return fail(holders) if isinstance(holders, Exception) else succeed(holders)
+
+    bench.auth.directory.holders_of = holders_of
+    bench.issues(certified="any")
+    if reason is None:
+        assert bench.ask(given=STRANGE).certificate.key == STRANGE.public
+    else:
+        assert bench.refused(given=STRANGE) is reason and bench.store.kept == []
+    assert asked == [(STRANGE.public, "")]
+
+
 def test_who_asks_without_end_is_told_to_wait() -> None:
     bench = Bench()
     for _ in range(1000):
@@ -304,4 +332,4 @@ def test_what_is_no_key(line: str) -> None:
     with pytest.raises(Refused) as refusal:
         read_key(line)
     assert refusal.value.reason is IssueReason.KEY_UNREADABLE
-    assert read_key(KEY.public.line("a comment")) == KEY.public
+    assert read_key(KEY.public.line("a comment")) == GivenKey(KEY.public, "a comment")

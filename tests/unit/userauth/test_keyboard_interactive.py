@@ -46,6 +46,7 @@ class Anybody:
             settle=lambda reason: None,
             succeed=lambda: self.let_in.append((user, method)),
             whole=True,
+            owed=(),
         )
 
     def prompt(self, user: str) -> str:

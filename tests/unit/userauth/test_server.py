@@ -46,6 +46,8 @@ NO = Refused(AuthReason.BAD_PASSWORD, "no")
 class Attempt:
     """One attempt; every proof is judged by `answer`: an outcome, or a Deferred that fires later."""
 
+    owed = ()
+
     def __init__(self, judge: Judge, user: str, method: str) -> None:
         self.judge, self.user, self.method = judge, user, method
         self.settled: list[AuthReason] = []
