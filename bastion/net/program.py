@@ -49,6 +49,7 @@ class Program:
         self._watched: list[_Watched] = []
         self._errors, self._more = bytearray(), 0
         self._kill: Any = None
+        self._conversation: _Conversation | None = None
         self.how = ""
         """How it ended, "" while it runs."""
         self.ended: Deferred[str] = Deferred()
@@ -90,10 +91,12 @@ class Program:
         """`protocol` has the program's input and output from now on."""
         ours, self._ours = self._ours, None
         assert ours is not None
-        protocol.makeConnection(_Conversation(ours, protocol, self._reactor, self.stop))
+        self._conversation = _Conversation(ours, protocol, self._reactor, self.stop)
+        protocol.makeConnection(self._conversation)
 
     def stop(self) -> None:
         """The connection is over."""
+        self._conversation = None
         ours, self._ours = self._ours, None
         if ours is not None:
             ours.close()
@@ -134,6 +137,8 @@ class Program:
             self._read_errors(errors)  # its last words
             errors.close()
         end.close()
+        if self._conversation is not None:
+            self._conversation.has_ended()
         told, self._told = self._told, None
         if told is not None:
             told(self.how, bytes(self._errors), self._more)
@@ -181,6 +186,11 @@ class _Conversation(DirectConnection, tcp.Connection):  # type: ignore[misc]
         self._over = over
         self.connected = 1
         self.startReading()  # type: ignore[no-untyped-call]
+
+    def has_ended(self) -> None:
+        """What it has said is still read, then comes the end, also when somebody outside its group has it."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RD)
 
     def connectionLost(self, reason: Failure) -> None:
         over, self._over = self._over, lambda: None

@@ -47,6 +47,27 @@ while data := far.recv(65536):
     while data:
         data = data[os.write(1, data):]
 """
+# The same by a process that is not of its group, until that is cut off.
+AWAY = """
+import os, signal, socket, sys, threading
+folder, host, port = sys.argv[1:]
+if os.fork():
+    with open(folder + "/away", "w") as away:
+        away.write(str(os.getpid()))
+    while True:
+        signal.pause()
+os.setsid()
+far = socket.create_connection((host, int(port)))
+def up():
+    while data := os.read(0, 65536):
+        far.sendall(data)
+    far.close()
+    os._exit(0)
+threading.Thread(target=up, daemon=True).start()
+while data := far.recv(65536):
+    while data:
+        data = data[os.write(1, data):]
+"""
 FAILS = """
 import os, sys
 sys.stderr.write("cannot log in to the relay\\x1b[2J\\n" + "x" * 100000)
@@ -68,7 +89,7 @@ class ProxyWorld(JumpWorld):
         super().__init__(
             policy=POLICY, targets='proxy_command = "relay"\n', limits=f'dial_timeout = "{DIAL_TIMEOUT}s"'
         )
-        scripts = {"relay": RELAY, "fails": FAILS, "midway": MIDWAY}
+        scripts = {"relay": RELAY, "fails": FAILS, "midway": MIDWAY, "away": AWAY}
         for name, text in scripts.items():
             (self.folder / f"{name}.py").write_text(text)
         python, folder = sys.executable, self.folder
@@ -76,6 +97,7 @@ class ProxyWorld(JumpWorld):
             "relay": [python, f"{folder}/relay.py", str(folder), "%h", "%p", "%r", "100%%", "a b;$(id)"],
             "fails": [python, f"{folder}/fails.py"],
             "midway": [python, f"{folder}/midway.py", "%h", "%p"],
+            "away": [python, f"{folder}/away.py", str(folder), "%h", "%p"],
             "hangs": ["/bin/sleep", "300"],
             "missing-interpreter": [f"{folder}/bad"],
         }
@@ -167,6 +189,13 @@ def test_a_program_that_ends_ends_the_session(world: ProxyWorld) -> None:
         assert client.wait() == 255 and b"the target closed the connection" in client.err
     poll(world.relay_is_gone, text="what the program has started is left")
     assert world.ssh("true").returncode == 0
+
+
+def test_it_ends_the_session_too_when_it_has_left_the_connection_to_another(world: ProxyWorld) -> None:
+    with world.client("cat", user="alice+root+by-away") as client:
+        client.echo(b"there")
+        os.kill(int((world.folder / "away").read_text()), signal.SIGKILL)
+        assert client.wait() == 255
 
 
 FAULTS = {
