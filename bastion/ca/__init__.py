@@ -16,6 +16,7 @@ thread or by a command.
     agent              signing with a key that is in an ssh-agent
     agent_threads      ... in threads, with what went wrong
     secrets            passwords for targets, from a file or a program
+    programs           one run of a program whose output is wanted, with its deadline
     upstream           the upstream CA: a certificate for one session
     issuing            the issuing CA: certificates for people who have logged in
     front_host         the front host CA: host certificates for the inventory's names

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "auth.penalty_reasons": "declarations: tests/unit/auth/test_throttle.py",
     "auth.penalty_sources": "tests/unit/auth/test_throttle.py",
     "auth.penalty_records": "tests/unit/auth/test_throttle.py, full and forgotten",
+    "ca.programs": "tests/unit/ca/test_secrets.py",
     "cli.advice": "tests/unit/cli/test_explain.py",
     "archive.contents": BUCKET,
     "archive.rebuilding": BUCKET,
