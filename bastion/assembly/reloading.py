@@ -1,4 +1,4 @@
-"""SIGHUP: the files are read and checked in a thread, and what comes of it is swapped in in one turn.
+"""A reload: the files are read and checked in a thread, and what comes of it is swapped in in one turn.
 
 The reactor goes on serving meanwhile. Threads of Python take turns, so the thread asks for short ones (SWITCH), and
 keeps the garbage collector from walking what it makes. A fault in any file changes nothing and is told on standard
@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from bastion.assembly.applying import Prepared, apply
-from bastion.assembly.telling import RELOAD, Loaded, tell, tell_refusal
+from bastion.assembly.telling import SIGHUP, Loaded, tell, tell_refusal, together
 from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClosed
 from bastion.config.changes import changed, values_of
 from bastion.config.differences import differences
@@ -61,18 +61,31 @@ class Reloading:
         self._started = values_of(started.config, Scope.RESTART)
         self._prepare = prepare
         self._workers = Workers(gateway.reactor, "reload", 1, 0)
-        self._running = self._again = False
+        self._running = False
+        self._asked: list[tuple[str, Deferred[Reload]]] = []  # who waits for the next, and for this one
+        self._served: list[tuple[str, Deferred[Reload]]] = []
         self.on_applied: Callable[[Prepared, Loaded], None] = lambda prepared, loaded: None
         self.on_told: Callable[[], None] = lambda: None
         self.taken()
 
-    def hup(self) -> None:
-        """Read everything again and take it. Signals that come while that goes on are one more reload after it."""
+    def hup(self, by: str = SIGHUP) -> Deferred[Reload]:
+        """Read everything again and take it; fires with what came of it. Those who want it while that goes on have one
+        more reload after it."""
+        told: Deferred[Reload] = Deferred()
+        self._asked.append((by, told))
         if self._running:
             self._gateway.audit.reopen()
-            self._again = True
-            return
+        else:
+            self._begin()
+        return told
+
+    def _begin(self) -> None:
+        self._served, self._asked = self._asked, []
         self.prepare().addCallbacks(self._swap, self._failed)
+
+    @property
+    def _by(self) -> str:
+        return together([by for by, _ in self._served])
 
     def prepare(self) -> Deferred[Prepared]:
         """Read everything again; what comes of it has no effect yet. Fails with what `faults` knows. Whatever the files
@@ -119,7 +132,7 @@ class Reloading:
 
     def stop(self) -> None:
         """The process ends; what is being read is forgotten."""
-        self._again = False
+        self._asked.clear()
         self._running = True
         self._workers.close()
 
@@ -137,13 +150,13 @@ class Reloading:
 
     def _swap(self, prepared: Prepared) -> None:
         try:
-            taken = self.take(prepared, Loaded(self._gateway.clock.time(), RELOAD))
+            taken = self.take(prepared, Loaded(self._gateway.clock.time(), self._by))
         except AuditFailed as failed:
             self._refuse([ConfigError(str(prepared.config.file), 0, "audit.file", str(failed))])
             return
         self._gateway.reactor.callLater(0, self._tell_terminal, prepared.warnings, taken)
         result = "restart_needed" if taken.restart else "ok"
-        self._told(Reload(result, ", ".join(taken.restart), changed=taken.changes or None))
+        self._told(Reload(result, self._by, ", ".join(taken.restart), changed=taken.changes or None))
         self._next()
 
     def _tell_terminal(self, warnings: tuple[ConfigError, ...], taken: Taken) -> None:
@@ -173,19 +186,21 @@ class Reloading:
     def _refuse(self, errors: Iterable[ConfigError]) -> None:
         lines = [printable(str(error)) for error in errors]
         tell_refusal(self._gateway.log, lines)
-        self._told(Reload("refused", text="\n".join(lines)))
+        self._told(Reload("refused", self._by, text="\n".join(lines)))
         self._next()
 
     def _told(self, event: Reload) -> None:
         self._gateway.meters.add(CONFIG_RELOADS, event.result)
         self._gateway.audit.note(event)
         self.on_told()
+        served, self._served = self._served, []
+        for _, told in served:
+            told.callback(event)
 
     def _next(self) -> None:
         self._running = False
-        if self._again:
-            self._again = False
-            self.hup()
+        if self._asked:
+            self._begin()
 
     # -- what was in force -------------------------------------------------------------------------------
 

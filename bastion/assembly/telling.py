@@ -1,4 +1,4 @@
-"""What the operator reads of a reload (L4): the same lines from a gateway of one process and from a supervisor."""
+"""What the operator reads of a reload, and who wanted it (L4): the same lines from one process and a supervisor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,18 @@ LINES: Final = 20
 audit log all changes."""
 
 START: Final = "start"
-RELOAD: Final = "reload"
-"""What puts a configuration in force."""
+SIGHUP: Final = "SIGHUP"
+JOINED: Final = "a worker that started"
+"""What puts a configuration in force, beside people and inventories."""
+
+MOST_NAMED: Final = 4
+
+
+def together(wanted: Sequence[str]) -> str:
+    """Who wanted one reload, where several did at once."""
+    named = list(dict.fromkeys(wanted))
+    more = [f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
+    return ", ".join((*named[:MOST_NAMED], *more))
 
 
 class Loaded(NamedTuple):

@@ -17,7 +17,8 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `check`, `why`, `access`, `policy`: configuration and policy; `versions`: policies of before
 - `services`: accounts of programs
 - `control_client`: how commands speak to the running gateway
-- `live`, `watch`, `lock`, `status`, `totp`, `break_glass`, `certificates`, `keys_of`, `requests`, `upgrade`: they do
+- `live`, `watch`, `lock`, `status`, `totp`, `break_glass`, `certificates`, `keys_of`, `requests`: they do
+- `upgrade`, `reload`: they do too, and wait for another process or configuration
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `playing`: a recording played, and what keys do; `offsets`: places in it as people give them
 - `evidence`: a session in a bundle, with what proves it

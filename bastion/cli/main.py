@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "keys-of": ("bastion.cli.keys_of:keys_of", "what somebody may log in with"),
     "penalties": ("bastion.cli.status:penalties", "who must wait after failed logins"),
+    "reload": ("bastion.cli.reload:reload", "let the gateway read its configuration again"),
     "upgrade": ("bastion.cli.upgrade:upgrade", "hand over to another version, cutting nobody"),
     "log-level": ("bastion.cli.status:log_level", "let the operator's log tell more or less"),
     "sessions": ("bastion.cli.sessions:sessions", "list recorded and live sessions"),

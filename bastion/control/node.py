@@ -25,6 +25,7 @@ from bastion.control.asking import Stream as Stream
 from bastion.control.asking import ended_together as ended_together
 from bastion.control.asking import gathered as gathered
 from bastion.control.orders import ORDERS
+from bastion.control.reloads import ReloadOrder
 from bastion.observe.exemplars import latest
 from bastion.observe.family import FAMILIES, Merge
 from bastion.observe.meters import Snapshot
@@ -222,6 +223,13 @@ class Kill(Request[Ended]):
 
 # -- what others ask -------------------------------------------------------------------------------------------------
 
-_QUESTIONS: Final[tuple[type[Request[Any]], ...]] = (StatusAsked, SnapshotAsked, LiveAsked, Kill, *ORDERS)
+_QUESTIONS: Final[tuple[type[Request[Any]], ...]] = (
+    StatusAsked,
+    SnapshotAsked,
+    LiveAsked,
+    Kill,
+    ReloadOrder,
+    *ORDERS,
+)
 REQUESTS: Final = {request.command: request for request in _QUESTIONS}
 """Command -> question: what a frame may ask for. Who may ask it is another matter (`roles`)."""

@@ -25,6 +25,7 @@ from bastion.control.orders import (
     Upgrade,
     WatchSession,
 )
+from bastion.control.reloads import ReloadOrder
 
 
 class Role(StrEnum):
@@ -54,6 +55,7 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     ClearPenalties.command: _ACTS,
     SetLogLevel.command: _RUNS,
     Upgrade.command: _RUNS,
+    ReloadOrder.command: _RUNS,
     TotpAsked.command: _LOOKS,
     CertificatesAsked.command: _LOOKS,
     KeysOfAsked.command: _LOOKS,

@@ -7,12 +7,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from bastion.control.asking import ControlError
 from bastion.control.desk import Desk
 from bastion.control.orders import HandedTo, Upgrade
+from bastion.control.reloads import Reloaded, ReloadOrder
+from bastion.errors import ControlReason
 from bastion.handover.elders import Elders
 from bastion.handover.giving import Giving, Serving
 from bastion.handover.program import own_program, resolved
 from bastion.net.notify import Notifier
+from bastion.observe.events.process import Reload
 
 
 class Succession:
@@ -26,10 +30,10 @@ class Succession:
         arguments: Sequence[str],
         serving: Serving,
         elders: Elders,
-        reload: Callable[[], None],
+        reload: Callable[..., Deferred[Reload]],
         ending: Callable[[], bool],
     ) -> None:
-        """`arguments` are those of `bastion serve`, for a successor."""
+        """`arguments` are those of `bastion serve`, for a successor; `reload` takes who wants it."""
         self._reactor, self._notifier = reactor, notifier
         self._words = own_program()
         self._file = resolved(self._words)
@@ -42,6 +46,7 @@ class Succession:
     def answer_at(self, desk: Desk) -> None:
         """People may order it there."""
         desk.answers(Upgrade, self._upgrade)
+        desk.answers(ReloadOrder, self._reload_for)
 
     def reload(self) -> None:
         """SIGHUP: where another version has been put in this one's place since, that version takes over."""
@@ -51,9 +56,22 @@ class Succession:
         if resolved(self._words) not in ("", self._file) and not self._ending():
             self.hand_over()
             return
+        self._begin_reload()
+
+    def _begin_reload(self, *by: str) -> Deferred[Reload]:
         self._elders.reopen_log()
         self._notifier.reloading(self._reactor.seconds())
-        self._read_again()
+        return self._read_again(*by)
+
+    def _reload_for(self, order: ReloadOrder) -> Deferred[Reloaded]:
+        """The configuration alone, whatever has been put in this program's place."""
+        if self._giving.given or self._ending():
+            raise ControlError(ControlReason.FAILED, "this process is not the gateway any more")
+
+        def told(event: Reload) -> Reloaded:
+            return Reloaded(event.result, event.restart, event.text, event.changed or ())
+
+        return self._begin_reload(str(order.by)).addCallback(told)
 
     def hand_over(self) -> None:
         """SIGUSR2."""

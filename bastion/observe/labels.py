@@ -83,6 +83,7 @@ CONTROL_COMMANDS: Final = (
     "clear_penalties",
     "log_level",
     "upgrade",
+    "reload",
     "watch",
     "totp_enrol",
     "totp_invite",

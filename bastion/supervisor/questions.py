@@ -182,10 +182,11 @@ class Prepare(Request[Read]):
 
 @dataclass(frozen=True, slots=True)
 class Take(Request[Done]):
-    """Put what was prepared in force, in one turn; all are told the same moment, `at`, by which it is remembered.
-    Answered with an error when that is not possible."""
+    """Put what was prepared in force, in one turn; all are told the same moment, `at`, by which it is remembered, and
+    who wanted it. Answered with an error when that is not possible."""
 
     at: float
+    by: str
 
     command: ClassVar[str] = "reload_take"
     result: ClassVar[type[Any]] = Done

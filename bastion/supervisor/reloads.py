@@ -1,4 +1,4 @@
-"""SIGHUP in a gateway of several workers (L5): all prepare it, and then all take it, or none does.
+"""A reload of a gateway of several workers (L5): all prepare it, and then all take it, or none does.
 
 Each worker reads and checks the files itself, in a thread of its own, and says by a digest what it has read. Only when
 all have read the same without a fault are they told to take it; what can fail has been tried by then. A worker that
@@ -16,7 +16,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
-from bastion.assembly.telling import RELOAD, START, Loaded, tell, tell_refusal
+from bastion.assembly.telling import (
+    JOINED,
+    SIGHUP,
+    START,
+    Loaded,
+    tell,
+    tell_refusal,
+)
+from bastion.assembly.telling import together as those_who
 from bastion.clock import Clock
 from bastion.control.node import ControlError, Node, Request
 from bastion.errors import ControlReason
@@ -48,14 +56,24 @@ class Reloads:
         self._digest = ""  # of what is in force; "" until the first worker has read it
         self.loaded = Loaded(0.0, START)  # when that was
         self._lock = DeferredLock()
-        self._again = 0  # signals that wait for the reload that runs; they are one
+        self._asked: list[
+            tuple[str, Deferred[Reload]]
+        ] = []  # who wait for a reload that has not begun: it is one
 
-    def hup(self) -> None:
-        """Read everything again, in all workers."""
+    def hup(self, by: str = SIGHUP) -> Deferred[Reload]:
+        """Read everything again, in all workers; fires with what came of it."""
         self._audit.reopen()
-        if self._again < 2:
-            self._again += 1
-            self._lock.run(self._counted).addErrback(self._failed)
+        told: Deferred[Reload] = Deferred()
+        self._asked.append((by, told))
+        if len(self._asked) == 1:
+            self._lock.run(lambda: Deferred.fromCoroutine(self._for_all())).addErrback(self._failed)
+        return told
+
+    async def _for_all(self) -> None:
+        asked, self._asked = self._asked, []
+        event = await self._reload(those_who([by for by, _ in asked]))
+        for _, told in asked:
+            told.callback(event)
 
     def admit(self, checked: ask.Checked, join: Callable[[], None]) -> Deferred[None]:
         """A worker has read its configuration: may it serve? `join` is called when it may, before anything else is
@@ -68,39 +86,27 @@ class Reloads:
             self._follow(checked.settings)
         elif checked.digest != self._digest:
             self._log.info("the files are not those in force: a worker that starts has read others")
-            await self._reload()
+            await self._reload(JOINED)
         if checked.digest != self._digest:
             raise ControlError(ControlReason.FAILED, "what this worker has read is not in force")
         join()
 
-    def _counted(self) -> Deferred[None]:
-        def done(result: Any) -> Any:
-            self._again -= 1
-            return result
-
-        return self._run().addBoth(done)
-
-    def _run(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._reload())
-
-    async def _reload(self) -> None:
+    async def _reload(self, by: str) -> Reload:
         workers = list(self._serving())
         answers = await together(workers, ask.Prepare())
         refusal = _refusal(answers)
         if refusal:
             await together(workers, ask.Forget())
-            self._refuse(refusal)
-            return
+            return self._refuse(by, refusal)
         read: ask.Read = answers[0]
         assert read.settings is not None
-        loaded = Loaded(self._clock.time(), RELOAD)
-        taken = await together(workers, ask.Take(loaded.at))
+        loaded = Loaded(self._clock.time(), by)
+        taken = await together(workers, ask.Take(loaded.at, by))
         missed = {
             worker: why for worker, why in zip(workers, taken, strict=True) if isinstance(why, ControlError)
         }
         if len(missed) == len(workers) and all(map(_refused, missed.values())):
-            self._refuse([f"{worker.name}: {why.text}" for worker, why in missed.items()])
-            return
+            return self._refuse(by, [f"{worker.name}: {why.text}" for worker, why in missed.items()])
         self._digest, self.loaded = read.digest, loaded
         try:
             self._follow(read.settings)
@@ -109,7 +115,7 @@ class Reloads:
         text = await self._end_others(missed)
         tell(self._log, read.warnings, read.restart, read.changes)
         result = "restart_needed" if read.restart else "ok"
-        self._told(Reload(result, ", ".join(read.restart), text, read.changes or None))
+        return self._told(Reload(result, by, ", ".join(read.restart), text, read.changes or None))
 
     async def _end_others(self, missed: Mapping[Node, ControlError]) -> str:
         """They still have what was in force: end them. What is told of it."""
@@ -120,14 +126,15 @@ class Reloads:
             await self._end(worker, why)
         return "\n".join(lines)
 
-    def _refuse(self, faults: Sequence[str]) -> None:
+    def _refuse(self, by: str, faults: Sequence[str]) -> Reload:
         tell_refusal(self._log, faults)
-        self._told(Reload("refused", text="\n".join(faults)))
+        return self._told(Reload("refused", by, text="\n".join(faults)))
 
-    def _told(self, event: Reload) -> None:
+    def _told(self, event: Reload) -> Reload:
         self._meters.add(CONFIG_RELOADS, event.result)
         self._audit.note(event)
         self.on_told()
+        return event
 
     def _failed(self, failure: Any) -> None:
         self._log.failure("reloading failed", failure=failure)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from bastion.app import Program, keep_what_is_there, make_program
 from bastion.assembly.applying import Prepared
 from bastion.assembly.part import Part
-from bastion.assembly.telling import RELOAD, Loaded
+from bastion.assembly.telling import Loaded
 from bastion.auth.distant import DistantPenalties, Judge
 from bastion.clock import DelayedCall, SystemClock, Timers
 from bastion.config.contents import together
@@ -175,7 +175,7 @@ class Worker:
         if prepared is None:
             raise ControlError(ControlReason.FAILED, "nothing was prepared")
         try:
-            self._program.reloading.take(prepared, Loaded(take.at, RELOAD))
+            self._program.reloading.take(prepared, Loaded(take.at, take.by))
         except AuditFailed as failed:
             raise ControlError(ControlReason.FAILED, str(failed)) from None
         return Done()

@@ -149,7 +149,7 @@ def test_which_policy_judged_when_is_known_afterwards(world: World) -> None:
     poll(lambda: len(loads()) >= known + 2, text="the loads were not kept")
     second, first, *rest = loads()
     assert len(rest) == known
-    assert (first["loaded_by"], second["loaded_by"]) == ("reload", "reload")
+    assert (first["loaded_by"], second["loaded_by"]) == ("SIGHUP", "SIGHUP")
     middle = (first["loaded_at"] + second["loaded_at"]) / 2
     assert allowed(middle) == (True, first["digest"])
     assert allowed(second["loaded_at"] + 1) == (False, second["digest"])
@@ -159,3 +159,19 @@ def test_which_policy_judged_when_is_known_afterwards(world: World) -> None:
     assert world.new_audit("session_started")[-1]["policy_digest"] == first["digest"]
     shown = world.bastion("policy", "show", first["digest"][:12], *options)
     assert '"root", "deploy"' in shown.stdout.decode()
+
+
+def test_whoever_orders_a_reload_hears_what_came_of_it_and_is_written_down(world: World) -> None:
+    options = ("--config", str(world.config))
+    world.add_target("again", "127.0.0.1", 9)
+    done = world.bastion("reload", *options)
+    assert done.returncode == 0 and done.stdout.splitlines() == [b"target again: added", b"reloaded"], done
+    assert world.audit("reload")[-1]["by"] == "root (uid 0)"
+    assert b"nothing is different" in world.bastion("reload", *options).stdout
+    world.policy_file.write_text("[[rule]\n")
+    refused = world.bastion("reload", *options)
+    assert refused.returncode == 1 and b"policy.toml:1" in refused.stderr
+    line = world.audit("reload")[-1]
+    assert (line["result"], line["by"]) == ("refused", "root (uid 0)")
+    world.policy_file.write_text(DEFAULT_POLICY)
+    assert reload(world)["by"] == "SIGHUP"

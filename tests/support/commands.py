@@ -15,8 +15,8 @@ from bastion.cli.main import cli
 
 HERE = frozenset(
     (
-        *("check", "client-config", "explain", "export", "hold", "keys", "kill", "live", "lock", "locks"),
-        *("penalties", "sessions", "state", "status", "target-config", "unlock", "verify"),
+        *("check", "client-config", "explain", "export", "hold", "keys", "kill", "live", "lock"),
+        *("locks", "penalties", "reload", "sessions", "state", "status", "target-config", "unlock", "verify"),
     )
 )
 """They ask for no reactor, and leave nothing behind in the process."""

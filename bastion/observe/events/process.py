@@ -138,11 +138,12 @@ class GatewayStopped(AuditEvent):
 
 @dataclass(frozen=True, slots=True)
 class Reload(AuditEvent):
-    """SIGHUP: the files were read again"""
+    """the files were read again"""
 
     event: ClassVar[str] = "reload"
 
     result: Annotated[str, "`ok`, `restart_needed`, `refused`"]
+    by: Annotated[str, "who wanted it: `SIGHUP`, an account, a worker that started"] = ""
     restart: Annotated[str, "the options that wait for one"] = ""
     text: Annotated[
         str, "every fault, a line each; of one that is taken, the workers that were ended over it"
@@ -154,11 +155,11 @@ class Reload(AuditEvent):
     @staticmethod
     def sentence(line: Line) -> str:
         if line.get("result") == "refused":
-            return f"a reload was refused, the configuration stayed as it was{because(line)}"
+            return f"a reload{of(line, 'by', ' by ')} was refused, the configuration stayed as it was{because(line)}"
         changed = line.get("changed")
         what = f": {', '.join(map(str, changed))}" if isinstance(changed, list) and changed else ""
         needed = of(line, "restart", "; a restart is needed for ")
-        return f"the configuration was reloaded{what}{needed}{of(line, 'text', '; ')}"
+        return f"the configuration was reloaded{of(line, 'by', ' by ')}{what}{needed}{of(line, 'text', '; ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import delete, update
 
-from bastion.assembly.telling import RELOAD, START
+from bastion.assembly.telling import SIGHUP, START
 from bastion.cli.policy import policy
 from bastion.cli.why import why
 from bastion.config.load import load
@@ -37,7 +37,7 @@ class Kept(Site):
         check_schema(self.database)
         self.first = self.loaded(FIRST, START)
         self.write("policy.toml", POLICY.replace('"deploy"', '"root"'))
-        self.second = self.loaded(SECOND, RELOAD)
+        self.second = self.loaded(SECOND, SIGHUP)
 
     def loaded(self, at: float, by: str) -> str:
         version = load(self.config).version
@@ -73,7 +73,7 @@ def test_why_answers_from_the_version_of_then(site: Kept) -> None:
     assert first.startswith("as of 2026-")
     assert f"policy {site.first[:12]}, in force on {site.node} from 2026-" in first and "(by start)" in first
     assert second.startswith("allowed: alice may log in to web1 as deploy")
-    assert site.second[:12] in after.output and "(by reload)" in after.output
+    assert site.second[:12] in after.output and "(by SIGHUP)" in after.output
     told = json.loads(site.why(SECOND - 1, "--json").output)
     assert told["policy"]["digest"] == site.first and told["allowed"] is True
     assert told["at"] == pytest.approx(SECOND - 1)
@@ -90,7 +90,7 @@ def test_versions_lists_who_loaded_what_when(site: Kept) -> None:
     done = site.policy("versions")
     heading, newest, oldest = done.output.splitlines()
     assert done.exit_code == 0 and heading.startswith("IN FORCE FROM")
-    assert site.second[:12] in newest and "reload" in newest
+    assert site.second[:12] in newest and "SIGHUP" in newest
     assert site.first[:12] in oldest and "start" in oldest
     rows = json.loads(site.policy("versions", "--json").output)["versions"]
     assert [row["digest"] for row in rows] == [site.second, site.first]

@@ -9,7 +9,7 @@ from enum import StrEnum
 import orjson
 import pytest
 
-from bastion.control import account_id, glass, node, orders
+from bastion.control import account_id, glass, node, orders, reloads
 from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
 from bastion.policy.locks import Lock, LockKind
 
@@ -100,6 +100,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "log_level": orders.SetLogLevel(orders.LogLevel.WARN, by),
         "watch": orders.WatchSession("abc", "x", by),
         "upgrade": orders.Upgrade(by),
+        "reload": reloads.ReloadOrder(by),
         "totp_enrol": orders.EnrolTotp("alice", by),
         "totp_invite": orders.InviteTotp("alice", by),
         "totp_list": orders.TotpAsked(),

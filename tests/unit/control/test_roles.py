@@ -15,6 +15,7 @@ ACTS = {
     "clear_penalties",
     "log_level",
     "upgrade",
+    "reload",
     "totp_enrol",
     "totp_invite",
     "totp_reset",

@@ -6,7 +6,7 @@ import random
 
 from sqlalchemy import update
 
-from bastion.assembly.telling import RELOAD, START
+from bastion.assembly.telling import SIGHUP, START
 from bastion.state.changes import Change, apply, read_line
 from bastion.state.database import Database
 from bastion.state.schema import POLICY_LOADS, POLICY_TEXTS
@@ -23,7 +23,7 @@ from bastion.state.versions import (
 from tests.support.state import rows
 
 FIRST = PolicyLoad("gw1", 100.25, "aa11", "c1", START, "1.0")
-SECOND = PolicyLoad("gw1", 200.5, "bb22", "c2", RELOAD, "1.0")
+SECOND = PolicyLoad("gw1", 200.5, "bb22", "c2", SIGHUP, "1.0")
 OTHER = PolicyLoad("gw2", 150.0, "aa33", "c3", START, "1.0")
 
 
@@ -47,7 +47,7 @@ def test_in_force_is_the_last_load_of_this_gateway_by_then(database: Database) -
 
 
 def test_a_version_that_comes_again_is_a_load_of_its_own(database: Database) -> None:
-    again = PolicyLoad("gw1", 300.0, "aa11", "c1", RELOAD, "1.0")
+    again = PolicyLoad("gw1", 300.0, "aa11", "c1", SIGHUP, "1.0")
     write(database, *map(policy_loaded, (FIRST, SECOND, again)))
     assert in_force_at(database, "gw1", 250.0) == SECOND and in_force_at(database, "gw1", 300.0) == again
 
@@ -72,4 +72,4 @@ def test_a_digest_is_found_by_its_beginning(database: Database) -> None:
     write(database, *map(policy_loaded, (FIRST, SECOND, OTHER)))
     assert digests_beginning(database, "aa") == ["aa11", "aa33"]
     assert digests_beginning(database, "aa1") == ["aa11"] and digests_beginning(database, "%") == []
-    assert {row["loaded_by"] for row in rows(database, POLICY_LOADS)} == {START, RELOAD}
+    assert {row["loaded_by"] for row in rows(database, POLICY_LOADS)} == {START, SIGHUP}

@@ -24,7 +24,7 @@ EACH: list[Request[Any]] = [
     ask.AttemptsSucceeded((ask.Proved("192.0.2.1", "alice"), ask.Proved("192.0.2.1", "bob"))),
     ask.Blocked(BLOCKS),
     ask.Prepare(),
-    ask.Take(1_800_000_000.25),
+    ask.Take(1_800_000_000.25, "SIGHUP"),
     ask.Forget(),
     ask.HealthAsked(),
     ask.End("TERM", True),

@@ -134,7 +134,7 @@ def test_all_are_told_one_moment_and_whoever_starts_later_too(gateway: Gateway) 
     gateway.files = "two"
     gateway.reloads.hup()
     assert [worker.loaded_at for worker in gateway.workers] == [began + 60] * 2
-    assert gateway.reloads.loaded == (began + 60, "reload")
+    assert gateway.reloads.loaded == (began + 60, "SIGHUP")
 
 
 @pytest.mark.parametrize(
