@@ -181,6 +181,7 @@ def session_limits(config: Config) -> Limits:
         user_recording_bytes=config.recording.max_recording_bytes_per_user or 0,
         channels=limits.channels_per_connection,
         sessions_per_connection=limits.sessions_per_connection,
+        key_age=config.login.key_age or 0.0,
     )
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from bastion.cli.control_client import ControlClient
-from bastion.cli.output import fail, time_text, write_json, write_table
+from bastion.cli.output import colour, fail, printable, time_text, write_json, write_table
 from bastion.cli.runtime import config_option
 from bastion.clock import SystemClock
 from bastion.control.codec import to_json
 from bastion.control.orders import HeldKey, KeysOfAsked
-from bastion.options.kinds import seconds_of
+from bastion.options.kinds import seconds_of, show_seconds
 
 HEADINGS = ("WHAT", "FROM", "KEY", "TYPE", "FIRST USED", "LAST USED", "SESSIONS", "UNTIL", "OPTIONS")
 
@@ -47,6 +47,10 @@ def keys_of(config_file: Path, name: str, age: str, as_json: bool) -> None:
         write_json({"name": found.name, "uid": found.uid, "keys": [to_json(one) for one in keys]})
     else:
         write_table(HEADINGS, [_cells(one) for one in keys], flexible=("KEY", "OPTIONS"))
+        old = [one.key for one in keys if found.key_age and _is_older(one, now - found.key_age)]
+        if old:
+            text = f"older than {show_seconds(found.key_age)} (login.key_age): {', '.join(old)}"
+            click.echo(colour(printable(text), "yellow"))
     if keys and seconds is not None:
         raise SystemExit(1)
 

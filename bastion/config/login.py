@@ -21,7 +21,7 @@ from bastion.auth.factors import (
     stands_for,
 )
 from bastion.options import At, option
-from bastion.options.kinds import BOOLEAN, choice, duration, list_of, optional, text
+from bastion.options.kinds import BOOLEAN, choice, duration, list_of, optional, or_off, text
 from bastion.options.paths import FILE
 
 _ISSUER = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9 .-]{0,63}\Z")
@@ -52,6 +52,13 @@ class Login:
         BOOLEAN,
         "Let security keys do without a touch whose own options or certificate say `no-touch-required`.",
         default=False,
+    )
+    key_age: float | None = option(
+        or_off(duration(86400)),
+        "How long a key may have logged in, or certificates for it, until each day on which it does raises an alarm:"
+        " `old_key` in the audit log, and a counter. Nobody is refused.",
+        default=None,
+        example='"365d"',
     )
     require: tuple[Chain, ...] = option(
         list_of(list_of(choice(*FACTORS), at_least=1)),

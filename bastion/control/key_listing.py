@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from bastion.control.orders import HeldKey, HeldKeys, KeysOfAsked
 from bastion.errors import BastionError, ControlReason, Refused
 from bastion.session.gateway import Gateway
 from bastion.state.certificates import Issued, listed
+from bastion.state.key_ages import first_uses
 from bastion.state.key_uses import Uses, uses_of
 from bastion.wire.key_options import options_text
 from bastion.wire.printable import printable
@@ -37,10 +39,19 @@ class KeyListing:
         now = gateway.clock.time()
         try:
             uses = await gateway.state.ask(partial(uses_of, uid=account.uid))
+            seen = await gateway.state.ask(partial(first_uses, uid=account.uid))
             issued = await gateway.state.ask(partial(listed, uid=account.uid, ends_after=now))
         except BastionError:
             raise ControlError(ControlReason.FAILED, "the state store does not answer") from None
-        return HeldKeys(account.name, account.uid, tuple(_held(account, issued, uses)))
+        held = tuple(_since(one, seen.get(one.key)) for one in _held(account, issued, uses))
+        return HeldKeys(account.name, account.uid, held, gateway.services.limits.key_age)
+
+
+def _since(one: HeldKey, first: float | None) -> HeldKey:
+    """With its first login, which the store remembers for longer than sessions, and which may have opened none."""
+    if first is None or (one.first_used is not None and one.first_used <= first):
+        return one
+    return replace(one, first_used=first)
 
 
 def _held(account: Account, issued: list[Issued], uses: dict[str, Uses]) -> list[HeldKey]:

@@ -390,6 +390,7 @@ class HeldKeys:
     name: str
     uid: str
     keys: tuple[HeldKey, ...]
+    key_age: float = 0.0  # `login.key_age`, seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,7 @@ class FrontConnection:
                 self.end,
             )
         )
+        self._gateway.key_ages.logged_in(identity, self.id)
         if identity.is_break_glass:
             self._break_glass(identity, destination)
         else:

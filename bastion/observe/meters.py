@@ -236,6 +236,7 @@ HEALTH: Final = gauge(
     reasons("part", HealthPart),
     merge=Merge.MAX,
 )
+OLD_KEYS: Final = counter("old_keys_total", "Keys older than login.key_age that logged in, each once a day.")
 STATE_OWED_ROWS: Final = gauge(
     "state_owed_rows", "Changes of rows that the state store has not taken yet; they are in a spool file."
 )

@@ -31,6 +31,7 @@ It may import all rooms below. It knows no door: who opens a session is an `engi
     present     all that is open and may be ended: sessions, tunnels, connections, and whose they are
     live        the sessions that are open now, and what each was opened with
     checkpoints  signatures over what was recorded of sessions that went quiet
+    key_ages    keys that have logged in for longer than they should
     revoked     what is open and was opened with something that is revoked by now
     issuing     a certificate for somebody who has logged in
     standing    whether somebody who logged in a while ago still has the account and the rights

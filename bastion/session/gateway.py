@@ -49,6 +49,7 @@ from bastion.session.allowance import Allowance, Written
 from bastion.session.announcing import WAITING, Announcer, Ways
 from bastion.session.approvals import Approvals, Terms
 from bastion.session.ending import End
+from bastion.session.key_ages import KeyAges
 from bastion.session.live import LiveSessions, Right
 from bastion.session.personal import PersonalSessions
 from bastion.session.present import Presence
@@ -87,6 +88,7 @@ class Limits:
     drain_timeout: float = 0.0
     recording_bytes: int = 0
     user_recording_bytes: int = 0
+    key_age: float = 0.0  # after which a key that logs in raises an alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Gateway:
     personal: PersonalSessions = field(init=False)  # how many those are
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
     approvals: Approvals = field(init=False)  # requests for somebody else's word
+    key_ages: KeyAges = field(init=False)  # since when keys have logged in
 
     _descriptors_logged_at: float = field(init=False, default=float("-inf"))
 
@@ -156,6 +159,8 @@ class Gateway:
         self.written = Written(self.others)
         self.break_glass = BreakGlass(self.clock)
         self.personal = PersonalSessions(self.others)
+        told = self.state, self.clock, self.meters, self.audit
+        self.key_ages = KeyAges(*told, lambda: self.services.limits.key_age)
         self.approvals = Approvals(
             self.state,
             self.reactor,

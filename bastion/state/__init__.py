@@ -30,6 +30,7 @@ has the tables and the rules of migrations.
 - `approvals`: requests for approval, each answered once and used once
 - `codes`: second factors, and each code used once
 - `certificates`: certificates that were issued; `key_uses`: when a key was used
+- `key_ages`: since when a key has logged in
 - `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process
 - `runs`: when commands over all recordings ended, and what they found, for the metrics

@@ -229,3 +229,14 @@ are what the certificate carries, with commas, and were proved at `proved_at`.""
 
 Index("certificates_fingerprint", CERTIFICATES.c.fingerprint)
 Index("certificates_uid", CERTIFICATES.c.uid)
+
+KEY_AGES: Final = Table(
+    "key_ages",
+    METADATA,
+    Column("uid", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("first_seen", Double, nullable=False),
+    Column("last_seen", Double, nullable=False),
+    Column("told_at", Double, nullable=False, server_default="0"),
+)
+"""Since when each key of an identity has logged in, and when somebody was last told that it is old."""

@@ -169,6 +169,7 @@ class MemoryGateway:
         self.gateway = self.program.gateway
         # One source plays thousands of conversations here, at a speed of memory: what they may cost is not asked.
         self.gateway.budget.limits = dict.fromkeys(LIMITS, Limit(10**12, 10**13, 10**9, 10**10))
+        self.gateway.key_ages.logged_in = lambda *_: None  # it asks the store, in a thread of its own time
         self.front = self.program._front
         self.links: list[Link] = []
         self.peers: list[Peer] = []

@@ -151,6 +151,7 @@ ELSEWHERE = {
     "state.migrations.versions.r0009": MIGRATIONS,
     "state.migrations.versions.r0010": MIGRATIONS,
     "state.migrations.versions.r0011": MIGRATIONS,
+    "state.migrations.versions.r0012": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,

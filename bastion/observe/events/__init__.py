@@ -59,6 +59,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     logins.HandshakeFailed,
     logins.Auth,
     logins.SecurityKeyCounter,
+    logins.OldKey,
     logins.BreakGlassUsed,
     logins.Authorise,
     approvals.ApprovalFiled,

@@ -158,6 +158,28 @@ class SecurityKeyCounter(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OldKey(AuditEvent):
+    """a key logged in that has done so for longer than `login.key_age`; once a day for each"""
+
+    event: ClassVar[str] = "old_key"
+
+    connection: str
+    user: str
+    uid: str
+    source: str
+    key: str
+    first_seen: Annotated[float, "when this store has first seen it log in, seconds since the epoch"]
+    days: Annotated[int, "since then"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        key, days = line.get("key", "?"), line.get("days", "?")
+        return (
+            f"the key {key} of {line.get('user', '?')} has logged in for {days} days: it should be replaced"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authorise(AuditEvent):
     """policy has decided about a destination"""
 

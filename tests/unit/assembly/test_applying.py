@@ -566,6 +566,7 @@ CASES: dict[str, Case] = {
         '"2d"', lambda g: _store("lock")(g).seconds, 172800.0, _uploads(lock='"governance"')
     ),
     "recording.store.uploads": Case("7", _store("uploads"), 7, _uploads()),
+    "login.key_age": Case('"90d"', lambda g: g.services.limits.key_age, 90 * 86400.0),
     "state.unavailable": Case('"refuse"', lambda g: g.state.refuse, True),
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),
     "audit.required": Case("true", lambda g: g.audit.required, True),
