@@ -215,7 +215,7 @@ class Target:
 
     ask: bool = option(
         BOOLEAN,
-        "Pass on to the engineer what it asks by keyboard-interactive after it has taken the key or certificate,"
+        "Pass on to the engineer what it asks by keyboard-interactive after it has taken key, certificate or password,"
         " such as a one-time code of its own. Marked as the target's.",
         default=False,
     )
@@ -255,10 +255,8 @@ class Target:
             at.child("kind").wrong(
                 "a gateway is never logged in to: logins, key_file, password and legacy have no meaning here"
             )
-        if self.ask and (self.kind == "gateway" or self.password is not None):
-            at.child("ask").wrong(
-                "is for what a target asks after a key or certificate", "password = { ask = true }"
-            )
+        if self.ask and self.kind == "gateway":
+            at.child("ask").wrong("is for what a target asks at a login, and a gateway is never logged in to")
         if self.by_sshfp and address_of(self.host) is not None:
             at.child("host_keys").wrong("an address has no SSHFP records", "a host that is a name")
         if self.passphrase_file is not None and self.key_file is None:

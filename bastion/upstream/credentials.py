@@ -92,8 +92,6 @@ class TargetCredentials:
             return made
 
         def with_questions(login: UpstreamLogin) -> UpstreamLogin:
-            if not isinstance(login, KeyCredential):
-                return login
             return replace(login, target=grant.target.name, pass_on=pass_on)
 
         return made.addCallback(with_questions) if isinstance(made, Deferred) else with_questions(made)

@@ -186,7 +186,65 @@ def _head(banner: bytes) -> bytes:
     return banner[: min(MAX_BANNER_BYTES, len(banner) if last is None else last.end())]
 
 
-class PublicKeyLogin(Login):
+class AskingLogin(Login):
+    """A login after whose first proof the target may ask, when somebody is there to answer."""
+
+    def __init__(
+        self,
+        transport: PacketConn,
+        login: str,
+        on_banner: OnBanner,
+        on_waiting: Callable[[bool], None],
+        target: str,
+        pass_on: PassOn | None,
+    ) -> None:
+        """`on_waiting(True)` is called before a person is asked, with False afterwards."""
+        super().__init__(transport, login, on_banner)
+        self._on_waiting: Callable[[bool], None] | None = on_waiting
+        self._target, self._pass_on = target, pass_on
+        self._passed: PassedQuestions | None = None
+        self._exchanges = 0
+
+    def _let_ask(self) -> bool:
+        """Let the target ask its questions, when there is somebody to answer them and it is not too often."""
+        self._exchanges += 1
+        if self._exchanges > PASSED_TRIES or not self._pass_questions_on():
+            return False
+        self._request(KEYBOARD_INTERACTIVE, KeyboardInteractiveBody().encode())
+        return True
+
+    def _pass_questions_on(self) -> bool:
+        """From now on what the target asks goes to the engineer; False: nobody is to be asked."""
+        if self._passed is None and self._pass_on is not None:
+            assert self._on_waiting is not None
+            self._passed = PassedQuestions(
+                self._target, self._pass_on, self._send_answers, self._on_waiting, self._finish
+            )
+        return self._passed is not None
+
+    def _sixty(self, payload: bytes) -> None:
+        if self._method != KEYBOARD_INTERACTIVE or self._passed is None:
+            super()._sixty(payload)
+            return
+        self._method = ""  # until it is answered the target has nothing to say
+        self._passed.take(InfoRequest.parse(payload))
+
+    def _send_answers(self, payload: bytes) -> None:
+        self._method = KEYBOARD_INTERACTIVE
+        self._send(payload, secret=True)
+
+    def _refuse_answers(self) -> None:
+        self._refuse(f"login {self._login} was refused with the answers to its questions")
+
+    def _finish(self, error: Refused | None) -> None:
+        self._on_waiting, self._pass_on = None, None
+        passed, self._passed = self._passed, None
+        if passed is not None:
+            passed.stop()
+        super()._finish(error)
+
+
+class PublicKeyLogin(AskingLogin):
     """Logs in with one key or certificate, signed in each way that the target may know until one is taken."""
 
     def __init__(
@@ -198,10 +256,7 @@ class PublicKeyLogin(Login):
         on_waiting: Callable[[bool], None] = lambda waiting: None,
     ) -> None:
         """`on_waiting(True)` is called before a person is asked, with False afterwards."""
-        super().__init__(transport, login, on_banner)
-        self._on_waiting = on_waiting
-        self._passed: PassedQuestions | None = None
-        self._exchanges = 0
+        super().__init__(transport, login, on_banner, on_waiting, credential.target, credential.pass_on)
         self._credential: KeyCredential | None = credential
         self._left: list[str] = []
         self._hint = ""
@@ -242,7 +297,7 @@ class PublicKeyLogin(Login):
         if more and (failure.partial or method == KEYBOARD_INTERACTIVE) and self._let_ask():
             return
         if method == KEYBOARD_INTERACTIVE:
-            self._refuse(f"login {self._login} was refused with the answers to its questions")
+            self._refuse_answers()
         elif failure.partial:
             asked = ", ".join(failure.methods[:SHOWN_METHODS])
             self._refuse(f"it accepted the gateway's key for {self._login} but asks for {asked}")
@@ -251,36 +306,8 @@ class PublicKeyLogin(Login):
         else:
             self._refuse(f"login {self._login} was refused with the gateway's key" + self._hint)
 
-    def _let_ask(self) -> bool:
-        """Let the target ask its questions, when there is somebody to answer them and it is not too often."""
-        assert self._credential is not None
-        pass_on = self._credential.pass_on
-        self._exchanges += 1
-        if pass_on is None or self._exchanges > PASSED_TRIES:
-            return False
-        if self._passed is None:
-            self._passed = PassedQuestions(
-                self._credential.target, pass_on, self._send_answers, self._on_waiting, self._finish
-            )
-        self._request(KEYBOARD_INTERACTIVE, KeyboardInteractiveBody().encode())
-        return True
-
-    def _sixty(self, payload: bytes) -> None:
-        if self._method != KEYBOARD_INTERACTIVE or self._passed is None:
-            super()._sixty(payload)
-            return
-        self._method = ""  # until it is answered the target has nothing to say
-        self._passed.take(InfoRequest.parse(payload))
-
-    def _send_answers(self, payload: bytes) -> None:
-        self._method = KEYBOARD_INTERACTIVE
-        self._send(payload, secret=True)
-
     def _finish(self, error: Refused | None) -> None:
         self._credential = self._transport = None
-        passed, self._passed = self._passed, None
-        if passed is not None:
-            passed.stop()
         super()._finish(error)
 
 

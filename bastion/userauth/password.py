@@ -2,23 +2,25 @@
 
 The target is asked first which methods it has (`none`); then comes `password`, or keyboard-interactive with
 exactly one question that is not echoed. The secret is fetched only when the target is about to take it, goes
-out in a padded packet and is kept by nobody here.
+out in a padded packet and is kept by nobody here. What a target asks after it is refused, or passed on to the engineer
+where its entry says `ask = true` (`userauth.passing`).
 
-Invariants: a secret answers one hidden question and nothing else; what a target asks is bounded in number and
-length and never shown to the engineer as a prompt; nothing of the secret is in an error, a repr or a log.
+Invariants: a secret answers one hidden question, the first, and nothing else; what a target asks is bounded in number
+and length and shown to the engineer only as the target's; nothing of the secret is in an error, a repr or a log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bastion.errors import ProtocolError, Refused, UpstreamReason
 from bastion.transport.packet_conn import PacketConn
-from bastion.userauth.client import SHOWN_METHODS, Login, OnBanner
+from bastion.userauth.client import KEYBOARD_INTERACTIVE, SHOWN_METHODS, AskingLogin, OnBanner
+from bastion.userauth.passing import PassOn
 from bastion.wire.printable import printable, quoted
 from bastion.wire.userauth import (
     InfoRequest,
@@ -33,7 +35,7 @@ MAX_EMPTY_ROUNDS = 4
 # Characters of a target's question that a refusal repeats.
 SHOWN_QUESTION = 60
 
-METHODS = ("password", "keyboard-interactive")
+METHODS = ("password", KEYBOARD_INTERACTIVE)
 """In the order in which they are chosen: `password` shows us no text of the target's."""
 
 
@@ -43,16 +45,18 @@ class PasswordCredential:
 
     Its Deferred fires with the password in bytes or fails with `Refused`; cancelling it withdraws the
     question. `by_person`: somebody is asked, so the dial's timer stands still meanwhile. `source` is a word
-    for the audit log.
+    for the audit log. `pass_on`: whom to ask what the target, called `target`, asks after it.
     """
 
     fetch: Callable[[int], Deferred[bytes]]
     source: str
     tries: int = 1
     by_person: bool = False
+    target: str = ""
+    pass_on: PassOn | None = field(default=None, repr=False)
 
 
-class PasswordLogin(Login):
+class PasswordLogin(AskingLogin):
     """Logs in with a password. `on_waiting(True)` is called before a person is asked, with False afterwards."""
 
     def __init__(
@@ -63,9 +67,8 @@ class PasswordLogin(Login):
         on_banner: OnBanner,
         on_waiting: Callable[[bool], None],
     ) -> None:
-        super().__init__(transport, login, on_banner)
+        super().__init__(transport, login, on_banner, on_waiting, credential.target, credential.pass_on)
         self._credential: PasswordCredential | None = credential
-        self._on_waiting: Callable[[bool], None] | None = on_waiting
         self._fetching: Deferred[bytes] | None = None
         self._attempt = 0
         self._answered = False
@@ -86,8 +89,14 @@ class PasswordLogin(Login):
                 self._try(usable[0])
             else:
                 self._refuse(f"it takes no password; it offers {asked or 'nothing'}")
+        elif self._passed is not None:
+            # After a password that was taken it may ask again; within one exchange nobody knows what was wrong.
+            again = self._exchanges and KEYBOARD_INTERACTIVE in failure.methods
+            if not again or not self._let_ask():
+                self._refuse_answers()
         elif failure.partial:
-            self._refuse(f"it accepted the password of {self._login} but asks for {asked}")
+            if KEYBOARD_INTERACTIVE not in failure.methods or not self._let_ask():
+                self._refuse(f"it accepted the password of {self._login} but asks for {asked}")
         elif self._attempt + 1 < self._tries and method in failure.methods:
             self._attempt += 1
             self._try(method)
@@ -112,13 +121,16 @@ class PasswordLogin(Login):
         if self._method == "password":
             # SSH_MSG_USERAUTH_PASSWD_CHANGEREQ (RFC 4252 section 8): a person must do that.
             self._refuse(f"the password of {self._login} has expired: it asks for a new one")
-        elif self._method == "keyboard-interactive":
-            self._questions(InfoRequest.parse(payload))
+        elif self._method == KEYBOARD_INTERACTIVE and self._passed is None:
+            self._questions(payload)
         else:
-            raise ProtocolError("a question came that was not asked for")
+            super()._sixty(payload)
 
-    def _questions(self, request: InfoRequest) -> None:
-        prompts = request.prompts
+    def _questions(self, payload: bytes) -> None:
+        prompts = InfoRequest.parse(payload).prompts
+        if prompts and self._answered and self._pass_questions_on():
+            super()._sixty(payload)
+            return
         if not prompts:
             self._empty_rounds += 1
             if self._empty_rounds > MAX_EMPTY_ROUNDS:
@@ -173,7 +185,7 @@ class PasswordLogin(Login):
         self._request("password", PasswordBody(secret).encode(), secret=True)
 
     def _send_answer(self, secret: bytes) -> None:
-        self._method = "keyboard-interactive"
+        self._method = KEYBOARD_INTERACTIVE
         self._send(InfoResponse((secret,)).encode(), secret=True)
 
     def _finish(self, error: Refused | None) -> None:

@@ -69,6 +69,20 @@ class SecondQuestion(Box):
         return "", "", "", [("Verification code: ", False)]
 
 
+class Coded(Box):
+    """First the password, then a code, in one exchange."""
+
+    def begin_auth(self, username: str) -> bool:
+        self.known = False
+        return True
+
+    def validate_kbdint_response(self, username: str, responses: Any) -> Any:
+        if self.known:
+            return list(responses) == ["123456"]
+        self.known = list(responses) == [SECRET]
+        return ("", "", "", [("Verification code: ", False)]) if self.known else False
+
+
 class Echoed(Box):
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
         return "", "", "", [("Login: ", True)]
@@ -155,6 +169,12 @@ def world(login: str) -> Iterator[World]:
     add("keysonly", LOOPBACK, made.sshd.port, "", by_file)
     for name, box in BOXES.items():
         add(f"box-{name}", LOOPBACK, boxes.listen(box), boxes.host_public, by_file)
+    add("box-code", LOOPBACK, boxes.listen(Coded), boxes.host_public, f"{by_file}\nask = true")
+    both = ["PubkeyAuthentication no", "PasswordAuthentication yes", "UsePAM yes"]
+    both += ["KbdInteractiveAuthentication yes", "AuthenticationMethods password,keyboard-interactive"]
+    made.add_sshd("twice", options=both)
+    with made.targets_file.open("a") as targets:
+        targets.write(f"{by_file}\nask = true\n")
     add("box-ask", LOOPBACK, boxes.listen(Box), boxes.host_public, "password = { ask = true }")
     made.start()
     lost.unlink()  # a file that is missing at the start is a fault of the configuration
@@ -301,6 +321,23 @@ def test_the_engineer_answers_the_gateways_question_not_the_targets(world: World
     done, prompts = as_engineer(world, "alice+admin+box-ask", {"Password of admin on box-ask": SECRET})
     assert (done.returncode, done.stdout) == (0, b"hello\n"), done.stderr
     assert prompts == ["Password of admin on box-ask: "]
+
+
+def test_after_the_password_the_engineer_is_asked_what_the_target_asks(world: World) -> None:
+    code = {"box-code asks: Verification code": "123456"}
+    done, prompts = as_engineer(world, "alice+admin+box-code", code)
+    assert done.returncode == 0, done.stderr
+    assert prompts == ["box-code asks: Verification code: "]
+    wrong, _ = as_engineer(world, "alice+admin+box-code", {"Verification code": "1"})
+    assert refusal(wrong)[0] == "box-code: login admin was refused with the answers to its questions"
+
+
+def test_sshd_takes_a_password_and_then_asks_the_engineer(world: World, login: str) -> None:
+    done, prompts = as_engineer(world, f"alice+{login}+twice", {"twice asks: Password": SECRET})
+    assert (done.returncode, done.stdout.decode().strip()) == (0, login), done.stderr
+    assert prompts == ["twice asks: Password: "]
+    started = world.audit("session_started")[-1]
+    assert (started["login_method"], started["credential"]) == ("keyboard-interactive", "file")
 
 
 def test_an_appliance_without_any_login_is_reached(world: World) -> None:

@@ -28,14 +28,16 @@ PASSWORD, KBD = "password", "keyboard-interactive"
 class Appliance:
     """One login; the methods say what the appliance says."""
 
-    def __init__(self, fetch: Any = None, tries: int = 1, by_person: bool = False) -> None:
+    def __init__(
+        self, fetch: Any = None, tries: int = 1, by_person: bool = False, pass_on: Any = None
+    ) -> None:
         self.wire = MemoryConn()
         self.fetched: list[int] = []
         self.waited: list[bool] = []
         self.banners: list[tuple[str, int]] = []
         self.outcome: list[Any] = []
         self._fetch = fetch or (lambda attempt: succeed(SECRET))
-        credential = PasswordCredential(self.fetch, "file", tries, by_person)
+        credential = PasswordCredential(self.fetch, "file", tries, by_person, "web1", pass_on)
         self.login = PasswordLogin(self.wire, "admin", credential, self._banner, self.waited.append)
         self.login.done.addBoth(self.outcome.append)
         self.login.start()
@@ -241,3 +243,96 @@ def test_messages_out_of_place_are_protocol_errors() -> None:
 
 def test_a_secret_is_in_no_repr() -> None:
     assert SECRET.decode() not in repr(PasswordBody(SECRET)) + repr(InfoResponse((SECRET,)))
+
+
+# -- a target that asks for more -------------------------------------------------------------------------------
+
+
+class Engineer:
+    """Answers what is passed on when the test says so."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.answer: Deferred[tuple[bytes, ...]] = Deferred()
+
+    def ask(self, prompts: tuple[Prompt, ...], instruction: str) -> Deferred[tuple[bytes, ...]]:
+        self.shown += [prompt.text for prompt in prompts]
+        self.answer = Deferred()
+        return self.answer
+
+
+CODE = b"123456"
+
+
+def test_after_a_password_that_was_taken_the_engineer_is_asked() -> None:
+    engineer = Engineer()
+    peer = Appliance(pass_on=engineer.ask)
+    peer.offers(PASSWORD, KBD)
+    peer.wire.sent.clear()
+    peer.offers(KBD, partial=True)
+    assert peer.request().method == KBD and peer.fetched == [0]
+    peer.asks("Code: ")
+    assert engineer.shown == ["web1 asks: Code: "] and peer.waited == [True]
+    engineer.answer.callback((CODE,))
+    assert peer.waited == [True, False] and len(peer.wire.padded) == 2
+    peer.accepts()
+    assert peer.outcome == [KBD]
+
+
+def test_in_one_exchange_the_password_goes_first_and_the_rest_to_the_engineer() -> None:
+    engineer = Engineer()
+    peer = Appliance(pass_on=engineer.ask)
+    peer.offers(KBD)
+    peer.asks("Password: ")
+    assert InfoResponse.parse(peer.wire.sent.pop()).responses == (SECRET,) and engineer.shown == []
+    peer.asks("Verification code: ", echo=True)
+    assert engineer.shown == ["web1 asks: Verification code: "]
+    engineer.answer.callback((CODE,))
+    assert InfoResponse.parse(peer.wire.sent.pop()).responses == (CODE,)
+    peer.accepts()
+    assert peer.outcome == [KBD] and peer.fetched == [0]
+
+
+def test_wrong_codes_are_asked_for_again_and_not_for_ever() -> None:
+    engineer = Engineer()
+    peer = Appliance(pass_on=engineer.ask)
+    peer.offers(PASSWORD)
+    peer.offers(KBD, partial=True)
+    for _ in range(3):
+        assert peer.outcome == []
+        peer.asks("Code: ")
+        engineer.answer.callback((b"wrong",))
+        peer.offers(KBD)
+    assert peer.refused == "login admin was refused with the answers to its questions" and peer.fetched == [0]
+
+
+def test_where_nobody_knows_what_was_wrong_nothing_is_tried_again() -> None:
+    """The password would be asked of the engineer then, as if it were a question of the target's."""
+    engineer = Engineer()
+    peer = Appliance(pass_on=engineer.ask, tries=3)
+    peer.offers(KBD)
+    peer.asks("Password: ")
+    peer.asks("Code: ")
+    engineer.answer.callback((b"wrong",))
+    peer.offers(KBD)
+    assert peer.refused == "login admin was refused with the answers to its questions" and peer.fetched == [0]
+
+
+def test_a_wrong_password_asks_the_engineer_nothing() -> None:
+    engineer = Engineer()
+    peer = Appliance(pass_on=engineer.ask)
+    peer.offers(PASSWORD, KBD)
+    peer.offers(PASSWORD, KBD)
+    assert peer.refused == "login admin was refused with the password" and engineer.shown == []
+
+
+def test_a_target_that_goes_away_takes_its_question_back() -> None:
+    engineer = Engineer()
+    peer = Appliance(pass_on=engineer.ask)
+    peer.offers(PASSWORD)
+    peer.offers(KBD, partial=True)
+    peer.asks("Code: ")
+    gone: list[Any] = []
+    engineer.answer.addErrback(gone.append)
+    peer.login.stop()
+    assert peer.outcome[0].value.reason is UpstreamReason.CLOSED
