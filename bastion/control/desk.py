@@ -81,6 +81,9 @@ LOOKUP: Final = 4.0
 MOST_IDS: Final = 128
 """Names in the audit line of what was ended; the counts have all."""
 
+ID_AGAIN: Final = 30.0
+"""Seconds until the directory is asked again whose a name is that was locked while it did not answer."""
+
 LOAD_AGAIN: Final = 10.0
 """Seconds until locks are asked for again when the store has not answered at the start."""
 
@@ -109,6 +112,8 @@ class Desk(Node):
         self._locks: dict[tuple[LockKind, str], Lock] = {}
         self._timer: DelayedCall | None = None
         self._loading: DelayedCall | None = None
+        self._nameless: dict[tuple[LockKind, str], tuple[Lock, By]] = {}  # on names whose account is still to be had
+        self._asking_ids: DelayedCall | None = None
         self._table: dict[type[Request[Any]], Callable[[Any], Any]] = {
             AddLock: self._add_lock,
             RemoveLock: self._remove_lock,
@@ -175,10 +180,11 @@ class Desk(Node):
     def stop(self) -> None:
         """Nothing fires after this."""
         self._glass.stop()
-        for timer in (self._timer, self._loading):
+        for timer in (self._timer, self._loading, self._asking_ids):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._timer = self._loading = None
+        self._timer = self._loading = self._asking_ids = None
+        self._nameless.clear()
 
     def _apply(self) -> Deferred[Ended]:
         for kind in LockKind:
@@ -239,7 +245,32 @@ class Desk(Node):
         found = await self._id_of(lock.value)
         if found.uid and self._locks.get(place) is lock:
             return await self._lock(replace(lock, uid=found.uid), by, in_force)
+        if found.why == NO_ANSWER:
+            self._nameless[place] = lock, by
+            self._ask_ids_later()
         return await self._lock(lock, by, in_force, found.why)
+
+    def _ask_ids_later(self) -> None:
+        if self._nameless and (self._asking_ids is None or not self._asking_ids.active()):
+            self._asking_ids = self._timers.callLater(ID_AGAIN, self._ask_ids)
+
+    def _ask_ids(self) -> None:
+        asked = Deferred.fromCoroutine(self._name_them())
+        asked.addErrback(lambda failure: _log.failure("asking whose names are failed", failure=failure))
+
+    async def _name_them(self) -> None:
+        """One after the other, as long as the directory answers."""
+        for place, (lock, by) in list(self._nameless.items()):
+            if self._locks.get(place) is not lock or not lock.holds(self._clock.time()):
+                self._nameless.pop(place, None)
+                continue
+            found = await self._id_of(lock.value)
+            if found.why == NO_ANSWER:
+                break
+            self._nameless.pop(place, None)
+            if found.uid and self._locks.get(place) is lock:
+                await self._lock(replace(lock, uid=found.uid), by)
+        self._ask_ids_later()
 
     async def _lock(
         self, lock: Lock, by: By, in_force: Deferred[Ended] | None = None, on_name: str = ""

@@ -12,7 +12,7 @@ from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.desk import EXPIRY_LOOK, LOAD_AGAIN, LOOKUP, MOST_IDS, Desk, in_words, reason_of
+from bastion.control.desk import EXPIRY_LOOK, ID_AGAIN, LOAD_AGAIN, LOOKUP, MOST_IDS, Desk, in_words, reason_of
 from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
@@ -392,3 +392,50 @@ def test_a_lock_whose_time_is_over_is_in_nobodys_way(office):
     office.clock.advance(60.0)
     office.hub.id = succeed(AccountId("u-2"))
     assert office.ask(AddLock(USER, "alice", "again", None, SEC)).uid == "u-2"
+
+
+def locked_while_nobody_answers(office, *names):
+    office.hub.id = succeed(AccountId(why=NO_ANSWER))
+    for name in names:
+        assert office.ask(AddLock(USER, name, "left", None, SEC)).on_name == NO_ANSWER
+    office.hub.ids.clear()
+
+
+def test_a_lock_on_a_name_is_on_its_account_when_the_directory_is_back(office):
+    locked_while_nobody_answers(office, "alice", "bob")
+    office.timers.advance(ID_AGAIN)
+    assert office.hub.ids == ["alice"], "while it does not answer it is asked once"
+    assert [lock.uid for lock in office.ask(LocksAsked()).locks] == ["", ""]
+    office.hub.id = succeed(AccountId("u-1"))
+    office.timers.advance(ID_AGAIN)
+    assert [lock.uid for lock in office.ask(LocksAsked()).locks] == ["u-1", "u-1"]
+    assert [one.lock.uid for one in office.hub.asked_one][-2:] == ["u-1", "u-1"], "and it is kept so"
+    (_, told), (_, other) = office.written()[-2:]
+    assert (told["value"], told["uid"], told["who"], told["why"]) == ("alice", "u-1", "sec", "left")
+    assert other["value"] == "bob"
+    office.timers.advance(10 * ID_AGAIN)
+    assert office.hub.ids == ["alice", "alice", "bob"], "and it is asked no more"
+
+
+@pytest.mark.parametrize("why", ["nobody of that name", "alice has no id of its own"])
+def test_where_there_is_no_account_the_lock_stays_on_the_name(office, why):
+    locked_while_nobody_answers(office, "alice")
+    office.hub.id = succeed(AccountId(why=why))
+    office.timers.advance(10 * ID_AGAIN)
+    (lock,) = office.ask(LocksAsked()).locks
+    assert lock.uid == "" and office.hub.ids == ["alice"]
+
+
+def test_a_lock_that_is_gone_or_another_one_by_then_is_not_brought_back(office):
+    locked_while_nobody_answers(office, "alice", "bob", "carol")
+    office.ask(RemoveLock("alice", by=SEC))
+    office.hub.id = succeed(AccountId("u-2"))
+    office.ask(AddLock(USER, "bob", "again", None, SEC))
+    office.hub.ids.clear()
+    office.hub.id = Deferred()
+    office.timers.advance(ID_AGAIN)
+    assert office.hub.ids == ["carol"]
+    office.ask(RemoveLock("carol", by=SEC))
+    office.hub.id.callback(AccountId("u-3"))
+    (lock,) = office.ask(LocksAsked()).locks
+    assert (lock.value, lock.uid, lock.reason) == ("bob", "u-2", "again")
