@@ -72,7 +72,7 @@ def invite(config_file: Path, name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--reason", required=True, help="It stands in the audit log.")
 def reset(config_file: Path, name: str, reason: str) -> None:
-    """Take away the second factor of NAME, with its recovery codes. Not one's own.
+    """Take away the second factor of NAME, with its recovery codes, and end what NAME has open. Not one's own.
 
     Example: bastion totp reset --config /etc/bastion/bastion.toml alice --reason "lost telephone"
     """

@@ -112,7 +112,9 @@ class Desk(Node):
         self._locks: dict[tuple[LockKind, str], Lock] = {}
         self._timer: DelayedCall | None = None
         self._loading: DelayedCall | None = None
-        self._nameless: dict[tuple[LockKind, str], tuple[Lock, By]] = {}  # on names whose account is still to be had
+        self._nameless: dict[
+            tuple[LockKind, str], tuple[Lock, By]
+        ] = {}  # on names whose account is still to be had
         self._asking_ids: DelayedCall | None = None
         self._table: dict[type[Request[Any]], Callable[[Any], Any]] = {
             AddLock: self._add_lock,
@@ -400,7 +402,8 @@ class Desk(Node):
 
         def told(gone: Forgotten) -> Deferred[Forgotten]:
             self._note(TotpTakenAway(by.name, by.uid, printable(request.name, 64), reason))
-            return self._lock_certificates(gone, by, f"the second factor was taken away: {reason}")
+            why = f"the second factor was taken away: {reason}"[:MAX_REASON]
+            return self._lock_certificates(gone, by, why).addCallback(self._end_all_of, by, why)
 
         return self._hub.ask_any(request).addCallback(told)
 
@@ -408,7 +411,7 @@ class Desk(Node):
         """What carries a second factor that is none any more lets nobody in, and what it has opened ends."""
         if not gone.certificates:
             return succeed(gone)
-        now, reason = self._clock.time(), reason[:MAX_REASON]
+        now = self._clock.time()
         for one in gone.certificates:
             lock = Lock(LockKind.CERTIFICATE, one.lock, reason, str(by), now, one.ends_at)
             self._locks[lock.kind, lock.value] = lock  # however many there are
@@ -420,6 +423,20 @@ class Desk(Node):
             return gone
 
         return self._apply().addCallback(told)
+
+    def _end_all_of(self, gone: Forgotten, by: By, reason: str) -> Deferred[Forgotten]:
+        """Nothing goes on that was opened with a second factor which is none any more: nor do connections
+        through which more could be opened. Nobody knows which of them asked for it."""
+        if not gone.name:  # the process that answered is of the version before
+            return succeed(gone)
+
+        def nobody(failure: Failure) -> Forgotten:
+            error = failure.value
+            if not isinstance(error, ControlError) or error.reason not in _NOTHING_ENDS:
+                failure.raiseException()
+            return gone
+
+        return self._kill(Kill(Selection(user=gone.name), reason, by)).addCallbacks(lambda _: gone, nobody)
 
 
 _NOTHING_ENDS: Final = (ControlReason.NOT_FOUND, ControlReason.LINK_LOST)

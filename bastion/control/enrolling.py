@@ -129,7 +129,7 @@ class Enrolling:
         rows = await self._decide(partial(issued.listed, name=found, ends_after=now))
         if uid:
             rows += await self._decide(partial(issued.listed, uid=uid, ends_after=now))
-        return Forgotten(gone, tuple(map(_told, dict.fromkeys(rows))))
+        return Forgotten(gone, tuple(map(_told, dict.fromkeys(rows))), found)
 
     async def _decide(self, decision: Any) -> Any:
         try:

@@ -111,9 +111,6 @@ class KeepLock(Request[Locks]):
         return KeepLock(replace(self.lock, uid=""), self.gone) if self.lock.uid else None
 
 
-# -- penalties -------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Penalty:
     """Who must wait: a source, or an account from a source; `left` is in seconds, `failures` what it is for."""
@@ -405,10 +402,11 @@ class KeysOfAsked(Request[HeldKeys]):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How many second factors were taken away, and the valid certificates of whom they were."""
+    """How many second factors were taken away, and the valid certificates of whom they were, `name`."""
 
     all: int
     certificates: tuple[IssuedCertificate, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.desk import EXPIRY_LOOK, ID_AGAIN, LOAD_AGAIN, LOOKUP, MOST_IDS, Desk, in_words, reason_of
+from bastion.control.desk import (
+    EXPIRY_LOOK,
+    ID_AGAIN,
+    LOAD_AGAIN,
+    LOOKUP,
+    MOST_IDS,
+    Desk,
+    in_words,
+    reason_of,
+)
 from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
@@ -439,3 +448,27 @@ def test_a_lock_that_is_gone_or_another_one_by_then_is_not_brought_back(office):
     office.hub.id.callback(AccountId("u-3"))
     (lock,) = office.ask(LocksAsked()).locks
     assert (lock.value, lock.uid, lock.reason) == ("bob", "u-2", "again")
+
+
+def test_who_loses_a_second_factor_loses_what_is_open(office):
+    office.hub.store = Forgotten(1, name="alice")
+    assert office.ask(ResetTotp("Alice@example.com", "lost", SEC)) == office.hub.store
+    why = "the second factor was taken away: lost"
+    assert office.hub.asked == [Kill(Selection(user="alice"), why, SEC)]
+    (_, reset), (event, killed) = office.written()
+    assert (event, killed["who"], killed["why"], killed["selected"]) == ("killed", "sec", why, "user alice")
+    assert (killed["sessions"], killed["tunnels"], reset["why"]) == (2, 1, "lost")
+
+
+def test_who_has_nothing_open_loses_it_all_the_same(office):
+    office.hub.store = Forgotten(1, name="alice")
+    office.hub.answer = ControlError(ControlReason.NOT_FOUND, "nothing that is open fits")
+    assert office.ask(ResetTotp("alice", "lost", SEC)) == office.hub.store
+    assert [event for event, _ in office.written()] == ["totp_reset"]
+
+
+def test_that_somebody_was_silent_is_said(office):
+    office.hub.store = Forgotten(1, name="alice")
+    office.hub.answer = Ended(1, 0, 0, ("a",), silent=("worker-2",))
+    refused = office.ask(ResetTotp("alice", "lost", SEC)).value
+    assert refused.reason is ControlReason.TIMEOUT and "worker-2 did not answer" in refused.text
