@@ -6,6 +6,7 @@ trailing dot). What a target is called never depends on what a client typed.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -316,6 +317,13 @@ class Target:
     def pins(self) -> tuple[str, ...]:
         """Its host keys as public key lines."""
         return () if self.by_sshfp else self.host_keys
+
+    @property
+    def machine(self) -> str:
+        """What it is, whatever it is called: where it is dialled, through what, and the pinned keys to be proved."""
+        known = hashlib.sha256("\n".join(sorted(self.pins)).encode()).hexdigest()[:16] if self.pins else ""
+        road = f"{','.join(self.via)} {self.proxy_command or ''}".strip()
+        return " ".join(part for part in (self.address, known, road) if part)
 
     @property
     def address(self) -> str:

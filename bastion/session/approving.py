@@ -48,7 +48,9 @@ def bound_of(identity: Identity, grant: Grant) -> Bound:
     """What an approval of this grant has to be for."""
     verbs = ",".join(sorted(grant.granted_by))
     needed = as_text(grant.approval)
-    return Bound(identity.uid, grant.target.name, grant.login, verbs, identity.source_address, needed)
+    target = grant.target
+    place = target.name, grant.login, verbs, identity.source_address, needed
+    return Bound(identity.uid, *place, target.machine)
 
 
 def check_bound(approval: Approval, grant: Grant) -> None:

@@ -60,7 +60,8 @@ _ID: Final = re.compile(r"\A[a-z2-7]{10}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What an approval is for. `verbs` are joined by commas, `needed` is `policy.approval.as_text`."""
+    """What an approval is for. `verbs` are joined by commas, `needed` is `policy.approval.as_text`, `machine` what the
+    target is, whatever it is called (`policy.targets.Target.machine`)."""
 
     uid: str
     target: str
@@ -68,6 +69,7 @@ class Bound:
     verbs: str
     source: str
     needed: str
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,11 @@ class Request:
     factor: str = ""
     answer_why: str = ""
     session: str = ""
+    machine: str = ""
 
     @property
     def bound(self) -> Bound:
-        return Bound(self.uid, self.target, self.login, self.verbs, self.source, self.needed)
+        return Bound(self.uid, self.target, self.login, self.verbs, self.source, self.needed, self.machine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ APPROVALS: Final = Table(
     _text("factor"),
     _text("answer_why"),
     _text("session"),
+    _text("machine"),
 )
 """Requests for approval: what each is bound to, and who answered it. Whoever changes `state` has done it."""
 

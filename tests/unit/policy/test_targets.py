@@ -10,6 +10,7 @@ from bastion.options import Source
 from bastion.options.positions import key_lines
 from bastion.options.source import ConfigErrors
 from bastion.policy.targets import Target, parse_targets
+from bastion.wire.keys import PrivateKey
 from bastion.wire.legacy import LEGACY_NAMES
 
 HEAD = '[targets.web1]\nhost = "web1.example.com"\n'
@@ -100,3 +101,18 @@ def test_what_a_target_asks_comes_after_whatever_it_was_given() -> None:
     assert one("ask = true").ask and not one("").ask
     assert one("ask = true\npassword = { ask = true }").ask
     assert "never logged in to" in fault('ask = true\nkind = "gateway"')
+
+
+def test_what_a_machine_is_does_not_hang_on_its_name() -> None:
+    def machine(name: str, text: str) -> str:
+        tables = tomllib.loads(f"[targets.{name}]\n{text}")
+        (target,) = parse_targets(tables, Source("targets.toml"))
+        return target.machine
+
+    here = 'host = "10.0.0.5"\nport = 2222'
+    assert machine("web1", here) == machine("web2", here) == "10.0.0.5:2222"
+    keys = [PrivateKey.generate_ed25519().public.line() for _ in range(2)]
+    one, two = (machine("web1", f'{here}\nhost_keys = ["{key}"]') for key in keys)
+    assert len({one, two, "10.0.0.5:2222"}) == 3
+    both = [f'{here}\nhost_keys = ["{first}", "{second}"]' for first, second in (keys, reversed(keys))]
+    assert machine("web1", both[0]) == machine("web1", both[1])

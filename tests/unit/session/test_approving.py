@@ -20,6 +20,7 @@ from bastion.observe.meters import APPROVALS, Meters
 from bastion.options import Source
 from bastion.policy.approval import as_text
 from bastion.policy.rules import parse_policy
+from bastion.policy.targets import parse_targets
 from bastion.session.approvals import Approvals, Terms
 from bastion.session.approving import FACTOR_FRESH, approver, fresh_factor, why_of
 from bastion.session.ending import End
@@ -31,7 +32,7 @@ from tests.unit.session.test_opening import NOW, RULES, SESSION, World
 APPROVAL = 'approval = "group:leads"\n'
 ACCOUNT = Account("alice", "u-1", frozenset({"ops"}))
 ALICE = Identity("alice", "u-1", frozenset(), "t", ("publickey",), None, "192.0.2.1", authenticated_at=NOW)
-BOUND = Bound("u-1", "web1", "root", "shell", "192.0.2.1", as_text((("group:leads",),)))
+BOUND = Bound("u-1", "web1", "root", "shell", "192.0.2.1", as_text((("group:leads",),)), "10.0.0.1:22")
 
 
 class Gate(World):
@@ -60,7 +61,7 @@ class Gate(World):
     def request(state: State = State.USED, bound: Bound = BOUND) -> Request:
         return Request(
             "abcdefghij", state, bound.uid, "alice", bound.target, bound.login, bound.verbs, bound.source,
-            bound.needed, "INC-42", NOW, NOW + 600, NOW, "bob", "u-bob", "totp", "fine", SESSION,
+            bound.needed, "INC-42", NOW, NOW + 600, NOW, "bob", "u-bob", "totp", "fine", SESSION, bound.machine,
         )  # fmt: skip
 
     # session.approvals.Approvals
@@ -127,6 +128,12 @@ def _another(gate: Gate) -> None:
     gate.account = replace(ACCOUNT, uid="u-2")
 
 
+def _moved(gate: Gate) -> None:
+    """Another machine has the name."""
+    tables = tomllib.loads('[targets.web1]\nhost = "10.0.0.9"\n')
+    gate.gateway.services.inventory = parse_targets(tables, Source("t"))
+
+
 def _silent(gate: Gate) -> None:
     gate.account = Refused(AuthReason.DIRECTORY_TIMEOUT, "the login directory did not answer in time")
 
@@ -138,6 +145,7 @@ def _silent(gate: Gate) -> None:
         (_removed, PolicyReason.ACCOUNT_GONE),
         (_another, PolicyReason.ACCOUNT_GONE),
         (_silent, PolicyReason.ACCOUNT_UNCONFIRMED),
+        (_moved, ApprovalReason.STALE),
         (lambda gate: gate.rules(RULES.replace("web1", "web2") + APPROVAL), PolicyReason.NO_RULE),
         (
             lambda gate: gate.rules(RULES.replace('["shell"]', '["shell", "exec"]') + APPROVAL),

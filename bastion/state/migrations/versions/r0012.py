@@ -1,4 +1,4 @@
-"""Since when keys have logged in."""
+"""Since when keys have logged in; approvals are for one machine, whatever its target is called."""
 
 from __future__ import annotations
 
@@ -20,3 +20,4 @@ def upgrade() -> None:
         sa.Column("last_seen", sa.Double, nullable=False),
         sa.Column("told_at", sa.Double, nullable=False, server_default="0"),
     )
+    op.add_column("approvals", sa.Column("machine", sa.Text, nullable=False, server_default=""))
