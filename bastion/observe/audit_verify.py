@@ -96,7 +96,8 @@ class Verifier:
         self._complete = complete
         self._since: float | None = None  # the time of the first line
         self._in_file = ""  # the chain of the file's last line
-        self._file = ""
+        self._file, self._files = "", 0
+        self._missed: set[str] = set()  # chains of files that are not here and must be
         self.result = Result()
 
     def add(self, file: str, number: int, line: bytes) -> None:
@@ -109,6 +110,7 @@ class Verifier:
             self._since = _time_of(line)
         if file != self._file:
             self._file, self._in_file = file, ""
+            self._files += 1
         bound = read_bound(line)
         if bound is None:
             self._unbound(file, number, line)
@@ -121,6 +123,7 @@ class Verifier:
         else:
             self._go_on(story, file, number, bound, digest)
         self._in_file = bound.chain
+        self._check_continued(file, number, line)
 
     def finish(self) -> Result:
         """What was told and is not there, last."""
@@ -130,7 +133,12 @@ class Verifier:
             newest = numbers[max(numbers)][-1]
             if story is None:
                 result.unknown += 1
-                if self._complete and newest.time and newest.time > (self._since or 0):
+                if (
+                    chain not in self._missed
+                    and self._complete
+                    and newest.time
+                    and newest.time > (self._since or 0)
+                ):
                     text = f"a chain of which {newest.where} was told (line {newest.link.serial} of {chain})"
                     self._found(Fault.MISSING, "", 0, f"{text} is in none of the files")
             elif newest.link.serial > story.last:
@@ -184,6 +192,17 @@ class Verifier:
             if one.link.digest != digest:
                 text = f"line {bound.serial} of the chain is not the one that {one.where} was told"
                 self._found(Fault.CHANGED, file, number, text)
+
+    def _check_continued(self, file: str, number: int, line: bytes) -> None:
+        """The file that this one goes on from must be here, unless this is the oldest: whoever rotates drops those."""
+        if self._files < 2:
+            return
+        for one in told_by(file, (line,)):
+            chain = one.link.chain
+            if chain not in self.result.stories and chain not in self._missed:
+                self._missed.add(chain)
+                text = f"it goes on from line {one.link.serial} of chain {chain}, which is in no file before this one"
+                self._found(Fault.MISSING, file, number, text)
 
     def _found(self, fault: Fault, file: str, line: int, text: str) -> Finding:
         found = Finding(fault, file, line, text)

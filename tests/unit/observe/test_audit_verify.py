@@ -154,6 +154,35 @@ def test_a_file_says_where_the_one_before_it_ended() -> None:
     assert found(verified(old[:8], new, told=told)) == [(Fault.TRUNCATED, "f0", 8)]
 
 
+def continued(name: str, before: bytes, count: int = 3) -> list[bytes]:
+    """A file that goes on from the one that ended with `before`, said by two processes."""
+    last, head, lines = head_of(before), Link(name, -1, NO_DIGEST), []
+    line = b'{"event":"audit_continued","before_chain":"%b","before_seq":%d,"before_digest":"%b"}\n' % (
+        last.chain.encode(),
+        last.serial,
+        last.digest.encode(),
+    )
+    for _ in range(2):
+        bound, head = bind(line, head)
+        lines.append(bound[:-1])
+    return [*lines, *made(count, first=head)]
+
+
+def test_a_file_between_two_others_is_missed_without_a_ledger() -> None:
+    one = made(3)
+    two = continued("cd" * 8, one[-1])
+    three = continued("ef" * 8, two[-1])
+    assert verified(one, two, three).whole and verified(two, three).whole and verified(three).whole
+    assert found(verified(one, three)) == [(Fault.MISSING, "f1", 1)]
+
+
+def test_a_file_whose_lines_were_unbound_is_not_from_before_there_was_a_chain() -> None:
+    one = made(3)
+    plain = [line[: line.index(b',"chain"')] + b"}" for line in one]
+    result = verified(plain, continued("cd" * 8, one[-1]))
+    assert result.older == 3 and found(result) == [(Fault.MISSING, "f1", 1)]
+
+
 def test_a_whole_file_that_is_gone_is_missed_when_all_are_looked_at() -> None:
     told = [
         Told("ledger", Link("cd" * 8, 7, "0" * 64), 4e9),
