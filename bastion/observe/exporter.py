@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
 from twisted.python.failure import Failure
 from twisted.web import resource, server
-from twisted.web.http import datetimeToString
+from twisted.web.http import HTTPChannel, datetimeToString
 
 from bastion.clock import Timers
 from bastion.observe.exemplars import Marks, place
@@ -36,7 +36,8 @@ from bastion.observe.family import MICROSECONDS, Family, Kind
 from bastion.observe.meters import PREFIX, Meters, Snapshot, merge
 
 # A scraper opens one connection and keeps it; 64 leaves room for several and for probes, and bounds what an
-# open port on a wrong interface can cost: 64 x 16 KiB of request headers.
+# open port on a wrong interface can cost: 64 x 16 KiB of request headers. One more takes the place of the oldest
+# that has asked for nothing, or whoever holds 64 open would hide the gateway from its probes.
 MAX_CONNECTIONS: Final = 64
 IDLE_SECONDS: Final = 120.0  # Prometheus scrapes every 15-60 s over one connection
 
@@ -182,7 +183,10 @@ def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
 class BodylessRequest(server.Request):
     """Stores no body (stock twisted.web spools one of any size to the disk) and names no server version."""
 
+    asked = False  # all of it has come
+
     def process(self) -> None:
+        self.asked = True
         channel: Any = self.channel
         self.site = channel.site
         self.setHeader(b"date", datetimeToString())  # type: ignore[no-untyped-call]
@@ -228,7 +232,7 @@ class Pages(resource.Resource):
         elif self._guard is None:
             self._look(request, True)
         else:
-            admitted = self._guard(request.getHeader("authorization"))
+            admitted = self._guard(_header(request, b"authorization"))
             _while_there(request, admitted, lambda known: self._look(request, known is True))
         return server.NOT_DONE_YET
 
@@ -251,7 +255,7 @@ class Pages(resource.Resource):
             _finish(request, 200 if well else 503, PLAIN, shown.encode("utf-8", "replace") + b"\n")
 
     def _start_scrape(self, request: Any) -> None:
-        page = Page(self._registry, request.getHeader("accept") or "")
+        page = Page(self._registry, _header(request, b"accept") or "")
         task = self._turns.cooperate(page.steps())
         gone: list[Failure] = []
 
@@ -268,6 +272,12 @@ class Pages(resource.Resource):
 
         request.notifyFinish().addErrback(lost)
         task.whenDone().addCallbacks(rendered, failed)
+
+
+def _header(request: Any, name: bytes) -> str | None:
+    """Of whatever bytes it is, which Twisted would not read as text unless they are UTF-8."""
+    value: bytes | None = request.getHeader(name)
+    return None if value is None else value.decode("ascii", "replace")
 
 
 def _while_there(request: Any, waiting: Deferred[Any], go_on: Callable[[Any], None]) -> None:
@@ -297,6 +307,7 @@ class MetricsSite(server.Site):
     """The site: bounded in connections, silent in the log."""
 
     displayTracebacks = False
+    protocol: Any = HTTPChannel
 
     def __init__(
         self,
@@ -310,21 +321,30 @@ class MetricsSite(server.Site):
         super().__init__(  # type: ignore[no-untyped-call]
             pages, requestFactory=BodylessRequest, timeout=IDLE_SECONDS, reactor=reactor
         )
-        self._open = 0
+        self._open: dict[Any, None] = {}  # in the order in which they came
 
     def buildProtocol(self, addr: Any) -> Any:
-        if self._open >= MAX_CONNECTIONS:
+        if len(self._open) >= MAX_CONNECTIONS and not self._make_room():
             return None
         protocol: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        self._open += 1
+        self._open[protocol] = None
         connection_lost = protocol.connectionLost
 
         def count_down(reason: Failure) -> None:
-            self._open -= 1
+            self._open.pop(protocol, None)
             connection_lost(reason)
 
         protocol.connectionLost = count_down
         return protocol
+
+    def _make_room(self) -> bool:
+        """Cut the oldest connection on which nothing is asked. False: all are being answered."""
+        idle = next((one for one in self._open if not any(each.asked for each in one.requests)), None)
+        if idle is None:
+            return False
+        del self._open[idle]
+        idle.transport.abortConnection()
+        return True
 
     def log(self, request: object) -> None:
         """Scrapes are no news."""

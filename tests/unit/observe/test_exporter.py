@@ -213,6 +213,31 @@ def test_connections_are_bounded_and_come_back(meters):
     first = Browser(meters)
     others = [Browser(meters, site=first.site) for _ in range(exporter.MAX_CONNECTIONS - 1)]
     assert all(other.protocol is not None for other in others)
+    for one in (first, *others):
+        one.protocol.dataReceived(get(b"/metrics"))  # all are being answered
     assert Browser(meters, site=first.site).protocol is None
     first.protocol.connectionLost(Failure(ConnectionDone()))
     assert Browser(meters, site=first.site).protocol is not None
+
+
+def test_who_holds_all_connections_and_asks_nothing_hides_the_gateway_from_nobody(meters):
+    first = Browser(meters)
+    others = [Browser(meters, site=first.site) for _ in range(exporter.MAX_CONNECTIONS - 1)]
+    for one in (first, *others):
+        one.protocol.dataReceived(b"GET /metrics HTTP/1.1\r\nX: ")
+    probe = Browser(meters, site=first.site)
+    assert first.transport.disconnected and not any(other.transport.disconnected for other in others)
+    probe.clock = first.clock
+    assert probe.ask(get(b"/readyz"))[0].startswith(b"HTTP/1.1 200")
+    first.protocol.connectionLost(Failure(ConnectionDone()))
+    Browser(meters, site=first.site)
+    assert others[0].transport.disconnected and not probe.transport.disconnected, "the oldest first"
+
+
+@pytest.mark.parametrize("path", [b"/metrics", b"/readyz"])
+def test_headers_that_are_no_text_are_answered(meters, path):
+    odd = b"Authorization: Basic \xff\r\nAccept: \xff\r\n"
+    asked = []
+    head, _ = Browser(meters, guard=lambda header: succeed(asked.append(header))).ask(get(path, more=odd))
+    assert head.split(b" ")[1] in (b"401", b"200") and asked == ["Basic \ufffd"]
+    assert Browser(meters).ask(get(path, more=odd))[0].split(b" ")[1] == b"200"
