@@ -8,6 +8,7 @@ was known lasts as long as it was to.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -24,6 +25,9 @@ from bastion.observe.events.control import BreakGlassClosed, BreakGlassFollowed,
 
 LONGEST: Final = 86400.0
 """Seconds for which break-glass accounts may be opened: an emergency that lasts longer is opened again."""
+
+SKEW: Final = 300.0
+"""Seconds by which another gateway's clock may be ahead: what it has opened for a day lasts a day here, too."""
 
 LOOK: Final = 10.0
 """Seconds between two looks into the store: what another gateway has said is known here so much later at most."""
@@ -100,8 +104,10 @@ class GlassKeeper:
             return
         before, now = self.glass, self._clock.time()
         until = kept.glass.until
-        if until is not None and not now < until <= now + LONGEST:
+        if until is not None and not now < until <= now + LONGEST + SKEW:
             kept = Kept(CLOSED, kept.made_at)
+        elif until is not None and until > now + LONGEST:
+            kept = Kept(replace(kept.glass, until=now + LONGEST), kept.made_at)
         self._kept = kept
         if before is None and self.glass is None:
             return

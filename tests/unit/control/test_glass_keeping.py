@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from bastion.clock import FixedClock
 from bastion.control.asking import By, ControlError
 from bastion.control.glass import Glass, GlassKept, KeepGlass, Kept, SetGlass
-from bastion.control.glass_keeping import LONGEST, LOOK, GlassKeeper
+from bastion.control.glass_keeping import LONGEST, LOOK, SKEW, GlassKeeper
 from bastion.control.hub import Hub
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
@@ -117,11 +117,17 @@ def test_while_the_store_is_away_what_is_known_lasts_its_time_and_no_longer(offi
     assert office.keeper.glass is None
 
 
-@pytest.mark.parametrize("until", [999.0, 1000.0 + LONGEST + 1, float("inf")])
+@pytest.mark.parametrize("until", [999.0, 1000.0 + LONGEST + SKEW + 1, float("inf")])
 def test_an_opening_that_is_over_or_longer_than_any_opens_nothing(office: Office, until: float) -> None:
     office.kept = Kept(Glass(until, "INC-7", "sec (uid 1000)"), 990.0)
     office.keeper.follow()
     assert office.told == [] and office.keeper.glass is None
+
+
+def test_a_day_that_a_gateway_with_a_fast_clock_has_opened_is_a_day(office: Office) -> None:
+    office.kept = Kept(Glass(1005.0 + LONGEST, "INC-7", "bob (uid 7)"), 1005.0)
+    office.keeper.follow()
+    assert [glass.until for glass in office.told] == [1000.0 + LONGEST] and office.keeper.glass is not None
 
 
 def test_an_answer_after_the_end_is_nobodys(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
