@@ -102,7 +102,10 @@ class Asked:
         url = self._url
         if url.scheme != "https" or not url.hostname:
             raise Unanswered("it is no https URL")
-        made = _Connection(url.hostname, url.port, self._context, self._hold)
+        try:
+            made = _Connection(url.hostname, url.port, self._context, self._hold)
+        except (http.client.HTTPException, ValueError):
+            raise Unanswered("it is no https URL") from None
         try:
             path = (url.path or "/") + (f"?{url.query}" if url.query else "")
             made.request(self._method, path, self._body, self._headers)

@@ -156,7 +156,7 @@ class Provider:
         places = []
         for name in ("device_authorization_endpoint", "token_endpoint", "jwks_uri"):
             value = document.get(name)
-            if not isinstance(value, str) or urlsplit(value).scheme != "https":
+            if not isinstance(value, str) or not _is_https(value):
                 raise self.failed("malformed", f"the issuer has no {name} by https")
             places.append(value)
         ways = document.get("token_endpoint_auth_methods_supported")
@@ -210,7 +210,7 @@ class Provider:
         expires, interval = document.get("expires_in"), document.get("interval", USUAL_INTERVAL)
         texts = all(isinstance(one, str) and len(one) <= 2048 for one in (code, user_code, uri, whole))
         numbers = all(isinstance(one, (int, float)) and 0 <= one <= 86400 for one in (expires, interval))
-        if not (texts and numbers and code and user_code and uri):
+        if not (texts and numbers and code and user_code and uri and str(code).isascii()):
             raise self.failed("malformed", "it gave no device code")
         assert (
             isinstance(code, str) and isinstance(expires, (int, float)) and isinstance(interval, (int, float))
@@ -228,3 +228,12 @@ class Provider:
             self._told_at = now
             self._log.warn("identity provider {issuer}: {text}", issuer=self.client.issuer, text=text)
         return ProviderFault(fault, text)
+
+
+def _is_https(url: str) -> bool:
+    """An address that can be asked: what the provider says of itself may be anything."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

@@ -14,7 +14,18 @@ from tests.support.net import LOOPBACK
 from tests.support.pki import Authority
 
 
-@pytest.mark.parametrize("url", ["http://localhost/", "https:///x", "ftp://localhost/", "localhost"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost/",
+        "https:///x",
+        "ftp://localhost/",
+        "localhost",
+        "https://h:99999/",
+        "https://h:x/",
+        "https://a b/",
+    ],
+)
 def test_nothing_but_https(url: str) -> None:
     with pytest.raises(Unanswered, match="no https URL"):
         Asked(trusting(None), url).send()

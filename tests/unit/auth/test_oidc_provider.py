@@ -112,6 +112,9 @@ def test_keys_are_kept_and_looked_up_again_when_one_is_missing(there: IdentityPr
         ({"token_endpoint": "http://localhost/token"}, "no token_endpoint by https"),
         ({"device_authorization_endpoint": None}, "no device_authorization_endpoint"),
         ({"jwks_uri": ["x"]}, "no jwks_uri"),
+        ({"jwks_uri": "https://[::1"}, "no jwks_uri"),
+        ({"token_endpoint": "https://localhost:99999/"}, "no token_endpoint"),
+        ({"token_endpoint": "https:///token"}, "no token_endpoint"),
     ],
 )
 def test_what_it_says_of_itself_is_looked_at(
@@ -132,6 +135,7 @@ def test_what_it_says_of_itself_is_looked_at(
         {"expires_in": -1},
         {"interval": None},
         {"device_code": "x" * 3000},
+        {"device_code": "x\ud800"},
     ],
 )
 def test_a_device_code_that_is_none(there: IdentityProvider, site: Site, said: dict[str, Any]) -> None:
