@@ -96,8 +96,12 @@ class Verifier:
         self._complete = complete
         self._since: float | None = None  # the time of the first line
         self._in_file = ""  # the chain of the file's last line
-        self._file, self._files = "", 0
-        self._missed: set[str] = set()  # chains of files that are not here and must be
+        self._file = ""
+        self._begins: dict[str, float] = {}  # file -> time of its first line of a chain
+        self._unbound_in = ""  # the last file with a line from before there was a chain
+        self._continued: dict[
+            str, tuple[str, int, int]
+        ] = {}  # chain -> where it is said, and up to which line
         self.result = Result()
 
     def add(self, file: str, number: int, line: bytes) -> None:
@@ -110,7 +114,6 @@ class Verifier:
             self._since = _time_of(line)
         if file != self._file:
             self._file, self._in_file = file, ""
-            self._files += 1
         bound = read_bound(line)
         if bound is None:
             self._unbound(file, number, line)
@@ -123,18 +126,21 @@ class Verifier:
         else:
             self._go_on(story, file, number, bound, digest)
         self._in_file = bound.chain
-        self._check_continued(file, number, line)
+        if file not in self._begins:
+            self._begins[file] = _time_of(line) or 0.0
+        for one in told_by(file, (line,)):
+            self._continued.setdefault(one.link.chain, (file, number, one.link.serial))
 
     def finish(self) -> Result:
         """What was told and is not there, last."""
-        result = self.result
+        result, missed = self.result, self._check_continued()
         for chain, numbers in self._told.items():
             story = result.stories.get(chain)
             newest = numbers[max(numbers)][-1]
             if story is None:
                 result.unknown += 1
                 if (
-                    chain not in self._missed
+                    chain not in missed
                     and self._complete
                     and newest.time
                     and newest.time > (self._since or 0)
@@ -149,6 +155,7 @@ class Verifier:
     def _unbound(self, file: str, number: int, line: bytes) -> None:
         if not self.result.stories:
             self.result.older += 1
+            self._unbound_in = file
         elif _is_object(line):
             self._found(Fault.FOREIGN, file, number, "it has no number and no digest of the line before")
         else:
@@ -193,16 +200,19 @@ class Verifier:
                 text = f"line {bound.serial} of the chain is not the one that {one.where} was told"
                 self._found(Fault.CHANGED, file, number, text)
 
-    def _check_continued(self, file: str, number: int, line: bytes) -> None:
-        """The file that this one goes on from must be here, unless this is the oldest: whoever rotates drops those."""
-        if self._files < 2:
-            return
-        for one in told_by(file, (line,)):
-            chain = one.link.chain
-            if chain not in self.result.stories and chain not in self._missed:
-                self._missed.add(chain)
-                text = f"it goes on from line {one.link.serial} of chain {chain}, which is in no file before this one"
+    def _check_continued(self) -> set[str]:
+        """The file that another one goes on from must be here, unless that is the oldest: whoever rotates drops those.
+        Which is the oldest its lines say, and not the order: a copy may have changed the times of files."""
+        oldest = min(self._begins, key=lambda file: self._begins[file], default="")
+        if self._unbound_in not in ("", oldest):
+            oldest = ""  # what is older than that has no chain, so that it goes on from none
+        missed = set()
+        for chain, (file, number, serial) in self._continued.items():
+            if chain not in self.result.stories and file != oldest:
+                text = f"it goes on from line {serial} of chain {chain}, which is in none of the files"
                 self._found(Fault.MISSING, file, number, text)
+                missed.add(chain)
+        return missed
 
     def _found(self, fault: Fault, file: str, line: int, text: str) -> Finding:
         found = Finding(fault, file, line, text)

@@ -154,14 +154,14 @@ def test_a_file_says_where_the_one_before_it_ended() -> None:
     assert found(verified(old[:8], new, told=told)) == [(Fault.TRUNCATED, "f0", 8)]
 
 
-def continued(name: str, before: bytes, count: int = 3) -> list[bytes]:
+def continued(name: str, before: bytes, count: int = 3, hour: int = 11) -> list[bytes]:
     """A file that goes on from the one that ended with `before`, said by two processes."""
     last, head, lines = head_of(before), Link(name, -1, NO_DIGEST), []
-    line = b'{"event":"audit_continued","before_chain":"%b","before_seq":%d,"before_digest":"%b"}\n' % (
+    line = b'{"ts":"2026-11-30T%d:00:00.000Z","event":"audit_continued","before_chain":"%b",' % (
+        hour,
         last.chain.encode(),
-        last.serial,
-        last.digest.encode(),
     )
+    line += b'"before_seq":%d,"before_digest":"%b"}\n' % (last.serial, last.digest.encode())
     for _ in range(2):
         bound, head = bind(line, head)
         lines.append(bound[:-1])
@@ -171,9 +171,13 @@ def continued(name: str, before: bytes, count: int = 3) -> list[bytes]:
 def test_a_file_between_two_others_is_missed_without_a_ledger() -> None:
     one = made(3)
     two = continued("cd" * 8, one[-1])
-    three = continued("ef" * 8, two[-1])
+    three = continued("ef" * 8, two[-1], hour=12)
     assert verified(one, two, three).whole and verified(two, three).whole and verified(three).whole
+    assert verified(three, two).whole and verified(two, one).whole, "a copy has new times, and another order"
     assert found(verified(one, three)) == [(Fault.MISSING, "f1", 1)]
+    assert verified(two, continued("12" * 8, two[-1], hour=13)).whole, "whoever slept through a rotation"
+    later = Told("ledger", head_of(two[-1]), 4e9)
+    assert found(verified(one, three, told=[later], complete=True)) == [(Fault.MISSING, "f1", 1)], "said once"
 
 
 def test_a_file_whose_lines_were_unbound_is_not_from_before_there_was_a_chain() -> None:
