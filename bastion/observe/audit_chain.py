@@ -35,6 +35,9 @@ PATIENCE: Final = 2.0
 """Seconds that a line waits for the lock. It is held for microseconds; only a process that was stopped inside keeps it
 longer."""
 
+PATIENCE_AGAIN: Final = 0.01
+"""... after one that did not get it, until one does: nothing else is done while a line waits."""
+
 MAX_LINE: Final = 1 << 20
 """Bytes of the end of a file that are looked through for its last line."""
 
@@ -96,12 +99,13 @@ class Chain:
         """The last line that this process wrote, or saw in front of one of its own."""
         self._size = -1  # of the file behind that line; another: somebody else has written, or cut
         self._torn = False  # the file ends in part of a line: the next write begins with a newline
+        self._patience = PATIENCE
 
     def last(self, fd: int) -> Link | None:
         """The file's last line as it is now, None without one. Raises OSError."""
         if not _is_file(fd):
             return None
-        _lock(fd)
+        self._lock(fd)
         try:
             self._look(fd)
             return self.head
@@ -112,7 +116,7 @@ class Chain:
         """Write it behind what is there. False when only part could be written. Raises OSError."""
         if not _is_file(fd):
             return self._write(fd, line)
-        _lock(fd)
+        self._lock(fd)
         try:
             self._look(fd)
             before = self.head or Link(os.urandom(8).hex(), -1, NO_DIGEST)
@@ -127,6 +131,12 @@ class Chain:
             return True
         finally:
             _unlock(fd)
+
+    def _lock(self, fd: int) -> None:
+        """Raises OSError."""
+        patience, self._patience = self._patience, PATIENCE_AGAIN
+        _lock(fd, patience)
+        self._patience = PATIENCE
 
     def _write(self, fd: int, line: bytes) -> bool:
         data = b"\n" + line if self._torn else line
@@ -168,8 +178,8 @@ def _last(fd: int, size: int) -> tuple[Link | None, bool]:
         room *= 4
 
 
-def _lock(fd: int) -> None:
-    """Raises OSError, EDEADLK when it is not to be had."""
+def _lock(fd: int, patience: float = PATIENCE) -> None:
+    """Raises OSError, EDEADLK when it is not to be had in that many seconds."""
     until = 0.0
     while True:
         try:
@@ -179,7 +189,7 @@ def _lock(fd: int) -> None:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
         now = time.monotonic()
-        until = until or now + PATIENCE
+        until = until or now + patience
         if now >= until:
             raise OSError(errno.EDEADLK, "another process holds its lock and does not write")
         time.sleep(_PAUSE)  # noqa: TID251 - a lock of a file has no event, and is held for microseconds
