@@ -25,6 +25,7 @@ from twisted.internet.task import deferLater
 
 from bastion import __version__
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
+from bastion.assembly.beside import Beside
 from bastion.assembly.controlling import Controlling
 from bastion.assembly.gauges import Gauges
 from bastion.assembly.health import HealthWatch
@@ -36,7 +37,6 @@ from bastion.assembly.part import Part
 from bastion.assembly.penalty_keeper import PenaltyKeeper
 from bastion.assembly.reloading import Reloading
 from bastion.assembly.telling import START, Loaded
-from bastion.assembly.uploads import Uploads, program
 from bastion.auth.budget import LIMITS, Budget, divided
 from bastion.auth.startups import REPAY, StartupLimiter
 from bastion.auth.throttle import Penalties
@@ -49,6 +49,7 @@ from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
 from bastion.handover.elders import Elders
+from bastion.inventories.section import digest_of
 from bastion.net import socket as io
 from bastion.net.descriptors import raise_limit
 from bastion.net.listening import NOTHING_GIVEN, Listeners, address_of, open_listener
@@ -144,11 +145,12 @@ class Program:
         self._ledger = LedgerHeads(self.gateway)
         self._lag = LagProbe(reactor, self._clock, self.meters)
         self._steps = ClockSteps(reactor, self._clock, self.meters, self._clock_stepped)
-        self._uploads = Uploads(reactor, self._clock, self.meters, program(reactor, config_file))
+        own = reactor, self._clock, self.meters, self.gateway.audit
+        self._beside = Beside(*own, config_file, self.reloading.hup)
         self.health = self._watch()
         self._front = Front(self.gateway)
         role = "gateway" if part.alone else "worker"
-        self._gauges = Gauges(self.gateway, role, penalties, self._uploads.refresh)
+        self._gauges = Gauges(self.gateway, role, penalties, self._beside.refresh)
         self._gauges.take(config.limits.startups, prepared.key_dates)
         self.control = Controlling(self.gateway, config, self.health, self._gauges.look)
         self.local = self.control.local
@@ -222,7 +224,7 @@ class Program:
             self.control.desk.load()
             self.control.desk.follow_glass()
             self.leftovers.end_all()
-            self._uploads.follow(uploads(config))
+            self._beside.follow(uploads(config), digest_of(config.inventories))
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:
@@ -271,7 +273,7 @@ class Program:
         """Another process is the gateway: what runs goes on to its end. Fires when nobody is left."""
         self.control.retire()
         self._keeper.retire()
-        self._uploads.stop()
+        self._beside.stop()
         self.let_go()
         self._draining = Draining(self._front, UPGRADED, PATIENCE)
         return self._draining.begin()
@@ -367,7 +369,7 @@ class Program:
         end_revoked(self.gateway)
         self._rechecks.now()
         if self._part.alone and not self.gateway.draining:
-            self._uploads.follow(uploads(prepared.config))
+            self._beside.follow(uploads(prepared.config), digest_of(prepared.config.inventories))
         self._in_force(prepared.config, loaded)
 
     async def drain(self, signal_name: str, seconds: float) -> None:
@@ -411,7 +413,7 @@ class Program:
         until = self._clock.monotonic() + STOP_GRACE
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
-        await self._uploads.stop()
+        await self._beside.stop()
         timed: tuple[Any, ...] = (self._lag, self._checkpoints, self._steps, self.health, self._resolved)
         for each in timed:
             each.stop()

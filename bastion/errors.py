@@ -390,6 +390,25 @@ class StoreReason(StrEnum):
     STATE = "state"  # the index does not take the row
 
 
+class InventoryReason(StrEnum):
+    """What came of asking an inventory for its targets. `TAKEN` and `SAME` are no faults."""
+
+    TAKEN = "taken"
+    SAME = "same"  # as the time before
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    STATUS = "status"  # of HTTP, another one than 200
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+    PROGRAM = "program"  # it cannot be started, or has failed
+    SETTINGS = "settings"  # a file that [inventories] names cannot be used
+    BAD_ANSWER = "bad_answer"  # no JSON, or not what an inventory is
+    NOT_FITTING = (
+        "not_fitting"  # the configuration with these targets has faults: a name that another target has
+    )
+    FAILED = "failed"  # it could not be kept, or the gateway failed
+
+
 class ControlReason(StrEnum):
     """Why a question to a running gateway was not answered: metric label, audit word and what the asker reads."""
 

@@ -16,6 +16,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `doctor`: what is wrong around it
 - `check`, `why`, `access`, `policy`: configuration and policy; `versions`: policies of before
 - `services`: accounts of programs
+- `inventory`: targets and who says so; inventories that are asked
 - `control_client`: how commands speak to the running gateway
 - `live`, `watch`, `lock`, `status`, `totp`, `break_glass`, `certificates`, `keys_of`, `requests`: they do
 - `upgrade`, `reload`: they do too, and wait for another process or configuration

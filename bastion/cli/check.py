@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from bastion.cli.output import colour, fail, printable, write_json
+from bastion.cli.output import colour, fail, printable, time_text, write_json
 from bastion.config.check import Report, inspect
 from bastion.config.places import tried_as
 from bastion.config.render import render_values
@@ -42,7 +42,8 @@ def _exit_code(report: Report, strict: bool) -> int:
 def check(config_path: str, user: str | None, as_json: bool, show: bool, strict: bool) -> None:
     """Validate a configuration: options, keys, file modes, policy and inventory, and what must be writable.
 
-    Every fault is named with its file, line and key. Nothing is changed and nobody is contacted. What the gateway
+    Every fault is named with its file, line and key. Nothing is changed and nobody is contacted: of inventories that
+    are asked it takes what they answered last. What the gateway
     will write is tried with the rights of whoever runs this: as root, name the gateway's own user with --user.
 
     \b
@@ -83,6 +84,9 @@ def _print_json(report: Report, strict: bool) -> None:
             "tried_as": tried_as(),
             "errors": [_fault(error) for error in report.errors],
             "warnings": [_fault(error) for error in report.warnings],
+            "inventories": {
+                one.name: one.answered_at or None for one in (report.config.kept if report.config else ())
+            },
         }
     )
 
@@ -99,6 +103,12 @@ def _print_findings(report: Report, config_path: str, quiet: bool) -> None:
     if config is None or report.errors:
         click.echo(f"{printable(config_path)}: not valid: {counts}")
         return
+    for one in config.kept:
+        if one.counts:
+            text = (
+                f"inventory {one.name}: as it answered at {time_text(one.answered_at)}; nobody was asked now"
+            )
+            click.echo(f"{colour('note', 'yellow')}: {text}", err=True)
     rules, targets = len(config.rules.rules), len(config.inventory)
     has = f"{_count(rules, 'rule')}, {_count(targets, 'target')}"
     click.echo(f"{printable(config_path)}: valid for {tried_as()}: {has}; {counts}")

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("bastion.cli.doctor:doctor", "say what is wrong around a gateway, and what to type"),
     "why": ("bastion.cli.why:why", "explain whether somebody may reach a target"),
     "access": ("bastion.cli.access:access", "list who can reach what, for a review"),
+    "inventory": ("bastion.cli.inventory:inventory", "list targets and who says so, ask inventories"),
     "services": ("bastion.cli.services:services", "list accounts of programs, and which end soon"),
     "policy": ("bastion.cli.policy:policy", "compare a policy with what it should answer"),
     "explain": ("bastion.cli.explain:explain", "tell the full story behind a reference"),

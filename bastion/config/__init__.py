@@ -7,8 +7,8 @@ Invariants: a fault names file, line, key and what may stand there; `check.inspe
 configuration and its files, for `bastion check`, start and reload alike, so that what was checked is what is used;
 nothing is changed and nobody is contacted by reading.
 
-May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the file of users) and `ca` (keys, known
-hosts). It builds nothing that runs: that is `assembly`.
+May import: L0, L1, and beside it `options.paths`, `auth` (LDAP's options, the file of users), `inventories` (what they
+answered last) and `ca` (keys, known hosts). It builds nothing that runs: that is `assembly`.
 
 - `target_faults`: what `check` says of single targets
 - `further_factors`: factors that others judge; `second_factors`: keys and secrets that factors need
@@ -21,6 +21,7 @@ hosts). It builds nothing that runs: that is `assembly`.
 - `load`: `bastion.toml` and the files it names as one value
 - `check`: everything that can be known without starting; `places`: a trial of all that will be written
 - `key_dates`: how old the keys are, for the metrics
+- `target_faults`: what is wrong with the inventory beyond its grammar
 - `key_slots`: its key files; `authorities`: their keys beside each other and the ledger; `key_backup`: what of them
   is backed up
 - `whole_backup`: what else a backup of a whole gateway has, and where it may be restored to

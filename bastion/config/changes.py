@@ -14,7 +14,7 @@ def each_option(section: type[Any] = Sections, path: str = "") -> Iterator[tuple
     for declared in declarations(section):
         name = f"{path}.{declared.name}" if path else declared.name
         inner = declared.kind.section
-        if inner is None:
+        if inner is None or declared.kind.named:
             yield name, declared
         else:
             yield from each_option(inner, name)

@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from bastion.clock import SystemClock
 from bastion.config.authorities import CERTIFY_PEOPLE, ROLES, TARGET_HOST_CA, Held, key_faults
 from bastion.config.issue import bound_by_name
 from bastion.config.key_slots import ledger_path, signing_slots
-from bastion.config.load import Config, load_into, source_of
+from bastion.config.load import Answers, Config, load_into, source_of
 from bastion.config.login_cas import read_login_cas
 from bastion.config.material import Material
 from bastion.config.metrics import metrics_faults
@@ -43,10 +44,19 @@ from bastion.config.ports import port_faults
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.config.second_factors import SecondFactors, read_second_factors
-from bastion.config.target_faults import Fault, hop_faults, password_faults, program_faults, same_place
+from bastion.config.target_faults import (
+    Fault,
+    Place,
+    asked_faults,
+    hop_faults,
+    may_be_named,
+    password_faults,
+    place_of,
+    program_faults,
+    same_place,
+)
 from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
-from bastion.policy.patterns import canonical
 from bastion.policy.review import review
 from bastion.policy.targets import Target
 from bastion.wire.kexinit import COMPAT, FRONT
@@ -78,11 +88,12 @@ class Report:
         return self.config, self.material
 
 
-def inspect(path: str | os.PathLike[str]) -> Report:
-    """Check the configuration at `path` and all files it names. Never raises for what it finds."""
+def inspect(path: str | os.PathLike[str], answers: Answers | None = None) -> Report:
+    """Check the configuration at `path` and all files it names. Never raises for what it finds. `answers` stand in the
+    place of what is kept of inventories."""
     problems = Problems()
     sources: dict[Path, Source] = {}
-    config = load_into(path, problems, sources)
+    config = load_into(path, problems, sources, answers)
     file = Path(path)
     if config is None:
         return Report(file in sources, None, tuple(problems.errors), ())
@@ -150,6 +161,7 @@ class _Check:
         self._directory()
         self._second_factors()
         self._targets()
+        self._asked()
         self._state()
         self._places()
         self._policy()
@@ -403,21 +415,28 @@ class _Check:
         config = self._config
         for problem, name in program_faults(config.targets.proxy_commands):
             self._wrong(("targets", "proxy_commands", name), problem)
-        found = [self._sources[file] for file in config.inventory_files if file in self._sources]
-        if len(found) < len(config.inventory_files):
+        found = [self._sources[file] for file in config.documents if file in self._sources]
+        if len(found) < len(config.documents):
             return
-        dialled: dict[tuple[tuple[str, ...], str | None, str | None, int], str] = {}
+        asked = {str(one.file) for one in config.kept}
+        dialled: dict[Place, Target] = {}
+        egress = bool(config.upstream_ca.egress)
         for target in config.inventory:
-            first = dialled.setdefault(
-                (target.via, target.proxy_command, canonical(target.host), target.port), target.name
+            first = dialled.setdefault(place_of(target), target)
+            both = {source_of(one, found).file for one in (first, target)} if first is not target else set()
+            elsewhere = len(both) > 1 and bool(both & asked)
+            faults = chain(
+                self._target(target), same_place(target, first.name, elsewhere), hop_faults(target, egress)
             )
-            egress = bool(config.upstream_ca.egress)
-            faults = chain(self._target(target), same_place(target, first), hop_faults(target, egress))
             for error, key, problem, allowed in faults:
                 source = source_of(target, found)
                 path: KeyPath = ("targets", target.name, key) if key else ("targets", target.name)
                 made = ConfigError(source.file, source.line(path), dotted(path), problem, allowed)
                 (self.errors if error else self.warnings).append(made)
+
+    def _asked(self) -> None:
+        for error, path, problem, allowed in asked_faults(self._config, SystemClock().time()):
+            (self._wrong if error else self._doubtful)(path, problem, allowed)
 
     def _target(self, target: Target) -> Iterator[Fault]:
         """(is an error, key, problem, what is allowed) for one target."""
@@ -462,9 +481,10 @@ class _Check:
             return  # it has a fault of its own: what could not be read is not called empty
         if not rules.rules:
             self._doubtful(("policy", "file"), "has no rules: nobody may reach anything")
-        if not self._sources.keys() >= set(self._config.inventory_files):
+        if not self._sources.keys() >= set(self._config.documents):
             return  # no rule is called wrong for targets that could not be read
-        for finding in review(rules, self._config.inventory, self._groups, services_of(self._users)):
+        asked = partial(may_be_named, self._config)
+        for finding in review(rules, self._config.inventory, self._groups, services_of(self._users), asked):
             file, _, line = finding.rule.origin.rpartition(":")
             key = f"rule {finding.rule.name}: {finding.key}"
             made = ConfigError(file, int(line), key, finding.text, finding.allowed)

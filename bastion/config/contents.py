@@ -47,6 +47,8 @@ def _paths(config: Config) -> Iterator[tuple[str, list[Path]]]:
             yield name, paths
     if config.targets.folder is not None:
         yield "targets.folder", [*config.inventory_files]
+    for one in config.kept:
+        yield f"inventories.{one.name}", [one.file] if one.counts else []
     for target in config.inventory:
         if target.key_file is not None:
             yield f"targets.{target.name}", [Path(target.key_file)]

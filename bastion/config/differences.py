@@ -33,7 +33,9 @@ def differences(
 def _options(old: Config, new: Config) -> Iterator[str]:
     for path, declared in each_option():
         before, after = value_at(old, path), value_at(new, path)
-        if before != after:
+        if before != after and declared.kind.named:
+            yield from _named(path, before, after)
+        elif before != after:
             yield f"{path}: {_shown(declared.kind, before)} -> {_shown(declared.kind, after)}"
 
 
@@ -58,5 +60,10 @@ def _files(old: Config, before: Mapping[str, str], after: Mapping[str, str]) -> 
     """What has lines of its own above is left out, when only its content is another."""
     told = {str(old.file), "targets.file", "targets.folder", "policy.file"}
     for name, digest in after.items():
-        if name in before and name not in told and before[name] != digest:
+        if (
+            name in before
+            and name not in told
+            and not name.startswith("inventories.")
+            and before[name] != digest
+        ):
             yield f"{name}: another content"

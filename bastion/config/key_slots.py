@@ -19,8 +19,7 @@ def ledger_path(config: Sections) -> Path:
 
 def recording_key_path(config: Sections) -> Path:
     """The key that recordings are vouched for with; where none is configured the gateway makes it."""
-    state = config.state.directory or config.recording.directory / "state"
-    return config.recording.signing_key or state / "recording_key"
+    return config.recording.signing_key or config.state_folder / "recording_key"
 
 
 def signing_slots(config: Sections) -> tuple[Slot, ...]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bastion.config.document import open_document
+from bastion.clock import SystemClock
+from bastion.config.document import open_document, parse_document
 from bastion.config.sections import Sections
 from bastion.config.versions import NONE, PolicyVersion, kept_file, version_of
+from bastion.inventories.kept import Kept, kept_of
 from bastion.options import At, Problems, Source, Unreadable, read
 from bastion.policy.roads import check_roads
 from bastion.policy.rules import Defaults, Policy, parse_policy
-from bastion.policy.targets import Inventory, Target, parse_targets
+from bastion.policy.targets import Inventory, Taken, Target, parse_targets
 
 INVENTORY_FILES: Final = 1000
 """Files of `targets.folder`: each is opened at every reload."""
@@ -27,12 +29,14 @@ INVENTORY_FILES: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Sections):
-    """Everything an operator has decided. `file` is where it was read from, `inventory_files` the targets."""
+    """Everything an operator has decided. `file` is where it was read from, `inventory_files` the targets that people
+    wrote down, `kept` what there is of `[inventories]`."""
 
     file: Path
     inventory: Inventory
     rules: Policy
     inventory_files: tuple[Path, ...] = ()
+    kept: tuple[Kept, ...] = ()
     digest: str = ""  # of these files, as they were read
     version: PolicyVersion = NONE  # of what of them decides who reaches what
 
@@ -40,7 +44,12 @@ class Config(Sections):
     def inventory_paths(self) -> tuple[Path, ...]:
         """The files, and the folder that decides which they are."""
         folder = self.targets.folder
-        return self.inventory_files if folder is None else (*self.inventory_files, folder)
+        return self.documents if folder is None else (*self.documents, folder)
+
+    @property
+    def documents(self) -> tuple[Path, ...]:
+        """All files that targets are read from."""
+        return (*self.inventory_files, *(one.file for one in self.kept if one.counts))
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -52,13 +61,20 @@ def load(path: str | os.PathLike[str]) -> Config:
     return config
 
 
+Answers = Mapping[str, str]
+"""Inventory -> the text that is to be kept of it, before it is."""
+
+
 def load_into(
-    path: str | os.PathLike[str], problems: Problems, sources: dict[Path, Source] | None = None
+    path: str | os.PathLike[str],
+    problems: Problems,
+    sources: dict[Path, Source] | None = None,
+    answers: Answers | None = None,
 ) -> Config | None:
     """As `load`, but faults are added to `problems`; None when there is nothing that could be used.
 
     With faults in the inventory or the policy the value has what could be read of them. `sources` gets the
-    documents that are TOML, by file.
+    documents that are TOML, by file. `answers` stand in the place of what is kept.
     """
     file = Path(path)
     found = {} if sources is None else sources
@@ -73,15 +89,13 @@ def load_into(
         sections = read(Sections, document, at)
     except Unreadable:
         return None
-    rules = Policy()
-    inventory_files = _inventory_files(sections, at.child("targets"))
-    texts: dict[Path, str] = {}
-    commands = sections.targets.proxy_commands
-    inventory = _read_inventory(inventory_files, at.child("targets"), found, texts, digests, commands)
-    limits = sections.limits
+    rules, texts = Policy(), dict[Path, str]()
+    reading = _Inventories(problems, found, texts, digests)
+    inventory_files = reading.files(sections, at.child("targets"))
+    kept = reading.asked(sections, at.child("inventories"), answers or {})
+    inventory, limits = reading.joined(sections.targets.proxy_commands), sections.limits
     defaults = Defaults(max_duration=limits.max_duration, idle=limits.idle, max_auth_age=limits.max_auth_age)
-    version = NONE
-    targets_files = [kept_file(path, text) for path, text in texts.items()]
+    version, targets_files = NONE, [kept_file(path, text) for path, text in texts.items()]
     policy_file = open_document(sections.policy.file, problems, at.child("policy").child("file"), texts)
     if policy_file is not None:
         found[sections.policy.file] = policy_file[1]
@@ -97,39 +111,68 @@ def load_into(
         inventory=inventory,
         rules=rules,
         inventory_files=inventory_files,
+        kept=kept,
         digest=_digest(digests),
         version=version,
     )
 
 
-def _read_inventory(
-    files: Sequence[Path],
-    at: At,
-    found: dict[Path, Source],
-    texts: dict[Path, str],
-    digests: list[str],
-    commands: Collection[str],
-) -> Inventory:
-    """All of them as one: a name is one target's in all files."""
-    targets: list[Target] = []
-    taken: dict[str, str] = {}
-    sources: list[Source] = []
-    faults = len(at.problems.errors)
-    for number, file in enumerate(files):
-        opened = open_document(file, at.problems, at.child("folder" if number else "file"), texts)
+class _Inventories:
+    """All of them as one: a name is one target's in all files. `found`, `texts` and `digests` get each document."""
+
+    def __init__(
+        self, problems: Problems, found: dict[Path, Source], texts: dict[Path, str], digests: list[str]
+    ) -> None:
+        self._problems, self._found, self._texts, self._digests = problems, found, texts, digests
+        self._before = len(problems.errors)
+        self._taken: Taken = {}
+        self._targets: list[Target] = []
+        self._sources: list[Source] = []
+
+    def files(self, sections: Sections, at: At) -> tuple[Path, ...]:
+        """Those that people write; which they were."""
+        files = _inventory_files(sections, at)
+        for number, file in enumerate(files):
+            self._file(file, at.child("folder" if number else "file"))
+        return files
+
+    def asked(self, sections: Sections, at: At, answers: Answers) -> tuple[Kept, ...]:
+        """What `[inventories]` answered last; whatever people wrote down was there before it."""
+        folder, now = sections.state_folder, SystemClock().time()
+        made = []
+        for name, section in sections.inventories.items():
+            one = kept_of(folder, name, section, now)
+            if name in answers:
+                one = Kept(name, one.file, now, False)
+                self._take(one.file, answers[name])
+            elif one.counts:
+                self._file(one.file, at.child(name))
+            made.append(one)
+        return tuple(made)
+
+    def joined(self, commands: Collection[str]) -> Inventory:
+        """What has been read so far as one, with roads that lead somewhere; `commands` may lead to targets."""
+        inventory = Inventory(self._targets)
+        if len(self._problems.errors) == self._before:  # else a hop may be missing only because of that fault
+            check_roads(inventory, self._place, commands)
+        return inventory
+
+    def _place(self, target: Target) -> At:
+        return At(source_of(target, self._sources), self._problems, ("targets", target.name))
+
+    def _file(self, file: Path, at: At) -> None:
+        self._document(file, open_document(file, self._problems, at, self._texts))
+
+    def _take(self, file: Path, text: str) -> None:
+        self._texts[file] = text
+        self._document(file, parse_document(file, text, self._problems))
+
+    def _document(self, file: Path, opened: tuple[Mapping[str, object], Source] | None) -> None:
         if opened is not None:
-            found[file] = opened[1]
-            sources.append(opened[1])
-            digests.append(opened[1].digest)
-            targets += parse_targets(*opened, at.problems, taken)
-    inventory = Inventory(targets)
-    if len(at.problems.errors) == faults:  # else a hop may be missing only because its table has a fault
-        check_roads(
-            inventory,
-            lambda target: At(source_of(target, sources), at.problems, ("targets", target.name)),
-            commands,
-        )
-    return inventory
+            self._found[file] = opened[1]
+            self._sources.append(opened[1])
+            self._digests.append(opened[1].digest)
+            self._targets += parse_targets(*opened, self._problems, self._taken)
 
 
 def _inventory_files(sections: Sections, at: At) -> tuple[Path, ...]:

@@ -54,9 +54,8 @@ def written_places(config: Config, now: float) -> tuple[Place, ...]:
     today = recordings / datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
     if os.path.lexists(today):  # made by an earlier run, perhaps by another user
         places.append(Place(("recording", "directory"), today, True))
-    state = config.state.directory or recordings / "state"
-    if os.path.lexists(state):  # else it is made
-        places.append(Place(("state", "directory"), state, True))
+    if os.path.lexists(config.state_folder):  # else it is made
+        places.append(Place(("state", "directory"), config.state_folder, True))
     places.append(Place(("audit", "file"), config.audit.file, False))
     return tuple(places)
 

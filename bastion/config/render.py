@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def render_sample(chosen: Mapping[str, str] | None = None) -> str:
         "# Options marked (restart) need a restart, all others a reload (SIGHUP).",
     ]
     for declared in declarations(Sections):
-        lines += ["", *_sample_section(declared.name, declared, values)]
+        named = declared.kind.named
+        name = f"{declared.name}.{_SAMPLE_NAME}" if named else declared.name
+        lines += ["", *_sample_section(name, declared, values, named)]
     return "\n".join(lines) + "\n"
 
 
@@ -63,6 +66,9 @@ def _sample_section(
         yield ""
         yield from _sample_section(f"{path}.{option.name}", option, values, absent or option.default is None)
 
+
+_SAMPLE_NAME = "cmdb"
+"""Of a section of which there are any number, none by default."""
 
 # Options that are not required but that the sample sets, so that the sample is a whole.
 _SET_IN_SAMPLE = {
@@ -98,7 +104,9 @@ def _values(value: Any, section: type[Any], path: str) -> Iterator[str]:
         yield f"[{path}]"
     for option in declarations(section):
         found = getattr(value, option.name)
-        if option.kind.section is not None:
+        if option.kind.named:
+            nested += [(replace(option, name=f"{option.name}.{name}"), one) for name, one in found.items()]
+        elif option.kind.section is not None:
             nested.append((option, found))
         elif found is not None or option.kind.write(found):
             yield f"{option.name} = {option.kind.write(found)}"
@@ -115,7 +123,7 @@ def render_reference() -> str:
     """`docs/configuration.md`: every option of bastion.toml, targets.toml and users.toml."""
     parts = [_REFERENCE_HEAD]
     for declared in declarations(Sections):
-        parts += _reference_section(declared.name, declared)
+        parts += _reference_section(declared.name + ".NAME" * declared.kind.named, declared)
     parts.append("## targets.toml: `[targets.NAME]`\n")
     parts.append(_TARGETS_HEAD)
     parts.append(_table(Target))

@@ -23,6 +23,7 @@ from bastion.config.login import Login, Totp
 from bastion.config.metrics import Metrics
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.config.redact import Redact
+from bastion.inventories.section import INVENTORIES, InventorySource
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
     ADDRESS,
@@ -76,9 +77,8 @@ def _read_proxy_command(value: object, at: At) -> tuple[str, ...]:
         raise at.child(0).wrong(f"{shown(words[0])} is not an absolute path", PROXY_COMMAND.allowed)
     for index, word in enumerate(words):
         if re.sub("%[hpr%]", "", word).count("%"):
-            raise at.child(index).wrong(
-                f"{shown(word)} has a % that stands for nothing", PROXY_COMMAND.allowed
-            )
+            problem = f"{shown(word)} has a % that stands for nothing"
+            raise at.child(index).wrong(problem, PROXY_COMMAND.allowed)
     return words
 
 
@@ -475,6 +475,7 @@ class Sections:
     keys: Keys = option(section(Keys), "", default=Keys())
     directory: Directory = option(section(Directory), "")
     targets: Targets = option(section(Targets), "")
+    inventories: Mapping[str, InventorySource] = option(INVENTORIES, "", default=MappingProxyType({}))
     policy: PolicyFile = option(section(PolicyFile), "")
     approvals: Approvals = option(section(Approvals), "", default=Approvals())
     recording: Recording = option(section(Recording), "")
@@ -487,6 +488,11 @@ class Sections:
     log: Log = option(section(Log), "", default=Log())
     control: Control = option(section(Control), "", default=Control())
     limits: Limits = option(section(Limits), "", default=Limits())
+
+    @property
+    def state_folder(self) -> Path:
+        """Where what a gateway keeps for itself is."""
+        return self.state.directory or self.recording.directory / "state"
 
     def validate(self, at: At) -> None:
         for index in never_given(self.issue, self.login):

@@ -1,22 +1,39 @@
-"""What `bastion check` says of single targets, beside what their tables cannot be read for (L2)."""
+"""What is wrong with the inventory beyond its grammar (L2): for `check`, which has the files open."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from bastion.ca.secrets import check_program, read_secret_file
+from bastion.config.load import Config
 from bastion.errors import ConfigError
+from bastion.inventories.section import InventorySource
+from bastion.options import KeyPath
+from bastion.options.kinds import show_seconds
+from bastion.policy.patterns import canonical, matches_any
 from bastion.policy.targets import Target, TargetPassword
 
 Fault = tuple[bool, str, str, str]
 """Whether it is an error, the key, the problem, what is allowed."""
 
+Place = tuple[tuple[str, ...], str | None, str | None, int]
+"""Where a machine is: the same address by another road is another machine."""
 
-def same_place(target: Target, first: str) -> Iterator[Fault]:
-    """Two targets at one place are one machine: rules for the one can be walked round by the other's name."""
+ONE_MACHINE: Final = "rules and records see two machines"
+
+
+def place_of(target: Target) -> Place:
+    """By which hops or program it is reached, and at which address and port there."""
+    return target.via, target.proxy_command, canonical(target.host), target.port
+
+
+def same_place(target: Target, first: str, elsewhere: bool) -> Iterator[Fault]:
+    """Two targets at one place are one machine: rules for the one can be walked round by the other's name. `elsewhere`:
+    one of them is of an inventory that is asked, and not the other; its labels are not for what a person wrote down."""
     if first != target.name:
-        text = f"{target.address} is where target {first} is already: rules and records see two machines"
-        yield False, "host", text, f"an alias of {first}"
+        text = f"{target.address} is where target {first} is already: {ONE_MACHINE}"
+        yield elsewhere, "host", text, f"an alias of {first}"
 
 
 def password_faults(password: TargetPassword) -> Iterator[Fault]:
@@ -44,3 +61,43 @@ def hop_faults(target: Target, egress: bool) -> Iterator[Fault]:
     if target.hop_login is not None and egress and not target.hop_egress:
         text = "certificates for what is behind it would work from any address until they expire"
         yield False, "hop_login", text, "hop_egress: the addresses that it connects from"
+
+
+def asked_faults(config: Config, now: float) -> Iterator[tuple[bool, KeyPath, str, str]]:
+    """Is it an error, where, what the problem is, and what to do: of inventories that are asked. Nobody is, here."""
+    for name, section in config.inventories.items():
+        for key, problem in _source_faults(section):
+            yield True, ("inventories", name, key), problem, ""
+    for one in config.kept:
+        place = ("inventories", one.name)
+        if not one.answered_at:
+            text = "has never given an answer that was taken"
+            yield False, place, text, f"bastion inventory ask {one.name}"
+        elif one.expired:
+            age = show_seconds(round(one.age(now)))
+            yield False, place, f"has not answered for {age}: its targets are taken out", "max_age"
+
+
+def _source_faults(section: InventorySource) -> Iterator[tuple[str, str]]:
+    key = "command"
+    try:
+        if section.command:
+            check_program(section.command[0], "the program")
+        key = "token_file"
+        if section.token_file is not None:
+            read_secret_file(section.token_file, "inventory's token")
+        key = "ca_file"
+        if section.ca_file is not None:
+            section.ca_file.read_bytes()
+    except ConfigError as error:
+        yield key, str(error)
+    except OSError as error:
+        yield key, f"{section.ca_file} cannot be read: {error.strerror}"
+
+
+def may_be_named(config: Config, name: str) -> bool:
+    """Some inventory that is asked may have a target of this name, now or later."""
+    return any(
+        name.startswith(section.prefix) and (not section.only or matches_any(section.only, name))
+        for section in config.inventories.values()
+    )

@@ -21,7 +21,7 @@ from bastion.config.document import parse_document
 from bastion.errors import BastionError
 from bastion.options import Problems
 from bastion.policy.rules import Defaults, Policy, parse_policy
-from bastion.policy.targets import Inventory, Target, parse_targets
+from bastion.policy.targets import Inventory, Taken, Target, parse_targets
 
 PACKED_MAX: Final = 2 << 20
 """Bytes of a packed version: 10,000 rules and 10,000 targets with names of chance have a third of it. Of a larger one
@@ -111,7 +111,7 @@ def judge_by(kept: KeptPolicy) -> tuple[Policy, Inventory]:
     """What decides, made of what was kept. Raises ConfigErrors where this program takes such files no more."""
     problems = Problems()
     targets: list[Target] = []
-    taken: dict[str, str] = {}
+    taken: Taken = {}
     for one in kept.inventory:
         read = parse_document(Path(one.file), one.text, problems)
         if read is not None:

@@ -77,8 +77,7 @@ def things(subject: Subject) -> list[Thing]:
         optional.append((secret, f"the password for {target.name}", Kind.SECRET))
     found += [Thing(Path(path), what, kind) for path, what, kind in optional if path is not None]
     found.append(Thing(config.recording.directory, "recordings", Kind.WRITTEN))
-    state = config.state.directory or config.recording.directory / "state"
-    found.append(Thing(state, "state", Kind.WRITTEN))
+    found.append(Thing(config.state_folder, "state", Kind.WRITTEN))
     control = config.control.place(config.file)
     if control is not None:
         found.append(Thing(control.parent, "the control socket's folder", Kind.PASSED))

@@ -44,7 +44,8 @@ REQUIRED: Any = _Required()
 class Kind(Generic[T]):
     """A type of value: its name in the docs, what may stand there, how to read it and how to write it.
 
-    `section` is the class of a nested section, for the dump and the reference.
+    `section` is the class of a nested section, for the dump and the reference; with `named` there are any number of
+    them, by name, and the value is a mapping.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Kind(Generic[T]):
     read: Callable[[object, At], T]
     write: Callable[[T], str]
     section: type[Any] | None = None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,6 +306,30 @@ def mapping_of(kind: Kind[T], key: re.Pattern[str], allowed: str) -> Kind[Mappin
     return Kind(f"table of {kind.name}", allowed, read_mapping, write_mapping)
 
 
+def sections_by_name(cls: type[T], name: re.Pattern[str], allowed: str, most: int) -> Kind[Mapping[str, T]]:
+    """Tables that are sections, each with a name that matches `name`; `most` of them."""
+
+    def read_sections(value: object, at: At) -> Mapping[str, T]:
+        if not isinstance(value, dict):
+            raise at.wrong(f"must be tables, not {shown(value)}", allowed)
+        if len(value) > most:
+            raise at.wrong(f"has {len(value)} tables", f"{most} at most")
+        made, failed = {}, False
+        for key, table in value.items():
+            place = at.child(key)
+            try:
+                if not name.match(key):
+                    raise place.wrong(f"{shown(key)} is not a valid name", allowed)
+                made[key] = read(cls, table, place)
+            except Unreadable:
+                failed = True
+        if failed:
+            raise Unreadable
+        return MappingProxyType(made)
+
+    return Kind("tables", allowed, read_sections, lambda value: ", ".join(map(quoted, value)), cls, True)
+
+
 def section(cls: type[T], read_as: Callable[[object, At], T] | None = None) -> Kind[T]:
     """A nested table that is itself a section."""
     allowed = ", ".join(declared.name for declared in declarations(cls))

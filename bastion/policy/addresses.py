@@ -127,6 +127,15 @@ def barred(text: str, port: int, own: Own, allowed: Sequence[Network] = ()) -> B
     return Barred.OWN if any(own.has(one) for one in inner) else None
 
 
+def out_of_reach(host: str, allowed: Sequence[Network] = ()) -> Barred | None:
+    """Why a name is not followed to `host`, whatever machine looks; None for other addresses, and for names. An address
+    that an operator wrote down is connected to all the same; this is for those that somebody else did."""
+    address = address_of(host)
+    if address is None or any(address in network for network in allowed):
+        return None
+    return next(filter(None, map(_kind, inner_addresses(address))), None)
+
+
 @lru_cache(maxsize=1024)  # hosts of the inventory, each asked for at every dial: 600 bytes each at most
 def literal_network(host: str) -> tuple[Network, ...]:
     """The network of one address that `host` is when it is written as an address; nothing for a name."""

@@ -6,7 +6,7 @@ Groups are judged only where every account is known: LDAP's are not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from bastion.options import did_you_mean, shown
@@ -38,17 +38,19 @@ def review(
     inventory: Inventory,
     groups: Collection[str] | None = None,
     services: Collection[str] = (),
+    may_come: Callable[[str], bool] = lambda name: False,
 ) -> tuple[Finding, ...]:
     """Look at every rule beside the inventory and beside the others.
 
     `groups`: all that anybody is in, in their one form; None where nobody can know. `services`: names of accounts of
-    programs.
+    programs. `may_come`: a target of this name, which is not there, may be there later without anybody writing it down;
+    a rule that names it must not be what keeps the others of its inventory from going.
     """
     found: list[Finding] = []
     names = tuple(target.name for target in inventory)
     selected = policy.selections(inventory)
     for index, rule in enumerate(policy.rules):
-        found.extend(_targets(rule, inventory, names, selected[index]))
+        found.extend(_targets(rule, inventory, names, selected[index], may_come))
         if groups is not None:
             found.extend(_groups(rule, groups))
         found.extend(_services(rule, services))
@@ -86,7 +88,9 @@ def _services(rule: Rule, services: Collection[str]) -> Iterator[Finding]:
         yield Finding(rule, "targets", True, text, 'targets = ["web1", "web2"]')
 
 
-def _targets(rule: Rule, inventory: Inventory, names: Collection[str], bits: int) -> Iterator[Finding]:
+def _targets(
+    rule: Rule, inventory: Inventory, names: Collection[str], bits: int, may_come: Callable[[str], bool]
+) -> Iterator[Finding]:
     """`names` are those of the inventory, `bits` the targets of it that the rule selects."""
     for pattern in rule.targets:
         if is_glob(pattern):
@@ -98,7 +102,8 @@ def _targets(rule: Rule, inventory: Inventory, names: Collection[str], bits: int
                 text = f'"{pattern}" is an alias; rules name targets: "{owner.name}"'
             else:
                 text = f'no target "{pattern}"{did_you_mean(pattern, names)}'
-            yield Finding(rule, "targets", True, text, "a name in the inventory or a pattern")
+            error = owner is not None or not may_come(pattern)
+            yield Finding(rule, "targets", error, text, "a name in the inventory or a pattern")
     matched = _selected(inventory, bits)
     if not matched and set(rule.verbs) != {TUNNEL}:
         yield Finding(rule, "labels" if rule.labels else "targets", False, "no target matches this rule")

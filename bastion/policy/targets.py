@@ -438,11 +438,15 @@ def _add_once(found: list[Target], target: Target) -> None:
         found.append(target)
 
 
+Taken = dict[str, tuple[str, str]]
+"""A name or alias -> the target that has it, and the document that it stands in."""
+
+
 def parse_targets(
     document: Mapping[str, object],
     source: Source,
     problems: Problems | None = None,
-    taken: dict[str, str] | None = None,
+    taken: Taken | None = None,
 ) -> Inventory:
     """Read `[targets.NAME]` tables. Raises ConfigErrors, or notes the faults in `problems` when it is given.
 
@@ -466,21 +470,23 @@ def parse_targets(
             target = read(Target, table, at, name=NAME.read(name, at))
         except Unreadable:
             continue
-        if _take_names(target, taken, at):
+        if take_names(target, taken, at):
             made.append(target)
     if problems is None:
         found.raise_any()
     return Inventory(made)
 
 
-def _take_names(target: Target, taken: dict[str, str], at: At) -> bool:
+def take_names(target: Target, taken: Taken, at: At) -> bool:
     """Note every name of `target` that another has already. False when there is one."""
     clash = False
     for index, name in enumerate(target.names):
         if name in taken:
             place = at if index == 0 else at.child("aliases").child(index - 1)
-            place.wrong(f'"{name}" is already a name of target "{taken[name]}"')
+            other, file = taken[name]
+            where = "" if file == at.source.file else f" in {file}"
+            place.wrong(f'"{name}" is already a name of target "{other}"{where}')
             clash = True
     if not clash:
-        taken.update(dict.fromkeys(target.names, target.name))
+        taken.update(dict.fromkeys(target.names, (target.name, at.source.file)))
     return not clash

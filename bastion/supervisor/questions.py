@@ -30,6 +30,7 @@ class Settings:
     audit_required: bool
     penalties: PenaltyLimits
     uploads: bool = False
+    inventories: str = ""  # `inventories.section.digest_of`
 
 
 # -- a worker asks ---------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from bastion.net.notify import Heartbeat, Notifier, watchdog_seconds
 from bastion.observe.audit import AuditFailed
 from bastion.policy.locks import Lock
 from bastion.reactor import in_reactor, log_to_standard_error, the_reactor
-from bastion.supervisor.settings import settings_of, state_folder
+from bastion.supervisor.settings import settings_of
 from bastion.supervisor.supervisor import Supervisor
 
 # Nothing of the folder that the gateway happens to be started in, unless it was started from there.
@@ -57,7 +57,7 @@ def run_supervisor(
             listeners,
             str(config_file),
             sections.control,
-            PenaltyKeeper(reactor, state_folder(sections)),
+            PenaltyKeeper(reactor, sections.state_folder),
             sections.metrics,
         )
     except (AuditFailed, OSError) as error:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bastion.config.penalties import penalty_limits
 from bastion.config.sections import Sections
+from bastion.inventories.section import digest_of
 from bastion.supervisor.questions import Settings
-
-
-def state_folder(config: Sections) -> Path:
-    """Where penalties are kept."""
-    return config.state.directory or config.recording.directory / "state"
 
 
 def settings_of(config: Sections) -> Settings:
@@ -21,4 +15,5 @@ def settings_of(config: Sections) -> Settings:
         config.audit.required,
         penalty_limits(config.limits.penalties),
         config.recording.store.kind == "s3",
+        digest_of(config.inventories),
     )

@@ -19,9 +19,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion import __version__
+from bastion.assembly.beside import Beside
 from bastion.assembly.control_desk import ControlDesk
 from bastion.assembly.penalty_keeper import PenaltyKeeper, look_at_penalties
-from bastion.assembly.uploads import Uploads, program
 from bastion.auth.distant import Docket
 from bastion.auth.throttle import Penalties
 from bastion.clock import SystemClock
@@ -90,10 +90,10 @@ class Supervisor:
         self.hub = Hub()
         self.hub.name = "gateway"
         self.elders = Elders(reactor, self.hub, self.meters.families)
-        self._uploads = Uploads(reactor, self.clock, self.meters, program(reactor, Path(config_file)))
+        self.reloads, own = self._reloads(), (reactor, self.clock, self.meters, self.audit)
+        self._beside = Beside(*own, Path(config_file), self.reloads.hup)
         parts = reactor, self.meters, self._that_have_figures, self._stuck, self.elders
         self.figures = Figures(*parts, self._refresh)
-        self.reloads = self._reloads()
         self.on_ready: Callable[[], None] = lambda: None
         # Of a successor: all have read everything, and wait.
         self.on_checked: Callable[[], None] | None = None
@@ -117,7 +117,7 @@ class Supervisor:
 
     def _refresh(self) -> None:
         """Gauges that are read when somebody looks."""
-        self._uploads.refresh()
+        self._beside.refresh()
         look_at_penalties(self.meters, self._penalties)
 
     def _desk(self, control: Control, config_file: Path) -> ControlDesk:
@@ -165,7 +165,7 @@ class Supervisor:
         self.audit.move(settings.audit_file, settings.audit_required)
         self._settings = settings
         if self._ready and not self.ending and not self._retired:
-            self._uploads.follow(settings.uploads)
+            self._beside.follow(settings.uploads, settings.inventories)
 
     # -- the start ---------------------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class Supervisor:
             self._ready = True
             self.audit.emit(GatewayStarted(__version__, self._config_file))
             self.figures.start()
-            self._uploads.follow(self._settings.uploads)
+            self._beside.follow(self._settings.uploads, self._settings.inventories)
             self.on_ready()
             self._adopt()
 
@@ -450,7 +450,7 @@ class Supervisor:
         self._retired = True
         self._keeper.retire()
         self.control.retire()
-        self._uploads.stop()
+        self._beside.stop()
         for child in self.children(State.SERVING):
             child.tell(ask.Retire())
         self._close_listeners()
@@ -488,4 +488,4 @@ class Supervisor:
         if self._ready:
             self.audit.note(GatewayStopped(self._signal))
         self.audit.close()
-        self._uploads.stop().addCallback(lambda _: self.on_over(self._code))
+        self._beside.stop().addCallback(lambda _: self.on_over(self._code))

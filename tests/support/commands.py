@@ -15,7 +15,7 @@ from bastion.cli.main import cli
 
 HERE = frozenset(
     (
-        *("check", "client-config", "explain", "export", "hold", "keys", "kill", "live", "lock"),
+        *("check", "client-config", "explain", "export", "hold", "inventory", "keys", "kill", "live", "lock"),
         *("locks", "penalties", "reload", "sessions", "state", "status", "target-config", "unlock", "verify"),
     )
 )

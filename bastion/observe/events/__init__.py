@@ -54,6 +54,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.DrainEnded,
     process.GatewayStopped,
     process.Reload,
+    process.InventoryState,
     process.HealthChanged,
     logins.ConnectionRefused,
     logins.HandshakeFailed,

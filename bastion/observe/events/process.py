@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from bastion.errors import InventoryReason
 from bastion.observe.events.base import AuditEvent, Line, because, of
 
 
@@ -143,7 +144,7 @@ class Reload(AuditEvent):
     event: ClassVar[str] = "reload"
 
     result: Annotated[str, "`ok`, `restart_needed`, `refused`"]
-    by: Annotated[str, "who wanted it: `SIGHUP`, an account, a worker that started"] = ""
+    by: Annotated[str, "who wanted it: `SIGHUP`, `inventory NAME`, an account, a worker that started"] = ""
     restart: Annotated[str, "the options that wait for one"] = ""
     text: Annotated[
         str, "every fault, a line each; of one that is taken, the workers that were ended over it"
@@ -160,6 +161,28 @@ class Reload(AuditEvent):
         what = f": {', '.join(map(str, changed))}" if isinstance(changed, list) and changed else ""
         needed = of(line, "restart", "; a restart is needed for ")
         return f"the configuration was reloaded{of(line, 'by', ' by ')}{what}{needed}{of(line, 'text', '; ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryState(AuditEvent):
+    """an inventory that is asked gives no answer that can be used, or does again"""
+
+    event: ClassVar[str] = "inventory"
+
+    inventory: str
+    state: Annotated[str, "`ok`, `failing` (what it said last counts), `expired` (its targets are taken out)"]
+    reason: Annotated[InventoryReason | None, "what came of asking it"] = None
+    text: str = ""
+    age: Annotated[int | None, "seconds since the answer that counts, or counted"] = None
+    targets: Annotated[int | None, "in it"] = None
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        name, state = line.get("inventory", "?"), line.get("state", "?")
+        if state == "ok":
+            return f"the inventory {name} answers again"
+        gone = ", and its targets are taken out" if state == "expired" else ""
+        return f"the inventory {name} gives no answer{because(line)}{gone}"
 
 
 @dataclass(frozen=True, slots=True)

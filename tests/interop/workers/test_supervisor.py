@@ -49,10 +49,10 @@ import sys
 from pathlib import Path
 import bastion.serving, bastion.supervisor.running
 from bastion.config.start import read_sections
-from bastion.supervisor.settings import settings_of, state_folder
+from bastion.supervisor.settings import settings_of
 sections = read_sections(Path(sys.argv[1]))
 assert sections.directory.ldap.user_filter == "(cn=*)", sections
-settings_of(sections), state_folder(sections)
+settings_of(sections), sections.state_folder
 own = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
 print(*sorted(name for name in own if not name.startswith("_")))
 print(*sys.modules)

@@ -31,6 +31,8 @@ from bastion.auth.ca_scope import CaScope
 from bastion.config.changes import each_option
 from bastion.config.check import inspect
 from bastion.config.outputs import Recording, read_section
+from bastion.config.sections import Sections
+from bastion.config.start import read_sections
 from bastion.errors import AuthReason, ConfigError, RecorderFailed, Refused
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
 from bastion.options import ConfigErrors, Scope
@@ -96,7 +98,8 @@ class Files(Site):
     def save(self) -> None:
         text = ""
         for section, values in self.options.items():
-            text += f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
+            lines = "".join(f"{key} = {value}\n" for key, value in values.items())
+            text = text + f"[{section}]\n{lines}" if section else lines + text
         self.write("bastion.toml", text)
 
     def set(self, path: str, toml: str) -> None:
@@ -106,16 +109,21 @@ class Files(Site):
 
 
 class Threadless(StillReactor):
-    """Nobody asks this one for host names. In place of the process that uploads it reads, as that would when it begins,
-    where to."""
+    """Nobody asks this one for host names. In place of the processes that upload and that ask inventories it reads, as
+    those would when they begin, where to and whom."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uploading: S3Place | None = None
+        self.asking: list[str] = []
 
     def suggestThreadPoolSize(self, size: int) -> None: ...
 
     def spawnProcess(self, process: ProcessProtocol, _: str, command: list[str], **how: Any) -> None:
+        if "bastion.assembly.asking" in command:
+            self.asking = list(_sections_of(command[-1]).inventories)
+            process.makeConnection(Asking(self, process))  # type: ignore[arg-type]
+            return
         self.uploading = read_section(command[-1], Recording).store.place()
         process.makeConnection(Uploading(self, process))  # type: ignore[arg-type]
 
@@ -130,6 +138,21 @@ class Uploading:
     def closeStdin(self) -> None:
         self.reactor.uploading = None
         self.process.processEnded(Failure(ProcessDone(0)))
+
+
+@dataclass
+class Asking(Uploading):
+    """That of the process that asks."""
+
+    def closeStdin(self) -> None:
+        self.reactor.asking = []
+        self.process.processEnded(Failure(ProcessDone(0)))
+
+
+def _sections_of(file: str) -> Sections:
+    found = read_sections(Path(file))
+    assert found is not None
+    return found
 
 
 class Running:
@@ -268,11 +291,15 @@ def _store(name: str) -> Callable[[Gateway], Any]:
     return lambda gateway: getattr(gateway.reactor.uploading, name, None)
 
 
+def _from_its_start(running: Running) -> None:
+    running.program.reloading.on_applied = running.program._applied
+
+
 def _uploads(**options: str) -> Callable[[Running], None]:
     """They go to a bucket already, with `options` besides."""
 
     def begin(running: Running) -> None:
-        running.program.reloading.on_applied = running.program._applied  # as from its start on
+        _from_its_start(running)
         for name, toml in {"kind": '"s3"', "bucket": '"one"', **options}.items():
             running.files.set(f"recording.store.{name}", toml)
         assert running.reload()["result"] == "ok"
@@ -567,6 +594,9 @@ CASES: dict[str, Case] = {
     ),
     "recording.store.uploads": Case("7", _store("uploads"), 7, _uploads()),
     "login.key_age": Case('"90d"', lambda g: g.services.limits.key_age, 90 * 86400.0),
+    "inventories": Case(
+        '{ cmdb = { url = "https://cmdb.example.com/" } }', lambda g: g.reactor.asking, ["cmdb"], _from_its_start
+    ),
     "state.unavailable": Case('"refuse"', lambda g: g.state.refuse, True),
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),
     "audit.required": Case("true", lambda g: g.audit.required, True),

@@ -164,7 +164,7 @@ def test_a_name_is_one_targets_in_all_files(tmp_path):
         load(site.config)
     (error,) = caught.value.errors
     assert (error.file, error.line) == (str(tmp_path / "targets.d" / "a.toml"), 3)
-    assert error.problem == '"web1" is already a name of target "web1"'
+    assert error.problem == f'"web1" is already a name of target "web1" in {tmp_path / "targets.toml"}'
 
 
 def test_a_fault_in_one_file_names_it_and_nothing_is_taken(tmp_path):

@@ -18,6 +18,8 @@ AGAIN = "write it again: python -m bastion.config.render ."
 def options(section, path=""):
     for declared in declarations(section):
         name = f"{path}.{declared.name}" if path else declared.name
+        if declared.kind.named:
+            name += ".cmdb"  # as the sample calls it
         if declared.kind.section is not None:
             yield from options(declared.kind.section, name)
         else:

@@ -1,4 +1,6 @@
-"""What is said of single targets beside their tables: hops here, the rest in test_check.py."""
+"""What is said of single targets and of inventories that are asked, beside their tables; the rest in test_check.py."""
+
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +8,7 @@ from bastion.config.check import inspect
 
 from .site import Site
 
+PROGRAM = 'command = ["{folder}/program", "--list"]'
 HOP = '[targets.edge1]\nhost = "edge1.example.com"\nhop_login = "jump"\n'
 EGRESS = 'hop_egress = ["10.20.0.1"]\n'
 
@@ -85,3 +88,42 @@ def test_a_pin_of_a_target_behind_a_hop_is_for_its_name(site: Site) -> None:
     _, material = inspect(site.config).accepted()
     assert material.known_hosts.pinned(["db7"], 22) == (key,)
     assert material.known_hosts.pinned(["192.0.2.7"], 22) == ()
+
+
+@pytest.fixture
+def program(site: Site) -> Path:
+    return site.write("program", "#!/bin/sh\n", 0o755)
+
+
+def errors_of_asked(site: Site, options: str) -> list[tuple[str, str]]:
+    site.edit("[policy]", f"[inventories.cmdb]\n{options.format(folder=site.folder)}\n[policy]")
+    return [(error.key, error.problem) for error in inspect(site.config).errors]
+
+
+def test_an_inventorys_program_that_can_be_run_is_no_fault(site: Site, program: Path) -> None:
+    assert errors_of_asked(site, PROGRAM) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"), [(0o777, "can be replaced by others"), (0o644, "is not a program")]
+)
+def test_a_program_that_others_can_replace_is_one(site: Site, program: Path, mode: int, says: str) -> None:
+    program.chmod(mode)
+    ((key, problem),) = errors_of_asked(site, PROGRAM)
+    assert key == "inventories.cmdb.command" and says in problem and "password" not in problem
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [("token_file", "lets others in"), ("ca_file", "cannot be read: No such file")]
+)
+def test_files_that_cannot_be_used_are_told(site: Site, option: str, says: str) -> None:
+    site.write("token_file", "secret\n", 0o644)
+    name = option if option == "token_file" else "missing.pem"
+    ((key, problem),) = errors_of_asked(site, f'url = "https://h/"\n{option} = "{name}"')
+    assert key == f"inventories.cmdb.{option}" and says in problem and "secret" not in problem
+
+
+def test_nobody_is_asked(site: Site, program: Path) -> None:
+    program.write_text(f"#!/bin/sh\ntouch {site.folder}/asked\n")
+    assert errors_of_asked(site, PROGRAM) == []
+    assert not (site.folder / "asked").exists()
