@@ -252,27 +252,27 @@ class Attempt:
         return proved
 
     def outside(self, factor: str, prove: Callable[[], Awaitable[None]], guessed: bool) -> Deferred[None]:
-        """A factor that others judge, by what `prove` asks them; it raises Refused. `guessed`: with something that was
-        typed, which is charged before it is judged."""
+        """A factor that others judge: `prove` asks them, and raises Refused. `guessed`: what was typed is charged."""
         self._method = factor
         return maybeDeferred(self._check_outside, factor, prove, guessed)
 
     def _check_outside(
         self, factor: str, prove: Callable[[], Awaitable[None]], guessed: bool
     ) -> Deferred[None]:
-        """The account first: nobody is asked about somebody who is none any more."""
+        """The account first: nobody is asked about somebody who is none any more; and last: others take minutes."""
         name, self._judged_from = self._admit(), 0.0  # how long others take is no measure
         self._check_wanted(factor)
         known = self._before.identity
         assert known is not None, "others are asked about nobody who has proved nothing"
 
+        def found() -> Deferred[Account]:
+            return self._context.services.directory.check_key(name, lambda account: account, self._asker())
+
         async def judged() -> Account:
-            directory = self._context.services.directory
-            account = await directory.check_key(name, lambda account: account, self._asker())
-            if account.uid != known.uid:
+            if (await found()).uid != known.uid:
                 raise Refused(AuthReason.UNKNOWN_USER, "the account is another one than a moment ago")
             await prove()
-            return account
+            return await found()  # `Before.with_proofs` looks whose it is
 
         turn: Deferred[None] = Deferred()
         checked = turn.addCallback(lambda _: Deferred.fromCoroutine(judged()))

@@ -229,6 +229,21 @@ def test_nobody_else_is_asked_about_an_account_that_is_another_one(asked: Asked)
     assert judge.asked == [] and asked.lines() == [("alice+deploy+web1", "unknown_user")]
 
 
+def test_what_the_directory_says_after_somebody_elses_yes_counts(asked: Asked) -> None:
+    judge = Judge()
+    judged(asked, oidc=judge)
+    asked.begin("oidc")
+    asked.inner.account = replace(asked.inner.account, groups=frozenset({"left"}))
+    judge.verdict.callback(None)
+    assert asked.ended[0].groups == {"left"}
+    asked.ended.clear()
+    asked.begin("oidc")
+    asked.inner.account = replace(asked.inner.account, uid="u-2")
+    judge.verdict.callback(None)
+    assert asked.refusal.reason is PolicyReason.FACTOR_NEEDED
+    assert asked.lines()[-1] == ("alice+deploy+web1", "unknown_user")
+
+
 def test_the_own_factors_come_first_and_the_time_is_that_of_all(asked: Asked) -> None:
     judge = Judge(wait=90.0)
     judged(asked, oidc=judge)
