@@ -45,6 +45,7 @@ from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.config.second_factors import SecondFactors, read_second_factors
 from bastion.config.target_faults import (
+    Apart,
     Fault,
     Place,
     asked_faults,
@@ -418,15 +419,15 @@ class _Check:
         found = [self._sources[file] for file in config.documents if file in self._sources]
         if len(found) < len(config.documents):
             return
-        asked = {str(one.file) for one in config.kept}
+        apart, egress = Apart(config.inventory), bool(config.upstream_ca.egress)
         dialled: dict[Place, Target] = {}
-        egress = bool(config.upstream_ca.egress)
         for target in config.inventory:
             first = dialled.setdefault(place_of(target), target)
-            both = {source_of(one, found).file for one in (first, target)} if first is not target else set()
-            elsewhere = len(both) > 1 and bool(both & asked)
             faults = chain(
-                self._target(target), same_place(target, first.name, elsewhere), hop_faults(target, egress)
+                self._target(target),
+                same_place(target, first.name, first.inventory != target.inventory),
+                hop_faults(target, egress),
+                apart.faults(target),
             )
             for error, key, problem, allowed in faults:
                 source = source_of(target, found)

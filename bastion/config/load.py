@@ -144,9 +144,9 @@ class _Inventories:
             one = kept_of(folder, name, section, now)
             if name in answers:
                 one = Kept(name, one.file, now, False)
-                self._take(one.file, answers[name])
+                self._take(one.file, answers[name], name)
             elif one.counts:
-                self._file(one.file, at.child(name))
+                self._file(one.file, at.child(name), name)
             made.append(one)
         return tuple(made)
 
@@ -160,19 +160,19 @@ class _Inventories:
     def _place(self, target: Target) -> At:
         return At(source_of(target, self._sources), self._problems, ("targets", target.name))
 
-    def _file(self, file: Path, at: At) -> None:
-        self._document(file, open_document(file, self._problems, at, self._texts))
+    def _file(self, file: Path, at: At, asked: str = "") -> None:
+        self._document(file, open_document(file, self._problems, at, self._texts), asked)
 
-    def _take(self, file: Path, text: str) -> None:
+    def _take(self, file: Path, text: str, asked: str) -> None:
         self._texts[file] = text
-        self._document(file, parse_document(file, text, self._problems))
+        self._document(file, parse_document(file, text, self._problems), asked)
 
-    def _document(self, file: Path, opened: tuple[Mapping[str, object], Source] | None) -> None:
+    def _document(self, file: Path, opened: tuple[Mapping[str, object], Source] | None, asked: str) -> None:
         if opened is not None:
             self._found[file] = opened[1]
             self._sources.append(opened[1])
             self._digests.append(opened[1].digest)
-            self._targets += parse_targets(*opened, self._problems, self._taken)
+            self._targets += parse_targets(*opened, self._problems, self._taken, asked)
 
 
 def _inventory_files(sections: Sections, at: At) -> tuple[Path, ...]:

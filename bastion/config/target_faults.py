@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from bastion.ca.known_hosts import lookup_name
 from bastion.ca.secrets import check_program, read_secret_file
 from bastion.config.load import Config
 from bastion.errors import ConfigError
@@ -34,6 +35,37 @@ def same_place(target: Target, first: str, elsewhere: bool) -> Iterator[Fault]:
     if first != target.name:
         text = f"{target.address} is where target {first} is already: {ONE_MACHINE}"
         yield elsewhere, "host", text, f"an alias of {first}"
+
+
+class Apart:
+    """An inventory that is asked says nothing of what a person, or another one, wrote down: neither which host key is
+    believed there, since a pin is of a name and whoever is known by that name has it; nor where an address leads, since
+    a target that is called so comes before the one that is there."""
+
+    def __init__(self, inventory: Iterable[Target]) -> None:
+        self._known: dict[str, list[Target]] = {}
+        self._there: dict[str | None, list[Target]] = {}
+        for target in inventory:
+            self._there.setdefault(canonical(target.host), []).append(target)
+            for name in target.known_as:
+                for shown in dict.fromkeys((name, lookup_name(name, target.port))):
+                    self._known.setdefault(shown, []).append(target)
+
+    def faults(self, target: Target) -> Iterator[Fault]:
+        if not target.inventory:
+            return
+        for name in target.names:
+            if other := self._of_another(target, self._there.get(canonical(name), ())):
+                text = f'"{name}" is where target {other.name} is: who writes that would be led here'
+                yield True, "", text, "prefix"
+        pinned = self._known[lookup_name(target.known_as[0], target.port)] if target.pins else ()
+        if other := self._of_another(target, pinned):
+            text = f"would be believed of target {other.name} too, which has that name or address"
+            yield True, "host_keys", text, f"host_keys in the table of {other.name}"
+
+    @staticmethod
+    def _of_another(target: Target, found: Iterable[Target]) -> Target | None:
+        return next((other for other in found if other.inventory != target.inventory), None)
 
 
 def password_faults(password: TargetPassword) -> Iterator[Fault]:

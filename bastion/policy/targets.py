@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -30,7 +30,7 @@ from bastion.options.kinds import (
     section,
     text,
 )
-from bastion.policy.addresses import inner_addresses
+from bastion.policy.addresses import inner_addresses, literal_network
 from bastion.policy.patterns import Address, address_of, canonical
 from bastion.wire.legacy import LEGACY_NAMES
 
@@ -72,11 +72,9 @@ COMMAND: Kind[tuple[str, ...]] = Kind(
     list_of(text()).write,
 )
 
-
 COMMAND_NAME: Kind[str] = text(
     "name", re.compile(r"\A[a-z][a-z0-9_-]{0,31}\Z"), "a word of lower-case letters, digits and _ -"
 )
-
 
 SSHFP = ("sshfp",)
 """The value of `host_keys` that is no list of keys."""
@@ -250,6 +248,9 @@ class Target:
         example='"tunnel"',
     )
 
+    inventory: str = field(default="", kw_only=True)
+    """The inventory that was asked for it (`[inventories.NAME]`), "" where people wrote it down."""
+
     def validate(self, at: At) -> None:
         own = self.logins or self.key_file is not None or self.password is not None or self.legacy
         if self.kind == "gateway" and own:
@@ -307,6 +308,12 @@ class Target:
         Behind a hop or a program only its own names count: the same `host` may be another machine in another network.
         """
         return tuple(dict.fromkeys((self.host, *self.names))) if self.dialled else self.names
+
+    @property
+    def reachable(self) -> tuple[Network, ...]:
+        """Networks that an operator has written down for it, whatever they are; its `host`, if it is one, too."""
+        own = () if self.inventory else literal_network(self.host)
+        return (*own, *self.allow_addresses)
 
     @property
     def by_sshfp(self) -> bool:
@@ -447,11 +454,12 @@ def parse_targets(
     source: Source,
     problems: Problems | None = None,
     taken: Taken | None = None,
+    inventory: str = "",
 ) -> Inventory:
     """Read `[targets.NAME]` tables. Raises ConfigErrors, or notes the faults in `problems` when it is given.
 
     With faults noted, the inventory holds the targets that could be read. `taken`: names that targets of other
-    documents have, to which those of this one are added.
+    documents have, to which those of this one are added. `inventory`: the one that was asked for these targets.
     """
     found = problems or Problems()
     root = At(source, found)
@@ -467,7 +475,7 @@ def parse_targets(
     for name, table in tables.items():
         at = root.child("targets").child(name)
         try:
-            target = read(Target, table, at, name=NAME.read(name, at))
+            target = read(Target, table, at, name=NAME.read(name, at), inventory=inventory)
         except Unreadable:
             continue
         if take_names(target, taken, at):

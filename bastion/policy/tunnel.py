@@ -14,7 +14,7 @@ from typing import Final, TypeVar, final
 
 from bastion.auth.identity import Identity
 from bastion.errors import PolicyReason, Refused, UpstreamReason
-from bastion.policy.addresses import Network, Own, barred, literal_network
+from bastion.policy.addresses import Network, Own, barred
 from bastion.policy.grant import check_credential, check_factors, tunnel_rules
 from bastion.policy.patterns import address_of, canonical
 from bastion.policy.route import ToGateway
@@ -106,7 +106,7 @@ class TunnelGrant:
     def _written_down(self, rules: Iterable[Rule], address: str) -> tuple[Network, ...]:
         """What is somebody's explicit word: an entry that is this very address, and what a target allows."""
         if self.target is not None:
-            return (*literal_network(self.target.host), *self.target.allow_addresses)
+            return self.target.reachable
         places = (place for rule in rules for place in rule.tunnel if place.covers(address, self.port))
         return tuple(place.network for place in places if place.network is not None and place.is_one_address)
 

@@ -24,7 +24,7 @@ from bastion.endpoint.hop import HopConnection
 from bastion.errors import Refused, UpstreamReason
 from bastion.net.connect import reach
 from bastion.net.local_addresses import OwnPlaces
-from bastion.policy.addresses import Barred, Own, barred, literal_network
+from bastion.policy.addresses import Barred, Own, barred
 from bastion.policy.grant import Grant
 from bastion.policy.roads import road_of
 from bastion.policy.targets import Target
@@ -140,9 +140,9 @@ class Dialler:
 def check_address(target: Target, address: str, own: Own) -> None:
     """Refuse an address that the target's name led to and nobody allowed. Raises Refused(ADDRESS_REFUSED).
 
-    A target whose `host` is an address is the operator's own word for that address.
+    A target whose `host` is an address is the operator's own word for that address, unless an inventory gave it.
     """
-    why = barred(address, target.port, own, (*literal_network(target.host), *target.allow_addresses))
+    why = barred(address, target.port, own, target.reachable)
     if why is not None:
         hint = "" if why == Barred.LISTENER else "; if that is right, say so in its allow_addresses"
         raise Refused(UpstreamReason.ADDRESS_REFUSED, f"{target.host} is {address}, {why}{hint}")

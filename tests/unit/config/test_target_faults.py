@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bastion.config.check import inspect
+from bastion.wire.keys import PrivateKey
 
-from .site import Site
+from .site import TARGETS, Site
 
 PROGRAM = 'command = ["{folder}/program", "--list"]'
 HOP = '[targets.edge1]\nhost = "edge1.example.com"\nhop_login = "jump"\n'
@@ -127,3 +128,51 @@ def test_nobody_is_asked(site: Site, program: Path) -> None:
     program.write_text(f"#!/bin/sh\ntouch {site.folder}/asked\n")
     assert errors_of_asked(site, PROGRAM) == []
     assert not (site.folder / "asked").exists()
+
+
+def of_inventory(site, options):
+    """The faults of the inventory cmdb giving a target with those options, beside what people wrote down."""
+    site.edit("[policy]", '[inventories.cmdb]\nurl = "https://cmdb.example.com/"\n[policy]')
+    answer = f"[targets.new1]\n{options}\n"
+    return [(error.key, error.problem) for error in inspect(site.config, {"cmdb": answer}).errors]
+
+
+PINNED = f"host_keys = ['{PrivateKey.generate_ed25519().public.line()}']"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'host = "web1"',  # the name of a target whose host is another one
+        'host = "www"',
+        'host = "web1.example.com"\nport = 22',  # the server on another port falls back to the bare name
+        'host = "web1"\nport = 2222',
+    ],
+)
+def test_no_inventory_says_which_keys_are_believed_of_what_people_wrote_down(site, place):
+    """Its pin is of a name, and a target is known by its host and all its names."""
+    site.write(
+        "targets.toml", TARGETS.replace("[targets.db1]", 'port = 2222\naliases = ["www"]\n[targets.db1]')
+    )
+    ((key, problem),) = of_inventory(site, f"{place}\n{PINNED}")
+    assert key == "targets.new1.host_keys" and "would be believed of target web1 too" in problem
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        f'host = "new1"\n{PINNED}',
+        f'host = "web1.example.com"\nport = 2222\n{PINNED}',  # web1 has another port, and is not known by that
+        'host = "web1"',
+    ],
+)
+def test_keys_that_nobody_else_is_known_by_are_its_own(site, options):
+    assert of_inventory(site, options) == []
+
+
+@pytest.mark.parametrize("name", ["web1.example.com", "10.0.0.9"])
+def test_no_inventory_calls_a_target_as_another_is_reached(site, name):
+    """Who writes `ssh -J bastion 10.0.0.9` means what people wrote down, and a target that is called so came first."""
+    site.write("targets.toml", TARGETS + '[targets.far]\nhost = "10.0.0.9"\n')
+    ((key, problem),) = of_inventory(site, f'host = "elsewhere"\naliases = ["{name}"]')
+    assert key == "targets.new1" and f'"{name}" is where target' in problem and "led here" in problem

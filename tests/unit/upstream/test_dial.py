@@ -66,6 +66,20 @@ def test_a_literal_address_is_the_operators_word_for_that_address_only():
     refused(target("127.0.0.1"), "127.0.0.2")
 
 
+def test_an_address_that_an_inventory_gave_is_nobodys_word():
+    """Where the gateway itself is, is known only when it is dialled."""
+    own = OwnPlaces()
+    own.has = lambda address: str(address) == "10.0.0.1"
+    check_address(target("10.0.0.1"), "10.0.0.1", own)
+    for address in ("127.0.0.1", "10.0.0.1"):
+        given = replace(target(address), inventory="cmdb")
+        with pytest.raises(Refused) as caught:
+            check_address(given, address, own)
+        assert caught.value.reason is UpstreamReason.ADDRESS_REFUSED
+        check_address(replace(given, allow_addresses=(ipaddress.ip_network(address),)), address, own)
+    check_address(replace(target("10.0.0.2"), inventory="cmdb"), "10.0.0.2", own)
+
+
 def test_a_target_may_name_networks_for_its_name():
     check_address(target("localhost", "127.0.0.0/8", "::1/128"), "127.0.0.1", OWN)
     refused(target("localhost", "::1/128"), "127.0.0.1")
