@@ -17,7 +17,9 @@ from bastion.clock import SystemClock
 from bastion.config.document import open_document, parse_document
 from bastion.config.sections import Sections
 from bastion.config.versions import NONE, PolicyVersion, kept_file, version_of
+from bastion.inventories.answers import narrowed, text_of
 from bastion.inventories.kept import Kept, kept_of
+from bastion.inventories.section import InventorySource
 from bastion.options import At, Problems, Source, Unreadable, read
 from bastion.policy.roads import check_roads
 from bastion.policy.rules import Defaults, Policy, parse_policy
@@ -146,7 +148,7 @@ class _Inventories:
                 one = Kept(name, one.file, now, False)
                 self._take(one.file, answers[name], name)
             elif one.counts:
-                self._file(one.file, at.child(name), name)
+                self._kept(one, section, at.child(name))
             made.append(one)
         return tuple(made)
 
@@ -160,8 +162,17 @@ class _Inventories:
     def _place(self, target: Target) -> At:
         return At(source_of(target, self._sources), self._problems, ("targets", target.name))
 
-    def _file(self, file: Path, at: At, asked: str = "") -> None:
-        self._document(file, open_document(file, self._problems, at, self._texts), asked)
+    def _file(self, file: Path, at: At) -> None:
+        self._document(file, open_document(file, self._problems, at, self._texts), "")
+
+    def _kept(self, one: Kept, section: InventorySource, at: At) -> None:
+        """As its section has it now, which may be less than when it was kept."""
+        opened = open_document(one.file, self._problems, at, self._texts)
+        if opened is not None and (less := narrowed(opened[0], section)) != opened[0]:
+            targets = parse_targets(less, opened[1], self._problems, inventory=one.name).targets
+            self._take(one.file, text_of(one.name, targets), one.name)
+        else:
+            self._document(one.file, opened, one.name)
 
     def _take(self, file: Path, text: str, asked: str) -> None:
         self._texts[file] = text

@@ -109,6 +109,34 @@ def read_answer(name: str, section: InventorySource, data: bytes) -> Inventoried
     return Inventoried(tuple(reading.made), reading.left_out)
 
 
+def narrowed(document: Mapping[str, Any], section: InventorySource) -> Mapping[str, Any]:
+    """What was kept, as its section has it now: the operator may have said since that less of it is to be taken."""
+    tables = document.get("targets")
+    if not isinstance(tables, dict):
+        return document
+    return {
+        "targets": {name: _now(table, section) for name, table in tables.items() if _wanted(name, section)}
+    }
+
+
+def _wanted(name: str, section: InventorySource) -> bool:
+    return name.startswith(section.prefix) and (not section.only or matches_any(section.only, name))
+
+
+def _now(table: Any, section: InventorySource) -> Any:
+    if not isinstance(table, dict):
+        return table
+    made = {key: value for key, value in table.items() if key in GIVEN}
+    labels, aliases = made.get("labels", {}), made.get("aliases", [])
+    if section.labels and isinstance(labels, dict):
+        made["labels"] = {**labels, **section.labels}
+    if aliases and isinstance(aliases, list):
+        made["aliases"] = [alias for alias in aliases if _wanted(str(alias), section)]
+    if section.allow_addresses:
+        made["allow_addresses"] = [str(network) for network in section.allow_addresses]
+    return made
+
+
 def _tables(document: Mapping[str, Any], root: At) -> Iterator[tuple[str, dict[str, Any], At]]:
     for key in document:
         if key != "targets":

@@ -18,6 +18,7 @@ from bastion.errors import InventoryReason
 from bastion.inventories.fetching import NoAnswer
 from bastion.inventories.kept import text_in
 from bastion.inventories.report import Report
+from bastion.policy.targets import Target
 from tests.unit.config.site import Site
 
 pytestmark = pytest.mark.slow
@@ -199,15 +200,6 @@ def test_roads_are_judged_in_the_whole_inventory(asked: Asked) -> None:
     assert error.key == "targets.db8.via" and error.problem.startswith('"new1" is no target')
 
 
-def test_what_is_kept_is_judged_as_what_people_wrote(asked: Asked) -> None:
-    """Somebody has written into it: its roads are looked at too, with its file and line."""
-    with_roads(asked)
-    asked.turn(NEW1)
-    asked.file.write_text(text_in(asked.file) + 'proxy_command = "other"\n')
-    (error,) = inspect(asked.site.config).errors
-    assert error.file == str(asked.file) and error.key == "targets.new1.proxy_command"
-
-
 def test_another_inventory_has_its_names_too(asked: Asked) -> None:
     asked.turn(NEW1)
     asked.site.edit("[policy]", '[inventories.two]\nurl = "https://two.example.com/"\n[policy]')
@@ -287,3 +279,33 @@ def test_a_folder_that_cannot_be_written_is_told(asked: Asked, monkeypatch: pyte
     monkeypatch.setattr("bastion.assembly.asking.keep", full)
     report = asked.turn(NEW1)
     assert report.reason is InventoryReason.FAILED and "No space left" in report.text and not report.changed
+
+
+def test_what_is_kept_is_taken_as_the_section_has_it_now(tmp_path: Path) -> None:
+    """The operator wants less of an inventory that does not answer just then."""
+    labels = {"env": "prod", "inventory": "mine"}
+    wide = 'only = ["new*"]\nallow_addresses = ["169.254.0.0/16"]\nlabels = { team = "a" }\n'
+    asked = Asked(tmp_path, wide)
+    host = {"host": "new1.example.com", "aliases": ["new-one", "new2x"], "labels": labels}
+    assert asked.turn({"targets": {"new1": host, "new2": {"host": "169.254.1.1"}}}).well
+    whole = load(asked.site.config)
+    assert [one.inventory for one in whole.inventory] == ["", "", "cmdb", "cmdb"]
+    asked.site.edit(wide, 'only = ["new1", "new-*"]\nlabels = { inventory = "cmdb" }\n')
+    less = load(asked.site.config)
+    assert [one.name for one in less.inventory] == ["web1", "db1", "new1"]
+    new1 = less.inventory.find("new-one")
+    assert new1 is not None and new1.aliases == ("new-one",) and new1.allow_addresses == ()
+    assert dict(new1.labels) == {"env": "prod", "inventory": "cmdb", "team": "a"}
+    assert less.digest != whole.digest and less.version.digest != whole.version.digest
+
+
+def test_what_is_kept_says_no_more_than_an_answer_may(asked: Asked) -> None:
+    """Somebody has written into it."""
+    with_roads(asked)
+    asked.turn({"targets": {"new1": {"host": "10.20.0.8"}}})
+    kept = text_in(asked.file)
+    for option in ('proxy_command = "tunnel"', 'via = "edge1"', 'recording = "off"', "ask = true"):
+        asked.file.write_text(f"{kept}{option}\n")
+        assert inspect(asked.site.config).errors == ()
+        new1 = load(asked.site.config).inventory.find("new1")
+        assert new1 == Target(name="new1", host="10.20.0.8", inventory="cmdb")
