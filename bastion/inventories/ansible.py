@@ -10,10 +10,10 @@ Invariant: a variable that no option names is never looked at, so nothing secret
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from bastion.inventories.section import InventorySource
+from bastion.inventories.section import FAULTS_MAX, InventorySource
 from bastion.options import At, Unreadable, shown
 from bastion.options.kinds import integer, text
 from bastion.policy.patterns import matches_any
@@ -25,6 +25,10 @@ DEPTH_MAX: Final = 32
 
 SSH: Final = frozenset(("ssh", "smart", "paramiko", "paramiko_ssh"))
 """`ansible_connection` of hosts that are reached by SSH; "smart" is the old default."""
+
+MEMBERSHIPS_MAX: Final = 2_000_000
+"""Hosts times the groups around each, and groups times those around them: some ten seconds of one processor, and twice
+what 10,000 hosts in 100 groups each have."""
 
 ALL: Final = "all"
 META: Final = "_meta"
@@ -41,6 +45,11 @@ class _Groups:
         self._parents: dict[str, list[str]] = {}
         self._depths: dict[str, int] = {}
         self._above: dict[str, tuple[str, ...]] = {}
+        self._last: tuple[list[str], Sequence[str]] = (
+            [],
+            [],
+        )  # of the host before: most are in the same groups
+        self._memberships = 0
         self._root = root
         self.of_host: dict[str, list[str]] = {}  # in the order in which they were met
         named = [name for name in document if name != META]
@@ -68,10 +77,21 @@ class _Groups:
                 raise at.child("children").wrong("all is in every other group then: groups lie in a circle")
             self._parents.setdefault(child, []).append(name)
 
-    def around(self, host: str) -> list[str]:
+    def around(self, host: str) -> Sequence[str]:
         """All groups that the host is in, the widest first."""
-        found = {above for group in self.of_host[host] for above in self._whole(group)}
-        return sorted(found, key=lambda name: (self._depth(name, ()), name))
+        groups = self.of_host[host]
+        if groups != self._last[0]:
+            found = {above for group in groups for above in self._counted(self._whole(group))}
+            self._last = groups, sorted(found, key=lambda name: (self._depth(name, ()), name))
+        return self._counted(self._last[1])
+
+    def _counted(self, found: Sequence[str]) -> Sequence[str]:
+        self._memberships += len(found)
+        if self._memberships > MEMBERSHIPS_MAX:
+            raise self._root.wrong(
+                "has too many groups around its hosts", f"{MEMBERSHIPS_MAX} in all at most"
+            )
+        return found
 
     def _whole(self, group: str) -> tuple[str, ...]:
         """The group and all around it."""
@@ -80,7 +100,7 @@ class _Groups:
             self._depth(group, ())  # which finds circles
             above = {group, ALL}
             for parent in self._parents.get(group, ()):
-                above.update(self._whole(parent))
+                above.update(self._counted(self._whole(parent)))
             known = self._above[group] = tuple(above)
         return known
 
@@ -100,10 +120,14 @@ class _Groups:
         found = (
             0 if group == ALL else 1 + max((self._depth(one, (*path, group)) for one in parents), default=0)
         )
+        if found > DEPTH_MAX:
+            raise self._root.child(group).wrong(
+                "groups lie too deep in each other", f"at most {DEPTH_MAX} levels"
+            )
         self._depths[group] = found
         return found
 
-    def variable(self, name: str, own: Mapping[str, Any], groups: list[str]) -> Any:
+    def variable(self, name: str, own: Mapping[str, Any], groups: Sequence[str]) -> Any:
         """Its value for a host; None where nobody has it."""
         if name in own:
             return own[name]
@@ -129,6 +153,8 @@ def hosts_of(
                 raise at.wrong("must be an object")
             table = _Host(groups, variables, groups.around(host), section, at).table(host)
         except Unreadable:
+            if len(root.problems.errors) > FAULTS_MAX:
+                return
             continue
         if table is not None:
             yield host, table, at
@@ -162,7 +188,7 @@ class _Host:
     """One host's table."""
 
     def __init__(
-        self, groups: _Groups, own: Mapping[str, Any], around: list[str], section: InventorySource, at: At
+        self, groups: _Groups, own: Mapping[str, Any], around: Sequence[str], section: InventorySource, at: At
     ) -> None:
         self._groups, self._own, self._around, self._section, self._at = groups, own, around, section, at
 

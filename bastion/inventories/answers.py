@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from bastion.errors import ConfigError
 from bastion.inventories.ansible import hosts_of
-from bastion.inventories.section import InventorySource
+from bastion.inventories.section import FAULTS_MAX, InventorySource
 from bastion.options import At, Problems, Source, Unreadable, declarations, read, shown
 from bastion.policy.addresses import out_of_reach
 from bastion.policy.patterns import matches_any
@@ -104,7 +104,8 @@ def read_answer(name: str, section: InventorySource, data: bytes) -> Inventoried
         try:
             reading.target(target, table, at)
         except Unreadable:
-            continue
+            if len(problems.errors) > FAULTS_MAX:
+                break
     problems.raise_any()
     return Inventoried(tuple(reading.made), reading.left_out)
 

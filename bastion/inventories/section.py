@@ -38,6 +38,9 @@ SOURCES_MAX: Final = 32
 BYTES_MAX: Final = 32 << 20
 """Of one answer, whatever `max_bytes` says: read as JSON it takes some ten times that."""
 
+FAULTS_MAX: Final = 1000
+"""Faults of one answer after which no more are looked for."""
+
 _PREFIX = re.compile(r"\A(?:[a-z0-9][a-z0-9._-]{0,31})?\Z")
 _VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")

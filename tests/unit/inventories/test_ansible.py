@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bastion.inventories.answers import read_answer, text_of
-from bastion.inventories.section import InventorySource
+from bastion.inventories.section import FAULTS_MAX, InventorySource
 from bastion.options import ConfigErrors
 from bastion.policy.targets import Target
 from bastion.wire.keys import PrivateKey
@@ -211,9 +211,27 @@ def test_groups_too_deep_or_too_many_are_a_fault() -> None:
     deep = {f"g{number}": {"children": [f"g{number + 1}"]} for number in range(100)}
     (fault,) = faults({**deep, "g100": ["h"], "_meta": {"hostvars": {}}})
     assert "too deep" in fault
+    known = {f"g{number}": {"children": [f"g{number + 1}"], "hosts": ["h"]} for number in range(100)}
+    assert "too deep" in faults({**known, "_meta": {"hostvars": {}}})[0], (
+        "in whatever order they are looked at"
+    )
     many = {f"g{number}": [] for number in range(10_001)}
     (fault,) = faults({**many, "_meta": {"hostvars": {}}})
     assert "has 10001 groups" in fault
+
+
+def test_too_many_groups_around_too_many_hosts_are_a_fault_in_bounded_time() -> None:
+    """A short answer can say that each of many hosts is in each of many groups."""
+    many = {f"g{number}": {"children": ["bottom"]} for number in range(3000)}
+    hosts = [f"h{number}" for number in range(10_000)]
+    told = faults({**many, "bottom": hosts, "_meta": {"hostvars": {}}})
+    assert len(told) == FAULTS_MAX + 1 and "too many groups around its hosts" in told[0]
+
+
+def test_no_more_faults_are_looked_for_than_anybody_reads() -> None:
+    hosts = [f"h{number}" for number in range(3000)]
+    told = faults({"all": hosts, "_meta": {"hostvars": {}}}, max_targets=10)
+    assert len(told) == FAULTS_MAX + 1 and "one target more" in told[-1]
 
 
 def test_a_group_that_cannot_be_a_label_is_a_fault_where_it_is_wanted() -> None:
