@@ -40,6 +40,7 @@ _EXTENDED, _ENDLIST = 1 << 2, 1 << 12
 
 # compatibility flags of the greeting, compat.c
 _INC_RECURSE, _VARINT_FLAGS = 1, 1 << 7
+_NO_FLAGS: Final = -1
 
 _DEVICES, _SPECIALS = (stat.S_IFCHR, stat.S_IFBLK), (stat.S_IFIFO, stat.S_IFSOCK)
 
@@ -202,11 +203,18 @@ class RsyncList:
         try:
             self._version(source)
             if from_target:
-                self._flags = source.varint()
+                self._flags = self._answered(source)
         except _Short:
             return
         self._heard = True
         self._greeting.clear()
+
+    def _answered(self, source: _Bytes) -> int:
+        """The target's flags. To a client older than 30 it sends none, and what stands there is a seed: any number."""
+        try:
+            return source.varint()
+        except _Odd:
+            return _NO_FLAGS
 
     def _sender(self, data: bytes, lines: list[str]) -> None:
         at = 0
@@ -247,6 +255,8 @@ class RsyncList:
                 self._flags = source.varint()
             if self._flags is None:
                 return None
+            if self._flags == _NO_FLAGS:
+                raise _Odd("an impossible number")
             start, seed = source.at, 0 if self._upload else 4
             for choices in (1, 2, 0) if self._flags & _VARINT_FLAGS else (0,):
                 source.at = start

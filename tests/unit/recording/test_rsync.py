@@ -178,3 +178,12 @@ def test_a_command_line_is_taken_apart() -> None:
     call = Call.of("rsync --server --sender -vlogDtprze.iLsfxCIvu --delete-during . '/srv/a b' /x")
     assert (call.letters, call.paths, call.wants_rules) == ("vlogDtprz", ("/srv/a b", "/x"), True)
     assert Call.of("rsync --server 'x").paths == () and Call.of("rsync").letters == ""
+
+
+@pytest.mark.parametrize("seed", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\xf8\x01\x02\x03"])
+def test_a_seed_behind_the_greeting_is_not_taken_for_flags(folder: Path, seed: bytes) -> None:
+    """A target of today answers a client older than 30 with its version and a seed."""
+    names = RsyncList(transfer(folder, "upload", "-a", "--protocol=29").command, "upload")
+    assert names.feed(True, b"\x1f\x00\x00\x00" + seed) == []
+    assert names.feed(False, b"\x1d\x00\x00\x00") == []
+    assert names.lost == "protocol 29 is older than 30"
