@@ -6,30 +6,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from bastion.options import At, Kind, option, shown
-from bastion.options.kinds import duration, list_of, optional, quoted, text
+from bastion.net.urls import url
+from bastion.options import At, Kind, option
+from bastion.options.kinds import duration, list_of, optional, text
 from bastion.options.paths import FILE
 
 _ADDRESS = re.compile(r"\A[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}\Z")
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def _read_url(value: object, at: At) -> str:
-    if isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value:
-        try:
-            parts = urlsplit(value)
-            good = parts.hostname and parts.username is None and not parts.fragment and parts.port != 0
-        except ValueError:
-            good = False
-        if good and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
-            return value
-    raise at.wrong(f"{shown(value)} is no URL of a webhook", WEBHOOK.allowed)
-
-
-WEBHOOK: Kind[str] = Kind(
-    "URL", "https://HOST/PATH, without a password; http:// on loopback alone", _read_url, quoted
+WEBHOOK: Kind[str] = url(
+    "URL",
+    "URL of a webhook",
+    "https://HOST/PATH, without a password; http:// on loopback alone",
+    loopback=True,
 )
 MAILBOX: Kind[str] = text("mail address", _ADDRESS, "an address such as leads@example.com")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-from bastion.options import At, Kind, option, shown
+from bastion.net.urls import url
+from bastion.options import At, Kind, option
 from bastion.options.kinds import (
     ADDRESS,
     Address,
@@ -19,7 +19,6 @@ from bastion.options.kinds import (
     integer,
     list_of,
     optional,
-    quoted,
     text,
 )
 from bastion.options.paths import FILE
@@ -30,16 +29,9 @@ _SUFFIX: Final = re.compile(r"\A[A-Za-z0-9@._-]{0,128}\Z")
 _PROMPT: Final = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9 '-]{0,63}\Z")
 
 
-def _read_issuer(value: object, at: At) -> str:
-    if isinstance(value, str) and _VISIBLE.match(value):
-        parts = urlsplit(value)
-        named = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc
-        if named and not (parts.query or parts.fragment):
-            return value
-    raise at.wrong(f"{shown(value)} is no issuer", ISSUER.allowed)
-
-
-ISSUER: Kind[str] = Kind("issuer", "https://HOST/PATH, as the provider itself says it", _read_issuer, quoted)
+ISSUER: Kind[str] = url(
+    "issuer", "issuer", "https://HOST/PATH, as the provider itself says it", query=False, longest=256
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Invariants: what an answer may say of a target is a short list, and nothing in i
 nothing of an answer is kept that no target is made of; an answer with any fault changes nothing, and what was kept
 stays as it was; the gateway's processes ask nobody, a process of its own does (`assembly.fetching`).
 
-May import: L0 and L1, of L2 `options` and `ca`.
+May import: L0 and L1, of L2 `options`, `net` (URLs) and `ca`.
 
 - `section`: the options of `[inventories.NAME]`
 - `answers`: JSON in the gateway's own form -> targets -> the text that is kept

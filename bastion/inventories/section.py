@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
+from bastion.net.urls import url
 from bastion.options import At, Kind, option, shown
 from bastion.options.kinds import (
     NETWORK,
@@ -24,12 +24,12 @@ from bastion.options.kinds import (
     mapping_of,
     optional,
     or_off,
-    quoted,
     sections_by_name,
     text,
 )
 from bastion.options.paths import FILE
 from bastion.policy.patterns import PATTERN
+from bastion.policy.targets import LABEL_KEY, LABEL_VALUE
 
 SOURCE_NAME: Final = re.compile(r"\A[a-z][a-z0-9_-]{0,31}\Z")
 SOURCES_MAX: Final = 32
@@ -43,25 +43,11 @@ FAULTS_MAX: Final = 1000
 
 _PREFIX = re.compile(r"\A(?:[a-z0-9][a-z0-9._-]{0,31})?\Z")
 _VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
-_LABEL_KEY = re.compile(r"\A[a-z][a-z0-9_.-]{0,62}\Z")
-_LABEL_VALUE = re.compile(r"\A[A-Za-z0-9_.-]{1,63}\Z")
 
 VARIABLE: Kind[str] = text("variable", _VARIABLE, "the name of a variable: letters, digits and _")
 
 
-def _read_url(value: object, at: At) -> str:
-    if isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value:
-        try:
-            parts = urlsplit(value)
-            good = parts.scheme == "https" and parts.hostname and parts.username is None and parts.port != 0
-        except ValueError:
-            good = False
-        if good and not parts.fragment:
-            return value
-    raise at.wrong(f"{shown(value)} is no URL of an inventory", URL.allowed)
-
-
-URL: Kind[str] = Kind("URL", "https://HOST/PATH, without a password", _read_url, quoted)
+URL: Kind[str] = url("URL", "URL of an inventory", "https://HOST/PATH, without a password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +108,7 @@ class InventorySource:
         example='["aws-*"]',
     )
     labels: Mapping[str, str] = option(
-        mapping_of(text("label", _LABEL_VALUE, "letters, digits and . _ -"), _LABEL_KEY, "lower-case words"),
+        mapping_of(text("label", LABEL_VALUE, "letters, digits and . _ -"), LABEL_KEY, "lower-case words"),
         "Labels of all its targets, whatever it says itself.",
         default=MappingProxyType({}),
         example='{ inventory = "aws" }',
@@ -141,7 +127,7 @@ class InventorySource:
         default=(),
     )
     vars: Mapping[str, str] = option(
-        mapping_of(VARIABLE, _LABEL_KEY, "a label = the name of a variable"),
+        mapping_of(VARIABLE, LABEL_KEY, "a label = the name of a variable"),
         'Ansible: labels that are made of variables of the host, such as `{ env = "deploy_env" }`.',
         default=MappingProxyType({}),
     )

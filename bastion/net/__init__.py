@@ -24,4 +24,5 @@ modules. Only `app` and `__main__` install the reactor; everybody else is given 
 - `tls`: TLS in front of the metrics page
 - `tuning`: the C library's allocator
 - `twisted_names`: the private names, and the check for them
+- `urls`: URLs of servers that are asked or told, as values of options
 """
