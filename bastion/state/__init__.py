@@ -16,6 +16,7 @@ has the tables and the rules of migrations.
 - `changes`: what is to become of a row, as a value and as a line
 - `rows`: sessions, tunnels, locks and configurations as changes
 - `journal`: what the store is owed, in memory and in a spool file
+- `json_file`: a small file beside the store, whole or not at all
 - `lock_copy`: the locks as they were known last, for a start while the store is away
 - `openings`: that break-glass accounts were opened, and by whom
 - `adopting`: what processes that died have left to others

@@ -9,14 +9,12 @@ lock that was made at the same time, and a lock without one is on the name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
-
+from bastion.state import json_file
 from bastion.state.rows import Lock
 
 USER: Final = "user"
@@ -28,26 +26,19 @@ SIZE_MAX: Final = 16 << 20
 def read_copy(folder: Path) -> list[Lock] | None:
     """The locks of last time; None when nobody knows them."""
     try:
-        locks = [Lock(**entry) for entry in _read(folder / FILE)]
+        locks = [Lock(**entry) for entry in json_file.read(folder / FILE, SIZE_MAX)]
     except (OSError, ValueError, TypeError):
         return None
     try:
-        ids = {(str(value), made_at): str(uid) for value, made_at, uid in _read(folder / IDS)}
+        ids = {
+            (str(value), made_at): str(uid) for value, made_at, uid in json_file.read(folder / IDS, SIZE_MAX)
+        }
     except (OSError, ValueError, TypeError):
         ids = {}
     return [
         replace(lock, uid=ids.get((lock.value, lock.made_at), "")) if lock.kind == USER else lock
         for lock in locks
     ]
-
-
-def _read(file: Path) -> Any:
-    """Raises OSError, or ValueError for what is no JSON of ours."""
-    with open(file, "rb") as opened:
-        data = opened.read(SIZE_MAX + 1)
-    if len(data) > SIZE_MAX:
-        raise ValueError(f"{file.name} is longer than {SIZE_MAX} bytes")
-    return orjson.loads(data)
 
 
 def write_copy(folder: Path, locks: Iterable[Lock]) -> None:
@@ -58,17 +49,8 @@ def write_copy(folder: Path, locks: Iterable[Lock]) -> None:
     for row in rows:
         del row["uid"]
     if ids or (folder / IDS).exists():
-        _write(folder, IDS, ids)
-    _write(folder, FILE, rows)
-
-
-def _write(folder: Path, name: str, rows: list[Any]) -> None:
-    fresh = folder / f".{name}.{os.getpid()}"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(orjson.dumps(rows))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, folder / name)
+        json_file.write(folder / IDS, ids)
+    json_file.write(folder / FILE, rows)
 
 
 def change_copy(folder: Path, kind: str, value: str, lock: Lock | None) -> None:

@@ -7,15 +7,14 @@ closed.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-import orjson
 from sqlalchemy import select
 
+from bastion.state import json_file
 from bastion.state.changes import PUT, Change
 from bastion.state.database import Database
 from bastion.state.schema import BREAK_GLASS
@@ -61,9 +60,7 @@ def newest(database: Database, folder: Path) -> Opened:
 def read_copy(folder: Path) -> Opened:
     """What was known last; NEVER where that is nothing."""
     try:
-        with open(folder / FILE, "rb") as file:
-            data = file.read(SIZE_MAX + 1)
-        document = orjson.loads(data) if len(data) <= SIZE_MAX else None
+        document = json_file.read(folder / FILE, SIZE_MAX)
     except (OSError, ValueError):
         return NEVER
     match document:
@@ -79,9 +76,4 @@ def read_copy(folder: Path) -> Opened:
 
 def write_copy(folder: Path, what: Opened) -> None:
     """That is what is known now. Raises OSError."""
-    fresh = folder / f".{FILE}.{os.getpid()}"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(orjson.dumps(asdict(what)))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, folder / FILE)
+    json_file.write(folder / FILE, asdict(what))
