@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bastion.ca.files import replace_file
 from bastion.inventories.section import InventorySource
 
 FOLDER: Final = "inventory"
@@ -51,22 +52,7 @@ def kept_of(folder: Path, name: str, section: InventorySource, now: float) -> Ke
 def keep(file: Path, text: str) -> None:
     """Write it, whole or not at all, and safe from a loss of power. Raises OSError."""
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as writing:
-            writing.write(text.encode())
-            writing.flush()
-            os.fsync(descriptor)
-        os.replace(fresh, file)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(file, text.encode(), 0o600)
 
 
 def answered_again(file: Path) -> None:
