@@ -100,10 +100,11 @@ class Chain:
         self._size = -1  # of the file behind that line; another: somebody else has written, or cut
         self._torn = False  # the file ends in part of a line: the next write begins with a newline
         self._patience = PATIENCE
+        self._regular: bool | None = None  # a file, and no pipe or device; not known before the first look
 
     def last(self, fd: int) -> Link | None:
         """The file's last line as it is now, None without one. Raises OSError."""
-        if not _is_file(fd):
+        if not self._is_file(fd):
             return None
         self._lock(fd)
         try:
@@ -114,7 +115,7 @@ class Chain:
 
     def append(self, fd: int, line: bytes) -> bool:
         """Write it behind what is there. False when only part could be written. Raises OSError."""
-        if not _is_file(fd):
+        if not self._is_file(fd):
             return self._write(fd, line)
         self._lock(fd)
         try:
@@ -131,6 +132,12 @@ class Chain:
             return True
         finally:
             _unlock(fd)
+
+    def _is_file(self, fd: int) -> bool:
+        """Raises OSError."""
+        if self._regular is None:
+            self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        return self._regular
 
     def _lock(self, fd: int) -> None:
         """Raises OSError."""
@@ -157,10 +164,6 @@ class Chain:
         own, self._size = self.head, size
         if found is not None and (own is None or found.chain != own.chain or found.serial >= own.serial):
             self.head = found
-
-
-def _is_file(fd: int) -> bool:
-    return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def _last(fd: int, size: int) -> tuple[Link | None, bool]:
