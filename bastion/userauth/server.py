@@ -260,10 +260,10 @@ class UserauthService:
         except UnicodeDecodeError:
             self._refuse(attempt, AuthReason.BAD_PASSWORD, counts=True)
             return
-        begun = self._clock.seconds()  # before anything is looked at
+        came_at = self._clock.seconds()  # before anything is looked at
         self._answering = method == "keyboard-interactive"
         work = attempt.answer(password) if self._answering else attempt.password(password)
-        self._run(attempt, work, counts=True, floor=ANSWER_FLOOR, begun=begun)
+        self._run(attempt, work, counts=True, came_at=came_at)
 
     # -- public key ------------------------------------------------------------------------------------
 
@@ -300,12 +300,10 @@ class UserauthService:
         attempt: Attempt,
         work: Deferred[None],
         counts: bool,
-        floor: float = 0.0,
-        begun: float = 0.0,
+        came_at: float | None = None,
         yes: Callable[[], None] | None = None,
     ) -> None:
-        """Wait for an outcome, book it at once and answer it, no sooner than `floor` seconds after `begun`; a refusal
-        after `floor` or some whole number of times as long.
+        """Wait for an outcome, book it at once and answer it: a guess, which came at `came_at`, after `_wait` seconds.
 
         `yes` is the whole answer to a query that was answered well; without it a good outcome is a login.
         """
@@ -324,9 +322,7 @@ class UserauthService:
             if reason is AuthReason.OK and not attempt.whole:
                 reason = AuthReason.PARTIAL
             if self._settle(attempt, reason):
-                took = self._clock.seconds() - begun
-                steps = floor and reason not in (AuthReason.OK, AuthReason.PARTIAL)
-                wait = floor - (took % floor if steps else took)
+                wait = 0.0 if came_at is None else _wait(self._clock.seconds() - came_at, reason)
                 if wait > 0:
                     self._timer = self._clock.callLater(wait, answer, reason)
                 else:
@@ -471,3 +467,10 @@ def reason_of(refusal: Refused) -> AuthReason:
 
 def _reason_of_failure(failure: Failure) -> AuthReason:
     return reason_of(failure.value) if isinstance(failure.value, Refused) else AuthReason.INTERNAL_ERROR
+
+
+def _wait(took: float, reason: AuthReason) -> float:
+    """Seconds until a guess is answered that took so long: until `ANSWER_FLOOR`, or of a refusal some whole number of
+    times as long."""
+    proved = reason in (AuthReason.OK, AuthReason.PARTIAL)
+    return ANSWER_FLOOR - (took if proved else took % ANSWER_FLOOR)
