@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -83,10 +84,10 @@ def search(
     try:
         file = IndexFile(place)
         sessions = {number: one for number, one in file.sessions().items() if wanted.takes(one)}
-        hits = _in_time(file.search(question, sessions, context), wanted)
-        for hit in (_masked(hit, redaction) for hit in islice(hits, limit)):
-            found += 1
-            write_json(document(hit)) if as_json else _show(hit)
+        with closing(file.search(question, sessions, context)) as hits:  # --limit leaves it in the middle
+            for hit in (_masked(hit, redaction) for hit in islice(_in_time(hits, wanted), limit)):
+                found += 1
+                write_json(document(hit)) if as_json else _show(hit)
     except IndexUnfit as error:
         fail(error.text, 3)
     except BrokenPipeError:

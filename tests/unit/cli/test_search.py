@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from bastion.cli.commands import commands
 from bastion.cli.index import index
 from bastion.cli.search import search
+from bastion.indexing.store import IndexFile
 from tests.unit.cli.made import run
 from tests.unit.indexing.made import IDS, START, recorded
 
@@ -47,6 +50,14 @@ def test_lines_are_chosen_by_who_where_and_when(indexed: Path) -> None:
     assert lines(indexed, "permission", "--since", "2027-01-15T08:16:51") == []
     assert len(lines(indexed, "denied", "--limit", "1")) == 1
     assert lines(indexed, "nowhere") == []
+
+
+def test_a_limit_leaves_no_question_open(indexed: Path) -> None:
+    """What is open is closed by whoever collects it, perhaps in another thread, which SQLite refuses."""
+    result = run(search, indexed, "denied", "--limit", "1")
+    assert result.exit_code == 0 and result.exc_info is not None  # its traceback holds what the command held
+    asked = [one for one in gc.get_objects() if isinstance(one, GeneratorType)]
+    assert not [one for one in asked if one.gi_code is IndexFile.search.__code__ and one.gi_frame is not None]
 
 
 def test_nothing_of_a_result_acts_on_the_terminal(indexed: Path) -> None:
