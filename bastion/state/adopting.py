@@ -6,6 +6,7 @@ row that a dead process owed is missing. Any process may do it at any time, seve
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Final
 from sqlalchemy import Row, select
 
 from bastion.recording.listing import Recordings
-from bastion.state.changes import BadChange, Change, apply, read_line
+from bastion.state.changes import SET, BadChange, Change, apply, read_line
 from bastion.state.database import Database
-from bastion.state.journal import left_over
+from bastion.state.journal import left_over, owed_lines
 from bastion.state.rows import (
     INCOMPLETE,
     LIVE,
@@ -78,8 +79,12 @@ def adopt(database: Database, folder: Path, home: str, recordings: Recordings, n
     return Adopted(written, bad, added + _end_the_dead(database, home, living, recordings))
 
 
-def without_end(database: Database, node: str) -> list[str]:
-    """Sessions whose process died, whose recordings have no end, and of which nothing says why. Raises StateDown."""
+def without_end(database: Database, node: str, folder: Path) -> list[str]:
+    """Sessions whose process died, whose recordings have no end, and of which nothing says why, nor is about to: an
+    elder that lives may owe it still. Raises StateDown, and OSError for the folder."""
+    owed = _ends_owed(
+        folder
+    )  # before the store is asked: what was owed then, and is not now, is in the store
     wanted = (
         select(SESSIONS.c.id)
         .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id)
@@ -88,7 +93,16 @@ def without_end(database: Database, node: str) -> list[str]:
         .order_by(SESSIONS.c.started_at)
     )
     with database.read() as connection:
-        return list(connection.execute(wanted).scalars())
+        return [one for one in connection.execute(wanted).scalars() if one not in owed]
+
+
+def _ends_owed(folder: Path) -> set[str]:
+    """Sessions whose end stands in the journal of a process that lives."""
+    return {
+        str(one.values["id"])
+        for one in _readable(owed_lines(folder))
+        if one.verb == SET and one.table == SESSIONS.name and one.values.get("reason")
+    }
 
 
 def _add_missing(database: Database, recordings: Recordings, node: str, since: float) -> int:
@@ -107,7 +121,7 @@ def _add_missing(database: Database, recordings: Recordings, node: str, since: f
     return added
 
 
-def _readable(lines: list[bytes]) -> list[Change]:
+def _readable(lines: Iterable[bytes]) -> list[Change]:
     changes = []
     for line in lines:
         try:

@@ -165,3 +165,14 @@ def left_over(folder: Path) -> tuple[list[LeftOver], list[str]]:
         else:
             found.append(LeftOver(folder / name, fd))
     return found, living
+
+
+def owed_lines(folder: Path) -> Iterator[bytes]:
+    """What all of them owe, whoever holds them; the last line of each may be torn. Raises OSError for the folder."""
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(SUFFIX):
+            with (
+                suppress(OSError),
+                (folder / name).open("rb") as file,
+            ):  # gone meanwhile: all of it is in the store
+                yield from file

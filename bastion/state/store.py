@@ -292,7 +292,7 @@ class StateStore:
 
         def find(database: Database) -> list[str]:
             self._adopt(database)
-            return without_end(database, self.writer.node)
+            return without_end(database, self.writer.node, self.place.folder)
 
         return self.ask(find)
 

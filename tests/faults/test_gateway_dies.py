@@ -97,7 +97,8 @@ def test_an_older_gateway_that_lives_is_not_taken_for_dead() -> None:
         assert world.ssh("echo new").stdout == b"new\n"
         client.send(b"after\n")
         client.expect(b"after")
-        assert [one["state"] for one in world.sessions()].count("live") == 1
+        ended(world, 2)
+        poll(lambda: [one["state"] for one in world.sessions()].count("live") == 1, 20.0)
         client.close()
         lines = ended(world, 3)
         assert [line["reason"] for line in lines].count("gateway_died") == 1

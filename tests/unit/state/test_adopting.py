@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from bastion.recording.store import Store
-from bastion.state.adopting import AT_ONCE, Adopted, adopt
+from bastion.state.adopting import AT_ONCE, Adopted, adopt, without_end
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place, StateDown
 from bastion.state.journal import Journal
-from bastion.state.rows import Lock, TunnelStart, Writer, lock_added, session_started, tunnel_started
+from bastion.state.rows import (
+    Lock,
+    TunnelStart,
+    Writer,
+    lock_added,
+    session_died,
+    session_started,
+    tunnel_started,
+)
 from bastion.state.schema import LOCKS, RECORDINGS, SESSIONS
 from tests.support.state import rows
 from tests.support.world import poll
@@ -97,6 +105,24 @@ def test_sessions_of_another_folder_are_not_ours(place: Place, database: Databas
     started(database, recordings, "a" * 16, Writer("gw", "elsewhere.1"))
     recordings.close()
     assert run(place, database, recordings).ended == 0
+
+
+def test_an_end_that_a_living_process_owes_is_nobody_elses_to_tell(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    names = [letter * 16 for letter in "ab"]
+    for name in names:
+        say(*started(database, recordings, name, DEAD), b"hello")  # type: ignore[arg-type]
+    recordings.close()
+    assert run(place, database, recordings).ended == 2
+    assert without_end(database, "gw", place.folder) == names
+    living = Journal(place.folder, LIVING.instance)
+    living.open()
+    living.append([session_died(names[0], "").line(), session_died(names[1], "gateway_died").line()], 0.0)
+    assert without_end(database, "gw", place.folder) == names[:1]
+    living.settled(2)
+    assert without_end(database, "gw", place.folder) == names
+    living.close()
 
 
 def test_a_tunnel_that_died_is_incomplete(place: Place, database: Database, recordings: Store) -> None:
