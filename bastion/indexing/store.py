@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -334,7 +334,7 @@ class IndexFile:
             ).fetchone()
         return found[0], Place(found[1], found[2]), None if screen is None else screen[0]
 
-    def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Iterator[Hit]:
+    def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Generator[Hit, None, None]:
         """Lines of these sessions that are asked for, the newest session first."""
         asked = _asked(question)
         if not asked or not sessions:
