@@ -209,10 +209,10 @@ def recording_policy(config: Config) -> RecordingPolicy:
 
 def break_glass_rules(config: Config, users: Users | None) -> BreakGlassRules:
     """Whose accounts are for emergencies, and when they are."""
-    names = frozenset(name for name, user in (users or {}).items() if user.break_glass)
+    special = {name: user.id or "" for name, user in (users or {}).items() if user.break_glass}
     wanted = config.directory
     chains = tuple(in_order(chain) for chain in wanted.break_glass_require)
-    return BreakGlassRules(names, wanted.break_glass_after, chains)
+    return BreakGlassRules(frozenset(special), wanted.break_glass_after, chains, frozenset(special.values()))
 
 
 def build_directory(

@@ -35,11 +35,12 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class BreakGlassRules:
     """Of the configuration: whose accounts they are, how long (seconds) all servers must have failed, and the chains of
-    which one must be proved. Each has a key and a one-time code."""
+    which one must be proved. Each has a key and a one-time code, which hangs on one of the `uids`."""
 
     names: frozenset[str] = frozenset()
     after: float = 0.0
     chains: tuple[Chain, ...] = EMERGENCY
+    uids: frozenset[str] = frozenset()
 
     @property
     def key_chains(self) -> tuple[Chain, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -67,6 +68,8 @@ from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway
 from bastion.session.present import Kind, Present
+from bastion.state.database import Database
+from bastion.state.glass_codes import keep_copy
 from bastion.state.openings import Opened, newest, opened, read_copy, write_copy
 from bastion.state.rows import Lock as KeptLock
 
@@ -235,7 +238,14 @@ class LocalNode(Node):
     def _glass_kept(self, request: GlassKept, stream: Stream | None) -> Deferred[Kept]:
         state = self._gateway.state
         folder = state.place.folder
-        asked = state.ask(lambda database: newest(database, folder))
+        emergency = self._gateway.services.auth.break_glass.uids
+
+        def look(database: Database) -> Opened:
+            with suppress(OSError):
+                keep_copy(database, folder, emergency)
+            return newest(database, folder)
+
+        asked = state.ask(look)
         return asked.addErrback(lambda _: read_copy(folder)).addCallback(_kept_of)
 
     def _penalties(self, request: PenaltiesAsked, stream: Stream | None) -> PenaltyList:

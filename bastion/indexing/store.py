@@ -334,7 +334,9 @@ class IndexFile:
             ).fetchone()
         return found[0], Place(found[1], found[2]), None if screen is None else screen[0]
 
-    def search(self, question: Question, sessions: dict[int, Listed], context: int = 0) -> Generator[Hit, None, None]:
+    def search(
+        self, question: Question, sessions: dict[int, Listed], context: int = 0
+    ) -> Generator[Hit, None, None]:
         """Lines of these sessions that are asked for, the newest session first."""
         asked = _asked(question)
         if not asked or not sessions:

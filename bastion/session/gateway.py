@@ -152,6 +152,9 @@ class Gateway:
     approvals: Approvals = field(init=False)  # requests for somebody else's word
     key_ages: KeyAges = field(init=False)  # since when keys have logged in
 
+    _emergency_threads: Workers = field(
+        init=False
+    )  # for codes of break-glass accounts while the store is away
     _descriptors_logged_at: float = field(init=False, default=float("-inf"))
 
     def __post_init__(self) -> None:
@@ -171,6 +174,7 @@ class Gateway:
             lambda: self.draining,
             self.others,
         )
+        self._emergency_threads = Workers(self.reactor, "glass", 1, WAITING)
         threads = Workers(self.reactor, "announce", 1, WAITING)
         announcer = Announcer(
             self.reactor, threads.run, self.meters, lambda: self.services.announce, lambda: self.lobby_command
@@ -192,7 +196,10 @@ class Gateway:
     def codes(self) -> Codes | None:
         """What knows one-time codes, where there is a key for their secrets."""
         key = self.services.totp_key
-        return None if key is None else StoredCodes(self.state, key, self.clock).check
+        if key is None:
+            return None
+        emergency = self.services.auth.break_glass.uids
+        return StoredCodes(self.state, key, self.clock, emergency, self._emergency_threads).check
 
     @property
     def broken_by(self) -> str:

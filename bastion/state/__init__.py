@@ -30,6 +30,7 @@ has the tables and the rules of migrations.
 - `migrations`: the revisions
 - `approvals`: requests for approval, each answered once and used once
 - `codes`: second factors, and each code used once
+- `glass_codes`: those of break-glass accounts, where the store is away
 - `certificates`: certificates that were issued; `key_uses`: when a key was used
 - `key_ages`: since when a key has logged in
 - `versions`: policies that were in force, and since when

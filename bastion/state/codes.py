@@ -7,27 +7,35 @@ no code of an earlier step is taken after that of a later one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, delete, or_, select, update
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.directory import Asker
 from bastion.auth.totp import TotpKey, is_recovery, normal, step_of
+from bastion.auth.workers import DeadlinePassed, Workers
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
-from bastion.state.database import Database
+from bastion.state.database import Database, StateDown
+from bastion.state.glass_codes import keep_copy, use_copy
 from bastion.state.schema import TOTP, TOTP_RECOVERY
 from bastion.state.store import StateStore
 
 DAY: Final = 86400
 
+COPY_SECONDS: Final = 5.0
+"""Seconds that a code of a break-glass account may take to be judged while the store is away."""
+
 LIST_MAX: Final = 10_000
 """Rows of a listing: one for each person who logs in with codes."""
+
+_log = Logger(namespace="bastion.state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +169,48 @@ def use(database: Database, key: TotpKey, uid: str, answer: str, now: float) -> 
 class StoredCodes:
     """What `auth.attempt` asks about codes: `use` in the store's own thread."""
 
-    __slots__ = ("_clock", "_key", "_state")
+    __slots__ = ("_clock", "_emergency", "_key", "_state", "_threads")
 
-    def __init__(self, state: StateStore, key: TotpKey, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: StateStore,
+        key: TotpKey,
+        clock: Clock,
+        emergency: Collection[str] = (),
+        threads: Workers | None = None,
+    ) -> None:
+        """`emergency` are the ids of accounts whose codes this gateway judges itself while the store is away, in a
+        thread of `threads` (`state.glass_codes`)."""
         self._state, self._key, self._clock = state, key, clock
+        self._emergency, self._threads = emergency, threads
 
     def check(self, uid: str, answer: str, asker: Asker) -> Deferred[bool]:
         """Use up what was typed; True: it was a recovery code. Fails with Refused, also when the store is away."""
-        decision = partial(use, key=self._key, uid=uid, answer=answer, now=self._clock.time())
-        used = self._state.decide(decision, asker)
-        return used.addErrback(_refused)
+        now = self._clock.time()
+        if self._threads is None or uid not in self._emergency:
+            used = self._state.decide(lambda database: use(database, self._key, uid, answer, now), asker)
+            return used.addErrback(_refused)
+        folder, emergency = self._state.place.folder, self._emergency
+
+        def use_and_know(database: Database) -> bool:
+            recovery = use(database, self._key, uid, answer, now)
+            with suppress(StateDown, OSError):  # what is known here is then a few seconds older
+                keep_copy(database, folder, emergency)
+            return recovery
+
+        used = self._state.decide(use_and_know, asker)
+        return used.addErrback(self._by_copy, uid, answer, now, self._threads).addErrback(_refused)
+
+    def _by_copy(
+        self, failure: Failure, uid: str, answer: str, now: float, threads: Workers
+    ) -> Deferred[bool]:
+        if not isinstance(failure.value, StateDown | DeadlinePassed):
+            failure.raiseException()
+        _log.warn(
+            "the state store is away: a code of break-glass account {uid} is judged by the copy", uid=uid
+        )
+        folder = self._state.place.folder
+        return threads.run(lambda: use_copy(folder, self._key, uid, answer, now), COPY_SECONDS)
 
 
 def _refused(failure: Failure) -> bool:

@@ -28,8 +28,7 @@ def test_everything_works_behind_two_hops(folder: str) -> None:
     command = [
         sys.executable,
         "-m",
-        "pytest",
-        "-q",
+        "pytest",  # -q stands in setup.cfg; twice, and it does not say how many passed
         "-m",
         "not soak",
         "-p",
