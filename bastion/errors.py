@@ -403,6 +403,7 @@ class InventoryReason(StrEnum):
     PROGRAM = "program"  # it cannot be started, or has failed
     SETTINGS = "settings"  # a file that [inventories] names cannot be used
     BAD_ANSWER = "bad_answer"  # no JSON, or not what an inventory is
+    EMPTY = "empty"  # it names no target at all
     NOT_FITTING = (
         "not_fitting"  # the configuration with these targets has faults: a name that another target has
     )

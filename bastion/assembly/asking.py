@@ -107,6 +107,10 @@ class Inventory:
     def _take(self, data: bytes) -> InventoryReason:
         """Raises ConfigError, NoAnswer for what does not fit, OSError."""
         found = read_answer(self._name, self._section, data)
+        if not found.targets and not self._section.may_be_empty:
+            left_out = f" ({found.left_out} left out)" if found.left_out else ""
+            text = f"it names no target{left_out}, and what it had stays: may_be_empty = true takes it so"
+            raise NoAnswer(InventoryReason.EMPTY, text)
         text = text_of(self._name, found.targets)
         if len(text.encode()) > FILE_MAX:
             raise NoAnswer(

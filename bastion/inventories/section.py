@@ -14,6 +14,7 @@ from typing import Final
 from bastion.net.urls import url
 from bastion.options import At, Kind, option, shown
 from bastion.options.kinds import (
+    BOOLEAN,
     NETWORK,
     SIZE,
     Network,
@@ -95,6 +96,12 @@ class InventorySource:
         or_off(duration(2)),
         "The targets of an inventory that has not answered for this long are taken out, until it does.",
         default=7 * 86400.0,
+    )
+    may_be_empty: bool = option(
+        BOOLEAN,
+        "An answer without a single target is taken, and all that it had are taken out. Not set, it is a fault, as of"
+        " a program that could not see what it lists.",
+        default=False,
     )
     prefix: str = option(
         text("prefix", _PREFIX, "lower-case letters, digits and . _ -, at most 32"),

@@ -78,8 +78,21 @@ def test_what_it_answers_is_part_of_the_inventory_from_then_on(asked: Asked) -> 
     assert asked.names == ["web1", "db1", "new1"]
     again = asked.turn(NEW1)
     assert (again.reason, again.changed, again.well) == (InventoryReason.SAME, False, True)
+    gone = asked.turn({"targets": {"new2": {"host": "new2.example.com"}}})
+    assert gone.changed and asked.names == ["web1", "db1", "new2"]
+
+
+def test_all_are_gone_only_where_that_may_be(tmp_path: Path) -> None:
+    asked = Asked(tmp_path, "may_be_empty = true")
+    asked.turn(NEW1)
     gone = asked.turn({"targets": {}})
-    assert gone.changed and asked.names == ["web1", "db1"]
+    assert (gone.reason, gone.changed, gone.targets) == (InventoryReason.TAKEN, True, 0)
+    assert asked.names == ["web1", "db1"]
+
+
+def test_what_fits_no_pattern_is_said_when_nothing_is_left(tmp_path: Path) -> None:
+    report = Asked(tmp_path, 'only = ["old*"]').turn(NEW1)
+    assert report.reason is InventoryReason.EMPTY and "1 left out" in report.text
 
 
 def test_the_digests_and_the_kept_policy_have_it(asked: Asked) -> None:
@@ -102,6 +115,7 @@ def test_the_digests_and_the_kept_policy_have_it(asked: Asked) -> None:
         (DOWN, InventoryReason.UNREACHABLE, "Connection refused"),
         (b"<html>", InventoryReason.BAD_ANSWER, "is not JSON"),
         ({"targets": {"x": {}}}, InventoryReason.BAD_ANSWER, "targets.x.host: is required"),
+        ({"targets": {}}, InventoryReason.EMPTY, "may_be_empty = true"),
     ],
 )
 def test_no_answer_leaves_what_was_kept(
@@ -227,7 +241,7 @@ def test_a_rule_that_names_a_target_that_has_gone_keeps_nobody_else_in(asked: As
     policy = (asked.site.folder / "policy.toml").read_text()
     asked.site.write("policy.toml", policy.replace('["web1"]', '["web1", "new1"]'))
     assert inspect(asked.site.config).errors == ()
-    report = asked.turn({"targets": {}})
+    report = asked.turn({"targets": {"new2": {"host": "new2.example.com"}}})
     assert report.reason is InventoryReason.TAKEN, report.text
     checked = inspect(asked.site.config)
     assert checked.errors == () and any('no target "new1"' in str(one) for one in checked.warnings)
