@@ -6,27 +6,22 @@ The gateway has two workers and its page is behind TLS and a password; Prometheu
 from __future__ import annotations
 
 import base64
-import json
 import re
 import shutil
 import ssl
-import subprocess
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from argon2 import PasswordHasher
 
-from tests.support.net import LOOPBACK, free_port
+from tests.support.net import LOOPBACK
+from tests.support.prometheus import Prometheus
 from tests.support.sshd import sshd_missing
 from tests.support.tls import make_certificate
 from tests.support.world import World, poll
-from tests.unit.test_alerts import ALERTS, ETC, RECORDS, panels
+from tests.unit.test_alerts import ALERTS, RECORDS, panels
 
 pytestmark = [
     pytest.mark.interop,
@@ -75,59 +70,6 @@ class Watched(World):
             return error.code, error.read().decode()
 
 
-class Prometheus:
-    """One that looks every second, with the rules and the configuration that are shipped."""
-
-    def __init__(self, folder: Path, world: Watched) -> None:
-        self.port = free_port()
-        shutil.copytree(ETC / "prometheus", folder, dirs_exist_ok=True)
-        config = yaml.safe_load((folder / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        del config["alerting"]
-        slow = folder / "bastion-slo.yml"
-        slow.write_text(slow.read_text().replace("interval: 30s", "interval: 1s"))
-        (folder / "secret").write_text(SECRET)
-        (job,) = config["scrape_configs"]
-        job["static_configs"][0]["targets"] = [f"{LOOPBACK}:{world.metrics_port}"]
-        job["scheme"] = "https"
-        job["tls_config"] = {"ca_file": str(world.certificate)}
-        job["basic_auth"] = {"username": "prometheus", "password_file": str(folder / "secret")}
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-                    f"--web.listen-address={LOOPBACK}:{self.port}", "--enable-feature=exemplar-storage",
-                    "--log.level=warn",
-                ],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-
-    def ask(self, path: str, **options: str) -> Any:
-        """The data of an answer; None while it cannot be asked."""
-        url = f"http://{LOOPBACK}:{self.port}/api/v1/{path}?{urllib.parse.urlencode(options)}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as page:
-                return json.load(page)["data"]
-        except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            assert error.code == 503, f"{options}: {text}"  # it begins
-            return None
-        except OSError:
-            assert self.process.poll() is None, self.log.read_text()
-            return None
-
-    def value(self, query: str) -> float | None:
-        """The one value of a query."""
-        data = self.ask("query", query=query)
-        return float(data["result"][0]["value"][1]) if data and data["result"] else None
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def world() -> Iterator[Watched]:
     made = Watched()
@@ -140,7 +82,14 @@ def world() -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def prometheus(world: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    made = Prometheus(tmp_path_factory.mktemp("prometheus"), world)
+    folder = tmp_path_factory.mktemp("prometheus")
+    (folder / "secret").write_text(SECRET)
+    job = {
+        "scheme": "https",
+        "tls_config": {"ca_file": str(world.certificate)},
+        "basic_auth": {"username": "prometheus", "password_file": str(folder / "secret")},
+    }
+    made = Prometheus(folder, world.metrics_port, job)
     try:
         poll(lambda: made.value('up{job="bastion"}') == 1, 20, "the gateway was never scraped")
         assert world.ssh("echo hi").stdout == b"hi\n"
