@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION = ignore
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test packages lint style layout types format unit bench soak cost fuzz devmode changelog constraints deb \
-	clean distclean
+	site simulate pictures clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,9 @@ help:
 	@echo 'make deb      dist/bastion_VERSION_ARCH.deb for the Debian of this machine (DEB_PYTHON=$(DEB_PYTHON))'
 	@echo 'make changelog  CHANGELOG.md from changelog.d (VERSION=0.2.0: a release; the fragments are used up)'
 	@echo 'make tables   what of docs/ and etc/ is made from the code: options, audit events, metrics'
+	@echo 'make site     docs/ as a site in build/site, with search, to read without a network'
+	@echo 'make simulate  how many gateways for 1,000 to 100,000 engineers, and where it breaks: docs/scaling.md'
+	@echo 'make pictures  the dashboards of etc/grafana with a gateway at work, drawn into docs/pictures'
 	@echo 'make constraints  constraints.txt again: the newest versions that setup.cfg allows'
 	@echo 'make clean    remove what was built   make distclean   and .venv'
 
@@ -123,6 +126,18 @@ tables: .venv/.test-installed
 	$(BIN)/python -m bastion.config.render .
 	$(BIN)/python -m tests.support.audit_document docs/audit.md
 	$(BIN)/python -m tests.support.metrics_document docs/metrics.md
+
+site: .venv/.test-installed
+	$(BIN)/python -m mkdocs build --quiet --strict
+	@echo 'build/site/index.html'
+
+# From the measured costs and stated habits of tests/scale/inputs.py; ARGS="--set processors=4 --engineers 3000" for others.
+simulate: .venv/.test-installed
+	$(BIN)/python -m tests.scale $(ARGS)
+
+# A gateway at work and a real Prometheus, two and a half minutes; docs/monitoring.md shows what comes of it.
+pictures: .venv/.test-installed packages
+	$(BIN)/python -m tests.pictures $(ARGS)
 
 soak: soak-tests cost
 
