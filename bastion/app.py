@@ -11,15 +11,12 @@ import gc
 import os
 import random
 import socket
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import cryptography
-import twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
@@ -59,6 +56,7 @@ from bastion.net.resolver import resolve, resolver_of
 from bastion.net.tuning import keep_freed_memory
 from bastion.observe import exporter
 from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.build import build
 from bastion.observe.clock_steps import ClockSteps
 from bastion.observe.events.process import (
     ClockStepped,
@@ -124,7 +122,7 @@ class Program:
         self._reactor = reactor
         self._part = part = part or Part()
         self._clock = SystemClock()
-        self.meters = Meters(_versions())
+        self.meters = Meters(build())
         self._observer = LdapMeters(self.meters)
         self._own = OwnPlaces()
         resolver_of(reactor).make_room()
@@ -434,15 +432,6 @@ class Program:
         if self._part.alone:
             gateway.audit.note(GatewayStopped(signal_name))
         gateway.audit.close()
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "version": __version__,
-        "python": sys.version.split()[0],
-        "twisted": twisted.__version__,
-        "cryptography": cryptography.__version__,
-    }
 
 
 def _tracing(path: str | os.PathLike[str]) -> Report:

@@ -20,6 +20,7 @@ and `events` are pure: the rooms below L2 use them too.
 - `audit_schema`: the lines as a JSON Schema, made from the events
 - `audit_chain`: what binds each line to the one before; `audit_verify`: is a log what was written
 - `rationed`: audit lines that somebody pays for, and one with the counts when he cannot
+- `build`: what is running
 - `lag`: how late the event loop is
 - `clock_steps`: notices that the machine's clock was set
 """

@@ -37,6 +37,7 @@ from bastion.handover.elders import Elders
 from bastion.handover.questions import HURRIED
 from bastion.net.listening import NOTHING_GIVEN, Listeners, address_of
 from bastion.observe.audit import AuditLog
+from bastion.observe.build import build
 from bastion.observe.events.process import GatewayStarted, GatewayStopped
 from bastion.observe.events.workers import WorkerDied, WorkerStarted
 from bastion.observe.meters import WORKER_DEATHS, WORKERS, Meters
@@ -82,7 +83,7 @@ class Supervisor:
         self.reactor, self.clock = reactor, SystemClock()
         self.log = Logger(namespace="bastion.supervisor")
         self._keeper, self._metrics = keeper, metrics
-        self.meters = Meters({"version": __version__})
+        self.meters = Meters(build())
         PerTarget(self.meters, metrics.targets)  # which the workers count
         self._memory = SharedMemory.made(workers, keeper.key)
         self._everybody = Everybody(self._memory.rows, workers)
