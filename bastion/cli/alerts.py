@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from heapq import merge
 from pathlib import Path
 from typing import Any, Final
@@ -17,29 +15,25 @@ from typing import Any, Final
 import click
 
 from bastion.cli import moments
-from bastion.cli.explain import LogUnreadable, configured_log, log_files, read_lines
+from bastion.cli.explain import configured_log
 from bastion.cli.output import fail, printable, time_text, write_json, write_table
-from bastion.cli.tail import Tail
 from bastion.clock import SystemClock
 from bastion.config.detections import Detections
 from bastion.config.outputs import read_section
-from bastion.detect.detector import EVENTS, Detector
+from bastion.detect.detector import Detector
 from bastion.detect.findings import Finding
+from bastion.detect.lines import WANTED, Timed, parsed
 from bastion.detect.posting import Poster, sender
 from bastion.detect.whereabouts import NoDatabase
 from bastion.errors import ConfigError, Detection
 from bastion.observe.audit import timestamp
-from bastion.recording.strict_json import parse_object
+from bastion.observe.log_files import LogUnreadable, log_files, read_lines
+from bastion.observe.tail import Tail
 
 MOST_KEPT: Final = 10_000  # findings that are shown; the others are counted
 WEEK: Final = 7 * 86400.0
 FOLLOW_PAUSE: Final = 1.0  # s between two looks at the log
 OVERLAP: Final = 3600.0  # s before the start whose alerts are posted (again): a restart loses none
-
-# Most lines of a log are of no interest: they are not parsed.
-_WANTED: Final = re.compile(rb'"event": ?"(?:' + "|".join(EVENTS).encode() + rb')"')
-
-Timed = tuple[float, dict[str, Any]]
 
 Wait = Callable[[float], bool]
 """Waits so many seconds; True when it is to end."""
@@ -79,16 +73,11 @@ class Logs:
     def parsed(self, lines: Iterable[bytes]) -> Iterator[Timed]:
         """Those of the lines that are of interest."""
         for line in lines:
-            if _WANTED.search(line) and (timed := self._parsed(line)) is not None:
-                yield timed
-
-    def _parsed(self, line: bytes) -> Timed | None:
-        try:
-            event = parse_object(line)
-            return datetime.fromisoformat(str(event.get("ts"))).timestamp(), event
-        except ValueError:
-            self._into.unreadable += 1
-            return None
+            if WANTED.search(line):
+                try:
+                    yield parsed(line)
+                except ValueError:
+                    self._into.unreadable += 1
 
 
 def replay(

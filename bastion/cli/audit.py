@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from bastion.cli.explain import LogUnreadable, configured_log, log_files, read_lines
+from bastion.cli.explain import configured_log
 from bastion.cli.output import fail, printable, write_json
 from bastion.config.outputs import Recording, read_section
 from bastion.errors import ConfigError
 from bastion.observe.audit_chain import Link
 from bastion.observe.audit_schema import schema
 from bastion.observe.audit_verify import Result, Told, Verifier, told_by
+from bastion.observe.log_files import LogUnreadable, log_files, read_lines
 from bastion.recording.ledger import Entry, LedgerBroken, LedgerEvent, follow
 from bastion.recording.ledger_file import ledgers_in
 from bastion.recording.ledger_file import read_lines as ledger_lines

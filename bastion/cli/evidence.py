@@ -21,7 +21,7 @@ import click
 
 from bastion import __version__
 from bastion.cli.auditing import account
-from bastion.cli.explain import find, log_files
+from bastion.cli.explain import find
 from bastion.cli.output import fail, printable
 from bastion.cli.recordings import find_session, open_store
 from bastion.cli.runtime import config_option
@@ -29,6 +29,7 @@ from bastion.cli.verify import keys_of, verdict_of
 from bastion.clock import SystemClock
 from bastion.config.load import load
 from bastion.errors import ConfigError
+from bastion.observe.log_files import log_files
 from bastion.recording.listing import SUFFIX, SessionEntry
 from bastion.recording.verifying import Verdict
 

@@ -7,14 +7,12 @@ JSON: unknown events are shown as they are, torn lines are counted.
 
 from __future__ import annotations
 
-import gzip
 import re
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Any, Final
 
 import click
 
@@ -23,12 +21,10 @@ from bastion.cli.output import fail, printable, write_json
 from bastion.config.outputs import Audit, read_section
 from bastion.errors import ConfigError
 from bastion.observe.events import sentence
+from bastion.observe.log_files import LogUnreadable, log_files, read_lines
 from bastion.recording.strict_json import parse_object
 
 REFERENCE: Final = re.compile(r"[a-z2-7]{6,16}")
-ROTATED: Final = re.compile(r"(\.\d+|-\d{8,14}|\.\d{8,14})?(\.gz|\.zst)?")
-# A line of ours is far below this (observe/audit.py bounds every field); a longer one is no audit line.
-MAX_LINE: Final = 1024 * 1024
 # One story. A session with more events than this (a long Ansible run) is cut with a note.
 MAX_EVENTS: Final = 20_000
 
@@ -55,45 +51,6 @@ class Found:
                 return False
             self.events.append(event)
         return True
-
-
-def log_files(path: Path) -> list[Path]:
-    """The log and its rotated siblings (`.1`, `.2.gz`, `-20261123.zst`), oldest first; [] without any."""
-    siblings = [
-        entry
-        for entry in path.parent.glob(path.name + "*")
-        if ROTATED.fullmatch(entry.name.removeprefix(path.name)) and entry.is_file()
-    ]
-    return sorted(siblings, key=lambda entry: (entry.stat().st_mtime, entry.name))
-
-
-class LogUnreadable(Exception):
-    """A file of the log cannot be read, or not to its end."""
-
-
-def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of one file, unpacked when its name says so. Raises LogUnreadable, perhaps after some lines."""
-    faults: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
-    try:
-        with path.open("rb") as raw:
-            file: IO[bytes] = raw
-            if path.suffix == ".gz":
-                file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
-            elif path.suffix == ".zst":
-                import zstandard  # here, where there is such a file: every other story begins sooner
-
-                faults = (*faults, zstandard.ZstdError)
-                file = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(raw))
-            pending = b""
-            while block := file.read(256 * 1024):
-                *lines, pending = (pending + block).split(b"\n")
-                yield from lines
-                if len(pending) > MAX_LINE:
-                    pending = b""
-            if pending:
-                yield pending
-    except faults as error:
-        raise LogUnreadable(getattr(error, "strerror", None) or str(error)) from None
 
 
 def find(reference: str, files: list[Path]) -> Found:

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bastion.cli.explain import LogUnreadable, log_files, read_lines
 from bastion.cli.recordings import tell_unreadable
 from bastion.config.outputs import Audit, read_section
 from bastion.errors import ConfigError
+from bastion.observe.log_files import LogUnreadable, log_files, read_lines
 from bastion.recording.commands import Command
 from bastion.recording.format import Header
 from bastion.recording.strict_json import parse_object

@@ -19,6 +19,7 @@ and `events` are pure: the rooms below L2 use them too.
 - `audit`: one JSON line per event, one write(2) per line
 - `audit_schema`: the lines as a JSON Schema, made from the events
 - `audit_chain`: what binds each line to the one before; `audit_verify`: is a log what was written
+- `log_files`: the log's files and their lines; `tail`: the log as it grows, and where somebody was in it
 - `rationed`: audit lines that somebody pays for, and one with the counts when he cannot
 - `build`: what is running
 - `lag`: how late the event loop is

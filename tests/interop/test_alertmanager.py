@@ -17,11 +17,11 @@ from urllib.request import urlopen
 import pytest
 
 from bastion.cli.alerts import follow_log
-from bastion.cli.tail import Tail
 from bastion.clock import FixedClock, SystemClock
 from bastion.config.detections import Detections
 from bastion.detect.detector import Detector
 from bastion.detect.posting import LONGEST_PAUSE, Poster, sender
+from bastion.observe.tail import Tail
 from tests.support.net import LOOPBACK, free_port
 from tests.support.tales import DAY, GIB, START, Tale
 from tests.support.world import poll
