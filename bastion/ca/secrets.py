@@ -50,6 +50,13 @@ def read_secret_file(path: str | os.PathLike[str], what: str = "password") -> by
     return _first_line(data, name, f"the {what}'s file", what)
 
 
+def bearer(path: str | os.PathLike[str] | None, what: str) -> dict[str, str]:
+    """The header that shows a token (RFC 6750), none without a file. Raises ConfigError."""
+    return (
+        {} if path is None else {"Authorization": "Bearer " + read_secret_file(path, what).decode("latin-1")}
+    )
+
+
 def check_program(program: str, what: str = _COMMAND) -> None:
     """Refuse a program that is missing, cannot be run, or can be replaced by others. Raises ConfigError."""
     try:

@@ -16,6 +16,7 @@ modules. Only `app` and `__main__` install the reactor; everybody else is given 
 - `local_addresses`: which addresses and ports are the gateway's own
 - `epoll`: Twisted's epoll reactor with monotonic time, cheap events and a background for strangers
 - `notify`: what systemd is told, and its watchdog
+- `posting`: one POST to a web server, in a thread
 - `program`: a program whose input and output are a connection
 - `reactor`: installs it, or another where there is no epoll
 - `read_size`: how much one turn may read, so that a keystroke does not wait behind bulk

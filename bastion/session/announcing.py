@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
-import ssl
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.ca.secrets import read_secret_file
+from bastion.ca.secrets import bearer
 from bastion.clock import Timers
+from bastion.net import posting
 from bastion.observe.meters import APPROVAL_ANNOUNCEMENTS, Meters
 from bastion.policy.approval import from_text, in_words
 from bastion.state.approvals import Request
@@ -116,40 +113,14 @@ class Post:
     """One POST of a JSON document. `send` blocks; `cut` ends it from another thread."""
 
     def __init__(self, url: str, token_file: Path | None, document: dict[str, Any]) -> None:
-        self._url, self._token_file = urlsplit(url), token_file
-        self._body = json.dumps(document).encode()
-        self._connection: http.client.HTTPConnection | None = None
+        self._post, self._token_file = posting.Post(url, json.dumps(document).encode(), PATIENCE), token_file
+        self.cut = self._post.cut
 
     def send(self) -> None:
         """Raises OSError, ConfigError for the token, and http.client.HTTPException for any status but 2xx."""
-        url, headers = self._url, {"Content-Type": "application/json", "User-Agent": "bastion"}
-        if self._token_file is not None:
-            token = read_secret_file(self._token_file, "webhook's token").decode("latin-1")
-            headers["Authorization"] = f"Bearer {token}"
-        host = url.hostname or ""
-        if url.scheme == "https":
-            context = ssl.create_default_context()
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, url.port, timeout=PATIENCE, context=context
-            )
-        else:
-            made = http.client.HTTPConnection(host, url.port, timeout=PATIENCE)
-        self._connection = made
-        try:
-            path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-            made.request("POST", path, self._body, headers)
-            status = made.getresponse().status
-        finally:
-            made.close()
+        status = self._post.send(bearer(self._token_file, "webhook's token"))
         if not 200 <= status < 300:
             raise http.client.HTTPException(f"status {status}")
-
-    def cut(self) -> None:
-        """Whatever it waits for is over."""
-        connected = getattr(self._connection, "sock", None)
-        if connected is not None:
-            with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
 
 
 class Mail:
