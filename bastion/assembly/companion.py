@@ -56,11 +56,13 @@ class Companion:
         """From now on, with the configuration as it is now: one that runs is started again."""
         self._wanted = wanted
         self._pause = FIRST_PAUSE
+        self._cancel()
         if self._process is not None:
             self._process.end()
         elif wanted:
-            self._cancel()
             self._start()
+        else:
+            self.on_stopped()
 
     def stop(self) -> Deferred[None]:
         """Do nothing any more. Fires when the process is gone, within KILL_AFTER and a moment."""

@@ -131,3 +131,11 @@ def test_a_stop_waits_for_it_and_kills_it_when_it_does_not_end(bench: Bench) -> 
     assert bench.last.killed and not gone.called
     bench.last.ends(9)
     assert gone.called and bench.reactor.getDelayedCalls() == []
+
+
+def test_one_that_is_to_be_started_again_is_not_when_nobody_wants_it(bench: Bench) -> None:
+    bench.companion.follow(True)
+    bench.programs[-1].ends(3)
+    bench.companion.follow(False)
+    bench.reactor.advance(LONGEST_PAUSE)
+    assert len(bench.programs) == 1 and bench.stopped == 1
