@@ -24,7 +24,8 @@ class Following:
         self._users.pop(self._ended, None)
         self._ended = ""
         names = [name for key in ("session", "connection") if (name := word(line, key))]
-        user = word(line, "user")
+        # Of a login through the direct door the log has what was typed: IDENTITY+LOGIN+TARGET.
+        user = word(line, "user").partition("+")[0]
         if user and line.get("event") in (
             "auth",
             "session_started",

@@ -26,6 +26,13 @@ def test_a_name_that_was_typed_is_nobody():
     assert follow.user({"event": "refused", "what": "tunnel", "connection": "c1"}) == "alice"
 
 
+def test_who_comes_through_the_direct_door_is_the_same_person():
+    follow = Following()
+    typed = {"event": "auth", "connection": "c1", "user": "alice+root+web1", "result": "ok"}
+    assert follow.user(typed) == "alice" and follow.user({**typed, "user": "alice+web1"}) == "alice"
+    assert follow.user({"event": "refused", "what": "tunnel", "connection": "c1"}) == "alice"
+
+
 def test_what_is_followed_has_a_limit(monkeypatch):
     monkeypatch.setattr(module, "MOST_FOLLOWED", 2)
     follow = Following()
