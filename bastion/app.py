@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from bastion import __version__
+from bastion.assembly import detections
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
 from bastion.assembly.beside import Beside
 from bastion.assembly.controlling import Controlling
@@ -222,7 +223,7 @@ class Program:
             self.control.desk.load()
             self.control.desk.follow_glass()
             self.leftovers.end_all()
-            self._beside.follow(uploads(config), digest_of(config.inventories))
+            self._follow_beside(config)
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:
@@ -367,8 +368,12 @@ class Program:
         end_revoked(self.gateway)
         self._rechecks.now()
         if self._part.alone and not self.gateway.draining:
-            self._beside.follow(uploads(prepared.config), digest_of(prepared.config.inventories))
+            self._follow_beside(prepared.config)
         self._in_force(prepared.config, loaded)
+
+    def _follow_beside(self, config: Config) -> None:
+        detects = detections.digest_of(config)
+        self._beside.follow(uploads(config), digest_of(config.inventories), detects)
 
     async def drain(self, signal_name: str, seconds: float) -> None:
         """Let nothing new begin, and what runs finish: until nobody is left, `seconds` have passed, or `hurry`."""

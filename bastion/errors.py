@@ -252,6 +252,20 @@ class Detection(StrEnum):
     RECORDING_TROUBLE = "recording_trouble"
 
 
+class PostReason(StrEnum):
+    """What came of posting findings to somebody."""
+
+    SENT = "sent"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"  # for what it is: it is not posted again
+    STATUS = "status"  # another answer than 200 to 299
+    BAD_ANSWER = "bad_answer"
+    SECRET = "secret"  # the file with the token or the secret cannot be used
+    DROPPED = "dropped"  # too many waited
+
+
 class LimitReason(StrEnum):
     """Limits of the gateway itself, met before or beside policy."""
 

@@ -27,5 +27,7 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `companion`: a program that runs beside the gateway, started and heard; `beside`: all of them
 - `uploads`: the one that uploads recordings; `uploading`: that process itself
 - `inventories`: the one that asks inventories; `asking`: that process itself
+- `detections`: the one that detects; `detecting`: that process itself, `lookout` what it does
+- `alone`: such a process as it is inside: one of its kind, and over when its input is
 - `penalty_keeper`: who must wait, over restarts and handovers
 """

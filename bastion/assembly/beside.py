@@ -1,4 +1,5 @@
-"""The programs that run beside the gateway's own processes (L4): one uploads recordings, one asks inventories.
+"""The programs that run beside the gateway's own processes (L4): one uploads recordings, one asks inventories, one
+detects.
 
 Of a gateway of several processes the supervisor has them.
 """
@@ -11,6 +12,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from bastion.assembly.detections import Detections
+from bastion.assembly.detections import program as program_that_detects
 from bastion.assembly.inventories import Inventories
 from bastion.assembly.inventories import program as program_that_asks
 from bastion.assembly.uploads import Uploads
@@ -36,18 +39,22 @@ class Beside:
         self._uploads = Uploads(reactor, clock, meters, program_that_uploads(reactor, config_file))
         asks = program_that_asks(reactor, config_file)
         self._inventories = Inventories(reactor, clock, meters, audit, asks, reload)
+        detects = program_that_detects(reactor, config_file)
+        self._detections = Detections(reactor, clock, meters, audit, detects)
 
-    def follow(self, uploads: bool, inventories: str) -> None:
-        """At the start and after every reload: is there anything to upload to, and which inventories are there, as a
-        digest (`inventories.section.digest_of`)."""
+    def follow(self, uploads: bool, inventories: str, detections: str) -> None:
+        """At the start and after every reload: is there anything to upload to, which inventories are there and how is
+        detected, as digests (`inventories.section.digest_of`, `detections.digest_of`)."""
         self._uploads.follow(uploads)
         self._inventories.follow(inventories)
+        self._detections.follow(detections)
 
     def stop(self) -> Deferred[Any]:
-        """Fires when both are gone."""
-        return DeferredList([self._uploads.stop(), self._inventories.stop()])
+        """Fires when all are gone."""
+        return DeferredList([self._uploads.stop(), self._inventories.stop(), self._detections.stop()])
 
     def refresh(self) -> None:
         """Gauges that grow by themselves."""
         self._uploads.refresh()
         self._inventories.refresh()
+        self._detections.refresh()

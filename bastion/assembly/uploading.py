@@ -7,7 +7,6 @@ gone on with by the next one. Its reports are lines on standard output, its log 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import queue
 import resource
@@ -25,6 +24,7 @@ from bastion.archive.schedule import Schedule
 from bastion.archive.spool import Held, Spool
 from bastion.archive.upload import Upload
 from bastion.archive.uploader import Done, Hangs, Uploader, Wiring
+from bastion.assembly.alone import STOP, alone, until_end_of_input
 from bastion.clock import SystemClock
 from bastion.config.outputs import Recording, State, read_section
 from bastion.errors import ConfigError, StoreFault, StoreReason
@@ -34,7 +34,6 @@ from bastion.state.folder import make_folder
 from bastion.wire.printable import printable
 
 LOCK_NAME: Final = "uploads.lock"
-LOCK_EVERY: Final = 1.0
 NICE: Final = 10
 """Whoever types comes first."""
 
@@ -42,8 +41,6 @@ MEMORY_MAX: Final = 512 << 20
 """Bytes of data. boto3 reads an answer whole: one that never ends ends this process, which is started again."""
 
 TEXT_MAX: Final = 500
-
-STOP: Final = object()
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +52,7 @@ def main(arguments: list[str]) -> int:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_until_end_of_input, args=(events,), daemon=True).start()
+    until_end_of_input(events)
     try:
         return _serve(Path(arguments[0]), events)
     except ConfigError as error:
@@ -64,13 +61,6 @@ def main(arguments: list[str]) -> int:
     except (StateDown, OSError, StoreFault) as error:
         _tell(str(error))
         return 3
-
-
-def _until_end_of_input(events: queue.SimpleQueue[Any]) -> None:
-    with suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    events.put(STOP)
 
 
 def _serve(config_file: Path, events: queue.SimpleQueue[Any]) -> int:
@@ -83,24 +73,13 @@ def _serve(config_file: Path, events: queue.SimpleQueue[Any]) -> int:
     where = Place.chosen(recording.directory, state.directory, state.url, state.password_file)
     make_folder(where.folder)
     with open(where.folder / LOCK_NAME, "ab") as lock:
-        if not _alone(lock.fileno(), events):
+        if not alone(lock.fileno(), events):
             return 0
         database = Database(where, password_of(where))
         try:
             return _upload(Bucket(place), Recordings(recording.directory), database, events)
         finally:
             database.close()
-
-
-def _alone(lock: int, events: queue.SimpleQueue[Any]) -> bool:
-    """Wait for the lock; False when this process is to end before it has it."""
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        with suppress(queue.Empty):
-            events.get(timeout=LOCK_EVERY)
-            return False
 
 
 def _upload(

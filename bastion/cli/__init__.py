@@ -36,7 +36,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `state`: the state store itself; `stores`: what commands on it share; `ledger`: that of recordings after its loss
 - `explain`: what the audit log knows about a reference; `advice`: what helps against a refusal
 - `target`, `target_config`, `client_config`: hosts, and what both sides need
-- `alerts`: what in it somebody should look at; `tail`: the log as it grows
+- `alerts`: what in it somebody should look at; `findings`: those that a gateway keeps, and mutes
 - `keys`: `key_list`, `key_rotation` and `key_backup`, the gateway's own keys
 - `hash_password`: a hash for the embedded directory
 """

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import merge
 from pathlib import Path
@@ -16,14 +16,15 @@ import click
 
 from bastion.cli import moments
 from bastion.cli.explain import configured_log
+from bastion.cli.findings import explain, listed, mute, mutes, tell_finding, unmute
 from bastion.cli.output import fail, printable, time_text, write_json, write_table
 from bastion.clock import SystemClock
 from bastion.config.detections import Detections
-from bastion.config.outputs import read_section
+from bastion.config.outputs import State, read_section
 from bastion.detect.detector import Detector
 from bastion.detect.findings import Finding
 from bastion.detect.lines import WANTED, Timed, parsed
-from bastion.detect.posting import Poster, sender
+from bastion.detect.posting import Poster, places
 from bastion.detect.whereabouts import NoDatabase
 from bastion.errors import ConfigError, Detection
 from bastion.observe.audit import timestamp
@@ -100,9 +101,22 @@ def replay(
     return found
 
 
-@click.group()
-def alerts() -> None:
+@click.group(invoke_without_command=True)
+@click.option("--explain", "name", metavar="ID", help="As `explain ID`.")
+@click.option("--config", "-c", envvar="BASTION_CONFIG", metavar="FILE", help="The gateway's config file.")
+@click.pass_context
+def alerts(context: click.Context, name: str | None, config: str | None) -> None:
     """What in the audit log somebody should look at: docs/detections.md says what is looked for."""
+    if context.invoked_subcommand is None:
+        if name is None:
+            raise click.UsageError("give a command, or --explain ID")
+        if config is None:
+            fail("where is the store? Give --config FILE")
+        tell_finding(Path(config), name, False)
+
+
+for _command in (listed, explain, mute, mutes, unmute):
+    alerts.add_command(_command)
 
 
 @alerts.command()
@@ -237,18 +251,25 @@ def _print(own: Detections, found: Replayed, since: float | None) -> None:
     help="The gateway's config file (or BASTION_CONFIG).",
 )
 def follow(config: str) -> None:
-    """Follow the audit log and post its alerts to the Alertmanager that the configuration names, until it is stopped.
+    """Follow the audit log and post its alerts to whom the configuration names, until it is stopped.
 
-    It learns from the log that is there, rotated files too, then reads what is written. Alerts of the last hour are
-    posted at the start: those that the Alertmanager has are the same ones to it. Each alert is a line of JSON on
-    standard output too; what cannot be posted is tried again, and told on standard error.
+    For a log that no gateway here follows itself (`[detections] run`): it keeps nothing, and knows of no mutes. It
+    learns from the log that is there, rotated files too, then reads what is written. Alerts of the last hour are posted
+    at the start: those that an Alertmanager has are the same ones to it. Each alert is a line of JSON on standard
+    output too; what cannot be posted is tried again, and told on standard error.
 
     \b
     Exit codes: 0 stopped, 2 the call or a file is wrong, 3 there is no audit log.
     """
     settings = _settings(config)
-    if settings.alertmanager is None:
-        fail(f'{config}: detections.alertmanager: is not set (allowed: "http://127.0.0.1:9093")')
+    if settings.run:
+        fail(f"{config}: detections.run: the gateway's own process does that: bastion alerts list")
+    clock = SystemClock()
+    posters = [Poster(one, clock) for one in places(*settings.ways, read_section(config, State).name)]
+    if not posters:
+        fail(
+            f'{config}: detections.alertmanager: is not set (allowed: "http://127.0.0.1:9093"), nor is webhook'
+        )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -257,43 +278,48 @@ def follow(config: str) -> None:
         tail = Tail(path)
     except OSError as error:
         fail(f"audit log {path}: {error.strerror}", 3)
-    clock = SystemClock()
-    poster = Poster(sender(settings.alertmanager, settings.alertmanager_token_file), clock)
     try:
         detector = Detector(settings, settings.locate())
-        follow_log(path, tail, detector, poster, clock.time() - OVERLAP, stop.wait)
+        follow_log(path, tail, detector, posters, clock.time() - OVERLAP, stop.wait)
     except NoDatabase as error:
         fail(f"{config}: detections: {error}")
     finally:
         tail.close()
 
 
-def follow_log(path: Path, tail: Tail, detector: Detector, poster: Poster, begin: float, wait: Wait) -> None:
+def follow_log(
+    path: Path, tail: Tail, detector: Detector, posters: Sequence[Poster], begin: float, wait: Wait
+) -> None:
     """Learn from the rotated files, then from what `tail` reads; alerts since `begin` (epoch seconds) are posted."""
     found = Replayed()
     logs = Logs(found)
     rotated = [file for file in log_files(path) if not tail.is_file(file)]
     for timed in logs.lines([rotated]):
-        _take(detector, timed, poster, begin)
+        _take(detector, timed, posters, begin)
     for file, problem in found.unread.items():
         click.echo(f"bastion: {printable(file)}: cannot be read to its end: {printable(problem)}", err=True)
-    told = ""
+    told = dict.fromkeys(posters, "")
     while True:
         for timed in logs.parsed(tail.lines()):
-            _take(detector, timed, poster, begin)
-        poster.flush()
-        if poster.told.fault != told:
-            told = poster.told.fault
-            state = f"{told}; {poster.waiting} alerts wait" if told else "takes alerts again"
-            click.echo(f"bastion: Alertmanager: {printable(state)}", err=True)
+            _take(detector, timed, posters, begin)
+        for poster in posters:
+            poster.flush()
+            if poster.told.fault != told[poster]:
+                told[poster] = poster.told.fault
+                state = (
+                    f"{told[poster]}; {poster.waiting} alerts wait" if told[poster] else "takes alerts again"
+                )
+                click.echo(f"bastion: {poster.where.name}: {printable(state)}", err=True)
+            poster.take_settled()
         if wait(FOLLOW_PAUSE):
             return
 
 
-def _take(detector: Detector, timed: Timed, poster: Poster, begin: float) -> None:
+def _take(detector: Detector, timed: Timed, posters: Sequence[Poster], begin: float) -> None:
     at, event = timed
     for one in detector.see(event, at):
         if one.level == "alert" and at >= begin:
-            poster.put(one)
+            for poster in posters:
+                poster.put(one)
             write_json({"ts": timestamp(at), **one.document()})
             sys.stdout.flush()

@@ -35,18 +35,19 @@ Look = Callable[[Seen], Iterator[Draft]]
 
 
 class Detector:
-    """Takes lines in order, gives what is to be looked at."""
+    """Takes lines in order, gives what is to be looked at. All that it has learned is in its attributes (`learned`)."""
 
     def __init__(self, settings: Settings, locate: Locate) -> None:
         self.people: dict[str, Person] = {}
+        self.touched: set[str] = set()  # of whom something was learned, until somebody clears it
+        self.following = Following()
+        self.host_keys = sessions.HostKeys()
+        self.nobody = Person()  # what is nobody's is told once a day too
+        self.began = 0.0  # the first line
         self._settings, self._locate = settings, locate
-        self._following = Following()
-        self._host_keys = sessions.HostKeys()
-        self._gateway = Person()  # what is nobody's is told once a day too
-        self._began = 0.0
         self._looks: Mapping[str, tuple[Look, ...]] = {
             "auth": (logins.login,),
-            "session_started": (sessions.many_targets, self._host_keys.started),
+            "session_started": (sessions.many_targets, self.host_keys.started),
             "sftp_file": (sessions.sftp_file,),
             "tunnel_opened": (tunnels.opened,),
             "tunnel_closed": (tunnels.closed,),
@@ -61,20 +62,20 @@ class Detector:
 
     def see(self, line: Line, at: float) -> Iterator[Finding]:
         """What a line, written at that time, shows. Iterate to its end: what it teaches is learned on the way."""
-        user = self._following.user(line)
-        self._began = self._began or at
+        user = self.following.user(line)
+        self.began = self.began or at
         looks = self._looks.get(word(line, "event"))
         if looks is None:
             return
         person = self._person(user, line, at)
-        learned = bool(user) and at - max(self._began, person.first) >= self._settings.learning
+        learned = bool(user) and at - max(self.began, person.first) >= self._settings.learning
         seen = Seen(line, at, user, person, learned, self._settings, self._locate)
         for look in looks:
             for draft in look(seen):
                 yield from self._tell(seen, draft)
 
     def _refused(self, seen: Seen) -> Iterator[Draft]:
-        yield from self._host_keys.refused(seen)
+        yield from self.host_keys.refused(seen)
         yield from tunnels.refused(seen)
         if seen.line.get("what") == "session":
             yield from sessions.many_targets(seen)
@@ -82,13 +83,14 @@ class Detector:
     def _person(self, user: str, line: Line, at: float) -> Person:
         """Whoever proved nothing is remembered as nobody: a name that strangers typed takes nobody's place."""
         if not user:
-            return self._gateway
+            return self.nobody
         person = self.people.pop(user, None)
         if person is None:
             if line.get("event") in ("auth", "break_glass") and line.get("result") not in ("ok", "closed"):
-                return self._gateway
+                return self.nobody
             person = Person(first=at)
         self.people[user] = person
+        self.touched.add(user)
         if len(self.people) > MOST_PEOPLE:
             del self.people[next(iter(self.people))]
         return person

@@ -16,7 +16,7 @@ MOST_SESSIONS: Final = 16  # that one finding names
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What one detection says of one line. Of a person and a kind each `key` is told once a day; `quiet`: a notice
-    whatever the settings say."""
+    whatever the settings say; `target`: of one target, or of the host that a tunnel led to."""
 
     kind: Detection
     key: str
@@ -24,12 +24,13 @@ class Draft:
     came: str
     sessions: tuple[str, ...]
     quiet: bool = False
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing to look at. `at` in seconds since 1970, `user` "" where it is nobody's, `level` `alert` or `notice`,
-    `sessions` the ids of sessions or connections, oldest first."""
+    `sessions` the ids of sessions or connections, oldest first, `target` "" where it is of no single one."""
 
     id: str
     kind: Detection
@@ -39,6 +40,7 @@ class Finding:
     expected: str
     came: str
     sessions: tuple[str, ...]
+    target: str = ""
 
     def document(self) -> dict[str, Any]:
         """As JSON has it, but for the time."""
@@ -47,6 +49,7 @@ class Finding:
             "kind": self.kind.value,
             "level": self.level,
             "user": self.user,
+            "target": self.target,
             "expected": self.expected,
             "came": self.came,
             "sessions": list(self.sessions),
@@ -58,4 +61,4 @@ def finding(draft: Draft, level: str, at: float, user: str) -> Finding:
     told = "\0".join((draft.kind, user, draft.key, f"{at:.3f}")).encode("utf-8", "surrogatepass")
     name = b32encode(sha256(told).digest()).decode().lower()[:ID_LENGTH]
     sessions = draft.sessions[-MOST_SESSIONS:]
-    return Finding(name, draft.kind, level, at, user, draft.expected, draft.came, sessions)
+    return Finding(name, draft.kind, level, at, user, draft.expected, draft.came, sessions, draft.target)

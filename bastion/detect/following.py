@@ -13,15 +13,15 @@ _ENDS: Final = {"session_ended": "session", "outer_ended": "connection"}
 
 
 class Following:
-    """Session or connection -> user. What ended is dropped, after the line that says so."""
+    """Session or connection -> user, in `users`. What ended is dropped, after the line that says so."""
 
     def __init__(self) -> None:
-        self._users: dict[str, str] = {}
+        self.users: dict[str, str] = {}
         self._ended = ""
 
     def user(self, line: Line) -> str:
         """Whose line it is, "" when that was never said."""
-        self._users.pop(self._ended, None)
+        self.users.pop(self._ended, None)
         self._ended = ""
         names = [name for key in ("session", "connection") if (name := word(line, key))]
         # Of a login through the direct door the log has what was typed: IDENTITY+LOGIN+TARGET.
@@ -36,15 +36,19 @@ class Following:
             if line.get("event") != "auth" or line.get("result") == "ok":
                 self._follow(names, user)
         elif not user:
-            user = next((self._users[name] for name in names if name in self._users), "")
+            user = next((self.users[name] for name in names if name in self.users), "")
         ending = _ENDS.get(word(line, "event"))
         if ending:
             self._ended = word(line, ending)
         return user
 
+    def running(self) -> dict[str, str]:
+        """Of those that have not ended."""
+        return {name: user for name, user in self.users.items() if name != self._ended}
+
     def _follow(self, names: list[str], user: str) -> None:
         for name in names:
-            self._users.pop(name, None)
-            self._users[name] = user
-        while len(self._users) > MOST_FOLLOWED:
-            del self._users[next(iter(self._users))]
+            self.users.pop(name, None)
+            self.users[name] = user
+        while len(self.users) > MOST_FOLLOWED:
+            del self.users[next(iter(self.users))]

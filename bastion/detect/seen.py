@@ -32,6 +32,11 @@ class Seen:
         """What it happened in."""
         return word(self.line, "session") or word(self.line, "connection")
 
+    @property
+    def target(self) -> str:
+        """Where, as far as the line says it."""
+        return word(self.line, "target")
+
 
 def word(line: Line, name: str) -> str:
     """A field that is text, cut; "" for everything else."""

@@ -57,6 +57,7 @@ def sftp_file(seen: Seen) -> Iterator[Draft]:
         f"{size(usual)}",
         f"{size(today)} on this day, the last file {size(read)}",
         (seen.session,),
+        target=seen.target,
     )
 
 
@@ -83,6 +84,7 @@ class HostKeys:
                 f"{target} with {key}, which the gateway accepted",
                 (seen.session,),
                 quiet=True,
+                target=target,
             )
 
     def refused(self, seen: Seen) -> Iterator[Draft]:
@@ -97,4 +99,5 @@ class HostKeys:
             f"{target} with {known[-1]}" if known else f"{target} with a key that is known",
             f"{target} showed another: {reason}",
             (seen.session,),
+            target=target,
         )

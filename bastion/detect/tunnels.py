@@ -31,6 +31,7 @@ def opened(seen: Seen) -> Iterator[Draft]:
             f"one of {len(person.destinations.days)} destinations that they had tunnels to",
             f"a tunnel to {place}",
             (seen.session,),
+            target=_host(seen),
         )
     person.destinations.add(place, seen.at)
     person.openings.add(seen.at, place, seen.session)
@@ -58,6 +59,7 @@ def _beacon(seen: Seen, place: str) -> Iterator[Draft]:
         "tunnels at the times of a person, or a rhythm that is known of them",
         f"{len(entries)} tunnels to {place}, one every {span(beat)}, none off by more than {slack:.0f} s",
         distinct(one[2] for one in entries),
+        target=_host(seen),
     )
 
 
@@ -82,6 +84,7 @@ def closed(seen: Seen) -> Iterator[Draft]:
         f"{size(today)} on this day, the last {size(out)} from {where}"
         + (f" in {span(lived)}" if lived else ""),
         (seen.session,),
+        target=_host(seen) or seen.target,
     )
 
 
@@ -117,5 +120,9 @@ def refused(seen: Seen) -> Iterator[Draft]:
 
 
 def _place(seen: Seen) -> str:
-    host = word(seen.line, "host").lower().rstrip(".")
+    host = _host(seen)
     return f"{host}:{count(seen.line, 'port')}" if host else word(seen.line, "path") or "a session's forward"
+
+
+def _host(seen: Seen) -> str:
+    return word(seen.line, "host").lower().rstrip(".")

@@ -29,7 +29,16 @@ from bastion.errors import (
     UpstreamReason,
     WorkerDeath,
 )
-from bastion.observe.families import directory, flow, inventories, keys, opening, recordings, standing
+from bastion.observe.families import (
+    detections,
+    directory,
+    flow,
+    inventories,
+    keys,
+    opening,
+    recordings,
+    standing,
+)
 from bastion.observe.family import (
     FAMILIES,
     LAG_BUCKETS,
@@ -74,7 +83,7 @@ PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
-DECLARED_IN: Final = (directory, flow, inventories, keys, opening, recordings, standing)
+DECLARED_IN: Final = (detections, directory, flow, inventories, keys, opening, recordings, standing)
 """Families that are declared elsewhere; they are in `FAMILIES` once these modules are loaded."""
 
 # The families.

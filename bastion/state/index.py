@@ -9,6 +9,7 @@ Files that have ended are not opened: 100,000 sessions are listed in a second, a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -79,6 +80,29 @@ def sessions_beginning(database: Database, prefix: str) -> list[str]:
         return list(
             connection.execute(query.where(SESSIONS.c.id.startswith(prefix, autoescape=True))).scalars()
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the index says of one session; `recording` is the state of its file, `started_at` in seconds since the
+    epoch."""
+
+    identity: str
+    target: str
+    login: str
+    started_at: float
+    recording: str
+
+
+def known_sessions(database: Database, names: Sequence[str]) -> dict[str, Known]:
+    """Those of some sessions that have a row, by id; tunnels have no recording. Raises StateDown."""
+    own, file = SESSIONS.c, RECORDINGS.c
+    query = select(own.id, own.identity, own.target, own.login, own.started_at, file.state).join_from(
+        SESSIONS, RECORDINGS, file.session_id == own.id
+    )
+    with database.read() as connection:
+        found = connection.execute(query.where(own.id.in_(names)))
+        return {row[0]: Known(*row[1:]) for row in found}
 
 
 def listed(

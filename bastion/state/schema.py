@@ -241,3 +241,57 @@ KEY_AGES: Final = Table(
     Column("told_at", Double, nullable=False, server_default="0"),
 )
 """Since when each key of an identity has logged in, and when somebody was last told that it is old."""
+
+FINDINGS: Final = Table(
+    "findings",
+    METADATA,
+    Column("node", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    _text("kind"),
+    _text("level"),
+    Column("at", Double, nullable=False),
+    _text("identity"),
+    _text("target"),
+    _text("expected"),
+    _text("came"),
+    _text("sessions"),
+    Column("made_at", Double, nullable=False),
+    _text("mute"),
+    _text("audited"),
+    _text("alertmanager"),
+    _text("webhook"),
+)
+"""What detections found in a gateway's log: `at` is when the line was written that showed it; `audited` and the ways by
+which it is posted are `waiting` until that is done."""
+
+Index("findings_at", FINDINGS.c.at)
+
+MUTES: Final = Table(
+    "mutes",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("kind"),
+    _text("identity"),
+    _text("target"),
+    _text("reason"),
+    _text("made_by"),
+    Column("made_at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+)
+"""Findings that are posted to nobody for a while: those of which each part that is not empty is so."""
+
+LEARNED: Final = Table(
+    "learned",
+    METADATA,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("form", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    _text("node"),
+    Column("saved_at", Double, nullable=False),
+    _text("packed"),
+)
+"""What detections have learned of a person, or of a gateway: JSON, zlib, base64. Rows of another `form` are not read;
+`revision` counts who has written."""
+
+Index("learned_saved_at", LEARNED.c.kind, LEARNED.c.saved_at)

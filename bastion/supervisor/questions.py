@@ -31,6 +31,7 @@ class Settings:
     penalties: PenaltyLimits
     uploads: bool = False
     inventories: str = ""  # `inventories.section.digest_of`
+    detections: str = ""  # `assembly.detections.digest_of`
 
 
 # -- a worker asks ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bastion.assembly import detections
 from bastion.config.penalties import penalty_limits
 from bastion.config.sections import Sections
 from bastion.inventories.section import digest_of
@@ -16,4 +17,5 @@ def settings_of(config: Sections) -> Settings:
         penalty_limits(config.limits.penalties),
         config.recording.store.kind == "s3",
         digest_of(config.inventories),
+        detections.digest_of(config),
     )

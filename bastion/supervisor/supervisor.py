@@ -166,7 +166,11 @@ class Supervisor:
         self.audit.move(settings.audit_file, settings.audit_required)
         self._settings = settings
         if self._ready and not self.ending and not self._retired:
-            self._beside.follow(settings.uploads, settings.inventories)
+            self._follow_beside()
+
+    def _follow_beside(self) -> None:
+        wanted = self._settings
+        self._beside.follow(wanted.uploads, wanted.inventories, wanted.detections)
 
     # -- the start ---------------------------------------------------------------------------------------
 
@@ -284,7 +288,7 @@ class Supervisor:
             self._ready = True
             self.audit.emit(GatewayStarted(__version__, self._config_file))
             self.figures.start()
-            self._beside.follow(self._settings.uploads, self._settings.inventories)
+            self._follow_beside()
             self.on_ready()
             self._adopt()
 

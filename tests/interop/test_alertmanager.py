@@ -20,7 +20,8 @@ from bastion.cli.alerts import follow_log
 from bastion.clock import FixedClock, SystemClock
 from bastion.config.detections import Detections
 from bastion.detect.detector import Detector
-from bastion.detect.posting import LONGEST_PAUSE, Poster, sender
+from bastion.detect.posting import LONGEST_PAUSE, Poster
+from bastion.detect.posting import alertmanager as alertmanager_at
 from bastion.observe.tail import Tail
 from tests.support.net import LOOPBACK, free_port
 from tests.support.tales import DAY, GIB, START, Tale
@@ -84,7 +85,7 @@ def test_findings_are_posted_as_they_happen_and_after_an_outage(world: tuple[Pat
     log, tale = world
     port = free_port()
     clock = FixedClock(SystemClock().time())
-    poster = Poster(sender(f"http://{LOOPBACK}:{port}", None), clock)
+    poster = Poster(alertmanager_at(f"http://{LOOPBACK}:{port}", None), clock)
     settings = Detections()
     tail = Tail(log)
     with alertmanager(tmp_path, port):
@@ -102,9 +103,9 @@ def test_findings_are_posted_as_they_happen_and_after_an_outage(world: tuple[Pat
                 step()
             return step is None and not poster.waiting
 
-        follow_log(log, tail, Detector(settings, settings.locate()), poster, START + 28 * DAY, wait)
+        follow_log(log, tail, Detector(settings, settings.locate()), [poster], START + 28 * DAY, wait)
         kinds = {one["labels"]["detection"]: one for one in alerts(port)}
-        assert set(kinds) == {"tunnel_data", "break_glass"} and poster.told.posted == 2
+        assert set(kinds) == {"tunnel_data", "break_glass"} and poster.counts() == {"sent": 2}
         assert kinds["tunnel_data"]["labels"]["user"] == "alice"
         assert "9.0 GiB" in kinds["tunnel_data"]["annotations"]["came"]
         assert all(one["status"]["state"] == "active" for one in kinds.values())
@@ -112,7 +113,7 @@ def test_findings_are_posted_as_they_happen_and_after_an_outage(world: tuple[Pat
             "by the routes we ship"
         )
     port = free_port()
-    away = Poster(sender(f"http://{LOOPBACK}:{port}", None), clock)
+    away = Poster(alertmanager_at(f"http://{LOOPBACK}:{port}", None), clock)
     rounds = 0
 
     def wait_away(_: float) -> bool:
@@ -122,7 +123,7 @@ def test_findings_are_posted_as_they_happen_and_after_an_outage(world: tuple[Pat
         return rounds == 3
 
     again = Tail(log)
-    follow_log(log, again, Detector(settings, settings.locate()), away, START + 28 * DAY, wait_away)
+    follow_log(log, again, Detector(settings, settings.locate()), [away], START + 28 * DAY, wait_away)
     assert away.waiting == 2 and "refused" in away.told.fault
     (tmp_path / "second").mkdir()
     with alertmanager(tmp_path / "second", port):

@@ -383,6 +383,35 @@ CASES: Final = {
             'agent_signatures_total{use="upstream_ca",ended="ok"}': "0+5x60",
         },
     ),
+    "BastionDetectorBehind": Case(
+        {
+            "detector_behind_seconds": "0+60x60",
+        },
+        "15m",
+        {
+            "detector_behind_seconds": "0+60x4 10x60",
+        },
+    ),
+    "BastionDetectionPostsFailing": Case(
+        {
+            'detection_posts_waiting{to="webhook"}': "3x60",
+            'detection_posts_total{to="webhook",result="timeout"}': "0+1x60",
+        },
+        "15m",
+        {
+            'detection_posts_waiting{to="webhook"}': "3x60",
+            'detection_posts_total{to="webhook",result="timeout"}': "5x60",
+        },
+    ),
+    "BastionDetectionPostsLost": Case(
+        {
+            'detection_posts_total{to="webhook",result="refused"}': "0x20 1x40",
+        },
+        "25m",
+        {
+            'detection_posts_total{to="webhook",result="timeout"}': "0+1x60",
+        },
+    ),
     "BastionKeyOld": Case(
         {
             'key_made_seconds{use="upstream_ca"}': "1x500",

@@ -17,6 +17,7 @@ It may import `bastion.errors` and nothing else.
     keys        what the gateway signs with: rotated, retired, brought back
     reading     people who look at recordings
     retention   recordings that are removed or held
+    detections  what was found in the log, and what is muted
     tunnels     opened, SSH seen inside, closed
     approvals   somebody asked for an approval, and somebody answered
     refusals    everything the gateway said no to: one event, `refused`, told apart by `what`
@@ -29,6 +30,7 @@ from typing import Final
 from bastion.observe.events import (
     approvals,
     control,
+    detections,
     keys,
     logins,
     process,
@@ -107,6 +109,9 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     retention.DeletionRefused,
     retention.HoldPlaced,
     retention.HoldRemoved,
+    detections.Detected,
+    detections.DetectionMuted,
+    detections.DetectionUnmuted,
     control.Killed,
     control.Locked,
     control.Unlocked,

@@ -30,10 +30,11 @@ from bastion.assembly import reloading
 from bastion.auth.ca_scope import CaScope
 from bastion.config.changes import each_option
 from bastion.config.check import inspect
+from bastion.config.detections import Detections
 from bastion.config.outputs import Recording, read_section
 from bastion.config.sections import Sections
 from bastion.config.start import read_sections
-from bastion.errors import AuthReason, ConfigError, RecorderFailed, Refused
+from bastion.errors import AuthReason, ConfigError, Detection, RecorderFailed, Refused
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
 from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway
@@ -109,13 +110,14 @@ class Files(Site):
 
 
 class Threadless(StillReactor):
-    """Nobody asks this one for host names. In place of the processes that upload and that ask inventories it reads, as
-    those would when they begin, where to and whom."""
+    """Nobody asks this one for host names. In place of the processes that upload, ask inventories and detect it reads,
+    as those would when they begin, where to, whom and how."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uploading: S3Place | None = None
         self.asking: list[str] = []
+        self.detecting: Detections | None = None
 
     def suggestThreadPoolSize(self, size: int) -> None: ...
 
@@ -123,6 +125,10 @@ class Threadless(StillReactor):
         if "bastion.assembly.asking" in command:
             self.asking = list(_sections_of(command[-1]).inventories)
             process.makeConnection(Asking(self, process))  # type: ignore[arg-type]
+            return
+        if "bastion.assembly.detecting" in command:
+            self.detecting = read_section(command[-1], Detections)
+            process.makeConnection(Detecting(self, process))  # type: ignore[arg-type]
             return
         self.uploading = read_section(command[-1], Recording).store.place()
         process.makeConnection(Uploading(self, process))  # type: ignore[arg-type]
@@ -146,6 +152,15 @@ class Asking(Uploading):
 
     def closeStdin(self) -> None:
         self.reactor.asking = []
+        self.process.processEnded(Failure(ProcessDone(0)))
+
+
+@dataclass
+class Detecting(Uploading):
+    """That of the process that detects."""
+
+    def closeStdin(self) -> None:
+        self.reactor.detecting = None
         self.process.processEnded(Failure(ProcessDone(0)))
 
 
@@ -681,8 +696,34 @@ def of_scope(scope: Scope) -> set[str]:
 
 
 def test_every_option_has_a_case() -> None:
-    assert set(CASES) == of_scope(Scope.RELOAD)
+    assert set(CASES) | {f"detections.{name}" for name in DETECTS} == of_scope(Scope.RELOAD)
     assert set(RESTART) == of_scope(Scope.RESTART)
+
+
+DETECTS = {
+    "run": "true",
+    **{str(kind): '"off"' for kind in Detection},
+    "learning": '"1d"', "trusted": '["192.0.2.0/24"]', "network_bits": "16", "travel_speed": "900",
+    "travel_distance": "400", "dormant_after": '"30d"', "certificate_window": '"2h"', "tunnel_bytes": '"1GiB"',
+    "tunnel_long": '"4h"', "beacon_count": "9", "refused_count": "9", "refused_places": "5", "refused_window": '"5m"',
+    "sftp_bytes": '"1GiB"', "habit": "5", "targets_count": "9", "targets_window": '"5m"', "geoip": '"x.mmdb"',
+    "asn": '"y.mmdb"', "alertmanager": '"http://127.0.0.1:9093"', "alertmanager_token_file": '"token"',
+    "webhook": '"https://soc.example.com/x"', "webhook_secret_file": '"secret"',
+}  # fmt: skip
+"""Of `[detections]`, in an order in which each can be set: the process that detects begins anew with it."""
+
+
+def test_a_reload_changes_how_is_detected(running: Running) -> None:
+    _from_its_start(running)
+    reactor: Any = running.gateway.reactor
+    seen: list[Detections | None] = [reactor.detecting]
+    for name, toml in DETECTS.items():
+        running.files.set(f"detections.{name}", toml)
+        assert running.reload()["result"] == "ok", name
+        assert reactor.detecting is not None and reactor.detecting not in seen, name
+        seen.append(reactor.detecting)
+    running.files.set("detections.run", "false")
+    assert running.reload()["result"] == "ok" and reactor.detecting is None
 
 
 @pytest.mark.parametrize("path", sorted(CASES))

@@ -108,6 +108,10 @@ def test_nothing_is_followed_without_an_alertmanager(config: Path) -> None:
     """`tests/interop/test_alertmanager.py` follows with one."""
     result = CliRunner().invoke(alerts, ["follow", "--config", str(config)])
     assert result.exit_code == 2 and "detections.alertmanager: is not set" in result.output
+    config.write_text(config.read_text() + "run = true\n")
+    result = CliRunner().invoke(alerts, ["follow", "--config", str(config)])
+    assert result.exit_code == 2 and "detections.run" in result.output, "two would post each twice"
+    config.write_text(config.read_text().replace("run = true\n", ""))
     away = 'alertmanager = "http://127.0.0.1:9093"\n'
     config.write_text(config.read_text().replace("audit.jsonl", "absent.jsonl") + away)
     assert CliRunner().invoke(alerts, ["follow", "--config", str(config)]).exit_code == 3

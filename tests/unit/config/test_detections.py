@@ -40,6 +40,9 @@ def test_each_has_a_level_and_networks_their_size(tmp_path: Path) -> None:
         ('new_netwerk = "off"', "detections.new_netwerk", "new_network"),
         ('alertmanager = "http://am.example.com"', "detections.alertmanager", "https"),
         ('alertmanager_token_file = "x"', "detections.alertmanager_token_file", "no effect"),
+        ('webhook = "http://soc.example.com/x"', "detections.webhook", "https"),
+        ('webhook_secret_file = "x"', "detections.webhook_secret_file", "no effect"),
+        ('run = "yes"', "detections.run", "true"),
         ('trusted = ["192.0.2.1/24"]', "detections.trusted", "192.0.2"),
     ],
 )

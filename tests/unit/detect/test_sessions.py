@@ -213,4 +213,4 @@ def test_targets_are_remembered_within_a_limit(monkeypatch):
     tale = Told()
     for number in range(50):
         tale.session(target=f"t{number}")
-    assert list(tale.detector._host_keys.keys) == [f"t{number}" for number in range(30, 50)]
+    assert list(tale.detector.host_keys.keys) == [f"t{number}" for number in range(30, 50)]

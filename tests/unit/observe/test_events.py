@@ -17,6 +17,7 @@ from bastion.observe.events import (
     Facts,
     approvals,
     control,
+    detections,
     keys,
     logins,
     process,
@@ -41,6 +42,7 @@ def kinds() -> Iterator[type[AuditEvent]]:
     for module in (
         approvals,
         control,
+        detections,
         keys,
         logins,
         process,

@@ -1,0 +1,146 @@
+"""What detections have learned, in the state store (L2): a row of each person, and of each gateway. Blocks.
+
+Several gateways write the row of one person. Invariants: nobody writes over what they have not read: who finds another
+revision merges, and tries again; what is read back is bounded before it is unpacked.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64decode, b64encode
+from binascii import Error
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bastion.state.database import Database, StateDown
+from bastion.state.schema import LEARNED
+
+PERSON: Final = "person"
+NODE: Final = "node"
+"""Kinds."""
+
+MOST_BYTES: Final = 16 << 20
+"""Of one document as JSON. A person has 250 KB at the most, a gateway with 65,536 sessions 6 MB."""
+
+KEPT: Final = 400 * 86400.0
+"""Seconds after which a row that nobody has written goes."""
+
+TRIES: Final = 8
+"""Of a row that others write at the same moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """One row: how often it was written, by whom last and when (seconds since the epoch), and what it says."""
+
+    name: str
+    revision: int
+    node: str
+    saved_at: float
+    document: Any
+
+
+def pack(document: Any) -> str:
+    """As a row has it. Raises StateDown for what is too large."""
+    data = json.dumps(document, separators=(",", ":")).encode("ascii")  # names may have lone surrogates
+    if len(data) > MOST_BYTES:
+        raise StateDown(f"what was learned has more than {MOST_BYTES} bytes", refused=True)
+    return b64encode(zlib.compress(data, 1)).decode("ascii")
+
+
+def unpack(packed: str) -> Any:
+    """`pack` read back; None for anything else."""
+    try:
+        machine = zlib.decompressobj()
+        data = machine.decompress(b64decode(packed, validate=True), MOST_BYTES)
+        return json.loads(data) if machine.eof else None
+    except (ValueError, Error, RecursionError, zlib.error):
+        return None
+
+
+def learned(
+    database: Database, kind: str, form: int, most: int, since: float = 0.0, but_of: str = ""
+) -> list[Learned]:
+    """Rows of that form, those that were written last if there are more, oldest first; those written since alone, and
+    not those that `but_of` has written. What cannot be read is left out. Raises StateDown."""
+    columns = (LEARNED.c[name] for name in ("name", "revision", "node", "saved_at", "packed"))
+    query = select(*columns).where(
+        LEARNED.c.kind == kind, LEARNED.c.form == form, LEARNED.c.saved_at >= since
+    )
+    if but_of:
+        query = query.where(LEARNED.c.node != but_of)
+    found = []
+    with database.read() as connection:
+        newest = query.order_by(LEARNED.c.saved_at.desc(), LEARNED.c.name.desc()).limit(most)
+        for name, revision, node, saved_at, packed in connection.execute(newest):
+            document = unpack(packed)
+            if document is not None:
+                found.append(Learned(name, revision, node, saved_at, document))
+    return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The revision of a row now, and what it says where that was merged."""
+
+    revision: int
+    document: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """One who saves: which form, as which gateway, at what time (seconds since the epoch)."""
+
+    connection: Connection
+    form: int
+    node: str
+    now: float
+
+    def put(self, kind: str, name: str, revision: int, packed: str, merge: Callable[[Any], Any]) -> Saved:
+        """Write a row that had this revision when it was read, 0 for none; where it has another by now, what `merge`
+        makes of it. `packed` is made before, not while others wait for this transaction. Raises StateDown."""
+        document: Any = None
+        for _ in range(TRIES):
+            if self._written(kind, name, revision, packed):
+                return Saved(revision + 1, document)
+            revision, found = self._now(kind, name)
+            if found is not None:
+                document = merge(found)
+                packed = pack(document)
+        raise StateDown(f"what was learned of a {kind} is written by too many at once")
+
+    def _written(self, kind: str, name: str, revision: int, packed: str) -> bool:
+        values = {
+            "form": self.form,
+            "revision": revision + 1,
+            "node": self.node,
+            "saved_at": self.now,
+            "packed": packed,
+        }
+        here = and_(LEARNED.c.kind == kind, LEARNED.c.name == name, LEARNED.c.revision == revision)
+        if self.connection.execute(update(LEARNED).where(here).values(values)).rowcount:
+            return True
+        if revision:
+            return False
+        dialect: Any = sqlite if self.connection.dialect.name == "sqlite" else postgresql
+        made = dialect.insert(LEARNED).values(kind=kind, name=name, **values)
+        done = self.connection.execute(made.on_conflict_do_nothing(index_elements=["kind", "name"]))
+        return bool(done.rowcount == 1)
+
+    def _now(self, kind: str, name: str) -> tuple[int, Any]:
+        """The revision that is there, and its document where it is of this form."""
+        query = select(LEARNED.c.revision, LEARNED.c.form, LEARNED.c.packed)
+        row = self.connection.execute(query.where(LEARNED.c.kind == kind, LEARNED.c.name == name)).first()
+        if row is None:
+            return 0, None
+        return row.revision, unpack(row.packed) if row.form == self.form else None
+
+    def sweep(self) -> None:
+        """Rows that nobody has written for long."""
+        connection = self.connection
+        connection.execute(delete(LEARNED).where(LEARNED.c.saved_at < self.now - KEPT))
