@@ -151,7 +151,7 @@ class Program:
         role = "gateway" if part.alone else "worker"
         self._gauges = Gauges(self.gateway, role, penalties, self._beside.refresh)
         self._gauges.take(config.limits.startups, prepared.key_dates)
-        self.control = Controlling(self.gateway, config, self.health, self._gauges.look)
+        self.control = Controlling(self.gateway, config, self.health, self._gauges.look, part.alone)
         self.local = self.control.local
         self.elders = Elders(reactor, self.control.hub, self.meters.families)
         self._listeners = given
@@ -182,6 +182,7 @@ class Program:
             state=self._state(config),
             others=others,
             per_target=PerTarget(self.meters, config.metrics.targets),
+            locks_until=0.0 if config.nodes.used else None,
         )
 
     def _watch(self) -> HealthWatch:
@@ -220,8 +221,8 @@ class Program:
         self._ledger.start()
         self._resolved.follow_names(self._names)
         if alone:
-            self.control.desk.load()
-            self.control.desk.follow_glass()
+            begun = Deferred.fromCoroutine(self.control.begin())
+            begun.addErrback(lambda failure: self.gateway.log_failure("learning what is locked", failure))
             self.leftovers.end_all()
             self._follow_beside(config)
             self.meters.set(WORKERS, 1, "serving")

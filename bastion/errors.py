@@ -288,6 +288,7 @@ class LimitReason(StrEnum):
     DRAINING = "draining"
     STATE_UNAVAILABLE = "state_unavailable"
     STATE_OWED = "state_owed"
+    LOCKS_UNCONFIRMED = "locks_unconfirmed"
     PROTOCOL_ERROR = "protocol_error"
     # What one source or identity may cost is used up (`auth.budget`).
     BUDGET_PUBLIC_KEY = "budget_public_key"
@@ -386,6 +387,7 @@ class HealthPart(StrEnum):
     AGENTS = "agents"
     STATE = "state"
     UPLOADS = "uploads"
+    NODES = "nodes"
 
 
 class StoreReason(StrEnum):
@@ -430,6 +432,7 @@ class ControlReason(StrEnum):
     MALFORMED = "malformed"  # no frame, or no question
     UNKNOWN_COMMAND = "unknown_command"
     NO_ROLE = "no_role"  # the asker is in no group that may
+    STRANGER = "stranger"  # no certificate of a gateway that is listed
     BY_POLICY = "by_policy"  # the rules that opened a session say that nobody watches it
     NOT_FOUND = "not_found"
     AMBIGUOUS = "ambiguous"

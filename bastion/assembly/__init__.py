@@ -18,6 +18,7 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `ldap_meters`: what the LDAP directory says of itself, as counters
 - `telling`: what the operator reads of a reload
 - `control_desk`: the desk over a hub, and the control socket
+- `fleet`: the other gateways of one that has some; `roles`: which group gives which role
 - `controlling`: the same with the node of a process that serves
 - `log_level`: how much the operator's log tells, to be changed while it runs
 - `gauges`: the gauges that are set when somebody looks

@@ -19,9 +19,15 @@ class Controlling(ControlDesk):
     """The node of this process too, and the hub over it alone."""
 
     def __init__(
-        self, gateway: Gateway, config: Config, health: HealthWatch, on_look: Callable[[], None]
+        self,
+        gateway: Gateway,
+        config: Config,
+        health: HealthWatch,
+        on_look: Callable[[], None],
+        alone: bool = True,
     ) -> None:
-        """`on_look` sets the gauges that nobody keeps up to date."""
+        """`on_look` sets the gauges that nobody keeps up to date. `alone`: the gateway is this process. Raises
+        ConfigError."""
         self.local = LocalNode(gateway, on_look=on_look)
         self.local.parts = lambda: [
             Part(found.part, found.state.name.lower(), found.text) for found in health.findings()
@@ -38,6 +44,8 @@ class Controlling(ControlDesk):
             config.control,
             config.file,
         )
+        if alone:
+            self.join(config.nodes, config.state.name)
 
     def follow(self, levels: LevelFilter) -> None:
         """`log-level` changes this one."""

@@ -70,6 +70,8 @@ class DiskView:
     runs: Mapping[str, Run] = field(default_factory=dict)
 
 
+UNKNOWN: Final = "what is locked is not known: neither the store nor all other gateways answer"
+
 InThread = Callable[[Callable[[], DiskView], Callable[[DiskView], None]], None]
 """Calls the first in a thread, and the second with its result in the reactor's."""
 
@@ -130,6 +132,8 @@ class HealthWatch:
         yield Finding(HealthPart.HOST_KEYS, State.DEGRADED if missing else State.OK, missing)
         yield self._agents()
         yield self._uploads()
+        known = gateway.locks_until is None or gateway.reactor.seconds() < gateway.locks_until
+        yield Finding(HealthPart.NODES, State.OK if known else State.REFUSING, "" if known else UNKNOWN)
 
     # -- the parts ---------------------------------------------------------------------------------------
 

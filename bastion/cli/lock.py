@@ -94,7 +94,10 @@ def unlock(config_file: Path, what: tuple[str, ...], reason: str, as_json: bool)
     """
     kind, name = kind_and_name(what)
     with ControlClient(config_file) as client:
-        (gone,) = client.ask(RemoveLock(name, kind, reason)).locks
+        answer = client.ask(RemoveLock(name, kind, reason))
+    (gone,) = answer.locks
+    for node in answer.silent:
+        click.echo(f"bastion: {node} gives no answer: it is unlocked there when it reads the store", err=True)
     if as_json:
         write_json(to_json(gone))
     else:

@@ -39,6 +39,7 @@ from bastion.config.load import Answers, Config, load_into, source_of
 from bastion.config.login_cas import read_login_cas
 from bastion.config.material import Material
 from bastion.config.metrics import metrics_faults
+from bastion.config.nodes import nodes_faults
 from bastion.config.places import try_places
 from bastion.config.ports import port_faults
 from bastion.config.recording_store import store_faults
@@ -216,6 +217,8 @@ class _Check:
         targets = {target.name for target in config.inventory}
         for error, name, problem, allowed in metrics_faults(config.metrics, targets):
             (self._wrong if error else self._doubtful)(("metrics", name), problem, allowed)
+        for error, name, problem, allowed in nodes_faults(config.nodes, config.state, SystemClock().time()):
+            (self._wrong if error else self._doubtful)(("nodes", name), problem, allowed)
 
     def _places(self) -> None:
         """Where the gateway writes to."""

@@ -17,6 +17,8 @@ def port_faults(config: Sections) -> Iterator[tuple[KeyPath, str, str]]:
     ]
     if config.metrics.listen is not None:
         wanted.append((("metrics", "listen"), config.metrics.listen))
+    if config.nodes.listen is not None:
+        wanted.append((("nodes", "listen"), config.nodes.listen))
     for key, address in wanted:
         for (host, port), other in taken.items():
             if port == address.port and port and _overlap(host, address.host):

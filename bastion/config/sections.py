@@ -21,7 +21,9 @@ from bastion.config.further_factors import Oidc, Radius
 from bastion.config.issue import Issue, never_given
 from bastion.config.login import Login, Totp
 from bastion.config.metrics import Metrics
+from bastion.config.nodes import Nodes
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
+from bastion.config.proxy_command import PROXY_COMMAND
 from bastion.config.redact import Redact
 from bastion.inventories.section import INVENTORIES, InventorySource
 from bastion.options import At, Kind, Scope, option, shown
@@ -69,25 +71,6 @@ def _read_startups(value: object, at: At) -> Startups:
         if 0 < made.begin <= made.full and made.rate <= 100:
             return made
     raise at.wrong(f"{shown(value)} is not begin:rate:full", STARTUPS.allowed)
-
-
-def _read_proxy_command(value: object, at: At) -> tuple[str, ...]:
-    words = list_of(text(), at_least=1).read(value, at)
-    if not words[0].startswith("/") or "%" in words[0]:
-        raise at.child(0).wrong(f"{shown(words[0])} is not an absolute path", PROXY_COMMAND.allowed)
-    for index, word in enumerate(words):
-        if re.sub("%[hpr%]", "", word).count("%"):
-            problem = f"{shown(word)} has a % that stands for nothing"
-            raise at.child(index).wrong(problem, PROXY_COMMAND.allowed)
-    return words
-
-
-PROXY_COMMAND: Kind[tuple[str, ...]] = Kind(
-    "command",
-    "a program with an absolute path and its arguments; %h, %p, %r and %% stand for what they say",
-    _read_proxy_command,
-    list_of(text()).write,
-)
 
 
 STARTUPS: Kind[Startups] = Kind(
@@ -480,6 +463,7 @@ class Sections:
     approvals: Approvals = option(section(Approvals), "", default=Approvals())
     recording: Recording = option(section(Recording), "")
     state: State = option(section(State), "", default=State())
+    nodes: Nodes = option(section(Nodes), "", default=Nodes())
     retention: Retention = option(section(Retention), "", default=Retention())
     redact: Redact = option(section(Redact), "", default=Redact())
     metrics: Metrics = option(section(Metrics), "", default=Metrics())

@@ -15,6 +15,14 @@ question a deadline; what acts is written to the audit log with who asked and wh
     blocks    penalties for failed logins as answers
     account_id whose a name is, for a lock: what is asked
     directory_id  the same, answered
+    lock_keeping  locks: made, kept, and followed where other gateways change them
+    words       reasons, what was selected, who did not answer
+    confirming  whether what is locked is known, as values
+    there       what gateways ask each other, as values
+    obeying     what other gateways may order here, judged here
+    peers       another gateway, as it is reached from here
+    nodes_door  where other gateways connect to
+    fleet       all gateways as one, and whether what is locked is known
     desk      what people ask and order, over one node or many: keeps the locks, writes down who did what
     socket    the control socket, for people
     peer      who is at its other end, as the kernel says

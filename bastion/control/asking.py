@@ -104,6 +104,10 @@ class Node(ABC):
         """The answer, or ControlError. Cancelled, the answer is not wanted any more. `stream` takes the events of
         what has some."""
 
+    def ask_as(self, by: By, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
+        """The same for `by`, where it matters who that is."""
+        return self.ask(request, stream)
+
 
 @dataclass(frozen=True, slots=True)
 class By:

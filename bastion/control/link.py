@@ -38,7 +38,8 @@ class Limits:
     """What the peer of a link may do; seconds, None: for ever.
 
     `half`: to send the rest of a frame. `idle`: without a question that is being answered. `output`: bytes that wait
-    for a peer that reads slowly, and `stall`: for how long. `questions`: being answered at once.
+    for a peer that reads slowly, and `stall`: for how long. `questions`: being answered at once. `result`: characters
+    of an answer in parts.
     """
 
     frame: int = frames.MAX_QUESTION
@@ -47,6 +48,7 @@ class Limits:
     output: int = 128 << 20
     stall: float = 30.0
     questions: int = 1024
+    result: int = frames.MAX_RESULT
 
 
 BETWEEN_PROCESSES: Final = Limits()
@@ -193,7 +195,7 @@ class Link(Connection, Node):
         if not isinstance(part, str):
             raise ProtocolError("a part of an answer is no text")
         pending.size += len(part)
-        if pending.size > frames.MAX_RESULT:
+        if pending.size > self._limits.result:
             raise ProtocolError("an answer is too long")
         pending.parts.append(part)
 

@@ -18,6 +18,7 @@ from bastion.auth.break_glass import Opening
 from bastion.control import blocks
 from bastion.control.account_id import IdAsked
 from bastion.control.answering import Answering
+from bastion.control.confirming import ConfirmLocks, Heard, SharedLocks, SharedRows
 from bastion.control.directory_id import id_of
 from bastion.control.enrolling import Enrolling
 from bastion.control.glass import Glass, GlassAsked, GlassKept, KeepGlass, Kept, SetGlass
@@ -72,9 +73,13 @@ from bastion.state.database import Database
 from bastion.state.glass_codes import keep_copy
 from bastion.state.openings import Opened, newest, opened, read_copy, write_copy
 from bastion.state.rows import Lock as KeptLock
+from bastion.state.shared_locks import rows_since
 
 Answer = Callable[[Any, Stream | None], Any]
 """Answers one kind of question: a value or a Deferred; raises ControlError."""
+
+LONGEST_CONFIRMED: Final = 60.0
+"""Seconds for which what is locked may be known, whatever is said."""
 
 ORDER: Final = {kind: place for place, kind in enumerate(Kind)}
 
@@ -104,6 +109,8 @@ class LocalNode(Node):
             WatchSession: self.watching.watch,
             KeptLocks: self._kept_locks,
             KeepLock: self._keep_lock,
+            SharedLocks: self._shared_locks,
+            ConfirmLocks: self._confirm_locks,
             IdAsked: lambda request, stream: id_of(gateway.services.auth.directory, request.name),
             PenaltiesAsked: self._penalties,
             ClearPenalties: self._clear_penalties,
@@ -260,13 +267,29 @@ class LocalNode(Node):
     def _keep_lock(self, request: KeepLock, stream: Stream | None) -> Locks:
         lock = request.lock
         if request.gone:
-            self._gateway.state.remove_lock(lock.kind, lock.value)
+            self._gateway.state.remove_lock(lock.kind, lock.value, lock.made_at)
         else:
             row = KeptLock(
                 lock.kind, lock.value, lock.reason, lock.made_by, lock.made_at, lock.until, lock.uid
             )
             self._gateway.state.add_lock(row)
         return Locks((lock,))
+
+    def _shared_locks(self, request: SharedLocks, stream: Stream | None) -> Deferred[SharedRows]:
+        state = self._gateway.state
+        folder = state.place.folder
+        asked = state.ask(lambda database: rows_since(database, folder, request.seen))
+
+        def told(found: tuple[str, list[KeptLock] | None]) -> SharedRows:
+            mark, rows = found
+            return SharedRows(mark, None if rows is None else _locks_of(rows).locks)
+
+        return asked.addCallbacks(told, _no_store)
+
+    def _confirm_locks(self, request: ConfirmLocks, stream: Stream | None) -> Heard:
+        gateway = self._gateway
+        gateway.locks_until = gateway.reactor.seconds() + min(request.seconds, LONGEST_CONFIRMED)
+        return Heard()
 
     def _chosen(self, selection: Selection) -> list[Present]:
         return [present for present in self._gateway.present if fits(selection, present)]
@@ -304,7 +327,7 @@ def _kept_of(said: Opened) -> Kept:
     return Kept(Glass(said.until or None, said.reason, said.made_by), said.made_at)
 
 
-def _no_store(failure: Failure) -> Locks:
+def _no_store(failure: Failure) -> Any:
     raise ControlError(ControlReason.FAILED, f"the state store does not answer: {failure.getErrorMessage()}")
 
 

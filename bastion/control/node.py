@@ -24,6 +24,7 @@ from bastion.control.asking import Request as Request
 from bastion.control.asking import Stream as Stream
 from bastion.control.asking import ended_together as ended_together
 from bastion.control.asking import gathered as gathered
+from bastion.control.confirming import CONFIRMING
 from bastion.control.orders import ORDERS
 from bastion.control.reloads import ReloadOrder
 from bastion.observe.exemplars import latest
@@ -230,6 +231,7 @@ _QUESTIONS: Final[tuple[type[Request[Any]], ...]] = (
     Kill,
     ReloadOrder,
     *ORDERS,
+    *CONFIRMING,
 )
 REQUESTS: Final = {request.command: request for request in _QUESTIONS}
 """Command -> question: what a frame may ask for. Who may ask it is another matter (`roles`)."""

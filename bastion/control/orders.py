@@ -63,9 +63,10 @@ class AddLock(Request[LockMade]):
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """What is locked, oldest first."""
+    """What is locked, oldest first; or was unlocked. `silent` are nodes that have not said that they know of it."""
 
     locks: tuple[Lock, ...]
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

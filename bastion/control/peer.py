@@ -83,6 +83,17 @@ def look_up(peer: Peer, groups: Mapping[Role, str]) -> Caller:
     return Caller(By(peer.uid, name), frozenset(roles))
 
 
+def roles_of(name: str, groups: Mapping[Role, str]) -> Caller:
+    """The account of this machine that has the name, and its roles here; none where there is no such account. May
+    block."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return Caller(By(-1, name), frozenset())
+    held = frozenset(os.getgrouplist(name, entry.pw_gid))
+    return look_up(Peer(0, entry.pw_uid, entry.pw_gid, held), groups)
+
+
 def gid_of(group: str) -> int | None:
     """The number of a group, None when there is none of that name. May block."""
     try:

@@ -193,7 +193,7 @@ class _Client(Link):
             )
         if any(place.name == "by" for place in fields(request)):  # type: ignore[arg-type]
             request = replace(request, by=caller.by)  # type: ignore[type-var]
-        answered = door.desk.ask(request, stream if request.deadline is None else None)
+        answered = door.desk.ask_as(caller.by, request, stream if request.deadline is None else None)
 
         def counted(result: Any) -> Any:
             self._asked = command  # another question may have come meanwhile

@@ -22,7 +22,7 @@ modules. Only `app` and `__main__` install the reactor; everybody else is given 
 - `read_size`: how much one turn may read, so that a keystroke does not wait behind bulk
 - `resolver`: names to addresses, in few threads shared fairly between payers
 - `socket`: listening and connecting sockets that use one read buffer and send at once
-- `tls`: TLS in front of the metrics page
+- `tls`: TLS in front of the metrics page; `mutual_tls`: between gateways, each of which proves its name
 - `tuning`: the C library's allocator
 - `twisted_names`: the private names, and the check for them
 - `urls`: URLs of servers that are asked or told, as values of options

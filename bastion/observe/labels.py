@@ -100,5 +100,7 @@ CONTROL_COMMANDS: Final = (
     "keys_of",
     "approvals",
     "approval_answer",
+    "shared_locks",
+    "confirm_locks",
     OTHER,
 )

@@ -35,6 +35,7 @@ from bastion.observe.families import (
     flow,
     inventories,
     keys,
+    nodes,
     opening,
     recordings,
     standing,
@@ -83,7 +84,7 @@ PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
-DECLARED_IN: Final = (detections, directory, flow, inventories, keys, opening, recordings, standing)
+DECLARED_IN: Final = (detections, directory, flow, inventories, keys, nodes, opening, recordings, standing)
 """Families that are declared elsewhere; they are in `FAMILIES` once these modules are loaded."""
 
 # The families.

@@ -11,6 +11,7 @@ May import: `wire`, `sides`, `errors`, `clock`, `options`, and of `auth` who som
 
 - `targets`: the inventory: machines, their names and places
 - `locks`: who and what the security team has taken out of service
+- `lock_list`: the same where several gateways lock and unlock
 - `patterns`: names and destinations as rules write them
 - `rules`, `selection`: rules and the `Policy` of them all; which targets each of them selects, as bits
 - `schedule`: hours and days by the clocks of a time zone

@@ -30,6 +30,7 @@ from bastion.clock import Clock
 from bastion.errors import LimitReason, PolicyReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.exemplars import SessionMeters
+from bastion.observe.families.nodes import UNCONFIRMED_REFUSALS
 from bastion.observe.meters import (
     DESCRIPTORS_EXHAUSTED,
     SESSIONS_ENDED,
@@ -63,6 +64,11 @@ from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
 
 REVOKED: Final = "your key or certificate has been revoked"
+
+UNCONFIRMED: Final = (
+    "the gateway cannot learn now who is locked: its store and the other gateways do not answer; try another gateway,"
+    " or again in a moment"
+)
 
 DESCRIPTORS_EVERY: Final = 10.0
 """Seconds between two lines of the operator's log that say so: every connection would be one."""
@@ -139,6 +145,9 @@ class Gateway:
     locks: LockSet = field(
         default_factory=LockSet
     )  # what the security team has locked, whatever the rules say
+    locks_until: float | None = (
+        None  # on the reactor's clock: until then they are known; None: they always are
+    )
     break_glass: BreakGlass = field(init=False)  # whether an admin has opened the accounts for emergencies
     draining: bool = False  # nothing new begins
     closing: bool = False  # and what runs is being ended
@@ -259,6 +268,12 @@ class Gateway:
         self.opening -= 1
         self._give_place(session)
 
+    def check_known(self) -> None:
+        """Raises Refused(LOCKS_UNCONFIRMED) when nobody has said for too long what is locked: nothing new begins."""
+        if self.locks_until is not None and self.reactor.seconds() >= self.locks_until:
+            self.meters.add(UNCONFIRMED_REFUSALS)
+            raise Refused(LimitReason.LOCKS_UNCONFIRMED, UNCONFIRMED)
+
     def check_locks(self, identity: Identity, target: Target | None = None) -> None:
         """Raises Refused(PolicyReason.LOCKED) when somebody has locked whoever this is, the target or a hop to it, and
         when what was shown in proof has been revoked since."""
@@ -277,6 +292,7 @@ class Gateway:
 
     def check_locks_of_tunnel(self, identity: Identity, host: str, address: str = "") -> None:
         """The same of a tunnel to `host`; `address` is what it is connected to, once that is known."""
+        self.check_known()
         self.check_locks(identity)
         lock = self.locks.tunnel(self.services.inventory, host, address or host, self.clock.time())
         if lock is not None:

@@ -111,6 +111,7 @@ def _login_key(identity: Identity) -> PublicKey:
 def _check_not_locked(gateway: Gateway, identity: Identity, key: PublicKey) -> None:
     """Neither who asks nor the key may be locked or revoked. Raises Refused(ISSUE_LOCKED)."""
     try:
+        gateway.check_known()
         gateway.check_locks(identity)
         gateway.list_in_force().check_key(key.blob)
     except Refused as refusal:

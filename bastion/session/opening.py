@@ -268,6 +268,7 @@ class Opening:
         gateway = self._gateway
         if gateway.draining:
             raise Refused(LimitReason.DRAINING, "the gateway is closing down, try again")
+        gateway.check_known()
         try:
             gateway.state.admit()
             gateway.store.admit()

@@ -2,7 +2,8 @@
 
 Invariant: the changes of a row are applied in order, and all of them again from the first change the same: a row is
 added once and then set, or put and dropped, never both. So a journal that was written and not yet forgotten when its
-process died may be written again as a whole.
+process died may be written again as a whole. Where several gateways put and drop the same row (`_LATER`), what is later
+by its own time stays, whoever writes last.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _VERBS: Final = (ADD, PUT, SET, DROP)
 
 Kind = tuple[str, str, tuple[str, ...]]
 """Verb, table and columns: what one statement is made for."""
+
+_LATER: Final = {"locks": "made_at"}
+"""Table -> the column by which a row that is put takes no later one's place, and one that is dropped was not later."""
 
 LINE_MAX: Final = 64 * 1024
 """Bytes of one change as a line; a row with a long list of rules has two thousand."""
@@ -139,8 +143,15 @@ def _statement(dialect_name: str, verb: str, name: str, columns: tuple[str, ...]
         others = {name: insert.excluded[name] for name in columns if name not in keys}
         if verb == ADD or not others:
             return insert.on_conflict_do_nothing(index_elements=keys)  # type: ignore[no-any-return]
+        if name in _LATER:
+            later = _LATER[name]
+            not_later = table.c[later] <= insert.excluded[later]
+            return insert.on_conflict_do_update(index_elements=keys, set_=others, where=not_later)  # type: ignore[no-any-return]
         return insert.on_conflict_do_update(index_elements=keys, set_=others)  # type: ignore[no-any-return]
     here = [table.c[name] == bound[name] for name in keys]
     if verb == DROP:
+        later = _LATER.get(name, "")
+        if later in bound:  # a line of the version before has none
+            here.append(table.c[later] <= bound[later])
         return delete(table).where(*here)
     return update(table).where(*here).values({name: bound[name] for name in columns if name not in keys})

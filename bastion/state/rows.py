@@ -217,6 +217,6 @@ def lock_added(lock: Lock) -> Change:
     return Change(PUT, "locks", asdict(lock))
 
 
-def lock_removed(kind: str, value: str) -> Change:
-    """No such lock any more."""
-    return Change(DROP, "locks", {"kind": kind, "value": value})
+def lock_removed(kind: str, value: str, made_at: float) -> Change:
+    """No such lock any more; one that was made after that stays."""
+    return Change(DROP, "locks", {"kind": kind, "value": value, "made_at": made_at})

@@ -331,9 +331,9 @@ class StateStore:
         self.note([lock_added(lock)], soon=True)
         self._copy(lock.kind, lock.value, lock)
 
-    def remove_lock(self, kind: str, value: str) -> None:
-        """Keep it no more."""
-        self.note([lock_removed(kind, value)], soon=True)
+    def remove_lock(self, kind: str, value: str, made_at: float) -> None:
+        """Keep the one that was made then no more."""
+        self.note([lock_removed(kind, value, made_at)], soon=True)
         self._copy(kind, value, None)
 
     def _copy(self, kind: str, value: str, lock: Lock | None) -> None:

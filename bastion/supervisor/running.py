@@ -60,7 +60,8 @@ def run_supervisor(
             PenaltyKeeper(reactor, sections.state_folder),
             sections.metrics,
         )
-    except (AuditFailed, OSError) as error:
+        supervisor.control.join(sections.nodes, sections.state.name)
+    except (AuditFailed, ConfigError, OSError) as error:
         click.echo(f"bastion: {error}", err=True)
         raise SystemExit(2) from None
     supervisor.control.desk.on_level = levels.set

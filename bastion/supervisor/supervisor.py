@@ -28,10 +28,8 @@ from bastion.clock import SystemClock
 from bastion.config.metrics import Metrics
 from bastion.config.outputs import Control
 from bastion.control.asking import Done
-from bastion.control.glass import SetGlass
 from bastion.control.hub import Hub
 from bastion.control.node import ControlError, Node, Request
-from bastion.control.orders import SetLocks
 from bastion.errors import ControlReason, WorkerDeath
 from bastion.handover.elders import Elders
 from bastion.handover.questions import HURRIED
@@ -240,15 +238,9 @@ class Supervisor:
         if self.on_checked is not None:
             await self._turn()
         if not self._ready and child.number == 0:  # before the first worker lets anybody in
-            await self.control.desk.load()
-            self.control.desk.follow_glass()
+            await self.control.begin()
             self._keeper.load(self._penalties)
-        locks = self.control.desk.locks
-        if locks:
-            await child.link.ask(SetLocks(locks))
-        glass = self.control.desk.glass
-        if glass is not None:
-            await child.link.ask(SetGlass(glass))
+        await self.control.tell(child.link)
         blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
         return ask.Welcome(blocks, self._own, *self.reloads.loaded)
 

@@ -235,6 +235,33 @@ CASES: Final = {
             "state_owed_oldest_seconds": "2x60",
         },
     ),
+    "BastionNodeMissing": Case(
+        {
+            'nodes{state="missing"}': "0x5 1x50",
+        },
+        "10m",
+        {
+            'nodes{state="missing"}': "0x5 1 0x50",
+        },
+    ),
+    "BastionLocksUnconfirmed": Case(
+        {
+            "locks_confirmed_age_seconds": "1x5 60x50",
+        },
+        "8m",
+        {
+            "locks_confirmed_age_seconds": "1x60",
+        },
+    ),
+    "BastionNodeStrangers": Case(
+        {
+            'node_refusals_total{reason="stranger"}': "0x10 0+5x40",
+        },
+        "30m",
+        {
+            'node_refusals_total{reason="stranger"}': "0x10 1x40",
+        },
+    ),
     "BastionStateSpoolFailing": Case(
         {
             'state_errors_total{fault="spool"}': "0x20 1x40",

@@ -76,7 +76,7 @@ class Postgres:
             f"port={self.port}",
             f"unix_socket_directories={self.folder}",
         ]
-        options += ["fsync=off", "shared_buffers=8MB", "max_connections=20"]
+        options += ["fsync=off", "shared_buffers=8MB", "max_connections=40"]
         command = [f"{BINARIES[0]}/postgres", "-D", self._data]
         for option in options:
             command += ["-c", option]

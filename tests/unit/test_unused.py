@@ -32,6 +32,7 @@ ALLOWED = {
     "handleContentChunk": "twisted.web's Request",
     "writeSequence": "Twisted's ITransport",
     "clientConnectionFailed": "Twisted's ClientFactory",
+    "clientConnectionLost": "Twisted's ClientFactory",
     "resolutionBegan": "Twisted's IResolutionReceiver",
     "addressResolved": "Twisted's IResolutionReceiver",
     "resolutionComplete": "Twisted's IResolutionReceiver",

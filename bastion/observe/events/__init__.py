@@ -11,6 +11,7 @@ It may import `bastion.errors` and nothing else.
     base        AuditEvent and About, and the words that sentences share
     process     the gateway itself: started, stopped, reloaded, ill, lines counted or lost
     workers     processes of a gateway that has several
+    nodes       other gateways: there or missing, refused
     logins      connections, attempts, decisions, outer connections, jumps, the lobby and what it issues
     sessions    sessions, their channels and requests, files over sftp
     control     what the security team and operators did, and who was refused that
@@ -33,6 +34,7 @@ from bastion.observe.events import (
     detections,
     keys,
     logins,
+    nodes,
     process,
     reading,
     refusals,
@@ -58,6 +60,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.Reload,
     process.InventoryState,
     process.HealthChanged,
+    nodes.NodeState,
+    nodes.NodeRefused,
     logins.ConnectionRefused,
     logins.HandshakeFailed,
     logins.Auth,
@@ -115,6 +119,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     control.Killed,
     control.Locked,
     control.Unlocked,
+    control.LockFollowed,
+    control.UnlockFollowed,
     control.WatchStarted,
     control.WatchEnded,
     control.PenaltiesCleared,

@@ -97,6 +97,41 @@ class Unlocked(AuditEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class LockFollowed(AuditEvent):
+    """a lock that was made at another gateway is in force here"""
+
+    event: ClassVar[str] = "lock_followed"
+
+    kind: str
+    value: str
+    by: Annotated[str, "who made it, as that gateway says"]
+    why: str
+    node: Annotated[str, "which gateway told of it; absent: the store"] = ""
+    until: Annotated[float | None, "seconds since 1970; absent: until it is unlocked"] = None
+    uid: Annotated[str | None, "the immutable id of the account; absent: the lock is on the name"] = None
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        whom = f"{line.get('kind', '?')} {line.get('value', '?')}"
+        return f"{line.get('by', '?')} has locked {whom} at another gateway{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockFollowed(AuditEvent):
+    """a lock was taken away at another gateway, and is in force here no more"""
+
+    event: ClassVar[str] = "unlock_followed"
+
+    kind: str
+    value: str
+    node: Annotated[str, "which gateway told of it; absent: the store"] = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('kind', '?')} {line.get('value', '?')} was unlocked at another gateway"
+
+
+@dataclass(frozen=True, slots=True)
 class PenaltiesCleared(AuditEvent):
     """penalties for failed logins were forgotten by a command"""
 

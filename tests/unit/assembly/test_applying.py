@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ from bastion.errors import AuthReason, ConfigError, Detection, RecorderFailed, R
 from bastion.observe.meters import CONFIG_LAST_RELOAD, CONFIG_RELOADS, CONFIG_RESTART_PENDING
 from bastion.options import ConfigErrors, Scope
 from bastion.session.gateway import Gateway
+from tests.support.node_certificates import NodesCA
 from tests.support.pki import Authority
 from tests.support.tls import make_certificate
 from tests.unit.auth.threads import StillReactor
@@ -669,6 +671,12 @@ RESTART = {
     "state.url": '"postgresql://gw@127.0.0.1:1/none"',
     "state.password_file": '"words"',
     "state.node": '"gw2"',
+    "nodes.listen": '"127.0.0.1:2"',
+    "nodes.certificate": '"node.crt"',
+    "nodes.key": '"node.key"',
+    "nodes.authority": '"nodes_ca.crt"',
+    "nodes.peers": '{ gw9 = "127.0.0.1:3" }',
+    "nodes.roles": '["auditor"]',
     "metrics.listen": '"127.0.0.1:1"',
     "metrics.tls_certificate": '"tls.crt"',
     "metrics.tls_key": '"tls.key"',
@@ -681,6 +689,11 @@ RESTART = {
     "control.approver_group": '"wheel"',
     "control.auditor_group": '"wheel"',
 }
+
+
+NODES = ("state.url", *(f"nodes.{name}" for name in ("listen", "certificate", "key", "authority", "peers")))
+TOGETHER = (("metrics.tls_certificate", "metrics.tls_key"), NODES)
+"""None without the others."""
 
 
 def _admits(gateway: Gateway) -> bool:
@@ -742,8 +755,9 @@ def test_a_reload_changes(running: Running, path: str) -> None:
 @pytest.mark.parametrize("path", sorted(RESTART))
 def test_what_needs_a_restart_is_told(running: Running, path: str) -> None:
     meters = running.gateway.meters
-    both = ("metrics.tls_certificate", "metrics.tls_key")  # neither without the other
-    paths = both if path in both else (path,)
+    paths = next((group for group in TOGETHER if path in group), (path,))
+    if paths is NODES:
+        NodesCA(running.files.folder).node("node", [socket.gethostname()])
     for one in paths:
         running.files.set(one, RESTART[one])
     line = running.reload()

@@ -7,12 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from bastion.assembly.control_desk import role_groups
 from bastion.assembly.log_level import LevelFilter
 from bastion.config.outputs import Control
 from bastion.control.node import StatusAsked
 from bastion.control.orders import LogLevel, SetLogLevel
-from bastion.control.roles import Role
 from tests.hostile.memory_gateway import MemoryGateway
 
 
@@ -67,16 +65,6 @@ def test_a_socket_that_is_handed_in_is_used_and_left(gateway, tmp_path):
         assert control.listen(given) is given and not (tmp_path / "run").exists()
         control.stop()
         assert given.fileno() >= 0
-
-
-def test_roles_have_their_groups():
-    groups = role_groups(Control(auditor_group="readers"))
-    assert groups == {
-        Role.ADMIN: "bastion-admin",
-        Role.RESPONDER: "bastion-responder",
-        Role.APPROVER: "bastion-approver",
-        Role.AUDITOR: "readers",
-    }
 
 
 def test_the_level_of_the_log_is_told_and_set(gateway):

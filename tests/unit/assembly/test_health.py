@@ -89,6 +89,7 @@ class Bench:
             log=self.log,
             state=self.state,
             draining=False,
+            locks_until=None,
             services=SimpleNamespace(auth=SimpleNamespace(directory=self.directory), agents=self.agents),
         )
         self.hung: list[Callable[[], None]] | None = None  # a list: the thread does not come back
@@ -224,6 +225,17 @@ def test_host_keys_that_the_next_start_could_not_read(bench: Bench) -> None:
     bench.turn(ASK_EVERY * INTERVAL)
     well, lines = bench.page()
     assert well and lines["host_keys"].startswith("degraded: ") and "host_key" in lines["host_keys"]
+
+
+def test_while_nobody_says_what_is_locked_it_refuses(bench: Bench) -> None:
+    bench.gateway.locks_until = bench.reactor.seconds() + 2.5 * INTERVAL
+    bench.turn(2 * INTERVAL)
+    assert bench.page()[0] and bench.page()[1]["nodes"] == "ok"
+    bench.turn()
+    well, parts = bench.page()
+    assert not well and parts["nodes"].startswith("refusing: what is locked is not known")
+    bench.gateway.locks_until += 10 * INTERVAL
+    assert bench.page()[0]
 
 
 def test_a_gateway_that_closes_down_refuses(bench: Bench) -> None:

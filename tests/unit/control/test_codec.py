@@ -9,8 +9,9 @@ from enum import StrEnum
 import orjson
 import pytest
 
-from bastion.control import account_id, glass, node, orders, reloads
+from bastion.control import account_id, confirming, glass, node, orders, reloads, there
 from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
+from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock, LockKind
 
 
@@ -116,11 +117,32 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "break_glass_close": glass.CloseGlass(by),
         "keep_break_glass": glass.KeepGlass(glass.Kept(glass.Glass(5.0, "x", "root"), 1.0)),
         "kept_break_glass": glass.GlassKept(),
+        "shared_locks": confirming.SharedLocks("m"),
+        "confirm_locks": confirming.ConfirmLocks(12.5),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():
         again = from_json(node.REQUESTS[command], orjson.loads(orjson.dumps(to_json(request))), strict=True)
         assert again == request
+
+
+def test_everything_that_gateways_ask_each_other_goes_there_and_back():
+    by, selection = node.By(0, "root"), node.Selection(user="alice")
+    lock, gone = Lock(LockKind.USER, "alice", "x", "root", 1.0, None, "u-1"), Gone(LockKind.USER, "bob", 2.0)
+    examples = {
+        "node_locks": there.LocksThere("m"),
+        "node_lock": there.LocksTold((lock,), (gone,)),
+        "node_live": there.LiveThere(by, selection),
+        "node_status": there.StatusThere(by),
+        "node_kill": there.KillThere(by, selection, "why"),
+        "node_watch": there.WatchThere(by, "abc", "why"),
+    }
+    assert examples.keys() == there.ASKED_BY_NODES.keys()
+    held = there.LocksHeld("m", (lock,), (gone,))
+    rows = confirming.SharedRows("m", (lock,))
+    for value in (*examples.values(), held, rows, confirming.SharedRows("m"), confirming.Heard()):
+        again = from_json(type(value), orjson.loads(orjson.dumps(to_json(value))), strict=True)
+        assert again == value
 
 
 def test_what_the_version_before_does_not_know_is_written_only_where_it_says_something():

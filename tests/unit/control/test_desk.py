@@ -12,17 +12,9 @@ from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.desk import (
-    EXPIRY_LOOK,
-    ID_AGAIN,
-    LOAD_AGAIN,
-    LOOKUP,
-    MOST_IDS,
-    Desk,
-    in_words,
-    reason_of,
-)
+from bastion.control.desk import MOST_IDS, Desk
 from bastion.control.glass import CloseGlass, Glass, OpenGlass, SetGlass
+from bastion.control.lock_keeping import EXPIRY_LOOK, ID_AGAIN, LOAD_AGAIN, LOOKUP
 from bastion.control.node import Kill, LiveAsked, Selection
 from bastion.control.orders import (
     AddLock,
@@ -152,7 +144,7 @@ def test_what_cannot_be_done_is_not_done(office, request_, reason):
 
 
 def test_there_are_no_more_locks_than_may_be(office, monkeypatch):
-    monkeypatch.setattr("bastion.control.desk.MAX_LOCKS", 1)
+    monkeypatch.setattr("bastion.control.lock_keeping.MAX_LOCKS", 1)
     assert policy.MAX_LOCKS > 1
     office.ask(AddLock(USER, "alice", "x", None, SEC))
     assert office.ask(AddLock(USER, "bob", "x", None, SEC)).value.reason is ControlReason.TOO_MANY
@@ -277,16 +269,6 @@ def test_other_orders_are_written_down_and_looks_are_not(office):
     office.ask(LiveAsked())
     assert [event for event, _ in office.written()] == ["penalties_cleared", "log_level_set"]
     assert office.written()[0][1]["cleared"] == 3 and office.written()[1][1]["level"] == "warn"
-
-
-def test_a_reason_is_one_line_that_shows_as_itself():
-    assert reason_of("  a\tb\n c ") == "a b c"
-    assert reason_of("x\x1b[2J\u202e") == "x\\x1b[2J\\u202e"
-
-
-def test_selections_in_words():
-    assert in_words(Selection(everything=True)) == "all"
-    assert in_words(Selection(id="abc")) == "id abc"
 
 
 def test_second_factors_are_made_and_taken_away_with_a_line_and_without_the_secret(office):

@@ -226,7 +226,9 @@ def test_locks_are_kept_in_the_store(gateway, monkeypatch):
     state = gateway.gateway.state
     monkeypatch.setattr(state, "add_lock", lambda row: kept.append(row))
     monkeypatch.setattr(
-        state, "remove_lock", lambda *place: kept.remove(next(r for r in kept if r.value == place[1]))
+        state,
+        "remove_lock",
+        lambda *place: kept.remove(next(r for r in kept if r.value == place[1] and r.made_at == place[2])),
     )
     rows = [
         StateLock("user", "alice", "x", "root", 1.0, 5.0),

@@ -30,6 +30,8 @@ BETWEEN_PROCESSES = {
     "set_break_glass",
     "keep_break_glass",
     "kept_break_glass",
+    "shared_locks",
+    "confirm_locks",
 }
 
 

@@ -13,6 +13,7 @@ from bastion.auth.budget import Budget, Payer, Work
 from bastion.auth.startups import StartupLimiter
 from bastion.clock import FixedClock
 from bastion.errors import EndReason, LimitReason, Refused
+from bastion.observe.families.nodes import UNCONFIRMED_REFUSALS
 from bastion.observe.meters import (
     DESCRIPTORS_EXHAUSTED,
     SESSIONS_ENDED,
@@ -141,3 +142,17 @@ def test_engineers_type_what_is_configured_else_where_it_listens(gateway: Gatewa
     assert gateway.public == ("host7", 2222)
     gateway.typed = ("bastion.example.com", 22)
     assert gateway.public == ("bastion.example.com", 22)
+
+
+def test_where_gateways_share_locks_nothing_new_begins_unless_they_are_known(gateway: Gateway) -> None:
+    gateway.check_known()  # one gateway alone knows its locks
+    gateway.locks_until = gateway.reactor.seconds() + 30.0
+    gateway.reactor.advance(29.0)
+    gateway.check_known()
+    gateway.reactor.advance(1.0)
+    nobody: Any = None
+    for check in (gateway.check_known, lambda: gateway.check_locks_of_tunnel(nobody, "db1")):
+        with pytest.raises(Refused, match="cannot learn now who is locked") as no:
+            check()
+        assert no.value.reason is LimitReason.LOCKS_UNCONFIRMED
+    assert gateway.meters.value(UNCONFIRMED_REFUSALS) == 2

@@ -99,6 +99,8 @@ class World:
             _give_place=self.given_back.append,
             draining=False,
             check_locks=self._check_locks,
+            check_known=lambda: Gateway.check_known(self.gateway),
+            locks_until=None,
             services=SimpleNamespace(
                 policy_digest="d1",
                 policy=parse_policy(tomllib.loads(RULES), Source("p")),
@@ -309,6 +311,12 @@ def test_a_lock_that_was_made_while_dialling_refuses_in_the_turn_that_opens(worl
     assert world.line("refused")["reason"] == PolicyReason.LOCKED and world.target.goodbyes
     assert len(world.gateway.live) == len(world.gateway.present) == 0
     assert list(world.store.directory.glob("*/*")) == []
+
+
+def test_nothing_opens_while_nobody_knows_what_is_locked(world: World) -> None:
+    world.gateway.locks_until = world.reactor.seconds()
+    world.begin()
+    assert world.line("refused")["reason"] is LimitReason.LOCKS_UNCONFIRMED and world.dialled is None
 
 
 @pytest.mark.parametrize("why", ["draining", "sessions"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bastion.recording.format import Header
-from bastion.state.changes import Change, apply, read_line
+from bastion.state.changes import DROP, Change, apply, read_line
 from bastion.state.database import Database
 from bastion.state.rows import (
     ENDED,
@@ -80,7 +80,17 @@ def test_a_lock_takes_the_place_of_one_of_the_same_until_it_is_removed(database:
     assert [Lock(**row) for row in rows(database, LOCKS)] == [
         Lock("user", "bob", "back on monday", "carol", 2.0, 9.0)
     ]
-    write(database, lock_removed("user", "bob"), lock_removed("user", "nobody"))
+    write(database, lock_removed("user", "bob", 2.0), lock_removed("user", "nobody", 1.0))
+    assert rows(database, LOCKS) == []
+
+
+def test_of_two_locks_in_one_place_the_later_stays_whoever_writes_last(database: Database) -> None:
+    later, earlier = Lock("user", "bob", "b", "carol", 2.0), Lock("user", "bob", "a", "dave", 1.0)
+    write(database, lock_added(later), lock_added(earlier))
+    assert [Lock(**row) for row in rows(database, LOCKS)] == [later]
+    write(database, lock_removed("user", "bob", 1.0))  # which another gateway has owed for a while
+    assert [Lock(**row) for row in rows(database, LOCKS)] == [later]
+    write(database, Change(DROP, "locks", {"kind": "user", "value": "bob"}))  # as the version before had it
     assert rows(database, LOCKS) == []
 
 

@@ -97,7 +97,7 @@ def test_a_row_is_written_a_moment_later_by_a_thread(bench: Bench) -> None:
     bench.settle()
     locks, nodes = bench.tables(LOCKS, NODES)
     assert [Lock(**row) for row in locks] == [BOB] and [row["name"] for row in nodes] == ["gw1"]
-    bench.store.remove_lock("user", "bob")
+    bench.store.remove_lock("user", "bob", BOB.made_at)
     bench.settle()
     assert bench.tables(LOCKS) == [[]]
     assert bench.meters.value(STATE_ROWS_WRITTEN) == 3
@@ -120,7 +120,7 @@ def test_rows_of_a_second_share_a_transaction_and_a_lock_waits_for_none(bench: B
     configs, locks = bench.tables(CONFIGS, LOCKS)
     assert (len(configs), len(locks)) == (2, 1)
     bench.store.in_force("d3", "reload", "0.1")
-    bench.store.remove_lock("user", "bob")  # which the other now goes with
+    bench.store.remove_lock("user", "bob", BOB.made_at)  # which the other now goes with
     bench.turn(SOON)
     bench.reactor.drain()
     assert bench.store.health().owed == 0
@@ -175,7 +175,7 @@ def test_locks_of_last_time_are_in_force_while_the_store_is_away(
     bench.begin()
     bench.store.add_lock(BOB)
     bench.store.add_lock(Lock("source", "192.0.2.1", "", "", 2.0))
-    bench.store.remove_lock("source", "192.0.2.1")
+    bench.store.remove_lock("source", "192.0.2.1", 2.0)
     bench.settle()
 
     def broken(self: Database) -> None:

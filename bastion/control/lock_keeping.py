@@ -1,0 +1,320 @@
+"""The locks of a gateway: made, taken away, kept, and followed where other gateways change them (L3).
+
+One, where the control socket is. Invariant: a lock is in force in every process of the gateway before whoever made it
+is told so; what other gateways and the store know is put into the same list, and is written down when it changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion.clock import Clock, DelayedCall, Timers
+from bastion.control.account_id import NO_ANSWER, AccountId, IdAsked
+from bastion.control.asking import By, ControlError, Ended, ended_together
+from bastion.control.hub import Hub
+from bastion.control.orders import (
+    AddLock,
+    KeepLock,
+    KeptLocks,
+    LockMade,
+    Locks,
+    LocksAsked,
+    RemoveLock,
+    SetLocks,
+)
+from bastion.control.words import everywhere, reason_of
+from bastion.errors import ControlReason
+from bastion.observe.events import AuditEvent
+from bastion.observe.events.control import Locked, LockFollowed, Unlocked, UnlockFollowed
+from bastion.observe.meters import LOCKS, Meters
+from bastion.policy.lock_list import Gone, Learned, LockList, Place
+from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind, value_of
+from bastion.wire.printable import printable
+
+_log = Logger(namespace="bastion.control")
+
+LONGEST_LOCK: Final = 10 * 365 * 86400.0
+"""Seconds; what is to last longer has no end at all."""
+
+EXPIRY_LOOK: Final = 60.0
+"""Seconds between two looks for locks whose time is over. They are not in force any more; their lines go."""
+
+LOOKUP: Final = 4.0
+"""Seconds in which the directory says whose a name is that was locked. The name is locked meanwhile."""
+
+ID_AGAIN: Final = 30.0
+"""Seconds until the directory is asked again whose a name is that was locked while it did not answer."""
+
+LOAD_AGAIN: Final = 10.0
+"""Seconds until locks are asked for again when the store has not answered at the start."""
+
+Share = Callable[[tuple[Lock, ...], tuple[Gone, ...]], Deferred[Ended]]
+"""Tells other gateways what was locked and unlocked here; what that has ended there, and who gave no answer. Never
+fails."""
+
+
+class LockKeeper:
+    """Tells `hub`, the processes of this gateway. `note` writes an audit line."""
+
+    def __init__(
+        self, hub: Hub, clock: Clock, timers: Timers, note: Callable[[AuditEvent], None], meters: Meters
+    ) -> None:
+        self._hub, self._clock, self._timers, self._note, self._meters = hub, clock, timers, note, meters
+        self.share: Share = lambda locks, gone: succeed(Ended())
+        self.list = LockList()
+        self._timer: DelayedCall | None = None
+        self._loading: DelayedCall | None = None
+        self._nameless: dict[Place, tuple[Lock, By]] = {}  # on names whose account is still to be had
+        self._asking_ids: DelayedCall | None = None
+
+    @property
+    def locks(self) -> tuple[Lock, ...]:
+        """The locks of now, for a process that joins."""
+        now = self._clock.time()
+        return tuple(lock for lock in self.list if lock.holds(now))
+
+    def listed(self, request: LocksAsked) -> Locks:
+        """The same for people."""
+        return Locks(tuple(sorted(self.locks, key=lambda lock: lock.made_at)))
+
+    def stop(self) -> None:
+        """Nothing fires after this."""
+        for timer in (self._timer, self._loading, self._asking_ids):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._loading = self._asking_ids = None
+        self._nameless.clear()
+
+    # -- kept --------------------------------------------------------------------------------------------
+
+    def load(self) -> Deferred[object]:
+        """Put in force what the store has kept, as soon as it answers: what has begun meanwhile ends. Call it at the
+        start. Fires when the store has answered, or has not."""
+        self._loading = None
+        asked: Deferred[object] = self._hub.ask_any(KeptLocks()).addCallback(
+            lambda kept: self.use(kept.locks)
+        )
+        return asked.addErrback(self._not_loaded)
+
+    def use(self, locks: Iterable[Lock]) -> Deferred[Ended] | None:
+        """Put these in force beside those that are: the store's, or those of the process before this one."""
+        for lock in locks:
+            self.list.put(lock)
+        return self._apply() if len(self.list) else None
+
+    def _not_loaded(self, failure: Failure) -> None:
+        _log.warn("locks that were kept are not in force yet: {text}", text=failure.getErrorMessage())
+        self._loading = self._timers.callLater(LOAD_AGAIN, self.load)
+
+    def _keep(self, lock: Lock, gone: bool = False) -> None:
+        """In the store too. It owes what it cannot write; that nobody could be told is all that can go wrong."""
+        asked = self._hub.ask_any(KeepLock(lock, gone))
+        asked.addErrback(
+            lambda failure: _log.warn("a lock is not kept: {text}", text=failure.getErrorMessage())
+        )
+
+    def _apply(self) -> Deferred[Ended]:
+        for kind in LockKind:
+            self._meters.set(LOCKS, sum(lock.kind is kind for lock in self.locks), kind)
+        if self._timer is None and len(self.list):
+            self._timer = self._timers.callLater(EXPIRY_LOOK, self._look_at_ends)
+        return self._hub.ask(SetLocks(self.locks))
+
+    def _look_at_ends(self) -> None:
+        self._timer = None
+        now = self._clock.time()
+        for lock in [lock for lock in self.list if not lock.holds(now)]:
+            self._keep(self.list.take((lock.kind, lock.value)), gone=True)
+            self._note(Unlocked(lock.kind, lock.value))
+        self._quietly(self._apply())
+
+    def _quietly(self, applied: Deferred[Ended]) -> None:
+        applied.addErrback(lambda failure: _log.failure("putting locks in force failed", failure=failure))
+
+    # -- what others have changed ------------------------------------------------------------------------
+
+    def learn(self, node: str, locks: Iterable[Lock], gone: Iterable[Gone]) -> Deferred[Ended]:
+        """What `node`, another gateway, has locked and unlocked. What that ends here."""
+        learned = self.list.learn(locks, gone)
+        for lock in learned.put:
+            self._keep(lock)
+        for lock in learned.gone:
+            self._keep(lock, gone=True)
+        return self._followed(node, learned)
+
+    def seen(self, rows: Iterable[Lock]) -> None:
+        """What the store has now."""
+        learned, again = self.list.stored(rows)
+        for lock in again:
+            self._keep(lock)
+        self._quietly(self._followed("", learned))
+
+    def _followed(self, node: str, learned: Learned) -> Deferred[Ended]:
+        if not learned:
+            return succeed(Ended())
+        for lock in learned.put:
+            by = printable(lock.made_by, len(lock.made_by)), printable(lock.reason, len(lock.reason))
+            self._note(LockFollowed(lock.kind, lock.value, *by, node, lock.until, uid=lock.uid or None))
+        for lock in learned.gone:
+            self._note(UnlockFollowed(lock.kind, lock.value, node))
+        return self._apply()
+
+    # -- made here ---------------------------------------------------------------------------------------
+
+    def add(self, request: AddLock) -> Deferred[LockMade]:
+        """Lock it. Raises ControlError."""
+        lock = self._lock_of(request)
+        made = (
+            self._lock_user(lock, request.by) if lock.kind is LockKind.USER else self._lock(lock, request.by)
+        )
+        return Deferred.fromCoroutine(made)
+
+    def _lock_of(self, request: AddLock) -> Lock:
+        """What is asked for. Raises ControlError."""
+        try:
+            value = value_of(request.kind, request.value)
+        except ValueError as error:
+            raise ControlError(ControlReason.MALFORMED, f"{printable(request.value, 64)}: {error}") from None
+        reason = reason_of(request.reason)
+        seconds = request.seconds
+        if seconds is not None and not 0 < seconds <= LONGEST_LOCK:
+            raise ControlError(
+                ControlReason.MALFORMED, "a lock lasts from a second to ten years, or has no end"
+            )
+        place, now = (request.kind, value), self._clock.time()
+        if place not in self.list and len(self.list) >= MAX_LOCKS:
+            raise ControlError(
+                ControlReason.TOO_MANY, f"there are {MAX_LOCKS} locks: change the rules instead"
+            )
+        until = None if seconds is None else now + seconds
+        return Lock(*place, reason, str(request.by), self.list.moment(place, now), until)
+
+    async def _lock_user(self, lock: Lock, by: By) -> LockMade:
+        """The name is locked at once; as soon as the directory has said whose it is, that account is in its place."""
+        place = lock.kind, lock.value
+        before = self.list.get(place)
+        if before is not None and before.uid and before.holds(self._clock.time()):
+            found = await self._id_of(lock.value)
+            if found.uid != before.uid:  # replaced, the lock on that account would be none any more
+                why = found.why or "another has the name now"
+                text = f"{lock.value} is locked as the account {before.uid}, and {why}: unlock it first"
+                raise ControlError(ControlReason.ALREADY, text)
+            return await self._lock(replace(lock, uid=found.uid), by)
+        in_force = self._enforce(lock)
+        found = await self._id_of(lock.value)
+        if found.uid and self.list.get(place) is lock:
+            return await self._lock(replace(lock, uid=found.uid), by, in_force)
+        if found.why == NO_ANSWER:
+            self._nameless[place] = lock, by
+            self._ask_ids_later()
+        return await self._lock(lock, by, in_force, found.why)
+
+    def _ask_ids_later(self) -> None:
+        if self._nameless and (self._asking_ids is None or not self._asking_ids.active()):
+            self._asking_ids = self._timers.callLater(ID_AGAIN, self._ask_ids)
+
+    def _ask_ids(self) -> None:
+        asked = Deferred.fromCoroutine(self._name_them())
+        asked.addErrback(lambda failure: _log.failure("asking whose names are failed", failure=failure))
+
+    async def _name_them(self) -> None:
+        """One after the other, as long as the directory answers."""
+        for place, (lock, by) in list(self._nameless.items()):
+            if self.list.get(place) is not lock or not lock.holds(self._clock.time()):
+                self._nameless.pop(place, None)
+                continue
+            found = await self._id_of(lock.value)
+            if found.why == NO_ANSWER:
+                break
+            self._nameless.pop(place, None)
+            if found.uid and self.list.get(place) is lock:
+                await self._lock(replace(lock, uid=found.uid), by)
+        self._ask_ids_later()
+
+    async def _lock(
+        self, lock: Lock, by: By, in_force: Deferred[Ended] | None = None, on_name: str = ""
+    ) -> LockMade:
+        """Put it in force, write it down, and say what that has ended. `in_force`: it is already, by its name."""
+        parts = [] if in_force is None else [in_force]
+        if in_force is None or lock.uid:
+            parts.append(self._enforce(lock))
+        results = await DeferredList(parts, consumeErrors=True)
+        ended = ended_together([result for done, result in results if done])
+        counts = ended.sessions, ended.tunnels, ended.connections
+        self._note(
+            Locked(
+                by.name, by.uid, lock.kind, lock.value, lock.reason, lock.until, *counts, uid=lock.uid or None
+            )
+        )
+        for done, failed in results:
+            if not done:
+                cast(Failure, failed).raiseException()
+        everywhere(ended)
+        return LockMade(*counts, ended.ids, uid=lock.uid, on_name=on_name)
+
+    def _enforce(self, lock: Lock) -> Deferred[Ended]:
+        self.list.put(lock)
+        self._keep(lock)
+        return self._shared((lock,))
+
+    def _shared(self, locks: tuple[Lock, ...] = (), gone: tuple[Gone, ...] = ()) -> Deferred[Ended]:
+        """In force here and, as far as they answer, at the other gateways."""
+        there = self.share(locks, gone)
+
+        async def both() -> Ended:
+            here = await self._apply()
+            return ended_together((here, await there))
+
+        return Deferred.fromCoroutine(both())
+
+    def _id_of(self, name: str) -> Deferred[AccountId]:
+        """Never fails, and takes LOOKUP seconds at most."""
+        asked: Deferred[AccountId] = self._hub.ask_any(IdAsked(name))
+        asked.addTimeout(LOOKUP, cast(Any, self._timers))
+
+        def unknown(failure: Failure) -> AccountId:
+            _log.warn("a lock stays on a name: {text}", text=failure.getErrorMessage())
+            return AccountId(why=NO_ANSWER)
+
+        return asked.addErrback(unknown)
+
+    def add_certificates(self, locks: list[Lock], by: By) -> Deferred[Ended]:
+        """Lock these, however many there are."""
+        made = [
+            replace(lock, made_at=self.list.moment((lock.kind, lock.value), lock.made_at)) for lock in locks
+        ]
+        for lock in made:
+            self.list.put(lock)
+            self._keep(lock)
+            self._note(Locked(by.name, by.uid, lock.kind, lock.value, lock.reason, lock.until))
+        return self._shared(tuple(made))
+
+    def remove(self, request: RemoveLock) -> Deferred[Locks]:
+        """Unlock it. Raises ControlError."""
+        by = request.by
+        gone = [lock for lock in self.list if _is_meant(request, lock)]
+        if not gone:
+            raise ControlError(ControlReason.NOT_FOUND, f"{printable(request.value, 64)} is not locked")
+        if len(gone) > 1:
+            kinds = ", ".join(lock.kind for lock in gone)
+            raise ControlError(ControlReason.AMBIGUOUS, f"that is locked as {kinds}: say which")
+        for lock in gone:
+            self._keep(self.list.take((lock.kind, lock.value)), gone=True)
+            self._note(Unlocked(lock.kind, lock.value, by.name, by.uid, request.reason[:MAX_REASON]))
+        told = self._shared((), tuple(Gone(lock.kind, lock.value, lock.made_at) for lock in gone))
+        return told.addCallback(lambda ended: Locks(tuple(gone), ended.silent))
+
+
+def _is_meant(request: RemoveLock, lock: Lock) -> bool:
+    if request.kind is not None and request.kind is not lock.kind:
+        return False
+    try:
+        return value_of(lock.kind, request.value) == lock.value
+    except ValueError:
+        return False

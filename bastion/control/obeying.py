@@ -1,0 +1,126 @@
+"""What other gateways may ask and order here (L3): judged by this gateway, as if the account were at its own socket.
+
+Invariants: an order is obeyed for an account of this machine that has the name, with the roles that its groups give it
+here and `[nodes] roles` allows; what the other gateway says of roles counts for nothing; whatever is done or refused is
+written down with the account and the gateway, `alice@gw2`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from bastion.clock import Timers
+from bastion.control.asking import By, ControlError, Node, Stream
+from bastion.control.lock_keeping import LockKeeper
+from bastion.control.node import Kill, Live, LiveAsked, Status, StatusAsked
+from bastion.control.orders import WatchSession
+from bastion.control.peer import Caller
+from bastion.control.roles import Role, may
+from bastion.control.there import (
+    KillThere,
+    LiveThere,
+    LocksHeld,
+    LocksThere,
+    LocksTold,
+    StatusThere,
+    WatchThere,
+)
+from bastion.errors import ControlReason
+from bastion.wire.printable import printable
+
+ACCOUNT: Final = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")
+
+NAME_IN: Final = 1.0
+"""Seconds in which groups of an account are known, or it has none: whoever asks waits `there.SOON`."""
+
+LookUp = Callable[[str, Callable[[Caller | None], None]], None]
+"""Looks an account of this machine up, and hands who that is to the second; None: nobody knows."""
+
+
+def named(node: str, answer: Any) -> Any:
+    """The answer of the processes of `node`, with its name before theirs."""
+    match answer:
+        case Live():
+            rows = tuple(replace(row, node=f"{node}/{row.node}") for row in answer.rows)
+            return Live(rows, tuple(f"{node}/{one}" for one in answer.silent))
+        case Status():
+            return Status(tuple(replace(one, name=f"{node}/{one.name}") for one in answer.nodes))
+    return answer
+
+
+class Obeying:
+    """`desk` does what is allowed, over the processes of this gateway alone. `name` is this gateway's."""
+
+    def __init__(
+        self,
+        name: str,
+        desk: Node,
+        keeper: LockKeeper,
+        allowed: frozenset[Role],
+        timers: Timers,
+        look_up: LookUp,
+    ) -> None:
+        """`allowed` are the roles that people at other gateways may have here."""
+        self._name, self._desk, self._keeper = name, desk, keeper
+        self._allowed = allowed
+        self._timers, self._look_up = timers, look_up
+
+    def answer(self, node: str, request: Any, stream: Stream) -> Deferred[Any]:
+        """What `node` asks. Fails with ControlError."""
+        match request:
+            case LocksThere():
+                return maybeDeferred(self._locks, request.seen)
+            case LocksTold():
+                return self._keeper.learn(node, request.locks, request.gone)
+            case LiveThere():
+                return self._order(node, request.by, LiveAsked(request.selection))
+            case StatusThere():
+                return self._order(node, request.by, StatusAsked())
+            case KillThere():
+                return self._order(node, request.by, Kill(request.selection, request.reason))
+            case WatchThere():
+                return self._order(node, request.by, WatchSession(request.id, request.reason), stream)
+        raise ControlError(ControlReason.UNKNOWN_COMMAND, "nothing of that kind is answered here")
+
+    def _locks(self, seen: str) -> LocksHeld:
+        known = self._keeper.list
+        if seen == known.mark:
+            return LocksHeld(known.mark)
+        return LocksHeld(known.mark, tuple(known), known.taken)
+
+    def _order(self, node: str, by: By, order: Any, stream: Stream | None = None) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._obey(node, by, order, stream))
+
+    async def _obey(self, node: str, by: By, order: Any, stream: Stream | None) -> Any:
+        roles = await self._roles(by.name)
+        if not may(order.command, roles):
+            has = ", ".join(sorted(roles)) or "no role"
+            text = (
+                f"{printable(by.name, 64)} of {node} has {has} at {self._name}, which may not {order.command}"
+            )
+            raise ControlError(ControlReason.NO_ROLE, text)
+        if hasattr(order, "by"):
+            order = replace(order, by=By(by.uid, f"{by.name}@{node}"))
+        return named(self._name, await self._desk.ask(order, stream))
+
+    def _roles(self, name: str) -> Deferred[frozenset[Role]]:
+        """What the account of this machine is that has the name, and may be for other gateways."""
+        known: Deferred[frozenset[Role]] = Deferred()
+
+        def settle(caller: Caller | None) -> None:
+            if late.active():
+                late.cancel()
+            if not known.called:
+                known.callback(caller.roles & self._allowed if caller is not None else frozenset())
+
+        late = self._timers.callLater(NAME_IN, lambda: settle(None))
+        if ACCOUNT.match(name):
+            self._look_up(name, settle)
+        else:
+            settle(None)
+        return known

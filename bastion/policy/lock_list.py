@@ -1,0 +1,174 @@
+"""The list of locks where several gateways change it (L1, pure): whoever learns the same, in any order, has the same.
+
+A lock is known by its place (kind and value) and by when it was made. Of two of one place the later counts; one that
+was taken away stays away, whoever still tells of it. So lists of other gateways and rows of a store that are behind can
+be put into this one at any time. Invariant: what is made here is later than whatever this list knows of its place,
+wherever the clocks stand.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind, value_of
+
+Place = tuple[LockKind, str]
+
+STEP: Final = 0.001
+"""Seconds by which what is made here is later than what was known."""
+
+MOST_KNOWN: Final = 2 * MAX_LOCKS
+"""Locks that are held at most, those included that a second factor's end has made; more are not learned."""
+
+MAX_BY: Final = 256
+MAX_UID: Final = 512
+LATEST: Final = 4e9
+"""What another gateway may say: characters of who made it and of an account's id, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A lock that was taken away: no lock of that place that was made then, or before, is in force."""
+
+    kind: LockKind
+    value: str
+    made_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What has changed: locks that are in force now, and those that are not any more."""
+
+    put: tuple[Lock, ...] = ()
+    gone: tuple[Lock, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.gone)
+
+
+class LockList:
+    """What is locked, by place; oldest news of it first."""
+
+    def __init__(self) -> None:
+        self._held: dict[Place, Lock] = {}
+        self._gone: dict[Place, float] = {}
+        self._stored: dict[Place, float] = {}  # which of a place the store was seen to have
+        self._name = secrets.token_hex(8)
+        self._changes = 0
+
+    def __iter__(self) -> Iterator[Lock]:
+        return iter(list(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._held
+
+    def get(self, place: Place) -> Lock | None:
+        """The lock of that place."""
+        return self._held.get(place)
+
+    @property
+    def mark(self) -> str:
+        """Another one after every change: who has seen this mark has seen all."""
+        return f"{self._name}.{self._changes}"
+
+    @property
+    def taken(self) -> tuple[Gone, ...]:
+        """What was taken away, as far as it is remembered."""
+        return tuple(Gone(*place, made_at) for place, made_at in self._gone.items())
+
+    # -- made here ---------------------------------------------------------------------------------------
+
+    def moment(self, place: Place, now: float) -> float:
+        """When a lock that is made now was made."""
+        known, gone = self._held.get(place), self._gone.get(place)
+        before = [one for one in (gone, None if known is None else known.made_at) if one is not None]
+        return max([now, *(one + STEP for one in before)])
+
+    def put(self, lock: Lock) -> bool:
+        """The lock is in force from now on. False: something later is known of its place."""
+        place = lock.kind, lock.value
+        if lock.made_at <= self._gone.get(place, -1.0):
+            return False
+        known = self._held.get(place)
+        if known is not None and not _is_better(lock, known):
+            return False
+        self._held[place] = lock
+        self._changes += 1
+        return True
+
+    def take(self, place: Place) -> Lock:
+        """No more. Raises KeyError."""
+        lock = self._held.pop(place)
+        self._bury(place, lock.made_at)
+        return lock
+
+    def _bury(self, place: Place, made_at: float) -> None:
+        before = self._gone.pop(place, made_at)
+        self._gone[place] = max(before, made_at)
+        while len(self._gone) > MAX_LOCKS:
+            del self._gone[next(iter(self._gone))]
+        self._changes += 1
+
+    # -- learned -----------------------------------------------------------------------------------------
+
+    def learn(self, locks: Iterable[Lock], gone: Iterable[Gone] = ()) -> Learned:
+        """Another gateway has these, and has taken those away. What cannot be is left out."""
+        removed = []
+        for one in gone:
+            place = one.kind, one.value
+            if not _is_sound(one.kind, one.value, one.made_at) or self._gone.get(place, -1.0) >= one.made_at:
+                continue
+            known = self._held.get(place)
+            if known is not None and known.made_at <= one.made_at:
+                removed.append(self._held.pop(place))
+            self._bury(place, one.made_at)
+        put = [lock for lock in locks if _is_lock(lock) and self._has_room(lock) and self.put(lock)]
+        return Learned(tuple(put), tuple(removed))
+
+    def stored(self, rows: Iterable[Lock]) -> tuple[Learned, tuple[Lock, ...]]:
+        """What the store has now: what has changed by that, and locks that it has to be told of again, since it has
+        an earlier one in their place. One that the store had, and has not, was taken away by another gateway."""
+        put, again, seen = [], [], {}
+        for row in rows:
+            place = row.kind, row.value
+            seen[place] = row.made_at
+            known = self._held.get(place)
+            if known is not None and known != row and not _is_better(row, known):
+                again.append(known)
+            elif self._has_room(row) and self.put(row):
+                put.append(row)
+        removed = []
+        for place, made_at in self._stored.items():
+            known = self._held.get(place)
+            if place not in seen and known is not None and known.made_at <= made_at:
+                removed.append(self.take(place))
+        self._stored = seen
+        return Learned(tuple(put), tuple(removed)), tuple(again)
+
+    def _has_room(self, lock: Lock) -> bool:
+        return (lock.kind, lock.value) in self._held or len(self._held) < MOST_KNOWN
+
+
+def _is_better(lock: Lock, known: Lock) -> bool:
+    """Later; or the same one, when it is known now whose the name is."""
+    if lock.made_at != known.made_at:
+        return lock.made_at > known.made_at
+    return bool(lock.uid) and not known.uid
+
+
+def _is_lock(lock: Lock) -> bool:
+    sizes = len(lock.reason) <= MAX_REASON and len(lock.made_by) <= MAX_BY and len(lock.uid) <= MAX_UID
+    return sizes and bool(lock.reason) and _is_sound(lock.kind, lock.value, lock.made_at)
+
+
+def _is_sound(kind: LockKind, value: str, made_at: float) -> bool:
+    try:
+        return 0.0 <= made_at <= LATEST and value_of(kind, value) == value
+    except ValueError:
+        return False

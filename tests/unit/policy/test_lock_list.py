@@ -1,0 +1,150 @@
+"""The list of locks of several gateways: the same news in any order make the same list."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from bastion.policy.lock_list import MOST_KNOWN, STEP, Gone, Learned, LockList
+from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind
+
+USER = LockKind.USER
+
+
+def lock(made_at=1.0, value="alice", **more):
+    return Lock(USER, value, more.pop("reason", "why"), "bob (uid 1)", made_at, **more)
+
+
+def gone(made_at=1.0, value="alice"):
+    return Gone(USER, value, made_at)
+
+
+def listed(*locks):
+    made = LockList()
+    for one in locks:
+        assert made.put(one)
+    return made
+
+
+def test_of_two_the_later_counts_and_the_same_twice_is_no_news():
+    known = listed(lock(1.0), lock(2.0))
+    assert not known.put(lock(1.5)) and not known.put(lock(2.0))
+    assert list(known) == [lock(2.0)] and known.get((USER, "alice")) == lock(2.0)
+    assert known.learn([lock(2.0)]) == Learned() and not Learned()
+
+
+def test_whose_the_name_is_may_be_known_later_and_is_not_forgotten_again():
+    known = listed(lock(1.0), lock(1.0, uid="u-1"))
+    assert not known.put(lock(1.0))
+    assert list(known) == [lock(1.0, uid="u-1")]
+
+
+def test_what_was_taken_away_stays_away_whoever_still_tells_of_it():
+    known = listed(lock(1.0))
+    assert known.take((USER, "alice")) == lock(1.0)
+    assert known.learn([lock(1.0)], []) == Learned() and len(known) == 0
+    assert known.taken == (gone(1.0),)
+    assert known.learn([lock(1.5)]).put == (lock(1.5),)
+
+
+def test_what_is_made_here_is_later_than_what_was_known_of_its_place_wherever_clocks_stand():
+    known = listed(lock(100.0))
+    assert known.moment((USER, "alice"), 7.0) == 100.0 + STEP
+    known.take((USER, "alice"))
+    made_at = known.moment((USER, "alice"), 7.0)
+    assert made_at == 100.0 + STEP and known.put(lock(made_at))
+    assert known.moment((USER, "bob"), 7.0) == 7.0
+
+
+def test_in_any_order_it_comes_to_the_same():
+    news = [
+        ([lock(1.0)], []),
+        ([lock(1.0, uid="u-1")], []),
+        ([], [gone(1.0)]),
+        ([lock(2.0)], []),
+        ([lock(1.0, "bob")], [gone(0.5, "bob")]),
+    ]
+    ends = set()
+    for order in itertools.permutations(news):
+        known = LockList()
+        for locks, removed in order:
+            known.learn(locks, removed)
+        ends.add((frozenset(known), frozenset(known.taken)))
+    assert ends == {
+        (frozenset([lock(2.0), lock(1.0, "bob")]), frozenset([gone(1.0), gone(0.5, "bob")])),
+    }
+
+
+def test_the_mark_changes_with_every_change_and_with_nothing_else():
+    known = LockList()
+    marks = [known.mark]
+    for step in (lambda: known.learn([lock(1.0)]), lambda: known.learn([], [gone(1.0)])):
+        step()
+        assert known.mark not in marks
+        marks.append(known.mark)
+    known.learn([lock(1.0)], [gone(1.0), gone(0.5)])
+    assert known.mark == marks[-1] and LockList().mark != LockList().mark
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        lock(-1.0),
+        lock(5e9),
+        lock(float("nan")),
+        lock(float("inf")),
+        lock(value="Alice"),
+        lock(value="a b"),
+        lock(reason=""),
+        lock(reason="x" * (MAX_REASON + 1)),
+        replace(lock(), made_by="x" * 300),
+        lock(uid="x" * 600),
+    ],
+)
+def test_what_cannot_be_is_not_learned(one):
+    known = LockList()
+    assert not known.learn([one], [Gone(one.kind, one.value, 5e9)]) and len(known) == 0 and not known.taken
+
+
+def test_a_list_has_an_end():
+    known = LockList()
+    assert len(known.learn(lock(value=f"u{n}") for n in range(MOST_KNOWN + 5)).put) == MOST_KNOWN
+    assert known.learn([lock(2.0, "u1")]).put  # what is known is made new all the same
+    for n in range(MAX_LOCKS + 5):
+        known.learn([], [gone(1.0, f"v{n}")])
+    assert len(known.taken) == MAX_LOCKS
+
+
+# -- the store ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_the_store_are_in_force_and_what_it_has_no_more_is_not():
+    known = LockList()
+    assert known.stored([lock(1.0)]) == (Learned((lock(1.0),)), ())
+    assert known.stored([lock(1.0)]) == (Learned(), ())
+    assert known.stored([]) == (Learned((), (lock(1.0),)), ()) and len(known) == 0
+
+
+def test_what_the_store_has_not_yet_stays():
+    known = listed(lock(1.0))
+    assert known.stored([]) == (Learned(), ()) and len(known) == 1
+    assert known.stored([lock(1.0)])[0] == Learned()
+    known.put(lock(2.0))  # made again; the store has neither for a moment
+    assert known.stored([]) == (Learned(), ()) and list(known) == [lock(2.0)]
+
+
+def test_a_row_that_was_taken_away_here_and_is_still_there_is_no_lock():
+    known = listed(lock(1.0))
+    known.stored([lock(1.0)])
+    known.take((USER, "alice"))
+    assert known.stored([lock(1.0)]) == (Learned(), ()) and len(known) == 0
+
+
+def test_a_store_that_has_an_earlier_one_is_told_again():
+    known = listed(lock(2.0, uid="u-1"))
+    assert known.stored([lock(1.0)]) == (Learned(), (lock(2.0, uid="u-1"),))
+    assert known.stored([lock(2.0)]) == (Learned(), (lock(2.0, uid="u-1"),))
+    assert known.stored([lock(2.0, uid="u-1")]) == (Learned(), ())
+    assert known.stored([lock(3.0)])[0].put == (lock(3.0),)

@@ -1,0 +1,43 @@
+"""The locks of a store that several gateways share: read again only when they are others."""
+
+from __future__ import annotations
+
+import pytest
+
+from bastion.state.changes import apply
+from bastion.state.database import Database, Place, StateDown
+from bastion.state.lock_copy import read_copy
+from bastion.state.rows import Lock, lock_added, lock_removed
+from bastion.state.shared_locks import rows_since
+
+ALICE = Lock("user", "alice", "left", "root (uid 0)", 1.0, 99.0, "u-1")
+BOB = Lock("user", "bob", "left", "root (uid 0)", 2.0)
+
+
+def write(database: Database, *changes: object) -> None:
+    with database.write() as connection:
+        apply(connection, changes)  # type: ignore[arg-type]
+
+
+def test_what_has_been_seen_is_not_told_again(database: Database, place: Place) -> None:
+    mark, locks = rows_since(database, place.folder, "")
+    assert locks == [] and rows_since(database, place.folder, mark) == (mark, None)
+    write(database, lock_added(BOB), lock_added(ALICE))
+    second, locks = rows_since(database, place.folder, mark)
+    assert locks == [ALICE, BOB] and second != mark and read_copy(place.folder) == [ALICE, BOB]
+    write(database, lock_removed("user", "bob", 2.0))
+    third, locks = rows_since(database, place.folder, second)
+    assert locks == [ALICE] and read_copy(place.folder) == [ALICE]
+    write(database, lock_added(BOB))
+    assert rows_since(database, place.folder, third)[0] == second, "the same rows have the same mark"
+
+
+def test_a_store_that_is_away_says_nothing(
+    database: Database, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: Database) -> None:
+        raise StateDown("it is away")
+
+    monkeypatch.setattr(Database, "read", away)
+    with pytest.raises(StateDown):
+        rows_since(database, place.folder, "")
