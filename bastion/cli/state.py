@@ -38,11 +38,13 @@ def migrate(config_file: Path) -> None:
     """Bring the store's schema to this version.
 
     A gateway with an SQLite file does so by itself; PostgreSQL is migrated by this, while gateways of the version
-    before go on running.
+    before go on running. The roles bastion_gateway, bastion_reader and bastion_console get their rights, those that
+    are there.
 
     Example: bastion state migrate --config /etc/bastion/bastion.toml
     """
     from bastion.state.migrating import migrate as run  # alembic, for this command alone
+    from bastion.state.roles import grant_rights
 
     with open_state(config_file, fit=False) as stored:
         before, after = run(stored.database)
@@ -50,6 +52,11 @@ def migrate(config_file: Path) -> None:
             click.echo(f"{stored.database.place}: the schema is {after} already")
         else:
             click.echo(f"{stored.database.place}: the schema was {before or 'not there'} and is {after}")
+        granted = grant_rights(stored.database)
+        if granted.fault:
+            fail(f"{stored.database.place}: the roles have not got their rights: {granted.fault}", 3)
+        for role in granted.roles:
+            click.echo(f"{stored.database.place}: {role} has its rights")
 
 
 @state.command(epilog=EXIT_CODES)

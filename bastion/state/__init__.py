@@ -27,6 +27,7 @@ has the tables and the rules of migrations.
 - `retention`: which recordings are to go, by the rules
 - `pruning`: recordings that go, and those that are held; `stored`: which are in the bucket, and which could be
 - `snapshot`: a copy of the state as an SQLite file, and a store made from one
+- `roles`: what the roles of PostgreSQL may
 - `migrating`: alembic, for the command and for a child process
 - `migrations`: the revisions
 - `approvals`: requests for approval, each answered once and used once

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from bastion.state.database import Database, Place, password_of
+from bastion.state.database import Database, Place, StateDown, password_of
+from bastion.state.roles import READ, RIGHTS, SHOWN
 from bastion.state.schema import METADATA, SESSIONS
 from bastion.state.snapshot import InTheWay, look, put, take
 from tests.support.postgres import PASSWORD, Postgres
@@ -293,25 +294,51 @@ def test_a_store_moves_from_postgresql_to_sqlite_and_back(
     database.close()
 
 
+def only_reads(server: Postgres, role: str, tables: frozenset[str]) -> None:
+    """It reads these tables, no other, and writes none."""
+    url = server.url.replace("//bastion@", f"//{role}@")
+    database = Database(Place(server.folder, url, server.password_file), PASSWORD)
+    for name, table in METADATA.tables.items():
+        if name in tables:
+            rows(database, table)
+        else:
+            with pytest.raises(StateDown, match="permission denied"):
+                rows(database, table)
+        column = next(iter(table.c)).name
+        for change in (
+            f"INSERT INTO {name} DEFAULT VALUES",
+            f"UPDATE {name} SET {column} = {column}",
+            f"DELETE FROM {name}",
+            f"TRUNCATE {name}",
+        ):
+            with pytest.raises(StateDown, match="permission denied"), database.write() as connection:
+                connection.exec_driver_sql(change)
+    with pytest.raises(StateDown, match=r"permission denied|must be owner"), database.write() as connection:
+        connection.exec_driver_sql("DROP TABLE locks")
+    database.close()
+
+
 def test_the_roles_of_the_document_are_enough(world: World, server: Postgres) -> None:
-    """A gateway that owns nothing, and a reader: with the GRANTs that docs/state.md has."""
+    """A gateway that owns nothing, a reader and a console: with the roles that docs/state.md has."""
     page = (Path(__file__).parents[2] / "docs" / "state.md").read_text()
-    grants = page.partition("```sql\n")[2].partition("```")[0]
-    assert world.bastion("state", "migrate", "--config", str(world.config)).returncode == 0
+    roles = (
+        page.partition("```sql\n")[2].partition("```")[0].replace("ROLE bastion LOGIN", "ROLE gateway LOGIN")
+    )
+    roles += "CREATE ROLE console LOGIN PASSWORD '...' IN ROLE bastion_console;"
     database = opened(server)
     with database.write() as connection:
-        for role in ("bastion", "bastion_reader"):
-            grants = grants.replace(f"{role} LOGIN", f"{role}_of_test LOGIN").replace(
-                f"TO {role};", f"TO {role}_of_test;"
-            )
-        connection.exec_driver_sql(grants.replace("'...'", f"'{PASSWORD}'"))
+        connection.exec_driver_sql(roles.replace("'...'", f"'{PASSWORD}'"))
+    done = world.bastion("state", "migrate", "--config", str(world.config))
+    assert done.returncode == 0 and b"bastion_console has its rights" in done.stdout, done.stderr
+    only_reads(server, "auditor", READ)
+    only_reads(server, "console", SHOWN)
     try:
         config = world.config.read_text()
-        world.config.write_text(config.replace("//bastion@", "//bastion_of_test@"))
+        world.config.write_text(config.replace("//bastion@", "//gateway@"))
         world.start()
         assert world.ssh("true").returncode == 0
         poll(lambda: list(of_sessions(server).values()) == ["ended"], text="no row")
-        world.config.write_text(config.replace("//bastion@", "//bastion_reader_of_test@"))
+        world.config.write_text(config.replace("//bastion@", "//auditor@"))
         assert check(world)["differences"] == []
         words = ("alice", "web1", "root", "--groups", "ops", "--at", "now", "--config", str(world.config))
         judged = world.bastion("why", *words)  # by what the gateway kept, read as who may only read
@@ -327,6 +354,6 @@ def test_the_roles_of_the_document_are_enough(world: World, server: Postgres) ->
     finally:
         world.kill(signal.SIGTERM)
         with database.write() as connection:
-            for role in ("bastion_of_test", "bastion_reader_of_test"):
+            for role in ("gateway", "auditor", "console", *RIGHTS):
                 connection.exec_driver_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
         database.close()

@@ -115,7 +115,7 @@ def test_commands_in_the_documents_exist(path):
 
 
 # Other names that begin as those of metrics do.
-NOT_METRICS = {"bastion_certificate", "bastion_gateway", "bastion_reader", "bastion_state"}
+NOT_METRICS = {"bastion_certificate", "bastion_console", "bastion_gateway", "bastion_reader", "bastion_state"}
 
 # Words that follow the name of the product in a sentence.
 NOT_COMMANDS = {"is"}

@@ -1,0 +1,93 @@
+"""Rights of the store's roles in PostgreSQL, granted by whoever owns its tables (L2). Blocks.
+
+What it is for: the gateway writes, whoever reads the index writes nothing, and neither may change the schema. The roles
+are made by the database's administrator; those that are there get their rights at each `bastion state migrate`, for
+tables that a version brings too. Invariant: a role has afterwards what is written here and no more, whatever it had
+before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from bastion.state.database import Database, StateDown
+from bastion.state.schema import METADATA
+
+GATEWAY: Final = "bastion_gateway"
+READER: Final = "bastion_reader"
+CONSOLE: Final = "bastion_console"
+
+VERSION: Final = "alembic_version"
+
+READ: Final = frozenset(
+    (
+        "nodes",
+        "sessions",
+        "recordings",
+        "locks",
+        "break_glass",
+        "holds",
+        "configs",
+        "policy_loads",
+        "policy_texts",
+        "ledger_heads",
+        "findings",
+        "mutes",
+        VERSION,
+    )
+)
+"""What an auditor's commands read: who was where, and what was in force."""
+
+SHOWN: Final = READ | {"approvals", "certificates", "key_ages"}
+"""What a console shows beside that. Second factors are nobody's but the gateway's."""
+
+RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    GATEWAY: {
+        "SELECT": frozenset((*METADATA.tables, VERSION)),
+        "INSERT, UPDATE, DELETE": frozenset(METADATA.tables),
+    },
+    READER: {"SELECT": READ},
+    CONSOLE: {"SELECT": SHOWN},
+}
+"""Role -> rights -> tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The roles that were there, and why they have not got their rights, "" when they have."""
+
+    roles: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def grant_rights(database: Database) -> Granted:
+    """Give each role that is there what it may. Nothing in SQLite. Raises StateDown when the store does not answer."""
+    if database.place.embedded:
+        return Granted()
+    with database.read() as connection:
+        known = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)")
+        found = set(connection.execute(known, {"names": list(RIGHTS)}).scalars())
+    roles = tuple(role for role in RIGHTS if role in found)
+    try:
+        with database.write() as connection:
+            for role in roles:
+                _grant(connection, role)
+    except StateDown as error:
+        if not error.refused:
+            raise
+        return Granted(roles, error.text)
+    return Granted(roles)
+
+
+def _grant(connection: Connection, role: str) -> None:
+    """The names are ours: nothing of them is anybody's text."""
+    everything = ", ".join(sorted((*METADATA.tables, VERSION)))
+    (schema,) = connection.execute(text("SELECT quote_ident(current_schema())")).scalars()
+    connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    connection.exec_driver_sql(f"REVOKE ALL ON {everything} FROM {role}")
+    for rights, tables in RIGHTS[role].items():
+        connection.exec_driver_sql(f"GRANT {rights} ON {', '.join(sorted(tables))} TO {role}")

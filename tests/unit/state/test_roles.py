@@ -1,0 +1,24 @@
+"""What the roles of PostgreSQL may. In a real one: tests/faults/test_state_away.py."""
+
+from __future__ import annotations
+
+from bastion.state.database import Database
+from bastion.state.roles import GATEWAY, READ, RIGHTS, SHOWN, VERSION, Granted, grant_rights
+from bastion.state.schema import METADATA
+
+SECRET = {"totp", "totp_recovery"}
+
+
+def test_every_table_is_somebody_s_to_read_or_a_secret_of_the_gateway() -> None:
+    assert READ < SHOWN and SHOWN - {VERSION} < set(METADATA.tables)
+    assert set(METADATA.tables) - SHOWN >= SECRET
+
+
+def test_only_the_gateway_writes() -> None:
+    for role, rights in RIGHTS.items():
+        assert ("INSERT, UPDATE, DELETE" in rights) is (role == GATEWAY)
+    assert RIGHTS[GATEWAY]["INSERT, UPDATE, DELETE"] == set(METADATA.tables), "nor does it change its version"
+
+
+def test_a_file_has_no_roles(database: Database) -> None:
+    assert grant_rights(database) == Granted()
