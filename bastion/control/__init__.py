@@ -22,6 +22,7 @@ question a deadline; what acts is written to the audit log with who asked and wh
     obeying     what other gateways may order here, judged here
     peers       another gateway, as it is reached from here
     nodes_door  where other gateways connect to
+    rate        how often something may be done
     fleet       all gateways as one, and whether what is locked is known
     desk      what people ask and order, over one node or many: keeps the locks, writes down who did what
     socket    the control socket, for people

@@ -10,6 +10,7 @@ holds nothing up; an order that came from another gateway goes to no third one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -21,8 +22,7 @@ from bastion.control.asking import By, ControlError, Ended, Node, R, Request, St
 from bastion.control.confirming import ConfirmLocks, SharedLocks, SharedRows
 from bastion.control.desk import Desk
 from bastion.control.hub import Hub
-from bastion.control.node import Kill, LiveAsked, StatusAsked
-from bastion.control.obeying import named
+from bastion.control.node import Kill, Live, LiveAsked, Status, StatusAsked
 from bastion.control.orders import WatchSession
 from bastion.control.peers import Peer
 from bastion.control.there import (
@@ -42,6 +42,7 @@ from bastion.observe.families.nodes import LOCKS_CONFIRMED_AGE_SECONDS, NODES
 from bastion.observe.meters import MICROSECONDS, Meters
 from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock
+from bastion.wire.printable import printable
 
 _log = Logger(namespace="bastion.nodes")
 
@@ -50,6 +51,9 @@ CONFIRMED: Final = 30.0
 
 LOOK: Final = 1.0
 """Seconds between two looks into the store."""
+
+MOST_TEXT: Final = 200
+"""Characters of what another gateway says that people read."""
 
 _Told = tuple[tuple[Lock, ...], tuple[Gone, ...]]
 
@@ -224,6 +228,20 @@ def _parts(locks: tuple[Lock, ...], gone: tuple[Gone, ...]) -> list[_Told]:
     return [(locks[at : at + MOST_TOLD], gone[at : at + MOST_TOLD]) for at in range(0, most, MOST_TOLD)]
 
 
+def named(node: str, answer: R) -> R:
+    """The answer of the processes of `node`, with its name before theirs, whatever they call themselves."""
+    made: Any = answer
+    match answer:
+        case Live():
+            rows = tuple(replace(row, node=f"{node}/{printable(row.node, 64)}") for row in answer.rows)
+            made = Live(rows, tuple(f"{node}/{printable(one, MOST_TEXT)}" for one in answer.silent))
+        case Status():
+            nodes = (replace(one, name=f"{node}/{printable(one.name, 64)}") for one in answer.nodes)
+            made = Status(tuple(nodes))
+    shown: R = made
+    return shown
+
+
 class _Own(Node):
     """This gateway, with its name before those of its processes."""
 
@@ -242,15 +260,16 @@ class _There(Node):
 
     def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
         made = _TRANSLATED[type(request)](self._by, request)
-        return self._peer.ask(made, stream).addErrback(self._not)
+        asked: Deferred[R] = self._peer.ask(made, stream)
+        return asked.addCallback(lambda answer: named(self._peer.name, answer)).addErrback(self._not)
 
     def _not(self, failure: Failure) -> Failure:
         error = failure.value
         if not isinstance(error, ControlError) or error.reason is ControlReason.NOT_FOUND:
             return failure
         if error.reason is ControlReason.NO_ROLE:
-            self.name = f"{self._peer.name} (refused: {error.text})"
-        raise ControlError(ControlReason.TIMEOUT, error.text)
+            self.name = f"{self._peer.name} (refused: {printable(error.text, MOST_TEXT)})"
+        raise ControlError(ControlReason.TIMEOUT, printable(error.text, MOST_TEXT))
 
 
 _TRANSLATED: Final[Mapping[type[Any], Callable[[By, Any], Any]]] = {

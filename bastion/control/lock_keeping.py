@@ -28,6 +28,7 @@ from bastion.control.orders import (
     RemoveLock,
     SetLocks,
 )
+from bastion.control.rate import Rate
 from bastion.control.words import everywhere, reason_of
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
@@ -54,6 +55,11 @@ ID_AGAIN: Final = 30.0
 LOAD_AGAIN: Final = 10.0
 """Seconds until locks are asked for again when the store has not answered at the start."""
 
+LINES_AT_ONCE: Final = 2000.0
+LINES_A_SECOND: Final = 5.0
+"""Audit lines of what others have locked and unlocked. Another gateway that was stolen may not fill the log: what is
+beyond is in force, and told in one line of the operator's log for each answer."""
+
 Share = Callable[[tuple[Lock, ...], tuple[Gone, ...]], Deferred[Ended]]
 """Tells other gateways what was locked and unlocked here; what that has ended there, and who gave no answer. Never
 fails."""
@@ -72,6 +78,7 @@ class LockKeeper:
         self._loading: DelayedCall | None = None
         self._nameless: dict[Place, tuple[Lock, By]] = {}  # on names whose account is still to be had
         self._asking_ids: DelayedCall | None = None
+        self._lines = Rate(timers, LINES_A_SECOND, LINES_AT_ONCE)
 
     @property
     def locks(self) -> tuple[Lock, ...]:
@@ -141,7 +148,7 @@ class LockKeeper:
 
     def learn(self, node: str, locks: Iterable[Lock], gone: Iterable[Gone]) -> Deferred[Ended]:
         """What `node`, another gateway, has locked and unlocked. What that ends here."""
-        learned = self.list.learn(locks, gone)
+        learned = self.list.learn(self._clock.time(), locks, gone)
         for lock in learned.put:
             self._keep(lock)
         for lock in learned.gone:
@@ -158,6 +165,13 @@ class LockKeeper:
     def _followed(self, node: str, learned: Learned) -> Deferred[Ended]:
         if not learned:
             return succeed(Ended())
+        if not self._lines.allows(len(learned.put) + len(learned.gone)):
+            counts = len(learned.put), len(learned.gone)
+            text = (
+                "{put} locks and {gone} ends of locks of {node} are in force and not written down one by one"
+            )
+            _log.warn(text, put=counts[0], gone=counts[1], node=node or "the store")
+            return self._apply()
         for lock in learned.put:
             by = printable(lock.made_by, len(lock.made_by)), printable(lock.reason, len(lock.reason))
             self._note(LockFollowed(lock.kind, lock.value, *by, node, lock.until, uid=lock.uid or None))

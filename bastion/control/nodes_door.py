@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory
 from bastion.clock import Clock
 from bastion.control.asking import ControlError, Request, Stream
 from bastion.control.link import Limits, Link
+from bastion.control.rate import Rate
 from bastion.control.there import ASKED_BY_NODES
 from bastion.errors import ControlReason
 from bastion.net.mutual_tls import MutualTls, NodeTls, Proved
@@ -35,6 +36,9 @@ RATE: Final = 50.0
 
 LINKS_EACH: Final = 2
 """Connections of one gateway: while it hands over to another process of itself there are two."""
+
+QUESTIONS: Final = 50.0
+"""Questions of one gateway a second, twice as many at once: it asks once a second, and what people type there."""
 
 LINES: Final = 10
 """Audit lines of refusals at once, and one in ten seconds after that: the counter has all of them."""
@@ -68,8 +72,9 @@ class NodesDoor(Factory):
         self._unknown: dict[MutualTls, str] = {}  # address; oldest first
         self._links: list[tuple[str, Link]] = []
         self._port: Any = None
-        self._tokens, self._tokens_at = RATE, reactor.seconds()
-        self._lines, self._lines_at = 0.0, reactor.seconds()
+        self._coming = Rate(reactor, RATE, RATE)
+        self._lines = Rate(reactor, 1.0 / LINES, LINES)
+        self._questions = {name: Rate(reactor, QUESTIONS, 2 * QUESTIONS) for name in names}
 
     # -- listening ---------------------------------------------------------------------------------------
 
@@ -94,7 +99,7 @@ class NodesDoor(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> MutualTls | None:
         address = str(getattr(addr, "host", ""))
-        if not self._has_token():
+        if not self._coming.allows():
             text = f"more than {RATE:.0f} connections in a second"
             self._refused(ControlError(ControlReason.TOO_MANY, text), address=address)
             return None
@@ -114,15 +119,6 @@ class NodesDoor(Factory):
         self._unknown[made] = address
         return made
 
-    def _has_token(self) -> bool:
-        now = self._reactor.seconds()
-        self._tokens = min(RATE, self._tokens + (now - self._tokens_at) * RATE)
-        self._tokens_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
     def _admit(self, proved: Proved, tls: MutualTls) -> Link | None:
         address = self._unknown.pop(tls, "")
         found = proved.names & self._names
@@ -136,6 +132,8 @@ class NodesDoor(Factory):
 
         def answer(command: str, request: Request[Any], stream: Stream) -> Deferred[Any]:
             asked[:] = [command, str(getattr(getattr(request, "by", None), "name", ""))]
+            if not self._questions[name].allows():
+                raise ControlError(ControlReason.TOO_MANY, f"more than {QUESTIONS:.0f} questions in a second")
             return self._answer(name, request, stream)
 
         def refused(error: ControlError) -> None:
@@ -165,11 +163,7 @@ class NodesDoor(Factory):
         if (error.reason,) not in NODE_REFUSALS_SAID:
             return
         self._meters.add(NODE_REFUSALS, error.reason)
-        now = self._reactor.seconds()
-        self._lines = max(0.0, self._lines - (now - self._lines_at) / LINES)
-        self._lines_at = now
-        if self._lines + 1 <= LINES:
-            self._lines += 1
+        if self._lines.allows():
             self._note(NodeRefused(error.reason, error.text, node, command, printable(who, 64), address))
 
 

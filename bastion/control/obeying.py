@@ -15,13 +15,15 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from bastion.clock import Timers
-from bastion.control.asking import By, ControlError, Node, Stream
+from bastion.control.asking import By, ControlError, Ended, Node, Stream
 from bastion.control.lock_keeping import LockKeeper
-from bastion.control.node import Kill, Live, LiveAsked, Status, StatusAsked
+from bastion.control.node import Kill, LiveAsked, StatusAsked
 from bastion.control.orders import WatchSession
 from bastion.control.peer import Caller
+from bastion.control.rate import Rate
 from bastion.control.roles import Role, may
 from bastion.control.there import (
+    MOST_TOLD,
     KillThere,
     LiveThere,
     LocksHeld,
@@ -38,19 +40,13 @@ ACCOUNT: Final = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")
 NAME_IN: Final = 1.0
 """Seconds in which groups of an account are known, or it has none: whoever asks waits `there.SOON`."""
 
+WHOLE_A_SECOND: Final = 2.0
+WHOLE_AT_ONCE: Final = 10.0
+"""How often one gateway gets the whole list of locks, which is 10 MB at the most. It asks once a second, and is told
+nothing but that nothing has changed."""
+
 LookUp = Callable[[str, Callable[[Caller | None], None]], None]
 """Looks an account of this machine up, and hands who that is to the second; None: nobody knows."""
-
-
-def named(node: str, answer: Any) -> Any:
-    """The answer of the processes of `node`, with its name before theirs."""
-    match answer:
-        case Live():
-            rows = tuple(replace(row, node=f"{node}/{row.node}") for row in answer.rows)
-            return Live(rows, tuple(f"{node}/{one}" for one in answer.silent))
-        case Status():
-            return Status(tuple(replace(one, name=f"{node}/{one.name}") for one in answer.nodes))
-    return answer
 
 
 class Obeying:
@@ -69,14 +65,15 @@ class Obeying:
         self._name, self._desk, self._keeper = name, desk, keeper
         self._allowed = allowed
         self._timers, self._look_up = timers, look_up
+        self._whole: dict[str, Rate] = {}
 
     def answer(self, node: str, request: Any, stream: Stream) -> Deferred[Any]:
         """What `node` asks. Fails with ControlError."""
         match request:
             case LocksThere():
-                return maybeDeferred(self._locks, request.seen)
+                return maybeDeferred(self._locks, node, request.seen)
             case LocksTold():
-                return self._keeper.learn(node, request.locks, request.gone)
+                return maybeDeferred(self._told, node, request)
             case LiveThere():
                 return self._order(node, request.by, LiveAsked(request.selection))
             case StatusThere():
@@ -87,11 +84,19 @@ class Obeying:
                 return self._order(node, request.by, WatchSession(request.id, request.reason), stream)
         raise ControlError(ControlReason.UNKNOWN_COMMAND, "nothing of that kind is answered here")
 
-    def _locks(self, seen: str) -> LocksHeld:
+    def _locks(self, node: str, seen: str) -> LocksHeld:
         known = self._keeper.list
         if seen == known.mark:
             return LocksHeld(known.mark)
+        whole = self._whole.setdefault(node, Rate(self._timers, WHOLE_A_SECOND, WHOLE_AT_ONCE))
+        if not whole.allows():
+            raise ControlError(ControlReason.TOO_MANY, "the whole list was asked for too often")
         return LocksHeld(known.mark, tuple(known), known.taken)
+
+    def _told(self, node: str, told: LocksTold) -> Deferred[Ended]:
+        if max(len(told.locks), len(told.gone)) > MOST_TOLD:
+            raise ControlError(ControlReason.MALFORMED, f"more than {MOST_TOLD} locks in one question")
+        return self._keeper.learn(node, told.locks, told.gone)
 
     def _order(self, node: str, by: By, order: Any, stream: Stream | None = None) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._obey(node, by, order, stream))
@@ -106,7 +111,7 @@ class Obeying:
             raise ControlError(ControlReason.NO_ROLE, text)
         if hasattr(order, "by"):
             order = replace(order, by=By(by.uid, f"{by.name}@{node}"))
-        return named(self._name, await self._desk.ask(order, stream))
+        return await self._desk.ask(order, stream)
 
     def _roles(self, name: str) -> Deferred[frozenset[Role]]:
         """What the account of this machine is that has the name, and may be for other gateways."""

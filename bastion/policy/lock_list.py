@@ -25,8 +25,10 @@ MOST_KNOWN: Final = 2 * MAX_LOCKS
 
 MAX_BY: Final = 256
 MAX_UID: Final = 512
-LATEST: Final = 4e9
-"""What another gateway may say: characters of who made it and of an account's id, seconds since the epoch."""
+DAY: Final = 86400.0
+"""What another gateway may say: characters of who made it and of an account's id; and how far, in seconds, its clock
+may be ahead: what it has taken away was made within a day from now. A lock may be of another day: it was made after one
+that was taken away, and nobody can be kept from locking again by a clock that was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +119,25 @@ class LockList:
 
     # -- learned -----------------------------------------------------------------------------------------
 
-    def learn(self, locks: Iterable[Lock], gone: Iterable[Gone] = ()) -> Learned:
+    def learn(self, now: float, locks: Iterable[Lock], gone: Iterable[Gone] = ()) -> Learned:
         """Another gateway has these, and has taken those away. What cannot be is left out."""
         removed = []
         for one in gone:
             place = one.kind, one.value
-            if not _is_sound(one.kind, one.value, one.made_at) or self._gone.get(place, -1.0) >= one.made_at:
+            if (
+                not _is_sound(one.kind, one.value, one.made_at, now + DAY)
+                or self._gone.get(place, -1.0) >= one.made_at
+            ):
                 continue
             known = self._held.get(place)
             if known is not None and known.made_at <= one.made_at:
                 removed.append(self._held.pop(place))
             self._bury(place, one.made_at)
-        put = [lock for lock in locks if _is_lock(lock) and self._has_room(lock) and self.put(lock)]
+        put = [
+            lock
+            for lock in locks
+            if _is_lock(lock, now + 2 * DAY) and self._has_room(lock) and self.put(lock)
+        ]
         return Learned(tuple(put), tuple(removed))
 
     def stored(self, rows: Iterable[Lock]) -> tuple[Learned, tuple[Lock, ...]]:
@@ -162,13 +171,13 @@ def _is_better(lock: Lock, known: Lock) -> bool:
     return bool(lock.uid) and not known.uid
 
 
-def _is_lock(lock: Lock) -> bool:
+def _is_lock(lock: Lock, latest: float) -> bool:
     sizes = len(lock.reason) <= MAX_REASON and len(lock.made_by) <= MAX_BY and len(lock.uid) <= MAX_UID
-    return sizes and bool(lock.reason) and _is_sound(lock.kind, lock.value, lock.made_at)
+    return sizes and bool(lock.reason) and _is_sound(lock.kind, lock.value, lock.made_at, latest)
 
 
-def _is_sound(kind: LockKind, value: str, made_at: float) -> bool:
+def _is_sound(kind: LockKind, value: str, made_at: float, latest: float) -> bool:
     try:
-        return 0.0 <= made_at <= LATEST and value_of(kind, value) == value
+        return 0.0 <= made_at <= latest and value_of(kind, value) == value
     except ValueError:
         return False

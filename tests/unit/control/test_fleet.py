@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import pytest
 
+from bastion.clock import SystemClock
 from bastion.control.asking import By, ControlError, Ended, Stream
-from bastion.control.fleet import CONFIRMED, LOOK
-from bastion.control.node import Kill, LiveAsked, Selection, StatusAsked
+from bastion.control.fleet import CONFIRMED, LOOK, named
+from bastion.control.lock_keeping import LINES_AT_ONCE
+from bastion.control.node import Kill, Live, LiveAsked, LiveRow, NodeStatus, Selection, Status, StatusAsked
 from bastion.control.orders import AddLock, LocksAsked, RemoveLock, Watched, WatchSession
 from bastion.control.roles import Role
-from bastion.control.there import SOON
+from bastion.control.there import SOON, LocksTold
 from bastion.errors import ControlReason
 from bastion.observe.families.nodes import LOCKS_CONFIRMED_AGE_SECONDS, NODE_REFUSALS, NODES
 from bastion.observe.meters import MICROSECONDS
-from bastion.policy.locks import LockKind
+from bastion.policy.lock_list import Gone
+from bastion.policy.locks import Lock, LockKind
 from tests.support.fleet import Company
 
 USER = LockKind.USER
@@ -324,3 +327,42 @@ def test_while_nobody_says_it_a_gateway_that_begins_has_no_locks_to_trust(tmp_pa
     company.net.run(2.0)
     assert got == [None] and one.process.known()
     company.close()
+
+
+# -- a gateway that lies -----------------------------------------------------------------------------------------------
+
+
+def test_whatever_a_gateway_calls_its_processes_its_name_is_before_it_and_no_terminal_obeys_it():
+    row = LiveRow("a", "session", "alice", "u", "192.0.2.1", "jump", 1.0, node="gw1/worker\x1b[2J")
+    live = named("gw2", Live((row,), ("\x1b]0;x\x07",)))
+    assert live.rows[0].node == "gw2/gw1/worker\\x1b[2J" and "\x1b" not in live.silent[0]
+    assert named("gw2", Status((NodeStatus("\u202egw1", "running"),))).nodes[0].name == "gw2/\\u202egw1"
+    assert named("gw2", Ended(1)) == Ended(1)
+
+
+def test_what_a_gateway_says_when_it_refuses_is_shown_as_it_is(company, monkeypatch):
+    one, two = company.gateways
+
+    def lie(node, request, stream):
+        raise ControlError(ControlReason.NO_ROLE, "\x1b[31m" + "x" * 1000)
+
+    monkeypatch.setattr(two.door, "_answer", lie)
+    got = one.ask(LiveAsked())
+    company.net.advance(0)
+    assert "\\x1b[31m" in got[0].silent[0] and len(got[0].silent[0]) < 260
+
+
+def test_a_gateway_that_locks_and_unlocks_without_end_does_not_fill_the_log(company):
+    one, two = company.gateways
+    made_at = SystemClock().time()
+    for turn in range(50):
+        change = made_at + turn
+        locks = tuple(Lock(LockKind.TARGET, f"t{n}", "x", "y", change) for n in range(100))
+        for told in (
+            LocksTold(locks, ()),
+            LocksTold((), tuple(Gone(x.kind, x.value, change) for x in locks)),
+        ):
+            two.peers[0].ask(told).addErrback(lambda _: None)
+            company.net.advance(0.05)
+    assert len(one.events("lock_followed")) + len(one.events("unlock_followed")) <= LINES_AT_ONCE + 100
+    assert locked(one) == []

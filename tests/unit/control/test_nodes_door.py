@@ -14,7 +14,7 @@ from bastion.clock import SystemClock
 from bastion.control.asking import By, ControlError
 from bastion.control.link import Link
 from bastion.control.node import Selection, SnapshotAsked, StatusAsked
-from bastion.control.nodes_door import LIMITS, LINES, LINKS_EACH, RATE, UNKNOWN
+from bastion.control.nodes_door import LIMITS, LINES, LINKS_EACH, QUESTIONS, RATE, UNKNOWN
 from bastion.control.orders import AddLock, SetLocks
 from bastion.control.there import LiveThere, LocksThere
 from bastion.errors import ControlReason
@@ -159,6 +159,18 @@ def test_a_question_of_odd_types_is_refused(company):
         body = orjson.dumps({"id": 1, "command": "node_locks", "args": args})
         caller.say(struct.pack(">I", len(body)) + body)
     assert refused(company, "malformed")[0] == 4 and not caller.lost
+
+
+def test_a_gateway_that_asks_without_end_is_answered_so_often(company):
+    caller = Caller(company, files(company, "gw2"))
+    answers = [
+        caller.ask(LiveThere(By(0, "root"), Selection(everything=True)))
+        for _ in range(2 * round(QUESTIONS) + 10)
+    ]
+    refused_ = [one for one in answers if not hasattr(one, "rows")]
+    assert len(refused_) >= 5 and refused_[-1].value.reason is ControlReason.TOO_MANY and not caller.lost
+    company.net.run(1.0)
+    assert caller.ask(LiveThere(By(0, "root"), Selection(everything=True))).rows == ()
 
 
 def test_half_a_frame_and_silence_end_it(company):

@@ -10,13 +10,14 @@ from bastion.clock import FixedClock
 from bastion.control.asking import By, ControlError, Ended, Node, Stream
 from bastion.control.hub import Hub
 from bastion.control.lock_keeping import LockKeeper
-from bastion.control.node import Live, LiveRow, NodeStatus, Selection, Status
-from bastion.control.obeying import NAME_IN, Obeying, named
+from bastion.control.node import Selection
+from bastion.control.obeying import NAME_IN, WHOLE_AT_ONCE, Obeying
 from bastion.control.orders import SetLocks
 from bastion.control.peer import Caller
 from bastion.control.roles import Role
 from bastion.control.there import (
     ASKED_BY_NODES,
+    MOST_TOLD,
     KillThere,
     LiveThere,
     LocksHeld,
@@ -141,9 +142,17 @@ def test_nothing_else_is_answered(here):
     assert refused.reason is ControlReason.UNKNOWN_COMMAND
 
 
-def test_the_answer_says_which_gateway_it_is_of():
-    row = LiveRow("a", "session", "alice", "u", "192.0.2.1", "jump", 1.0, node="worker 0")
-    live = named("gw1", Live((row,), ("worker 1",)))
-    assert (live.rows[0].node, live.silent) == ("gw1/worker 0", ("gw1/worker 1",))
-    assert named("gw1", Status((NodeStatus("gateway", "running"),))).nodes[0].name == "gw1/gateway"
-    assert named("gw1", Ended(1)) == Ended(1)
+def test_the_whole_list_is_told_as_often_as_it_may_change(here):
+    here.keeper.learn("gw3", [LOCK], [])
+    answers = [here.answer(LocksThere())[0] for _ in range(round(WHOLE_AT_ONCE) + 1)]
+    assert answers[-1].value.reason is ControlReason.TOO_MANY and answers[-2].locks == (LOCK,)
+    assert here.answer(LocksThere(answers[0].mark))[0] == LocksHeld(answers[0].mark), "that is always told"
+    here.timers.advance(1.0)
+    assert here.answer(LocksThere())[0].locks == (LOCK,)
+
+
+def test_so_many_locks_and_no_more_in_one_question(here):
+    many = tuple(Lock(LockKind.TARGET, f"t{n}", "x", "y", 5.0) for n in range(MOST_TOLD + 1))
+    for told in (LocksTold(many, ()), LocksTold((), tuple(Gone(one.kind, one.value, 5.0) for one in many))):
+        assert here.answer(told)[0].value.reason is ControlReason.MALFORMED
+    assert len(here.keeper.list) == 0

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from bastion.policy.lock_list import MOST_KNOWN, STEP, Gone, Learned, LockList
+from bastion.policy.lock_list import DAY, MOST_KNOWN, STEP, Gone, Learned, LockList
 from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind
 
 USER = LockKind.USER
+NOW = 1000.0
 
 
 def lock(made_at=1.0, value="alice", **more):
@@ -32,7 +33,7 @@ def test_of_two_the_later_counts_and_the_same_twice_is_no_news():
     known = listed(lock(1.0), lock(2.0))
     assert not known.put(lock(1.5)) and not known.put(lock(2.0))
     assert list(known) == [lock(2.0)] and known.get((USER, "alice")) == lock(2.0)
-    assert known.learn([lock(2.0)]) == Learned() and not Learned()
+    assert known.learn(NOW, [lock(2.0)]) == Learned() and not Learned()
 
 
 def test_whose_the_name_is_may_be_known_later_and_is_not_forgotten_again():
@@ -44,9 +45,9 @@ def test_whose_the_name_is_may_be_known_later_and_is_not_forgotten_again():
 def test_what_was_taken_away_stays_away_whoever_still_tells_of_it():
     known = listed(lock(1.0))
     assert known.take((USER, "alice")) == lock(1.0)
-    assert known.learn([lock(1.0)], []) == Learned() and len(known) == 0
+    assert known.learn(NOW, [lock(1.0)], []) == Learned() and len(known) == 0
     assert known.taken == (gone(1.0),)
-    assert known.learn([lock(1.5)]).put == (lock(1.5),)
+    assert known.learn(NOW, [lock(1.5)]).put == (lock(1.5),)
 
 
 def test_what_is_made_here_is_later_than_what_was_known_of_its_place_wherever_clocks_stand():
@@ -70,7 +71,7 @@ def test_in_any_order_it_comes_to_the_same():
     for order in itertools.permutations(news):
         known = LockList()
         for locks, removed in order:
-            known.learn(locks, removed)
+            known.learn(NOW, locks, removed)
         ends.add((frozenset(known), frozenset(known.taken)))
     assert ends == {
         (frozenset([lock(2.0), lock(1.0, "bob")]), frozenset([gone(1.0), gone(0.5, "bob")])),
@@ -80,11 +81,11 @@ def test_in_any_order_it_comes_to_the_same():
 def test_the_mark_changes_with_every_change_and_with_nothing_else():
     known = LockList()
     marks = [known.mark]
-    for step in (lambda: known.learn([lock(1.0)]), lambda: known.learn([], [gone(1.0)])):
+    for step in (lambda: known.learn(NOW, [lock(1.0)]), lambda: known.learn(NOW, [], [gone(1.0)])):
         step()
         assert known.mark not in marks
         marks.append(known.mark)
-    known.learn([lock(1.0)], [gone(1.0), gone(0.5)])
+    known.learn(NOW, [lock(1.0)], [gone(1.0), gone(0.5)])
     assert known.mark == marks[-1] and LockList().mark != LockList().mark
 
 
@@ -92,7 +93,7 @@ def test_the_mark_changes_with_every_change_and_with_nothing_else():
     "one",
     [
         lock(-1.0),
-        lock(5e9),
+        lock(NOW + 3 * DAY),
         lock(float("nan")),
         lock(float("inf")),
         lock(value="Alice"),
@@ -105,15 +106,25 @@ def test_the_mark_changes_with_every_change_and_with_nothing_else():
 )
 def test_what_cannot_be_is_not_learned(one):
     known = LockList()
-    assert not known.learn([one], [Gone(one.kind, one.value, 5e9)]) and len(known) == 0 and not known.taken
+    assert not known.learn(NOW, [one], [Gone(one.kind, one.value, NOW + 2 * DAY)])
+    assert len(known) == 0 and not known.taken
+
+
+def test_nobody_is_kept_from_locking_again_by_a_clock_that_is_wrong_or_a_gateway_that_lies():
+    known, other = LockList(), LockList()
+    for one in (known, other):
+        one.learn(NOW, [], [gone(NOW + DAY)])
+    again = lock(known.moment((USER, "alice"), NOW))
+    assert known.put(again) and other.learn(NOW, [again]).put == (again,)
+    assert not other.learn(NOW, [], [gone(again.made_at)]), "and nobody takes it away for ever"
 
 
 def test_a_list_has_an_end():
     known = LockList()
-    assert len(known.learn(lock(value=f"u{n}") for n in range(MOST_KNOWN + 5)).put) == MOST_KNOWN
-    assert known.learn([lock(2.0, "u1")]).put  # what is known is made new all the same
+    assert len(known.learn(NOW, (lock(value=f"u{n}") for n in range(MOST_KNOWN + 5))).put) == MOST_KNOWN
+    assert known.learn(NOW, [lock(2.0, "u1")]).put  # what is known is made new all the same
     for n in range(MAX_LOCKS + 5):
-        known.learn([], [gone(1.0, f"v{n}")])
+        known.learn(NOW, [], [gone(1.0, f"v{n}")])
     assert len(known.taken) == MAX_LOCKS
 
 
