@@ -54,10 +54,13 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def top(most: float) -> float:
-    """A round number at or above it, for the top of an axis: 1, 2, 2.5 or 5 times a power of ten."""
+def top(most: float, unit: str = "") -> float:
+    """A round number at or above it, for the top of an axis: 1, 2, 2.5 or 5 times a power of ten, of bytes of 1,024."""
     if most <= 0:
         return 1.0
+    if unit in ("bytes", "Bps") and most >= 1024:
+        size = 1024.0 ** int(math.log(most, 1024))
+        return top(most / size) * size
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= most * 0.999999)
 
@@ -122,8 +125,8 @@ def _stat(panel: Panel, width: int, height: int, seconds: float) -> Iterator[str
 
 def _series(panel: Panel, width: int, height: int, seconds: float) -> Iterator[str]:
     left, above, right, below = 62, 26, width - 10, height - 34
-    most = top(panel.most)
-    parts = 5 if f"{most:.0e}"[0] == "5" else 4
+    most = top(panel.most, panel.unit)
+    parts = 5 if number(most, panel.unit).startswith(("5", "25", "2.5")) else 4
     for part in range(parts + 1):
         y = round(below - (below - above) * part / parts, 1)
         yield f'<path d="M{left} {y}H{right}" stroke="#e6e8eb"/>'

@@ -59,9 +59,8 @@ class Office:
         self.slapd.start()
         self.world.use_slapd(self.slapd, users="[users]\n")
         self.world.add_target("gone", LOOPBACK, self.nothing)
-        wrong = (self.world.keys / "bob.pub").read_text().split()
-        self.world.add_target("swapped", LOOPBACK, self.world.sshd.port)
-        self.world.pin("swapped", self.world.sshd.port, " ".join(wrong[:2]))
+        another = " ".join((self.world.keys / "bob.pub").read_text().split()[:2])
+        self.world.add_sshd("swapped", known=another)
         self.world.start()
 
     def close(self) -> None:

@@ -116,6 +116,10 @@ def test_axes_end_at_round_numbers(most: float, rounded: float) -> None:
     assert top(most) == pytest.approx(rounded)
 
 
+def test_axes_of_bytes_end_at_round_numbers_of_kib() -> None:
+    assert top(3000, "bytes") == 5 * 1024 and top(3 << 20, "Bps") == 5 << 20 and top(3000) == 5000
+
+
 def test_a_peak_is_not_thinned_away() -> None:
     line = Line("x", tuple((float(at), 9.0 if at == 317 else 1.0) for at in range(1000)))
     kept = thinned(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -172,6 +173,7 @@ def test_demand_grows_with_the_people_and_with_nothing_else() -> None:
         assert getattr(ten, each.name) == pytest.approx(10 * getattr(one, each.name)), each.name
 
 
+@cache
 def answers(given: Inputs) -> object:
     told = storm.storm(replace(given, site=SMALL.site, habits=SMALL.habits), 1_000)
     rows = list(day.table(replace(given, site=replace(given.site, goal=300)), (200,)))
@@ -184,14 +186,11 @@ def answers(given: Inputs) -> object:
     )
 
 
-BEFORE = answers(Inputs())
-
-
 @pytest.mark.parametrize("cost", [name for name, _, _ in described(Inputs().costs)])
 def test_a_cost_that_changes_moves_the_answer(cost: str) -> None:
     """Of the day, of what a gateway takes, or of the storm."""
     factor = 20 if cost == "exchange" else 2  # the budget of strangers has room for honest ones
-    assert answers(with_(Inputs(), **{cost: factor * getattr(Inputs().costs, cost)})) != BEFORE
+    assert answers(with_(Inputs(), **{cost: factor * getattr(Inputs().costs, cost)})) != answers(Inputs())
 
 
 def test_what_is_used_up_first_is_named() -> None:
