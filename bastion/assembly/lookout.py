@@ -35,6 +35,10 @@ from bastion.state.learned import NODE, PERSON, Saved, Saving, learned, pack
 SAVE_EVERY: Final = 60.0
 """Seconds between two times that what was learned is kept: what a successor reads again."""
 
+MOST_TOUCHED: Final = 500
+"""People of whom something was learned since: with more it is kept at once, so that one transaction, for which a
+gateway with SQLite waits, takes a tenth of a second."""
+
 LOOK_EVERY: Final = 10.0
 """Seconds between two looks at what others keep: mutes, and what other gateways have learned."""
 
@@ -119,9 +123,6 @@ class Lookout:
         """What was learned; and where to go on."""
         detector, position = self._detector, None
         began = []
-        for row in learned(self._database, PERSON, FORMAT, MOST_PEOPLE):
-            self._learn(row.name, row.document)
-            self._revisions[row.name] = row.revision
         self._begin = self._clock.time() - BEFORE_THE_START
         for row in learned(self._database, NODE, FORMAT, rows.AT_ONCE):
             try:
@@ -135,6 +136,10 @@ class Lookout:
             finally:
                 self._own_revision = row.revision if row.name == self._node else self._own_revision
         detector.began = min(filter(None, began), default=0.0)  # what others have watched counts here too
+        for row in learned(self._database, PERSON, FORMAT, MOST_PEOPLE):
+            self._revisions[row.name] = row.revision
+            if self._own_revision or row.node != self._node:  # else of a first start that was not finished
+                self._learn(row.name, row.document)
         return position
 
     def _learn(self, user: str, document: Any) -> None:
@@ -249,11 +254,14 @@ class Lookout:
     def _keep(self, at_end: bool) -> None:
         """Write what was found and settled, and now and then what was learned. Raises StateDown."""
         now, since = self._clock.time(), self._clock.monotonic()
-        position = self._tail.position if at_end and since - self._saved >= SAVE_EVERY else None
+        due = since - self._saved >= SAVE_EVERY or len(self._detector.touched) >= MOST_TOUCHED
+        position = self._tail.position if at_end and due else None
+        if position and not self._own_revision:
+            self._keep_first(now)
         sweep = since - self._swept >= SWEEP_EVERY
         if not (self._owed or position or sweep):
             return
-        people = self._packed() if position else {}
+        people = self._packed(sorted(self._detector.touched)) if position else {}
         rest = rest_of(self._detector) | {"log": _place(position), "last": self._last} if position else {}
         packed_rest = pack(rest)
         with self._database.write() as connection:
@@ -283,6 +291,17 @@ class Lookout:
             self._swept = since
             self._take_up_unwritten()
 
+    def _keep_first(self, now: float) -> None:
+        """Of a whole log that was read for the first time most people, in pieces: until all are there, none of them
+        counts (`_restore`). Raises StateDown."""
+        touched = sorted(self._detector.touched & self._detector.people.keys())
+        for start in range(0, len(touched) - MOST_TOUCHED, MOST_TOUCHED):
+            some = self._packed(touched[start : start + MOST_TOUCHED])
+            with self._database.write() as connection:
+                saving = Saving(connection, FORMAT, self._node, now)
+                saved = {user: self._save(saving, user, packed) for user, packed in some.items()}
+            self._saved_people(saved)
+
     def _judged(self, row: Row, mutes: Sequence[rows.Mute]) -> Row:
         """With what is to become of it."""
         mute = rows.covering(mutes, row.kind, row.identity, row.target)
@@ -299,11 +318,9 @@ class Lookout:
                 if getattr(row, way) == WAITING:
                     poster.put(_finding(row))
 
-    def _packed(self) -> Mapping[str, str]:
+    def _packed(self, users: Iterable[str]) -> Mapping[str, str]:
         people = self._detector.people
-        return {
-            user: pack(document_of(people[user])) for user in sorted(self._detector.touched) if user in people
-        }
+        return {user: pack(document_of(people[user])) for user in users if user in people}
 
     def _save(self, saving: Saving, user: str, packed: str) -> Saved:
         def merge(found: Any) -> Any:
@@ -316,7 +333,7 @@ class Lookout:
         return saving.put(PERSON, _text(user), self._revisions.get(user, 0), packed, merge)
 
     def _saved_people(self, saved: Mapping[str, Saved]) -> None:
-        self._detector.touched.clear()
+        self._detector.touched.difference_update(saved)
         for user, one in saved.items():
             self._revisions[user] = one.revision
             if one.document is not None:

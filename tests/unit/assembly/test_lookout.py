@@ -427,6 +427,45 @@ def test_rows_that_nobody_can_read_are_learned_anew(bench: Bench) -> None:
     assert row.name == "gw1" and row.document["log"] and learned_names(bench) == ["alice"]
 
 
+def crowd(bench: Bench, count: int) -> None:
+    for number in range(count):
+        bench.tale.login(f"user{number:03}", source="198.51.100.7")
+
+
+def test_a_first_start_that_is_not_finished_begins_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People are kept in pieces, and none of them counts before all are there."""
+    monkeypatch.setattr(module, "MOST_TOUCHED", 10)
+    crowd(bench, 35)
+    lookout = bench.start()
+    with monkeypatch.context() as patch:
+        die_at(patch, bench, "put", 25)
+        with pytest.raises(RuntimeError, match=DIES):
+            bench.run(lookout)
+    assert len(learned_names(bench)) == 20, "two pieces"
+    again = bench.start()
+    assert again._detector.people == {}
+    bench.run(again)
+    assert len(learned_names(bench)) == 36 and len(bench.start()._detector.people) == 36
+    tunnels = again._detector.people["alice"].tunnels
+    assert tunnels == bench.start()._detector.people["alice"].tunnels
+
+
+def test_what_many_have_taught_is_kept_before_it_is_too_much(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_TOUCHED", 10)
+    lookout = bench.start()
+    bench.run(lookout)
+    crowd(bench, 9)
+    bench.run(lookout, 1.0)
+    assert learned_names(bench) == ["alice"]
+    crowd(bench, 10)
+    bench.run(lookout, 1.0)
+    assert len(learned_names(bench)) == 11 and not lookout._detector.touched
+
+
 def test_what_is_old_is_swept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     lookout = bench.start()
     bench.run(lookout)
