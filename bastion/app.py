@@ -43,6 +43,7 @@ from bastion.config.check import Report, inspect
 from bastion.config.load import Config
 from bastion.config.outputs import Log
 from bastion.control.node import Counted
+from bastion.doors.balancer import Doorway, unserved
 from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
@@ -202,6 +203,9 @@ class Program:
             self._listeners = self._listen(config, self._listeners)
             self._keeper.load(self._penalties)
         listeners = self._listeners
+        nobody_at = unserved(config.listen.balancers, [one.getsockname()[:2] for one in listeners.ssh])
+        if nobody_at:
+            raise ConfigError(str(config.file), 0, "listen.proxy_protocol", f"nobody listens at {nobody_at}")
         self.accept()
         places = [address_of(listener) for listener in listeners.ssh]
         metrics = None if listeners.metrics is None else address_of(listeners.metrics)
@@ -241,7 +245,8 @@ class Program:
     def accept(self) -> None:
         """Let engineers in, at the start or again after `pause`."""
         for listener in self._listeners.ssh:
-            self._ports.append(io.accept(self._reactor, listener, self._front))
+            doorway = Doorway(self._front, *listener.getsockname()[:2])
+            self._ports.append(io.accept(self._reactor, listener, doorway))
 
     def publish(self) -> None:
         """Answer scrapes and people, elders included. Raises OSError, ConfigError."""
@@ -307,7 +312,7 @@ class Program:
     @property
     def empty(self) -> bool:
         """Nobody is connected."""
-        return not self._front.connections
+        return not (self._front.connections or self._front.waiting)
 
     def _clock_stepped(self, seconds: float) -> None:
         way = "forward" if seconds > 0 else "back"
@@ -407,6 +412,8 @@ class Program:
         for port in self._ports:
             await _done(port.stopListening())
         self._ports = []
+        for waiting in list(self._front.waiting):
+            waiting.drop()
         if self._repaying is not None:
             self._part.others.add(Cell.ACCEPTING, -1)
         for session in gateway.live:

@@ -356,6 +356,24 @@ class HandshakeResult(StrEnum):
     FAILED = "failed"  # left, too slow, or broke the protocol
 
 
+class HeaderResult(StrEnum):
+    """What came of a load balancer's PROXY header: metric label and, where there is a line, audit word."""
+
+    OK = "ok"
+    LOCAL = "local"  # it names nobody, or itself: a health check
+    SILENT = "silent"  # gone without a byte
+    NOT_LISTED = "not_listed"  # who came is no balancer of that listener
+    TOO_MANY = "too_many"  # as many wait for theirs as may
+    LATE = "late"
+    CUT_SHORT = "cut_short"  # gone in the middle of it
+    MISSING = "missing"  # what came first is something else
+    MALFORMED = "malformed"
+    TOO_LONG = "too_long"
+    NOT_TCP = "not_tcp"
+    CHECKSUM = "checksum"
+    NOBODY = "nobody"  # a login behind a header that names no address
+
+
 class AgentFault(StrEnum):
     """How an ssh-agent failed to sign: metric label, and part of what the engineer reads."""
 

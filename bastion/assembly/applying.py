@@ -126,6 +126,7 @@ def apply(gateway: Gateway, prepared: Prepared) -> Services:
     gateway.state.refuse = config.state.unavailable == "refuse"
     public = config.listen.public
     gateway.typed = None if public is None else (public.host, public.port)
+    gateway.balancers = config.listen.balancers
     prepared.services.agents.on_signed = lambda use, ended: gateway.meters.add(AGENT_SIGNATURES, use, ended)
     prepared.services.upstream.on_certificate = lambda: gateway.meters.add(UPSTREAM_CERTIFICATES)
     gateway.services = prepared.services

@@ -12,7 +12,7 @@ answered last) and `ca` (keys, known hosts). It builds nothing that runs: that i
 
 - `target_faults`: what `check` says of single targets
 - `further_factors`: factors that others judge; `second_factors`: keys and secrets that factors need
-- `sections`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
+- `sections`, `listen`, `login`, `outputs`, `recording_store`: every section of `bastion.toml`, each option on one line
 - `login_cas`: the login CAs, and whom each may let in
 - `issue`: the section about certificates for people; `redact`: the section about secrets
 - `metrics`: the section about the page that is scraped, and who may read it; `ports`: does each listener have its own?

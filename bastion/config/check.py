@@ -41,7 +41,7 @@ from bastion.config.material import Material
 from bastion.config.metrics import metrics_faults
 from bastion.config.nodes import nodes_faults
 from bastion.config.places import try_places
-from bastion.config.ports import port_faults
+from bastion.config.ports import balancer_doubts, port_faults
 from bastion.config.recording_store import store_faults
 from bastion.config.resolvers import resolvers_of
 from bastion.config.second_factors import SecondFactors, read_second_factors
@@ -214,6 +214,8 @@ class _Check:
         config = self._config
         for key, problem, allowed in port_faults(config):
             self._wrong(key, problem, allowed)
+        for key, problem, allowed in balancer_doubts(config):
+            self._doubtful(key, problem, allowed)
         targets = {target.name for target in config.inventory}
         for error, name, problem, allowed in metrics_faults(config.metrics, targets):
             (self._wrong if error else self._doubtful)(("metrics", name), problem, allowed)

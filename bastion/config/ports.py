@@ -1,4 +1,4 @@
-"""Two listeners on one port: the second could not start (L2)."""
+"""Two listeners on one port, of which the second could not start; and who is believed on them (L2)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def port_faults(config: Sections) -> Iterator[tuple[KeyPath, str, str]]:
                 yield key, f"{address} is taken by {other}", "a port of its own for each"
                 break
         taken.setdefault((address.host, address.port), dotted(key))
+
+
+def balancer_doubts(config: Sections) -> Iterator[tuple[KeyPath, str, str]]:
+    """(key, problem, what would be right) of each network whose word on addresses is taken, and is everybody."""
+    for name, networks in config.listen.proxy_protocol.items():
+        for index, network in enumerate(networks):
+            if not network.prefixlen:
+                problem = f"{network} is everybody: whoever connects chooses the address that rules look at"
+                yield ("listen", "proxy_protocol", name, index), problem, "the load balancers' own addresses"
 
 
 def _overlap(one: str, other: str) -> bool:

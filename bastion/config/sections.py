@@ -19,6 +19,7 @@ from bastion.config.approvals import Approvals
 from bastion.config.detections import Detections
 from bastion.config.further_factors import Oidc, Radius
 from bastion.config.issue import Issue, never_given
+from bastion.config.listen import Listen
 from bastion.config.login import Login, Totp
 from bastion.config.metrics import Metrics
 from bastion.config.nodes import Nodes
@@ -79,29 +80,6 @@ STARTUPS: Kind[Startups] = Kind(
     _read_startups,
     lambda value: quoted(str(value)),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where engineers connect to."""
-
-    addresses: tuple[Address, ...] = option(
-        list_of(ADDRESS, at_least=1),
-        'Addresses and ports of the SSH door. On Linux "[::]:2222" takes IPv4 too.',
-        default=(Address("0.0.0.0", 2222),),
-        scope=Scope.RESTART,
-    )
-    public: Address | None = option(
-        optional(ADDRESS),
-        "Name and port that engineers type, for the commands that are shown to them. Not set: the host's name.",
-        default=None,
-        example='"bastion.example.com:22"',
-    )
-    algorithms: str = option(
-        choice("default", "compat"),
-        'Algorithms on offer. "compat" adds older ones that are not broken, for old clients.',
-        default="default",
-    )
 
 
 def _read_workers(value: object, at: At) -> int:

@@ -11,6 +11,7 @@ It may import all rooms below and `session`, which knows no door. A door and its
 through `door` only.
 
     listener              the front door: each TCP connection from its accept to its end
+    balancer              its sockets, and what load balancers say of a connection before that
     authentication        whose it is: the userauth service joined with directory, authorities and penalties
     handshakes            how a first key exchange ended, in a word and in the fields of a line
     door                  the seam: `Door`, and the `Outer` that a door sees

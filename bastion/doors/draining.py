@@ -86,7 +86,7 @@ class Draining:
             if now - began >= self._patience:
                 connection.shut_down(self._text)
         self._idle_since = since
-        if not self._front.connections:
+        if not (self._front.connections or self._front.waiting):
             self.finish(Drained.EMPTY)
         elif self._ended is not None:
             self._look_again = self._reactor.callLater(LOOK, self._look)

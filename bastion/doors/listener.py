@@ -71,6 +71,7 @@ class Front(ServerFactory[Any]):
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.connections: set[FrontConnection] = set()
+        self.waiting: set[Any] = set()  # connections of load balancers that are nobody's yet (`doors.balancer`)
         self._closing: list[Transport] = []
 
     def joins_others(self) -> None:
@@ -103,9 +104,12 @@ class Front(ServerFactory[Any]):
         self.gateway.out_of_descriptors("accept")
 
     def buildProtocol(self, addr: IAddress | None) -> Transport | None:
+        return self.admit(str(getattr(addr, "host", "")))
+
+    def admit(self, source: str) -> Transport | None:
+        """What a connection from that address speaks to, or None."""
         gateway = self.gateway
         gateway.meters.add(CONNECTIONS_ACCEPTED)
-        source = str(getattr(addr, "host", ""))
         purse = gateway.budget.source(source)
         try:
             startup = gateway.admit_connection(source)

@@ -183,6 +183,11 @@ class Server(DirectConnection, tcp.Server):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.setTcpNoDelay(True)
 
+    def give_to(self, protocol: Any) -> None:
+        """What is read from now on is that protocol's, with the rest of this read: whoever gives it hands that up."""
+        self.protocol = protocol
+        protocol.makeConnection(self)
+
     def leave_background(self) -> None:
         """Its peer has proved who it is: what it sends is read before anything that a stranger sends."""
         self.background = False

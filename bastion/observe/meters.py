@@ -21,6 +21,7 @@ from bastion.errors import (
     ControlReason,
     EndReason,
     HandshakeResult,
+    HeaderResult,
     HealthPart,
     IssueReason,
     LimitReason,
@@ -96,6 +97,11 @@ CONNECTIONS_REFUSED: Final = counter(
     "connections_refused_total",
     "Connections turned away or ended by a limit of the gateway.",
     reasons("reason", LimitReason),
+)
+PROXY_HEADERS: Final = counter(
+    "proxy_headers_total",
+    "Connections to listeners behind load balancers, by what came of the header that they begin with.",
+    reasons("result", HeaderResult),
 )
 BUDGET_REFUSALS: Final = counter(
     "budget_refusals_total",

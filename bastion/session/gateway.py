@@ -6,7 +6,7 @@ began with. `Gateway` lives as long as the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ from bastion.observe.meters import (
 )
 from bastion.observe.per_target import PerTarget
 from bastion.observe.rationed import RationedLog
+from bastion.options.kinds import Network
 from bastion.policy.locks import LockSet, party_of
 from bastion.policy.roads import road_of
 from bastion.policy.rules import Policy
@@ -123,6 +124,10 @@ class Services:
         return self.inner_host_keys.front.settings()
 
 
+Balancers = Mapping[tuple[str, int], tuple[Network, ...]]
+"""Host and port of a listener, port 0 for any, and whose PROXY headers are believed there."""
+
+
 @dataclass(slots=True)
 class Gateway:
     """The process: its reactor, clocks, counters, log, stores, and the live sessions."""
@@ -149,6 +154,7 @@ class Gateway:
         None  # on the reactor's clock: until then they are known; None: they always are
     )
     break_glass: BreakGlass = field(init=False)  # whether an admin has opened the accounts for emergencies
+    balancers: Balancers = field(default_factory=dict)  # who must say for whom they connect
     draining: bool = False  # nothing new begins
     closing: bool = False  # and what runs is being ended
     reloads: int = 0  # how often the services were swapped

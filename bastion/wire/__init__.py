@@ -25,6 +25,7 @@ decides who may do what. May import `bastion.errors` and `cryptography`; no Twis
     krl             OpenSSH's lists of revoked keys
     security_keys   signatures of FIDO2 keys, and what is said in them
     key_options     what stands before a key in authorized_keys
+    proxy_header    what a load balancer says before the first byte (the PROXY protocol)
     printable       peer text made safe to show
     interning       values that many connections have in common, kept once
 """

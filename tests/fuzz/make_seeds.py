@@ -19,12 +19,14 @@ from bastion.wire.data import boolean, mpint, namelist, string, uint32, uint64
 from bastion.wire.kexinit import COMPAT, FRONT, KexInit
 from bastion.wire.keys import PrivateKey
 from bastion.wire.packets import PacketWriter
+from bastion.wire.proxy_header import SIGNATURE
 from tests.fuzz.readers import RSYNC
 from tests.fuzz.targets import BODIES, KEY, SUITES, TARGETS, USERAUTH
 from tests.hostile import memory_gateway as gate
 from tests.hostile.rawssh import debug, ext_info, ignore
 from tests.support.command_score import trace
 from tests.support.command_traces import output_of
+from tests.support.proxy_headers import LOCAL, binary, checked, line, record
 from tests.unit.recording.samples import Tape
 from tests.unit.recording.test_rsync import transfer
 
@@ -329,6 +331,20 @@ def seeds_transport() -> Seeds:
         wire = PacketWriter().seal([payload, method, b"\x15"])
         yield f"role-{role}", bytes([role | 0xF0]) + version + wire
     yield "noise", b"\x01" + version + PacketWriter().seal([ignore(), debug(), ext_info([]), uint64(5)])
+
+
+def seeds_proxy_header() -> Seeds:
+    plain = binary("198.51.100.4", "192.0.2.10", 40000, 22)
+    yield "line", b"\3" + line("198.51.100.4").removeprefix(b"PROXY TCP") + b"SSH-2.0-x\r\n"
+    yield "line-6", b"\0" + line("2001:db8::4", destination="2001:db8::10").removeprefix(b"PROXY TCP")
+    yield "unknown", b"\1PROXY UNKNOWN\r\n"
+    yield "local", b"\2" + LOCAL.removeprefix(SIGNATURE)
+    yield "binary", b"\4" + plain.removeprefix(SIGNATURE) + b"SSH-2.0-x\r\n"
+    yield "binary-6", b"\4" + binary("2001:db8::4", "2001:db8::10", 40000, 22).removeprefix(SIGNATURE)
+    yield (
+        "records",
+        b"\7" + checked(plain, record(5, b"an id"), record(0x20, b"\1\0\0\0\0")).removeprefix(SIGNATURE),
+    )
 
 
 def main() -> None:

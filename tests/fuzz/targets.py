@@ -32,6 +32,7 @@ from bastion.wire.keys import BadSignature, PrivateKey, PublicKey, parse_authori
 from bastion.wire.krl import MAGIC, parse_krl
 from bastion.wire.numbers import MSG_NEWKEYS
 from bastion.wire.packets import PacketReader
+from bastion.wire.proxy_header import LONGEST, SIGNATURE, HeaderFault, HeaderReader
 from bastion.wire.security_keys import WEBAUTHN_ECDSA, verify_assertion
 from tests.fuzz.readers import recordings, rsync, typed
 from tests.hostile.rawssh import PipeEnd
@@ -503,6 +504,26 @@ def security_keys(data: bytes) -> None:
                     continue
 
 
+def proxy_header(data: bytes) -> None:
+    """What a balancer sends, whole and in pieces, and behind each of the two beginnings."""
+    if not data:
+        return
+    step = 1 + data[0] % 32
+    for whole in (data[1:], SIGNATURE + data[1:], b"PROXY TCP" + data[1:]):
+        ends = []
+        for size in (len(whole) or 1, step):
+            header, taken = HeaderReader(), 0
+            try:
+                for at in range(0, len(whole), size):
+                    taken += header.feed(whole[at : at + size])
+            except HeaderFault as fault:
+                ends.append(fault.text)
+            else:
+                ends.append(f"{header.header} {taken}")
+            assert header.held <= LONGEST
+        assert ends[0] == ends[1]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "data": wire_data,
     "messages": wire_messages,
@@ -526,4 +547,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sftp": sftp,
     "userauth_service": userauth_service,
     "transport": transport,
+    "proxy_header": proxy_header,
 }

@@ -63,6 +63,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     nodes.NodeState,
     nodes.NodeRefused,
     logins.ConnectionRefused,
+    logins.HeaderRefused,
     logins.HandshakeFailed,
     logins.Auth,
     logins.SecurityKeyCounter,

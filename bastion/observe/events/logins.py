@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from bastion.errors import AuthReason, HandshakeResult, LimitReason, PolicyReason
+from bastion.errors import AuthReason, HandshakeResult, HeaderResult, LimitReason, PolicyReason
 from bastion.observe.events.base import AuditEvent, Facts, Line, because, of, place
 
 
@@ -22,6 +22,24 @@ class ConnectionRefused(AuditEvent):
     @staticmethod
     def sentence(line: Line) -> str:
         return f"a connection{of(line, 'source', ' from ')} was turned away{because(line)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderRefused(AuditEvent):
+    """where load balancers must say for whom they connect (`listen.proxy_protocol`), somebody came who is none, or who
+    did not say it right"""
+
+    event: ClassVar[str] = "proxy_header"
+
+    source: Annotated[str, "who connected, not who was spoken for"]
+    reason: Annotated[HeaderResult, "any but `ok`, `local`, `silent`"]
+    text: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return (
+            f"a connection{of(line, 'source', ' from ')} was turned away for its PROXY header{because(line)}"
+        )
 
 
 Offers = Mapping[str, str | list[str]]

@@ -438,6 +438,11 @@ def _of_radius(name: str) -> Callable[[Gateway], Any]:
 LOOKS = "looks"  # compared with what the running gateway shows beforehand: it must differ
 CASES: dict[str, Case] = {
     "listen.public": Case('"gw.example.com:22"', lambda g: g.public, ("gw.example.com", 22)),
+    "listen.proxy_protocol": Case(
+        '{ "127.0.0.1:0" = ["192.0.2.20"] }',
+        lambda g: [str(one) for networks in g.balancers.values() for one in networks],
+        ["192.0.2.20/32"],
+    ),
     "listen.algorithms": Case(
         '"compat"', lambda g: "ecdsa-sha2-nistp256" in g.services.front_settings.algorithms.host_keys, True, _compat_key
     ),
