@@ -49,6 +49,7 @@ from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.announcing import Ways
 from bastion.session.approvals import Terms
 from bastion.session.gateway import Limits, Services
+from bastion.session.traces import TraceTerms
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
 from bastion.upstream.dial import Dialler
@@ -83,7 +84,7 @@ def build_services(
     `penalties` outlive them: a reload is no amnesty. `own` knows where the gateway itself is, `resolved` where the
     names of targets lead; `workers` processes share the directory. The reactor is kept, not called, maybe in a thread.
     """
-    agents = AgentThreads(reactor, material.in_agents)
+    agents, upstream = AgentThreads(reactor, material.in_agents), upstream_ca(config, material.upstream_ca)
     return Services(
         auth=AuthServices(
             directory=build_directory(config, material.users, reactor, clock, observer, workers),
@@ -102,9 +103,7 @@ def build_services(
         policy=config.rules,
         inventory=config.inventory.with_resolved(resolved) if resolved else config.inventory,
         dialler=build_dialler(config, material.known_hosts, reactor, clock, own),
-        upstream=TargetCredentials(
-            upstream_ca(config, material.upstream_ca), material.target_keys, clock, reactor, agents
-        ),
+        upstream=TargetCredentials(upstream, material.target_keys, clock, reactor, agents),
         recording=recording_policy(config),
         limits=session_limits(config),
         inner_host_keys=build_inner_host_keys(config, material, clock, agents),
@@ -114,6 +113,7 @@ def build_services(
         issuing=issuing_ca(config, material.issuing_ca),
         approvals=Terms(config.approvals.pending, config.approvals.valid),
         announce=announcements(config),
+        traces=trace_terms(config),
         policy_digest=config.version.digest,
     )
 
@@ -164,6 +164,12 @@ def announcements(config: Config) -> Ways:
         wanted.mail_from or "",
         wanted.mail_to,
     )
+
+
+def trace_terms(config: Config) -> TraceTerms:
+    """Where the steps of logins are told to."""
+    wanted = config.traces
+    return TraceTerms(wanted.endpoint or "", wanted.ratio, wanted.token_file, config.state.name)
 
 
 def session_limits(config: Config) -> Limits:

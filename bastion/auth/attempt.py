@@ -36,7 +36,6 @@ from bastion.auth.throttle import Guess
 from bastion.errors import AuthReason, RecorderReason, Refused
 from bastion.observe.audit import CUT, AuditFailed
 from bastion.observe.events.logins import Auth, SecurityKeyCounter
-from bastion.observe.families.opening import AUTH_SECONDS
 from bastion.observe.meters import AUTH_ATTEMPTS, SECURITY_KEY_COUNTERS_FALLEN
 from bastion.wire.certificates import Certificate, UnverifiedCertificate
 from bastion.wire.keys import AuthorizedKey, PublicKey, fingerprint_of
@@ -431,8 +430,7 @@ class Attempt:
         self._context.meters.add(AUTH_ATTEMPTS, label, reason)
         if reason in PROVED:
             if self._judged_from:
-                took = self._context.clock.monotonic() - self._judged_from
-                self._context.meters.observe(AUTH_SECONDS, took, label)
+                self._context.judged(label, self._context.clock.monotonic() - self._judged_from)
             if self._assertion is not None:
                 self._note_counter(self._assertion.counter)
         elif self._on_refused is not None:

@@ -21,8 +21,10 @@ from bastion.auth.throttle import Penalties
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
 from bastion.observe.audit import AuditLog
+from bastion.observe.families.opening import AUTH_SECONDS
 from bastion.observe.meters import Meters
 from bastion.observe.rationed import RationedLog
+from bastion.observe.spans import STEPS, Trace
 from bastion.recording.format import REF_LENGTH
 from bastion.wire.keys import PublicKey
 
@@ -88,6 +90,7 @@ class AuthContext:
     codes: Codes | None = None  # None: no code is ever right
     counters: KeyCounters = field(default_factory=KeyCounters)
     list_in_force: Callable[[], Revocation] | None = None  # also for who came before the reload
+    trace: Trace | None = None  # of the way in, where it leaves one
 
     @property
     def revocation(self) -> Revocation:
@@ -98,6 +101,13 @@ class AuthContext:
     def reference(self) -> str:
         """What the engineer is shown of the connection's id."""
         return f" (ref {self.connection[:REF_LENGTH]})"
+
+    def judged(self, method: str, seconds: float) -> None:
+        """A proof was right, and it took so long to know that."""
+        self.meters.observe(AUTH_SECONDS, seconds, method)
+        if self.trace is not None:
+            self.trace.proved = True
+            self.trace.took(STEPS[AUTH_SECONDS.name, ""], seconds, {"bastion.method": method})
 
     def pay_for_keys(self, microseconds: int) -> None:
         """Public key operations. Raises Refused(OVER_BUDGET)."""

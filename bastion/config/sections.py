@@ -26,6 +26,7 @@ from bastion.config.nodes import Nodes
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
 from bastion.config.proxy_command import PROXY_COMMAND
 from bastion.config.redact import Redact
+from bastion.config.traces import TracesSection
 from bastion.inventories.section import INVENTORIES, InventorySource
 from bastion.options import At, Kind, Scope, option, shown
 from bastion.options.kinds import (
@@ -445,6 +446,7 @@ class Sections:
     retention: Retention = option(section(Retention), "", default=Retention())
     redact: Redact = option(section(Redact), "", default=Redact())
     metrics: Metrics = option(section(Metrics), "", default=Metrics())
+    traces: TracesSection = option(section(TracesSection), "", default=TracesSection())
     audit: Audit = option(section(Audit), "")
     detections: Detections = option(section(Detections), "", default=Detections())
     log: Log = option(section(Log), "", default=Log())

@@ -124,11 +124,12 @@ def _turn_away(front: Front, peer: str, reason: HeaderResult, text: str) -> None
 class HeaderWait:
     """One connection of a balancer until its header is whole; for Twisted an IProtocol."""
 
-    __slots__ = ("_below", "_front", "_peer", "_reader", "_timer")
+    __slots__ = ("_below", "_came", "_front", "_peer", "_reader", "_timer")
 
     def __init__(self, front: Front, peer: str) -> None:
         self._front, self._peer = front, peer
         self._reader = HeaderReader()
+        self._came = front.gateway.reactor.seconds()
         self._below: Any = None
         self._timer: DelayedCall | None = None
 
@@ -187,7 +188,7 @@ class HeaderWait:
         self._over()
         front, below, self._below = self._front, self._below, None
         front.gateway.meters.add(PROXY_HEADERS, HeaderResult.OK if source else HeaderResult.LOCAL)
-        above: Any = front.admit(source) if source else Probe.admitted(front, self._peer)
+        above: Any = front.admit(source, self._came) if source else Probe.admitted(front, self._peer)
         if above is None:
             below.loseConnection()
             return

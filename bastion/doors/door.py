@@ -15,6 +15,7 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.errors import Refused
 from bastion.observe.events import AuditEvent, Facts
 from bastion.observe.events.logins import HandshakeFailed
+from bastion.observe.spans import Link
 from bastion.policy.route import ToGateway, ToSession, ToTunnel
 from bastion.session.ending import End
 from bastion.session.gateway import Gateway, Services
@@ -60,6 +61,8 @@ class Outer(Protocol):
     gateway: Gateway
     id: str
     ref: str
+    trace: Link | None
+    """That of its login, where it has left one."""
 
     @property
     def services(self) -> Services:

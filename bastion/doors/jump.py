@@ -27,6 +27,7 @@ from bastion.endpoint.channel import OuterChannel
 from bastion.errors import HandshakeResult, PolicyReason, Refused
 from bastion.observe.events.logins import Jump
 from bastion.observe.meters import HANDSHAKES
+from bastion.observe.spans import INTERRUPTED
 from bastion.policy.grant import FactorsNeeded, Grant, LoginRefused, authorise
 from bastion.policy.route import ToSession
 from bastion.policy.targets import Target
@@ -161,6 +162,7 @@ class InnerConnection:
     """One inner SSH connection, from the open of its channel to its end. `on_ended` is called once."""
 
     __slots__ = (
+        "_began",
         "_gateway",
         "_on_ended",
         "_opening",
@@ -173,6 +175,7 @@ class InnerConnection:
         "_userauth",
         "id",
         "proved",
+        "trace",
         "transport",
     )
 
@@ -197,7 +200,10 @@ class InnerConnection:
         self.proved = False  # somebody has shown to be the engineer of the outer connection
         settings = services.inner_host_keys.settings_for(target)
         self.transport = server_transport(settings, gateway.reactor, f"{session_id} inner")
-        context = context_of(outer, self.id)
+        self._began = gateway.reactor.seconds()
+        link = outer.trace
+        self.trace = None if link is None else gateway.traces.inside(session_id, link)
+        context = context_of(outer, self.id, self.trace)
         proof = Authentication(context)
         inner = InnerAuthentication(
             outer.identity, target.name, proof, self._needs_no_proof, self._authenticated
@@ -217,6 +223,9 @@ class InnerConnection:
 
     def _secured(self) -> None:
         self._gateway.meters.add(HANDSHAKES, "jump", HandshakeResult.OK)
+        if self.trace is not None:
+            self.trace.took("key exchange", self._gateway.reactor.seconds() - self._began)
+            self.trace.enter("authentication")
 
     # -- the identity ------------------------------------------------------------------------------------
 
@@ -254,6 +263,8 @@ class InnerConnection:
         """Whoever is there is the outer identity: the login grace ends, policy decides, the target is dialled."""
         assert self._userauth is not None
         self.proved = True
+        if self.trace is not None:
+            self.trace.leave()
         self.transport.end_login_grace()
         self._opening = Opening(self._gateway, "jump", self, self._userauth, identity, destination, owed)
         self._opening.begin()
@@ -281,7 +292,7 @@ class InnerConnection:
 
     def started(self, session: Session) -> None:
         self._session = session
-        self._opening = self._userauth = self._step_up = None
+        self._opening = self._userauth = self._step_up = self.trace = None
 
     def closed(self, reason: CloseReason) -> None:
         opening, self._opening = self._opening, None
@@ -292,6 +303,9 @@ class InnerConnection:
         if userauth is not None:
             userauth.stop()
         self.transport.on_secure = self.transport.on_closed = None
+        trace, self.trace = self.trace, None
+        if trace is not None:
+            self._gateway.traces.finish(trace, "jump", self._target.name, INTERRUPTED)
         result = result_of(self.transport, reason)
         if result is not HandshakeResult.OK:
             self._gateway.meters.add(HANDSHAKES, "jump", result)

@@ -38,6 +38,7 @@ from bastion.observe.meters import (
     HANDSHAKE_SECONDS,
     HANDSHAKES,
 )
+from bastion.observe.spans import INTERRUPTED
 from bastion.policy.grant import FactorsNeeded
 from bastion.policy.locks import party_of
 from bastion.recording.store import new_session_id
@@ -71,7 +72,9 @@ class Front(ServerFactory[Any]):
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.connections: set[FrontConnection] = set()
-        self.waiting: set[Any] = set()  # connections of load balancers that are nobody's yet (`doors.balancer`)
+        self.waiting: set[Any] = (
+            set()
+        )  # connections of load balancers that are nobody's yet (`doors.balancer`)
         self._closing: list[Transport] = []
 
     def joins_others(self) -> None:
@@ -106,8 +109,8 @@ class Front(ServerFactory[Any]):
     def buildProtocol(self, addr: IAddress | None) -> Transport | None:
         return self.admit(str(getattr(addr, "host", "")))
 
-    def admit(self, source: str) -> Transport | None:
-        """What a connection from that address speaks to, or None."""
+    def admit(self, source: str, came: float | None = None) -> Transport | None:
+        """What a connection from that address speaks to, or None. `came`: when it did, by the reactor's clock."""
         gateway = self.gateway
         gateway.meters.add(CONNECTIONS_ACCEPTED)
         purse = gateway.budget.source(source)
@@ -119,7 +122,7 @@ class Front(ServerFactory[Any]):
             assert isinstance(refusal.reason, LimitReason)
             gateway.rationed.note(purse, source, ConnectionRefused(source, refusal.reason))
             return self._turn_away(refusal)
-        return FrontConnection(self, source, purse, startup).transport
+        return FrontConnection(self, source, purse, startup, came).transport
 
     def _turn_away(self, refusal: Refused) -> Transport | None:
         """While the gateway drains it says so: a version and a DISCONNECT (RFC 4253 section 11.1), no key exchange."""
@@ -159,17 +162,21 @@ class FrontConnection:
         "_startup",
         "_userauth",
         "id",
+        "trace",
         "transport",
     )
 
-    def __init__(self, front: Front, source: str, purse: Purse, startup: Startup) -> None:
+    def __init__(
+        self, front: Front, source: str, purse: Purse, startup: Startup, came: float | None = None
+    ) -> None:
         """`purse` is the source's: it pays for a stranger's work and lines."""
         self._front = front
         self._gateway = gateway = front.gateway
         self._source = source
         self._purse = purse
         self.id = new_session_id()
-        self._began = gateway.reactor.seconds()
+        self._began = now = gateway.reactor.seconds()
+        self.trace = gateway.traces.begin(self.id, now if came is None else came, now)
         self._opening: Opening | None = None
         self._outer: OuterDoors | None = None
         self._proving: Deferred[Any] | None = None  # while others are asked
@@ -192,6 +199,7 @@ class FrontConnection:
             gateway.codes,
             gateway.key_counters,
             gateway.list_in_force,
+            self.trace,
         )
         self._context: AuthContext | None = context  # until nothing more can be asked
         authentication = Authentication(context, self._authenticated, gateway.check_locks)
@@ -217,7 +225,11 @@ class FrontConnection:
     def _secured(self) -> None:
         self._secure = True
         self._gateway.meters.add(HANDSHAKES, "front", HandshakeResult.OK)
-        self._gateway.meters.observe(HANDSHAKE_SECONDS, self._gateway.reactor.seconds() - self._began)
+        took = self._gateway.reactor.seconds() - self._began
+        self._gateway.meters.observe(HANDSHAKE_SECONDS, took)
+        if self.trace is not None:
+            self.trace.took("key exchange", took)
+            self.trace.enter("authentication")
 
     def _authenticated(self, identity: Identity, destination: Destination, owed: Chain) -> None:
         """The last factor is there: the login grace ends, the door is chosen, dialling has its own timer.
@@ -235,6 +247,8 @@ class FrontConnection:
             )
             return
         self._proving = None
+        if self.trace is not None:
+            self.trace.leave()
         self._release_startup()
         self._purse.refund(Work.KEY_EXCHANGE, self._exchanges)
         self.transport.keys.charge(self._gateway.pays_key_exchanges(identity.name))
@@ -285,13 +299,16 @@ class FrontConnection:
             self._gateway.log_failure("a login", failure)
             error = Refused(PolicyReason.NO_RULE, "the gateway failed, the operator's log says how")
         assert self._context is not None
+        self._trace_over("", error.reason)
         self._userauth.turn_away(f"bastion: {error.text}{self._context.reference}")
 
     def _enter(self, identity: Identity, destination: Destination) -> None:
         userauth = self._userauth
         assert userauth is not None
         if destination.target is None:
-            self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity)
+            link = None if self.trace is None else self.trace.as_link
+            self._outer = outer = OuterDoors(self._gateway, self.transport, self.id, identity, link)
+            self._trace_over("outer")
             self._userauth = self._context = None
             userauth.succeed()
             outer.start()
@@ -332,12 +349,13 @@ class FrontConnection:
         return replace(self._context, purse=purse, payer=identity.name)
 
     def started(self, session: Session) -> None:
-        self._opening = self._userauth = self._context = None
+        self._opening = self._userauth = self._context = self.trace = None
 
     def closed(self, reason: CloseReason) -> None:
         gateway = self._gateway
         self._release_startup()
         self._stop_login()
+        self._trace_over("", INTERRUPTED)
         outer, self._outer = self._outer, None
         if outer is not None:
             outer.closed(reason)
@@ -391,6 +409,11 @@ class FrontConnection:
             opening.cancel()
         if userauth is not None:
             userauth.stop()
+
+    def _trace_over(self, door: str, error: str = "") -> None:
+        trace, self.trace = self.trace, None
+        if trace is not None:
+            self._gateway.traces.finish(trace, door, "", error)
 
     def _handshake_failed(self, reason: CloseReason) -> None:
         """Who said nothing that is SSH is counted; who tried gets a line with what both sides offered."""

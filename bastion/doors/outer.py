@@ -35,6 +35,7 @@ from bastion.observe.events import NOWHERE, About, AuditEvent, Facts
 from bastion.observe.events.logins import HandshakeFailed, OuterEnded, OuterStarted
 from bastion.observe.events.refusals import BufferRefused, ChannelRefused, Refusal, RequestRefused
 from bastion.observe.meters import CHANNELS, REQUESTS
+from bastion.observe.spans import Link
 from bastion.policy.grant import check_credential
 from bastion.policy.route import Nowhere, ToSession, route, unreachable
 from bastion.recording.format import REF_LENGTH
@@ -76,10 +77,19 @@ class OuterDoors:
         "gateway",
         "id",
         "ref",
+        "trace",
     )
 
-    def __init__(self, gateway: Gateway, transport: Transport, connection: str, identity: Identity) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        transport: Transport,
+        connection: str,
+        identity: Identity,
+        trace: Link | None = None,
+    ) -> None:
         self.gateway = gateway
+        self.trace = trace
         self._standing = Standing(gateway, identity)
         self._noted = NotedFactors(gateway.reactor)
         self.id = connection

@@ -27,6 +27,7 @@ from bastion.clock import Timers
 from bastion.doors.authentication import told
 from bastion.doors.door import Outer
 from bastion.errors import AuthReason, PolicyReason, Refused
+from bastion.observe.spans import Trace
 from bastion.policy.grant import FactorsNeeded
 from bastion.policy.patterns import canonical
 from bastion.userauth.keyboard_interactive import METHOD, Answers
@@ -50,8 +51,9 @@ AGAIN: Final = {
 """Outcomes after which it is asked again."""
 
 
-def context_of(outer: Outer, connection: str) -> AuthContext:
-    """What attempts inside an outer connection need; its identity pays. `connection` is the id of their lines."""
+def context_of(outer: Outer, connection: str, trace: Trace | None = None) -> AuthContext:
+    """What attempts inside an outer connection need; its identity pays. `connection` is the id of their lines, `trace`
+    hears of proofs."""
     gateway, identity = outer.gateway, outer.identity
     return AuthContext(
         outer.services.auth,
@@ -66,6 +68,7 @@ def context_of(outer: Outer, connection: str) -> AuthContext:
         gateway.codes,
         gateway.key_counters,
         gateway.list_in_force,
+        trace,
     )
 
 

@@ -11,6 +11,7 @@ May import: L0, and beside it nothing; Twisted and prometheus_client in `exporte
 and `events` are pure: the rooms below L2 use them too.
 
 - `family`, `families`, `meters`, `labels`: all families of metrics, as integers
+- `spans`: the steps of one login, as OpenTelemetry has them
 - `exemplars`: the last session that was counted somewhere
 - `per_target`: figures of targets that an operator has named
 - `process_figures`: what this process uses of the machine

@@ -14,6 +14,7 @@ from typing import Any
 from bastion.clock import Clock
 from bastion.observe.family import Family, Kind
 from bastion.observe.meters import Meters
+from bastion.observe.spans import STEPS, Trace
 
 Marks = Mapping[str, Any]
 """Place (`place`) -> (session id, value, seconds since 1970), a tuple or, of another process, a list."""
@@ -25,12 +26,13 @@ def place(family: Family, key: str, bucket: int) -> str:
 
 
 class SessionMeters:
-    """The meters as one session counts in them: what it counts is marked with its id."""
+    """The meters as one session counts in them: what it counts is marked with its id, its trace hears of steps."""
 
-    __slots__ = ("_clock", "_meters", "_session")
+    __slots__ = ("_clock", "_meters", "_session", "trace")
 
-    def __init__(self, meters: Meters, clock: Clock, session: str) -> None:
+    def __init__(self, meters: Meters, clock: Clock, session: str, trace: Trace | None = None) -> None:
         self._meters, self._clock, self._session = meters, clock, session
+        self.trace = trace
 
     def add(self, family: Family, *values: str) -> None:
         """One more."""
@@ -42,6 +44,8 @@ class SessionMeters:
         self._meters.observe(family, seconds, *values)
         seconds = max(seconds, 0.0)
         self._mark(family, values, bisect_left(family.buckets, seconds), seconds)
+        if self.trace is not None and (step := STEPS.get((family.name, ",".join(values)))) is not None:
+            self.trace.took(step, seconds)
 
     def _mark(self, family: Family, values: tuple[str, ...], bucket: int, value: float) -> None:
         assert family.kind is not Kind.GAUGE

@@ -174,6 +174,12 @@ APPROVAL_ANNOUNCEMENTS: Final = counter(
     Label("way", ("webhook", "mail")),
     Label("result", ("sent", "failed", "given_up", "dropped")),
 )
+TRACES: Final = counter(
+    "traces_total",
+    "Traces of logins: taken by the collector, refused by it, dropped for want of room or without a collector any more;"
+    " failed: posts that are tried again.",
+    Label("result", ("sent", "refused", "dropped", "failed")),
+)
 APPROVALS_WAITING: Final = gauge("approvals_waiting", "Connections that wait for an approval now.")
 SESSIONS_LIVE: Final = gauge("sessions_live", "Sessions open now.", Label("door", DOORS))
 SESSIONS_STARTED: Final = counter("sessions_started_total", "Sessions started.", Label("door", DOORS))

@@ -16,6 +16,7 @@ It may import all rooms below. It knows no door: who opens a session is an `engi
     approving   somebody else's word, where a rule wants it: obtained, asked for, answered
     approvals   the requests of one process: filed, waited for, used
     announcing  a request told to a webhook and by mail
+    traces      the steps of logins, told to a collector
     reaching    what becomes known of a target while it is being reached
     heading     what a recording's header says
     session     the two legs joined, burst by burst

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from bastion.auth.identity import Destination, Identity
 from bastion.errors import Refused
+from bastion.observe.spans import Trace
 from bastion.policy.grant import FactorsNeeded
 from bastion.session.session import Session
 from bastion.transport.packet_conn import PacketConn
@@ -16,6 +17,11 @@ class Engineer(Protocol):
     """The connection that a session is opened for (`doors.listener.FrontConnection`, `doors.jump.InnerConnection`)."""
 
     id: str
+
+    @property
+    def trace(self) -> Trace | None:
+        """That of its login, where there is one."""
+        ...
 
     @property
     def outer(self) -> str:

@@ -56,6 +56,7 @@ from bastion.session.live import LiveSessions, Right
 from bastion.session.personal import PersonalSessions
 from bastion.session.present import Presence
 from bastion.session.session import Session
+from bastion.session.traces import Traces, TraceTerms
 from bastion.sharing.rows import ALONE, Cell, Elsewhere
 from bastion.state.codes import StoredCodes
 from bastion.state.rows import ENDED, session_ended
@@ -116,6 +117,7 @@ class Services:
     issuing: IssuingCA | None = None  # where people who have logged in get certificates
     approvals: Terms = field(default_factory=Terms)
     announce: Ways = field(default_factory=Ways)
+    traces: TraceTerms = field(default_factory=TraceTerms)
     policy_digest: str = ""  # of policy and inventory as they were read
 
     @property
@@ -166,6 +168,7 @@ class Gateway:
     rationed: RationedLog = field(init=False)  # the audit log for what peers may repeat
     approvals: Approvals = field(init=False)  # requests for somebody else's word
     key_ages: KeyAges = field(init=False)  # since when keys have logged in
+    traces: Traces = field(init=False)  # the steps of logins, where they are told to a collector
 
     _emergency_threads: Workers = field(
         init=False
@@ -190,6 +193,8 @@ class Gateway:
             self.others,
         )
         self._emergency_threads = Workers(self.reactor, "glass", 1, WAITING)
+        posts = Workers(self.reactor, "traces", 1, 1)
+        self.traces = Traces(self.reactor, self.clock, posts.run, self.meters, lambda: self.services.traces)
         threads = Workers(self.reactor, "announce", 1, WAITING)
         announcer = Announcer(
             self.reactor, threads.run, self.meters, lambda: self.services.announce, lambda: self.lobby_command

@@ -39,6 +39,7 @@ from bastion.observe.meters import (
     AUTHORISATIONS,
     UPSTREAM_DIALS,
 )
+from bastion.observe.spans import INTERRUPTED
 from bastion.policy.decide import GrantDecider
 from bastion.policy.grant import FactorsNeeded, Grant, authorise
 from bastion.policy.locks import party_of
@@ -107,7 +108,7 @@ class Opening:
         self._approval: Approval | None = None
         self._claiming = False  # an approval is asked for, or used up, for this session
         self._reached: Reached | None = None
-        self._counts = SessionMeters(gateway.meters, gateway.clock, engineer.id)
+        self._counts = SessionMeters(gateway.meters, gateway.clock, engineer.id, engineer.trace)
         self._times = OpeningTimes(self._counts, gateway.reactor)
 
     def begin(self) -> None:
@@ -151,6 +152,7 @@ class Opening:
         finally:
             self._life.cancel()
         self._running, self._claiming = None, False
+        self._trace_over()
         engineer.started(session)
         session.start(on_client_closed=engineer.closed)
         news = self._services.inner_host_keys.front.news(engineer.transport.keys)
@@ -166,7 +168,8 @@ class Opening:
         gateway = self._gateway
         self._be_present(Kind.OPENING, grant, self.end)
         try:
-            target = await self._dial(grant)
+            with self._times.dial():
+                target = await self._dial(grant)
             self._check_locks(grant, target)
             return self._join(self._engineer.transport, target, grant, self._record(grant, target))
         except BaseException:  # also when the engineer has left
@@ -184,6 +187,7 @@ class Opening:
         if self._claiming:
             self._gateway.approvals.give_back(self._session_id)
         error = failure.value
+        self._trace_over(error.reason if isinstance(error, Refused) else INTERRUPTED)
         if running is None and isinstance(error, CancelledError):
             return
         if not isinstance(error, Refused):
@@ -444,6 +448,11 @@ class Opening:
     def _note(self, event: AuditEvent) -> None:
         """One audit line about a refusal, which nothing can refuse."""
         self._gateway.audit.note(event, self._about())
+
+    def _trace_over(self, error: str = "") -> None:
+        trace, self._counts.trace = self._counts.trace, None
+        if trace is not None:
+            self._gateway.traces.finish(trace, self._door, self._destination.target or "", error)
 
     def _about(self) -> About:
         identity, place = self._identity, (self._destination.target or "", self._login)

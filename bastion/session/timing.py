@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bastion.clock import Timers
+from bastion.errors import Refused
 from bastion.observe.exemplars import SessionMeters
 from bastion.observe.families.opening import FIRST_OUTPUT_SECONDS, OPENING_SECONDS, OPENING_STEP_SECONDS
+from bastion.observe.spans import CLIENT, INTERRUPTED
 
 
 class OpeningTimes:
@@ -40,6 +42,22 @@ class OpeningTimes:
             yield
         finally:
             self._meters.observe(OPENING_STEP_SECONDS, self._clock.seconds() - began, name)
+
+    @contextmanager
+    def dial(self) -> Iterator[None]:
+        """The way to the target: its phases have histograms of their own, and in a trace stand within it."""
+        trace, error = self._meters.trace, INTERRUPTED
+        if trace is not None:
+            trace.enter("dial", CLIENT)
+        try:
+            yield
+            error = ""
+        except Refused as refusal:
+            error = refusal.reason
+            raise
+        finally:
+            if trace is not None:
+                trace.leave(error)
 
     def opened(self) -> None:
         """The session runs from this turn on."""

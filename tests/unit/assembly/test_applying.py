@@ -394,6 +394,11 @@ def _hook(running: Running) -> None:
     assert running.reload()["result"] == "ok"
 
 
+def _collector(running: Running) -> None:
+    running.files.set("traces.endpoint", '"http://127.0.0.1:4317"')
+    assert running.reload()["result"] == "ok"
+
+
 def _further(section: str, **options: str) -> Callable[[Running], None]:
     """A factor that others judge is on already."""
 
@@ -442,6 +447,13 @@ CASES: dict[str, Case] = {
         '{ "127.0.0.1:0" = ["192.0.2.20"] }',
         lambda g: [str(one) for networks in g.balancers.values() for one in networks],
         ["192.0.2.20/32"],
+    ),
+    "traces.endpoint": Case(
+        '"http://127.0.0.1:4318"', lambda g: g.services.traces.endpoint, "http://127.0.0.1:4318"
+    ),
+    "traces.ratio": Case("0.5", lambda g: g.services.traces.ratio, 0.5),
+    "traces.token_file": Case(
+        '"words"', lambda g: getattr(g.services.traces.token_file, "name", ""), "words", _collector
     ),
     "listen.algorithms": Case(
         '"compat"', lambda g: "ecdsa-sha2-nistp256" in g.services.front_settings.algorithms.host_keys, True, _compat_key

@@ -189,6 +189,8 @@ class World:
         self.said.append(line)
 
     # session.opening.Engineer
+    trace = None
+
     def refusal_text(self, refusal: Refused) -> str:
         return refusal.text.upper()
 
