@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from bastion.control.orders import AddLock, LocksAsked, RemoveLock
 from bastion.net.mutual_tls import TlsFiles, context_of
 from bastion.policy.locks import LockKind
 from tests.support.client import Client
+from tests.support.killing import KillWorld
 from tests.support.net import LOOPBACK
 from tests.support.nodes import Pair, pair
+from tests.support.postgres import Postgres
 from tests.support.sshd import sshd_missing
 from tests.support.world import PASSWORD, World, poll
 
@@ -180,11 +183,41 @@ def test_one_that_hangs_is_named_and_holds_nothing_up(both: Pair) -> None:
     poll(lambda: two.ssh("true").returncode == 0, 10, "it has not heard of the end of the lock")
 
 
-def test_one_is_killed_with_its_sessions_and_its_successor_ends_their_recordings(both: Pair) -> None:
+@pytest.mark.soak
+def test_an_upgrade_of_one_is_no_gap_and_its_last_sessions_are_reached(both: Pair) -> None:
     one, two = both.one, both.two
-    clients = [shell(one) for _ in range(3)]
+    with shell(one) as here:
+        done = one.bastion("upgrade", "--config", str(one.config))
+        assert done.returncode == 0, done.stderr
+        successor = int(done.stdout.split()[-1])
+        try:
+            assert one.ssh("echo new").stdout == b"new\n", "it knows at once what is locked"
+            both.together()
+            live = poll(lambda: (found := two.order(LiveAsked())).rows and not found.silent and found)
+            (row,) = [row for row in live.rows if row.kind == "session"]
+            assert row.node.startswith("gw1/elder-")
+            made = two.order(AddLock(LockKind.USER, "alice", "stolen laptop"))
+            assert made.sessions == 1 and b"stolen laptop" in ended(here)
+            assert b"stolen laptop" in one.ssh("true").stderr
+            two.order(RemoveLock("alice"))
+            assert one.ssh("true").returncode == 0
+        finally:
+            one.kill()
+            os.kill(successor, signal.SIGTERM)
+            poll(lambda: not Path(f"/proc/{successor}").exists(), 30, "the successor does not end")
+    one.start()
+    both.together()
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(100, marks=pytest.mark.soak)])
+def test_one_is_killed_with_its_sessions_and_its_successor_ends_their_recordings(
+    both: Pair, count: int
+) -> None:
+    one, two = both.one, both.two
+    clients = [shell(one) for _ in range(count)]
     seen = len(one.audit("session_ended"))
     ids = {row.id for row in two.order(LiveAsked()).rows if row.kind == "session"}
+    assert len(ids) == count
     for pid in one.pids:
         os.kill(pid, signal.SIGKILL)
     one.kill()
@@ -221,6 +254,84 @@ def test_one_that_hears_nothing_lets_nothing_new_begin_after_thirty_seconds(both
             both.heal()
         poll(lambda: two.ssh("true").returncode == 0, 30, "it never came back")
     both.together()
+
+
+# -- a cable between two machines --------------------------------------------------------------------------------------
+
+SPACE = "bastion-nodes"
+HERE, THERE = "10.99.7.1", "10.99.7.2"
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=20)
+
+
+@pytest.fixture
+def cable() -> Iterator[None]:
+    """A network namespace of its own for gw2, and a cable to it."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs root and ip(8)")
+    subprocess.run(["ip", "netns", "del", SPACE], capture_output=True, timeout=20)
+    ip("netns", "add", SPACE)
+    try:
+        ip("link", "add", "bn0", "type", "veth", "peer", "name", "bn1", "netns", SPACE)
+        ip("addr", "add", f"{HERE}/30", "dev", "bn0")
+        ip("link", "set", "bn0", "up")
+        ip("-n", SPACE, "addr", "add", f"{THERE}/30", "dev", "bn1")
+        ip("-n", SPACE, "link", "set", "bn1", "up")
+        ip("-n", SPACE, "link", "set", "lo", "up")
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "del", SPACE], capture_output=True, timeout=20)
+        subprocess.run(["ip", "link", "del", "bn0"], capture_output=True, timeout=20)
+
+
+def part_of(world: KillWorld, part: str) -> str:
+    """How a part of the first process of that gateway is."""
+    nodes = [node for node in world.order(StatusAsked()).nodes if node.parts]
+    own = next(node for node in nodes if node.name.startswith(f"{node_name(world)}/"))
+    return next(one.state for one in own.parts if one.part == part)
+
+
+def node_name(world: KillWorld) -> str:
+    return str(re.search(r'node = "(\w+)"', world.config.read_text())[1])  # type: ignore[index]
+
+
+@pytest.mark.soak
+def test_a_cut_cable_ends_in_missing_and_the_thirty_seconds(cable: None) -> None:
+    """gw2 is alone behind a cable, in a network namespace: what is cut is cut for the kernel too, without a word."""
+    with Postgres() as server:
+        made = Pair(server, 2, hosts=(HERE, THERE))
+        one, two = made.one, made.two
+        try:
+            assert one.bastion("state", "migrate", "--config", str(one.config)).returncode == 0
+            one.start()
+            two.start("ip", "netns", "exec", SPACE)
+            poll(lambda: one.metric('bastion_nodes{state="connected"}') == 1, 30, "gw1 does not reach gw2")
+            poll(lambda: part_of(two, "nodes") == "ok", 30, "gw2 does not know what is locked")
+
+            def said() -> bytes:
+                """There is no target behind the cable: a session gets as far as the dial."""
+                command = ["ip", "netns", "exec", SPACE, *two.ssh_command("true")]
+                return subprocess.run(command, capture_output=True, timeout=60, env=two.environment()).stderr
+
+            assert b"connection refused" in said()
+            ip("link", "set", "bn0", "down")
+            began = time.monotonic()
+            poll(lambda: one.metric('bastion_nodes{state="missing"}') == 1, 15, "gw1 has not noticed")
+            poll(lambda: part_of(two, "nodes") == "refusing", 90, "gw2 goes on")
+            assert 25.0 < time.monotonic() - began < 60.0
+            assert b"cannot learn now who is locked" in said() and one.ssh("true").returncode == 0
+            with pytest.raises(CommandFailed, match="gw2 did not answer"):
+                one.order(AddLock(LockKind.USER, "alice", "meanwhile"))
+            ip("link", "set", "bn0", "up")
+            poll(lambda: part_of(two, "nodes") == "ok", 60, "gw2 has not come back")
+            poll(lambda: b"meanwhile" in said(), 10, "gw2 has not heard of the lock")
+            poll(lambda: one.metric('bastion_nodes{state="connected"}') == 1, 60, "gw1 has not come back")
+            one.order(RemoveLock("alice"))
+            assert b"connection refused" in said()
+        finally:
+            made.close()
 
 
 # -- what docs/nodes.md has to be typed --------------------------------------------------------------------------------

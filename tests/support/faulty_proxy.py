@@ -32,9 +32,9 @@ def anything(piece: bytes) -> bool:
 class FaultyProxy:
     """Listens on `port` and forwards to `target_port` until `close`."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, host: str = LOOPBACK) -> None:
         self._target_port = target_port
-        self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._closing = threading.Event()
         self._sockets: set[socket.socket] = set()

@@ -29,23 +29,33 @@ NAMES = ("gw1", "gw2")
 class Pair:
     """`one` and `two`, started on a migrated store. Use `pair()`."""
 
-    def __init__(self, server: Postgres, workers: int = 2) -> None:
+    def __init__(self, server: Postgres, workers: int = 2, hosts: tuple[str, str] | None = None) -> None:
+        """`hosts`: addresses of the two, where nothing but a network is between them."""
         self.server = server
         self.folder = Path(tempfile.mkdtemp(prefix="bastion-nodes-"))
         self.ca = NodesCA(self.folder)
         ports = {name: free_port() for name in NAMES}
-        self.links = {name: FaultyProxy(ports[name]) for name in NAMES}  # on the way to that one
-        self.store = FaultyProxy(server.port)  # on the way of gw2
-        self.worlds = [self._world(name, ports[name], workers) for name in NAMES]
+        self.links: dict[str, FaultyProxy] = {}  # on the way to that one
+        self._listen = {name: f"{LOOPBACK}:{ports[name]}" for name in NAMES}
+        self._reach = dict(self._listen)
+        if hosts is None:
+            self.links = {name: FaultyProxy(ports[name]) for name in NAMES}
+            self._reach = {name: f"{LOOPBACK}:{self.links[name].port}" for name in NAMES}
+        else:
+            for name, host in zip(NAMES, hosts, strict=True):
+                self._listen[name] = self._reach[name] = f"{host}:{ports[name]}"
+        self._store_host = LOOPBACK if hosts is None else hosts[0]
+        self.store = FaultyProxy(server.port, self._store_host)  # on the way of gw2
+        self.worlds = [self._world(name, workers) for name in NAMES]
         self.one, self.two = self.worlds
         self._share_keys()
 
-    def _world(self, name: str, port: int, workers: int) -> KillWorld:
+    def _world(self, name: str, workers: int) -> KillWorld:
         certificate, key = self.ca.node(name)
         other = next(one for one in NAMES if one != name)
         url = self.server.url
         if name == "gw2":
-            url = url.replace(f":{self.server.port}/", f":{self.store.port}/")
+            url = url.replace(f"{LOOPBACK}:{self.server.port}/", f"{self._store_host}:{self.store.port}/")
         return KillWorld(
             workers=workers,
             config=f"""{LOGIN}
@@ -54,11 +64,11 @@ node = "{name}"
 url = "{url}"
 password_file = "{self.server.password_file}"
 [nodes]
-listen = "{LOOPBACK}:{port}"
+listen = "{self._listen[name]}"
 certificate = "{certificate}"
 key = "{key}"
 authority = "{self.ca.certificate}"
-peers = {{ {other} = "{LOOPBACK}:{self.links[other].port}" }}
+peers = {{ {other} = "{self._reach[other]}" }}
 """,
         )
 
