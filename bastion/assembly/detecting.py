@@ -74,6 +74,10 @@ def main(arguments: list[str]) -> int:
 def _serve(config_file: Path, events: queue.SimpleQueue[Any]) -> int:
     recording, state = read_section(config_file, Recording), read_section(config_file, State)
     settings, log = read_section(config_file, Detections), read_section(config_file, Audit).file
+    if log.exists() and not log.is_file():
+        raise ConfigError(
+            str(config_file), 0, "audit.file", f"{log} is no file", "one, so that detections can follow it"
+        )
     where = Place.chosen(recording.directory, state.directory, state.url, state.password_file)
     make_folder(where.folder)
     with open(where.folder / LOCK_NAME, "ab") as lock:

@@ -27,7 +27,6 @@ ELSEWHERE = {
     "app": "the program: every test with a gateway runs it; tests/unit/assembly/test_applying.py",
     "assembly.beside": "the program: every test with a gateway runs it; test_uploads.py, test_inventories.py",
     "assembly.controlling": "the program: every test with a gateway runs it",
-    "assembly.detecting": "a process: tests/interop/test_detections.py runs it",
     "assembly.fleet": "the program: tests/interop/test_nodes.py runs it, two gateways",
     "assembly.metrics_site": "tests/interop/test_prometheus.py, by a real scraper",
     "assembly.part": PROTOCOLS,
