@@ -462,6 +462,30 @@ class ControlReason(StrEnum):
     FAILED = "failed"
 
 
+class ConsoleReason(StrEnum):
+    """Why the review console did not answer, or somebody is signed in no longer: audit word and what is read."""
+
+    NOT_SIGNED_IN = "not_signed_in"
+    SIGNED_OUT = "signed_out"
+    IDLE = "idle"  # nothing was asked for too long
+    EXPIRED = "expired"  # signed in for as long as may be
+    ACCOUNT_GONE = "account_gone"
+    LOCKED = "locked"
+    NO_ROLE = "no_role"
+    BAD_ORIGIN = "bad_origin"  # a form of another site
+    BAD_TOKEN = "bad_token"  # a form of another sign-in
+    BAD_HOST = "bad_host"  # a name that is not the console's
+    BAD_REQUEST = "bad_request"
+    BAD_METHOD = "bad_method"
+    NOT_FOUND = "not_found"
+    TOO_LARGE = "too_large"
+    TOO_MANY = "too_many"  # visits of one person, or questions at once
+    THROTTLED = "throttled"
+    UNAVAILABLE = "unavailable"  # store, index or gateway
+    UNAUDITED = "unaudited"  # the line about it cannot be written
+    FAILED = "failed"
+
+
 Reason = (
     AuthReason | IssueReason | PolicyReason | ApprovalReason | UpstreamReason | RecorderReason | LimitReason
 )

@@ -175,11 +175,11 @@ class CompanionProcess(ProcessProtocol):
 _PYTHON: Final = [] if os.getcwd() in sys.path or "" in sys.path else ["-P"]
 
 
-def program(reactor: Any, module: str, config_file: Path) -> Start:
+def program(reactor: Any, module: str, config_file: Path) -> Callable[[ProcessProtocol], Any]:
     """`python -m MODULE CONFIG`; its standard error is this process's."""
     command = [sys.executable, *_PYTHON, "-m", module, str(config_file)]
 
-    def start(process: CompanionProcess) -> Any:
+    def start(process: ProcessProtocol) -> Any:
         descriptors = {0: "w", 1: "r", 2: 2}
         return reactor.spawnProcess(process, sys.executable, command, env=os.environ, childFDs=descriptors)
 

@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "commands": ("bastion.cli.commands:commands", "who ran what, where"),
     "index": ("bastion.cli.index:index", "read recordings into an index to search in"),
     "search": ("bastion.cli.search:search", "find what was shown in recordings"),
+    "console": ("bastion.console.command:console", "serve the review console to browsers"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, page, text or json"),
     "evidence": ("bastion.cli.evidence:evidence", "bundle a session with its proof and who has looked"),

@@ -17,6 +17,7 @@ answered last) and `ca` (keys, known hosts). It builds nothing that runs: that i
 - `issue`: the section about certificates for people; `redact`: the section about secrets
 - `metrics`: the section about the page that is scraped, and who may read it; `ports`: does each listener have its own?
 - `traces`: the section about what is told to a collector
+- `console`: the section about the review console
 - `approvals`: the section about what somebody else has to approve; `detections`: about what should be looked at
 - `nodes`: the section about other gateways; `proxy_command`: a program that a target is reached through
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from bastion.config.console import Console
 from bastion.config.detections import Detections
 from bastion.config.document import open_document
 from bastion.config.recording_store import RecordingStore
@@ -56,7 +57,7 @@ LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, thr
 POSTGRES_URL = re.compile(r"\Apostgresql://[^\s:@/]*@?[^\s@]+\Z")
 NODE_NAME = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 
-Section = TypeVar("Section", "Recording", "Audit", "State", "Control", "Redact", "Detections")
+Section = TypeVar("Section", "Recording", "Audit", "State", "Control", "Redact", "Detections", "Console")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bastion.config.console import Console
 from bastion.config.sections import Sections
 from bastion.options import KeyPath, dotted
 from bastion.options.kinds import Address
@@ -19,6 +20,8 @@ def port_faults(config: Sections) -> Iterator[tuple[KeyPath, str, str]]:
         wanted.append((("metrics", "listen"), config.metrics.listen))
     if config.nodes.listen is not None:
         wanted.append((("nodes", "listen"), config.nodes.listen))
+    if config.console.socket is None and config.console != Console():
+        wanted.append((("console", "listen"), config.console.listen))
     for key, address in wanted:
         for (host, port), other in taken.items():
             if port == address.port and port and _overlap(host, address.host):

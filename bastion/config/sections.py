@@ -1,8 +1,7 @@
 # ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
 """Every section of `bastion.toml`, each option declared once (L2).
 
-The classes are what the rest of the program gets: `config.limits.login_grace` is a float in seconds. The
-sample file, the reference in `docs/configuration.md`, `bastion check` and its dump are made from these lines.
+`config.limits.login_grace` is a float in seconds. Sample, reference, check and dump are made from these lines.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from types import MappingProxyType
 from bastion.auth.factors import CODE, EMERGENCY, KEYS, Chain
 from bastion.auth.ldap_config import LdapConfig
 from bastion.config.approvals import Approvals
+from bastion.config.console import Console
 from bastion.config.detections import Detections
 from bastion.config.further_factors import Oidc, Radius
 from bastion.config.issue import Issue, never_given
@@ -55,8 +55,7 @@ _STARTUPS = re.compile(r"\A([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})\Z")
 
 @dataclass(frozen=True, slots=True)
 class Startups:
-    """From `begin` unfinished logins on, `rate` per cent of new ones from the sources that hold most are dropped,
-    rising to all at `full`, where a place is taken from the source that holds most (`auth.startups`)."""
+    """From `begin` unfinished logins on `rate` per cent are dropped, all at `full` (`auth.startups` says whose)."""
 
     begin: int
     rate: int
@@ -451,6 +450,7 @@ class Sections:
     detections: Detections = option(section(Detections), "", default=Detections())
     log: Log = option(section(Log), "", default=Log())
     control: Control = option(section(Control), "", default=Control())
+    console: Console = option(section(Console), "", default=Console())
     limits: Limits = option(section(Limits), "", default=Limits())
 
     @property

@@ -75,7 +75,7 @@ class Wanted:
             and (not self.target or self.target in (one.target, one.target.rpartition(":")[0]))
             and (not self.login or one.login == self.login)
             and (not self.rule or self.rule in one.rules.split(","))
-            and (self.source is None or _within(one.source, self.source))
+            and (self.source is None or within(one.source, self.source))
             and (not self.live or one.state == "live")
             and (not self.incomplete or one.state in UNFINISHED)
             and (not self.opaque or one.opaque > 0 or one.kind == TUNNEL)
@@ -90,7 +90,8 @@ class Wanted:
         return self.since is None or started + duration >= self.since
 
 
-def _within(address: str, network: Network) -> bool:
+def within(address: str, network: Network) -> bool:
+    """Is it an address of this network? What is no address is none."""
     try:
         return ip_address(address) in network
     except ValueError:

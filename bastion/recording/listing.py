@@ -155,7 +155,7 @@ class Recordings:
         """The recording of a listing's entry or of a whole session id; `kind` is what reads it. Raises OSError, and
         FormatError also for an encrypted one that cannot be opened.
         """
-        path = session.path if isinstance(session, SessionEntry) else self._path(session)
+        path = session.path if isinstance(session, SessionEntry) else self.path_of(session)
         with _open_file(path) as source:
             reader = kind(source, path.stem, lambda: _is_locked(source), self.unwrap)
             if reader.sealed:
@@ -201,7 +201,8 @@ class Recordings:
             return Ran(channels, None)
         return Ran(channels, max(0, totals.channels - sum(one.state != "failed" for one in channels)))
 
-    def _path(self, session_id: str) -> Path:
+    def path_of(self, session_id: str) -> Path:
+        """Where the file of a session is, by its whole id. Raises FileNotFoundError, for what is no id too."""
         if is_session_id(session_id):
             for folder in self._days(None):
                 if (path := folder / (session_id + SUFFIX)).exists():

@@ -40,9 +40,14 @@ class Page:
     """One page. `cut` tells, once all pieces were taken, that the recording is longer than a page may be."""
 
     def __init__(
-        self, reader: Reader, channels: Survey, channel: ChannelSummary, whole: bool, player: tuple[str, str]
+        self,
+        reader: Reader,
+        channels: Survey,
+        channel: ChannelSummary,
+        whole: bool,
+        player: tuple[str, str] = ("", ""),
     ) -> None:
-        """`player` is its script and its style sheet."""
+        """`player` is its script and its style sheet; `data` needs none."""
         self.cut = False
         self._reader, self._channels, self._channel, self._whole = reader, channels, channel, whole
         self._script, self._style = player
@@ -54,6 +59,11 @@ class Page:
         yield _HEAD.format(
             policy=content_policy(self._script, self._style), title=_escaped(title), style=self._style
         )
+        yield from self.data()
+        yield _TAIL.format(script=self._script)
+
+    def data(self) -> Iterator[str]:
+        """The recording alone, as JSON that ends no element: what the player reads."""
         only = None if self._whole else self._channel.id
         shown = list(self._channels.channels.values()) if self._whole else [self._channel]
         said = [
@@ -69,7 +79,6 @@ class Page:
         yield from self._limited(self._lines(only), MOST_LINES, LARGEST_PAGE * 3 // 8)
         cut = "longer than a page may be: the rest is in the recording; export it as text" if self.cut else ""
         yield f'], "cut": {_json(cut)}, "duration": {self._reader.tail().time_us / 1e6:.6f}}}'
-        yield _TAIL.format(script=self._script)
 
     def _lines(self, only: int | None) -> Iterator[str]:
         for record in transcript(self._reader, self._channels, only, screens=False):

@@ -164,7 +164,7 @@ class Store(Recordings):
     def seal(self, session_id: str, reason: str, text: str) -> Sealed | None:
         """End what another process has left unfinished; None when there is no such file. Blocks."""
         try:
-            path = self._path(session_id)
+            path = self.path_of(session_id)
         except OSError:
             return None
         sealed = seal(path, reason, text, self.sealing())

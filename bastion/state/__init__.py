@@ -22,7 +22,7 @@ has the tables and the rules of migrations.
 - `openings`: that break-glass accounts were opened, and by whom
 - `adopting`: what processes that died have left to others
 - `store`: the store as a gateway's process has it
-- `index`: sessions and tunnels read back, for commands
+- `index`: sessions and tunnels read back, for commands; `paging`: a page of them at a time, for the console
 - `checking`: index against files, and the index made again from them
 - `retention`: which recordings are to go, by the rules
 - `pruning`: recordings that go, and those that are held; `stored`: which are in the bucket, and which could be

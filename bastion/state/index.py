@@ -24,7 +24,7 @@ from bastion.state.schema import RECORDINGS, SESSIONS
 MISSING: Final = "missing"
 """The state of a session whose row is there and whose file is not, although nobody is known to have deleted it."""
 
-_SHOWN: Final = (
+SHOWN: Final = (
     SESSIONS.c.id,
     SESSIONS.c.kind,
     SESSIONS.c.state,
@@ -38,7 +38,7 @@ _SHOWN: Final = (
     SESSIONS.c.node,
     SESSIONS.c.ran,
 )
-_MORE: Final = (
+MORE: Final = (
     SESSIONS.c.source,
     SESSIONS.c.rules,
     SESSIONS.c.opaque,
@@ -51,7 +51,7 @@ _MORE: Final = (
 )
 
 
-def _chosen(wanted: Wanted, query: Select[Any]) -> Select[Any]:
+def chosen(wanted: Wanted, query: Select[Any]) -> Select[Any]:
     """What a database can leave out; `Wanted.takes` has the last word."""
     table = SESSIONS.c
     if wanted.tunnels is not None:
@@ -119,8 +119,8 @@ def listed(
     `node` is the gateway whose recordings these are: rows of others are taken as they are. `whole`: headers too.
     """
     whole = whole or bool(wanted.rule or wanted.source or wanted.opaque)
-    columns = (*_SHOWN, *_MORE) if whole else _SHOWN
-    query = _chosen(wanted, select(*columns)).order_by(SESSIONS.c.started_at.desc())
+    columns = (*SHOWN, *MORE) if whole else SHOWN
+    query = chosen(wanted, select(*columns)).order_by(SESSIONS.c.started_at.desc())
     with database.read() as connection:
         rows = connection.execute(query).all()
         gone = set(
@@ -138,7 +138,7 @@ def listed(
     strangers = [one for one in found if one is not None]
     strangers.sort(key=lambda one: one.started_at)
     places = away | files
-    told = _merged((_of_row(row, recordings, node, places, gone, now) for row in rows), strangers)
+    told = _merged((of_row(row, recordings, node, places, gone, now) for row in rows), strangers)
     return told if wanted.everything else filter(wanted.takes, told)
 
 
@@ -151,7 +151,7 @@ def _merged(rows: Iterator[Listed], strangers: list[Listed]) -> Iterator[Listed]
     yield from reversed(strangers)
 
 
-def _of_row(
+def of_row(
     row: Sequence[Any],
     recordings: Recordings,
     node: str,
@@ -159,6 +159,8 @@ def _of_row(
     gone: Collection[str],
     now: float,
 ) -> Listed:
+    """A row of SHOWN, or of SHOWN and MORE, as a listing has it. `files`: session -> where its recording is; `gone`:
+    those that were deleted."""
     name, kind, state, started, ended, identity, login, target, port, moved, writer, ran, *more = row
     path = files.get(name, "")
     if state == LIVE and path and not path.startswith(SCHEME):

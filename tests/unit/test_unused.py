@@ -30,6 +30,7 @@ ALLOWED = {
     "connectionRefused": "Twisted's DatagramProtocol",
     "logPrefix": "Twisted's ILoggingContext",
     "handleContentChunk": "twisted.web's Request",
+    "requestReceived": "twisted.web's Request",
     "writeSequence": "Twisted's ITransport",
     "clientConnectionFailed": "Twisted's ClientFactory",
     "clientConnectionLost": "Twisted's ClientFactory",

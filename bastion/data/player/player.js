@@ -108,6 +108,7 @@ function show(page) {
   };
   const recording = JSON.parse(part("recording").textContent);
   const film = new Film(recording);
+  const view = page.defaultView;
   const duration = film.duration;
   let position = 0, playing = false, painted = 0, command = -1;
 
@@ -153,6 +154,20 @@ function show(page) {
     part("screen").replaceChildren(before, cursor, behind);
   }
 
+  // `#at=12.5&channel=3`: a link to a moment, which works in a page on disk too.
+  function follow() {
+    const wanted = new URLSearchParams(view ? view.location.hash.slice(1) : "");
+    const channel = wanted.get("channel"), at = Number(wanted.get("at") || 0);
+    if (film.first.has(Number(channel)) && channel) part("channel").value = channel;
+    if (Number.isFinite(at)) seek(at);
+  }
+
+  function link() {
+    const at = Math.round(position * 10) / 10;
+    const shown = `#at=${at}&channel=${Number(part("channel").value)}`;
+    try { if (view) view.history.replaceState(null, "", shown); } catch { /* a page on disk may not */ }
+  }
+
   function seek(seconds) {
     position = Math.min(Math.max(seconds, 0), duration);
     draw();
@@ -166,6 +181,7 @@ function show(page) {
     entries[at].line.classList.add("here");
     part("channel").value = entries[at].channel;
     seek(entries[at].time);
+    link();
   }
 
   function step(way) {
@@ -184,6 +200,7 @@ function show(page) {
 
   function toggle() {
     playing = !playing;
+    if (!playing) link();
     if (playing && position >= duration) position = 0;
     draw();
     if (playing) requestAnimationFrame((now) => { painted = now; frame(now); });
@@ -202,7 +219,8 @@ function show(page) {
     else return;
     event.preventDefault();
   });
-  draw();
+  if (view) view.addEventListener("hashchange", follow);
+  follow();
 }
 
 if (typeof document !== "undefined") show(document);

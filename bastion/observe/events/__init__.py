@@ -17,6 +17,7 @@ It may import `bastion.errors` and nothing else.
     control     what the security team and operators did, and who was refused that
     keys        what the gateway signs with: rotated, retired, brought back
     reading     people who look at recordings
+    console     who signed in to the review console, and what was ordered there
     retention   recordings that are removed or held
     detections  what was found in the log, and what is muted
     tunnels     opened, SSH seen inside, closed
@@ -30,6 +31,7 @@ from typing import Final
 
 from bastion.observe.events import (
     approvals,
+    console,
     control,
     detections,
     keys,
@@ -108,6 +110,12 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     keys.KeyChanged,
     keys.KeysImported,
     reading.RecordingsRead,
+    console.ConsoleStarted,
+    console.ConsoleStopped,
+    console.ConsoleSignedIn,
+    console.ConsoleSignedOut,
+    console.ConsoleRefused,
+    console.ConsoleOrdered,
     process.LedgerHead,
     process.LedgerBroken,
     retention.RecordingDeleted,

@@ -10,12 +10,14 @@ from bastion.observe.events.base import AuditEvent, Line, of
 
 @dataclass(frozen=True, slots=True)
 class RecordingsRead(AuditEvent):
-    """a command shows recordings, or one session; the line stands before anything is shown"""
+    """a command, or a page of the review console, shows recordings, or one session; the line stands before anything is
+    shown"""
 
     event: ClassVar[str] = "recordings_read"
+    about: ClassVar[tuple[str, ...]] = ("source",)
 
-    by: Annotated[str, "the account that ran the command"]
-    command: Annotated[str, "`replay`, `export`, `sessions`, ..."]
+    by: Annotated[str, "the account that ran the command, or who signed in to the console"]
+    command: Annotated[str, "`replay`, `export`, `sessions`, ...; `console play`, ... of the console"]
     asked: Annotated[str, "the options that were given"] = ""
 
     @staticmethod

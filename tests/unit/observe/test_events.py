@@ -16,6 +16,7 @@ from bastion.observe.events import (
     AuditEvent,
     Facts,
     approvals,
+    console,
     control,
     detections,
     keys,
@@ -42,6 +43,7 @@ def kinds() -> Iterator[type[AuditEvent]]:
     """Every subclass that a module of the room defines."""
     for module in (
         approvals,
+        console,
         control,
         detections,
         keys,

@@ -1,0 +1,32 @@
+"""The review console (L4): recordings and sessions in a browser, served by a process of its own (`bastion console`).
+
+It looks and it asks: what it shows comes from the state store, the recordings and the reading index, and what it orders
+goes to the gateway's control socket. It loads no SSH key. Invariants: a route that is not in the table does not exist,
+and one that is there says whose it is; nothing of a recording is shown before the line about it stands in the audit
+log; what was recorded reaches a browser as text and never as markup.
+
+- `routes`: every route and whose it is
+- `asked`: what a browser asked for, read strictly, as a value
+- `admission`: may this be answered? One pure function
+- `throttle`: how often one address and one person may ask
+- `visits`: who is signed in
+- `answers`: what goes back, with the headers that all of it has
+- `site`: HTTP with limits, on twisted.web
+- `filters`: the list's filters as a URL, and back
+- `rendering`: pages from templates
+- `reads`: the state store and the reading index, asked in threads
+- `signing_in`: the same directory and factors as SSH
+- `standing`: is somebody who signed in a while ago still who he was?
+- `reader`: the process that opens one recording
+- `readers`: those processes, as the console sees them
+- `gateway`: the gateway's control socket
+- `desk`: what every page is given
+- `entry`: signing in and out
+- `listing`: sessions as a list, and one of them
+- `recordings`: what a recording shows: text, player, files to keep
+- `searching`: lines that were shown
+- `orders`: who is here now; ending and locking
+- `application`: from a request to its answer
+- `program`: the process, built of a configuration
+- `command`: `bastion console`
+"""

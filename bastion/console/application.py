@@ -1,0 +1,199 @@
+"""From a request to its answer (L4): read, find the route, admit, answer; whatever goes wrong is an answer too.
+
+Invariant: this is the one way to every page. What was refused is a line in the audit log, as far as whoever asks may
+have written, and what fails says nothing of how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bastion.auth.penalty_sources import source_block
+from bastion.console import entry, listing, orders, recordings, searching
+from bastion.console.admission import STATUS, TEXTS, judge
+from bastion.console.answers import Answer, cookie, cookie_name, document, see
+from bastion.console.asked import Asked, BadRequest, Proxies, read
+from bastion.console.desk import Call, Desk
+from bastion.console.reads import Trouble
+from bastion.console.routes import ANYBODY, Found, Route, find
+from bastion.console.site import ConsoleRequest
+from bastion.console.standing import Standing
+from bastion.console.throttle import Throttle
+from bastion.console.visits import Visit
+from bastion.errors import ConsoleReason
+from bastion.observe.events import About
+from bastion.observe.events.console import ConsoleRefused
+
+_log = Logger(namespace="bastion.console")
+
+
+async def static(call: Call) -> Answer:
+    """A file that is the same for everybody."""
+    return call.desk.pages.file(call.found.parts["file"])
+
+
+Answers = Callable[[Call], Awaitable[Answer]]
+
+ANSWERS: Final[Mapping[str, Answers]] = {
+    "static": static,
+    "sign_in_form": entry.sign_in_form,
+    "sign_in": entry.sign_in,
+    "sign_out": entry.sign_out,
+    "home": entry.home,
+    "sessions": listing.sessions,
+    "session": listing.session,
+    "text": recordings.text,
+    "play": recordings.play,
+    "verify": recordings.verify,
+    "export": recordings.export,
+    "search": searching.search,
+    "live": orders.live,
+    "end_form": orders.end_form,
+    "end": orders.end,
+    "lock_form": orders.lock_form,
+    "lock": orders.lock,
+    "api_sessions": listing.api_sessions,
+    "api_session": listing.api_session,
+    "api_search": searching.api_search,
+    "api_live": orders.api_live,
+}
+"""Route's name -> what answers it."""
+
+NOWHERE: Final = Route("GET", "/", "nowhere", frozenset())
+"""Of a request that no route is found for: it is nobody's."""
+
+METHODS: Final = ("GET", "HEAD", "POST")
+
+
+class Application:
+    """One per console."""
+
+    def __init__(self, desk: Desk, proxies: Proxies, standing: Standing) -> None:
+        self._desk, self._proxies, self._standing = desk, proxies, standing
+        self._by_source, self._by_person = Throttle(desk.clock), Throttle(desk.clock)
+
+    def serve(self, request: ConsoleRequest) -> None:
+        """For the site: answer it, whatever comes of it."""
+        answered = Deferred.fromCoroutine(self._answered(request))
+
+        def failed(failure: Failure) -> Answer:
+            _log.failure("a request failed", failure=failure)
+            return self.refusal(None, ConsoleReason.FAILED)
+
+        secure = self._desk.place.is_secure
+        answered.addErrback(failed)
+        answered.addCallback(lambda answer: request.answer(answer, secure))
+        answered.addErrback(lambda failure: _log.failure("an answer could not be sent", failure=failure))
+
+    async def _answered(self, request: ConsoleRequest) -> Answer:
+        try:
+            if request.too_long:
+                raise BadRequest("the body is too long", ConsoleReason.TOO_LARGE)
+            asked = read(
+                request.method.decode("latin-1"),
+                request.uri.decode("latin-1"),
+                request.all_headers(),
+                request.body,
+                request.peer,
+                self._proxies,
+            )
+        except BadRequest as error:
+            source = request.peer or "unix"
+            self._note(error.reason, source, "", "", "", "")
+            return self.refusal(None, error.reason, error.text)
+        return await self.answer(asked)
+
+    async def answer(self, asked: Asked) -> Answer:
+        """The answer to one request."""
+        found = find(asked.method, asked.path) if asked.method in METHODS else None
+        call = Call(self._desk, asked, found or Found(NOWHERE, {}))
+        if not self._by_source.allows(source_block(asked.source)):
+            return self._refused(call, ConsoleReason.THROTTLED)
+        if found is None:
+            known = asked.method in METHODS
+            return self._refused(call, ConsoleReason.NOT_FOUND if known else ConsoleReason.BAD_METHOD)
+        made = await self._visited(call)
+        reason: ConsoleReason | None = judge(found.route, asked, call.visit, self._desk.place)
+        if reason is ConsoleReason.NOT_SIGNED_IN:
+            reason = call.values.get("over", reason)
+        if reason is None and call.visit is not None and found.route.whose != ANYBODY:
+            reason = await self._still(call, call.visit)
+        if reason is not None:
+            return self._refused(call, reason)
+        try:
+            answer = await ANSWERS[found.route.name](call)
+        except Trouble as trouble:
+            return self._refused(call, trouble.reason, trouble.text)
+        if not made:
+            return answer
+        secure = self._desk.place.is_secure
+        more = cookie(cookie_name(secure), made, secure)
+        return Answer(
+            answer.status, answer.kind, answer.body, (*answer.headers, more), answer.stream, answer.policy
+        )
+
+    async def _visited(self, call: Call) -> str:
+        """Who asks, into the call; the id of a visit that a proxy's word has begun, "" for none."""
+        desk, asked = self._desk, call.asked
+        name = cookie_name(desk.place.is_secure)
+        call.visit, call.values["over"] = desk.visits.find(asked.cookies.get(name, ""))
+        if not asked.user or call.found.route.whose == ANYBODY or asked.host != desk.place.host:
+            return ""
+        if call.visit is not None and call.visit.proxied == asked.user:
+            return ""
+        if call.visit is not None:
+            desk.visits.end(call.visit, ConsoleReason.SIGNED_OUT)
+            call.visit = None
+        begun = await entry.proxied(call)
+        if begun is None:
+            return ""
+        call.visit, made = begun
+        return made
+
+    async def _still(self, call: Call, visit: Visit) -> ConsoleReason | None:
+        """Is it still somebody, who asks no more than may be?"""
+        if not self._by_person.allows(visit.uid or visit.name):
+            return ConsoleReason.THROTTLED
+        over = await self._standing.ask(visit, call.asker)
+        if over in (ConsoleReason.ACCOUNT_GONE, ConsoleReason.LOCKED):
+            self._desk.visits.end(visit, over)
+            call.visit = None
+            return over
+        if over is None and not call.found.route.whose & visit.roles:  # type: ignore[operator]
+            return ConsoleReason.NO_ROLE
+        return over
+
+    # -- refusing ----------------------------------------------------------------------------------------
+
+    def _refused(self, call: Call, reason: ConsoleReason, text: str = "") -> Answer:
+        asked, route = call.asked, call.found.route
+        name = call.visit.name if call.visit is not None else ""
+        self._note(reason, asked.source, name, route.name, asked.method, asked.path)
+        wants_page = not route.is_data and asked.method in ("GET", "HEAD")
+        if STATUS[reason] == 401 and wants_page:
+            return see(f"/sign-in?next={quote(asked.target, safe='')}" if asked.path != "/" else "/sign-in")
+        return self.refusal(call, reason, text)
+
+    def refusal(self, call: Call | None, reason: ConsoleReason, text: str = "") -> Answer:
+        """What whoever asked reads."""
+        said, status = text or TEXTS[reason], STATUS[reason]
+        if call is None:
+            return Answer(status, "text/plain; charset=utf-8", f"{said}\n".encode())
+        if call.asked.path.startswith("/api/"):
+            return document({"error": str(reason), "text": said}, status)
+        return call.page("refused.html", status, text=said)
+
+    def _note(
+        self, reason: ConsoleReason, source: str, user: str, route: str, method: str, path: str
+    ) -> None:
+        """A line for which whoever asked pays; what is not written is counted in one line a minute."""
+        budget = self._desk.budget
+        purse = budget.identity(user) if user else budget.source(source)
+        event = ConsoleRefused(reason, route, method[:8], path[:200])
+        self._desk.rationed.note(purse, user or source, event, About(user=user, source=source))

@@ -1,0 +1,150 @@
+"""What every page is given (L4): the person, the request, and what is asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bastion.auth.budget import Budget
+from bastion.auth.context import AuthContext, AuthServices
+from bastion.auth.directory import Asker, Directory
+from bastion.clock import Clock
+from bastion.console.admission import TEXTS, Place
+from bastion.console.answers import Answer
+from bastion.console.asked import Asked
+from bastion.console.gateway import GatewaySocket
+from bastion.console.readers import Opened, Question, Readers
+from bastion.console.reads import Reads, Trouble
+from bastion.console.rendering import Pages
+from bastion.console.routes import ACTS, LOOKS, Found
+from bastion.console.visits import Visit, Visits
+from bastion.errors import ConsoleReason
+from bastion.observe.audit import AuditFailed, AuditLog
+from bastion.observe.events import About, AuditEvent
+from bastion.observe.events.reading import RecordingsRead
+from bastion.observe.meters import Meters
+from bastion.observe.rationed import RationedLog
+from bastion.recording.format import REF_LENGTH
+from bastion.recording.redacting import Redaction
+from bastion.state.paging import Place as Recorded
+
+ASKED_MAX: Final = 500
+
+
+@dataclass(slots=True)
+class Desk:
+    """What one console has. `groups`: role -> the groups whose members have it."""
+
+    reactor: Any
+    clock: Clock
+    meters: Meters
+    audit: AuditLog
+    rationed: RationedLog
+    budget: Budget
+    auth: AuthServices
+    reads: Reads
+    readers: Readers
+    gateway: GatewaySocket
+    pages: Pages
+    visits: Visits
+    place: Place
+    recorded: Recorded
+    redaction: Redaction
+    groups: Mapping[str, frozenset[str]]
+    codes: Any = None  # `auth.codes.Codes`, None: no code is ever right
+
+    @property
+    def directory(self) -> Directory:
+        return self.auth.directory
+
+    def context(self, source: str, connection: str) -> AuthContext:
+        """What the attempts of one sign-in are made with."""
+        return AuthContext(
+            services=self.auth,
+            source=source,
+            purse=self.budget.source(source),
+            payer=source,
+            clock=self.clock,
+            meters=self.meters,
+            audit=self.audit,
+            rationed=self.rationed,
+            connection=connection,
+            codes=self.codes,
+        )
+
+
+@dataclass(slots=True)
+class Call:
+    """One request that is answered. `visit` is None for routes that are anybody's."""
+
+    desk: Desk
+    asked: Asked
+    found: Found
+    visit: Visit | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def somebody(self) -> Visit:
+        """Whoever has signed in: of routes with roles there is one."""
+        assert self.visit is not None
+        return self.visit
+
+    @property
+    def asker(self) -> Asker:
+        """Who pays for the place in a thread."""
+        visit = self.visit
+        budget = self.desk.budget
+        return Asker(budget.source(self.asked.source) if visit is None else budget.identity(visit.name))
+
+    def page(self, template: str, status: int = 200, **values: Any) -> Answer:
+        """A page with what every page has."""
+        return self.desk.pages.page(template, status, **self.common(), **values)
+
+    def common(self) -> dict[str, Any]:
+        """What `base.html` asks for."""
+        visit = self.visit
+        roles = visit.roles if visit else frozenset()
+        return {
+            "who": visit.name if visit else "",
+            "roles": sorted(roles),
+            "token": visit.token if visit else "",
+            "looks": bool(roles & LOOKS),
+            "acts": bool(roles & ACTS),
+            "here": self.found.route.path,
+        }
+
+    def note_read(self, command: str, asked: str, session: str = "") -> None:
+        """The line about what is shown next. Raises Trouble when it cannot be written."""
+        about = About(session, session[:REF_LENGTH], source=self.asked.source)
+        self.emit(RecordingsRead(self.somebody.name, f"console {command}", asked[:ASKED_MAX]), about)
+
+    def emit(self, event: AuditEvent, about: About | None = None) -> None:
+        """A line that must be there before anything comes of it. Raises Trouble."""
+        given = About(user=self.somebody.name, source=self.asked.source) if about is None else about
+        try:
+            self.desk.audit.emit(event, given)
+        except AuditFailed:
+            raise Trouble(ConsoleReason.UNAUDITED, TEXTS[ConsoleReason.UNAUDITED]) from None
+
+    async def open(
+        self, what: str, session: str, command: str, asked: str = "", channel: int | None = None
+    ) -> Opened:
+        """The recording of a session, by the process that notes it and reads it. Raises Trouble."""
+        question = Question(
+            what,
+            session,
+            self.somebody.name,
+            self.asked.source,
+            f"console {command}",
+            asked[:ASKED_MAX],
+            channel,
+        )
+        return await self.desk.readers.ask(question)
+
+    def channel(self) -> int | None:
+        """The channel that was asked for; None: all. Raises Trouble."""
+        text = self.asked.query.get("channel", "")
+        if text and not (text.isascii() and text.isdigit() and len(text) <= 9):
+            raise Trouble(ConsoleReason.BAD_REQUEST, "the channel is no number")
+        return int(text) if text else None

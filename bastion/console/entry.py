@@ -1,0 +1,122 @@
+"""Signing in and out (L4)."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b32encode
+from typing import Final
+
+from bastion.auth.identity import Identity
+from bastion.console.answers import Answer, cookie, cookie_name, see
+from bastion.console.desk import Call
+from bastion.console.reads import Trouble
+from bastion.console.routes import LOOKS, leads_back
+from bastion.console.signing_in import NotSignedIn, SigningIn, Typed, roles_of
+from bastion.console.visits import Visit
+from bastion.control.roles import Role
+from bastion.errors import ConsoleReason, Refused
+from bastion.observe.events import About
+from bastion.observe.events.console import ConsoleRefused, ConsoleSignedIn
+from bastion.policy.locks import party_of
+
+FIELDS: Final = ("name", "password", "code")
+
+NO_ROLE: Final = "you have no role in this console: ask whoever keeps it"
+
+
+def new_connection() -> str:
+    """A name for the lines about one sign-in."""
+    return b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+
+
+async def sign_in_form(call: Call) -> Answer:
+    """The form; `next` is where somebody wanted to go."""
+    return _form(call, call.asked.query.get("next", ""))
+
+
+async def home(call: Call) -> Answer:
+    """Where somebody begins."""
+    return see("/sessions" if call.somebody.roles & LOOKS else "/live")
+
+
+async def sign_in(call: Call) -> Answer:
+    """Prove who it is, and begin a visit."""
+    desk, form = call.desk, call.asked.form
+    back = form.get("next", "")
+    connection = new_connection()
+    context = desk.context(call.asked.source, connection)
+    try:
+        locks = await desk.reads.locks(call.asker)
+        typed = Typed(*(form.get(name, "") for name in FIELDS))
+        identity = await SigningIn(desk.reactor, context, locks).prove(typed)
+    except NotSignedIn as refused:
+        return _form(call, back, refused.text, 401)
+    except Refused as refused:  # the audit log cannot be written
+        raise Trouble(ConsoleReason.UNAUDITED, refused.text) from None
+    roles = roles_of(identity.groups, desk.groups)
+    about = About(connection=connection, user=identity.name, source=call.asked.source)
+    if not roles:
+        desk.rationed.note(
+            desk.budget.identity(identity.name),
+            identity.name,
+            ConsoleRefused(ConsoleReason.NO_ROLE, call.found.route.name, "POST", call.asked.path),
+            about,
+        )
+        return _form(call, back, NO_ROLE, 403)
+    call.emit(ConsoleSignedIn(tuple(sorted(roles))), about)
+    made = _begin(call, identity, roles)
+    name = cookie_name(desk.place.is_secure)
+    return see(back if leads_back(back) else "/", cookie(name, made, desk.place.is_secure))
+
+
+def _begin(call: Call, identity: Identity, roles: frozenset[Role]) -> str:
+    """A new id, never one that a browser had before; whoever was signed in with that is no longer."""
+    desk = call.desk
+    before, _ = desk.visits.find(call.asked.cookies.get(cookie_name(desk.place.is_secure), ""))
+    if before is not None:
+        desk.visits.end(before, ConsoleReason.SIGNED_OUT)
+    made, _ = desk.visits.begin(identity.name, identity.uid, roles, call.asked.source)
+    return made
+
+
+async def sign_out(call: Call) -> Answer:
+    """The visit is over, here and in the browser."""
+    desk = call.desk
+    desk.visits.end(call.somebody, ConsoleReason.SIGNED_OUT)
+    secure = desk.place.is_secure
+    taken = cookie(cookie_name(secure), "", secure)
+    return see("/sign-in", taken, ("clear-site-data", '"cache", "storage"'))
+
+
+async def proxied(call: Call) -> tuple[Visit, str] | None:
+    """The visit of somebody whom a listed proxy names, begun now, and its id; None: nobody, or nobody with a role."""
+    desk, name = call.desk, call.asked.user
+    try:
+        account = await desk.directory.lookup(name, call.asker)
+        locks = await desk.reads.locks(call.asker)
+    except (Refused, Trouble):
+        return None
+    if account.service is not None or account.only_targets:
+        return None
+    source = call.asked.source
+    identity = Identity(account.name, account.uid, account.groups, account.source, ("proxy",), None, source)
+    roles = roles_of(account.groups, desk.groups)
+    from_now = desk.clock.time()
+    if not roles or locks.party(party_of(identity), from_now) is not None:
+        return None
+    call.emit(ConsoleSignedIn(tuple(sorted(roles)), True), About(user=account.name, source=source))
+    made, visit = desk.visits.begin(account.name, account.uid, roles, source, proxied=name)
+    return visit, made
+
+
+def _form(call: Call, back: str, fault: str = "", status: int = 200) -> Answer:
+    codes = any("totp" in chain for chain in call.desk.auth.chains)
+    passwords = any("password" in chain for chain in call.desk.auth.chains)
+    return call.page(
+        "sign_in.html",
+        status,
+        fault=fault,
+        back=back if leads_back(back) else "",
+        codes=codes,
+        passwords=passwords,
+    )

@@ -1,0 +1,122 @@
+"""The filters of the list as the query of a URL, and back (L4, pure): so that a list can be sent to a colleague.
+
+Invariant: what is no filter, or cannot be read as one, is told beside its field and chooses nothing silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Final
+from urllib.parse import urlencode
+
+from bastion.options.kinds import seconds_of
+from bastion.recording.listed import TUNNEL, Wanted
+from bastion.recording.ran import KINDS
+from bastion.state.paging import Cursor
+
+ROWS: Final = 50
+MOST_ROWS: Final = 200
+
+TEXTS: Final = ("user", "target", "login", "rule", "source", "since", "until", "kind", "state")
+KIND_CHOICES: Final = (*KINDS, TUNNEL)
+STATES: Final = ("live", "incomplete", "opaque")
+
+_NAME: Final = re.compile(r"[^\s]{1,253}(?: [^\s]{1,253}){0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """`given` is what stood in the URL, by field; `faults` what is wrong with it. `after` is where the page begins."""
+
+    wanted: Wanted
+    kind: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    after: Cursor | None = None
+    rows: int = ROWS
+
+    def url(self, path: str, after: Cursor | None = None) -> str:
+        """A URL with the same filters; `after`: of the page behind this one."""
+        fields = dict(self.given)
+        if self.rows != ROWS:
+            fields["rows"] = str(self.rows)
+        if after is not None:
+            fields["after"] = str(after)
+        return f"{path}?{urlencode(fields)}" if fields else path
+
+    @property
+    def asked(self) -> str:
+        """For the audit log: as the options of a command stand there."""
+        return " ".join(f"{name}={value}" for name, value in sorted(self.given.items()))
+
+
+def filters_of(query: Mapping[str, str], now: float) -> Filters:
+    """Read the fields of a query; `now` in seconds since the epoch."""
+    given = {name: query[name].strip() for name in TEXTS if query.get(name, "").strip()}
+    faults: dict[str, str] = {
+        name: "no such filter" for name in query if name not in (*TEXTS, "after", "rows", "q")
+    }
+    for name in ("user", "target", "login", "rule"):
+        if name in given and not _NAME.fullmatch(given[name]):
+            faults[name] = "is no name"
+    network = None
+    if "source" in given:
+        try:
+            network = ip_network(given["source"], strict=False)
+        except ValueError:
+            faults["source"] = "give an address or a network, as 10.1.2.3 or 10.1.0.0/16"
+    since, until = (_moment(given, name, now, faults) for name in ("since", "until"))
+    kind, state = given.get("kind", ""), given.get("state", "")
+    if kind and kind not in KIND_CHOICES:
+        faults["kind"] = f"is none of: {', '.join(KIND_CHOICES)}"
+    if state and state not in STATES:
+        faults["state"] = f"is none of: {', '.join(STATES)}"
+    wanted = Wanted(
+        since,
+        until,
+        given.get("user", ""),
+        given.get("target", ""),
+        given.get("login", ""),
+        given.get("rule", ""),
+        network,
+        live=state == "live",
+        incomplete=state == "incomplete",
+        opaque=state == "opaque",
+        tunnels=None if not kind else kind == TUNNEL,
+    )
+    after, rows = _place(query, faults)
+    return Filters(wanted, "" if kind == TUNNEL else kind, given, faults, after, rows)
+
+
+def _place(query: Mapping[str, str], faults: dict[str, str]) -> tuple[Cursor | None, int]:
+    after = None
+    if query.get("after"):
+        after = Cursor.of(query["after"])
+        if after is None:
+            faults["after"] = "is no place in the list"
+    rows = query.get("rows", str(ROWS))
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", rows) or int(rows) > MOST_ROWS:
+        faults["rows"] = f"is no number up to {MOST_ROWS}"
+        return after, ROWS
+    return after, int(rows)
+
+
+def _moment(given: Mapping[str, str], name: str, now: float, faults: dict[str, str]) -> float | None:
+    """`2026-11-23`, `2026-11-23T10:00` (UTC), or `7d`: so long ago."""
+    text = given.get(name)
+    if text is None:
+        return None
+    ago = seconds_of(text)
+    if ago is not None:
+        return now - ago
+    try:
+        moment = datetime.fromisoformat(text)
+        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        faults[name] = "give 2026-11-23, 2026-11-23T10:00 (UTC), or how long ago: 7d, 12h"
+        return None
+    return found

@@ -1,0 +1,190 @@
+"""Sessions as a list, and one of them (L4): from the state store, and of one from its recording too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from bastion.console.answers import Answer, document
+from bastion.console.desk import Call
+from bastion.console.filters import KIND_CHOICES, STATES, Filters, filters_of
+from bastion.console.reads import Trouble
+from bastion.errors import ConsoleReason
+from bastion.recording.listed import SESSION, Listed
+from bastion.recording.listing import SCHEME
+from bastion.recording.ran import asked_text, unpack
+from bastion.state.paging import PageOf, one_of, page_of
+
+HEADER_FIELDS: Final = (
+    ("identity", "Who"),
+    ("uid", "Account id"),
+    ("auth_methods", "Proved with"),
+    ("key_fingerprint", "Key"),
+    ("certificate_key_id", "Certificate"),
+    ("certificate_serial", "Serial"),
+    ("certificate_ca", "CA"),
+    ("source_address", "From"),
+    ("door", "Door"),
+    ("target", "Target"),
+    ("login", "Login"),
+    ("host", "Host"),
+    ("port", "Port"),
+    ("host_key_fingerprint", "Host key of the target"),
+    ("via", "Through"),
+    ("proxy_command", "Connected by"),
+    ("rules", "Allowed by rule"),
+    ("policy_digest", "Policy"),
+    ("request_why", "Asked for, because"),
+    ("approved_by", "Approved by"),
+    ("approved_why", "Approved, because"),
+    ("break_glass_why", "Emergency"),
+    ("mode", "Recorded"),
+    ("node", "Gateway"),
+    ("gateway_version", "Version"),
+    ("reason", "Ended"),
+)
+"""Of a header and its row what a page shows, in this order, where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the list."""
+
+    one: Listed
+    ran: str
+
+    @property
+    def place(self) -> str:
+        """`deploy@web1`."""
+        return f"{self.one.login}@{self.one.target}" if self.one.login else self.one.target
+
+
+def _line(one: Listed) -> Line:
+    return Line(one, asked_text(unpack(one.ran) or ()))
+
+
+async def _found(call: Call, filters: Filters) -> PageOf:
+    desk, now = call.desk, call.desk.clock.time()
+    return await desk.reads.ask(
+        lambda database: page_of(
+            database, desk.recorded, filters.wanted, filters.kind, filters.after, filters.rows, now
+        ),
+        call.asker,
+    )
+
+
+async def sessions(call: Call) -> Answer:
+    """The list."""
+    filters = filters_of(call.asked.query, call.desk.clock.time())
+    call.note_read("sessions", filters.asked)
+    found = PageOf((), None, 0) if filters.faults else await _found(call, filters)
+    return call.page(
+        "sessions.html",
+        400 if filters.faults else 200,
+        lines=[_line(one) for one in found.rows],
+        filters=filters,
+        kinds=KIND_CHOICES,
+        states=STATES,
+        newer=filters.url("/sessions") if filters.after else "",
+        older=filters.url("/sessions", found.after) if found.after else "",
+        looked=found.looked,
+    )
+
+
+async def api_sessions(call: Call) -> Answer:
+    """The same for programs."""
+    filters = filters_of(call.asked.query, call.desk.clock.time())
+    if filters.faults:
+        return document({"error": str(ConsoleReason.BAD_REQUEST), "fields": dict(filters.faults)}, 400)
+    call.note_read("sessions", filters.asked)
+    found = await _found(call, filters)
+    after = None if found.after is None else str(found.after)
+    return document(
+        {"sessions": [_document(one) for one in found.rows], "after": after, "looked": found.looked}
+    )
+
+
+def _document(one: Listed) -> dict[str, Any]:
+    values = one._asdict()
+    for name in ("path", "more"):
+        del values[name]
+    values["rules"] = [rule for rule in one.rules.split(",") if rule]
+    values["ran"] = [asked.document() for asked in unpack(one.ran) or ()]
+    return values
+
+
+async def _one(call: Call) -> Listed:
+    desk, now = call.desk, call.desk.clock.time()
+    name = call.found.parts["session"]
+    one = await desk.reads.ask(lambda database: one_of(database, desk.recorded, name, now), call.asker)
+    if one is None:
+        raise Trouble(ConsoleReason.NOT_FOUND, f"there is no session {name}")
+    return one
+
+
+def is_here(one: Listed) -> bool:
+    """Can its recording be opened here?"""
+    return one.kind == SESSION and bool(one.path) and not one.path.startswith(SCHEME)
+
+
+async def _about(call: Call, one: Listed) -> tuple[dict[str, Any], str]:
+    """What the recording tells, and why not all of it."""
+    if not is_here(one):
+        why = "a tunnel has no recording"
+        if one.kind == SESSION:
+            why = (
+                f"the recording is not here: it is {one.state}"
+                if not one.path
+                else ("the recording is in the bucket: `bastion replay` fetches it")
+            )
+        call.note_read("session", "", one.id)
+        return {}, why
+    try:
+        opened = await call.open("about", one.id, "session")
+        return orjson.loads(await opened.all()), ""
+    except Trouble as trouble:
+        if trouble.reason is ConsoleReason.UNAUDITED:
+            raise
+        return {}, trouble.text
+
+
+async def session(call: Call) -> Answer:
+    """One session: who, how, from where, to what, why, and what happened in it."""
+    one = await _one(call)
+    about, why = await _about(call, one)
+    return call.page(
+        "session.html",
+        one=one,
+        facts=facts_of(one),
+        about=about,
+        why=why,
+        playable=is_here(one),
+        line=_line(one),
+    )
+
+
+async def api_session(call: Call) -> Answer:
+    """The same for programs."""
+    one = await _one(call)
+    about, why = await _about(call, one)
+    return document(
+        {**_document(one), "header": dict(one.more or {}), "recording": about or None, "missing": why}
+    )
+
+
+def facts_of(one: Listed) -> list[tuple[str, str]]:
+    """What the row and the header say, in words."""
+    known: dict[str, Any] = {**(one.more or {}), "target": one.target, "login": one.login}
+    found = []
+    for name, label in HEADER_FIELDS:
+        value = known.get(name)
+        if value in (None, "", [], {}, ()):
+            continue
+        if isinstance(value, list | tuple):
+            value = ", ".join(map(str, value))
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key}: {each}" for key, each in value.items() if each not in (None, "", []))
+        found.append((label, str(value)))
+    return found

@@ -1,0 +1,218 @@
+"""The console as a process (L4): built of a configuration, listening, and ended.
+
+It loads what signing in and looking need, and nothing that logs in anywhere: no host key, no CA, no target's key. A
+changed configuration needs a restart, which signs everybody out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from bastion import __version__
+from bastion.assembly.building import break_glass_rules, build_directory
+from bastion.assembly.companion import program as program_of
+from bastion.auth.budget import Budget
+from bastion.auth.context import AuthServices
+from bastion.auth.embedded import Users, load_users
+from bastion.auth.factors import CODE, in_order
+from bastion.auth.throttle import Penalties
+from bastion.auth.totp import TotpKey
+from bastion.ca.secrets import read_secret_file
+from bastion.clock import Clock, DelayedCall
+from bastion.config.console import Console
+from bastion.config.load import Config, load
+from bastion.config.penalties import penalty_limits
+from bastion.console.admission import Place
+from bastion.console.application import Application
+from bastion.console.asked import Proxies
+from bastion.console.desk import Desk
+from bastion.console.gateway import GatewaySocket
+from bastion.console.readers import Readers
+from bastion.console.reads import Reads
+from bastion.console.rendering import Pages
+from bastion.console.site import ConsoleSite
+from bastion.console.standing import Standing
+from bastion.console.visits import Visit, Visits
+from bastion.errors import ConfigError, ConsoleReason
+from bastion.net.listening import address_of, open_listener
+from bastion.net.tls import ServerTls, TlsFactory
+from bastion.observe.audit import AuditLog
+from bastion.observe.events import About
+from bastion.observe.events.console import ConsoleSignedOut, ConsoleStarted, ConsoleStopped
+from bastion.observe.meters import Meters
+from bastion.observe.rationed import RationedLog
+from bastion.recording.listing import Recordings
+from bastion.state.database import Database, StateDown, password_of
+from bastion.state.database import Place as StatePlace
+from bastion.state.paging import Place as Recorded
+from bastion.state.schema_version import check_revision, revision_of
+
+SWEEP: Final = 30.0
+"""Seconds between two looks for visits that are over."""
+
+_log = Logger(namespace="bastion.console")
+
+
+class ConsoleProgram:
+    """One console. Raises ConfigError, also as ConfigErrors, AuditFailed, and StateDown for a store that is not
+    there."""
+
+    def __init__(self, config_file: Path, reactor: Any, clock: Clock) -> None:
+        self._reactor, self._clock = reactor, clock
+        config = load(config_file)
+        self._wanted = wanted = config.console
+        users = load_users(config.directory.embedded) if config.directory.embedded is not None else None
+        _check_groups(config)
+        totp_key = _totp_key(config)
+        place = _store(config)
+        meters = Meters()
+        self._audit = AuditLog(str(wanted.audit_file or config.audit.file), clock, meters, required=True)
+        self._rationed = RationedLog(self._audit, reactor, meters)
+        self._auth = _auth(config, users, reactor, clock)
+        folder = config.recording.directory
+        index = folder / "index" / "reading.db"
+        self._reads = Reads(reactor, clock, place, password_of(place), index)
+        start = program_of(reactor, "bastion.console.reader", config_file)
+        self._readers = Readers(reactor, start, wanted.readers)
+        self._visits = Visits(clock, wanted.idle, wanted.lifetime, self._signed_out)
+        self.desk = Desk(
+            reactor=reactor,
+            clock=clock,
+            meters=meters,
+            audit=self._audit,
+            rationed=self._rationed,
+            budget=Budget(clock),
+            auth=self._auth,
+            reads=self._reads,
+            readers=self._readers,
+            gateway=GatewaySocket(reactor, config.control.place(config_file)),
+            pages=Pages(),
+            visits=self._visits,
+            place=Place(wanted.origin),
+            recorded=Recorded(Recordings(folder), config.state.name),
+            redaction=config.redact.redaction,
+            groups=wanted.groups,
+            codes=None if totp_key is None else self._reads.codes(totp_key),
+        )
+        proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
+        standing = Standing(self._auth.directory, self._reads, clock, wanted.groups)
+        self.application = Application(self.desk, proxies, standing)
+        self._port: Any = None
+        self._sweeping: DelayedCall | None = None
+
+    def start(self) -> dict[str, Any]:
+        """Listen; what the ready line says. Raises OSError, ConfigError."""
+        wanted, reactor = self._wanted, self._reactor
+        site: Any = ConsoleSite(self.application.serve, reactor)
+        if wanted.tls_certificate is not None and wanted.tls_key is not None:
+            site = TlsFactory(site, ServerTls(wanted.tls_certificate, wanted.tls_key, _faulty))
+        if wanted.socket is not None:
+            self._port = reactor.listenUNIX(str(wanted.socket), site, mode=0o660, wantPID=True)
+            where = str(wanted.socket)
+        else:
+            listener = open_listener(wanted.listen.host, wanted.listen.port)
+            where = address_of(listener)
+            self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, site)
+            listener.close()
+        place = self.desk.place
+        if wanted.url is None:  # port 0 means any
+            place = self.desk.place = Place(f"{wanted.origin.partition('://')[0]}://{where}")
+        self._audit.emit(ConsoleStarted(__version__, place.origin))
+        self._readers.warm()
+        self._sweep()
+        return {"event": "ready", "console": place.origin, "listen": where}
+
+    async def stop(self) -> None:
+        """Answer nobody any more, and sign everybody out."""
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+        if self._sweeping is not None and self._sweeping.active():
+            self._sweeping.cancel()
+        self._readers.close()
+        self._reads.close()
+        self._auth.close()
+        self._rationed.flush()
+        self._audit.note(ConsoleStopped())
+        self._audit.close()
+
+    def _sweep(self) -> None:
+        self._sweeping = self._reactor.callLater(SWEEP, self._sweep)
+        self._visits.sweep()
+
+    def _signed_out(self, visit: Visit, reason: ConsoleReason) -> None:
+        self._audit.note(ConsoleSignedOut(reason), About(user=visit.name, source=visit.source))
+
+
+def serve(program: ConsoleProgram, ended: Deferred[None]) -> Deferred[None]:
+    """Until `ended` fires; then everything is ended."""
+
+    async def run() -> None:
+        await ended
+        await program.stop()
+
+    return Deferred.fromCoroutine(run())
+
+
+def _faulty(text: str) -> None:
+    _log.error("the console keeps its certificate: {text}", text=text)
+
+
+def _wrong(config: Config, key: str, problem: str, allowed: str = "") -> ConfigError:
+    return ConfigError(str(config.file), 0, f"console.{key}", problem, allowed)
+
+
+def _check_groups(config: Config) -> None:
+    if not any(config.console.groups.values()):
+        text = "names no group: nobody could sign in"
+        raise _wrong(config, "auditor_groups", text, 'auditor_groups = ["security"]')
+
+
+def _totp_key(config: Config) -> TotpKey | None:
+    """Raises ConfigError, also where a chain needs one."""
+    path = config.totp.key_file
+    if path is None:
+        if any(CODE in chain for chain in config.console.require):
+            raise _wrong(
+                config, "require", "asks for codes, and [totp] key_file is not set", '[["password"]]'
+            )
+        return None
+    if not any(CODE in chain for chain in config.console.require):
+        return None  # it need not be readable here
+    try:
+        return TotpKey(read_secret_file(path, "key of second factors"))
+    except ValueError as error:
+        raise ConfigError(str(config.file), 0, "totp.key_file", f"the first line of {path} {error}") from None
+
+
+def _store(config: Config) -> StatePlace:
+    """Where the state is; it is there, and fits. Raises StateDown, ConfigError."""
+    wanted = config.state
+    place = StatePlace.chosen(config.recording.directory, wanted.directory, wanted.url, wanted.password_file)
+    if place.embedded and not place.file.exists():
+        raise StateDown(f"there is no {place.file}: a gateway makes it at its start")
+    database = Database(place, password_of(place))
+    try:
+        with database.read() as connection:
+            check_revision(revision_of(connection))
+    finally:
+        database.close()
+    return place
+
+
+def _auth(config: Config, users: Users | None, reactor: Any, clock: Clock) -> AuthServices:
+    """As the gateway's, for people who type: no key and no certificate is taken."""
+    wanted: Console = config.console
+    penalties = Penalties(clock)
+    penalties.set_limits(penalty_limits(config.limits.penalties))
+    return AuthServices(
+        directory=build_directory(config, users, reactor, clock, None),
+        login_cas=(),
+        penalties=penalties,
+        methods=("password", "keyboard-interactive"),
+        chains=tuple(in_order(chain) for chain in wanted.require),
+        break_glass=break_glass_rules(config, users),
+    )

@@ -1,0 +1,122 @@
+"""Every route of the console, and whose it is (L4, pure).
+
+Invariant: what is not in ROUTES does not exist; there is no route without its roles, and no other place decides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from bastion.control.roles import Role
+
+FORMS: Final = {
+    "text": ("text/plain; charset=utf-8", "txt"),
+    "asciicast": ("application/x-asciicast", "cast"),
+    "html": ("text/html; charset=utf-8", "html"),
+    "json": ("application/x-ndjson", "json"),
+}
+"""What a recording may be taken away as -> its content type, and how the file's name ends."""
+
+STATIC: Final = {
+    "console.css": "text/css; charset=utf-8",
+    "player.js": "text/javascript; charset=utf-8",
+}
+"""Files that are the same for everybody -> their content type."""
+
+_PARTS: Final = {
+    "session": r"[a-z2-7]{16}(?:\.[0-9]{1,10})?",
+    "form": "|".join(FORMS),
+    "file": "|".join(map(re.escape, STATIC)),
+}
+
+
+Roles = frozenset[Role]
+
+ANYBODY: Final = "anybody"
+"""Whose a route is that needs no sign-in."""
+
+LOOKS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER, Role.AUDITOR))
+ACTS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER))
+ALL: Final[Roles] = frozenset(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of the table. `name` is what answers it (`application`), `whose` the roles, or ANYBODY."""
+
+    method: str
+    path: str
+    name: str
+    whose: Roles | Literal["anybody"]
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = re.split(r"\{(\w+)\}", self.path)
+        made = "".join(
+            f"(?P<{part}>{_PARTS[part]})" if number % 2 else re.escape(part)
+            for number, part in enumerate(parts)
+        )
+        object.__setattr__(self, "pattern", re.compile(made))
+
+    @property
+    def changes(self) -> bool:
+        """It does something: it needs a token, and the page's own origin."""
+        return self.method == "POST"
+
+    @property
+    def is_data(self) -> bool:
+        """For programs: answers are JSON, refusals too."""
+        return self.path.startswith("/api/")
+
+
+ROUTES: Final = (
+    Route("GET", "/static/{file}", "static", ANYBODY),
+    Route("GET", "/sign-in", "sign_in_form", ANYBODY),
+    Route("POST", "/sign-in", "sign_in", ANYBODY),
+    Route("POST", "/sign-out", "sign_out", ALL),
+    Route("GET", "/", "home", ALL),
+    Route("GET", "/sessions", "sessions", LOOKS),
+    Route("GET", "/sessions/{session}", "session", LOOKS),
+    Route("GET", "/sessions/{session}/text", "text", LOOKS),
+    Route("GET", "/sessions/{session}/play", "play", LOOKS),
+    Route("GET", "/sessions/{session}/verify", "verify", LOOKS),
+    Route("GET", "/sessions/{session}/export/{form}", "export", LOOKS),
+    Route("GET", "/search", "search", LOOKS),
+    Route("GET", "/live", "live", ALL),
+    Route("GET", "/live/end", "end_form", ACTS),
+    Route("POST", "/live/end", "end", ACTS),
+    Route("GET", "/live/lock", "lock_form", ACTS),
+    Route("POST", "/live/lock", "lock", ACTS),
+    Route("GET", "/api/v1/sessions", "api_sessions", LOOKS),
+    Route("GET", "/api/v1/sessions/{session}", "api_session", LOOKS),
+    Route("GET", "/api/v1/search", "api_search", LOOKS),
+    Route("GET", "/api/v1/live", "api_live", ALL),
+)
+"""The table. HEAD is answered as GET without a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A route, and the parts of the path that it leaves open."""
+
+    route: Route
+    parts: dict[str, str]
+
+
+def find(method: str, path: str) -> Found | None:
+    """The route of a request; None when there is none."""
+    wanted = "GET" if method == "HEAD" else method
+    for route in ROUTES:
+        if route.method == wanted and (match := route.pattern.fullmatch(path)) is not None:
+            return Found(route, match.groupdict())
+    return None
+
+
+def leads_back(path: str) -> bool:
+    """May somebody be sent to this address of ours after signing in? Only to a page of the table, by its whole form."""
+    place, _, query = path.partition("?")
+    found = find("GET", place)
+    safe = re.fullmatch(r"[A-Za-z0-9_.~=&%+:/@-]*", query) is not None and len(path) <= 2048
+    return found is not None and found.route.whose != ANYBODY and not found.route.is_data and safe

@@ -1,0 +1,65 @@
+"""The section about the review console: what would show passwords, or let nobody in, is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bastion.config.load import load
+from bastion.errors import ConfigError
+from tests.unit.config.site import Site
+
+
+def read(folder: Path, lines: str) -> object:
+    site = Site(folder)
+    site.write("bastion.toml", site.config.read_text() + "[console]\n" + lines)
+    return load(site.config).console
+
+
+@pytest.mark.parametrize(
+    ("lines", "origin"),
+    [
+        ("", "http://127.0.0.1:9743"),
+        ('listen = "127.0.0.1:80"\nurl = "http://localhost"', "http://localhost"),
+        ('listen = "0.0.0.0:443"\ntls_certificate = "c"\ntls_key = "k"\nurl = "https://console.example.com"',
+         "https://console.example.com"),
+        ('listen = "[::1]:9"\ntls_certificate = "c"\ntls_key = "k"', "https://[::1]:9"),
+        ('socket = "run/http.sock"\nurl = "https://console.example.com:8443"', "https://console.example.com:8443"),
+    ],
+)  # fmt: skip
+def test_where_it_is(tmp_path: Path, lines: str, origin: str) -> None:
+    assert read(tmp_path, lines).origin == origin  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ('listen = "0.0.0.0:9743"', "console.listen"),
+        ('listen = "192.0.2.1:9743"\nurl = "https://console.example.com"', "console.listen"),
+        ('listen = "0.0.0.0:443"\ntls_certificate = "c"\ntls_key = "k"', "console.url"),
+        ('tls_certificate = "c"', "console.tls_key"),
+        ('socket = "s"', "console.url"),
+        ('url = "http://console.example.com"', "console.url"),
+        ('url = "https://console.example.com:443"', "console.url"),
+        ('url = "https://console.example.com/"', "console.url"),
+        ('url = "https://Console.example.com"', "console.url"),
+        ('url = "http://localhost.evil.example"', "console.url"),
+        ('tls_certificate = "c"\ntls_key = "k"\nurl = "http://localhost"', "console.url"),
+        ('require = [["password", "password"]]', "console.require[1]"),
+        ("require = []", "console.require"),
+        ('require = [["publickey"]]', "console.require[1][1]"),
+        ('user_header = "X-Remote-User"', "console.user_header"),
+        ('idle = "1s"', "console.idle"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, lines: str, key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(tmp_path, lines)
+    assert f"{key}:" in str(refused.value), str(refused.value)
+
+
+def test_groups_are_in_the_form_that_accounts_have(tmp_path: Path) -> None:
+    console = read(tmp_path, 'auditor_groups = ["Security", "CN=Audit,DC=example,DC=org"]')
+    groups = console.groups  # type: ignore[attr-defined]
+    assert groups["auditor"] == {"security", "cn=audit,dc=example,dc=org"} and not groups["admin"]

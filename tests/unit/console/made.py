@@ -1,0 +1,202 @@
+"""A console as a process of its own, over files with recordings and a store, and a browser without scripts."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from argon2 import PasswordHasher
+
+from bastion.recording.format import Header
+from bastion.recording.store import Store
+from bastion.state.changes import Change, apply
+from bastion.state.database import Database, Place
+from bastion.state.rows import Writer, ending_of, session_started
+from bastion.state.schema_version import check_schema
+from tests.unit.config.site import Site
+
+PASSWORD = "correct horse"
+WRITER = Writer("gw1", "h.1")
+GROUPS = {"ada": "auditors", "rex": "responders", "abe": "approvers", "adm": "admins", "nil": "nobodies"}
+SECTION = """
+[console]
+listen = "127.0.0.1:0"
+require = [["password"]]
+auditor_groups = ["auditors"]
+responder_groups = ["responders"]
+approver_groups = ["approvers"]
+admin_groups = ["admins"]
+"""
+
+
+@dataclass
+class Got:
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def place(self) -> str:
+        return self.headers.get("location", "")
+
+    @property
+    def token(self) -> str:
+        found = re.search(r'name="token" value="([^"]+)"', self.text)
+        assert found is not None, self.text
+        return unescape(found[1])
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Browser:
+    """Keeps a cookie, says its origin, follows nothing by itself."""
+
+    def __init__(self, origin: str, source: str = "127.0.0.1") -> None:
+        self.origin, self.source = origin, source
+        self.cookies: dict[str, str] = {}
+        self.host = origin.partition("://")[2]
+
+    def ask(
+        self, method: str, path: str, form: Mapping[str, str] | None = None, **headers: str | None
+    ) -> Got:
+        """`headers`: names with _ for -; None leaves one out that is sent otherwise."""
+        body = urlencode(form) if form is not None else None
+        given: dict[str, str | None] = {"host": self.host}
+        if self.cookies:
+            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if body is not None:
+            given |= {"content-type": "application/x-www-form-urlencoded", "origin": self.origin}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        host, _, port = self.host.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=60, source_address=(self.source, 0))
+        try:
+            sent = {name: value for name, value in given.items() if value is not None}
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            got = Got(
+                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            )
+        finally:
+            connection.close()
+        set_cookie = got.headers.get("set-cookie")
+        if set_cookie:
+            name, _, value = set_cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        return got
+
+    def get(self, path: str, **headers: str | None) -> Got:
+        return self.ask("GET", path, **headers)
+
+    def sign_in(self, name: str, password: str = PASSWORD, code: str = "", back: str = "") -> Got:
+        form = {"name": name, "password": password, "code": code, "next": back}
+        return self.ask("POST", "/sign-in", form)
+
+    def post(self, path: str, form: Mapping[str, str], **headers: str | None) -> Got:
+        """As the page's own form does, with its token."""
+        return self.ask("POST", path, {"token": self.get("/live/lock").token, **form}, **headers)
+
+
+class ConsoleSite(Site):
+    """The files of a gateway, its store, and a console. `start` it, `close` it."""
+
+    def __init__(self, folder: Path, console: str = SECTION) -> None:
+        super().__init__(folder)
+        self.edit('directory = "recordings"', 'directory = "recordings"\n[state]\nnode = "gw1"')
+        self.write("bastion.toml", self.config.read_text() + console)
+        hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+        self.write(
+            "users.toml",
+            "".join(
+                f'[users.{name}]\nid = "u-{name}"\npassword = "{hashed}"\ngroups = ["{group}"]\n'
+                for name, group in GROUPS.items()
+            ),
+            0o600,
+        )
+        self.store = Store(folder / "recordings", disk_floor_bytes=0, sync_seconds=0.05)
+        self.database = Database(Place(folder / "recordings" / "state"))
+        check_schema(self.database)
+        self._process: subprocess.Popen[str] | None = None
+        self.origin = ""
+        self.log = folder / "console.log"
+
+    def add(self, *changes: Change) -> None:
+        """Rows of the store."""
+        with self.database.write() as connection:
+            apply(connection, changes)
+
+    def index(self, header: Header) -> None:
+        """The rows of a recording that is there."""
+        (entry,) = self.store.find(header.session_id)
+        path = f"{entry.path.parent.name}/{entry.path.name}"
+        self.add(*session_started(entry.header, path, WRITER))
+        if entry.totals is not None:
+            self.add(*ending_of(entry))
+
+    def start(self) -> ConsoleSite:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bastion", "console", "--config", str(self.config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the console did not start:\n{self.log.read_text()}"
+        self.origin = json.loads(line)["console"]
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        os.kill(process.pid, signal.SIGTERM)
+        code = process.wait(20)
+        assert process.stdout is not None
+        process.stdout.close()
+        return code
+
+    def close(self) -> None:
+        code = self.stop()
+        self.database.close()
+        assert self.store.close()
+        said = self.log.read_text() if self.log.exists() else ""
+        assert code == 0 and "Traceback" not in said, said
+
+    def browser(self, name: str = "", source: str = "127.0.0.1") -> Browser:
+        """Signed in, if there is a name."""
+        made = Browser(self.origin, source)
+        if name:
+            got = made.sign_in(name)
+            assert got.status == 303, got.text
+        return made
+
+    def audit(self, event: str = "") -> list[dict[str, Any]]:
+        file = self.folder / "audit.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [line for line in map(json.loads, lines) if not event or line["event"] == event]

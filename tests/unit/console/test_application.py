@@ -1,0 +1,161 @@
+"""The table of routes, walked over HTTP: everybody on every route, a browser without scripts against a real console."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from bastion.console.routes import ANYBODY, ROUTES, Route
+from bastion.console.throttle import BURST
+from bastion.control.roles import Role
+from tests.unit.cli.made import FIRST
+from tests.unit.console.made import Browser, ConsoleSite, Got
+
+pytestmark = pytest.mark.slow
+
+NAMES = {Role.AUDITOR: "ada", Role.RESPONDER: "rex", Role.APPROVER: "abe", Role.ADMIN: "adm"}
+PROTECTED = [route for route in ROUTES if route.whose != ANYBODY]
+routes = pytest.mark.parametrize("route", PROTECTED, ids=lambda route: f"{route.method} {route.path}")
+
+_addresses = (f"127.0.{number // 200}.{number % 200 + 2}" for number in itertools.count())
+"""Each browser comes from an address of its own: the throttle is not what is looked at."""
+
+
+@pytest.fixture(scope="module")
+def browsers(console: ConsoleSite) -> Iterator[dict[Role, Browser]]:
+    yield {role: console.browser(name, next(_addresses)) for role, name in NAMES.items()}
+
+
+def path_of(route: Route) -> str:
+    return route.path.format(session=FIRST, form="text", file="console.css")
+
+
+def asked(browser: Browser, route: Route, token: str = "") -> Got:
+    """As a page of ours would; what it orders names nothing."""
+    if route.method == "POST":
+        return browser.ask("POST", path_of(route), {"token": token})
+    return browser.get(path_of(route))
+
+
+@routes
+def test_a_stranger_is_led_to_the_sign_in_or_told_no(console: ConsoleSite, route: Route) -> None:
+    got = asked(console.browser(source=next(_addresses)), route)
+    if route.is_data or route.changes:
+        assert got.status == 401
+    else:
+        assert got.status == 303 and got.place.startswith("/sign-in")
+    assert "alice" not in got.text and "set-cookie" not in got.headers
+
+
+@routes
+@pytest.mark.parametrize("role", Role, ids=str)
+def test_each_role_on_each_route(browsers: dict[Role, Browser], route: Route, role: Role) -> None:
+    if route.name == "sign_out":
+        pytest.skip("it is signed out of below")
+    browser = browsers[role]
+    token = browser.get("/live/lock").token if role in (Role.ADMIN, Role.RESPONDER) else "none"
+    got = asked(browser, route, token)
+    if role not in route.whose:
+        assert got.status == 403 and "alice" not in got.text.replace(f"({role})", "")
+    else:
+        assert got.status not in (401, 403), got.text
+
+
+@pytest.fixture(scope="module")
+def gone(console: ConsoleSite) -> tuple[Browser, str]:
+    """A browser that goes on with the cookie and the token of a sign-in that is over."""
+    browser = console.browser("adm", next(_addresses))
+    kept, token = dict(browser.cookies), browser.get("/live/lock").token
+    out = browser.ask("POST", "/sign-out", {"token": token})
+    assert out.status == 303 and out.headers["clear-site-data"]
+    assert [*browser.cookies.values()] == [""] and "Max-Age=0" in out.headers["set-cookie"]
+    browser.cookies = kept
+    return browser, token
+
+
+@routes
+def test_a_cookie_that_was_signed_out_is_nobodys(gone: tuple[Browser, str], route: Route) -> None:
+    browser, token = gone
+    got = asked(browser, route, token)
+    assert got.status in (401, 303) and "alice" not in got.text
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in PROTECTED if route.changes], ids=lambda route: route.path
+)
+def test_forms_of_others_are_refused(console: ConsoleSite, route: Route) -> None:
+    mine, other = console.browser("adm", next(_addresses)), console.browser("rex", next(_addresses))
+    token, others = mine.get("/live/lock").token, other.get("/live/lock").token
+    path = path_of(route)
+    for form, headers in (
+        ({}, {}),
+        ({"token": others}, {}),
+        ({"token": token[:-1]}, {}),
+        ({"token": token}, {"origin": "https://evil.example.com"}),
+        ({"token": token}, {"origin": "null"}),
+        ({"token": token}, {"origin": None}),
+        ({"token": token}, {"sec_fetch_site": "cross-site"}),
+    ):
+        got = mine.ask("POST", path, form, **headers)  # type: ignore[arg-type]
+        assert got.status == 403, (form, headers)
+    assert mine.get("/sessions").status == 200, "and nobody was signed out by that"
+
+
+def test_another_name_is_not_answered(console: ConsoleSite) -> None:
+    browser = console.browser("ada", next(_addresses))
+    assert browser.get("/sessions", host="evil.example.com").status == 421
+    assert browser.get("/sign-in", host="evil.example.com").status == 421
+
+
+def test_every_answer_has_the_headers_and_the_cookie_its_marks(console: ConsoleSite) -> None:
+    browser = console.browser(source=next(_addresses))
+    got = browser.sign_in("ada")
+    marks = got.headers["set-cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(marks) and "Domain" not in got.headers[
+        "set-cookie"
+    ]
+    for path in ("/sessions", "/nothing", "/sign-in", "/static/player.js", f"/sessions/{FIRST}/export/html"):
+        headers = browser.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert "server" not in headers and headers["referrer-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("PUT", "/sessions", 405), ("GET", "/sessions?user=a&user=b", 400),
+     ("GET", "/sessions?q=" + "x" * 5000, 413), ("GET", "/sessions/%2e%2e", 400), ("TRACE", "/", 405)],
+)  # fmt: skip
+def test_what_is_no_request_of_ours(console: ConsoleSite, method: str, path: str, status: int) -> None:
+    got = console.browser("ada", next(_addresses)).ask(method, path)
+    assert got.status == status and "Traceback" not in got.text
+
+
+def test_a_body_that_is_too_long(console: ConsoleSite) -> None:
+    got = console.browser(source=next(_addresses)).ask("POST", "/sign-in", {"name": "x" * 10_000})
+    assert got.status == 413
+
+
+def test_who_asks_too_much_waits(console: ConsoleSite) -> None:
+    browser = console.browser(source="127.0.77.77")
+    host, _, port = browser.host.rpartition(":")
+    asked = f"GET /nothing HTTP/1.1\r\nHost: {browser.host}\r\n\r\n" * (BURST + 60)
+    last = f"GET /nothing HTTP/1.1\r\nHost: {browser.host}\r\nConnection: close\r\n\r\n"
+    said = b""
+    with socket.create_connection((host, int(port)), timeout=60, source_address=(browser.source, 0)) as one:
+        one.sendall((asked + last).encode())
+        while piece := one.recv(65536):
+            said += piece
+    assert said.count(b"HTTP/1.1 404") >= BURST and said.count(b"HTTP/1.1 429") > 0
+    assert console.browser(source=next(_addresses)).get("/nothing").status == 404
+
+
+def test_what_is_refused_is_written_down(console: ConsoleSite) -> None:
+    browser = console.browser("abe", next(_addresses))
+    browser.get("/sessions")
+    refused = [line for line in console.audit("console_refused") if line.get("user") == "abe"]
+    assert refused[-1]["reason"] == "no_role" and refused[-1]["path"] == "/sessions"
+    assert refused[-1]["source"] == browser.source and refused[-1]["route"] == "sessions"

@@ -1,0 +1,96 @@
+"""The list and a session's page, for people and for programs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bastion.state.rows import TunnelStart, session_started, tunnel_started
+from tests.unit.cli.made import FIRST, SECOND, START
+from tests.unit.console.conftest import HOSTILE, header
+from tests.unit.console.made import WRITER, ConsoleSite
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_list_is_newest_first_and_says_who_where_and_what(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.1")
+    text = browser.get("/sessions").text
+    assert re.findall(r'href="/sessions/([a-z2-7]{16})"', text)[:3] == [HOSTILE, SECOND, FIRST]
+    assert "deploy@web1" in text and "alice" in text and "<th>" in text and "ended" in text
+    read = console.audit("recordings_read")[-1]
+    assert (read["by"], read["command"], read["source"]) == ("ada", "console sessions", "127.2.0.1")
+
+
+def test_filters_choose_and_stand_in_the_audit_log(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.2")
+    text = browser.get("/sessions?user=bob&rule=staff&source=192.0.2.0%2F24").text
+    assert SECOND in text and FIRST not in text and 'value="bob"' in text
+    assert console.audit("recordings_read")[-1]["asked"] == "rule=staff source=192.0.2.0/24 user=bob"
+    assert "Nothing fits" in browser.get("/sessions?user=nobody").text
+
+
+def test_a_page_leads_to_the_next_with_the_same_filters(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.3")
+    seen, path = [], "/sessions?target=web1&rows=1"
+    for _ in range(3):
+        text = browser.get(path).text
+        seen += re.findall(r'href="/sessions/([a-z2-7]{16})"', text)
+        found = re.search(r'href="([^"]+)" rel="next"', text)
+        if found is None:
+            break
+        path = found[1].replace("&amp;", "&")
+        assert "target=web1" in path
+    assert seen == [HOSTILE, FIRST]
+
+
+def test_a_filter_that_is_none_is_told_and_shows_nothing(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.4")
+    got = browser.get("/sessions?source=web1")
+    assert got.status == 400 and "give an address or a network" in got.text and FIRST not in got.text
+    api = browser.get("/api/v1/sessions?kind=x")
+    assert api.status == 400 and "kind" in api.json["fields"]
+
+
+def test_a_session_says_who_from_where_why_and_what_happened(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.5")
+    text = browser.get(f"/sessions/{FIRST}").text
+    for word in ("alice", "u-alice", "192.0.2.7", "staff", "web1", "1: shell (terminal)"):
+        assert word in text, word
+    assert f'href="/sessions/{FIRST}/play"' in text and "/live/end" not in text
+    line = console.audit("recordings_read")[-1]
+    assert (line["command"], line["session"], line["by"]) == ("console session", FIRST, "ada")
+    assert browser.get("/sessions/zzzzzzzzzzzzzzzz").status == 404
+
+
+def test_programs_read_the_same(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.6")
+    listed = browser.get("/api/v1/sessions?user=alice").json
+    (one,) = listed["sessions"]
+    assert (one["id"], one["identity"], one["rules"], listed["after"]) == (FIRST, "alice", ["staff"], None)
+    found = browser.get(f"/api/v1/sessions/{FIRST}").json
+    assert found["header"]["identity"] == "alice" and found["recording"]["channels"][0]["id"] == 1
+    assert str(console.folder) not in browser.get(f"/api/v1/sessions/{FIRST}").text
+
+
+def test_a_tunnel_has_a_page_and_no_recording(console: ConsoleSite) -> None:
+    tunnel = TunnelStart(
+        "eeeeeeeeeeeeeeee.3", "eeeeeeeeeeeeeeee", "alice", "u-alice", "db9", 5432, "192.0.2.9", "192.0.2.7", "staff",
+        START - 500,
+    )  # fmt: skip
+    console.add(tunnel_started(tunnel, WRITER))
+    browser = console.browser("ada", "127.2.0.7")
+    text = browser.get("/sessions/eeeeeeeeeeeeeeee.3").text
+    assert "a tunnel has no recording" in text and "db9" in text and "/play" not in text
+    assert "eeeeeeeeeeeeeeee.3" in browser.get("/sessions?kind=tunnel").text
+
+
+def test_a_recording_that_is_gone_is_said_to_be(console: ConsoleSite) -> None:
+    gone = "ffffffffffffffff"
+    console.add(
+        *session_started(header(gone, "alice", "web9", START - 900), f"2027-01-15/{gone}.rec", WRITER)
+    )
+    browser = console.browser("ada", "127.2.0.8")
+    assert "the recording is not here: it is missing" in browser.get(f"/sessions/{gone}").text
+    assert browser.get(f"/sessions/{gone}/text").status == 404

@@ -1,0 +1,100 @@
+"""The table of routes: whose each is, and that nothing else exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from bastion.console.application import ANSWERS
+from bastion.console.routes import ACTS, ALL, ANYBODY, FORMS, LOOKS, ROUTES, STATIC, find, leads_back
+from bastion.control.roles import Role
+
+SESSION = "aaaabbbbccccdddd"
+
+
+def test_every_route_is_answered_and_nothing_else_is() -> None:
+    assert {route.name for route in ROUTES} == set(ANSWERS)
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+
+
+def test_only_files_and_the_sign_in_are_anybodys() -> None:
+    assert [route.path for route in ROUTES if route.whose == ANYBODY] == [
+        "/static/{file}",
+        "/sign-in",
+        "/sign-in",
+    ]
+
+
+def test_every_other_route_has_roles_of_the_closed_set() -> None:
+    for route in ROUTES:
+        if route.whose != ANYBODY:
+            assert route.whose and route.whose <= frozenset(Role)
+    assert ACTS < LOOKS < ALL and Role.APPROVER not in LOOKS and Role.AUDITOR not in ACTS
+
+
+def test_what_changes_something_is_asked_for_by_post_and_is_no_auditors() -> None:
+    posts = {route.name: route.whose for route in ROUTES if route.method == "POST"}
+    assert posts == {"sign_in": ANYBODY, "sign_out": ALL, "end": ACTS, "lock": ACTS}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sessions/",
+        "/sessions/AAAABBBBCCCCDDDD",
+        "/sessions/aaaabbbbccccdddd/",
+        "/sessions/aaaabbbbccccdddd/export/raw",
+        "/sessions/../../etc/passwd",
+        "/sessions/aaaabbbbccccdddd\n",
+        "/static/../console/console.css",
+        "/static/base.html",
+        "/sessionsx",
+        "//sessions",
+        "",
+    ],
+)
+def test_what_is_not_in_the_table_is_not_found(path: str) -> None:
+    assert find("GET", path) is None and find("HEAD", path) is None
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "get", ""])
+def test_other_methods_are_not_found(method: str) -> None:
+    assert find(method, "/sessions") is None
+
+
+def test_parts_of_a_path_are_found() -> None:
+    found = find("GET", f"/sessions/{SESSION}/export/html")
+    assert found is not None and found.parts == {"session": SESSION, "form": "html"}
+    tunnel = find("GET", f"/sessions/{SESSION}.12")
+    assert tunnel is not None and tunnel.parts == {"session": f"{SESSION}.12"}
+    head = find("HEAD", "/sessions")
+    assert head is not None and head.route.name == "sessions"
+    assert all(find("GET", f"/static/{name}") for name in STATIC)
+    assert all(find("GET", f"/sessions/{SESSION}/export/{form}") for form in FORMS)
+
+
+@pytest.mark.parametrize(
+    "path", ["/sessions", "/sessions?user=alice&since=7d", f"/sessions/{SESSION}/play", "/live"]
+)
+def test_a_sign_in_leads_back_to_pages_of_ours(path: str) -> None:
+    assert leads_back(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "//evil.example.com/sessions",
+        "https://evil.example.com/",
+        "/\\evil.example.com",
+        "/sign-in",
+        "/sign-out",
+        "/api/v1/sessions",
+        "/static/console.css",
+        "/sessions?x=<script>",
+        "/sessions\r\nset-cookie: x=y",
+        "/sessions?" + "a" * 4096,
+        "javascript:alert(1)",
+    ],
+)
+def test_a_sign_in_leads_nowhere_else(path: str) -> None:
+    assert not leads_back(path)
