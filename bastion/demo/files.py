@@ -38,14 +38,16 @@ class Ports:
     metrics: int
     target: int
     dead: int
+    console: int
 
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """The two that are printed."""
+    """Those that are printed."""
 
     alice: str
     bob: str
+    dana: str
 
 
 def write_keys(folder: Path, now: float) -> None:
@@ -107,11 +109,14 @@ def certificate_line(certificate: Certificate, comment: str) -> str:
 def write_world(folder: Path, ports: Ports, passwords: Passwords) -> None:
     """Everything that is text. The keys are there already."""
     hasher = argon2.PasswordHasher()
-    users = USERS.format(alice=hasher.hash(passwords.alice), bob=hasher.hash(passwords.bob))
+    users = USERS.format(
+        alice=hasher.hash(passwords.alice), bob=hasher.hash(passwords.bob), dana=hasher.hash(passwords.dana)
+    )
     _write(folder / "users.toml", users)
     _write(folder / "targets.toml", TARGETS.format(port=ports.target, dead=ports.dead))
     _write(folder / "policy.toml", POLICY)
-    _write(folder / "bastion.toml", CONFIG.format(ssh=ports.ssh, metrics=ports.metrics))
+    config = CONFIG.format(ssh=ports.ssh, metrics=ports.metrics, console=ports.console)
+    _write(folder / "bastion.toml", config)
     host_ca = _public(folder, "target_host_ca")
     names = f"{TARGET},[{TARGET}]:{ports.target},[{LOOPBACK}]:{ports.target}"
     _write(folder / "target_known_hosts", f"@cert-authority {names} {host_ca}\n")
@@ -155,6 +160,11 @@ groups = ["engineers"]
 
 [users.carol]
 groups = ["auditors"]
+
+# She signs in to the review console, and no rule lets her log in anywhere.
+[users.dana]
+password = "{dana}"
+groups = ["reviewers"]
 """
 
 TARGETS: Final = f"""\
@@ -223,6 +233,12 @@ listen = "{LOOPBACK}:{{metrics}}"
 
 [audit]
 file = "audit.jsonl"
+
+[console]
+listen = "{LOOPBACK}:{{console}}"
+require = [["password"]]
+responder_groups = ["reviewers"]
+
 [limits]
 drain_timeout = "off"
 """

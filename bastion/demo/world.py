@@ -114,9 +114,10 @@ def _die_with_parent() -> None:
 @click.option("--dir", "directory", default="demo", show_default=True, help="The folder to live in.")
 @click.option("--port", default=2222, show_default=True, help="For ssh; a free one when it is taken.")
 @click.option("--metrics-port", default=9722, show_default=True, help="Likewise.")
+@click.option("--console-port", default=9743, show_default=True, help="Likewise.")
 @click.option("--keep", is_flag=True, help="Leave the folder at the end.")
-def demo(directory: str, port: int, metrics_port: int, keep: bool) -> None:
-    """Run a small world on loopback: people, keys, a target, the gateway.
+def demo(directory: str, port: int, metrics_port: int, console_port: int, keep: bool) -> None:
+    """Run a small world on loopback: people, keys, a target, the gateway, the review console.
 
     It prints commands to paste in another terminal. Ctrl-C ends it.
 
@@ -130,7 +131,7 @@ def demo(directory: str, port: int, metrics_port: int, keep: bool) -> None:
     children: list[Child] = []
     with prepared(folder, keep):
         try:
-            _run(folder, port, metrics_port, mark, children)
+            _run(folder, (port, metrics_port, console_port), mark, children)
         except Stopped:
             click.echo("\nending the demo")
         finally:
@@ -153,18 +154,19 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _run(folder: Path, port: int, metrics_port: int, mark: str, children: list[Child]) -> None:
+def _run(folder: Path, wanted: tuple[int, int, int], mark: str, children: list[Child]) -> None:
     click.echo(f"building a world in {folder}")
     files.write_keys(folder, SystemClock().time())
     files.write_target_home(folder)
-    passwords = Passwords(*(make_password(files.PASSWORD_GROUPS) for _ in range(2)))
+    passwords = Passwords(*(make_password(files.PASSWORD_GROUPS) for _ in range(3)))
     python = [sys.executable, "-m"]
     target = Child(
         "target", [*python, "bastion.demo.target", "--folder", str(folder)], folder / "target.log", mark
     )
     children.append(target)
     target_port = int(target.wait_until_ready()["port"])
-    ports = Ports(free_port(port), free_port(metrics_port), target_port, free_port(0))
+    port, metrics_port, console_port = map(free_port, wanted)
+    ports = Ports(port, metrics_port, target_port, free_port(0), console_port)
     files.write_world(folder, ports, passwords)
     config = str(folder / "bastion.toml")
     gateway = Child(
@@ -172,6 +174,11 @@ def _run(folder: Path, port: int, metrics_port: int, mark: str, children: list[C
     )
     children.append(gateway)
     gateway.wait_until_ready()
+    console = Child(
+        "console", [*python, "bastion", "console", "--config", config], folder / "console.log", mark
+    )
+    children.append(console)
+    console.wait_until_ready()
     click.echo(welcome(folder, ports, passwords, gateway.process.pid))
     _watch(children)
 
@@ -272,6 +279,7 @@ The demo is up in {folder}. Ctrl-C ends it and removes the folder.
   gateway  {LOOPBACK}:{ports.ssh}, pid {pid}     metrics  http://{LOOPBACK}:{ports.metrics}/metrics
   people   alice: certificate, or password {passwords.alice}
            bob:   password {passwords.bob}
+  console  http://{LOOPBACK}:{ports.console}: sign in as dana, password {passwords.dana}
   target   {TARGET}, login {LOGIN}: a real shell, running as you
 
 Paste in another terminal:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.net import is_listening
 from tests.support.processes import is_alive, pids
+from tests.unit.console.made import Browser
 
 pytestmark = [
     pytest.mark.interop,
@@ -42,6 +43,8 @@ class Demo:
                 "--port",
                 "0",
                 "--metrics-port",
+                "0",
+                "--console-port",
                 "0",
                 *options,
             ],
@@ -160,6 +163,14 @@ def test_the_gateways_pid_is_printed(demo):
 
 def password(demo, name):
     return re.search(rf"{name}:.*password (\S+)", demo.said)[1]
+
+
+def test_the_console_is_signed_in_to_as_printed(demo):
+    found = re.search(r"console +(http://127\.0\.0\.1:\d+): sign in as (\w+), password (\S+)", demo.said)
+    assert found is not None
+    browser = Browser(found[1])
+    assert browser.sign_in(found[2], found[3]).status == 303
+    assert "dana (responder)" in browser.get("/sessions").text and browser.get("/live").status == 200
 
 
 def test_the_certificate_login_works_as_printed(demo):
