@@ -180,7 +180,7 @@ def facts_of(one: Listed) -> list[tuple[str, str]]:
     found = []
     for name, label in HEADER_FIELDS:
         value = known.get(name)
-        if value in (None, "", [], {}, ()):
+        if value in (None, "", 0, [], {}, ()):
             continue
         if isinstance(value, list | tuple):
             value = ", ".join(map(str, value))

@@ -21,6 +21,7 @@ FORMS: Final = {
 
 STATIC: Final = {
     "console.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
     "player.js": "text/javascript; charset=utf-8",
 }
 """Files that are the same for everybody -> their content type."""
