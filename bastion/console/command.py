@@ -37,7 +37,8 @@ def console(run_in_reactor: Any, config_file: Path) -> None:
     """Serve the review console: sessions in a browser, for whoever reviews them.
 
     [console] of the configuration says where, and which groups of the directory may. It is a process of its own beside
-    the gateway and loads none of its keys. SIGTERM ends it; who is signed in signs in again.
+    the gateway and loads none of its keys. SIGTERM ends it; who is signed in signs in again. SIGHUP: the audit log was
+    rotated.
 
     Example: bastion console --config /etc/bastion/bastion.toml
     """
@@ -59,8 +60,9 @@ def console(run_in_reactor: Any, config_file: Path) -> None:
         def end(_number: int, _frame: object) -> None:
             reactor.callFromThread(lambda: None if ended.called else ended.callback(None))
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(program.reopen))
         print(json.dumps(ready), flush=True)
         return serve(program, ended)
 

@@ -52,7 +52,7 @@ from bastion.state.paging import Place as Recorded
 from bastion.state.schema_version import check_revision, revision_of
 
 SWEEP: Final = 30.0
-"""Seconds between two looks for visits that are over."""
+"""Seconds between two looks for visits that are over, and for an audit log that was rotated."""
 
 _log = Logger(namespace="bastion.console")
 
@@ -139,9 +139,14 @@ class ConsoleProgram:
         self._audit.note(ConsoleStopped())
         self._audit.close()
 
+    def reopen(self) -> None:
+        """Write on in the audit log's file of now: the one before may have been rotated away."""
+        self._audit.reopen()
+
     def _sweep(self) -> None:
         self._sweeping = self._reactor.callLater(SWEEP, self._sweep)
         self._visits.sweep()
+        self.reopen()
 
     def _signed_out(self, visit: Visit, reason: ConsoleReason) -> None:
         self._audit.note(ConsoleSignedOut(reason), About(user=visit.name, source=visit.source))

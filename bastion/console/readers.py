@@ -251,12 +251,14 @@ class Opened:
 
 
 class Readers:
-    """One per console: `most` at work, and one that waits for the next question."""
+    """One per console: `most` at work, and one that waits for the next question. One person has all but one of them at
+    most: whoever takes recordings away all day keeps nobody from looking."""
 
     def __init__(self, reactor: Any, start: Start, most: int) -> None:
         self._reactor, self._start, self._most = reactor, start, most
+        self._most_of_one = max(1, most - 1)
         self._idle: Process | None = None
-        self._busy: set[Process] = set()
+        self._busy: dict[Process, str] = {}  # for whom
         self._waiting: deque[tuple[Question, Deferred[Opened]]] = deque()
         self._closed = False
 
@@ -270,7 +272,7 @@ class Readers:
 
     def ask(self, question: Question) -> Deferred[Opened]:
         """The answer, once it has begun. Fails with Trouble."""
-        if len(self._busy) < self._most:
+        if self._free_for(question.by):
             return self._given(question)
         if len(self._waiting) >= WAITING or self._closed:
             return fail(
@@ -290,6 +292,10 @@ class Readers:
                 Trouble(ConsoleReason.UNAVAILABLE, "the console is closing down")
             )
 
+    def _free_for(self, person: str) -> bool:
+        of_one = sum(one == person for one in self._busy.values())
+        return len(self._busy) < self._most and of_one < self._most_of_one
+
     def _forget(self, waiting: Deferred[Opened]) -> None:
         self._waiting = deque(one for one in self._waiting if one[1] is not waiting)
 
@@ -299,7 +305,7 @@ class Readers:
         except OSError as error:
             _log.error("no process can be started: {text}", text=error.strerror)
             return fail(Trouble(ConsoleReason.TOO_MANY, "the recording cannot be read now"))
-        self._busy.add(process)
+        self._busy[process] = question.by
         self._reactor.callLater(0, self.warm)
         return process.ask(question)
 
@@ -311,7 +317,10 @@ class Readers:
     def _gone(self, process: Process) -> None:
         if process is self._idle:
             self._idle = None  # the next question starts one
-        self._busy.discard(process)
-        while self._waiting and len(self._busy) < self._most and not self._closed:
-            question, waiting = self._waiting.popleft()
-            self._given(question).chainDeferred(waiting)
+        self._busy.pop(process, None)
+        while not self._closed:
+            found = next((one for one in self._waiting if self._free_for(one[0].by)), None)
+            if found is None:
+                return
+            self._waiting.remove(found)
+            self._given(found[0]).chainDeferred(found[1])

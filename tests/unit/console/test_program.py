@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import stat
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.pki import Authority
+from tests.support.world import poll
 from tests.unit.console.made import PASSWORD, SECTION, ConsoleSite
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,18 @@ def test_it_ends_when_it_is_told_to_and_says_so(tmp_path: Path) -> None:
     events = [line["event"] for line in site.audit()]
     assert events[0] == "console_started" and events[-1] == "console_stopped"
     assert json.loads(json.dumps(site.audit()[0]))["place"] == site.origin
+    site.close()
+
+
+def test_an_audit_log_that_was_rotated_goes_on_in_the_new_file(tmp_path: Path) -> None:
+    site = ConsoleSite(tmp_path).start()
+    log = tmp_path / "audit.jsonl"
+    log.rename(tmp_path / "audit.1")
+    os.kill(site.pid, signal.SIGHUP)
+    poll(lambda: log.exists(), text="the log was not opened again")
+    site.browser("ada")
+    assert [line["user"] for line in site.audit("console_signed_in")] == ["ada"]
+    assert "console_signed_in" not in (tmp_path / "audit.1").read_text()
     site.close()
 
 

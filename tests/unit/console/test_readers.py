@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -210,6 +211,22 @@ def test_so_many_at_once_and_so_many_that_wait(monkeypatch: pytest.MonkeyPatch) 
     assert len(asked) == 2
     asked[1].process.outReceived(b'{"ok":true}\n')
     assert second
+
+
+def test_one_person_leaves_one_to_the_others() -> None:
+    pool = Pool(most=2)
+    first, second = ask(pool), ask(pool)
+    other: list[Any] = []
+    pool.readers.ask(replace(QUESTION, by="bob")).addBoth(other.append)
+    asked = [one for one in pool.made if one.asked]
+    assert [one.asked[0]["by"] for one in asked] == ["alice", "bob"]
+    for one in asked:
+        one.process.outReceived(b'{"ok":true}\n')
+    assert first and other and not second
+    asked[1].end()
+    assert [one.asked[0]["by"] for one in pool.made if one.asked] == ["alice", "bob"], "alice has one still"
+    asked[0].end()
+    assert [one.asked[0]["by"] for one in pool.made if one.asked] == ["alice", "bob", "alice"]
 
 
 def test_whoever_waits_and_leaves_is_forgotten_and_a_close_ends_all() -> None:
