@@ -78,3 +78,7 @@ def test_factors_that_are_off_are_not_loaded() -> None:
     further = ("oidc", "oidc_provider", "oidc_token", "radius", "radius_packets")
     assert modules & {"joserfc", "pyrad", *(f"bastion.auth.{name}" for name in further)} == set()
     assert "bastion.auth.outside" in modules
+    assert not any(name.partition(".")[0] in ("jinja2", "markupsafe") for name in modules), (
+        "of the console alone"
+    )
+    assert not any(name.startswith("bastion.console") for name in modules)
