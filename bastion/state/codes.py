@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, delete, or_, select, update
@@ -23,7 +24,7 @@ from bastion.auth.workers import DeadlinePassed, Workers
 from bastion.clock import Clock
 from bastion.errors import AuthReason, Refused
 from bastion.state.database import Database, StateDown
-from bastion.state.glass_codes import keep_copy, use_copy
+from bastion.state.glass_codes import keep_copy, use_copy, use_here_too
 from bastion.state.schema import TOTP, TOTP_RECOVERY
 from bastion.state.store import StateStore
 
@@ -166,6 +167,25 @@ def use(database: Database, key: TotpKey, uid: str, answer: str, now: float) -> 
     return False
 
 
+def use_and_know(
+    database: Database,
+    key: TotpKey,
+    uid: str,
+    answer: str,
+    now: float,
+    folder: Path,
+    emergency: Collection[str],
+) -> bool:
+    """As `use`, of one of the accounts `emergency`, whose codes the copy in `folder` knows: what that has taken while
+    the store was away is used."""
+    recovery = use(database, key, uid, answer, now)
+    with suppress(OSError):
+        use_here_too(folder, key, uid, answer, now)
+    with suppress(StateDown, OSError):  # what is known here is then a few seconds older
+        keep_copy(database, folder, emergency)
+    return recovery
+
+
 class StoredCodes:
     """What `auth.attempt` asks about codes: `use` in the store's own thread."""
 
@@ -192,13 +212,9 @@ class StoredCodes:
             return used.addErrback(_refused)
         folder, emergency = self._state.place.folder, self._emergency
 
-        def use_and_know(database: Database) -> bool:
-            recovery = use(database, self._key, uid, answer, now)
-            with suppress(StateDown, OSError):  # what is known here is then a few seconds older
-                keep_copy(database, folder, emergency)
-            return recovery
-
-        used = self._state.decide(use_and_know, asker)
+        used = self._state.decide(
+            lambda database: use_and_know(database, self._key, uid, answer, now, folder, emergency), asker
+        )
         return used.addErrback(self._by_copy, uid, answer, now, self._threads).addErrback(_refused)
 
     def _by_copy(

@@ -2,12 +2,12 @@
 
 An emergency is when PostgreSQL may be away as well as the directory, so each gateway has a copy of what the store knows
 of these few accounts, sealed as it is there. Invariants: the store judges wherever it answers; a code, and a recovery
-code, is used at most once at this gateway, whichever of its processes is asked, for what was used is in the file before
-anybody is let in; and what was used here while the store was away is used up there when it is back. The file is whole
-or not there, and what is not in it is not known.
+code, is used at most once at this gateway, whichever of its processes is asked and whether the store is there for the
+one and away for the other, for what was used is in the file before anybody is let in; and what was used here while the
+store was away is used up there when it is back. The file is whole or not there, and what is not in it is not known.
 
 What remains: while the store is away, a code that one gateway has taken is taken by another too, for as long as it is
-shown; so is one that the store took in the last seconds.
+shown; so is one that the store took from another gateway in the last seconds.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ SIZE_MAX: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What is known of one account. `spent` are digests of recovery codes that were used while the store was away."""
+    """What is known of one account. `spent` are digests of recovery codes that were used while the store was away, and
+    `taken` is the step of the last code that was."""
 
     sealed: str
     step: int
     recovery: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
+    taken: int = 0
 
 
 def keep_copy(database: Database, folder: Path, uids: Collection[str]) -> None:
@@ -65,7 +67,7 @@ def _merged(here: Copied | None, there: Copied, told: Copied | None) -> Copied:
         return there
     spent = tuple(digest for digest in here.spent if told is None or digest not in told.spent)
     recovery = tuple(digest for digest in there.recovery if digest in here.recovery)
-    return Copied(there.sealed, max(here.step, there.step), recovery, spent)
+    return Copied(there.sealed, max(here.step, there.step), recovery, spent, here.taken)
 
 
 def _tell(database: Database, uid: str, known: Copied) -> None:
@@ -112,6 +114,31 @@ def use_copy(folder: Path, key: TotpKey, uid: str, answer: str, now: float) -> b
     return used.spent != one.spent
 
 
+def use_here_too(folder: Path, key: TotpKey, uid: str, answer: str, now: float) -> None:
+    """The store has taken what was typed. Raises Refused when the copy has taken it before, of which the store had not
+    heard yet; and OSError: then the copy cannot take it either."""
+    code = normal(answer)
+    with _locked(folder):
+        known = _read(folder)
+        one = known.get(uid)
+        if one is None:
+            return
+        if is_recovery(code):
+            digest = key.digest_of(code, uid)
+            if digest in one.spent:
+                raise Refused(AuthReason.BAD_CODE, "the recovery code was used")
+            used = replace(one, recovery=tuple(each for each in one.recovery if each != digest))
+        else:
+            step = step_of(key.open(one.sealed, uid), code, now)
+            if step is None:  # of a secret that is not known here yet
+                return
+            if step <= one.taken:
+                raise Refused(AuthReason.CODE_USED, "the code, or a later one, was used already")
+            used = replace(one, step=max(step, one.step))
+        if used != one:
+            _write(folder, {**known, uid: used})
+
+
 def _used(one: Copied, key: TotpKey, uid: str, code: str, now: float) -> Copied:
     if is_recovery(code):
         digest = key.digest_of(code, uid)
@@ -124,7 +151,7 @@ def _used(one: Copied, key: TotpKey, uid: str, code: str, now: float) -> Copied:
         raise Refused(AuthReason.BAD_CODE, "the code is not right")
     if step <= one.step:
         raise Refused(AuthReason.CODE_USED, "the code, or a later one, was used already")
-    return replace(one, step=step)
+    return replace(one, step=step, taken=step)
 
 
 def _write(folder: Path, known: dict[str, Copied]) -> None:
@@ -143,8 +170,16 @@ def _read(folder: Path) -> dict[str, Copied]:
 def _entries(document: dict[str, object]) -> Iterator[tuple[str, Copied]]:
     for uid, entry in document.items():
         match entry:
-            case {"sealed": str(sealed), "step": int(step), "recovery": list(recovery), "spent": list(spent)}:
-                yield uid, Copied(sealed, step, tuple(map(str, recovery)), tuple(map(str, spent)))
+            case {
+                "sealed": str(sealed),
+                "step": int(step),
+                "recovery": list(recovery),
+                "spent": list(spent),
+                **more,
+            }:
+                taken = more.get("taken")
+                codes = tuple(map(str, recovery)), tuple(map(str, spent))
+                yield uid, Copied(sealed, step, *codes, taken if isinstance(taken, int) else 0)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 
 from bastion.auth.totp import new_recovery_codes, new_secret, step_of
 from bastion.errors import AuthReason, Refused
-from bastion.state.codes import enrol, listed, use
+from bastion.state.codes import enrol, listed, use, use_and_know
 from bastion.state.database import Database
 from bastion.state.glass_codes import FILE, LOCK, SIZE_MAX, keep_copy, use_copy
 from bastion.state.schema import TOTP
@@ -92,6 +92,71 @@ def test_what_is_used_while_the_store_is_asked_stays_used(
     keep_copy(bench.database, tmp_path, [UID])
     assert bench.outcome(bench.code()) is AuthReason.CODE_USED
     assert bench.outcome(bench.recovery[0]) is AuthReason.BAD_CODE
+
+
+def judged(bench: Bench, folder: Path, answer: str, now: float = NOW) -> object:
+    """By the store, which is there for whoever asks."""
+    try:
+        return use_and_know(bench.database, KEY, UID, answer, now, folder, [UID])
+    except Refused as refused:
+        return refused.reason
+
+
+def test_what_the_copy_has_taken_the_store_does_not_take_in_its_first_moment(
+    bench: Bench, tmp_path: Path
+) -> None:
+    keep_copy(bench.database, tmp_path, [UID])
+    assert used(tmp_path, bench.code()) is False and used(tmp_path, bench.recovery[0]) is True
+    assert judged(bench, tmp_path, bench.code(NOW - 30)) is AuthReason.CODE_USED, "one before it"
+    assert judged(bench, tmp_path, bench.recovery[0]) is AuthReason.BAD_CODE
+    keep_copy(bench.database, tmp_path, [UID])
+    assert judged(bench, tmp_path, bench.code()) is AuthReason.CODE_USED
+    assert judged(bench, tmp_path, bench.code(NOW + 30)) is False
+    assert judged(bench, tmp_path, bench.recovery[1]) is True
+
+
+def test_what_the_store_has_taken_the_copy_does_not_take(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bastion.state import codes
+
+    keep_copy(bench.database, tmp_path, [UID])
+    monkeypatch.setattr(codes, "keep_copy", lambda *args: None)  # as where the store goes away in that moment
+    assert (
+        judged(bench, tmp_path, bench.code()) is False and judged(bench, tmp_path, bench.recovery[0]) is True
+    )
+    assert used(tmp_path, bench.code()) is AuthReason.CODE_USED
+    assert used(tmp_path, bench.recovery[0]) is AuthReason.BAD_CODE
+
+
+def test_whoever_looks_at_the_store_between_the_two_keeps_nobody_out(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bastion.state import codes
+
+    keep_copy(bench.database, tmp_path, [UID])
+    there = codes.use
+
+    def looked_at(*args: object) -> bool:
+        recovery = there(*args)  # type: ignore[arg-type]
+        keep_copy(bench.database, tmp_path, [UID])
+        return recovery
+
+    monkeypatch.setattr(codes, "use", looked_at)
+    assert (
+        judged(bench, tmp_path, bench.code()) is False and judged(bench, tmp_path, bench.recovery[0]) is True
+    )
+
+
+def test_a_code_of_a_secret_that_the_copy_does_not_know_is_for_the_store(
+    bench: Bench, tmp_path: Path
+) -> None:
+    assert judged(bench, tmp_path, bench.code()) is False, "nothing is known"
+    assert used(tmp_path, bench.code(NOW + 30), now=NOW + 30) is False
+    secret, recovery = new_secret(), new_recovery_codes()
+    assert enrol(bench.database, KEY, ALICE, secret, recovery, replace=True)
+    assert judged(bench, tmp_path, pyotp.TOTP(secret).at(int(NOW))) is False
+    assert judged(bench, tmp_path, recovery[0]) is True
 
 
 def test_of_many_at_once_one_is_let_in(bench: Bench, tmp_path: Path) -> None:
