@@ -3,7 +3,9 @@
 What a field may hold is said by its annotation: str, int, float, bool, a StrEnum, another dataclass, `X | None`,
 `tuple[X, ...]`, `Mapping[str, X]`, or `Any` for what is JSON already. Read back strictly: nothing is converted, a field
 without a default must be there. What is unknown is a fault in a question (an old process must not do half of what it
-was asked) and left out of an answer (of a newer process). A field whose metadata say `left_out` is not written while it
+was asked) and left out of an answer (of a newer process). Whoever answers may be another gateway, so what could not be
+written as JSON again, or has no end, is a fault in either: half of a character, a number beyond MAX_NUMBER, more items
+than the field's metadata say (`most`). A field whose metadata say `left_out` is not written while it
 is at its default, so that a process of the version before can read what has nothing to say there.
 """
 
@@ -22,6 +24,8 @@ T = TypeVar("T")
 MAX_TEXT: Final = 4096
 """Characters of one string in a question."""
 
+MAX_NUMBER: Final = (1 << 53) - 1
+"""Numbers are as far from 0 at most: sums of them are numbers still."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -52,11 +56,15 @@ def from_json(kind: type[T], value: object, *, strict: bool) -> T:
 
 
 @cache
-def _places(kind: Any) -> dict[str, tuple[Any, bool]]:
-    """Field -> its annotation, and whether it must be there."""
+def _places(kind: Any) -> dict[str, tuple[Any, bool, int | None]]:
+    """Field -> its annotation, whether it must be there, and how many items it may have."""
     hints = get_type_hints(kind)
     return {
-        place.name: (hints[place.name], place.default is MISSING and place.default_factory is MISSING)
+        place.name: (
+            hints[place.name],
+            place.default is MISSING and place.default_factory is MISSING,
+            place.metadata.get("most"),
+        )
         for place in fields(kind)
     }
 
@@ -68,8 +76,10 @@ def _dataclass(kind: type[T], value: object, name: str, strict: bool) -> T:
     if strict and value.keys() - places.keys():
         raise Unfit(f"{name}: has a field that is not known here")
     made = {}
-    for field, (hint, needed) in places.items():
+    for field, (hint, needed, most) in places.items():
         if field in value:
+            if most is not None and isinstance(value[field], list) and len(value[field]) > most:
+                raise Unfit(f"{name}.{field}: more than {most} of them")
             made[field] = _read(hint, value[field], f"{name}.{field}", strict)
         elif needed:
             raise Unfit(f"{name}.{field}: is missing")
@@ -100,6 +110,8 @@ def _read(hint: Any, value: object, name: str, strict: bool) -> Any:
 
 
 def _plain(hint: Any, value: object, name: str, strict: bool) -> Any:
+    if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:  # nor is NaN
+        raise Unfit(f"{name}: too large a number")
     if hint is float and type(value) is int:
         return float(value)
     if issubclass(hint, StrEnum):
@@ -108,8 +120,8 @@ def _plain(hint: Any, value: object, name: str, strict: bool) -> Any:
         raise Unfit(f"{name}: not one of {', '.join(hint)}")
     if type(value) is not hint:
         raise Unfit(f"{name}: not {_WORDS[hint]}")
-    if strict and isinstance(value, str):
-        if len(value) > MAX_TEXT:
+    if isinstance(value, str):
+        if strict and len(value) > MAX_TEXT:
             raise Unfit(f"{name}: longer than {MAX_TEXT} characters")
         if _SURROGATE.search(value):  # JSON can write it, and nothing that it is passed on to
             raise Unfit(f"{name}: holds half of a character")

@@ -55,6 +55,9 @@ LOOK: Final = 1.0
 MOST_TEXT: Final = 200
 """Characters of what another gateway says that people read."""
 
+LAST_MOMENT: Final = 253402300799.0
+"""The end of the year 9999."""
+
 _Told = tuple[tuple[Lock, ...], tuple[Gone, ...]]
 
 
@@ -173,7 +176,7 @@ class Fleet(Node):
     @property
     def age(self) -> float:
         """Seconds since the list of locks was confirmed."""
-        told = min((peer.heard_at for peer in self._peers), default=float("-inf"))
+        told = min((peer.told_at for peer in self._peers), default=float("-inf"))
         age: float = self._reactor.seconds() - max(self._stored_at, told)
         return age
 
@@ -213,6 +216,7 @@ class Fleet(Node):
         age = self.age
         self._meters.set(LOCKS_CONFIRMED_AGE_SECONDS, round(min(age, 1e6) * MICROSECONDS))
         if age < CONFIRMED:
+            self._desk.keeper.known = True
             self._hub.ask(self.confirmation).addErrback(lambda _: None)  # who does not hear it, refuses
             first, self._first = self._first, []
             for one in first:
@@ -220,7 +224,8 @@ class Fleet(Node):
 
 
 def _told(peer: Peer, part: _Told) -> Deferred[Ended]:
-    return peer.ask(LocksTold(*part)).addErrback(lambda _: Ended(silent=(peer.name,)))
+    asked = peer.ask(LocksTold(*part)).addCallback(lambda ended: named(peer.name, ended))
+    return asked.addErrback(lambda _: Ended(silent=(peer.name,)))
 
 
 def _parts(locks: tuple[Lock, ...], gone: tuple[Gone, ...]) -> list[_Told]:
@@ -233,13 +238,31 @@ def named(node: str, answer: R) -> R:
     made: Any = answer
     match answer:
         case Live():
-            rows = tuple(replace(row, node=f"{node}/{printable(row.node, 64)}") for row in answer.rows)
+            rows = tuple(
+                replace(row, node=f"{node}/{printable(row.node, 64)}", started_at=_moment(row.started_at))
+                for row in answer.rows
+            )
             made = Live(rows, tuple(f"{node}/{printable(one, MOST_TEXT)}" for one in answer.silent))
         case Status():
-            nodes = (replace(one, name=f"{node}/{printable(one.name, 64)}") for one in answer.nodes)
+            nodes = (
+                replace(one, name=f"{node}/{printable(one.name, 64)}", started_at=_moment(one.started_at))
+                for one in answer.nodes
+            )
             made = Status(tuple(nodes))
+        case Ended():
+            sessions, tunnels, ends = (
+                max(0, one) for one in (answer.sessions, answer.tunnels, answer.connections)
+            )
+            ids = tuple(printable(one, 64) for one in answer.ids)
+            silent = tuple(f"{node}/{printable(one, MOST_TEXT)}" for one in answer.silent)
+            made = Ended(sessions, tunnels, ends, ids, silent)
     shown: R = made
     return shown
+
+
+def _moment(at: float) -> float:
+    """A time that a calendar has."""
+    return min(max(at, 0.0), LAST_MOMENT)
 
 
 class _Own(Node):

@@ -192,7 +192,7 @@ class Link(Connection, Node):
         pending.stream.offer(event, size if type(size) is int and 0 <= size <= WINDOW else WINDOW)
 
     def _part(self, pending: _Pending, part: object) -> None:
-        if not isinstance(part, str):
+        if not isinstance(part, str) or not part:  # as many as there are bytes, and no end of them
             raise ProtocolError("a part of an answer is no text")
         pending.size += len(part)
         if pending.size > self._limits.result:

@@ -74,6 +74,7 @@ class LockKeeper:
         self._hub, self._clock, self._timers, self._note, self._meters = hub, clock, timers, note, meters
         self.share: Share = lambda locks, gone: succeed(Ended())
         self.list = LockList()
+        self.known = False  # the store has said what is locked, or its copy, or all other gateways
         self._timer: DelayedCall | None = None
         self._loading: DelayedCall | None = None
         self._nameless: dict[Place, tuple[Lock, By]] = {}  # on names whose account is still to be had
@@ -105,7 +106,7 @@ class LockKeeper:
         start. Fires when the store has answered, or has not."""
         self._loading = None
         asked: Deferred[object] = self._hub.ask_any(KeptLocks()).addCallback(
-            lambda kept: self.use(kept.locks)
+            lambda kept: self._loaded(kept.locks)
         )
         return asked.addErrback(self._not_loaded)
 
@@ -114,6 +115,10 @@ class LockKeeper:
         for lock in locks:
             self.list.put(lock)
         return self._apply() if len(self.list) else None
+
+    def _loaded(self, locks: Iterable[Lock]) -> Deferred[Ended] | None:
+        self.known = True
+        return self.use(locks)
 
     def _not_loaded(self, failure: Failure) -> None:
         _log.warn("locks that were kept are not in force yet: {text}", text=failure.getErrorMessage())
@@ -157,6 +162,7 @@ class LockKeeper:
 
     def seen(self, rows: Iterable[Lock]) -> None:
         """What the store has now."""
+        self.known = True
         learned, again = self.list.stored(rows)
         for lock in again:
             self._keep(lock)

@@ -40,6 +40,10 @@ ACCOUNT: Final = re.compile(r"\A[a-z_][a-z0-9_.-]{0,31}\Z")
 NAME_IN: Final = 1.0
 """Seconds in which groups of an account are known, or it has none: whoever asks waits `there.SOON`."""
 
+LOOKED_UP: Final = 16
+"""Accounts of other gateways that are being looked up at once. Each takes a thread for as long as the machine's names,
+which may be an LDAP directory's, do not answer; who comes meanwhile has no role."""
+
 WHOLE_A_SECOND: Final = 2.0
 WHOLE_AT_ONCE: Final = 10.0
 """How often one gateway gets the whole list of locks, which is 10 MB at the most. It asks once a second, and is told
@@ -66,6 +70,7 @@ class Obeying:
         self._allowed = allowed
         self._timers, self._look_up = timers, look_up
         self._whole: dict[str, Rate] = {}
+        self._looking = 0
 
     def answer(self, node: str, request: Any, stream: Stream) -> Deferred[Any]:
         """What `node` asks. Fails with ControlError."""
@@ -87,11 +92,11 @@ class Obeying:
     def _locks(self, node: str, seen: str) -> LocksHeld:
         known = self._keeper.list
         if seen == known.mark:
-            return LocksHeld(known.mark)
+            return LocksHeld(known.mark, known=self._keeper.known)
         whole = self._whole.setdefault(node, Rate(self._timers, WHOLE_A_SECOND, WHOLE_AT_ONCE))
         if not whole.allows():
             raise ControlError(ControlReason.TOO_MANY, "the whole list was asked for too often")
-        return LocksHeld(known.mark, tuple(known), known.taken)
+        return LocksHeld(known.mark, tuple(known), known.taken, self._keeper.known)
 
     def _told(self, node: str, told: LocksTold) -> Deferred[Ended]:
         if max(len(told.locks), len(told.gone)) > MOST_TOLD:
@@ -124,8 +129,14 @@ class Obeying:
                 known.callback(caller.roles & self._allowed if caller is not None else frozenset())
 
         late = self._timers.callLater(NAME_IN, lambda: settle(None))
-        if ACCOUNT.match(name):
-            self._look_up(name, settle)
+
+        def found(caller: Caller | None) -> None:
+            self._looking -= 1
+            settle(caller)
+
+        if ACCOUNT.match(name) and self._looking < LOOKED_UP:
+            self._looking += 1
+            self._look_up(name, found)
         else:
             settle(None)
         return known

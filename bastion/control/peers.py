@@ -30,6 +30,9 @@ GONE_AFTER: Final = 3.5
 MISSES: Final = 3
 """Questions without an answer after which it is dialled again."""
 
+MARK: Final = 128
+"""Characters of a mark that is repeated; ours have less than 40."""
+
 CONNECT: Final = 5.0
 PAUSE_FIRST: Final = 0.25
 PAUSE_LONGEST: Final = 5.0
@@ -59,6 +62,7 @@ class Peer(Node):
         self.on_locks: Callable[[Peer, LocksHeld], object] = lambda peer, held: None
         self.on_state: Callable[[Peer, str], object] = lambda peer, why: None
         self.heard_at = float("-inf")  # the last answer, on the reactor's clock
+        self.told_at = float("-inf")  # the last one of a gateway that knows what is locked
         self.here = False
         self._reactor, self._clock, self._tls, self._chance = reactor, clock, tls, chance
         self._address, self._others = address, others
@@ -123,7 +127,9 @@ class Peer(Node):
         self.heard_at, self._pause, self._why = self._reactor.seconds(), PAUSE_FIRST, ""
         if held.mark != self._seen:
             self.on_locks(self, held)
-            self._seen = held.mark
+            self._seen = held.mark if len(held.mark) <= MARK else ""  # it goes into each question
+        if held.known:
+            self.told_at = self.heard_at
         self._is(True, "")
 
     def _missed(self, failure: Failure) -> None:

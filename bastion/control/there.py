@@ -7,13 +7,13 @@ says who gave it and is judged by the gateway that obeys (`obeying`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import By, Ended, Request, ended_together
 from bastion.control.node import Live, Selection, Status
 from bastion.control.orders import Watched
-from bastion.policy.lock_list import Gone
+from bastion.policy.lock_list import MOST_KNOWN, Gone
 from bastion.policy.locks import Lock
 
 SOON: Final = 2.0
@@ -22,14 +22,20 @@ SOON: Final = 2.0
 MOST_TOLD: Final = 100
 """Locks in one question: some 100 KB with the longest words."""
 
+MOST_HELD: Final = 2 * MOST_KNOWN
+"""Locks in one answer, and as many ends of locks: reading them takes a second, where all that 32 MB can hold would take
+twenty."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocksHeld:
-    """What is locked, and was unlocked; nothing of it when whoever asks has seen this mark before."""
+    """What is locked, and was unlocked; nothing of it when whoever asks has seen this mark before. `known`: it has ever
+    known what is locked; one that has just begun, and had nobody to tell it, has not."""
 
     mark: str
-    locks: tuple[Lock, ...] = ()
-    gone: tuple[Gone, ...] = ()
+    locks: tuple[Lock, ...] = field(default=(), metadata={"most": MOST_HELD})
+    gone: tuple[Gone, ...] = field(default=(), metadata={"most": MOST_HELD})
+    known: bool = field(default=True, metadata={"left_out": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,9 +298,9 @@ class Gateway:
 
 
 class Company:
-    """Gateways gw1, gw2, ... of one CA and one store, all started."""
+    """Gateways gw1, gw2, ... of one CA and one store, all `started`."""
 
-    def __init__(self, folder: Path, count: int = 2) -> None:
+    def __init__(self, folder: Path, count: int = 2, started: bool = True) -> None:
         self.net, self.store, self.ca = Net(), Store(), NodesCA(folder)
         names = [f"gw{number}" for number in range(1, count + 1)]
         self.roles: dict[str, frozenset[Role]] = {"root": EVERYTHING}
@@ -308,9 +308,17 @@ class Company:
             Gateway(self.net, self.store, self.ca, name, [one for one in names if one != name], self.roles)
             for name in names
         ]
-        for gateway in self.gateways:
+        for gateway in self.gateways if started else ():
             gateway.start()
         self.net.run(2.0)
+
+    def again(self, gone: Gateway) -> Gateway:
+        """A gateway in the place of one that has stopped, which knows nothing, started."""
+        names = [one.name for one in self.gateways if one is not gone]
+        fresh = Gateway(self.net, self.store, self.ca, gone.name, names, self.roles)
+        self.gateways[self.gateways.index(gone)] = fresh
+        fresh.start()
+        return fresh
 
     def close(self) -> None:
         for gateway in self.gateways:

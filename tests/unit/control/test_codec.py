@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import orjson
 import pytest
 
 from bastion.control import account_id, confirming, glass, node, orders, reloads, there
-from bastion.control.codec import MAX_TEXT, Unfit, from_json, to_json
+from bastion.control.codec import MAX_NUMBER, MAX_TEXT, Unfit, from_json, to_json
 from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock, LockKind
 
@@ -35,6 +35,7 @@ class Value:
     several: tuple[Inner, ...] = ()
     perhaps: float | None = None
     named: Mapping[str, int] | None = None
+    few: tuple[int, ...] = field(default=(), metadata={"most": 2})
 
 
 FULL = Value("t", -1, 2.5, True, Colour.RED, Inner("y"), (Inner(), Inner("z")), 1.0, {"a": 1})
@@ -54,6 +55,11 @@ def test_there_and_back():
         ({"text": "a\ud800"}, "Value.text: holds half"),
         ({"number": True}, "Value.number: not an integer"),
         ({"number": 1.0}, "Value.number"),
+        ({"number": MAX_NUMBER + 1}, "Value.number: too large"),
+        ({"share": 10**400}, "Value.share: too large"),
+        ({"share": -1e300}, "Value.share: too large"),
+        ({"share": float("nan")}, "Value.share: too large"),
+        ({"few": [1, 2, 3]}, "Value.few: more than 2"),
         ({"share": "1"}, "Value.share: not a number"),
         ({"flag": 1}, "Value.flag: not true or false"),
         ({"colour": "blue"}, "Value.colour: not one of red"),
@@ -69,6 +75,14 @@ def test_there_and_back():
 def test_what_does_not_fit_is_named(change, fault):
     with pytest.raises(Unfit, match=fault):
         from_json(Value, {**to_json(FULL), **change}, strict=True)
+
+
+@pytest.mark.parametrize(
+    "change", [{"text": "a\ud800"}, {"number": 10**400}, {"perhaps": 10**400}, {"few": [1, 2, 3]}]
+)
+def test_what_cannot_be_passed_on_is_no_answer_either(change):
+    with pytest.raises(Unfit):
+        from_json(Value, {**to_json(FULL), **change}, strict=False)
 
 
 def test_what_is_missing_is_named_and_defaults_stand_in():

@@ -4,10 +4,13 @@ new where nobody knows what is locked."""
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import succeed
 
+from bastion.cli.output import time_text
 from bastion.clock import SystemClock
 from bastion.control.asking import By, ControlError, Ended, Stream
-from bastion.control.fleet import CONFIRMED, LOOK, named
+from bastion.control.codec import MAX_NUMBER
+from bastion.control.fleet import CONFIRMED, LAST_MOMENT, LOOK, named
 from bastion.control.lock_keeping import LINES_AT_ONCE
 from bastion.control.node import Kill, Live, LiveAsked, LiveRow, NodeStatus, Selection, Status, StatusAsked
 from bastion.control.orders import AddLock, LocksAsked, RemoveLock, Watched, WatchSession
@@ -317,7 +320,7 @@ def test_while_nobody_says_it_a_gateway_that_begins_has_no_locks_to_trust(tmp_pa
     company.net.pull("gw2")
     company.net.doors["gw1"] = one.door
     one.process.confirmed_until = 0.0
-    one.fleet._stored_at = one.peers[0].heard_at = float("-inf")
+    one.fleet._stored_at = one.peers[0].told_at = float("-inf")
     got = []
     one.start()
     one.fleet.confirmed().addCallback(got.append)
@@ -366,3 +369,49 @@ def test_a_gateway_that_locks_and_unlocks_without_end_does_not_fill_the_log(comp
             company.net.advance(0.05)
     assert len(one.events("lock_followed")) + len(one.events("unlock_followed")) <= LINES_AT_ONCE + 100
     assert locked(one) == []
+
+
+def test_what_a_gateway_says_that_it_has_ended_can_be_counted_and_shown():
+    said = Ended(-7, 2, MAX_NUMBER, ("a\x1b[2J",), ("gw3",))
+    assert named("gw2", said) == Ended(0, 2, MAX_NUMBER, ("a\\x1b[2J",), ("gw2/gw3",))
+
+
+@pytest.mark.parametrize(("at", "shown"), [(-1.0, 0.0), (9e15, LAST_MOMENT), (5.0, 5.0)])
+def test_a_time_that_no_calendar_has_is_the_nearest(at, shown):
+    row = LiveRow("a", "session", "u", "u", "s", "jump", at)
+    assert named("gw2", Live((row,))).rows[0].started_at == shown
+    assert named("gw2", Status((NodeStatus("w", "running", started_at=at),))).nodes[0].started_at == shown
+    assert time_text(shown)
+
+
+def test_what_a_gateway_that_lies_has_ended_is_in_no_ones_way(company, monkeypatch):
+    one, two = company.gateways
+    lie = Ended(MAX_NUMBER, -1, 0, ("x",))
+    monkeypatch.setattr(two.desk.keeper, "learn", lambda node, locks, gone: succeed(lie))
+    got = one.ask(lock())
+    company.net.advance(0)
+    assert (got[0].sessions, got[0].tunnels) == (MAX_NUMBER, 0)
+    (line,) = one.events("locked")
+    assert (line["sessions"], line["tunnels"]) == (MAX_NUMBER, 0)
+
+
+def test_a_gateway_that_begins_and_knows_nothing_confirms_nothing(tmp_path):
+    made = Company(tmp_path, started=False)
+    one, two = made.gateways
+    made.store.away = True
+    one.start()
+    two.start()
+    made.net.run(CONFIRMED)
+    assert all(peer.here for peer in one.peers), "it is there all the same"
+    assert not one.process.known() and not two.process.known(), "neither has ever known what is locked"
+    made.store.away = False
+    made.net.run(2 * LOOK)
+    assert one.process.known() and two.process.known()
+    made.store.away = True
+    made.net.run(CONFIRMED + 5.0)
+    assert one.process.known() and two.process.known(), "and now they do"
+    two.stop()
+    fresh = made.again(two)
+    made.net.run(CONFIRMED + 5.0)
+    assert one.process.known() and fresh.process.known(), "one that knows is enough for one that begins"
+    made.close()

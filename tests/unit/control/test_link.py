@@ -323,6 +323,7 @@ def test_who_reads_again_in_time_stays():
         {"id": 1, "event": 3},
         {"id": 1, "event": {}},
         {"id": 1, "part": 3},
+        {"id": 1, "part": ""},
     ],
 )
 def test_answers_that_are_none_end_the_askers_end(frame):

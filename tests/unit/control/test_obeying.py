@@ -11,7 +11,7 @@ from bastion.control.asking import By, ControlError, Ended, Node, Stream
 from bastion.control.hub import Hub
 from bastion.control.lock_keeping import LockKeeper
 from bastion.control.node import Selection
-from bastion.control.obeying import NAME_IN, WHOLE_AT_ONCE, Obeying
+from bastion.control.obeying import LOOKED_UP, NAME_IN, WHOLE_AT_ONCE, Obeying
 from bastion.control.orders import SetLocks
 from bastion.control.peer import Caller
 from bastion.control.roles import Role
@@ -57,6 +57,7 @@ class Here:
         self.timers, self.desk, self.lines, self.looked = Clock(), Desk(), [], []
         self.keeper = LockKeeper(Hub(self.desk), FixedClock(10.0), self.timers, self.lines.append, Meters())
         look = lambda name, then: self.looked.append((name, then))  # noqa: E731
+        self.keeper.known = True
         self.obeying = Obeying("gw1", self.desk, self.keeper, frozenset(allowed or Role), self.timers, look)
 
     def answer(self, request):
@@ -156,3 +157,23 @@ def test_so_many_locks_and_no_more_in_one_question(here):
     for told in (LocksTold(many, ()), LocksTold((), tuple(Gone(one.kind, one.value, 5.0) for one in many))):
         assert here.answer(told)[0].value.reason is ControlReason.MALFORMED
     assert len(here.keeper.list) == 0
+
+
+def test_a_list_of_which_nobody_has_said_that_it_is_whole_is_told_as_such(here):
+    here.keeper.known = False
+    (held,) = here.answer(LocksThere())
+    (again,) = here.answer(LocksThere(held.mark))
+    assert held.known is again.known is False
+    here.keeper.seen([])
+    assert here.answer(LocksThere(held.mark))[0].known
+
+
+def test_accounts_whose_names_do_not_answer_take_no_more_threads_than_they_may(here):
+    got = [here.answer(ORDERS[0]) for _ in range(LOOKED_UP + 1)]
+    assert len(here.looked) == LOOKED_UP and got[-1][0].value.reason is ControlReason.NO_ROLE
+    here.timers.advance(NAME_IN)
+    assert here.answer(ORDERS[0])[0].value.reason is ControlReason.NO_ROLE, "their threads are still there"
+    here.looked.pop()[1](None)
+    here.answer(ORDERS[0])
+    here.known(Role.ADMIN)
+    assert len(here.desk.asked) == 1
