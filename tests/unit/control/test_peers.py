@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 
 from bastion.control.asking import ControlError
+from bastion.control.codec import MAX_TEXT
 from bastion.control.obeying import Obeying
-from bastion.control.peers import GONE_AFTER, LIMITS, MISSES, PAUSE_LONGEST
+from bastion.control.peers import GONE_AFTER, LIMITS, MARK, MISSES, PAUSE_LONGEST
 from bastion.control.there import SOON, LocksHeld, LocksThere
 from bastion.errors import ControlReason
 from bastion.net.mutual_tls import NodeTls, TlsFiles
@@ -111,11 +112,23 @@ def test_what_it_says_is_bounded(company, monkeypatch):
     peer, net = peer_of(company), company.net
     many = tuple(Lock(LockKind.TARGET, f"t{n}", "x" * 200, "y" * 200, 1.0) for n in range(100_000))
     assert LIMITS.result < 100_000 * 450
-    monkeypatch.setattr(Obeying, "_locks", lambda self, seen: LocksHeld("m", many))
+    asked_for = []
+    monkeypatch.setattr(
+        Obeying, "_locks", lambda self, node, seen: (asked_for.append(seen), LocksHeld("m", many))[1]
+    )
     net.run(3.0)
-    assert len(company.gateways[0].desk.keeper.list) == 0
+    assert asked_for and len(company.gateways[0].desk.keeper.list) == 0
     net.run(GONE_AFTER + 1.0)
     assert not peer.here
+
+
+@pytest.mark.parametrize("length", [MARK, MARK + 1, MAX_TEXT + 1])
+def test_a_mark_that_is_long_is_not_said_again(company, monkeypatch, length):
+    seen = []
+    held = LocksHeld("m" * length, ())
+    monkeypatch.setattr(Obeying, "_locks", lambda self, node, seen_: (seen.append(seen_), held)[1])
+    company.net.run(3.0)
+    assert seen[-1] == (held.mark if length == MARK else "") and peer_of(company).here
 
 
 def test_it_orders_nothing(company):
