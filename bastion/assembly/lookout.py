@@ -73,7 +73,7 @@ _WANTED: Final = wanted((DETECTION,))
 class _Owed:
     """What the store is to be told: findings, and what is settled of those that it has."""
 
-    found: list[Row] = field(default_factory=list)
+    found: list[tuple[Row, tuple[Detection, ...]]] = field(default_factory=list)  # with `Finding.also`
     settled: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # way -> name and how it ended
 
     def settle(self, way: str, name: str, how: str) -> None:
@@ -230,7 +230,7 @@ class Lookout:
         self._last = max(self._last, at)
         for one in self._detector.see(event, at):
             if at >= self._begin:
-                self._owed.found.append(self._row(one))
+                self._owed.found.append((self._row(one), one.also))
 
     def _written(self, name: str) -> None:
         """The gateway has written that finding down."""
@@ -267,7 +267,7 @@ class Lookout:
         with self._database.write() as connection:
             mutes = rows.mutes_in(connection, now)
             found = rows.strangers(
-                connection, self._node, [self._judged(row, mutes) for row in self._owed.found]
+                connection, self._node, [self._judged(row, also, mutes) for row, also in self._owed.found]
             )
             rows.add(connection, found)
             for way, pairs in self._owed.settled.items():
@@ -302,9 +302,11 @@ class Lookout:
                 saved = {user: self._save(saving, user, packed) for user, packed in some.items()}
             self._saved_people(saved)
 
-    def _judged(self, row: Row, mutes: Sequence[rows.Mute]) -> Row:
-        """With what is to become of it."""
+    def _judged(self, row: Row, also: Iterable[Detection], mutes: Sequence[rows.Mute]) -> Row:
+        """With what is to become of it. What several detections have made an alert is muted where each of them is."""
         mute = rows.covering(mutes, row.kind, row.identity, row.target)
+        if not all(rows.covering(mutes, kind, row.identity, "") for kind in also):
+            mute = ""
         posted = row.level == "alert" and not mute
         ways = {way: WAITING for way in self._posters if posted}
         return replace(row, mute=mute, **ways)  # type: ignore[arg-type]

@@ -123,6 +123,6 @@ class Detector:
             return draft, level
         also = "; ".join(dict.fromkeys(one[1].partition(" ")[2] for one in others))
         sessions = tuple(dict.fromkeys((*(one[2] for one in others), *draft.sessions)))
-        return replace(
-            draft, came=f"{draft.came}; within the hour before: {also}", sessions=sessions
-        ), "alert"
+        kinds = tuple(Detection(name) for name in dict.fromkeys(one[1].partition(" ")[0] for one in others))
+        came = f"{draft.came}; within the hour before: {also}"
+        return replace(draft, came=came, sessions=sessions, also=kinds), "alert"

@@ -336,6 +336,30 @@ def test_what_is_muted_is_kept_and_told_and_posted_to_nobody(bench: Bench) -> No
     assert bench.reports[-1].mutes == 0
 
 
+def test_what_two_detections_have_made_an_alert_is_muted_where_both_are(bench: Bench) -> None:
+    lookout = bench.start()
+    bench.run(lookout)
+
+    def muted(name: str, kind: str, target: str = "") -> None:
+        now = bench.clock.time()
+        mute(bench.database, Mute(name, kind, "", target, "noise", "root", now, now + 9 * DAY), lambda: None)
+
+    def stolen(number: int) -> Row:
+        about = bench.tale.outer(source=f"198.51.{number}.7")
+        bench.tale.tunnel(about, host=f"new{number}")
+        bench.run(lookout, DAY)
+        return next(row for row in bench.kept() if row.target == f"new{number}")
+
+    muted("m1", "new_destination")
+    muted("m2", "", "new1")
+    row = stolen(1)
+    assert (row.kind, row.level, row.mute) == ("new_destination", "alert", "") and "198.51.1.7" in row.came
+    assert bench.posted["webhook"] == [row.id]
+    muted("m3", "new_network")
+    row = stolen(2)
+    assert (row.level, row.mute) == ("alert", "m1") and len(bench.posted["webhook"]) == 1
+
+
 def test_notices_are_kept_and_told_and_not_posted(bench: Bench) -> None:
     lookout = bench.start()
     bench.run(lookout)
