@@ -166,9 +166,14 @@ class LockList:
 
 def _is_better(lock: Lock, known: Lock) -> bool:
     """Later; or the same one, when it is known now whose the name is."""
-    if lock.made_at != known.made_at:
-        return lock.made_at > known.made_at
-    return bool(lock.uid) and not known.uid
+    return _rank(lock) > _rank(known)
+
+
+def _rank(lock: Lock) -> tuple[object, ...]:
+    """No two locks of a place are alike in it: else two gateways would tell each other, and the store, of theirs for
+    ever. Of two that were made at the same moment the longer one counts."""
+    ends = lock.until is None, lock.until or 0.0
+    return lock.made_at, bool(lock.uid), ends, lock.uid, lock.reason, lock.made_by
 
 
 def _is_lock(lock: Lock, latest: float) -> bool:

@@ -159,3 +159,18 @@ def test_a_store_that_has_an_earlier_one_is_told_again():
     assert known.stored([lock(2.0)]) == (Learned(), (lock(2.0, uid="u-1"),))
     assert known.stored([lock(2.0, uid="u-1")]) == (Learned(), ())
     assert known.stored([lock(3.0)])[0].put == (lock(3.0),)
+
+
+def test_two_of_the_same_moment_come_to_the_same_at_each_gateway_and_in_the_store():
+    """A gateway that lies tells one this and another that; each then has one of them, and the store has either."""
+    for one, other in itertools.permutations(
+        [lock(reason="a"), lock(reason="b"), lock(reason="a", until=5.0), lock(uid="u-1"), lock(uid="u-2")], 2
+    ):
+        here, there = listed(one), listed(other)
+        here.learn(NOW, there)
+        there.learn(NOW, here)
+        (left,) = set(here) | set(there)
+        assert here.stored([left])[1] == there.stored([left])[1] == ()
+        again = listed(one).stored([other])[1], listed(other).stored([one])[1]
+        assert [bool(told) for told in again].count(True) == 1, "one of the two writes it again, not both"
+    assert listed(lock(until=5.0)).learn(NOW, [lock()]).put == (lock(),)
