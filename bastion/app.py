@@ -21,9 +21,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from bastion import __version__
-from bastion.assembly import detections
 from bastion.assembly.applying import Look, Parts, Prepared, apply, prepare
-from bastion.assembly.beside import Beside
+from bastion.assembly.beside import Beside, uploads, wanted_of
 from bastion.assembly.controlling import Controlling
 from bastion.assembly.gauges import Gauges
 from bastion.assembly.health import HealthWatch
@@ -48,7 +47,6 @@ from bastion.doors.draining import Drained, Draining
 from bastion.doors.listener import Front
 from bastion.errors import ConfigError, EndReason
 from bastion.handover.elders import Elders
-from bastion.inventories.section import digest_of
 from bastion.net import socket as io
 from bastion.net.descriptors import raise_limit
 from bastion.net.listening import NOTHING_GIVEN, Listeners, address_of, open_listener
@@ -192,6 +190,7 @@ class Program:
             self.gateway,
             lambda: self.reloading.config.host_keys.files,
             reports=self._reports,
+            sinks=lambda: self.reloading.config.audit.sinks,
             certificate=lambda: self.reloading.config.metrics.tls_certificate,
         )
 
@@ -228,7 +227,7 @@ class Program:
             begun = Deferred.fromCoroutine(self.control.begin())
             begun.addErrback(lambda failure: self.gateway.log_failure("learning what is locked", failure))
             self.leftovers.end_all()
-            self._follow_beside(config)
+            self._beside.follow(*wanted_of(config))
             self.meters.set(WORKERS, 1, "serving")
             self.gateway.audit.emit(GatewayStarted(__version__, str(config.file)))
         else:
@@ -374,12 +373,8 @@ class Program:
         end_revoked(self.gateway)
         self._rechecks.now()
         if self._part.alone and not self.gateway.draining:
-            self._follow_beside(prepared.config)
+            self._beside.follow(*wanted_of(prepared.config))
         self._in_force(prepared.config, loaded)
-
-    def _follow_beside(self, config: Config) -> None:
-        detects = detections.digest_of(config)
-        self._beside.follow(uploads(config), digest_of(config.inventories), detects)
 
     async def drain(self, signal_name: str, seconds: float) -> None:
         """Let nothing new begin, and what runs finish: until nobody is left, `seconds` have passed, or `hurry`."""
@@ -452,11 +447,6 @@ def _tracing(path: str | os.PathLike[str]) -> Report:
     report = inspect(path)
     config = report.config
     return report if config is None else replace(report, config=replace(config, log=Log(trace=True)))
-
-
-def uploads(config: Config) -> bool:
-    """Recordings go to a bucket."""
-    return config.recording.store.kind == "s3"
 
 
 async def _done(result: Any) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -28,6 +28,7 @@ from bastion.observe.families.recordings import TASK_FAULTS, TASK_LAST_RUN, TASK
 from bastion.observe.meters import HEALTH
 from bastion.recording.store import SYNC_BEHIND_SECONDS
 from bastion.session.gateway import Gateway
+from bastion.sinks import report as sink_reports
 from bastion.state.runs import Run, left_runs
 from bastion.wire.printable import printable
 
@@ -61,11 +62,12 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class DiskView:
     """What a thread saw: why recordings cannot be made ("" = they can), host key files that cannot be read, how the
-    uploads are, and how commands that are run over the recordings ended."""
+    uploads and the audit log's sinks are, and how commands that are run over the recordings ended."""
 
     recordings: str = ""
     host_keys: str = ""
     uploads: Report | None = None
+    sinks: tuple[sink_reports.Report, ...] = ()
     certificate_ends: int = 0  # that of the metrics page; 0: there is none
     runs: Mapping[str, Run] = field(default_factory=dict)
 
@@ -86,12 +88,13 @@ class HealthWatch:
         in_thread: InThread | None = None,
         reports: Callable[[], Path | None] = lambda: None,
         certificate: Callable[[], Path | None] = lambda: None,
+        sinks: Callable[[], Collection[str]] = lambda: (),
     ) -> None:
-        """`reports`: the folder in which the process that uploads says how it is; None: nothing is uploaded.
-        `certificate`: the file of the metrics page's; None: it has none."""
+        """`reports`: the folder in which the process that uploads says how it is; None: nothing is uploaded. `sinks`:
+        the names of the audit log's. `certificate`: the file of the metrics page's; None: it has none."""
         self._gateway = gateway
         self._host_key_files = host_key_files
-        self._reports, self._certificate = reports, certificate
+        self._reports, self._certificate, self._sink_names = reports, certificate, sinks
         self._in_thread: InThread = self._start_thread if in_thread is None else in_thread
         self._timer: DelayedCall | None = None
         self._looks = 0
@@ -134,6 +137,7 @@ class HealthWatch:
         yield self._uploads()
         known = gateway.locks_until is None or gateway.reactor.seconds() < gateway.locks_until
         yield Finding(HealthPart.NODES, State.OK if known else State.REFUSING, "" if known else UNKNOWN)
+        yield self._sinks()
 
     # -- the parts ---------------------------------------------------------------------------------------
 
@@ -199,6 +203,15 @@ class HealthWatch:
         state = State.OK if report.well(now) else State.DEGRADED
         return Finding(HealthPart.UPLOADS, state, report.text(now))
 
+    def _sinks(self) -> Finding:
+        """No session is refused because of one: lines wait in the log's files."""
+        wanted, now = self._sink_names(), self._gateway.clock.time()
+        reports = {report.name: report for report in self._disk.sinks if report.name in wanted}
+        said = [report.words(now) for report in reports.values()]
+        said += [f"{name}: nothing was heard of it yet" for name in wanted if name not in reports]
+        well = all(report.well(now) for report in reports.values())
+        return Finding(HealthPart.SINKS, State.OK if well else State.DEGRADED, "; ".join(said))
+
     # -- looking -----------------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -251,10 +264,11 @@ class HealthWatch:
         text = f"{', '.join(unread)} cannot be read: the next start or reload would fail" if unread else ""
         folder = self._reports()
         uploads = None if folder is None else left(folder)
+        sinks = sink_reports.left(self._gateway.state.place.folder) if self._sink_names() else ()
         certificate = self._certificate()
         ends = 0 if certificate is None else certificate_end(certificate)
         runs = left_runs(self._gateway.state.place.folder)
-        return DiskView(self._gateway.store.look(), text, uploads, ends, runs)
+        return DiskView(self._gateway.store.look(), text, uploads, sinks, ends, runs)
 
     def _seen(self, view: DiskView) -> None:
         self._disk, self._asked_at = view, None

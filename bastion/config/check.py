@@ -61,6 +61,7 @@ from bastion.errors import ConfigError
 from bastion.options import ConfigErrors, KeyPath, Problems, Source, dotted
 from bastion.policy.review import review
 from bastion.policy.targets import Target
+from bastion.sinks.faults import sink_faults
 from bastion.wire.kexinit import COMPAT, FRONT
 from bastion.wire.keys import ED25519, PrivateKey
 
@@ -239,6 +240,8 @@ class _Check:
             )
         for error, name, problem, allowed in store_faults(config.recording.store):
             (self._wrong if error else self._doubtful)(("recording", "store", name), problem, allowed)
+        for error, sink, name, problem, allowed in sink_faults(config.audit.sinks):
+            (self._wrong if error else self._doubtful)(("audit", "sinks", sink, name), problem, allowed)
         if config.recording.mode == "off":
             self._doubtful(("recording", "mode"), "nothing that is shown or typed will be recorded")
 

@@ -38,6 +38,7 @@ from bastion.options.kinds import (
     text,
 )
 from bastion.options.paths import FILE
+from bastion.sinks.section import SINKS, Sink
 
 
 def _read_place(value: object, at: At) -> Path:
@@ -156,6 +157,7 @@ class Audit:
         BOOLEAN, "Write the paths of sftp operations into the log too, not only into the recording.",
         default=False,
     )  # fmt: skip
+    sinks: Mapping[str, Sink] = option(SINKS, "", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

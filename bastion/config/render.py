@@ -39,9 +39,8 @@ def render_sample(chosen: Mapping[str, str] | None = None) -> str:
         "# Options marked (restart) need a restart, all others a reload (SIGHUP).",
     ]
     for declared in declarations(Sections):
-        named = declared.kind.named
-        name = f"{declared.name}.{_SAMPLE_NAME}" if named else declared.name
-        lines += ["", *_sample_section(name, declared, values, named)]
+        name = _sample_name(declared, declared.name)
+        lines += ["", *_sample_section(name, declared, values, declared.kind.named)]
     return "\n".join(lines) + "\n"
 
 
@@ -64,11 +63,17 @@ def _sample_section(
         yield _sample_line(option, values.get(f"{path}.{option.name}"), absent)
     for option in nested:
         yield ""
-        yield from _sample_section(f"{path}.{option.name}", option, values, absent or option.default is None)
+        named = option.kind.named
+        name = _sample_name(option, f"{path}.{option.name}")
+        yield from _sample_section(name, option, values, absent or named or option.default is None)
 
 
-_SAMPLE_NAME = "cmdb"
-"""Of a section of which there are any number, none by default."""
+def _sample_name(declared: Declared, path: str) -> str:
+    """With a name, of a section of which there are any number, none by default."""
+    return f"{path}.{_SAMPLE_NAMES[declared.name]}" if declared.kind.named else path
+
+
+_SAMPLE_NAMES = {"inventories": "cmdb", "sinks": "siem"}
 
 # Options that are not required but that the sample sets, so that the sample is a whole.
 _SET_IN_SAMPLE = {
@@ -123,7 +128,7 @@ def render_reference() -> str:
     """`docs/configuration.md`: every option of bastion.toml, targets.toml and users.toml."""
     parts = [_REFERENCE_HEAD]
     for declared in declarations(Sections):
-        parts += _reference_section(declared.name + ".NAME" * declared.kind.named, declared)
+        parts += _reference_section(declared.name, declared)
     parts.append("## targets.toml: `[targets.NAME]`\n")
     parts.append(_TARGETS_HEAD)
     parts.append(_table(Target))
@@ -140,6 +145,7 @@ _PASSWORD = next(option for option in declarations(Target) if option.name == "pa
 def _reference_section(path: str, declared: Declared) -> list[str]:
     cls = declared.kind.section
     assert cls is not None
+    path += ".NAME" * declared.kind.named
     parts = [f"## `[{path}]`\n", _summary(cls) + "\n", _table(cls)]
     for option in declarations(cls):
         if option.kind.section is not None:

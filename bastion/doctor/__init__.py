@@ -13,6 +13,7 @@ May import: every layer below; of this one `assembly`, which builds what dials.
 - `subject`: what is looked at: configuration, user, clock
 - `keys`: agents that hold keys, overlaps; `files`: owners and modes; `ports`: who listens
 - `disk`: space, filesystem, locks, speed; `bucket`: what may be done in it; `machine`: clock, limits, versions
+- `sinks`: where the audit log goes besides
 - `gateway`: whether one runs
 - `directory`: accounts and LDAP servers; `network`: names, and the way to each target
 - `examination`: all of it at the same time, each part with its deadline

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore, TimeoutError
 
 from bastion.auth.workers import DeadlinePassed, Workers
-from bastion.doctor import bucket, directory, disk, files, gateway, keys, machine, network, ports
+from bastion.doctor import bucket, directory, disk, files, gateway, keys, machine, network, ports, sinks
 from bastion.doctor.findings import Area, CannotLook, Finding, Level
 from bastion.doctor.subject import Subject
 
@@ -87,6 +87,10 @@ class Examination:
         for area, look in BLOCKING:
             if area in areas:
                 yield self._thread(area, partial(_listed, look, subject), SECONDS)
+        if Area.SINKS in areas:
+            for name, sink in subject.config.audit.sinks.items():
+                look_there = partial(sinks.examine_sink, name, sink, subject.config.state.name)
+                yield self._thread(Area.SINKS, look_there, sinks.SECONDS + MARGIN, None, name)
         ldap = subject.config.directory.ldap
         if ldap is not None and Area.DIRECTORY in areas:
             for server in ldap.servers:

@@ -28,6 +28,7 @@ class Area(StrEnum):
     DIRECTORY = "directory"
     DISK = "disk"
     BUCKET = "bucket"
+    SINKS = "sinks"
     CLOCK = "clock"
     LIMITS = "limits"
     NAMES = "names"

@@ -104,3 +104,6 @@ CONTROL_COMMANDS: Final = (
     "confirm_locks",
     OTHER,
 )
+
+SINK_KINDS: Final = ("journald", "syslog", "loki", "elastic", "otlp")
+"""Of sinks of the audit log."""

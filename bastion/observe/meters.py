@@ -39,6 +39,7 @@ from bastion.observe.families import (
     nodes,
     opening,
     recordings,
+    sinks,
     standing,
 )
 from bastion.observe.family import (
@@ -85,7 +86,18 @@ PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
 
-DECLARED_IN: Final = (detections, directory, flow, inventories, keys, nodes, opening, recordings, standing)
+DECLARED_IN: Final = (
+    detections,
+    directory,
+    flow,
+    inventories,
+    keys,
+    nodes,
+    opening,
+    recordings,
+    sinks,
+    standing,
+)
 """Families that are declared elsewhere; they are in `FAMILIES` once these modules are loaded."""
 
 # The families.

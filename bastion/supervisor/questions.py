@@ -32,6 +32,7 @@ class Settings:
     uploads: bool = False
     inventories: str = ""  # `inventories.section.digest_of`
     detections: str = ""  # `assembly.detections.digest_of`
+    sinks: str = ""  # `sinks.section.digest_of`
 
 
 # -- a worker asks ---------------------------------------------------------------------------------------------------

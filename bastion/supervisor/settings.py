@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bastion.assembly import detections
+from bastion.assembly.beside import wanted_of
 from bastion.config.penalties import penalty_limits
 from bastion.config.sections import Sections
-from bastion.inventories.section import digest_of
 from bastion.supervisor.questions import Settings
 
 
@@ -15,7 +14,5 @@ def settings_of(config: Sections) -> Settings:
         str(config.audit.file),
         config.audit.required,
         penalty_limits(config.limits.penalties),
-        config.recording.store.kind == "s3",
-        digest_of(config.inventories),
-        detections.digest_of(config),
+        *wanted_of(config),
     )

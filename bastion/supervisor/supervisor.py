@@ -168,7 +168,7 @@ class Supervisor:
 
     def _follow_beside(self) -> None:
         wanted = self._settings
-        self._beside.follow(wanted.uploads, wanted.inventories, wanted.detections)
+        self._beside.follow(wanted.uploads, wanted.inventories, wanted.detections, wanted.sinks)
 
     # -- the start ---------------------------------------------------------------------------------------
 

@@ -226,6 +226,33 @@ CASES: Final = {
             'audit_failures_total{reason="write_failed"}': "0x60",
         },
     ),
+    "BastionAuditSinkBehind": Case(
+        {
+            'audit_sink_behind_seconds{kind="syslog"}': "1000x60",
+        },
+        "10m",
+        {
+            'audit_sink_behind_seconds{kind="syslog"}': "60x60",
+        },
+    ),
+    "BastionAuditSinkSpoolEnding": Case(
+        {
+            'audit_sink_spool_ending{kind="loki"}': "1x60",
+        },
+        "15m",
+        {
+            'audit_sink_spool_ending{kind="loki"}': "0x60",
+        },
+    ),
+    "BastionAuditSinkMissing": Case(
+        {
+            'audit_sink_lines_lost_total{kind="otlp"}': "0x20 5x40",
+        },
+        "25m",
+        {
+            'audit_sink_lines_lost_total{kind="otlp"}': "0x60",
+        },
+    ),
     "BastionStateOwed": Case(
         {
             "state_owed_oldest_seconds": "600x60",

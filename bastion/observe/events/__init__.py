@@ -61,6 +61,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.GatewayStopped,
     process.Reload,
     process.InventoryState,
+    process.AuditSinkState,
     process.HealthChanged,
     nodes.NodeState,
     nodes.NodeRefused,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from bastion.errors import InventoryReason
+from bastion.errors import InventoryReason, SinkReason
 from bastion.observe.events.base import AuditEvent, Line, because, of
 
 
@@ -161,6 +161,33 @@ class Reload(AuditEvent):
         what = f": {', '.join(map(str, changed))}" if isinstance(changed, list) and changed else ""
         needed = of(line, "restart", "; a restart is needed for ")
         return f"the configuration was reloaded{of(line, 'by', ' by ')}{what}{needed}{of(line, 'text', '; ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSinkState(AuditEvent):
+    """a sink of this log takes no lines, or does again, or has missed some for good"""
+
+    event: ClassVar[str] = "audit_sink"
+
+    sink: str
+    kind: str
+    state: Annotated[
+        str,
+        "`ok`, `failing` (lines wait), `refused` (lines were left out: it took others and not these),"
+        " `lost` (their file was removed before it got them)",
+    ]
+    reason: Annotated[SinkReason | None, "what came of the last delivery"] = None
+    text: str = ""
+    lines: Annotated[int | None, "that wait, or were left out, or are lost"] = None
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        name, state, lines = line.get("sink", "?"), line.get("state", "?"), line.get("lines", "?")
+        if state == "ok":
+            return f"the audit log's sink {name} takes lines again"
+        if state == "failing":
+            return f"the audit log's sink {name} takes no lines{because(line)}"
+        return f"{lines} lines did not reach the audit log's sink {name}: {state}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from bastion.auth.ca_scope import CaScope
 from bastion.config.changes import each_option
 from bastion.config.check import inspect
 from bastion.config.detections import Detections
-from bastion.config.outputs import Recording, read_section
+from bastion.config.outputs import Audit, Recording, read_section
 from bastion.config.sections import Sections
 from bastion.config.start import read_sections
 from bastion.errors import AuthReason, ConfigError, Detection, RecorderFailed, Refused
@@ -112,14 +112,15 @@ class Files(Site):
 
 
 class Threadless(StillReactor):
-    """Nobody asks this one for host names. In place of the processes that upload, ask inventories and detect it reads,
-    as those would when they begin, where to, whom and how."""
+    """Nobody asks this one for host names. In place of the processes that upload, ask inventories, detect and send the
+    log on it reads, as those would when they begin, where to, whom and how."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uploading: S3Place | None = None
         self.asking: list[str] = []
         self.detecting: Detections | None = None
+        self.sending: list[str] = []
 
     def suggestThreadPoolSize(self, size: int) -> None: ...
 
@@ -131,6 +132,10 @@ class Threadless(StillReactor):
         if "bastion.assembly.detecting" in command:
             self.detecting = read_section(command[-1], Detections)
             process.makeConnection(Detecting(self, process))  # type: ignore[arg-type]
+            return
+        if "bastion.assembly.sending" in command:
+            self.sending = list(read_section(command[-1], Audit).sinks)
+            process.makeConnection(Sending(self, process))  # type: ignore[arg-type]
             return
         self.uploading = read_section(command[-1], Recording).store.place()
         process.makeConnection(Uploading(self, process))  # type: ignore[arg-type]
@@ -145,6 +150,15 @@ class Uploading:
 
     def closeStdin(self) -> None:
         self.reactor.uploading = None
+        self.process.processEnded(Failure(ProcessDone(0)))
+
+
+@dataclass
+class Sending(Uploading):
+    """That of the process that sends the audit log on."""
+
+    def closeStdin(self) -> None:
+        self.reactor.sending = []
         self.process.processEnded(Failure(ProcessDone(0)))
 
 
@@ -630,6 +644,9 @@ CASES: dict[str, Case] = {
     "login.key_age": Case('"90d"', lambda g: g.services.limits.key_age, 90 * 86400.0),
     "inventories": Case(
         '{ cmdb = { url = "https://cmdb.example.com/" } }', lambda g: g.reactor.asking, ["cmdb"], _from_its_start
+    ),
+    "audit.sinks": Case(
+        '{ siem = { kind = "journald" } }', lambda g: g.reactor.sending, ["siem"], _from_its_start
     ),
     "state.unavailable": Case('"refuse"', lambda g: g.state.refuse, True),
     "audit.file": Case('"second.jsonl"', lambda g: Path(g.audit.path).name, "second.jsonl"),

@@ -13,15 +13,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from bastion.archive.report import SILENT, Report, leave
-from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, HealthWatch, State
+from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, Finding, HealthWatch, State
 from bastion.auth.directory import Servers
 from bastion.clock import FixedClock
-from bastion.errors import HealthPart
+from bastion.errors import HealthPart, SinkReason
 from bastion.observe.audit import AuditLog
 from bastion.observe.families.keys import CERTIFICATE_EXPIRES
 from bastion.observe.families.recordings import TASK_FAULTS, TASK_LAST_RUN
 from bastion.observe.meters import HEALTH, Meters
 from bastion.recording.store import Store
+from bastion.sinks import report as sink_reports
+from bastion.sinks.report import Report as SinkReport
+from bastion.state.database import Place
 from bastion.state.runs import Run
 from tests.support.audit_lines import Told
 from tests.support.state import closed_store
@@ -268,6 +271,35 @@ def test_uploads_that_fail_degrade_and_refuse_nobody(tmp_path: Path) -> None:
         (found,) = (one for one in watch.findings() if one.part is HealthPart.UPLOADS)
         assert found.state is state and found.text == report.text(now)
     assert watch.page()[0]
+    one.audit.close()
+    one.store.close()
+
+
+def test_sinks_that_fail_degrade_and_refuse_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Bench(tmp_path, required=False)
+    monkeypatch.setattr(one.gateway.state, "place", Place(tmp_path))
+    names = ["siem"]
+    watch = HealthWatch(one.gateway, lambda: [one.key], one._in_thread, sinks=lambda: names)
+    now = one.clock.time()
+
+    def sinks() -> Finding:
+        watch._seen(watch._see_disk())
+        (found,) = (found for found in watch.findings() if found.part is HealthPart.SINKS)
+        return found
+
+    assert sinks() == Finding(HealthPart.SINKS, State.OK, "siem: nothing was heard of it yet")
+    good = SinkReport("siem", "loki", now, 7)
+    bad = replace(good, reason=SinkReason.TLS, text="there", lines=2, oldest=now - 9)
+    for report, state in (
+        (good, State.OK),
+        (bad, State.DEGRADED),
+        (replace(good, ending=True), State.DEGRADED),
+    ):
+        sink_reports.leave(tmp_path, [report, replace(bad, name="gone")])
+        assert sinks() == Finding(HealthPart.SINKS, state, report.words(now)), "of those that are configured"
+    assert watch.page()[0]
+    names.clear()
+    assert sinks() == Finding(HealthPart.SINKS, State.OK, "")
     one.audit.close()
     one.store.close()
 
