@@ -30,10 +30,11 @@ _LONGEST: Final = 2 << 20
 @dataclass(slots=True)
 class Reached:
     """Of one chain: the last number that was confirmed (-1: none), and up to which size its file is known to hold
-    nothing else."""
+    nothing else. `gone`: its file is not there, and that it had lines up to this number was counted as a loss."""
 
     serial: int = -1
     size: int = 0
+    gone: int = -1
 
 
 @dataclass(slots=True)
@@ -70,13 +71,13 @@ def load(file: Path) -> Position:
     except FileNotFoundError:
         return Position()
     try:
-        chains = {str(name): Reached(int(one[0]), int(one[1])) for name, one in found["chains"].items()}
+        chains = {str(name): Reached(*map(int, one)) for name, one in found["chains"].items()}
         return Position(chains, str(found["first"]), begun=True)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file.name} is no position") from error
 
 
 def save(file: Path, position: Position) -> None:
     """Raises OSError."""
-    chains = {name: [one.serial, one.size] for name, one in position.chains.items()}
+    chains = {name: [one.serial, one.size, one.gone] for name, one in position.chains.items()}
     write(file, {"first": position.first, "chains": chains})

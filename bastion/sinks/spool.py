@@ -174,10 +174,11 @@ class Spool:
             return
         if any(file.head.chain == chain and not file.broken for file in self._files):
             return
-        missing = serial - self._position.serial(chain)
+        reached = self._position.chains.setdefault(chain, Reached())
+        missing = serial - max(reached.serial, reached.gone)
         if missing > 0:
             self.lost += missing
-            self._position.chains.setdefault(chain, Reached()).serial = serial
+            reached.gone = serial  # told once; should the file come back, it is read
 
     # -- looking -----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     position = Position()
     position.reach("a" * 16, 7)
     position.reach("a" * 16, 3)
-    position.chains["b" * 16] = Reached(9, -1)
+    position.chains["b" * 16] = Reached(9, -1, 12)
     save(tmp_path / "x.json", position)
     found = load(tmp_path / "x.json")
     assert found.begun and found.first == "a" * 16
@@ -28,7 +28,16 @@ def test_a_missing_file_is_a_new_sink(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"first":"","chains":[]}', '{"first":"","chains":{"a":[1]}}', '{"chains":{}}', "x" * 9],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"first":"","chains":[]}',
+        '{"first":"","chains":{"a":[1,2,3,4]}}',
+        '{"first":"","chains":{"a":1}}',
+        '{"chains":{}}',
+        "x" * 9,
+    ],
 )
 def test_a_file_that_is_something_else_is_no_beginning(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)

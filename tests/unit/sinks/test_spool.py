@@ -245,14 +245,25 @@ def test_what_a_removed_file_had_is_counted_as_lost_once(bench: Bench) -> None:
     assert bench.drain() == 1 and bench.spool.lost == 0
 
 
-def test_the_rest_of_a_removed_file_is_lost(bench: Bench) -> None:
+def test_the_rest_of_a_removed_file_is_lost_until_it_comes_back(bench: Bench) -> None:
     bench.log.write(6)
     assert bench.drain(2, times=1) == 2
     bench.restart()
-    bench.log.rotate(".1").unlink()
+    moved = bench.log.rotate(".1")
+    data = moved.read_bytes()
+    moved.unlink()
     bench.log.write(1)
     bench.drain()
     assert bench.spool.lost == 4
+    bench.log.rotate(".2")
+    bench.log.write(1)
+    bench.restart()
+    bench.drain()
+    assert bench.spool.lost == 0, "it was told"
+    moved.with_name("audit.jsonl-20260101").write_bytes(data)
+    bench.later()
+    bench.drain()
+    assert sorted(bench.numbers()) == list(range(1, 9))
 
 
 def test_a_new_sink_begins_with_the_file_that_is_written_now(bench: Bench) -> None:
