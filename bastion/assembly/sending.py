@@ -21,7 +21,8 @@ from typing import Any, Final
 from bastion.assembly.alone import alone, until_end_of_input
 from bastion.clock import Clock, SystemClock
 from bastion.config.outputs import Audit, Recording, State, read_section
-from bastion.errors import ConfigError, SinkReason
+from bastion.errors import ConfigError
+from bastion.observe.labels import SinkReason
 from bastion.sinks.delivery import Delivery
 from bastion.sinks.destinations import destination_of
 from bastion.sinks.report import EVERY, Report, leave

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from bastion.doctor.findings import Area, Finding, Level
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.destinations import destination_of
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.section import Sink

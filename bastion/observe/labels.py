@@ -1,7 +1,8 @@
-"""The longer closed sets of label values that are no reasons (L0, pure)."""
+"""The longer closed sets of label values, most of which are no reasons (L0, pure)."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 from bastion.errors import AgentFault, PolicyReason
@@ -107,3 +108,22 @@ CONTROL_COMMANDS: Final = (
 
 SINK_KINDS: Final = ("journald", "syslog", "loki", "elastic", "otlp")
 """Of sinks of the audit log."""
+
+
+class SinkReason(StrEnum):
+    """What came of handing lines of the audit log to a sink. `DELIVERED` is no fault."""
+
+    DELIVERED = "delivered"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"  # the connection broke before the lines were confirmed
+    DENIED = "denied"  # credentials: HTTP 401, 403
+    BUSY = "busy"  # it asks to come later: HTTP 429, 503, a full socket
+    STATUS = "status"  # of HTTP, another one
+    REFUSED = "refused"  # lines for what they are: HTTP 400, 413, 422
+    BAD_ANSWER = "bad_answer"
+    UNCONFIRMED = "unconfirmed"  # the journal does not show them
+    SETTINGS = "settings"  # a file that [audit.sinks] names cannot be used
+    LOCAL_FILE = "local_file"  # the log, or the sink's position, cannot be read or written
+    FAILED = "failed"  # the gateway's own fault

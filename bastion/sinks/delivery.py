@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bastion.clock import Clock
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.lines import AuditLine
 from bastion.sinks.position import Position, load, save

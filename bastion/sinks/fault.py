@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import ssl
 
-from bastion.errors import BastionError, SinkReason
+from bastion.errors import BastionError
+from bastion.observe.labels import SinkReason
 
 
 class SinkFault(BastionError):

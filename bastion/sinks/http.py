@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from bastion.ca.secrets import read_secret_file
-from bastion.errors import ConfigError, SinkReason
+from bastion.errors import ConfigError
+from bastion.observe.labels import SinkReason
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.lines import AuditLine
 from bastion.sinks.link import Trust, connected

@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 
 from bastion.ca.programs import Program, ProgramFailed
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.fault import SinkFault, fault_of
 from bastion.sinks.lines import AuditLine
 from bastion.sinks.section import FACILITIES, Sink

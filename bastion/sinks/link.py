@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.fault import SinkFault, fault_of
 from bastion.sinks.section import Sink
 

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from bastion.errors import SinkReason
-from bastion.observe.labels import SINK_KINDS
+from bastion.observe.labels import SINK_KINDS, SinkReason
 from bastion.sinks.section import SINK_NAME, SINKS_MAX
 from bastion.wire.printable import printable
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.section import HTTP
 from tests.support.net import LOOPBACK
 from tests.support.pki import Authority

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from bastion.errors import InventoryReason, SinkReason
+from bastion.errors import InventoryReason
 from bastion.observe.events.base import AuditEvent, Line, because, of
+from bastion.observe.labels import SinkReason
 
 
 @dataclass(frozen=True, slots=True)

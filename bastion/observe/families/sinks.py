@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from bastion.errors import SinkReason
 from bastion.observe.family import Label, Merge, counter, gauge, reasons
-from bastion.observe.labels import SINK_KINDS
+from bastion.observe.labels import SINK_KINDS, SinkReason
 
 _KIND: Final = Label("kind", SINK_KINDS)
 

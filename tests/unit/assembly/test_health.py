@@ -16,10 +16,11 @@ from bastion.archive.report import SILENT, Report, leave
 from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, Finding, HealthWatch, State
 from bastion.auth.directory import Servers
 from bastion.clock import FixedClock
-from bastion.errors import HealthPart, SinkReason
+from bastion.errors import HealthPart
 from bastion.observe.audit import AuditLog
 from bastion.observe.families.keys import CERTIFICATE_EXPIRES
 from bastion.observe.families.recordings import TASK_FAULTS, TASK_LAST_RUN
+from bastion.observe.labels import SinkReason
 from bastion.observe.meters import HEALTH, Meters
 from bastion.recording.store import Store
 from bastion.sinks import report as sink_reports

@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from bastion.assembly.companion import FIRST_PAUSE, CompanionProcess
 from bastion.assembly.sinks import Sinks
 from bastion.clock import FixedClock
-from bastion.errors import SinkReason
 from bastion.observe.audit import AuditLog
 from bastion.observe.families import sinks as families
+from bastion.observe.labels import SinkReason
 from bastion.observe.meters import Meters
 from bastion.sinks.report import Report
 from bastion.sinks.section import SINKS_MAX

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bastion.clock import FixedClock
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.delivery import FIRST_PAUSE, LONGEST_PAUSE, LOOK, Delivery
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.lines import AuditLine

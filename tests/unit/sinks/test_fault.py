@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.fault import fault_of
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.destinations import destination_of
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.http import ANSWER_MAX, LATER_MAX, Http

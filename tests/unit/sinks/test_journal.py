@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.journal import SLACK, Journal, JournalCtl, socket_of
 from bastion.sinks.section import Sink

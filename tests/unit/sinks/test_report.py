@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.sinks.report import BEHIND_LONG, FILE_NAME, LINE_MAX, SILENT, Report, leave, left, read_report
 
 NOW = 1_800_000_000.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bastion.errors import SinkReason
+from bastion.observe.labels import SinkReason
 from bastion.options.kinds import Address
 from bastion.sinks.fault import SinkFault
 from bastion.sinks.section import Sink
