@@ -114,6 +114,14 @@ def use_copy(folder: Path, key: TotpKey, uid: str, answer: str, now: float) -> b
     return used.spent != one.spent
 
 
+def _step_here(one: Copied, key: TotpKey, uid: str, code: str, now: float) -> int | None:
+    """The step of a code that the store has taken; None: it is of a secret that is not known here yet."""
+    try:
+        return step_of(key.open(one.sealed, uid), code, now)
+    except Refused:  # sealed with a key of before
+        return None
+
+
 def use_here_too(folder: Path, key: TotpKey, uid: str, answer: str, now: float) -> None:
     """The store has taken what was typed. Raises Refused when the copy has taken it before, of which the store had not
     heard yet; and OSError: then the copy cannot take it either."""
@@ -129,8 +137,8 @@ def use_here_too(folder: Path, key: TotpKey, uid: str, answer: str, now: float) 
                 raise Refused(AuthReason.BAD_CODE, "the recovery code was used")
             used = replace(one, recovery=tuple(each for each in one.recovery if each != digest))
         else:
-            step = step_of(key.open(one.sealed, uid), code, now)
-            if step is None:  # of a secret that is not known here yet
+            step = _step_here(one, key, uid, code, now)
+            if step is None:
                 return
             if step <= one.taken:
                 raise Refused(AuthReason.CODE_USED, "the code, or a later one, was used already")

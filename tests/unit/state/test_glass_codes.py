@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from sqlalchemy import delete
 
-from bastion.auth.totp import new_recovery_codes, new_secret, step_of
+from bastion.auth.totp import TotpKey, new_recovery_codes, new_secret, step_of
 from bastion.errors import AuthReason, Refused
 from bastion.state.codes import enrol, listed, use, use_and_know
 from bastion.state.database import Database
@@ -157,6 +157,17 @@ def test_a_code_of_a_secret_that_the_copy_does_not_know_is_for_the_store(
     assert enrol(bench.database, KEY, ALICE, secret, recovery, replace=True)
     assert judged(bench, tmp_path, pyotp.TOTP(secret).at(int(NOW))) is False
     assert judged(bench, tmp_path, recovery[0]) is True
+
+
+def test_a_copy_that_another_key_has_sealed_keeps_nobody_out_whom_the_store_lets_in(
+    bench: Bench, tmp_path: Path
+) -> None:
+    keep_copy(bench.database, tmp_path, [UID])
+    other, secret, recovery = TotpKey(b"o" * 32), new_secret(), new_recovery_codes()
+    assert enrol(bench.database, other, ALICE, secret, recovery, replace=True)
+    code = pyotp.TOTP(secret).at(int(NOW))
+    assert use_and_know(bench.database, other, UID, code, NOW, tmp_path, [UID]) is False
+    assert use_and_know(bench.database, other, UID, recovery[0], NOW, tmp_path, [UID]) is True
 
 
 def test_of_many_at_once_one_is_let_in(bench: Bench, tmp_path: Path) -> None:
