@@ -93,6 +93,7 @@ def prometheus(world: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iter
     try:
         poll(lambda: made.value('up{job="bastion"}') == 1, 20, "the gateway was never scraped")
         assert world.ssh("echo hi").stdout == b"hi\n"
+        assert world.bastion("verify", "--config", str(world.config), "--all").returncode == 0
         poll(
             lambda: made.value("sum(bastion_sessions_started_total)") == 1,
             20,
