@@ -21,11 +21,11 @@ from bastion.auth.workers import DeadlinePassed, QueueFull, Workers, WorkersClos
 from bastion.clock import Clock
 from bastion.errors import AuthReason, BastionError, ConsoleReason, Refused
 from bastion.indexing.store import IndexFile, IndexUnfit
-from bastion.policy.locks import Lock, LockKind, LockSet
+from bastion.policy.locks import LockSet
 from bastion.state.codes import use
 from bastion.state.database import Database, StateDown
 from bastion.state.database import Place as StatePlace
-from bastion.state.paging import locks_of
+from bastion.state.shared_locks import in_force, kept_locks
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class Reads:
 
     def locks(self, asker: Asker) -> Deferred[LockSet]:
         """What is locked now. Fails with Trouble."""
-        return self.ask(lambda database: LockSet(map(_lock, locks_of(database))), asker)
+        return self.ask(lambda database: LockSet(in_force(kept_locks(database))), asker)
 
     def codes(self, key: TotpKey) -> Callable[[str, str, Asker], Deferred[bool]]:
         """What `auth.attempt` asks about one-time codes: each is good once, for every gateway and console together."""
@@ -103,10 +103,6 @@ class Reads:
             found = self._local.database = Database(self._place, self._password)
             self._databases.append(found)
         return found
-
-
-def _lock(row: dict[str, Any]) -> Lock:
-    return Lock(**{**row, "kind": LockKind(row["kind"])})
 
 
 def _troubled(failure: Failure) -> Any:

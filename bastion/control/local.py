@@ -63,7 +63,7 @@ from bastion.control.orders import (
 )
 from bastion.control.watching import Watching
 from bastion.errors import ControlReason, EndReason
-from bastion.policy.locks import Lock, LockKind, LockSet, value_of
+from bastion.policy.locks import Lock, LockSet
 from bastion.policy.targets import Inventory
 from bastion.recording.format import REF_LENGTH
 from bastion.session.ending import End
@@ -73,7 +73,7 @@ from bastion.state.database import Database
 from bastion.state.glass_codes import keep_copy
 from bastion.state.openings import Opened, newest, opened, read_copy, write_copy
 from bastion.state.rows import Lock as KeptLock
-from bastion.state.shared_locks import rows_since
+from bastion.state.shared_locks import in_force, rows_since
 
 Answer = Callable[[Any, Stream | None], Any]
 """Answers one kind of question: a value or a Deferred; raises ControlError."""
@@ -308,19 +308,7 @@ def _of_place(locks: LockSet, inventory: Inventory, present: Present, now: float
 
 
 def _locks_of(rows: list[KeptLock]) -> Locks:
-    """What the store has; what another version has put there and this one does not know is left there."""
-    found = []
-    for row in rows:
-        try:
-            kind = LockKind(row.kind)
-            found.append(
-                Lock(
-                    kind, value_of(kind, row.value), row.reason, row.made_by, row.made_at, row.until, row.uid
-                )
-            )
-        except ValueError:
-            continue
-    return Locks(tuple(found))
+    return Locks(in_force(rows))
 
 
 def _kept_of(said: Opened) -> Kept:

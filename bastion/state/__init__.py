@@ -18,7 +18,7 @@ has the tables and the rules of migrations.
 - `journal`: what the store is owed, in memory and in a spool file
 - `json_file`: a small file beside the store, whole or not at all
 - `lock_copy`: the locks as they were known last, for a start while the store is away
-- `shared_locks`: the locks of a store that several gateways share
+- `shared_locks`: the locks as the store has them now, which several gateways may share
 - `openings`: that break-glass accounts were opened, and by whom
 - `adopting`: what processes that died have left to others
 - `store`: the store as a gateway's process has it

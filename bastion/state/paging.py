@@ -20,7 +20,7 @@ from bastion.recording.ran import unpack
 from bastion.state.database import Database
 from bastion.state.index import MORE, SHOWN, chosen, of_row
 from bastion.state.rows import DELETED, TUNNEL
-from bastion.state.schema import LOCKS, RECORDINGS, SESSIONS
+from bastion.state.schema import RECORDINGS, SESSIONS
 
 STEP: Final = 2000
 """Rows that are asked for at a time where a database cannot say which fit."""
@@ -103,13 +103,6 @@ def one_of(database: Database, place: Place, session: str, now: float) -> Listed
     except OSError:
         return None
     return None if entry is None else of_entry(entry)
-
-
-def locks_of(database: Database) -> list[dict[str, Any]]:
-    """What is locked, as it is kept, those too that have expired. Raises StateDown."""
-    with database.read() as connection:
-        names = [column.name for column in LOCKS.columns]
-        return [dict(zip(names, row, strict=True)) for row in connection.execute(select(LOCKS))]
 
 
 _NARROW: Final = (SESSIONS.c.id, SESSIONS.c.started_at, SESSIONS.c.source, SESSIONS.c.rules, SESSIONS.c.ran)

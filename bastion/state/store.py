@@ -18,7 +18,7 @@ import sys
 from base64 import b32encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -55,6 +55,7 @@ from bastion.state.lock_copy import change_copy, read_copy, write_copy
 from bastion.state.rows import Lock, Writer, config_loaded, lock_added, lock_removed, node_seen
 from bastion.state.schema import LOCKS
 from bastion.state.schema_version import SchemaUnfit, check_schema
+from bastion.state.shared_locks import kept_locks
 
 T = TypeVar("T")
 
@@ -308,9 +309,7 @@ class StateStore:
         def load(database: Database) -> list[Lock]:
             if self._home:
                 adopt(database, self.place.folder, self._home, self._recordings, self.writer.node)
-            with database.read() as connection:
-                rows = connection.execute(select(*(LOCKS.c[name] for name in _LOCK))).all()
-            locks = [Lock(*row) for row in rows]
+            locks = kept_locks(database)
             with suppress(OSError):
                 write_copy(self.place.folder, locks)
             return locks
@@ -495,6 +494,3 @@ def _text_of(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'the state folder'}: {error.strerror}"
     return error.text if isinstance(error, StateDown) else type(error).__name__
-
-
-_LOCK: Final = tuple(field.name for field in fields(Lock))

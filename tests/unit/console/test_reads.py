@@ -47,6 +47,15 @@ def test_locks_are_read(place: Place) -> None:
     assert locks.party(Party("alice", "u-other", "192.0.2.1"), 5.0) is None
 
 
+def test_a_lock_that_only_a_later_version_knows_keeps_nobody_from_signing_in(place: Place) -> None:
+    database = Database(place)
+    with database.write() as connection:
+        apply(connection, [lock_added(Lock("moon", "full", "", "", 1.0))])
+    database.close()
+    locks = asked(place, lambda reads: reads.locks(OPERATOR))
+    assert locks.party(Party("alice", "u-alice", "192.0.2.1"), 5.0).reason == "why"
+
+
 def test_a_store_that_does_not_answer_is_trouble(place: Place) -> None:
     def fails(database: Database) -> None:
         raise StateDown("the password is hunter2")

@@ -14,8 +14,7 @@ from bastion.recording.store import Store
 from bastion.state import paging
 from bastion.state.changes import ADD, Change, Value, apply
 from bastion.state.database import Database
-from bastion.state.paging import Cursor, Place, locks_of, one_of, page_of
-from bastion.state.rows import Lock, lock_added
+from bastion.state.paging import Cursor, Place, one_of, page_of
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
@@ -146,10 +145,3 @@ def test_states_and_files(database: Database, shelf: Place) -> None:
 )
 def test_what_is_no_place_is_none(text: str) -> None:
     assert Cursor.of(text) is None
-
-
-def test_locks_are_all_that_are_kept(database: Database) -> None:
-    with database.write() as connection:
-        apply(connection, [lock_added(Lock("user", "alice", "why", "root", 1.0, None, "u-alice"))])
-    (found,) = locks_of(database)
-    assert (found["kind"], found["value"], found["uid"], found["until"]) == ("user", "alice", "u-alice", None)

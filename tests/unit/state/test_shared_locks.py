@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from bastion.policy.locks import LockKind
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place, StateDown
 from bastion.state.lock_copy import read_copy
 from bastion.state.rows import Lock, lock_added, lock_removed
-from bastion.state.shared_locks import rows_since
+from bastion.state.shared_locks import in_force, kept_locks, rows_since
 
 ALICE = Lock("user", "alice", "left", "root (uid 0)", 1.0, 99.0, "u-1")
 BOB = Lock("user", "bob", "left", "root (uid 0)", 2.0)
@@ -30,6 +31,18 @@ def test_what_has_been_seen_is_not_told_again(database: Database, place: Place) 
     assert locks == [ALICE] and read_copy(place.folder) == [ALICE]
     write(database, lock_added(BOB))
     assert rows_since(database, place.folder, third)[0] == second, "the same rows have the same mark"
+
+
+def test_locks_are_all_that_are_kept(database: Database) -> None:
+    write(database, lock_added(BOB), lock_added(ALICE))
+    assert kept_locks(database) == [ALICE, BOB]
+    (found, _) = in_force(kept_locks(database))
+    assert (found.kind, found.value, found.uid, found.until) == (LockKind.USER, "alice", "u-1", 99.0)
+
+
+def test_what_another_version_has_locked_is_left_there() -> None:
+    unknown = (Lock("moon", "full", "", "", 1.0), Lock("source", "nowhere", "", "", 1.0))
+    assert [one.value for one in in_force([*unknown, BOB])] == ["bob"]
 
 
 def test_a_store_that_is_away_says_nothing(
