@@ -11,8 +11,6 @@ forgotten, and what was kept before stays.
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from bastion.assembly.alone import modest, teller
 from bastion.clock import Clock, SystemClock
 from bastion.config.check import inspect
 from bastion.config.document import FILE_MAX
@@ -35,9 +34,6 @@ from bastion.options import ConfigErrors
 from bastion.state.folder import make_folder
 from bastion.wire.printable import printable
 
-NICE: Final = 10
-"""Whoever types comes first."""
-
 MEMORY_MAX: Final = 2 << 30
 """Bytes of data: an answer that takes more as Python's values ends this process, which is started again."""
 
@@ -48,6 +44,8 @@ FAULTS: Final = 5
 """Faults of one answer that are told."""
 
 TEXT_MAX: Final = 2000
+
+_tell = teller(longest=TEXT_MAX)
 
 
 class Inventory:
@@ -146,13 +144,7 @@ def _told(error: ConfigError) -> str:
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when it was told to end, 2 for a faulty configuration."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # For who started it, whose end is heard on standard input. Not SIG_IGN, which programs would inherit.
-        signal.signal(number, lambda *_: None)
-    with suppress(OSError):
-        os.nice(NICE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
+    modest(MEMORY_MAX)
     config_file = Path(arguments[0])
     sections = read_sections(config_file)
     if sections is None:
@@ -196,12 +188,6 @@ def _report(file: Path, report: Report) -> None:
         leave(file, replace(report, changed=False))
     with suppress(OSError):
         os.write(1, report.line())
-
-
-def _tell(text: str) -> None:
-    with suppress(OSError):
-        sys.stderr.write(f"bastion: {printable(text, TEXT_MAX)}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import queue
-import resource
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from bastion.assembly.alone import STOP, alone, until_end_of_input
+from bastion.assembly.alone import STOP, alone, modest, teller, until_end_of_input
 from bastion.assembly.lookout import Lookout
 from bastion.clock import SystemClock
 from bastion.config.detections import Detections
@@ -30,12 +28,8 @@ from bastion.detect.whereabouts import NoDatabase
 from bastion.errors import ConfigError
 from bastion.state.database import Database, Place, StateDown, password_of
 from bastion.state.folder import make_folder
-from bastion.wire.printable import printable
 
 LOCK_NAME: Final = "detections.lock"
-NICE: Final = 10
-"""Whoever types comes first."""
-
 MEMORY_MAX: Final = 2 << 30
 """Bytes of data: 20,000 people take 300 MB."""
 
@@ -45,17 +39,12 @@ PAUSE: Final = 1.0
 POST_PAUSE: Final = 0.2
 """Seconds between two looks at what is to be posted."""
 
-TEXT_MAX: Final = 500
+_tell = teller("detections")
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when it was told to end, 2 for a faulty configuration, 3 when it is to be started again."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # for who started it, whose end is heard on standard input
-    with suppress(OSError):
-        os.nice(NICE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
+    modest(MEMORY_MAX)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     until_end_of_input(events)
     try:
@@ -153,12 +142,6 @@ def _say(line: bytes) -> None:
     """Raises OSError: without a gateway there is nobody to say it to."""
     while line:
         line = line[os.write(1, line) :]
-
-
-def _tell(text: str) -> None:
-    with suppress(OSError):
-        sys.stderr.write(f"bastion: detections: {printable(text, TEXT_MAX)}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

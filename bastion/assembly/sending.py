@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import os
 import queue
-import resource
-import signal
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from bastion.assembly.alone import alone, until_end_of_input
+from bastion.assembly.alone import alone, modest, teller, until_end_of_input
 from bastion.clock import Clock, SystemClock
 from bastion.config.outputs import Audit, Recording, State, read_section
 from bastion.errors import ConfigError
@@ -28,13 +26,9 @@ from bastion.sinks.destinations import destination_of
 from bastion.sinks.report import EVERY, Report, leave
 from bastion.sinks.section import Sink
 from bastion.state.folder import make_folder
-from bastion.wire.printable import printable
 
 LOCK_NAME: Final = "sinks.lock"
 FOLDER: Final = "sinks"
-
-NICE: Final = 10
-"""Whoever types comes first."""
 
 MEMORY_MAX: Final = 512 << 20
 """Bytes of data: of SINKS_MAX deliveries, each as text and as its shape, and of the answers."""
@@ -45,7 +39,7 @@ SOONER: Final = 1.0
 LAST_WORDS: Final = 2.0
 """Seconds for what was written just before the end: less than `companion.KILL_AFTER`."""
 
-TEXT_MAX: Final = 500
+tell = teller("audit sinks")
 
 
 class Sending:
@@ -120,13 +114,7 @@ class Said:
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when it was told to end, 2 for a faulty configuration, 3 when it is to be started again."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # For who started it, whose end is heard on standard input. Not SIG_IGN, which journalctl would inherit.
-        signal.signal(number, lambda *_: None)
-    with suppress(OSError):
-        os.nice(NICE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
+    modest(MEMORY_MAX)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     until_end_of_input(events)
     try:
@@ -169,13 +157,6 @@ def delivery_to(name: str, sink: Sink, log: Path, folder: Path, node: str, clock
     file = folder / FOLDER / f"{name}.json"
     names, deliver = (name, sink.kind), destination_of(sink, node).deliver
     return Delivery(names, deliver, log, file, clock, sink.batch, os.getpid())
-
-
-def tell(text: str) -> None:
-    """On the operator's log."""
-    with suppress(OSError):
-        sys.stderr.write(f"bastion: audit sinks: {printable(text, TEXT_MAX)}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

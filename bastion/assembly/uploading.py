@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import queue
-import resource
-import signal
 import sys
 import threading
 from contextlib import suppress
@@ -24,33 +22,24 @@ from bastion.archive.schedule import Schedule
 from bastion.archive.spool import Held, Spool
 from bastion.archive.upload import Upload
 from bastion.archive.uploader import Done, Hangs, Uploader, Wiring
-from bastion.assembly.alone import STOP, alone, until_end_of_input
+from bastion.assembly.alone import STOP, alone, modest, teller, until_end_of_input
 from bastion.clock import SystemClock
 from bastion.config.outputs import Recording, State, read_section
 from bastion.errors import ConfigError, StoreFault, StoreReason
 from bastion.recording.listing import Recordings
 from bastion.state.database import Database, Place, StateDown, password_of
 from bastion.state.folder import make_folder
-from bastion.wire.printable import printable
 
 LOCK_NAME: Final = "uploads.lock"
-NICE: Final = 10
-"""Whoever types comes first."""
-
 MEMORY_MAX: Final = 512 << 20
 """Bytes of data. boto3 reads an answer whole: one that never ends ends this process, which is started again."""
 
-TEXT_MAX: Final = 500
+_tell = teller("uploads")
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 when it was told to end, 2 for a faulty configuration, 3 when it is to be started again."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # for who started it, whose end is heard on standard input
-    with suppress(OSError):
-        os.nice(NICE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX))
+    modest(MEMORY_MAX)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     until_end_of_input(events)
     try:
@@ -135,12 +124,6 @@ def _report(folder: Path, report: Report) -> None:
         leave(folder, report)
     with suppress(OSError):
         os.write(1, report.line())
-
-
-def _tell(text: str) -> None:
-    with suppress(OSError):
-        sys.stderr.write(f"bastion: uploads: {printable(text, TEXT_MAX)}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":
