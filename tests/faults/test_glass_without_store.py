@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.test_break_glass import NAME, begin, glass, prove
+from tests.interop.test_break_glass import NAME, begin, emergency_world, glass, prove
 from tests.support.postgres import Postgres
 from tests.support.sshd import sshd_missing
 from tests.support.unbroken import unbroken
@@ -28,19 +28,7 @@ def server() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def world(server: Postgres) -> Iterator[World]:
-    made = World(
-        config=f'[totp]\nkey_file = "totp.key"\n[state]\nurl = "{server.url}"\n'
-        f'password_file = "{server.password_file}"\n',
-        limits="penalties = { free = 1000, accounts = 1000 }",
-        workers=2,
-    )
-    (made.folder / "totp.key").write_text("k" * 44 + "\n")
-    (made.folder / "totp.key").chmod(0o600)
-    key = (made.keys / "alice.pub").read_text().strip()
-    made.users.write_text(
-        f'{made.users.read_text()}[users.{NAME}]\nbreak_glass = true\nid = "{NAME}"\nkeys = ["{key}"]\n'
-        'groups = ["ops"]\ntargets = ["web1"]\n'
-    )
+    made = emergency_world(f'[state]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n')
     done = made.bastion("state", "migrate", "--config", str(made.config))
     assert done.returncode == 0, done.stderr
     with unbroken(made):

@@ -21,10 +21,10 @@ pytestmark = [
 NAME = "emergency-1"
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def emergency_world(config: str = "") -> World:
+    """With such an account, for web1 alone; `config` are more lines of its configuration."""
     made = World(
-        config='[totp]\nkey_file = "totp.key"\n',
+        config=f'[totp]\nkey_file = "totp.key"\n{config}',
         limits="penalties = { free = 1000, accounts = 1000 }",
         workers=2,
     )
@@ -35,6 +35,12 @@ def world() -> Iterator[World]:
         f'{made.users.read_text()}[users.{NAME}]\nbreak_glass = true\nid = "{NAME}"\nkeys = ["{key}"]\n'
         'groups = ["ops"]\ntargets = ["web1"]\n'
     )
+    return made
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    made = emergency_world()
     made.add_target("db1", LOOPBACK, made.sshd.port)
     with unbroken(made):
         yield made
