@@ -1,8 +1,9 @@
 """The gateway's counters, gauges and histograms as plain integers (L0).
 
-Every family is declared once, below or in `families`, with closed sets of label values; every combination exists at
-0 from the start, so `rate()` and alerts work before the first failure. Nothing a peer or a user sent ever becomes a
-label: a value outside a closed set is counted as `other` where the set has it, and is an error where not.
+Every family is declared once, below or in a module of `families` that is imported here, with closed sets of label
+values; every combination exists at 0 from the start, so `rate()` and alerts work before the first failure. Nothing
+a peer or a user sent ever becomes a label: a value outside a closed set is counted as `other` where the set has it, and
+is an error where not.
 
 The hot path touches no metric object: `cell = meters.cell(BYTES, "session", "to_client")` once, then
 `cell[0] += n`. Durations are kept in whole microseconds, so a snapshot is made of integers only, is JSON, and
@@ -30,18 +31,16 @@ from bastion.errors import (
     UpstreamReason,
     WorkerDeath,
 )
-from bastion.observe.families import (
-    detections,
-    directory,
-    flow,
-    inventories,
-    keys,
-    nodes,
-    opening,
-    recordings,
-    sinks,
-    standing,
-)
+from bastion.observe.families import detections as detections
+from bastion.observe.families import directory as directory
+from bastion.observe.families import flow as flow
+from bastion.observe.families import inventories as inventories
+from bastion.observe.families import keys as keys
+from bastion.observe.families import nodes as nodes
+from bastion.observe.families import opening as opening
+from bastion.observe.families import recordings as recordings
+from bastion.observe.families import sinks as sinks
+from bastion.observe.families import standing as standing
 from bastion.observe.family import (
     FAMILIES,
     LAG_BUCKETS,
@@ -85,20 +84,6 @@ HOST_KEY_OUTCOMES: Final = ("ca_ok", "pinned_ok", "sshfp_ok", "unknown", "change
 PAYERS: Final = ("source", "identity")
 WORK: Final = ("public_key", "key_exchange", "directory", "name_lookup", "log", "notes", "buffered")
 AUDIT_FAILURES: Final = ("open_failed", "write_failed", "short_write")
-
-DECLARED_IN: Final = (
-    detections,
-    directory,
-    flow,
-    inventories,
-    keys,
-    nodes,
-    opening,
-    recordings,
-    sinks,
-    standing,
-)
-"""Families that are declared elsewhere; they are in `FAMILIES` once these modules are loaded."""
 
 # The families.
 
