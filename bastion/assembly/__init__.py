@@ -31,5 +31,6 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `detections`: the one that detects; `detecting`: that process itself, `lookout` what it does
 - `alone`: such a process as it is inside: one of its kind, and over when its input is
 - `sinks`: the one that sends the audit log on; `sending`: that process itself
+- `growth`: what such a process has counted since it began, as counters of the gateway
 - `penalty_keeper`: who must wait, over restarts and handovers
 """

@@ -7,7 +7,6 @@ it is told: it is told again until the process has read its line.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from bastion.assembly.companion import Companion, Start
 from bastion.assembly.companion import program as program_of
+from bastion.assembly.growth import Growth
 from bastion.clock import Clock
 from bastion.config.sections import Sections
 from bastion.detect.report import Report, Told, read_line
@@ -44,7 +44,7 @@ class Detections:
         self._companion = Companion(reactor, "detects", start, self._said)
         self._companion.on_started, self._companion.on_stopped = self._started, self._over
         self._digest = ""
-        self._posts: Mapping[str, Mapping[str, int]] = {}  # of the process that runs
+        self._growth = Growth(meters)
         self._since = 0.0  # until then everything was read: the gauge is its age, 0 of none
         self._told: dict[str, bool] = {}  # name -> is its line written, the one told last stands last
 
@@ -53,6 +53,8 @@ class Detections:
         if digest != self._digest:
             self._digest = digest
             self._companion.follow(bool(digest))
+            if digest:  # whether it can be started or not
+                self._since = self._since or self._clock.time()
 
     def stop(self) -> Deferred[None]:
         """Detect nothing any more. Fires when the process is gone, within KILL_AFTER and a moment."""
@@ -65,8 +67,7 @@ class Detections:
         self._meters.set(DETECTOR_BEHIND_SECONDS, round(max(0.0, behind)))
 
     def _started(self) -> None:
-        self._posts = {}
-        self._since = self._since or self._clock.time()
+        self._growth.again()
         self._meters.add(DETECTOR_STARTS)
 
     def _said(self, line: bytes) -> None:
@@ -100,10 +101,8 @@ class Detections:
 
     def _reported(self, report: Report) -> None:
         for way, results in report.posts.items():
-            before = self._posts.get(way, {})
             for result, count in results.items():
-                self._meters.add(FINDING_POSTS, way, result, by=max(0, count - before.get(result, 0)))
-        self._posts = report.posts
+                self._growth.take(FINDING_POSTS, count, way, result)
         for way in WAYS:
             self._meters.set(FINDINGS_WAITING, report.waiting.get(way, 0), way)
         self._meters.set(DETECTION_MUTES, report.mutes)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from bastion.assembly.companion import Companion, Start
 from bastion.assembly.companion import program as program_of
+from bastion.assembly.growth import Growth
 from bastion.clock import Clock
 from bastion.observe.audit import AuditLog
 from bastion.observe.events.process import AuditSinkState
@@ -43,13 +44,14 @@ class Sinks:
         self._companion.on_started = self._started
         self._digest = ""
         self._last: dict[str, Report] = {}
+        self._growth: dict[str, Growth] = {}  # sink -> what the process that runs has counted of it
         self._told: dict[str, str] = {}  # sink -> the state that stands in the log
 
     def follow(self, digest: str) -> None:
         """A configuration is in force, with these sinks: other ones need the process anew."""
         if digest != self._digest:
             self._digest = digest
-            self._last.clear()
+            self._forget()
             self._companion.follow(bool(digest))
         self.refresh()
 
@@ -71,31 +73,32 @@ class Sinks:
             self._meters.set(SINK_BEHIND_SECONDS, round(oldest), kind)
             self._meters.set(SINK_SPOOL_ENDING, int(any(one.ending for one in of_kind)), kind)
 
-    def _started(self) -> None:
+    def _forget(self) -> None:
         self._last.clear()
+        self._growth.clear()
+
+    def _started(self) -> None:
+        self._forget()
         self._meters.add(SINK_STARTS)
 
     def _said(self, line: bytes) -> None:
         report = read_report(line)
         if report is None or not self._digest:
             return
-        before = self._last.get(report.name)
-        if before is None and len(self._last) >= SINKS_MAX:
+        if report.name not in self._last and len(self._last) >= SINKS_MAX:
             return
         self._last[report.name] = report
-        self._add(before or Report(report.name, report.kind, report.at, report.pid), report)
+        self._count(report)
         self._tell(report)
         self.refresh()
 
-    def _add(self, before: Report, report: Report) -> None:
-        """What is new beside the last report, which is of the same process."""
-        add, kind = self._meters.add, report.kind
+    def _count(self, report: Report) -> None:
+        growth, kind = self._growth.setdefault(report.name, Growth(self._meters)), report.kind
         for result, count in report.results.items():
-            add(SINK_DELIVERIES, kind, result, by=max(0, count - before.results.get(result, 0)))
-        add(SINK_LINES, kind, by=max(0, report.sent - before.sent))
-        refused, lost = max(0, report.refused - before.refused), max(0, report.lost - before.lost)
-        add(SINK_LINES_REFUSED, kind, by=refused)
-        add(SINK_LINES_LOST, kind, by=lost)
+            growth.take(SINK_DELIVERIES, count, kind, result)
+        growth.take(SINK_LINES, report.sent, kind)
+        refused = growth.take(SINK_LINES_REFUSED, report.refused, kind)
+        lost = growth.take(SINK_LINES_LOST, report.lost, kind)
         for state, count in (("refused", refused), ("lost", lost)):
             if count:
                 self._audit.note(AuditSinkState(report.name, kind, state, None, "", count))

@@ -5,7 +5,6 @@ Invariant: its death costs uploads a moment, and what it reports is only counted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from twisted.internet.defer import Deferred
 from bastion.archive.report import Report, read_report
 from bastion.assembly.companion import Companion, Start
 from bastion.assembly.companion import program as program_of
+from bastion.assembly.growth import Growth
 from bastion.clock import Clock
 from bastion.observe.families.recordings import (
     SPOOL_BYTES,
@@ -33,8 +33,7 @@ class Uploads:
         self._clock, self._meters = clock, meters
         self._companion = Companion(reactor, "uploads", start, self._said)
         self._companion.on_started, self._companion.on_stopped = self._started, self._over
-        self._results: Mapping[str, int] = {}  # of the process that runs
-        self._sent = 0
+        self._growth = Growth(meters)
         self._oldest = 0.0
 
     def follow(self, wanted: bool) -> None:
@@ -51,19 +50,18 @@ class Uploads:
         self._meters.set(SPOOL_OLDEST_SECONDS, round(max(0.0, age)))
 
     def _started(self) -> None:
-        self._results, self._sent = {}, 0
+        self._growth.again()
         self._meters.add(UPLOADER_STARTS)
 
     def _said(self, line: bytes) -> None:
         report = read_report(line)
         if report is not None:
             self._reported(report)
-            self._results, self._sent = report.results, report.sent
 
     def _reported(self, report: Report) -> None:
         for result, count in report.results.items():
-            self._meters.add(UPLOADS, result, by=max(0, count - self._results.get(result, 0)))
-        self._meters.add(UPLOAD_BYTES, by=max(0, report.sent - self._sent))
+            self._growth.take(UPLOADS, count, result)
+        self._growth.take(UPLOAD_BYTES, report.sent)
         self._meters.set(SPOOL_RECORDINGS, report.waiting)
         self._meters.set(SPOOL_BYTES, report.size)
         self._oldest = report.oldest
