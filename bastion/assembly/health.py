@@ -42,6 +42,10 @@ DISK_SILENT: Final = SYNC_BEHIND_SECONDS
 """Seconds without an answer after which the disk counts as hanging."""
 
 
+FIRST_WORD: Final = 120.0
+"""Seconds in which a program beside the gateway says how it is: after that it does not run."""
+
+
 class State(IntEnum):
     """How a part is; the numbers are the metric's values."""
 
@@ -101,6 +105,7 @@ class HealthWatch:
         self._disk = DiskView()
         self._asked_at: float | None = None  # since when the thread has been asked
         self._asking_directory = False
+        self._unheard: dict[str, float] = {}  # of whom nothing was heard: since when
         self._told = dict.fromkeys(HealthPart, State.OK)
 
     def start(self) -> None:
@@ -195,11 +200,13 @@ class HealthWatch:
 
     def _uploads(self) -> Finding:
         """No session is refused because of it: recordings wait in the spool, whose limit is the disk floor."""
-        if self._reports() is None:
-            return Finding(HealthPart.UPLOADS, State.OK)
         report, now = self._disk.uploads, self._gateway.clock.time()
+        wanted = self._reports() is not None
+        silent = self._silent("uploads", report is not None or not wanted)
+        if not wanted:
+            return Finding(HealthPart.UPLOADS, State.OK)
         if report is None:
-            return Finding(HealthPart.UPLOADS, State.OK, "nothing was heard of them yet")
+            return Finding(HealthPart.UPLOADS, silent, "nothing was heard of them yet")
         state = State.OK if report.well(now) else State.DEGRADED
         return Finding(HealthPart.UPLOADS, state, report.text(now))
 
@@ -209,8 +216,17 @@ class HealthWatch:
         reports = {report.name: report for report in self._disk.sinks if report.name in wanted}
         said = [report.words(now) for report in reports.values()]
         said += [f"{name}: nothing was heard of it yet" for name in wanted if name not in reports]
-        well = all(report.well(now) for report in reports.values())
-        return Finding(HealthPart.SINKS, State.OK if well else State.DEGRADED, "; ".join(said))
+        states = [self._silent(f"sink {name}", name in reports) for name in wanted]
+        states += [State.OK if report.well(now) else State.DEGRADED for report in reports.values()]
+        return Finding(HealthPart.SINKS, max(states, default=State.OK), "; ".join(said))
+
+    def _silent(self, who: str, heard: bool) -> State:
+        """How a program beside the gateway is that may have said nothing yet."""
+        now = self._gateway.clock.monotonic()
+        if heard:
+            self._unheard.pop(who, None)
+        late = not heard and now - self._unheard.setdefault(who, now) > FIRST_WORD
+        return State.DEGRADED if late else State.OK
 
     # -- looking -----------------------------------------------------------------------------------------
 
@@ -272,7 +288,8 @@ class HealthWatch:
 
     def _seen(self, view: DiskView) -> None:
         self._disk, self._asked_at = view, None
-        self._gateway.meters.set(CERTIFICATE_EXPIRES, view.certificate_ends, "metrics")
+        if view.certificate_ends or self._certificate() is None:  # a file that cannot be read ends as it did
+            self._gateway.meters.set(CERTIFICATE_EXPIRES, view.certificate_ends, "metrics")
         for task, run in view.runs.items():
             if task in TASKS:
                 self._gateway.meters.set(TASK_LAST_RUN, round(run.at), task)

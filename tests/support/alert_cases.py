@@ -61,6 +61,16 @@ CASES: Final = {
             'workers{state="starting"}': "0x60",
         },
     ),
+    "BastionProgramDying": Case(
+        {
+            "detector_starts_total": "1+1x60",
+        },
+        "45m",
+        {
+            "detector_starts_total": "1x10 2x50",
+            "recording_uploader_starts_total": "1x10 2x10 3x40",
+        },
+    ),
     "BastionLoopLag": Case(
         {
             "event_loop_lag_max_seconds": "0.8x60",
@@ -203,7 +213,7 @@ CASES: Final = {
         },
         "194h",
         {
-            'task_last_run_seconds{task="verify"}': "0x500",
+            'task_last_run_seconds{task="verify"}': "0+1800x500",
         },
         "30m",
     ),
@@ -435,6 +445,16 @@ CASES: Final = {
         {
             'agent_signatures_total{use="upstream_ca",ended="gone"}': "0x60",
             'agent_signatures_total{use="upstream_ca",ended="ok"}': "0+5x60",
+        },
+    ),
+    "BastionInventoryFailing": Case(
+        {
+            'inventories{state="expired"}': "1x60",
+        },
+        "35m",
+        {
+            'inventories{state="failing"}': "0x5 1x20 0x40",
+            'inventories{state="ok"}': "1x60",
         },
     ),
     "BastionDetectorBehind": Case(

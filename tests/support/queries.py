@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-SELECTOR = re.compile(r"\b(?P<name>(?:job:)?bastion_[a-z0-9_:]+|up)\b(?:\{(?P<labels>[^}]*)\})?")
+SELECTOR = re.compile(r"\b(?P<name>(?:(?:job|instance):)?bastion_[a-z0-9_:]+|up)\b(?:\{(?P<labels>[^}]*)\})?")
 LABEL = re.compile(r'(?P<name>[a-z_]+)\s*(?P<op>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"')
 OF_THE_SCRAPE = {"job", "instance"}
 

@@ -13,7 +13,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from bastion.archive.report import SILENT, Report, leave
-from bastion.assembly.health import ASK_EVERY, DISK_SILENT, INTERVAL, DiskView, Finding, HealthWatch, State
+from bastion.assembly.health import (
+    ASK_EVERY,
+    DISK_SILENT,
+    FIRST_WORD,
+    INTERVAL,
+    DiskView,
+    Finding,
+    HealthWatch,
+    State,
+)
 from bastion.auth.directory import Servers
 from bastion.clock import FixedClock
 from bastion.errors import HealthPart
@@ -305,6 +314,32 @@ def test_sinks_that_fail_degrade_and_refuse_nobody(tmp_path: Path, monkeypatch: 
     one.store.close()
 
 
+def test_programs_that_never_say_a_word_degrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No gauge of theirs would tell: all of them stand at 0."""
+    one = Bench(tmp_path, required=False)
+    monkeypatch.setattr(one.gateway.state, "place", Place(tmp_path))
+    watch = HealthWatch(
+        one.gateway, lambda: [one.key], one._in_thread, lambda: tmp_path, sinks=lambda: ["siem"]
+    )
+
+    def states() -> set[State]:
+        watch._seen(watch._see_disk())
+        parts = HealthPart.UPLOADS, HealthPart.SINKS
+        return {found.state for found in watch.findings() if found.part in parts}
+
+    assert states() == {State.OK}
+    one.turn(FIRST_WORD)
+    assert states() == {State.OK}
+    one.turn()
+    assert states() == {State.DEGRADED}
+    now = one.clock.time()
+    leave(tmp_path, Report(now, 7))
+    sink_reports.leave(tmp_path, [SinkReport("siem", "loki", now, 7)])
+    assert states() == {State.OK}
+    one.audit.close()
+    one.store.close()
+
+
 def test_how_commands_over_the_recordings_ended_is_in_the_metrics(bench: Bench) -> None:
     view = bench.watch._see_disk()
     runs = {"verify": Run(1_800_000_000.5, 3), "index": Run(1_800_000_100.0, 0), "unheard_of": Run(1.0, 1)}
@@ -329,5 +364,8 @@ def test_the_end_of_the_page_s_certificate_follows_its_file(bench: Bench) -> Non
     month = ends()
     make_certificate(bench.folder, days=90)
     assert ends() - month == pytest.approx(60 * 86400, abs=60)
+    until = ends()
     files[-1].write_text("no certificate")
+    assert ends() == until, "the page keeps the one that it has"
+    files.clear()
     assert ends() == 0
