@@ -480,6 +480,7 @@ class ConsoleReason(StrEnum):
     BAD_METHOD = "bad_method"
     NOT_FOUND = "not_found"
     TOO_LARGE = "too_large"
+    OWN = "own"  # a session of one's own, a question of one's own
     TOO_MANY = "too_many"  # visits of one person, or questions at once
     THROTTLED = "throttled"
     UNAVAILABLE = "unavailable"  # store, index or gateway

@@ -151,6 +151,20 @@ class Console:
         scope=Scope.COMMAND,
     )
 
+    review_within: float = option(
+        duration(3600, 90 * 86400),
+        "Sessions of break-glass accounts, and those that an alert names, are to be reviewed within this time.",
+        default=3 * 86400.0,
+        scope=Scope.COMMAND,
+    )
+    review_by_two: tuple[str, ...] = option(
+        list_of(choice("break_glass", "alert")),
+        "Which of them two people have to review, neither of them whoever was in the session.",
+        default=(),
+        example='["break_glass"]',
+        scope=Scope.COMMAND,
+    )
+
     def validate(self, at: At) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
             missing = "tls_key" if self.tls_key is None else "tls_certificate"

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.penalty_sources import source_block
-from bastion.console import entry, listing, orders, recordings, searching
+from bastion.console import entry, listing, orders, recordings, reviews, searching
 from bastion.console.admission import STATUS, TEXTS, judge
 from bastion.console.answers import Answer, cookie, cookie_name, document, see
 from bastion.console.asked import Asked, BadRequest, Proxies, read
@@ -52,6 +52,10 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "play": recordings.play,
     "verify": recordings.verify,
     "export": recordings.export,
+    "note": reviews.note,
+    "tag": reviews.tag,
+    "reviewed": reviews.reviewed,
+    "reviews": reviews.reviews,
     "search": searching.search,
     "live": orders.live,
     "end_form": orders.end_form,
@@ -60,6 +64,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "lock": orders.lock,
     "api_sessions": listing.api_sessions,
     "api_session": listing.api_session,
+    "api_reviews": reviews.api_reviews,
     "api_search": searching.api_search,
     "api_live": orders.api_live,
 }

@@ -28,6 +28,7 @@ from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.redacting import Redaction
 from bastion.state.paging import Place as Recorded
+from bastion.state.review_queue import Rules
 
 ASKED_MAX: Final = 500
 
@@ -52,6 +53,7 @@ class Desk:
     recorded: Recorded
     redaction: Redaction
     groups: Mapping[str, frozenset[str]]
+    review: Rules
     codes: Any = None  # `auth.codes.Codes`, None: no code is ever right
 
     @property

@@ -16,12 +16,19 @@ from urllib.parse import urlencode
 from bastion.options.kinds import seconds_of
 from bastion.recording.listed import TUNNEL, Wanted
 from bastion.recording.ran import KINDS
-from bastion.state.paging import Cursor
+from bastion.state.paging import Among, Cursor
+from bastion.state.review_queue import STATES as REVIEW_STATES
+from bastion.state.review_queue import Rules, chosen_among
+from bastion.state.reviewing import TAG
 
 ROWS: Final = 50
 MOST_ROWS: Final = 200
 
 TEXTS: Final = ("user", "target", "login", "rule", "source", "since", "until", "kind", "state")
+REVIEWS: Final = ("alert", "review", "tag")
+"""What alerts and reviewers say of a session: of the list alone, a search knows nothing of them."""
+
+ALERTS: Final = ("yes",)
 KIND_CHOICES: Final = (*KINDS, TUNNEL)
 STATES: Final = ("live", "incomplete", "opaque")
 
@@ -38,6 +45,13 @@ class Filters:
     faults: Mapping[str, str] = field(default_factory=dict)
     after: Cursor | None = None
     rows: int = ROWS
+    alert: bool = False
+    review: str = ""
+    tag: str = ""
+
+    def among(self, rules: Rules, now: float) -> Among:
+        """What chooses rows by what alerts and reviewers say of them."""
+        return lambda connection: chosen_among(connection, rules, self.alert, self.review, self.tag, now)
 
     def url(self, path: str, after: Cursor | None = None) -> str:
         """A URL with the same filters; `after`: of the page behind this one."""
@@ -54,11 +68,11 @@ class Filters:
         return " ".join(f"{name}={value}" for name, value in sorted(self.given.items()))
 
 
-def filters_of(query: Mapping[str, str], now: float) -> Filters:
-    """Read the fields of a query; `now` in seconds since the epoch."""
-    given = {name: query[name].strip() for name in TEXTS if query.get(name, "").strip()}
+def filters_of(query: Mapping[str, str], now: float, fields: tuple[str, ...] = TEXTS) -> Filters:
+    """Read the fields of a query; `now` in seconds since the epoch, `fields` those that there are."""
+    given = {name: query[name].strip() for name in fields if query.get(name, "").strip()}
     faults: dict[str, str] = {
-        name: "no such filter" for name in query if name not in (*TEXTS, "after", "rows", "q")
+        name: "no such filter" for name in query if name not in (*fields, "after", "rows", "q")
     }
     for name in ("user", "target", "login", "rule"):
         if name in given and not _NAME.fullmatch(given[name]):
@@ -73,8 +87,11 @@ def filters_of(query: Mapping[str, str], now: float) -> Filters:
     kind, state = given.get("kind", ""), given.get("state", "")
     if kind and kind not in KIND_CHOICES:
         faults["kind"] = f"is none of: {', '.join(KIND_CHOICES)}"
-    if state and state not in STATES:
-        faults["state"] = f"is none of: {', '.join(STATES)}"
+    for name, choices in (("state", STATES), ("alert", ALERTS), ("review", REVIEW_STATES)):
+        if name in given and given[name] not in choices:
+            faults[name] = f"is none of: {', '.join(choices)}"
+    if "tag" in given and not TAG.fullmatch(given["tag"]):
+        faults["tag"] = "is no tag: up to 32 small letters, digits and . _ -"
     wanted = Wanted(
         since,
         until,
@@ -89,7 +106,17 @@ def filters_of(query: Mapping[str, str], now: float) -> Filters:
         tunnels=None if not kind else kind == TUNNEL,
     )
     after, rows = _place(query, faults)
-    return Filters(wanted, "" if kind == TUNNEL else kind, given, faults, after, rows)
+    return Filters(
+        wanted,
+        "" if kind == TUNNEL else kind,
+        given,
+        faults,
+        after,
+        rows,
+        "alert" in given,
+        given.get("review", ""),
+        given.get("tag", ""),
+    )
 
 
 def _place(query: Mapping[str, str], faults: dict[str, str]) -> tuple[Cursor | None, int]:

@@ -9,13 +9,16 @@ import orjson
 
 from bastion.console.answers import Answer, document
 from bastion.console.desk import Call
-from bastion.console.filters import KIND_CHOICES, STATES, Filters, filters_of
+from bastion.console.filters import ALERTS, KIND_CHOICES, REVIEWS, STATES, TEXTS, Filters, filters_of
 from bastion.console.reads import Trouble
+from bastion.console.reviews import WORDS, reviewed_of
 from bastion.errors import ConsoleReason
 from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import SCHEME
 from bastion.recording.ran import asked_text, unpack
 from bastion.state.paging import PageOf, one_of, page_of
+from bastion.state.review_queue import STATES as REVIEW_STATES
+from bastion.state.reviewing import TEXT_MAX
 
 HEADER_FIELDS: Final = (
     ("identity", "Who"),
@@ -69,7 +72,14 @@ async def _found(call: Call, filters: Filters) -> PageOf:
     desk, now = call.desk, call.desk.clock.time()
     return await desk.reads.ask(
         lambda database: page_of(
-            database, desk.recorded, filters.wanted, filters.kind, filters.after, filters.rows, now
+            database,
+            desk.recorded,
+            filters.wanted,
+            filters.kind,
+            filters.after,
+            filters.rows,
+            now,
+            filters.among(desk.review, now),
         ),
         call.asker,
     )
@@ -77,7 +87,7 @@ async def _found(call: Call, filters: Filters) -> PageOf:
 
 async def sessions(call: Call) -> Answer:
     """The list."""
-    filters = filters_of(call.asked.query, call.desk.clock.time())
+    filters = filters_of(call.asked.query, call.desk.clock.time(), (*TEXTS, *REVIEWS))
     call.note_read("sessions", filters.asked)
     found = PageOf((), None, 0) if filters.faults else await _found(call, filters)
     return call.page(
@@ -87,6 +97,8 @@ async def sessions(call: Call) -> Answer:
         filters=filters,
         kinds=KIND_CHOICES,
         states=STATES,
+        alerts=ALERTS,
+        reviews=REVIEW_STATES,
         newer=filters.url("/sessions") if filters.after else "",
         older=filters.url("/sessions", found.after) if found.after else "",
         looked=found.looked,
@@ -95,7 +107,7 @@ async def sessions(call: Call) -> Answer:
 
 async def api_sessions(call: Call) -> Answer:
     """The same for programs."""
-    filters = filters_of(call.asked.query, call.desk.clock.time())
+    filters = filters_of(call.asked.query, call.desk.clock.time(), (*TEXTS, *REVIEWS))
     if filters.faults:
         return document({"error": str(ConsoleReason.BAD_REQUEST), "fields": dict(filters.faults)}, 400)
     call.note_read("sessions", filters.asked)
@@ -154,6 +166,7 @@ async def session(call: Call) -> Answer:
     """One session: who, how, from where, to what, why, and what happened in it."""
     one = await _one(call)
     about, why = await _about(call, one)
+    left = await reviewed_of(call, one.id, one.state == "live")
     return call.page(
         "session.html",
         one=one,
@@ -162,6 +175,10 @@ async def session(call: Call) -> Answer:
         why=why,
         playable=is_here(one),
         line=_line(one),
+        review=left,
+        words=WORDS,
+        most=TEXT_MAX,
+        now=call.desk.clock.time(),
     )
 
 
@@ -169,8 +186,15 @@ async def api_session(call: Call) -> Answer:
     """The same for programs."""
     one = await _one(call)
     about, why = await _about(call, one)
+    left = await reviewed_of(call, one.id, one.state == "live")
     return document(
-        {**_document(one), "header": dict(one.more or {}), "recording": about or None, "missing": why}
+        {
+            **_document(one),
+            "header": dict(one.more or {}),
+            "recording": about or None,
+            "missing": why,
+            "review": left.document(),
+        }
     )
 
 

@@ -49,6 +49,7 @@ from bastion.recording.listing import Recordings
 from bastion.state.database import Database, StateDown, password_of
 from bastion.state.database import Place as StatePlace
 from bastion.state.paging import Place as Recorded
+from bastion.state.review_queue import Rules
 from bastion.state.schema_version import check_revision, revision_of
 
 SWEEP: Final = 30.0
@@ -96,6 +97,7 @@ class ConsoleProgram:
             recorded=Recorded(Recordings(folder), config.state.name),
             redaction=config.redact.redaction,
             groups=wanted.groups,
+            review=Rules(wanted.review_within, frozenset(wanted.review_by_two)),
             codes=None if totp_key is None else self._reads.codes(totp_key),
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,6 +26,7 @@ from bastion.policy.locks import LockSet
 from bastion.state.codes import use
 from bastion.state.database import Database, StateDown
 from bastion.state.database import Place as StatePlace
+from bastion.state.reviewing import Tell
 from bastion.state.shared_locks import in_force, kept_locks
 
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class Reads:
 
     def __init__(self, reactor: Any, clock: Clock, place: StatePlace, password: str, index: Path) -> None:
         self._clock, self._place, self._password, self._index = clock, place, password, index
+        self._reactor = reactor
         self._workers = Workers(reactor, "console-reads", THREADS, QUEUE)
         self._local = threading.local()
         self._databases: list[Database] = []
@@ -57,6 +60,17 @@ class Reads:
     def ask(self, work: Callable[[Database], T], asker: Asker) -> Deferred[T]:
         """What `work` finds in the store, in a thread. Fails with Trouble."""
         return self._run(lambda: work(self._database()), asker)
+
+    def change(
+        self, work: Callable[[Database, Tell], T], tell: Callable[[str], None], asker: Asker
+    ) -> Deferred[T]:
+        """As `ask`, of what changes the store: `tell` writes the line about it, in the reactor's thread and before the
+        change is kept; what it raises undoes that."""
+
+        def told(name: str) -> None:
+            blockingCallFromThread(self._reactor, tell, name)
+
+        return self._run(lambda: work(self._database(), told), asker)
 
     def search(self, work: Callable[[IndexFile], T], asker: Asker) -> Deferred[T]:
         """What `work` finds in the reading index, in a thread. Fails with Trouble."""

@@ -84,6 +84,10 @@ ROUTES: Final = (
     Route("GET", "/sessions/{session}/play", "play", LOOKS),
     Route("GET", "/sessions/{session}/verify", "verify", LOOKS),
     Route("GET", "/sessions/{session}/export/{form}", "export", LOOKS),
+    Route("POST", "/sessions/{session}/note", "note", LOOKS),
+    Route("POST", "/sessions/{session}/tag", "tag", LOOKS),
+    Route("POST", "/sessions/{session}/reviewed", "reviewed", LOOKS),
+    Route("GET", "/reviews", "reviews", LOOKS),
     Route("GET", "/search", "search", LOOKS),
     Route("GET", "/live", "live", ALL),
     Route("GET", "/live/end", "end_form", ACTS),
@@ -92,6 +96,7 @@ ROUTES: Final = (
     Route("POST", "/live/lock", "lock", ACTS),
     Route("GET", "/api/v1/sessions", "api_sessions", LOOKS),
     Route("GET", "/api/v1/sessions/{session}", "api_session", LOOKS),
+    Route("GET", "/api/v1/reviews", "api_reviews", LOOKS),
     Route("GET", "/api/v1/search", "api_search", LOOKS),
     Route("GET", "/api/v1/live", "api_live", ALL),
 )

@@ -422,7 +422,8 @@ class Opening:
             tap.broken(error)
             raise
         path = f"{writer.path.parent.name}/{writer.path.name}"
-        gateway.state.note(session_started(header, path, gateway.state.writer))
+        rows = session_started(header, path, gateway.state.writer, self._engineer.outer)
+        gateway.state.note(rows)
         return tap
 
     # -- words -------------------------------------------------------------------------------------------

@@ -156,9 +156,9 @@ def rows_of(entry: SessionEntry, path: str, writer: Writer) -> list[Change]:
 
 def _corrected(entry: SessionEntry, path: str) -> list[Change]:
     """As `rows_of`, over what is there."""
-    session, file = session_started(entry.header, path, Writer("", ""))
+    session, file, *more = session_started(entry.header, path, Writer("", ""))
     kept = {
         name: value for name, value in session.values.items() if name not in ("node", "instance", "config")
     }
     whole = {name: value for name, value in file.values.items() if name != "node"}
-    return [Change(PUT, "sessions", kept), Change(PUT, "recordings", whole), *ending_of(entry)]
+    return [Change(PUT, "sessions", kept), Change(PUT, "recordings", whole), *more, *ending_of(entry)]

@@ -8,11 +8,11 @@ page looks at MOST_LOOKED rows at most, however rare what is wanted is, and says
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from bastion.recording.listed import Listed, Wanted, of_entry, within
 from bastion.recording.listing import Recordings
@@ -65,8 +65,19 @@ class Place:
     node: str
 
 
+Among = Callable[[Connection], ColumnElement[bool] | None]
+"""What else chooses rows of `sessions`; None: nothing."""
+
+
 def page_of(
-    database: Database, place: Place, wanted: Wanted, kind: str, after: Cursor | None, size: int, now: float
+    database: Database,
+    place: Place,
+    wanted: Wanted,
+    kind: str,
+    after: Cursor | None,
+    size: int,
+    now: float,
+    among: Among = lambda _: None,
 ) -> PageOf:
     """Up to `size` that are wanted, behind `after`. `kind`: with a channel of this kind (`recording.ran.KINDS`), "" for
     any. Raises StateDown."""
@@ -74,8 +85,9 @@ def page_of(
     names: list[str] = []
     looked = 0
     with database.read() as connection:
+        where = among(connection)
         while looked < MOST_LOOKED:
-            found = connection.execute(_query(wanted, after).limit(step)).all()
+            found = connection.execute(_query(wanted, after, where).limit(step)).all()
             for row in found:
                 if not _fits(row, wanted, kind):
                     continue
@@ -109,9 +121,11 @@ _NARROW: Final = (SESSIONS.c.id, SESSIONS.c.started_at, SESSIONS.c.source, SESSI
 """Of each row that is looked at: headers are read of those alone that are shown."""
 
 
-def _query(wanted: Wanted, after: Cursor | None) -> Select[Any]:
+def _query(wanted: Wanted, after: Cursor | None, where: ColumnElement[bool] | None) -> Select[Any]:
     table = SESSIONS.c
     query = chosen(wanted, select(*_NARROW))
+    if where is not None:
+        query = query.where(where)
     if wanted.opaque:
         query = query.where(or_(table.opaque > 0, table.kind == TUNNEL))
     if after is not None:

@@ -1,6 +1,7 @@
 """Rights of the store's roles in PostgreSQL, granted by whoever owns its tables (L2). Blocks.
 
-What it is for: the gateway writes, whoever reads the index writes nothing, and neither may change the schema. The roles
+What it is for: the gateway writes, whoever reads the index writes nothing, a console what reviewers leave, and none may
+change the schema. The roles
 are made by the database's administrator; those that are there get their rights at each `bastion state migrate`, for
 tables that a version brings too. Invariant: a role has afterwards what is written here and no more, whatever it had
 before.
@@ -37,6 +38,9 @@ READ: Final = frozenset(
         "ledger_heads",
         "findings",
         "mutes",
+        "review_notes",
+        "review_tags",
+        "review_marks",
         VERSION,
     )
 )
@@ -45,13 +49,16 @@ READ: Final = frozenset(
 SHOWN: Final = READ | {"approvals", "certificates", "key_ages"}
 """What a console shows beside that. Second factors are nobody's but the gateway's."""
 
+LEFT: Final = frozenset(("review_notes", "review_tags", "review_marks"))
+"""Where reviewers leave something; what they have written stays."""
+
 RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     GATEWAY: {
         "SELECT": frozenset((*METADATA.tables, VERSION)),
         "INSERT, UPDATE, DELETE": frozenset(METADATA.tables),
     },
     READER: {"SELECT": READ},
-    CONSOLE: {"SELECT": SHOWN},
+    CONSOLE: {"SELECT": SHOWN, "INSERT": LEFT, "DELETE": frozenset(("review_tags",))},
 }
 """Role -> rights -> tables."""
 

@@ -78,13 +78,15 @@ class Lock:
     uid: str = ""
 
 
-def session_started(header: Header, path: str, writer: Writer) -> list[Change]:
-    """The rows of a session that begins. `path` is the recording's, relative to the folder of recordings."""
+def session_started(header: Header, path: str, writer: Writer, connection: str = "") -> list[Change]:
+    """The rows of a session that begins. `path` is the recording's, relative to the folder of recordings, `connection`
+    the outer one that it came through."""
     row: dict[str, Value] = {
         "id": header.session_id,
         "kind": SESSION,
         "state": LIVE,
         **_described(header),
+        **({"connection": connection} if connection else {}),
         "started_at": header.started_at,
         **writer.columns(),
     }
@@ -95,7 +97,14 @@ def session_started(header: Header, path: str, writer: Writer) -> list[Change]:
         "size": 0,
         "state": LIVE,
     }
-    return [Change(ADD, "sessions", row), Change(ADD, "recordings", file)]
+    return [Change(ADD, "sessions", row), Change(ADD, "recordings", file), *_emergency(header)]
+
+
+def _emergency(header: Header) -> list[Change]:
+    """A line of its own: a version that has no such column drops it alone."""
+    return (
+        [Change(SET, "sessions", {"id": header.session_id, "emergency": 1})] if header.break_glass_why else []
+    )
 
 
 def _described(header: Header) -> dict[str, Value]:

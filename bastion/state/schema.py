@@ -6,9 +6,9 @@ epoch, ids are text, lists are JSON text: SQLite and PostgreSQL say the same of 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Double, Index, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, ColumnElement, Double, Index, MetaData, Table, Text
 
 METADATA: Final = MetaData()
 
@@ -19,6 +19,11 @@ def _text(name: str) -> Column[str]:
 
 def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _partial(name: str, column: Column[Any], where: ColumnElement[bool]) -> None:
+    """An index of the few rows of which that is so; a statement that is to use it says so too."""
+    Index(name, column, sqlite_where=where, postgresql_where=where)
 
 
 NODES: Final = Table(
@@ -60,11 +65,14 @@ SESSIONS: Final = Table(
     _text("instance"),
     _text("config"),
     _text("ran"),
+    _count("emergency"),
 )
 """Sessions and tunnels: a row from the start on, completed at the end."""
 
 Index("sessions_started_at", SESSIONS.c.started_at)
 Index("sessions_live", SESSIONS.c.state, SESSIONS.c.instance)
+_partial("sessions_connection", SESSIONS.c.connection, SESSIONS.c.connection != "")
+_partial("sessions_emergency", SESSIONS.c.started_at, SESSIONS.c.emergency == 1)
 
 RECORDINGS: Final = Table(
     "recordings",
@@ -295,3 +303,44 @@ LEARNED: Final = Table(
 `revision` counts who has written."""
 
 Index("learned_saved_at", LEARNED.c.kind, LEARNED.c.saved_at)
+
+REVIEW_NOTES: Final = Table(
+    "review_notes",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("session_id"),
+    _text("uid"),
+    _text("name"),
+    Column("made_at", Double, nullable=False),
+    _text("text"),
+)
+"""What reviewers have written at a session. Nobody changes a row, and nobody removes one."""
+
+Index("review_notes_session", REVIEW_NOTES.c.session_id)
+
+REVIEW_TAGS: Final = Table(
+    "review_tags",
+    METADATA,
+    Column("session_id", Text, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    _text("uid"),
+    _text("name"),
+    Column("made_at", Double, nullable=False),
+)
+"""Words by which reviewers find sessions again."""
+
+Index("review_tags_tag", REVIEW_TAGS.c.tag)
+
+REVIEW_MARKS: Final = Table(
+    "review_marks",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("session_id"),
+    _text("uid"),
+    _text("name"),
+    Column("made_at", Double, nullable=False),
+    _text("text"),
+)
+"""Who has reviewed a session, and with what result. Nobody changes a row, and nobody removes one."""
+
+Index("review_marks_session", REVIEW_MARKS.c.session_id)

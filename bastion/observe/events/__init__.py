@@ -18,6 +18,7 @@ It may import `bastion.errors` and nothing else.
     keys        what the gateway signs with: rotated, retired, brought back
     reading     people who look at recordings
     console     who signed in to the review console, and what was ordered there
+    reviewing   what reviewers leave at sessions
     retention   recordings that are removed or held
     detections  what was found in the log, and what is muted
     tunnels     opened, SSH seen inside, closed
@@ -41,6 +42,7 @@ from bastion.observe.events import (
     reading,
     refusals,
     retention,
+    reviewing,
     sessions,
     tunnels,
     workers,
@@ -117,6 +119,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     console.ConsoleSignedOut,
     console.ConsoleRefused,
     console.ConsoleOrdered,
+    reviewing.SessionReviewed,
     process.LedgerHead,
     process.LedgerBroken,
     retention.RecordingDeleted,

@@ -110,9 +110,11 @@ class Browser:
         form = {"name": name, "password": password, "code": code, "next": back}
         return self.ask("POST", "/sign-in", form)
 
-    def post(self, path: str, form: Mapping[str, str], **headers: str | None) -> Got:
-        """As the page's own form does, with its token."""
-        return self.ask("POST", path, {"token": self.get("/live/lock").token, **form}, **headers)
+    def post(
+        self, path: str, form: Mapping[str, str], page: str = "/live/lock", **headers: str | None
+    ) -> Got:
+        """As the form of a page does, with its token."""
+        return self.ask("POST", path, {"token": self.get(page).token, **form}, **headers)
 
 
 class ConsoleSite(Site):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bastion.state.database import Database
-from bastion.state.roles import GATEWAY, READ, RIGHTS, SHOWN, VERSION, Granted, grant_rights
+from bastion.state.roles import CONSOLE, GATEWAY, READ, RIGHTS, SHOWN, VERSION, Granted, grant_rights
 from bastion.state.schema import METADATA
 
 SECRET = {"totp", "totp_recovery"}
@@ -18,6 +18,12 @@ def test_only_the_gateway_writes() -> None:
     for role, rights in RIGHTS.items():
         assert ("INSERT, UPDATE, DELETE" in rights) is (role == GATEWAY)
     assert RIGHTS[GATEWAY]["INSERT, UPDATE, DELETE"] == set(METADATA.tables), "nor does it change its version"
+
+
+def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None:
+    rights = RIGHTS[CONSOLE]
+    assert set(rights) == {"SELECT", "INSERT", "DELETE"} and rights["INSERT"] <= rights["SELECT"]
+    assert rights["DELETE"] == {"review_tags"} and {"review_notes", "review_marks"} < rights["INSERT"]
 
 
 def test_a_file_has_no_roles(database: Database) -> None:

@@ -1,0 +1,33 @@
+"""Events of reviewers (L0, pure): what they leave at a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from bastion.observe.events.base import AuditEvent, Line, of
+
+_SAID: Final = {
+    "note": "left a note at the session",
+    "mark": "marked the session as reviewed",
+    "tag": "put a tag on the session",
+    "untag": "took a tag off the session",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReviewed(AuditEvent):
+    """a reviewer leaves something at a session, or takes a tag away; the line stands before it is so"""
+
+    event: ClassVar[str] = "session_reviewed"
+    about: ClassVar[tuple[str, ...]] = ("user", "source")
+
+    left: Annotated[str, "`note`, `mark` (it was reviewed), `tag`, `untag`"]
+    uid: Annotated[str, "the reviewer's id in the directory"]
+    name: Annotated[str, "of the row in the state store, or the tag"]
+    sha256: Annotated[str, "of the words, which stand in the store"] = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        said = _SAID.get(str(line.get("left")), "left something at the session")
+        return f"{line.get('user', '?')} {said}{of(line, 'name', ' (', ')')}"
