@@ -25,6 +25,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `listing`: sessions as a list, and one of them
 - `recordings`: what a recording shows: text, player, files to keep
 - `reviews`: what reviewers leave at sessions, and those that wait for one
+- `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown
 - `orders`: who is here now; ending and locking
 - `application`: from a request to its answer

@@ -31,6 +31,7 @@ from bastion.console.application import Application
 from bastion.console.asked import Proxies
 from bastion.console.desk import Desk
 from bastion.console.gateway import GatewaySocket
+from bastion.console.overdue import Overdue
 from bastion.console.readers import Readers
 from bastion.console.reads import Reads
 from bastion.console.rendering import Pages
@@ -102,6 +103,7 @@ class ConsoleProgram:
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
         standing = Standing(self._auth.directory, self._reads, clock, wanted.groups)
+        self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
         self.application = Application(self.desk, proxies, standing)
         self._port: Any = None
         self._sweeping: DelayedCall | None = None
@@ -125,6 +127,7 @@ class ConsoleProgram:
             place = self.desk.place = Place(f"{wanted.origin.partition('://')[0]}://{where}")
         self._audit.emit(ConsoleStarted(__version__, place.origin))
         self._readers.warm()
+        self._overdue.start()
         self._sweep()
         return {"event": "ready", "console": place.origin, "listen": where}
 
@@ -134,6 +137,7 @@ class ConsoleProgram:
             await maybeDeferred(self._port.stopListening)
         if self._sweeping is not None and self._sweeping.active():
             self._sweeping.cancel()
+        self._overdue.stop()
         self._readers.close()
         self._reads.close()
         self._auth.close()

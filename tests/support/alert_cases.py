@@ -227,6 +227,15 @@ CASES: Final = {
         },
         "30m",
     ),
+    "BastionReviewsOverdue": Case(
+        {
+            'task_faults{task="reviews"}': "2x60",
+        },
+        "2m",
+        {
+            'task_faults{task="reviews"}': "0x60",
+        },
+    ),
     "BastionAuditLinesLost": Case(
         {
             'audit_failures_total{reason="write_failed"}': "0x20 1x40",

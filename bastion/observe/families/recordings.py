@@ -7,8 +7,8 @@ from typing import Final
 from bastion.errors import RecorderReason, StoreReason
 from bastion.observe.family import MICROSECONDS, Label, Merge, counter, gauge, reasons
 
-TASKS: Final = ("verify", "index")
-"""Commands of an operator's timer that leave word of how they ended (`state.runs`)."""
+TASKS: Final = ("verify", "index", "reviews")
+"""Commands of an operator's timer that leave word of how they ended (`state.runs`), and the console about reviews."""
 
 RECORDINGS_LIVE: Final = gauge("recordings_live", "Recordings being written now.")
 RECORDER_BYTES: Final = counter("recorder_bytes_total", "Bytes written to recordings.")
@@ -71,13 +71,13 @@ UPLOADER_STARTS: Final = counter(
 )
 TASK_LAST_RUN: Final = gauge(
     "task_last_run_seconds",
-    "When that command last ended on this gateway's recordings, as seconds since 1970; 0: never.",
+    "When that last ended on this gateway's recordings, as seconds since 1970; 0: never.",
     Label("task", TASKS),
     merge=Merge.MAX,
 )
 TASK_FAULTS: Final = gauge(
     "task_faults",
-    "What its last run found wrong: recordings that are not whole, not there, or could not be read.",
+    "What its last run found wrong: recordings that are not whole, not there, or could not be read; overdue reviews.",
     Label("task", TASKS),
     merge=Merge.MAX,
 )
