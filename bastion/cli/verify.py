@@ -195,7 +195,7 @@ def _against_ledger(
     now.
     """
     try:
-        told = list(told_to(config)) if config is not None else []
+        told = list(told_to(config, before.nodes)) if config is not None else []
         ledgers = read_ledgers(folder)  # behind what was told of it, for it grows
         found = [*ledgers.broken, *ledgers.contradictions(told)]
         if ledgers.lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,11 @@ class Ledgers:
             if not aside:
                 self.broken.append(Finding(Fault.BROKEN, "", f"{path.name}: {error.text}"))
 
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Whose ledgers they are."""
+        return frozenset(node for node, _ in self._digests)
+
     def has(self, node: str, head: Head) -> bool:
         """Is that the digest of this line of a ledger that is here?"""
         return head.digest in self._digests.get((node, head.serial), ())
@@ -94,8 +99,12 @@ def told_in_audit(path: Path) -> Iterator[Told]:
                 yield Told(path.name, node, Head(serial, str(digest)))
 
 
-def told_to(config: Path) -> Iterator[Told]:
-    """The audit log and the state store, as far as they are there. Raises OSError."""
+def told_to(config: Path, nodes: Collection[str] = ()) -> Iterator[Told]:
+    """The audit log and the state store, as far as they are there. Raises OSError.
+
+    A store that gateways share was told by each of them: what is asked of it is the head of this gateway, and those of
+    `nodes`, whose ledgers are here too. That of a gateway whose ledger is on another disk contradicts nothing.
+    """
     audit = read_section(config, Audit).file
     if audit.exists():
         yield from told_in_audit(audit)
@@ -110,6 +119,8 @@ def told_to(config: Path) -> Iterator[Told]:
         click.echo(f"bastion: the state store was not asked: {printable(error.text)}", err=True)
         return
     for row in rows:
+        if row.node != state.name and row.node not in nodes:
+            continue
         yield Told("the state store", row.node, Head(row.serial, row.digest))
 
 

@@ -146,6 +146,19 @@ def test_the_state_store_is_asked_too(made: Made) -> None:
     assert "the state store was told" in made.verify().output
 
 
+def test_what_another_gateway_has_told_a_shared_store_is_not_about_this_ledger(made: Made) -> None:
+    database = Database(Place.chosen(made.recordings, None, None, None), "")
+    check_schema(database)
+    with database.write() as connection:
+        apply(connection, [ledger_head("gw2", 7, "b" * 64, FixedClock().time())])
+    database.close()
+    assert made.faults() == []
+    LedgerFile(ledger_path(made.recordings, "gw2"), "gw2").append(
+        [Entry(0, 1.0, LedgerEvent.AUDIT, digest="c" * 64)], 1.0
+    )
+    assert made.faults() == [("rolled_back", "")], "its ledger is here, and is another"
+
+
 def test_one_that_is_in_the_bucket_is_not_missed(made: Made) -> None:
     moved = header(FIRST, "alice", "web1")
     database = Database(Place.chosen(made.recordings, None, None, None), "")
