@@ -7,18 +7,16 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.support.haproxy import Balancer, haproxy_missing, put_behind_balancer
 from tests.support.jump import JumpWorld
-from tests.support.net import LOOPBACK, free_port
+from tests.support.net import LOOPBACK
 from tests.support.sshd import sshd_missing
 from tests.support.world import poll
 
-SAMPLE = Path(__file__).resolve().parents[2] / "etc" / "haproxy" / "haproxy.cfg"
 ENGINEER = "127.0.0.7"  # HAProxy itself comes from 127.0.0.1
-LISTEN = f'proxy_protocol = {{ "{LOOPBACK}:0" = ["{LOOPBACK}/32"] }}\n'
 POLICY = f"""
 [[rule]]
 name = "from-here"
@@ -31,7 +29,7 @@ sources = ["{ENGINEER}"]
 
 pytestmark = [
     pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing()),
-    pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed"),
+    pytest.mark.skipif(bool(haproxy_missing()), reason=haproxy_missing() or "available"),
 ]
 
 
@@ -40,11 +38,15 @@ class Cluster:
 
     def __init__(self) -> None:
         first = JumpWorld(policy=POLICY, limits='drain_timeout = "60s"')
-        first.config.write_text(first.config.read_text().replace("[listen]\n", f"[listen]\n{LISTEN}"))
         self.nodes = [first, self._second(first)]
-        self.front = copy.copy(first)
-        self.port = free_port()
-        self._haproxy: subprocess.Popen[bytes] | None = None
+        for node in self.nodes:
+            put_behind_balancer(node)
+        self._balancer: Balancer[JumpWorld] | None = None
+
+    @property
+    def front(self) -> JumpWorld:
+        assert self._balancer is not None
+        return self._balancer.front
 
     def _second(self, first: JumpWorld) -> JumpWorld:
         made = copy.copy(first)
@@ -60,30 +62,17 @@ class Cluster:
         return made
 
     def start(self) -> Cluster:
-        text = SAMPLE.read_text().replace("0.0.0.0:22\n", f"{LOOPBACK}:{self.port}\n")
-        for node, address in zip(self.nodes, ("192.0.2.11:2222", "192.0.2.12:2222"), strict=True):
+        for node in self.nodes:
             node.start()
-            assert text.count(address) == 1
-            text = text.replace(address, f"{LOOPBACK}:{node.port}")
         # One of each version.
-        there, behind = text.rsplit("send-proxy-v2", 1)
-        file = self.front.folder / "haproxy.cfg"
-        file.write_text(f"{there}send-proxy{behind}")
-        subprocess.run(["haproxy", "-c", "-q", "-f", str(file)], check=True, timeout=30)
-        self._haproxy = subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.DEVNULL)
-        self.front.port = self.port
-        key = (self.front.keys / "gateway_host.pub").read_text()
-        with (self.front.folder / "client_known_hosts").open("a") as known:
-            known.write(f"[{LOOPBACK}]:{self.port} {key}")
+        self._balancer = Balancer(self.nodes, ("send-proxy-v2", "send-proxy")).start()
         for node in self.nodes:  # a second look means that the first was answered
             poll(lambda node=node: node.metric('bastion_proxy_headers_total{result="local"}') >= 2)  # type: ignore[misc]
         return self
 
     def close(self) -> None:
-        haproxy, self._haproxy = self._haproxy, None
-        if haproxy is not None:
-            haproxy.kill()
-            haproxy.wait(15)
+        if self._balancer is not None:
+            self._balancer.close()
         first, second = self.nodes
         second.kill()
         first.close()

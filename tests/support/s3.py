@@ -87,13 +87,13 @@ class S3Server:
             **more,
         )
 
-    def section(self, port: int = 0, bucket: str = BUCKET, more: str = "") -> str:
+    def section(self, port: int = 0, bucket: str = BUCKET, more: str = "", prefix: str = "gw1/") -> str:
         """`[recording.store]` of a configuration."""
         return f"""
 [recording.store]
 kind = "s3"
 bucket = "{bucket}"
-prefix = "gw1/"
+prefix = "{prefix}"
 endpoint = "http://{LOOPBACK}:{port or self.port}"
 path_style = true
 access_key = "{ACCESS_KEY}"
