@@ -13,10 +13,14 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bastion.recording.listing import Recordings
 from bastion.state.database import Database
 from bastion.state.stored import Stored, ended, mark_stored
+
+LOCK_NAME: Final = "uploads.lock"
+"""The file in the folder of state whose lock whoever uploads from here holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class Uploader:
         self._running: dict[str, tuple[Held, Upload]] = {}
         self._results: Counter[str] = Counter()
         self._sent = 0
+        self._looked = False  # the last look saw the folder and the index
         self._look_at = self._report_at = clock.monotonic()
         self._told_at = 0.0
         self._own_told_at: float | None = None
@@ -93,8 +94,23 @@ class Uploader:
             soonest = min(soonest, now + self._schedule.next)
         return max(0.05, soonest - now)
 
+    @property
+    def left(self) -> int | None:
+        """Recordings that wait or are on their way, None while that cannot be seen."""
+        return len(self._waiting) if self._looked else None
+
+    @property
+    def gone(self) -> int:
+        """Recordings that this process has brought to the bucket."""
+        return self._results[StoreReason.OK]
+
+    @property
+    def running(self) -> int:
+        """Uploads that are on their way."""
+        return len(self._running)
+
     def _look(self) -> None:
-        began = self._clock.monotonic()
+        began, self._looked = self._clock.monotonic(), False
         try:
             self._waiting = self._spool.waiting()
         except StateDown as down:
@@ -102,6 +118,7 @@ class Uploader:
         except OSError as error:
             self._failed("", StoreReason.LOCAL_FILE, f"the folder of recordings: {error.strerror}")
         else:
+            self._looked = True
             self._schedule.forget(frozenset(one.session for one in self._waiting))
             if self._schedule.reason in (StoreReason.STATE, StoreReason.LOCAL_FILE) and not self._waiting:
                 self._recovered("")

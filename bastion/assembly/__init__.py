@@ -25,6 +25,7 @@ May import: every layer below (L0 to L3); nothing of `cli` or `app`. The reactor
 - `metrics_site`: the pages on their socket; `metrics_access`: who may read them
 - `health`: what works and what does not, for `/readyz`, the operator's log and the metrics
 - `leftovers`: what processes that died left of their sessions, written to its end
+- `inheriting`: the same for a gateway that does not come back; `endings`: what both write down
 - `companion`: a program that runs beside the gateway, started and heard; `beside`: all of them
 - `uploads`: the one that uploads recordings; `uploading`: that process itself
 - `inventories`: the one that asks inventories; `asking`: that process itself

@@ -13,27 +13,19 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from bastion.assembly.endings import DIED, is_to_be_told, line_of, rows_of
 from bastion.assembly.reloading import unhurried
 from bastion.errors import EndReason
-from bastion.observe.events.base import About
-from bastion.observe.events.sessions import SessionEnded
 from bastion.observe.families.recordings import RECORDINGS_SEALED, RECORDINGS_UNSEALED
 from bastion.observe.meters import SESSIONS_ENDED
-from bastion.recording.format import REF_LENGTH
 from bastion.recording.sealing import Sealed
 from bastion.session.gateway import Gateway
-from bastion.state.rows import ENDED, Moved, session_died, session_ended
 from bastion.wire.printable import printable
 
 DOORS: Final = frozenset(("direct", "jump"))
 
-DIED: Final = "the gateway's process died"
-"""What recordings and audit lines say."""
-
 ASK_AGAIN: Final = 5.0
 """Seconds until a store that is away is asked again which recordings have no end."""
-
-_DEATHS: Final = frozenset((EndReason.WORKER_DIED, EndReason.GATEWAY_DIED))
 
 
 class Leftovers:
@@ -98,33 +90,8 @@ class Leftovers:
             self._log.warn(words, session=session, problem=printable(sealed.problem))
         if sealed.again and reason is EndReason.GATEWAY_DIED:
             return  # looked at again at the next start
-        told = totals is not None and totals.reason != reason
-        if reason is EndReason.WORKER_DIED:
-            told = told and totals is not None and totals.reason in _DEATHS
-        if not told:
-            self._tell(session, sealed, reason, text)
-        if totals is not None:
-            moved = Moved(totals.bytes_in, totals.bytes_out, totals.channels, totals.opaque)
-            gateway.state.note(
-                session_ended(session, ENDED, totals.ended_at, totals.reason, moved, sealed.size)
-            )
-        elif reason is EndReason.GATEWAY_DIED:  # it was told, and is not to be told at each start
-            gateway.state.note([session_died(session, reason)])
-
-    def _tell(self, session: str, sealed: Sealed, reason: EndReason, text: str) -> None:
-        gateway, totals, header = self._gateway, sealed.totals, sealed.header
-        whose = header.identity, header.source_address, header.target, header.login
-        if header.door in DOORS:
-            gateway.meters.add(SESSIONS_ENDED, header.door, reason)
-        gateway.audit.note(
-            SessionEnded(
-                reason=reason,
-                text=text,
-                bytes_in=totals.bytes_in if totals else 0,
-                bytes_out=totals.bytes_out if totals else 0,
-                channels=totals.channels if totals else 0,
-                bytes_not_kept=totals.skipped if totals else 0,
-                opaque=totals.opaque if totals else 0,
-            ),
-            About(session, session[:REF_LENGTH], "", *whose),
-        )
+        if is_to_be_told(sealed, reason):
+            if sealed.header.door in DOORS:
+                gateway.meters.add(SESSIONS_ENDED, sealed.header.door, reason)
+            gateway.audit.note(*line_of(session, sealed, reason, text))
+        gateway.state.note(rows_of(session, sealed, reason))

@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Final
 from bastion.archive.bucket import Bucket
 from bastion.archive.report import Report, leave
 from bastion.archive.schedule import Schedule
-from bastion.archive.spool import Held, Spool
+from bastion.archive.spool import LOCK_NAME, Held, Spool
 from bastion.archive.upload import Upload
 from bastion.archive.uploader import Done, Hangs, Uploader, Wiring
 from bastion.assembly.alone import STOP, alone, modest, teller, until_end_of_input
@@ -30,9 +31,11 @@ from bastion.recording.listing import Recordings
 from bastion.state.database import Database, Place, StateDown, password_of
 from bastion.state.folder import make_folder
 
-LOCK_NAME: Final = "uploads.lock"
 MEMORY_MAX: Final = 512 << 20
 """Bytes of data. boto3 reads an answer whole: one that never ends ends this process, which is started again."""
+
+PATIENCE: Final = 30.0
+"""Seconds in which nothing has gone after which a command gives up: a store that is away is not waited for."""
 
 _tell = teller("uploads")
 
@@ -74,18 +77,25 @@ def _serve(config_file: Path, events: queue.SimpleQueue[Any]) -> int:
 def _upload(
     bucket: Bucket, recordings: Recordings, database: Database, events: queue.SimpleQueue[Any]
 ) -> int:
+    report = partial(_report, database.place.folder)
+    return turn_until_told(_uploader(bucket, recordings, database, events, report, _tell), events)
+
+
+def _uploader(
+    bucket: Bucket,
+    recordings: Recordings,
+    database: Database,
+    events: queue.SimpleQueue[Any],
+    report: Callable[[Report], None],
+    tell: Callable[[str], None],
+) -> Uploader:
     clock, place = SystemClock(), bucket.place
 
     def upload(held: Held) -> Upload:
         return Upload(bucket, held.fd, place.key(held.waiting.path), clock)
 
-    wiring = Wiring(
-        upload, partial(_in_thread, events), place.url, partial(_report, database.place.folder), _tell
-    )
-    uploader = Uploader(
-        Spool(recordings, database), Schedule(clock, place.uploads), wiring, clock, os.getpid()
-    )
-    return turn_until_told(uploader, events)
+    wiring = Wiring(upload, partial(_in_thread, events), place.url, report, tell)
+    return Uploader(Spool(recordings, database), Schedule(clock, place.uploads), wiring, clock, os.getpid())
 
 
 def turn_until_told(uploader: Uploader, events: queue.SimpleQueue[Any]) -> int:
@@ -101,6 +111,31 @@ def turn_until_told(uploader: Uploader, events: queue.SimpleQueue[Any]) -> int:
             if event is STOP:
                 return 0
             uploader.done(event)
+
+
+def upload_what_waits(
+    bucket: Bucket, recordings: Recordings, database: Database, tell: Callable[[str], None]
+) -> tuple[int, int | None]:
+    """For a command: (recordings that are in the bucket now, those that wait still, None when that cannot be seen).
+
+    It gives up when nothing has gone for PATIENCE. Whoever calls it holds LOCK_NAME. Raises StoreFault.
+    """
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    uploader = _uploader(bucket, recordings, database, events, lambda _: None, tell)
+    clock = SystemClock()
+    gone, since = 0, clock.monotonic()
+    while True:
+        try:
+            pause = uploader.turn()
+        except Hangs:
+            return uploader.gone, uploader.left
+        now = clock.monotonic()
+        if uploader.running or uploader.gone != gone:
+            gone, since = uploader.gone, now
+        if uploader.left == 0 or now - since > PATIENCE:
+            return uploader.gone, uploader.left
+        with suppress(queue.Empty):
+            uploader.done(events.get(timeout=min(pause, 1.0)))
 
 
 def _in_thread(events: queue.SimpleQueue[Any], held: Held, job: Upload) -> None:

@@ -19,6 +19,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `inventory`: targets and who says so; inventories that are asked
 - `control_client`: how commands speak to the running gateway
 - `live`, `watch`, `lock`, `status`, `totp`, `break_glass`, `certificates`, `keys_of`, `requests`: they do
+- `adopt`: what a gateway that does not come back has left
 - `upgrade`, `reload`: they do too, and wait for another process or configuration
 - `sessions`, `replay`, `export`: recordings; `indexed`: sessions from the index of the state store
 - `playing`: a recording played, and what keys do; `offsets`: places in it as people give them

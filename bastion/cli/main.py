@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hold": ("bastion.cli.holds:hold", "keep a recording whatever the rules say"),
     "unhold": ("bastion.cli.holds:unhold", "let the rules apply to it again"),
     "backup": ("bastion.cli.backup:backup", "back up configuration, keys and state, and restore them"),
+    "adopt": ("bastion.cli.adopt:adopt", "end what a gateway that does not come back has left"),
     "state": ("bastion.cli.state:state", "migrate, check and rebuild the state store"),
     "target": ("bastion.cli.target:target", "scan, pin and test targets"),
     "target-config": ("bastion.cli.target_config:target_config", "print what a target's sshd needs"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+HOME: Final = "home"
+"""The file with what the instances of the folder begin with (`state.store.home_of`)."""
 
 
 def make_folder(folder: Path) -> None:

@@ -49,7 +49,7 @@ from bastion.recording.listing import Recordings
 from bastion.state.adopting import Adopted, adopt, without_end
 from bastion.state.changes import BadChange, Change, apply, read_line
 from bastion.state.database import TEXT_MAX, Database, Place, StateDown
-from bastion.state.folder import make_folder
+from bastion.state.folder import HOME, make_folder
 from bastion.state.journal import Journal
 from bastion.state.lock_copy import change_copy, read_copy, write_copy
 from bastion.state.rows import Lock, Writer, config_loaded, lock_added, lock_removed, node_seen
@@ -108,7 +108,7 @@ def home_of(folder: Path) -> str:
     """What the instances of a folder begin with: made once, so that two gateways of one name on one database never
     take each other's sessions for dead. Raises OSError."""
     make_folder(folder)
-    file = folder / "home"
+    file = folder / HOME
     name = b32encode(secrets.token_bytes(5)).decode("ascii").lower()
     fresh = folder / f".home-{name}"
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as made:

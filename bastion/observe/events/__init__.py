@@ -11,7 +11,7 @@ It may import `bastion.errors` and nothing else.
     base        AuditEvent and About, and the words that sentences share
     process     the gateway itself: started, stopped, reloaded, ill, lines counted or lost
     workers     processes of a gateway that has several
-    nodes       other gateways: there or missing, refused
+    nodes       other gateways: there or missing, refused, adopted
     logins      connections, attempts, decisions, outer connections, jumps, the lobby and what it issues
     sessions    sessions, their channels and requests, files over sftp
     control     what the security team and operators did, and who was refused that
@@ -67,6 +67,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     process.HealthChanged,
     nodes.NodeState,
     nodes.NodeRefused,
+    nodes.NodeAdopted,
     logins.ConnectionRefused,
     logins.HeaderRefused,
     logins.HandshakeFailed,

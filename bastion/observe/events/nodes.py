@@ -1,4 +1,4 @@
-"""Events between gateways that share their locks (L0, pure): who is there, and who was refused."""
+"""Events of gateways that share their state (L0, pure): who is there, who was refused, whose disk was taken over."""
 
 from __future__ import annotations
 
@@ -40,3 +40,23 @@ class NodeRefused(AuditEvent):
     def sentence(line: Line) -> str:
         whose = of(line, "who", "", " at ") + str(line.get("node") or line.get("address") or "somebody")
         return f"{whose} was refused{of(line, 'command', ' ')}{of(line, 'text', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAdopted(AuditEvent):
+    """what a gateway that does not come back has left was written and ended, by `bastion adopt`; its sessions' own
+    `session_ended` stand before this line"""
+
+    event: ClassVar[str] = "node_adopted"
+
+    node: Annotated[str, "whose disk it is"]
+    by: Annotated[str, "the account that ran the command"]
+    rows: Annotated[int, "that were owed to the state store"]
+    sessions: Annotated[int, "that had died with their process, tunnels too"]
+    recordings: Annotated[int, "that got their end"]
+    unended: Annotated[int, "recordings that can have none, or not now"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        ended = f"{line.get('recordings', '?')} recordings got their end"
+        return f"{line.get('by', '?')} took over what {line.get('node', '?')} had left: {ended}"
