@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.support.faulty_proxy import FaultyProxy
@@ -29,8 +29,15 @@ NAMES = ("gw1", "gw2")
 class Pair:
     """`one` and `two`, started on a migrated store. Use `pair()`."""
 
-    def __init__(self, server: Postgres, workers: int = 2, hosts: tuple[str, str] | None = None) -> None:
-        """`hosts`: addresses of the two, where nothing but a network is between them."""
+    def __init__(
+        self,
+        server: Postgres,
+        workers: int = 2,
+        hosts: tuple[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """`hosts`: addresses of the two, where nothing but a network is between them. `more`: what else stands in the
+        configuration of each."""
         self.server = server
         self.folder = Path(tempfile.mkdtemp(prefix="bastion-nodes-"))
         self.ca = NodesCA(self.folder)
@@ -45,6 +52,7 @@ class Pair:
             for name, host in zip(NAMES, hosts, strict=True):
                 self._listen[name] = self._reach[name] = f"{host}:{ports[name]}"
         self._store_host = LOOPBACK if hosts is None else hosts[0]
+        self._more = more or {}
         self.store = FaultyProxy(server.port, self._store_host)  # on the way of gw2
         self.worlds = [self._world(name, workers) for name in NAMES]
         self.one, self.two = self.worlds
@@ -69,6 +77,7 @@ certificate = "{certificate}"
 key = "{key}"
 authority = "{self.ca.certificate}"
 peers = {{ {other} = "{self._reach[other]}" }}
+{self._more.get(name, "")}
 """,
         )
 

@@ -267,6 +267,11 @@ group_base = "{GROUPS}"
         return self
 
     @property
+    def running(self) -> bool:
+        """It was started, and not killed."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
