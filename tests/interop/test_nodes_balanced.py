@@ -200,6 +200,7 @@ def test_without_postgresql_sessions_go_on_and_begin_and_every_row_is_there_afte
     all_of_it: Balanced, seconds: float, tell: Callable[[str], None]
 ) -> None:
     one, two, front, server = all_of_it.one, all_of_it.two, all_of_it.front, all_of_it.server
+    all_of_it.rows_written()
     before = {row["id"] for row in all_of_it.table(SESSIONS)}
     with shells(all_of_it, 1) as at, shells(all_of_it, 1) as others:
         server.stop()
