@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -51,7 +52,11 @@ def access(
         fail("say either --target or --user")
     config = load_or_fail(config_file)
     if target is not None:
-        rows = of_target(config.rules, find_target(config, target), _embedded(config))
+        try:
+            known = embedded_accounts(config)
+        except ConfigError as error:
+            fail(str(error))
+        rows = of_target(config.rules, find_target(config, target), known)
     else:
         assert user is not None
         if not LOGIN_NAME.match(user):
@@ -60,30 +65,28 @@ def access(
     _write(list(rows), form)
 
 
-def _embedded(config: Config) -> list[Account]:
+def embedded_accounts(config: Config) -> list[Account]:
+    """Whom the embedded directory has: they are named one by one. Raises ConfigError."""
     embedded = config.directory.embedded
-    try:
-        return [] if embedded is None else [entry.account() for entry in load_users(embedded).values()]
-    except ConfigError as error:
-        fail(str(error))
+    return [] if embedded is None else [entry.account() for entry in load_users(embedded).values()]
+
+
+def document_of(row: Access) -> dict[str, Any]:
+    """One line as JSON values."""
+    return {
+        "who": row.who,
+        "target": row.target,
+        "login": row.login,
+        "verbs": list(row.verbs),
+        "rule": row.rule,
+        "origin": row.origin,
+        "conditions": list(row.conditions),
+    }
 
 
 def _write(rows: list[Access], form: str) -> None:
     if form == "json":
-        write_json(
-            [
-                {
-                    "who": row.who,
-                    "target": row.target,
-                    "login": row.login,
-                    "verbs": list(row.verbs),
-                    "rule": row.rule,
-                    "origin": row.origin,
-                    "conditions": list(row.conditions),
-                }
-                for row in rows
-            ]
-        )
+        write_json([document_of(row) for row in rows])
         return
     cells = [
         (row.who, row.target, row.login, " ".join(row.verbs), row.rule, "; ".join(row.conditions))

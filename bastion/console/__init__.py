@@ -18,6 +18,8 @@ log; what was recorded reaches a browser as text and never as markup.
 - `signing_in`: the same directory and factors as SSH
 - `standing`: is somebody who signed in a while ago still who he was?
 - `reader`: the process that opens one recording
+- `looked`: who has looked at a session
+- `charts`: where bars of a chart stand
 - `readers`: those processes, as the console sees them
 - `gateway`: the gateway's control socket
 - `desk`: what every page is given
@@ -25,6 +27,8 @@ log; what was recorded reaches a browser as text and never as markup.
 - `listing`: sessions as a list, and one of them
 - `recordings`: what a recording shows: text, player, files to keep
 - `reviews`: what reviewers leave at sessions, and those that wait for one
+- `access`: who can reach what, and by which rule
+- `overview`: what went on of late
 - `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown
 - `orders`: who is here now; ending and locking

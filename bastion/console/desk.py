@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from bastion.auth.budget import Budget
@@ -54,6 +55,8 @@ class Desk:
     redaction: Redaction
     groups: Mapping[str, frozenset[str]]
     review: Rules
+    login_log: Path  # the gateway's audit log
+    config_file: Path
     codes: Any = None  # `auth.codes.Codes`, None: no code is ever right
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from bastion.console.answers import Answer, document
+from bastion.console.charts import spans
 from bastion.console.desk import Call
 from bastion.console.filters import ALERTS, KIND_CHOICES, REVIEWS, STATES, TEXTS, Filters, filters_of
 from bastion.console.reads import Trouble
@@ -175,6 +176,7 @@ async def session(call: Call) -> Answer:
         why=why,
         playable=is_here(one),
         line=_line(one),
+        spans=spans(about["channels"], about["length"]) if about else [],
         review=left,
         words=WORDS,
         most=TEXT_MAX,

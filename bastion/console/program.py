@@ -99,6 +99,8 @@ class ConsoleProgram:
             redaction=config.redact.redaction,
             groups=wanted.groups,
             review=Rules(wanted.review_within, frozenset(wanted.review_by_two)),
+            login_log=config.audit.file,
+            config_file=config_file,
             codes=None if totp_key is None else self._reads.codes(totp_key),
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")

@@ -31,6 +31,7 @@ from bastion.config.key_slots import ledger_path
 from bastion.config.load import load
 from bastion.config.outputs import Audit, Recording, read_section
 from bastion.config.redact import Redact
+from bastion.console.looked import looks_at
 from bastion.errors import ConfigError
 from bastion.indexing.playing import IndexedSession
 from bastion.indexing.store import IndexFile, IndexUnfit
@@ -44,6 +45,7 @@ from bastion.recording.format import REF_LENGTH, FormatError
 from bastion.recording.frames import FrameKind, frames
 from bastion.recording.listing import Recordings, open_recording
 from bastion.recording.page import Page
+from bastion.recording.ran import asked_of
 from bastion.recording.reader import Reader
 from bastion.recording.redacted import reading
 from bastion.recording.redacting import Redaction
@@ -61,6 +63,9 @@ PROCESSOR_MAX: Final = 900
 
 ABOUT_SECONDS: Final = 4.0
 """Seconds that commands and files of a session are looked for before its page is shown without the rest."""
+
+LOOKS_SECONDS: Final = 1.0
+"""Seconds that the audit log is read for who has looked."""
 
 MOST_COMMANDS: Final = 2000
 MOST_FILES: Final = 2000
@@ -88,7 +93,9 @@ class Answering:
         self._file = config_file
         self._directory = read_section(config_file, Recording).directory
         self._redaction: Redaction = read_section(config_file, Redact).redaction
-        self._audit = console.audit_file or read_section(config_file, Audit).file
+        gateway_log = read_section(config_file, Audit).file
+        self._audit = console.audit_file or gateway_log
+        self._logs = (self._audit, gateway_log)
         self._unwrap: Unwrap | None = None
         if console.identities:
             self._unwrap = unwrap_with([one for path in console.identities for one in identities_in(path)])
@@ -118,7 +125,12 @@ class Answering:
 
     def _shown(self, what: str, question: dict[str, Any], reader: Reader, path: Path) -> Iterator[bytes]:
         if what == "about":
-            yield orjson.dumps(_About(reader, self._indexed(path, reader), self._redaction).document())
+            about = _About(reader, self._indexed(path, reader), self._redaction).document()
+            until = SystemClock().monotonic() + LOOKS_SECONDS
+            looks, cut = looks_at(path.stem, self._logs, lambda: SystemClock().monotonic() > until)
+            about["looks"] = looks
+            about["cut"] += ["looks"] if cut else []
+            yield orjson.dumps(about)
             return
         channels = survey(reader)
         wanted = question.get("channel")
@@ -252,6 +264,9 @@ class _About:
 def _channel(one: Any) -> dict[str, Any]:
     return {
         "id": one.id,
+        "kind": asked_of(one).kind,
+        "began": round(one.began, 3),
+        "ended": round(one.ended, 3),
         "label": one.label,
         "bytes_in": one.bytes_in,
         "bytes_out": one.bytes_out,

@@ -88,6 +88,8 @@ ROUTES: Final = (
     Route("POST", "/sessions/{session}/tag", "tag", LOOKS),
     Route("POST", "/sessions/{session}/reviewed", "reviewed", LOOKS),
     Route("GET", "/reviews", "reviews", LOOKS),
+    Route("GET", "/overview", "overview", LOOKS),
+    Route("GET", "/access", "access", LOOKS),
     Route("GET", "/search", "search", LOOKS),
     Route("GET", "/live", "live", ALL),
     Route("GET", "/live/end", "end_form", ACTS),
@@ -97,6 +99,8 @@ ROUTES: Final = (
     Route("GET", "/api/v1/sessions", "api_sessions", LOOKS),
     Route("GET", "/api/v1/sessions/{session}", "api_session", LOOKS),
     Route("GET", "/api/v1/reviews", "api_reviews", LOOKS),
+    Route("GET", "/api/v1/overview", "api_overview", LOOKS),
+    Route("GET", "/api/v1/access", "api_access", LOOKS),
     Route("GET", "/api/v1/search", "api_search", LOOKS),
     Route("GET", "/api/v1/live", "api_live", ALL),
 )

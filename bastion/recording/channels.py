@@ -75,6 +75,8 @@ class ChannelSummary:
     refusals: int = 0
     followed: bool = False  # sftp, and its operations are in the notes
     strings: bool = False  # there may be control strings in its output: see `render.strings_text`
+    began: float = 0.0  # seconds from the session's start, as is
+    ended: float = 0.0  # when the last of it happened
 
     @property
     def transfer(self) -> tuple[str, str]:
@@ -135,9 +137,10 @@ class Survey:
                 return
         elif event.channel == 0:
             return
-        channel = self._channel(event.channel)
+        channel = self._channel(event.channel, event.time_us)
         if channel is None:
             return
+        channel.ended = event.time_us / 1e6
         if event.kind is Kind.NOTE:
             _learn(channel, note)
         elif event.kind is Kind.GAP:
@@ -149,14 +152,14 @@ class Survey:
             if event.side is Side.TARGET and not channel.strings:
                 channel.strings = _STRING.search(event.payload) is not None
 
-    def _channel(self, number: int) -> ChannelSummary | None:
+    def _channel(self, number: int, time_us: int) -> ChannelSummary | None:
         channel = self.channels.get(number)
         if channel is None:
             if len(self.channels) >= MOST_CHANNELS:
                 if number > self._newest:
                     self.more, self._newest = self.more + 1, number
                 return None
-            channel = self.channels[number] = ChannelSummary(number)
+            channel = self.channels[number] = ChannelSummary(number, began=time_us / 1e6)
             self._newest = max(self._newest, number)
         return channel
 

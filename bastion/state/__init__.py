@@ -37,6 +37,7 @@ has the tables and the rules of migrations.
 - `key_ages`: since when a key has logged in
 - `findings`: what detections found, and what of it is muted; `learned`: what they have learned
 - `reviewing`: what reviewers leave at sessions; `review_queue`: which wait for one
+- `figures`: how many of what there were, for an overview
 - `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process
 - `runs`: when commands over all recordings ended, and what they found, for the metrics

@@ -64,6 +64,17 @@ def test_a_session_says_who_from_where_why_and_what_happened(console: ConsoleSit
     assert browser.get("/sessions/zzzzzzzzzzzzzzzz").status == 404
 
 
+def test_a_session_has_a_time_line_and_says_who_has_looked(console: ConsoleSite) -> None:
+    rex = console.browser("rex", "127.2.0.9")
+    assert rex.get(f"/sessions/{SECOND}/text").status == 200
+    text = console.browser("ada", "127.2.0.5").get(f"/sessions/{SECOND}").text
+    assert '<rect class="bar-shell"' in text and "0:00:00 1: shell (terminal)" in text
+    looks = text.partition("Who has looked at it")[2]
+    assert looks.index("ada, console session") < looks.index("rex, console text, from 127.2.0.9")
+    hostile = console.browser("ada", "127.2.0.5").get(f"/api/v1/sessions/{HOSTILE}").json["recording"]
+    assert hostile["looks"][0]["by"] == "ada" and hostile["channels"][0]["kind"] == "exec"
+
+
 def test_programs_read_the_same(console: ConsoleSite) -> None:
     browser = console.browser("ada", "127.2.0.6")
     listed = browser.get("/api/v1/sessions?user=alice").json
