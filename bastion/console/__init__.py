@@ -28,6 +28,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `recordings`: what a recording shows: text, player, files to keep
 - `reviews`: what reviewers leave at sessions, and those that wait for one
 - `access`: who can reach what, and by which rule
+- `holding`: recordings that are held, and holds that two people lift
 - `overview`: what went on of late
 - `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown

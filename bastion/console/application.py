@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.penalty_sources import source_block
-from bastion.console import access, entry, listing, orders, overview, recordings, reviews, searching
+from bastion.console import access, entry, holding, listing, orders, overview, recordings, reviews, searching
 from bastion.console.admission import STATUS, TEXTS, judge
 from bastion.console.answers import Answer, cookie, cookie_name, document, see
 from bastion.console.asked import Asked, BadRequest, Proxies, read
@@ -56,6 +56,10 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "tag": reviews.tag,
     "reviewed": reviews.reviewed,
     "reviews": reviews.reviews,
+    "holds": holding.holds,
+    "answer_lift": holding.answer,
+    "hold": holding.hold,
+    "ask_lift": holding.ask,
     "overview": overview.overview,
     "access": access.access,
     "search": searching.search,
@@ -67,6 +71,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "api_sessions": listing.api_sessions,
     "api_session": listing.api_session,
     "api_reviews": reviews.api_reviews,
+    "api_holds": holding.api_holds,
     "api_overview": overview.api_overview,
     "api_access": access.api_access,
     "api_search": searching.api_search,

@@ -18,7 +18,7 @@ from bastion.console.gateway import GatewaySocket
 from bastion.console.readers import Opened, Question, Readers
 from bastion.console.reads import Reads, Trouble
 from bastion.console.rendering import Pages
-from bastion.console.routes import ACTS, LOOKS, Found
+from bastion.console.routes import ACTS, KEEPS, LOOKS, Found
 from bastion.console.visits import Visit, Visits
 from bastion.errors import ConsoleReason
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -116,6 +116,7 @@ class Call:
             "token": visit.token if visit else "",
             "looks": bool(roles & LOOKS),
             "acts": bool(roles & ACTS),
+            "keeps": bool(roles & KEEPS),
             "here": self.found.route.path,
         }
 

@@ -26,10 +26,10 @@ from bastion.policy.locks import LockSet
 from bastion.state.codes import use
 from bastion.state.database import Database, StateDown
 from bastion.state.database import Place as StatePlace
-from bastion.state.reviewing import Tell
 from bastion.state.shared_locks import in_force, kept_locks
 
 T = TypeVar("T")
+Z = TypeVar("Z")
 
 THREADS: Final = 2
 QUEUE: Final = 64
@@ -62,13 +62,13 @@ class Reads:
         return self._run(lambda: work(self._database()), asker)
 
     def change(
-        self, work: Callable[[Database, Tell], T], tell: Callable[[str], None], asker: Asker
+        self, work: Callable[[Database, Callable[[Z], None]], T], tell: Callable[[Z], None], asker: Asker
     ) -> Deferred[T]:
         """As `ask`, of what changes the store: `tell` writes the line about it, in the reactor's thread and before the
         change is kept; what it raises undoes that."""
 
-        def told(name: str) -> None:
-            blockingCallFromThread(self._reactor, tell, name)
+        def told(what: Z) -> None:
+            blockingCallFromThread(self._reactor, tell, what)
 
         return self._run(lambda: work(self._database(), told), asker)
 

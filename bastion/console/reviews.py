@@ -20,6 +20,8 @@ from bastion.observe.events.reviewing import SessionReviewed
 from bastion.recording.format import REF_LENGTH
 from bastion.state.database import Database
 from bastion.state.findings import Row
+from bastion.state.hold_lifts import held
+from bastion.state.pruning import Hold
 from bastion.state.review_queue import Duty, Queue, duty_at, explained, queue_of
 from bastion.state.reviewing import (
     Left,
@@ -34,6 +36,9 @@ from bastion.state.reviewing import (
 )
 
 T = TypeVar("T")
+Z = TypeVar("Z")
+Told = Callable[[Z], None]
+"""Writes the audit line about what the store is about to keep."""
 
 SHOWN: Final = 500
 """Rows of the page; those that are due first."""
@@ -50,6 +55,7 @@ class Reviewed:
     duty: Duty | None
     findings: tuple[Row, ...]
     may: bool
+    held: Hold | None = None
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -58,6 +64,7 @@ class Reviewed:
             "marks": [_written(one) for one in self.left.marks],
             "tags": [_written(one) for one in self.left.tags],
             "alerts": explained(self.findings),
+            "held": None if self.held is None else asdict(self.held),
             "due": None if self.duty is None or self.duty.done else _duty(self.duty),
         }
 
@@ -72,12 +79,12 @@ async def reviewed_of(call: Call, session: str, live: bool) -> Reviewed:
     """What is known of one session."""
     rules = call.desk.review
 
-    def look(database: Database) -> tuple[Left, Duty | None, list[Row]]:
-        return left_at(database, session), *duty_at(database, session, rules)
+    def look(database: Database) -> tuple[Left, Hold | None, Duty | None, list[Row]]:
+        return left_at(database, session), held(database, session), *duty_at(database, session, rules)
 
-    left, duty, findings = await call.desk.reads.ask(look, call.asker)
+    left, hold, duty, findings = await call.desk.reads.ask(look, call.asker)
     may = duty is not None and not live and not _is_own(call, duty)
-    return Reviewed(left, duty, tuple(findings), may)
+    return Reviewed(left, duty, tuple(findings), may, hold)
 
 
 def _is_own(call: Call, duty: Duty) -> bool:
@@ -143,7 +150,7 @@ def _duty(duty: Duty) -> dict[str, Any]:
 async def note(call: Call) -> Answer:
     """Leave a note."""
     words, now = call.asked.form.get("text", ""), call.desk.clock.time()
-    session, by = call.found.parts["session"], _reviewer(call)
+    session, by = call.found.parts["session"], reviewer_of(call)
     await _leave(call, "note", words, lambda store, tell: add_note(store, session, by, words, now, tell))
     return see(f"/sessions/{session}#reviewers")
 
@@ -151,7 +158,7 @@ async def note(call: Call) -> Answer:
 async def reviewed(call: Call) -> Answer:
     """Mark it as reviewed."""
     words, now = call.asked.form.get("text", ""), call.desk.clock.time()
-    session, by = call.found.parts["session"], _reviewer(call)
+    session, by = call.found.parts["session"], reviewer_of(call)
     await _leave(call, "mark", words, lambda store, tell: add_mark(store, session, by, words, now, tell))
     return see(f"/sessions/{session}#reviewers")
 
@@ -159,7 +166,7 @@ async def reviewed(call: Call) -> Answer:
 async def tag(call: Call) -> Answer:
     """Put a tag there, or take one away."""
     form, now = call.asked.form, call.desk.clock.time()
-    session, by, word = call.found.parts["session"], _reviewer(call), form.get("tag", "").strip().lower()
+    session, by, word = call.found.parts["session"], reviewer_of(call), form.get("tag", "").strip().lower()
     if form.get("do", "add") == "drop":
         await _leave(call, "untag", "", lambda store, tell: drop_tag(store, session, word, tell))
     else:
@@ -167,7 +174,8 @@ async def tag(call: Call) -> Answer:
     return see(f"/sessions/{session}#reviewers")
 
 
-def _reviewer(call: Call) -> Reviewer:
+def reviewer_of(call: Call) -> Reviewer:
+    """Whoever has signed in."""
     return Reviewer(call.somebody.uid, call.somebody.name)
 
 
@@ -181,6 +189,11 @@ async def _leave(call: Call, what: str, words: str, work: Callable[[Database, Te
     def tell(name: str) -> None:
         call.emit(SessionReviewed(what, who.uid, name, digest), about)
 
+    return await taken(call, work, tell)
+
+
+async def taken(call: Call, work: Callable[[Database, Told[Z]], T], tell: Told[Z]) -> T:
+    """Change the store; what it does not take is told as such. Raises Trouble."""
     try:
         return await call.desk.reads.change(work, tell, call.asker)
     except NotTaken as error:

@@ -40,6 +40,7 @@ ANYBODY: Final = "anybody"
 
 LOOKS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER, Role.AUDITOR))
 ACTS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER))
+KEEPS: Final[Roles] = frozenset((Role.ADMIN,))
 ALL: Final[Roles] = frozenset(Role)
 
 
@@ -88,6 +89,10 @@ ROUTES: Final = (
     Route("POST", "/sessions/{session}/tag", "tag", LOOKS),
     Route("POST", "/sessions/{session}/reviewed", "reviewed", LOOKS),
     Route("GET", "/reviews", "reviews", LOOKS),
+    Route("GET", "/holds", "holds", LOOKS),
+    Route("POST", "/holds/answer", "answer_lift", KEEPS),
+    Route("POST", "/sessions/{session}/hold", "hold", KEEPS),
+    Route("POST", "/sessions/{session}/lift", "ask_lift", KEEPS),
     Route("GET", "/overview", "overview", LOOKS),
     Route("GET", "/access", "access", LOOKS),
     Route("GET", "/search", "search", LOOKS),
@@ -99,6 +104,7 @@ ROUTES: Final = (
     Route("GET", "/api/v1/sessions", "api_sessions", LOOKS),
     Route("GET", "/api/v1/sessions/{session}", "api_session", LOOKS),
     Route("GET", "/api/v1/reviews", "api_reviews", LOOKS),
+    Route("GET", "/api/v1/holds", "api_holds", LOOKS),
     Route("GET", "/api/v1/overview", "api_overview", LOOKS),
     Route("GET", "/api/v1/access", "api_access", LOOKS),
     Route("GET", "/api/v1/search", "api_search", LOOKS),

@@ -25,7 +25,8 @@ has the tables and the rules of migrations.
 - `index`: sessions and tunnels read back, for commands; `paging`: a page of them at a time, for the console
 - `checking`: index against files, and the index made again from them
 - `retention`: which recordings are to go, by the rules
-- `pruning`: recordings that go, and those that are held; `stored`: which are in the bucket, and which could be
+- `pruning`: recordings that go, and those that are held; `hold_lifts`: by two people;
+  `stored`: which are in the bucket, and which could be
 - `snapshot`: a copy of the state as an SQLite file, and a store made from one
 - `roles`: what the roles of PostgreSQL may
 - `migrating`: alembic, for the command and for a child process

@@ -32,6 +32,7 @@ READ: Final = frozenset(
         "locks",
         "break_glass",
         "holds",
+        "hold_lifts",
         "configs",
         "policy_loads",
         "policy_texts",
@@ -49,8 +50,11 @@ READ: Final = frozenset(
 SHOWN: Final = READ | {"approvals", "certificates", "key_ages"}
 """What a console shows beside that. Second factors are nobody's but the gateway's."""
 
-LEFT: Final = frozenset(("review_notes", "review_tags", "review_marks"))
-"""Where reviewers leave something; what they have written stays."""
+LEFT: Final = frozenset(("review_notes", "review_tags", "review_marks", "holds", "hold_lifts"))
+"""Where people leave something in a console; what they have written stays."""
+
+LOCKING: Final = "UPDATE (deleted_why)"
+"""The least with which a row of `recordings` may be locked: of a hold and a deletion at once the first one counts."""
 
 RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     GATEWAY: {
@@ -58,7 +62,13 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "INSERT, UPDATE, DELETE": frozenset(METADATA.tables),
     },
     READER: {"SELECT": READ},
-    CONSOLE: {"SELECT": SHOWN, "INSERT": LEFT, "DELETE": frozenset(("review_tags",))},
+    CONSOLE: {
+        "SELECT": SHOWN,
+        "INSERT": LEFT,
+        "DELETE": frozenset(("review_tags", "holds")),
+        "UPDATE": frozenset(("hold_lifts",)),
+        LOCKING: frozenset(("recordings",)),
+    },
 }
 """Role -> rights -> tables."""
 

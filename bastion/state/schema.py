@@ -344,3 +344,21 @@ REVIEW_MARKS: Final = Table(
 """Who has reviewed a session, and with what result. Nobody changes a row, and nobody removes one."""
 
 Index("review_marks_session", REVIEW_MARKS.c.session_id)
+
+HOLD_LIFTS: Final = Table(
+    "hold_lifts",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("session_id"),
+    _text("state"),
+    _text("reason"),
+    _text("asked_uid"),
+    _text("asked_by"),
+    Column("asked_at", Double, nullable=False),
+    _text("answered_uid"),
+    _text("answered_by"),
+    Column("answered_at", Double),
+)
+"""That somebody asked in the console to lift a hold, and who answered. Whoever changes `state` has done it."""
+
+Index("hold_lifts_session", HOLD_LIFTS.c.session_id)

@@ -175,6 +175,7 @@ ELSEWHERE = {
     "state.migrations.versions.r0012": MIGRATIONS,
     "state.migrations.versions.r0013": MIGRATIONS,
     "state.migrations.versions.r0014": MIGRATIONS,
+    "state.migrations.versions.r0015": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,

@@ -127,6 +127,8 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     retention.DeletionRefused,
     retention.HoldPlaced,
     retention.HoldRemoved,
+    retention.HoldLiftAsked,
+    retention.HoldLiftRefused,
     detections.Detected,
     detections.DetectionMuted,
     detections.DetectionUnmuted,

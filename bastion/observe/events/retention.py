@@ -48,6 +48,7 @@ class HoldPlaced(AuditEvent):
     """a recording is held: nothing deletes it"""
 
     event: ClassVar[str] = "hold_placed"
+    about: ClassVar[tuple[str, ...]] = ("source",)
 
     by: str
     reason: str
@@ -62,10 +63,45 @@ class HoldRemoved(AuditEvent):
     """it is held no longer"""
 
     event: ClassVar[str] = "hold_removed"
+    about: ClassVar[tuple[str, ...]] = ("source",)
 
     by: str
     reason: str
+    asked_by: Annotated[str, "who asked for it, where it was lifted in the console: two people do that"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
-        return f"{line.get('by', '?')} took the hold off the recording{of(line, 'reason', ': ')}"
+        asked = of(line, "asked_by", " as ", " had asked")
+        return f"{line.get('by', '?')} took the hold off the recording{asked}{of(line, 'reason', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLiftAsked(AuditEvent):
+    """somebody asked in the review console that a hold be lifted: somebody else has to agree"""
+
+    event: ClassVar[str] = "hold_lift_asked"
+    about: ClassVar[tuple[str, ...]] = ("source",)
+
+    by: str
+    reason: str
+    lift: Annotated[str, "the name of the question"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('by', '?')} asked to take the hold off the recording{of(line, 'reason', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLiftRefused(AuditEvent):
+    """somebody said no to that, or took the question back: the hold stays"""
+
+    event: ClassVar[str] = "hold_lift_refused"
+    about: ClassVar[tuple[str, ...]] = ("source",)
+
+    by: str
+    lift: str
+    asked_by: str
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('by', '?')} kept the hold that {line.get('asked_by', '?')} wanted to lift"

@@ -28,7 +28,14 @@ from tests.unit.config.site import Site
 
 PASSWORD = "correct horse"
 WRITER = Writer("gw1", "h.1")
-GROUPS = {"ada": "auditors", "rex": "responders", "abe": "approvers", "adm": "admins", "nil": "nobodies"}
+GROUPS = {
+    "ada": "auditors",
+    "rex": "responders",
+    "abe": "approvers",
+    "adm": "admins",
+    "bos": "admins",
+    "nil": "nobodies",
+}
 SECTION = """
 [console]
 listen = "127.0.0.1:0"

@@ -29,7 +29,15 @@ def test_no_template_trusts_a_value_or_has_anything_inline(path: object) -> None
 
 def test_a_hostile_value_is_text() -> None:
     page = Pages().page(
-        "refused.html", who="", text=HOSTILE, here="/", looks=False, acts=False, roles=[], token=""
+        "refused.html",
+        who="",
+        text=HOSTILE,
+        here="/",
+        looks=False,
+        acts=False,
+        keeps=False,
+        roles=[],
+        token="",
     )
     body = page.body.decode()
     assert "<img" not in body and "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;&#39;&#34;&amp;" in body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bastion.console.application import ANSWERS
-from bastion.console.routes import ACTS, ALL, ANYBODY, FORMS, LOOKS, ROUTES, STATIC, find, leads_back
+from bastion.console.routes import ACTS, ALL, ANYBODY, FORMS, KEEPS, LOOKS, ROUTES, STATIC, find, leads_back
 from bastion.control.roles import Role
 
 SESSION = "aaaabbbbccccdddd"
@@ -34,7 +34,8 @@ def test_every_other_route_has_roles_of_the_closed_set() -> None:
 def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words_alone() -> None:
     posts = {route.name: route.whose for route in ROUTES if route.method == "POST"}
     left = {"note": LOOKS, "tag": LOOKS, "reviewed": LOOKS}
-    assert posts == {"sign_in": ANYBODY, "sign_out": ALL, "end": ACTS, "lock": ACTS} | left
+    held = {"hold": KEEPS, "ask_lift": KEEPS, "answer_lift": KEEPS}
+    assert posts == {"sign_in": ANYBODY, "sign_out": ALL, "end": ACTS, "lock": ACTS} | left | held
 
 
 @pytest.mark.parametrize(

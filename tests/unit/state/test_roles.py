@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bastion.state.database import Database
-from bastion.state.roles import CONSOLE, GATEWAY, READ, RIGHTS, SHOWN, VERSION, Granted, grant_rights
+from bastion.state.roles import CONSOLE, GATEWAY, LOCKING, READ, RIGHTS, SHOWN, VERSION, Granted, grant_rights
 from bastion.state.schema import METADATA
 
 SECRET = {"totp", "totp_recovery"}
@@ -22,8 +22,10 @@ def test_only_the_gateway_writes() -> None:
 
 def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None:
     rights = RIGHTS[CONSOLE]
-    assert set(rights) == {"SELECT", "INSERT", "DELETE"} and rights["INSERT"] <= rights["SELECT"]
-    assert rights["DELETE"] == {"review_tags"} and {"review_notes", "review_marks"} < rights["INSERT"]
+    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING}
+    assert rights["INSERT"] <= rights["SELECT"] and {"review_notes", "review_marks"} < rights["INSERT"]
+    assert rights["DELETE"] == {"review_tags", "holds"} and rights["UPDATE"] == {"hold_lifts"}
+    assert rights[LOCKING] == {"recordings"}
 
 
 def test_a_file_has_no_roles(database: Database) -> None:
