@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "commands": ("bastion.cli.commands:commands", "who ran what, where"),
     "index": ("bastion.cli.index:index", "read recordings into an index to search in"),
     "search": ("bastion.cli.search:search", "find what was shown in recordings"),
+    "searches": ("bastion.console.nightly:searches", "run saved searches, post what is new"),
     "console": ("bastion.console.command:console", "serve the review console to browsers"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, page, text or json"),

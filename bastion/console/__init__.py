@@ -29,6 +29,8 @@ log; what was recorded reaches a browser as text and never as markup.
 - `reviews`: what reviewers leave at sessions, and those that wait for one
 - `access`: who can reach what, and by which rule
 - `holding`: recordings that are held, and holds that two people lift
+- `saved`: searches that people saved
+- `nightly`: `bastion searches`: those run, and what is new posted
 - `overview`: what went on of late
 - `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown

@@ -15,7 +15,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bastion.auth.penalty_sources import source_block
-from bastion.console import access, entry, holding, listing, orders, overview, recordings, reviews, searching
+from bastion.console import (
+    access,
+    entry,
+    holding,
+    listing,
+    orders,
+    overview,
+    recordings,
+    reviews,
+    saved,
+    searching,
+)
 from bastion.console.admission import STATUS, TEXTS, judge
 from bastion.console.answers import Answer, cookie, cookie_name, document, see
 from bastion.console.asked import Asked, BadRequest, Proxies, read
@@ -63,6 +74,9 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "overview": overview.overview,
     "access": access.access,
     "search": searching.search,
+    "searches": saved.searches,
+    "save_search": saved.save,
+    "drop_search": saved.drop,
     "live": orders.live,
     "end_form": orders.end_form,
     "end": orders.end,
@@ -75,6 +89,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "api_overview": overview.api_overview,
     "api_access": access.api_access,
     "api_search": searching.api_search,
+    "api_searches": saved.api_searches,
     "api_live": orders.api_live,
 }
 """Route's name -> what answers it."""

@@ -96,6 +96,9 @@ ROUTES: Final = (
     Route("GET", "/overview", "overview", LOOKS),
     Route("GET", "/access", "access", LOOKS),
     Route("GET", "/search", "search", LOOKS),
+    Route("GET", "/searches", "searches", LOOKS),
+    Route("POST", "/searches", "save_search", LOOKS),
+    Route("POST", "/searches/drop", "drop_search", LOOKS),
     Route("GET", "/live", "live", ALL),
     Route("GET", "/live/end", "end_form", ACTS),
     Route("POST", "/live/end", "end", ACTS),
@@ -108,6 +111,7 @@ ROUTES: Final = (
     Route("GET", "/api/v1/overview", "api_overview", LOOKS),
     Route("GET", "/api/v1/access", "api_access", LOOKS),
     Route("GET", "/api/v1/search", "api_search", LOOKS),
+    Route("GET", "/api/v1/searches", "api_searches", LOOKS),
     Route("GET", "/api/v1/live", "api_live", ALL),
 )
 """The table. HEAD is answered as GET without a body."""

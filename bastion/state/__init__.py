@@ -25,8 +25,8 @@ has the tables and the rules of migrations.
 - `index`: sessions and tunnels read back, for commands; `paging`: a page of them at a time, for the console
 - `checking`: index against files, and the index made again from them
 - `retention`: which recordings are to go, by the rules
-- `pruning`: recordings that go, and those that are held; `hold_lifts`: by two people;
-  `stored`: which are in the bucket, and which could be
+- `pruning`: recordings that go, and those that are held; `stored`: which are in the bucket, and which could be
+- `hold_lifts`: holds that two people lift
 - `snapshot`: a copy of the state as an SQLite file, and a store made from one
 - `roles`: what the roles of PostgreSQL may
 - `migrating`: alembic, for the command and for a child process
@@ -38,6 +38,7 @@ has the tables and the rules of migrations.
 - `key_ages`: since when a key has logged in
 - `findings`: what detections found, and what of it is muted; `learned`: what they have learned
 - `reviewing`: what reviewers leave at sessions; `review_queue`: which wait for one
+- `saved`: searches that people saved, and what was told of them
 - `figures`: how many of what there were, for an overview
 - `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process

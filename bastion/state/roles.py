@@ -47,10 +47,12 @@ READ: Final = frozenset(
 )
 """What an auditor's commands read: who was where, and what was in force."""
 
-SHOWN: Final = READ | {"approvals", "certificates", "key_ages"}
+SHOWN: Final = READ | {"approvals", "certificates", "key_ages", "saved_searches", "saved_hits"}
 """What a console shows beside that. Second factors are nobody's but the gateway's."""
 
-LEFT: Final = frozenset(("review_notes", "review_tags", "review_marks", "holds", "hold_lifts"))
+LEFT: Final = frozenset(
+    ("review_notes", "review_tags", "review_marks", "holds", "hold_lifts", "saved_searches")
+)
 """Where people leave something in a console; what they have written stays."""
 
 LOCKING: Final = "UPDATE (deleted_why)"
@@ -65,7 +67,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     CONSOLE: {
         "SELECT": SHOWN,
         "INSERT": LEFT,
-        "DELETE": frozenset(("review_tags", "holds")),
+        "DELETE": frozenset(("review_tags", "holds", "saved_searches", "saved_hits")),
         "UPDATE": frozenset(("hold_lifts",)),
         LOCKING: frozenset(("recordings",)),
     },

@@ -362,3 +362,28 @@ HOLD_LIFTS: Final = Table(
 """That somebody asked in the console to lift a hold, and who answered. Whoever changes `state` has done it."""
 
 Index("hold_lifts_session", HOLD_LIFTS.c.session_id)
+
+SAVED_SEARCHES: Final = Table(
+    "saved_searches",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("uid"),
+    _text("name"),
+    _text("title"),
+    _text("words"),
+    _text("query"),
+    Column("made_at", Double, nullable=False),
+    Column("ran_at", Double),
+)
+"""What somebody wants looked for every night: words, and filters as the query of a URL."""
+
+SAVED_HITS: Final = Table(
+    "saved_hits",
+    METADATA,
+    Column("search_id", Text, primary_key=True),
+    Column("session_id", Text, primary_key=True),
+    _text("who"),
+    Column("started_at", Double, nullable=False),
+    Column("found_at", Double, nullable=False),
+)
+"""Sessions in which that was found, each told once."""

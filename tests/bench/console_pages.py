@@ -38,6 +38,7 @@ def rows(count: int) -> list[Change]:
             "login": "deploy", "source": f"10.{chance.randrange(256)}.{chance.randrange(256)}.7", "rules": "staff",
             "started_at": about.started_at, "ended_at": about.started_at + 60, "node": "gw1", "instance": "h.1",
             "bytes_in": 100, "bytes_out": 5000, "ran": '[["shell","exit 0",1]]',
+            "emergency": int(chance.random() < 0.002),
             "header": orjson.dumps(about.document()).decode(),
         }  # fmt: skip
         made.append(Change(ADD, "sessions", values))
@@ -52,6 +53,22 @@ def rows(count: int) -> list[Change]:
     return made
 
 
+def alerts(changes: list[Change], count: int) -> list[Change]:
+    """Alerts of a year, each about one of the sessions, and notices as many again; none of them was reviewed."""
+    chance = random.Random(8)
+    sessions = [change.values for change in changes if change.table == "sessions"]
+    made = []
+    for number in range(2 * count):
+        about = chance.choice(sessions)
+        values: dict[str, Value] = {
+            "node": "gw1", "id": f"{number:08d}", "kind": "sftp_data", "level": "alert" if number % 2 else "notice",
+            "at": about["started_at"], "made_at": about["started_at"], "identity": about["identity"],
+            "expected": "at most 4.0 GiB in a day", "came": "9.0 GiB on this day", "sessions": about["id"],
+        }  # fmt: skip
+        made.append(Change(ADD, "findings", values))
+    return made
+
+
 def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         site = ConsoleSite(Path(folder))
@@ -59,6 +76,7 @@ def main(count: int) -> None:
         record(site.store, about)
         site.index(about)
         changes = rows(count)
+        changes += alerts(changes, count // 50)
         for at in range(0, len(changes), BATCH):
             site.add(*changes[at : at + BATCH])
         site.start()

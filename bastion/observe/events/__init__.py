@@ -121,6 +121,7 @@ EVENTS: Final[tuple[type[AuditEvent], ...]] = (
     console.ConsoleRefused,
     console.ConsoleOrdered,
     reviewing.SessionReviewed,
+    reviewing.SearchSaved,
     process.LedgerHead,
     process.LedgerBroken,
     retention.RecordingDeleted,

@@ -31,3 +31,20 @@ class SessionReviewed(AuditEvent):
     def sentence(line: Line) -> str:
         said = _SAID.get(str(line.get("left")), "left something at the session")
         return f"{line.get('user', '?')} {said}{of(line, 'name', ' (', ')')}"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSaved(AuditEvent):
+    """somebody has a search run every night, or no more; the line stands before it is so"""
+
+    event: ClassVar[str] = "search_saved"
+    about: ClassVar[tuple[str, ...]] = ("user", "source")
+
+    left: Annotated[str, "`saved`, `dropped`"]
+    uid: Annotated[str, "the id in the directory"]
+    name: Annotated[str, "of the row in the state store"]
+    asked: Annotated[str, "words and filters"] = ""
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('user', '?')} {line.get('left', '?')} a search{of(line, 'asked', ': ')}"

@@ -34,6 +34,7 @@ def test_every_other_route_has_roles_of_the_closed_set() -> None:
 def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words_alone() -> None:
     posts = {route.name: route.whose for route in ROUTES if route.method == "POST"}
     left = {"note": LOOKS, "tag": LOOKS, "reviewed": LOOKS}
+    left |= {"save_search": LOOKS, "drop_search": LOOKS}
     held = {"hold": KEEPS, "ask_lift": KEEPS, "answer_lift": KEEPS}
     assert posts == {"sign_in": ANYBODY, "sign_out": ALL, "end": ACTS, "lock": ACTS} | left | held
 

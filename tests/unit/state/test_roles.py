@@ -24,7 +24,8 @@ def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None
     rights = RIGHTS[CONSOLE]
     assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING}
     assert rights["INSERT"] <= rights["SELECT"] and {"review_notes", "review_marks"} < rights["INSERT"]
-    assert rights["DELETE"] == {"review_tags", "holds"} and rights["UPDATE"] == {"hold_lifts"}
+    assert rights["DELETE"] == {"review_tags", "holds", "saved_searches", "saved_hits"}
+    assert rights["UPDATE"] == {"hold_lifts"}
     assert rights[LOCKING] == {"recordings"}
 
 

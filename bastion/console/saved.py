@@ -1,0 +1,79 @@
+"""Searches that people saved (L4): looked for every night by `bastion searches` (`nightly`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Final
+from urllib.parse import urlencode
+
+from bastion.console.answers import Answer, document, see
+from bastion.console.desk import Call
+from bastion.console.filters import filters_of
+from bastion.console.reads import Trouble
+from bastion.console.reviews import reviewer_of, taken
+from bastion.console.searching import FILTERS, WORDS_MAX
+from bastion.errors import ConsoleReason
+from bastion.indexing.words import Question
+from bastion.observe.events.reviewing import SearchSaved
+from bastion.state import saved as store
+from bastion.state.database import Database
+from bastion.state.reviewing import Tell
+from bastion.state.saved import Hit, Saved
+
+QUERY_MAX: Final = 2000
+"""Characters of filters as the query of a URL."""
+
+
+async def _own(call: Call) -> list[tuple[Saved, list[Hit]]]:
+    call.note_read("searches", "")
+    uid = call.somebody.uid
+    return await call.desk.reads.ask(lambda database: store.searches_of(database, uid), call.asker)
+
+
+async def searches(call: Call) -> Answer:
+    """Those of whoever has signed in, and what they found."""
+    return call.page("searches.html", searches=[(one, _url(one), hits) for one, hits in await _own(call)])
+
+
+async def api_searches(call: Call) -> Answer:
+    """The same for programs."""
+    found = [asdict(one) | {"hits": [asdict(hit) for hit in hits]} for one, hits in await _own(call)]
+    return document({"searches": found})
+
+
+def _url(one: Saved) -> str:
+    words = urlencode({"q": one.words})
+    return f"/search?{words}&{one.query}" if one.query else f"/search?{words}"
+
+
+async def save(call: Call) -> Answer:
+    """Have a search run every night."""
+    form, now, by = call.asked.form, call.desk.clock.time(), reviewer_of(call)
+    words = form.get("q", "").strip()
+    given = {name: form[name].strip() for name in FILTERS if form.get(name, "").strip()}
+    faults = filters_of(given, now).faults
+    query = urlencode(given)
+    if not words or len(words) > WORDS_MAX or not Question.of(words).terms:
+        raise Trouble(ConsoleReason.BAD_REQUEST, "there is no word in it to look for, or too many")
+    if faults or len(query) > QUERY_MAX:
+        what = "; ".join(f"{name}: {text}" for name, text in faults.items()) or "its filters are too long"
+        raise Trouble(ConsoleReason.BAD_REQUEST, what)
+    asked = " ".join([f"words={words}", *(f"{name}={value}" for name, value in sorted(given.items()))])
+
+    def work(database: Database, told: Tell) -> Saved:
+        return store.save(database, by, form.get("title", ""), words, query, now, told)
+
+    await taken(call, work, lambda name: call.emit(SearchSaved("saved", by.uid, name, asked)))
+    return see("/searches")
+
+
+async def drop(call: Call) -> Answer:
+    """Run it no more."""
+    name, by = call.asked.form.get("search", ""), reviewer_of(call)
+
+    def tell(told: str) -> None:
+        call.emit(SearchSaved("dropped", by.uid, told))
+
+    if not await taken(call, lambda database, told: store.drop(database, name, by, told), tell):
+        raise Trouble(ConsoleReason.NOT_FOUND, "you have no such search")
+    return see("/searches")
