@@ -7,7 +7,7 @@ row that a dead process owed is missing. Any process may do it at any time, seve
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from sqlalchemy import Row, select
 from bastion.recording.listing import Recordings
 from bastion.state.changes import SET, BadChange, Change, apply, read_line
 from bastion.state.database import Database
-from bastion.state.journal import left_over, owed_lines
+from bastion.state.journal import left_over, living, owed_lines
 from bastion.state.rows import (
     INCOMPLETE,
     LIVE,
@@ -56,7 +56,14 @@ def adopt(database: Database, folder: Path, home: str, recordings: Recordings, n
 
     Raises StateDown, and OSError for the folder; then the rest is still there for the next time.
     """
-    found, living = left_over(folder)
+    owed = write_owed(database, folder, recordings, node)
+    # Whose process lives is asked again: one may have begun meanwhile, and noted that a session has.
+    return replace(owed, ended=owed.ended + _end_the_dead(database, home, living(folder), recordings))
+
+
+def write_owed(database: Database, folder: Path, recordings: Recordings, node: str) -> Adopted:
+    """The first half: what is left over is written. For who cannot wait until each session that died is looked at."""
+    found, _ = left_over(folder)
     written = bad = added = 0
     try:
         for one in found:
@@ -76,7 +83,7 @@ def adopt(database: Database, folder: Path, home: str, recordings: Recordings, n
     finally:
         for one in found:
             one.close()
-    return Adopted(written, bad, added + _end_the_dead(database, home, living, recordings))
+    return Adopted(written, bad, added)
 
 
 def without_end(database: Database, node: str, folder: Path) -> list[str]:
@@ -94,6 +101,27 @@ def without_end(database: Database, node: str, folder: Path) -> list[str]:
     )
     with database.read() as connection:
         return [one for one in connection.execute(wanted).scalars() if one not in owed]
+
+
+def give_up(database: Database, node: str) -> int:
+    """Nothing of `node` is left but its rows: those that say `live` are over, as far as anybody will ever know.
+
+    How many there were. Should its disk turn up after all, its recordings still get their end. Raises StateDown.
+    """
+    query = select(SESSIONS.c.id, SESSIONS.c.kind).where(SESSIONS.c.state == LIVE, SESSIONS.c.node == node)
+    with database.read() as connection:
+        lost = connection.execute(query).all()
+    for some in (lost[at : at + AT_ONCE] for at in range(0, len(lost), AT_ONCE)):
+        with database.write() as connection:
+            apply(connection, [change for row in some for change in _unknown_end(row.id, row.kind)])
+    return len(lost)
+
+
+def _unknown_end(row: str, kind: str) -> list[Change]:
+    """It died, and nobody can tell more of it: its file was not there yet, or is gone."""
+    if kind != SESSION:
+        return [tunnel_ended(row, INCOMPLETE, None, "", Moved(0, 0))]
+    return session_ended(row, INCOMPLETE, None, "", Moved(0, 0), 0)
 
 
 def _ends_owed(folder: Path) -> set[str]:
@@ -131,13 +159,13 @@ def _readable(lines: Iterable[bytes]) -> list[Change]:
     return changes
 
 
-def _end_the_dead(database: Database, home: str, living: list[str], recordings: Recordings) -> int:
+def _end_the_dead(database: Database, home: str, alive: list[str], recordings: Recordings) -> int:
     """Rows that say `live` and whose process does not."""
     wanted = (
         select(SESSIONS.c.id, SESSIONS.c.kind, SESSIONS.c.started_at, RECORDINGS.c.path)
         .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id, isouter=True)
         .where(SESSIONS.c.state == LIVE, SESSIONS.c.instance.startswith(home, autoescape=True))
-        .where(SESSIONS.c.instance.not_in(living))
+        .where(SESSIONS.c.instance.not_in(alive))
     )
     with database.read() as connection:
         dead = connection.execute(wanted).all()
@@ -153,11 +181,9 @@ def _end_the_dead(database: Database, home: str, living: list[str], recordings: 
 
 def _ending(row: Row[str, str, float, str], recordings: Recordings) -> list[Change]:
     """The end of one that died, as far as its recording tells it; nothing when it lives after all."""
-    if row.kind != SESSION:
-        return [tunnel_ended(row.id, INCOMPLETE, None, "", Moved(0, 0))]
-    entry = recordings.entry(recordings.directory / row.path) if row.path else None
+    entry = recordings.entry(recordings.directory / row.path) if row.path and row.kind == SESSION else None
     if entry is None:  # it died before its file was there, or the file was taken away
-        return session_ended(row.id, INCOMPLETE, None, "", Moved(0, 0), 0)
+        return _unknown_end(row.id, row.kind)
     if entry.state == "live":
         return []
     return ending_of(entry)

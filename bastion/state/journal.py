@@ -167,6 +167,14 @@ def left_over(folder: Path) -> tuple[list[LeftOver], list[str]]:
     return found, living
 
 
+def living(folder: Path) -> list[str]:
+    """The instances whose process lives. Raises OSError."""
+    found, alive = left_over(folder)
+    for one in found:
+        one.close()
+    return alive
+
+
 def owed_lines(folder: Path) -> Iterator[bytes]:
     """What all of them owe, whoever holds them; the last line of each may be torn. Raises OSError for the folder."""
     for name in sorted(os.listdir(folder)):

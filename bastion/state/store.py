@@ -46,7 +46,7 @@ from bastion.observe.meters import (
     Meters,
 )
 from bastion.recording.listing import Recordings
-from bastion.state.adopting import Adopted, adopt, without_end
+from bastion.state.adopting import Adopted, adopt, without_end, write_owed
 from bastion.state.changes import BadChange, Change, apply, read_line
 from bastion.state.database import TEXT_MAX, Database, Place, StateDown
 from bastion.state.folder import HOME, make_folder
@@ -308,7 +308,7 @@ class StateStore:
 
         def load(database: Database) -> list[Lock]:
             if self._home:
-                adopt(database, self.place.folder, self._home, self._recordings, self.writer.node)
+                write_owed(database, self.place.folder, self._recordings, self.writer.node)
             locks = kept_locks(database)
             with suppress(OSError):
                 write_copy(self.place.folder, locks)

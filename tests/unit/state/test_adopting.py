@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bastion.recording.store import Store
-from bastion.state.adopting import AT_ONCE, Adopted, adopt, without_end
+from bastion.state.adopting import AT_ONCE, Adopted, adopt, give_up, without_end, write_owed
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place, StateDown
 from bastion.state.journal import Journal
@@ -62,6 +62,30 @@ def test_what_was_owed_is_written_and_the_file_goes(
     assert run(place, database, recordings) == Adopted(AT_ONCE + 5, 1, 0)
     assert len(rows(database, LOCKS)) == AT_ONCE + 5 and not file.exists()
     assert run(place, database, recordings) == Adopted()
+
+
+def test_rows_that_are_owed_are_written_without_looking_at_each_session_that_died(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    started(database, recordings, "a" * 16, DEAD)
+    recordings.close()
+    file = place.folder / f"{HOME}.1.owed"
+    file.write_bytes(lock_added(Lock("user", "u", "", "", 1.0)).line())
+    assert write_owed(database, place.folder, recordings, "gw") == Adopted(1, 0, 0)
+    assert len(rows(database, LOCKS)) == 1 and not file.exists()
+    assert [row["state"] for row in rows(database, SESSIONS)] == ["live"]
+    assert run(place, database, recordings) == Adopted(0, 0, 1)
+
+
+def test_a_gateway_that_is_lost_has_no_live_session_more_and_others_keep_theirs(
+    place: Place, database: Database, recordings: Store
+) -> None:
+    for name, by in (("a" * 16, DEAD), ("b" * 16, Writer("other", "elsewhere.1"))):
+        started(database, recordings, name, by)
+    assert (give_up(database, "gw"), give_up(database, "gw")) == (1, 0)
+    assert [row["state"] for row in rows(database, SESSIONS)] == ["incomplete", "live"]
+    recordings.close()
+    assert without_end(database, "gw", place.folder) == ["a" * 16], "should its disk turn up"
 
 
 def test_sessions_of_a_dead_process_end_as_their_recordings_tell(
