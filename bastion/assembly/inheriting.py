@@ -29,7 +29,6 @@ from bastion.state.adopting import adopt, without_end
 from bastion.state.changes import Change, apply
 from bastion.state.database import Database
 from bastion.state.folder import HOME
-from bastion.state.journal import left_over
 from bastion.state.rows import ledger_head
 from bastion.state.schema import NODES
 
@@ -105,14 +104,6 @@ class Estate:
 
 def _is_ended(sealed: Sealed) -> bool:
     return sealed.totals is not None and sealed.totals.reason == EndReason.GATEWAY_DIED
-
-
-def living(folder: Path) -> int:
-    """How many processes of this folder's gateway live here. Raises OSError."""
-    found, alive = left_over(folder)
-    for one in found:
-        one.close()
-    return len(alive)
 
 
 def seen_at(database: Database, node: str) -> float:

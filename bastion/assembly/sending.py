@@ -25,7 +25,7 @@ from bastion.sinks.delivery import Delivery
 from bastion.sinks.destinations import destination_of
 from bastion.sinks.report import EVERY, Report, leave
 from bastion.sinks.section import Sink
-from bastion.state.folder import make_folder
+from bastion.state.folder import give_to_owner_of, make_folder
 
 LOCK_NAME: Final = "sinks.lock"
 FOLDER: Final = "sinks"
@@ -152,11 +152,34 @@ def _serve(config_file: Path, events: queue.SimpleQueue[Any]) -> int:
     return 0
 
 
+def send_what_is_left(config_file: Path) -> list[Report]:
+    """For a command: how each sink is when it has taken all lines of the log, or takes no more. Each is tried until it
+    fails once. Whoever calls it holds LOCK_NAME. Raises ConfigError and OSError."""
+    audit, state = read_section(config_file, Audit), read_section(config_file, State)
+    folder = state.directory or read_section(config_file, Recording).directory / "state"
+    make_folder(folder / FOLDER)
+    clock, reports = SystemClock(), list[Report]()
+    for name, sink in audit.sinks.items():
+        delivery = delivery_to(name, sink, audit.file, folder, state.name, clock)
+        while not delivery.turn():
+            pass
+        reports.append(delivery.report())
+        delivery.close()
+        with suppress(FileNotFoundError):  # root may run it, and the gateway is to go on from there
+            give_to_owner_of(folder, position_of(folder, name))
+    return reports
+
+
 def delivery_to(name: str, sink: Sink, log: Path, folder: Path, node: str, clock: Clock) -> Delivery:
     """What delivers to that sink, whose position is in a folder of the state's."""
-    file = folder / FOLDER / f"{name}.json"
+    file = position_of(folder, name)
     names, deliver = (name, sink.kind), destination_of(sink, node).deliver
     return Delivery(names, deliver, log, file, clock, sink.batch, os.getpid())
+
+
+def position_of(folder: Path, name: str) -> Path:
+    """Where it stands how far that sink has come."""
+    return folder / FOLDER / f"{name}.json"
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import click
 
-from bastion.archive.spool import LOCK_NAME
-from bastion.assembly.inheriting import SEEN, Estate, Left, living, seen_at
+from bastion.archive.spool import LOCK_NAME as UPLOADS
+from bastion.assembly.inheriting import SEEN, Estate, Left, seen_at
+from bastion.assembly.sending import LOCK_NAME as SINKS
+from bastion.assembly.sending import send_what_is_left
 from bastion.ca.ledger import KeyName
 from bastion.cli.auditing import account, audited
 from bastion.cli.output import fail, printable, write_json
@@ -24,11 +26,15 @@ from bastion.config.key_slots import load_staged, recording_key_path
 from bastion.config.outputs import Recording, read_section
 from bastion.config.start import read_sections
 from bastion.errors import ConfigError, StoreFault
+from bastion.observe.events.nodes import NodeAdopted
 from bastion.recording.booking import Books
 from bastion.recording.keys import Sealing
 from bastion.recording.ledger_file import ledger_path, ledgers_in
 from bastion.recording.store import Store
+from bastion.sinks.report import Report
+from bastion.state.adopting import give_up
 from bastion.state.folder import HOME, give_to_owner_of
+from bastion.state.journal import living
 
 SHOWN = 20
 EXIT_CODES = (
@@ -50,30 +56,57 @@ class Uploaded:
 @click.option(
     "--off", is_flag=True, help="Its machine is off, although the store has seen it a moment ago: go on."
 )
+@click.option(
+    "--lost",
+    metavar="NAME",
+    help="The disk of that gateway is lost: run it at another one, and its sessions are `live` no more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="What was done and what is left, as one JSON object.")
-def adopt(config_file: Path, off: bool, as_json: bool) -> None:
+def adopt(config_file: Path, off: bool, lost: str | None, as_json: bool) -> None:
     """Bring to its end what a gateway that does not come back has left: run it where its disk is now.
 
     With that gateway's own configuration and key, and nothing else of it running: rows that it owed are written to
-    the state store, sessions that died with it are ended, their recordings get their end by its key, and all that
-    waits goes to the bucket. It lets nobody in, listens nowhere, and speaks to no other gateway. What it has done is
-    not done again: run it as often as you like. On the machine on which the gateway starts again it is not needed.
+    the state store, sessions that died with it are ended, their recordings get their end by its key, all that waits
+    goes to the bucket, and its audit log to its sinks. It lets nobody in, listens nowhere, and speaks to no other
+    gateway. What it has done is not done again: run it as often as you like. On the machine on which the gateway
+    starts again it is not needed.
+
+    With --lost nothing is left but rows: sessions of that gateway that say `live` become `incomplete`.
 
     Example: bastion adopt --config /etc/bastion/bastion.toml
     """
+    if lost is not None:
+        _give_up(config_file, lost, off, as_json)
+        return
     sealing = _sealing(config_file)
     with open_state(config_file) as stored:
         _look(stored, off)
-        with Alone(stored), _no_uploads(stored), audited(stored.audit) as audit:
+        with Alone(stored), _held(stored, UPLOADS), _held(stored, SINKS), audited(stored.audit) as audit:
             books = Books(stored.recordings.directory, stored.node, SystemClock())
             store = Store(stored.recordings.directory, sealing=lambda: sealing, books=books)
             folder = stored.database.place.folder
             estate = Estate(stored.database, folder, stored.node, store, books, audit, SystemClock())
             left = estate.take(account())
             uploaded = _upload(config_file, stored)
-    _show(stored.node, left, uploaded, as_json)
-    if left.unended or (uploaded is not None and uploaded.waiting != 0):
+        reports = _send(config_file)
+    _show(stored.node, left, uploaded, reports, as_json)
+    unsent = any(one.lines or one.failing for one in reports)
+    if left.unended or unsent or (uploaded is not None and uploaded.waiting != 0):
         sys.exit(3)
+
+
+def _give_up(config_file: Path, node: str, off: bool, as_json: bool) -> None:
+    """Of a gateway whose disk is lost."""
+    with open_state(config_file) as stored:
+        if node == stored.node:
+            fail(f"{node} is this gateway: --lost is for another one", 1)
+        if not seen_at(stored.database, node):
+            fail(f"the store has never seen a gateway {node}", 1)
+        _not_seen(stored, node, off)
+        with audited(stored.audit) as audit:
+            sessions = give_up(stored.database, node)
+            audit.emit(NodeAdopted(node, account(), 0, sessions, 0, 0))
+    _show(node, Left(sessions=sessions), None, [], as_json)
 
 
 def _sealing(config_file: Path) -> Sealing:
@@ -101,6 +134,10 @@ def _look(stored: Stored, off: bool) -> None:
         fail(f"{ledgers[-1]}: is of another gateway than {node}: give this configuration its [state] node", 1)
     if living(folder):
         fail(f"{folder}: the gateway {node} runs here: what died before it, it ends by itself", 1)
+    _not_seen(stored, node, off)
+
+
+def _not_seen(stored: Stored, node: str, off: bool) -> None:
     ago = SystemClock().time() - seen_at(stored.database, node)
     if not off and 0 <= ago < SEEN and not stored.database.place.embedded:
         fail(
@@ -111,15 +148,15 @@ def _look(stored: Stored, off: bool) -> None:
 
 
 @contextmanager
-def _no_uploads(stored: Stored) -> Iterator[None]:
-    """Nothing else uploads from this folder meanwhile."""
-    file = stored.database.place.folder / LOCK_NAME
+def _held(stored: Stored, name: str) -> Iterator[None]:
+    """Nothing else uploads from this folder meanwhile, or sends its log on."""
+    file = stored.database.place.folder / name
     with open(file, "ab") as held:
         give_to_owner_of(file.parent, file)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fail(f"{file}: something uploads from here: does the gateway {stored.node} run?", 1)
+            fail(f"{file}: somebody holds it: does the gateway {stored.node} run?", 1)
         yield
 
 
@@ -145,7 +182,15 @@ def _upload(config_file: Path, stored: Stored) -> Uploaded | None:
     return Uploaded(*done)
 
 
-def _show(node: str, left: Left, uploaded: Uploaded | None, as_json: bool) -> None:
+def _send(config_file: Path) -> list[Report]:
+    """What of the log its sinks have not got, those lines too that were just written."""
+    try:
+        return send_what_is_left(config_file)
+    except ConfigError as error:
+        fail(str(error))
+
+
+def _show(node: str, left: Left, uploaded: Uploaded | None, reports: list[Report], as_json: bool) -> None:
     if as_json:
         write_json(
             {
@@ -154,6 +199,7 @@ def _show(node: str, left: Left, uploaded: Uploaded | None, as_json: bool) -> No
                 "sessions": left.sessions,
                 "recordings": left.sealed,
                 "unended": left.unended,
+                "sinks": {one.name: one.lines for one in reports},
                 **({} if uploaded is None else {"uploaded": uploaded.gone, "waiting": uploaded.waiting}),
             }
         )
@@ -164,6 +210,13 @@ def _show(node: str, left: Left, uploaded: Uploaded | None, as_json: bool) -> No
         click.echo(printable(f"no end: {line}"))
     if len(left.unended) > SHOWN:
         click.echo(f"and {len(left.unended) - SHOWN} more")
+    for one in reports:
+        has = (
+            f"{one.lines} lines of the log wait: {one.reason}: {one.text}"
+            if one.lines
+            else "has the whole log"
+        )
+        click.echo(printable(f"{one.name}: {has}"))
     if uploaded is None:
         return
     waiting = "nobody can tell how many" if uploaded.waiting is None else str(uploaded.waiting)

@@ -35,9 +35,10 @@ class Pair:
         workers: int = 2,
         hosts: tuple[str, str] | None = None,
         more: Mapping[str, str] | None = None,
+        store_host: str = "",
     ) -> None:
         """`hosts`: addresses of the two, where nothing but a network is between them. `more`: what else stands in the
-        configuration of each."""
+        configuration of each. `store_host`: where gw2 finds PostgreSQL, the first of `hosts` unless it is given."""
         self.server = server
         self.folder = Path(tempfile.mkdtemp(prefix="bastion-nodes-"))
         self.ca = NodesCA(self.folder)
@@ -51,7 +52,7 @@ class Pair:
         else:
             for name, host in zip(NAMES, hosts, strict=True):
                 self._listen[name] = self._reach[name] = f"{host}:{ports[name]}"
-        self._store_host = LOOPBACK if hosts is None else hosts[0]
+        self._store_host = store_host or (LOOPBACK if hosts is None else hosts[0])
         self._more = more or {}
         self.store = FaultyProxy(server.port, self._store_host)  # on the way of gw2
         self.worlds = [self._world(name, workers) for name in NAMES]

@@ -23,16 +23,18 @@ from bastion.clock import SystemClock
 from bastion.config.start import read_sections
 from bastion.recording.booking import Books
 from bastion.recording.keys import Sealing
+from bastion.recording.listing import day_of
 from bastion.recording.store import Store
 from bastion.state.changes import apply
 from bastion.state.database import Database, Place
 from bastion.state.journal import Journal
-from bastion.state.rows import Writer, node_seen, session_started
+from bastion.state.rows import TunnelStart, Writer, node_seen, session_started, tunnel_started
 from bastion.state.schema import LEDGER_HEADS, SESSIONS
 from bastion.state.schema_version import check_schema
 from bastion.state.store import home_of
 from bastion.wire.keys import PrivateKey
 from tests.support.net import LOOPBACK, free_port
+from tests.support.sinks import Receiver
 from tests.support.state import rows
 from tests.support.world import poll
 from tests.unit.cli.made import FIRST, SECOND, THIRD, header
@@ -40,6 +42,9 @@ from tests.unit.config.site import Site
 from tests.unit.recording.disk import say
 
 pytestmark = pytest.mark.slow
+
+
+LOST = Writer("gw1", "elsewhere.1")
 
 
 class Left(Site):
@@ -81,6 +86,10 @@ class Left(Site):
         os.close(self.owed._fd)
         return self
 
+    @property
+    def day(self) -> str:
+        return day_of(SystemClock().time())
+
     def adopt(self, *words: str) -> Result:
         return CliRunner().invoke(adopt, ["--config", str(self.config), *words])
 
@@ -109,7 +118,14 @@ def left(tmp_path: Path) -> Left:
 
 def test_rows_ends_ledger_and_log_are_brought_to_an_end_once(left: Left) -> None:
     left.die()
-    assert left.done() == {"node": "gw1", "rows": 2, "sessions": 3, "recordings": 2, "unended": []}
+    assert left.done() == {
+        "node": "gw1",
+        "rows": 2,
+        "sessions": 3,
+        "recordings": 2,
+        "unended": [],
+        "sinks": {},
+    }
     assert left.sessions() == {
         FIRST: ("ended", "gateway_died"),
         SECOND: ("ended", "gateway_died"),
@@ -125,7 +141,7 @@ def test_rows_ends_ledger_and_log_are_brought_to_an_end_once(left: Left) -> None
     assert checked.exit_code == 0, checked.output
     assert CliRunner().invoke(state, ["check", "--config", str(left.config)]).exit_code == 0
     again = left.done()
-    assert again == {"node": "gw1", "rows": 0, "sessions": 0, "recordings": 0, "unended": []}
+    assert again == {"node": "gw1", "rows": 0, "sessions": 0, "recordings": 0, "unended": [], "sinks": {}}
     assert len(left.lines("session_ended")) == 2
     assert "0 recordings have got their end" in left.adopt().stdout
 
@@ -138,7 +154,7 @@ def test_what_lives_or_is_not_there_is_not_touched(left: Left, tmp_path: Path) -
     with (left.state / LOCK_NAME).open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         refused = left.adopt()
-        assert refused.exit_code == 1 and "uploads from here" in refused.output
+        assert refused.exit_code == 1 and "somebody holds it" in refused.output
     left.edit('node = "gw1"', 'node = "gw9"')
     refused = left.adopt()
     assert refused.exit_code == 1 and "another gateway than gw9" in refused.output
@@ -186,6 +202,50 @@ def test_a_bucket_that_is_away_is_not_waited_for(left: Left, monkeypatch: pytest
     assert left.sessions()[FIRST] == ("ended", "gateway_died") and left.file(FIRST).exists()
     sections = read_sections(left.config)
     assert sections is not None and sections.recording.store.kind == "s3"
+
+
+def test_sinks_get_what_they_had_not_and_one_that_is_away_is_named(left: Left) -> None:
+    with Receiver() as receiver:
+        section = f'[audit.sinks.siem]\nkind = "loki"\nurl = "{receiver.url}"\n'
+        left.write("bastion.toml", left.config.read_text() + section)
+        left.die()
+        assert left.done()["sinks"] == {"siem": 0}
+        lines = (left.folder / "audit.jsonl").read_text().splitlines()
+        assert [json.loads(text)["seq"] for text in receiver.got] == [
+            json.loads(line)["seq"] for line in lines
+        ]
+        assert len(lines) >= 4, "two ends, who adopted them, the ledger's head"
+    refused = left.adopt()
+    assert refused.exit_code == 3 and "siem: 2 lines of the log wait: unreachable: " in refused.stdout
+    receiver.start()
+    try:
+        done = left.adopt()
+        assert done.exit_code == 0 and "siem: has the whole log" in done.stdout
+    finally:
+        receiver.stop()
+
+
+def test_sessions_of_a_gateway_whose_disk_is_lost_are_live_no_more(left: Left) -> None:
+    left.die()
+    there = left.file(FIRST).parent.rename(left.folder / "lost")
+    (left.owed._file).rename(left.folder / "lost.owed")
+    left.edit('node = "gw1"', 'node = "gw2"')
+    assert left.adopt("--lost", "gw2").exit_code == 1 and left.adopt("--lost", "gw1").exit_code == 1
+    with left.database.write() as connection:
+        apply(connection, [node_seen("gw1", "1", 5.0, 65.0)])
+        apply(
+            connection, [tunnel_started(TunnelStart("c/1", "c", "a", "u", "h", 1, "h", "s", "", 5.0), LOST)]
+        )
+    done = left.adopt("--lost", "gw1", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["sessions"] == 3
+    assert left.sessions() == dict.fromkeys((FIRST, THIRD, "c/1"), ("incomplete", ""))
+    assert left.lines("node_adopted")[-1]["node"] == "gw1"
+    left.edit('node = "gw2"', 'node = "gw1"')  # the disk turns up
+    there.rename(left.recordings / left.day)
+    (left.folder / "lost.owed").rename(left.owed._file)
+    assert left.done()["recordings"] == 2
+    assert left.sessions()[FIRST] == left.sessions()[SECOND] == ("ended", "gateway_died")
 
 
 def test_when_a_gateway_was_seen_last_is_asked_of_the_store(left: Left) -> None:
