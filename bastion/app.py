@@ -419,7 +419,7 @@ class Program:
         until = self._clock.monotonic() + STOP_GRACE
         while self._front.lingering and self._clock.monotonic() < until:
             await deferLater(self._reactor, 0.05)
-        await self._beside.stop()
+        await self._beside.stop_all_but_sinks()
         timed: tuple[Any, ...] = (self._lag, self._checkpoints, self._steps, self.health, self._resolved)
         for each in timed:
             each.stop()
@@ -440,6 +440,7 @@ class Program:
         if self._part.alone:
             gateway.audit.note(GatewayStopped(signal_name))
         gateway.audit.close()
+        await self._beside.stop()
 
 
 def _tracing(path: str | os.PathLike[str]) -> Report:

@@ -70,8 +70,11 @@ class Beside:
 
     def stop(self) -> Deferred[Any]:
         """Fires when all are gone."""
-        every = self._uploads, self._inventories, self._detections, self._sinks
-        return DeferredList([one.stop() for one in every])
+        return DeferredList([self.stop_all_but_sinks(), self._sinks.stop()])
+
+    def stop_all_but_sinks(self) -> Deferred[Any]:
+        """Fires when all others are gone: what is still written into the audit log is sent on."""
+        return DeferredList([one.stop() for one in (self._uploads, self._inventories, self._detections)])
 
     def refresh(self) -> None:
         """Gauges that grow by themselves."""

@@ -227,6 +227,21 @@ def test_a_gateway_sends_what_it_writes_and_says_how_it_is(workers: int) -> None
         assert len(receiver.kept) == len(set(receiver.got)) and len(set(receiver.got)) > 5
 
 
+@pytest.mark.skipif(bool(sshd_missing()), reason=sshd_missing() or "available")
+def test_the_line_that_a_gateway_ends_with_is_sent_too() -> None:
+    """It may never be started again."""
+    with Receiver() as receiver:
+        world = World(config=f'[audit.sinks.siem]\nkind = "loki"\nurl = "{receiver.url}"\n')
+        try:
+            world.start()
+            receiver.wait(lambda: bool(receiver.got), "it sends nothing")
+            world.kill(signal.SIGTERM)
+            written = [line.text for line in lines_of(world.folder / "audit.jsonl")]
+        finally:
+            world.close()
+        assert '"gateway_stopped"' in written[-1] and sorted(receiver.got) == sorted(written)
+
+
 def status(world: World) -> str:
     command = [sys.executable, "-m", "bastion", "status", "--config", str(world.config)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
