@@ -168,6 +168,8 @@ def test_new_sessions_are_refused_while_it_is_away_when_that_is_the_policy(
         refused = world.ssh("echo new")
         assert refused.returncode == 255 and b"store does not answer" in refused.stderr
         assert [line["reason"] for line in world.audit("refused")] == ["state_unavailable"]
+        assert world.metric('bastion_state_refusals_total{reason="state_unavailable"}') == 1
+        assert world.metric('bastion_state_errors_total{fault="unavailable"}') >= 1
         running.send(b"while\n")
         running.expect(b"while")
     finally:

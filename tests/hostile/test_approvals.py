@@ -40,7 +40,7 @@ verbs = ["exec"]
 approval = ["group:leads", "user:alice"]
 wait = "2m"
 """
-CONFIG = '[totp]\nkey_file = "totp.key"\n'
+CONFIG = '[totp]\nkey_file = "totp.key"\n[approvals]\nwebhook = "http://127.0.0.1:9/nobody-is-there"\n'
 ID = re.compile(r"request ([a-z2-7]{10})")
 DIALS = 'bastion_upstream_dials_total{reason="ok"}'
 Done = subprocess.CompletedProcess[bytes]
@@ -135,6 +135,9 @@ def test_it_is_refused_with_the_command_that_asks_and_opens_once_when_approved(w
     assert row["approved_factor"] == "sk-publickey" and 0 < row["started_at"] - row["approved_at"] < 60
     answered = world.audit("approval_answered")[-1]
     assert (answered["by"], answered["user"], answered["result"]) == ("lena", "alice", "approved")
+    assert world.metric('bastion_approvals_total{result="approved"}') == 1
+    failed = 'bastion_approval_announcements_total{result="failed",way="webhook"}'
+    poll(lambda: world.metric(failed) > 0, text="nobody was to be told")
 
 
 def test_who_may_not_answer(world: Asking) -> None:

@@ -115,6 +115,7 @@ def test_80_guesses_at_once(world: World) -> None:
         peer.wire.close()  # type: ignore[attr-defined]
     found = reasons(world, "mallory")
     assert (found.count("bad_password"), found.count("throttled"), len(found)) == (6, 74, 80)
+    assert world.metric('bastion_penalty_blocks_total{of="account"}') >= 1
 
 
 def test_60_right_passwords_at_once(world: World) -> None:

@@ -210,6 +210,10 @@ def test_a_gateway_sends_what_it_writes_and_says_how_it_is(workers: int) -> None
                 lambda: any('"session_ended"' in text for text in receiver.got), "the session did not arrive"
             )
             poll(lambda: "siem: nothing waits" in status(world), PATIENCE, "status does not say so")
+            assert world.metric('bastion_audit_sink_lines_total{kind="otlp"}') == len(receiver.got)
+            delivered = 'bastion_audit_sink_deliveries_total{kind="otlp",result="delivered"}'
+            assert 1 <= world.metric(delivered) <= len(receiver.bodies)
+            assert world.metric("bastion_audit_sink_process_starts_total") == 1
             receiver.stop()
             assert world.ssh("true").returncode == 0, "a session waits for no sink"
             poll(

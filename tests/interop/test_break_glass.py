@@ -96,6 +96,7 @@ def test_it_is_opened_used_for_what_it_names_and_closed(world: World) -> None:
     )
     last = world.audit("break_glass")[-1]
     assert (last["result"], last["opened_by"], last["why"]) == ("ok", "command", "INC-42 web1 is down")
+    assert world.metric('bastion_break_glass_total{result="ok"}') == 1
 
     assert "closed" in glass(world, "close")
     client.sendline("goes on")

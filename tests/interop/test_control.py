@@ -247,8 +247,10 @@ def test_who_has_no_role_can_do_nothing(alone: KillWorld) -> None:
     try:
         nobody = pwd.getpwnam("nobody")
         command = ["/usr/bin/python3", "-c", _ASK, str(place)]
-        done = subprocess.run(command, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], capture_output=True,
-                              timeout=30, cwd="/")  # fmt: skip
+        counted = 'bastion_control_requests_total{command="kill",result="refused"}'
+        with world.moves('bastion_control_refusals_total{reason="no_role"}', counted):
+            done = subprocess.run(command, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
+                                  capture_output=True, timeout=30, cwd="/")  # fmt: skip
         assert b'"reason":"no_role"' in done.stdout, done.stderr
         line = world.audit("control_refused")[-1]
         assert (line["who"], line["who_uid"], line["command"]) == ("nobody", nobody.pw_uid, "kill")

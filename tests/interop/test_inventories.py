@@ -101,6 +101,8 @@ def test_a_target_is_there_without_anybody_typing_anything(site: Site) -> None:
         assert site.reaches()
     assert len(site.asking()) == 1, "one asks for all"
     assert site.world.metric('bastion_inventories{state="ok"}') == 1
+    assert site.world.metric('bastion_inventory_answers_total{result="taken"}') >= 1
+    assert site.world.metric("bastion_inventory_process_starts_total") == 1
 
 
 def test_a_target_that_is_gone_ends_what_runs_on_it_and_nothing_else(site: Site) -> None:

@@ -127,7 +127,8 @@ def codes(world: Issuing) -> None:
 
 def test_the_certificate_of_a_morning_logs_in_without_a_code(world: Issuing) -> None:
     before = CLOCK.time()
-    file = world.take(world.with_code("cert"), "alice")
+    with world.moves("bastion_certificates_issued_total"):
+        file = world.take(world.with_code("cert"), "alice")
     shown = keygen("-L", "-f", str(file))
     assert EXTENSION in shown and "permit-pty" in shown
     certificate = load_certificate(file)
@@ -182,7 +183,8 @@ def test_who_logged_in_with_one_gets_no_other(world: Issuing) -> None:
 
 def test_a_login_that_gave_too_little_gets_none(world: Issuing) -> None:
     world.certify("laptop", ("alice",))  # of the company's CA, and that is enough for a login
-    done = world.ssh("cert", user="alice", key="laptop")
+    with world.moves('bastion_certificates_refused_total{reason="chain_missing"}'):
+        done = world.ssh("cert", user="alice", key="laptop")
     (world.keys / "laptop-cert.pub").unlink()
     text = world.refused("chain_missing", done)
     assert "log in by publickey and totp" in text

@@ -101,7 +101,8 @@ def test_a_faulty_file_changes_nothing_and_the_log_says_why(
 ) -> None:
     file = world.folder / name
     file.write_text(text)
-    line = reload(world)
+    with world.moves('bastion_config_reloads_total{result="refused"}'):
+        line = reload(world)
     assert line["result"] == "refused"
     assert all(word in line["text"] for word in says), line["text"]
     assert world.ssh("echo still").stdout == b"still\n"

@@ -85,10 +85,18 @@ def office() -> Iterator[Office]:
     made.close()
 
 
+def looked_up(office: Office) -> float:
+    """How often an account was, whether slapd was asked for it or it was remembered."""
+    ways = ("asked", "joined", "remembered", "offline")
+    return sum(office.world.metric(f'bastion_ldap_lookups_total{{way="{way}"}}') for way in ways)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_key_that_was_touched(office: Office, kind: str) -> None:
+    looked = looked_up(office)
     with office.world.moves('bastion_auth_attempts_total{method="publickey",reason="ok"}'):
         done = office.ssh(kind, TOUCHED, counter=12)
+    assert looked_up(office) > looked
     assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr
     line = office.world.audit("auth")[-1]
     assert (line["user_verified"], line["counter"]) == (0, 12)
@@ -100,6 +108,14 @@ def test_a_key_that_nobody_touched(office: Office, kind: str, flags: int) -> Non
     with office.world.refuses("publickey", "sk_not_touched"):
         done = office.ssh(kind, flags)
     assert done.returncode == 255 and b"your security key was not touched" in done.stderr
+
+
+def test_a_counter_that_falls_is_counted(office: Office) -> None:
+    """Two authenticators with one key: the other one has signed more often."""
+    fallen = "bastion_security_key_counters_fallen_total"
+    assert office.ssh(KINDS[0], TOUCHED, counter=900).returncode == 0
+    with office.world.moves(fallen):
+        assert office.ssh(KINDS[0], TOUCHED, counter=700).returncode == 0, "it is told, and not refused"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def fresh(site: Site) -> None:
 def test_a_reader_reads_and_nothing_else(site: Site, tmp_path: Path) -> None:
     pub, here = site.folder / "pub", tmp_path / "here"
     here.write_text("mine")
-    watch = site.doors["reader"].watch()
+    watch, before = site.doors["reader"].watch(), site.world.metrics()
     lines = [
         f"-put {here} {pub}/new", f"-rm {pub}/file", f"-rename {pub}/file {pub}/other", f"-mkdir {pub}/folder",
         f"-rmdir {pub}", f"-chmod 600 {pub}/file", f"-ln {pub}/file {pub}/hard", f"-ln -s {pub}/file {pub}/soft",
@@ -131,6 +132,12 @@ def test_a_reader_reads_and_nothing_else(site: Site, tmp_path: Path) -> None:
         "posix-rename@openssh.com",
     }  # fmt: skip
     assert {line["verb"] for line in refused} == {"upload", "modify", "list"}
+    after = site.world.metrics()
+    counted = 'bastion_sftp_refusals_total{{verb="{}"}}'.format
+    moved = {verb: after[counted(verb)] - before[counted(verb)] for verb in ("upload", "modify", "list")}
+    assert moved == Counter(line["verb"] for line in refused)
+    downloads = 'bastion_sftp_files_total{transfer="download"}'
+    assert after[downloads] - before[downloads] == 1
     assert not any("path" in line for line in refused)
     noted = recorded.events("sftp_refused")
     assert len(noted) == len(refused) and any(note["path"] == f"{pub}/new" for note in noted)
@@ -199,7 +206,8 @@ def test_what_is_no_sftp_is_said_in_audit_and_ends_a_restricted_channel(site: Si
     garbage = b"\xff" * 64
     door = site.doors["web1"]
     watch = door.watch()
-    done = door.run(door.command("ssh", "-s", "web1", "sftp"), stdin=garbage)
+    with site.world.moves('bastion_sftp_unparsed_total{by="client"}'):
+        done = door.run(door.command("ssh", "-s", "web1", "sftp"), stdin=garbage)
     assert done.returncode != 255
     (line,) = watch.session().audit("sftp_unparsed")
     assert line["by"] == "client" and "impossible length" in line["text"]

@@ -232,7 +232,10 @@ def test_ssh_in_a_tunnel_that_allows_it_is_noted(world: TunnelWorld) -> None:
 
 def test_a_tunnel_ends_at_its_number_of_bytes(world: TunnelWorld) -> None:
     seen = len(world.audit("tunnel_closed"))
-    with world.local(f"{LOOPBACK}:{world.small.port}") as port:
+    with (
+        world.local(f"{LOOPBACK}:{world.small.port}") as port,
+        world.moves('bastion_tunnels_ended_total{reason="bytes"}'),
+    ):
         assert len(talk(port, bytes(LIMIT))) < LIMIT
         line = world.closed(seen)
     assert line["reason"] == "bytes"

@@ -1,5 +1,6 @@
 """The meters: closed sets, pre-created cells, snapshots that add up."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from bastion.observe import meters as m
 from bastion.observe.families.keys import KEY_MADE, KEY_USES
 from bastion.observe.family import Kind, Merge
 from bastion.observe.meters import PREFIX, Meters, merge
+from tests.support.metric_causes import CAUSES
 from tests.support.metrics_document import lines_of
 
 
@@ -77,6 +79,55 @@ def test_every_family_is_counted_somewhere_and_some_test_shows_that_it_moves():
             PREFIX + name,
             *(f"{PREFIX}{name}_{part}" for part in ("count", "sum", "bucket")),
         }, f"no test shows that {name} moves"
+
+
+def definitions(tree):
+    """Name at the top of a module -> its definition."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def words_of(name, known):
+    """Every name and text in a definition, in those of its module that it uses, and so on."""
+    words, ahead = set(), [name]
+    seen = set(ahead)
+    while ahead:
+        for node in ast.walk(known[ahead.pop()]):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words |= set(re.findall(r"[a-z_]+", node.value))
+            used = getattr(node, "id", getattr(node, "attr", None))
+            if isinstance(used, str):
+                words.add(used)
+                if used in known and used not in seen:
+                    seen.add(used)
+                    ahead.append(used)
+    return words
+
+
+def test_every_counter_has_a_test_in_which_its_cause_happens():
+    """Named with its cause. The test is there, `make test` runs it, and it looks at that very counter."""
+    constants = {name: constant for constant, name in declarations().items()}
+    counters = {family.name for family in m.FAMILIES if family.kind is Kind.COUNTER}
+    assert counters == set(CAUSES)
+    modules = {}
+    for name, cause in CAUSES.items():
+        file, _, function = cause.test.partition("::")
+        if file not in modules:
+            modules[file] = definitions(ast.parse((ROOT / "tests" / file).read_text()))
+        known = modules[file]
+        assert function.startswith("test_") and function in known, f"{name}: there is no {cause.test}"
+        mark = known.get("pytestmark")
+        assert mark is None or "mark.soak" not in ast.unparse(mark), f"{name}: {file} is soak"
+        whole = [one for one in known[function].decorator_list if "parametrize" not in ast.unparse(one)]
+        assert not any("mark.soak" in ast.unparse(one) for one in whole), f"{name}: {function} is soak"
+        assert words_of(function, known) & {constants[name], PREFIX + name}, (
+            f"{cause.test} does not look at {name}"
+        )
 
 
 WRITERS = ("audit", "clock_steps", "lag", "process_figures", "rationed")
