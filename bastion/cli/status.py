@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
@@ -10,10 +12,19 @@ from bastion.cli.control_client import ControlClient
 from bastion.cli.live import count
 from bastion.cli.output import colour, duration_text, fail, printable, size_text, write_json, write_table
 from bastion.cli.runtime import config_option
+from bastion.cli.stores import stored_of
 from bastion.clock import SystemClock
+from bastion.config.detections import Detections
+from bastion.config.outputs import read_section
 from bastion.control.codec import to_json
 from bastion.control.node import NodeStatus, StatusAsked
 from bastion.control.orders import ClearPenalties, LogLevel, PenaltiesAsked, PenaltyList, SetLogLevel
+from bastion.errors import ConfigError
+from bastion.observe.audit import timestamp
+from bastion.state.database import StateDown
+from bastion.state.findings import Tally, mutes, tallied
+
+DAY: Final = 86400.0
 
 COLOURS = {"ok": "green", "running": "green", "degraded": "yellow", "draining": "yellow", "refusing": "red",
            "silent": "red"}  # fmt: skip
@@ -23,19 +34,21 @@ COLOURS = {"ok": "green", "running": "green", "degraded": "yellow", "draining": 
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def status(config_file: Path, as_json: bool) -> None:
-    """Say how the gateway is: its processes, since when, sessions, disk, directory, penalties, locks.
+    """Say how the gateway is: its processes, since when, sessions, disk, directory, penalties, locks, findings.
 
     Example: bastion status --config /etc/bastion/bastion.toml
     """
     with ControlClient(config_file) as client:
         nodes = client.ask(StatusAsked()).nodes
-    well = any(_is_well(node) for node in nodes)
+    now = SystemClock().time()
+    well, found = any(_is_well(node) for node in nodes), _findings(config_file, now)
     if as_json:
-        write_json({"well": well, "nodes": [to_json(node) for node in nodes]})
+        write_json({"well": well, "nodes": [to_json(node) for node in nodes], "findings": found})
     else:
-        now = SystemClock().time()
         for node in nodes:
             _show(node, now)
+        if found is not None:
+            _show_findings(found)
     if not well:
         raise SystemExit(1)
 
@@ -73,6 +86,44 @@ def _show(node: NodeStatus, now: float) -> None:
     for part in node.parts:
         shown = colour(part.state, COLOURS.get(part.state, "white"))
         click.echo(f"  {part.part + ':':15}{shown}{': ' + printable(part.text) if part.text else ''}")
+
+
+def _findings(config_file: Path, now: float) -> dict[str, Any] | None:
+    """What the store has of the last day, by detection; `trouble` when that is not known. None: nothing detects."""
+    try:
+        if not read_section(config_file, Detections).run:
+            return None
+        stored = stored_of(config_file)
+    except ConfigError as error:
+        return {"trouble": str(error)}
+    try:
+        found = tallied(stored.database, now - DAY)
+        return {"since": timestamp(now - DAY), **_counts(found), "mutes": len(mutes(stored.database, now))}
+    except (StateDown, OSError) as error:
+        return {"trouble": f"the state store cannot be asked: {error}"}
+    finally:
+        stored.database.close()
+
+
+def _counts(found: Sequence[Tally]) -> dict[str, Any]:
+    kinds: dict[str, dict[str, int]] = {}
+    for one in found:
+        of_kind = kinds.setdefault(one.kind, {"alert": 0, "notice": 0, "muted": 0})
+        of_kind["muted" if one.muted else one.level] += one.count
+    muted = sum(one.count for one in found if one.muted)
+    return {"open": sum(one.count for one in found) - muted, "muted": muted, "kinds": kinds}
+
+
+def _show_findings(found: dict[str, Any]) -> None:
+    if "trouble" in found:
+        click.echo(f"findings: not known: {printable(found['trouble'])}")
+        return
+    held = f"{found['open']} open, {found['muted']} muted; {count(found['mutes'], 'mute')} in force"
+    click.echo(f"findings of the last 24 h: {held}")
+    for kind, counts in found["kinds"].items():
+        told = [count(counts[level], level) for level in ("alert", "notice") if counts[level]]
+        told += [f"{counts['muted']} muted"] if counts["muted"] else []
+        click.echo(f"  {printable(kind) + ':':20}{', '.join(told)}")
 
 
 @click.command(epilog="Exit 0: done; 1: you may not; 2: the call is wrong; 3: no gateway answers.")

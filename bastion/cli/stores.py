@@ -30,6 +30,15 @@ class Stored:
     audit: Path
 
 
+def stored_of(config: Path) -> Stored:
+    """The store that a configuration names, which nobody has asked anything yet: close its database. Raises
+    ConfigError."""
+    state, folder = read_section(config, State), read_section(config, Recording).directory
+    place = Place.chosen(folder, state.directory, state.url, state.password_file)
+    audit = read_section(config, Audit).file
+    return Stored(Database(place, password_of(place)), Recordings(folder), state.name, audit)
+
+
 @contextmanager
 def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
     """The store that a configuration names. Ends the command when it cannot be used: 2 the file, 3 the store.
@@ -37,22 +46,20 @@ def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
     `fit`: its schema is this program's.
     """
     try:
-        state, folder = read_section(config, State), read_section(config, Recording).directory
-        place = Place.chosen(folder, state.directory, state.url, state.password_file)
-        database = Database(place, password_of(place))
-        audit = read_section(config, Audit).file
+        stored = stored_of(config)
     except ConfigError as error:
         fail(str(error))
+    place = stored.database.place
     try:
         if fit:
-            check_schema(database)
-        yield Stored(database, Recordings(folder), state.name, audit)
+            check_schema(stored.database)
+        yield stored
     except StateDown as error:
         fail(f"{place}: {error.text}", 3)
     except OSError as error:
         fail(f"{error.filename or place}: {error.strerror}", 3)
     finally:
-        database.close()
+        stored.database.close()
 
 
 def leave_word(config: Path | None, task: str, faults: int) -> None:

@@ -93,6 +93,16 @@ class Wanted:
     muted: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many findings there are of one detection and level, muted ones or open ones."""
+
+    kind: str
+    level: str
+    muted: bool
+    count: int
+
+
 class TooMany(BastionError):
     """As many mutes are in force as may be."""
 
@@ -169,6 +179,16 @@ def listed(database: Database, wanted: Wanted, most: int) -> list[Row]:
     with database.read() as connection:
         rows = connection.execute(query.order_by(FINDINGS.c.at.desc(), FINDINGS.c.id).limit(most)).all()
     return [Row(*row) for row in reversed(rows)]
+
+
+def tallied(database: Database, since: float) -> list[Tally]:
+    """How many there are of each sort, of every gateway, seen at or after `since`. Raises StateDown."""
+    muted = (FINDINGS.c.mute != "").label("muted")
+    sort = (FINDINGS.c.kind, FINDINGS.c.level, muted)
+    query = select(*sort, func.count()).where(FINDINGS.c.at >= since).group_by(*sort).order_by(*sort)
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return [Tally(kind, level, bool(covered), count) for kind, level, covered, count in rows]
 
 
 def named(database: Database, prefix: str, most: int) -> list[Row]:

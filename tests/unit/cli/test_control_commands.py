@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,11 @@ from bastion.control.codec import to_json
 from bastion.control.node import Live, LiveRow, NodeStatus, Part, Status
 from bastion.control.orders import LevelSet, LockMade, Locks, LogLevel, Penalty, PenaltyList
 from bastion.policy.locks import Lock, LockKind
+from bastion.state.database import Database, Place
+from bastion.state.findings import Mute, Row, add, mute
+from bastion.state.schema_version import check_schema
+
+DAY = 86400.0
 
 
 class Gateway:
@@ -195,6 +201,63 @@ def test_how_it_is(gateway, node, code):
     done = gateway.run(status)
     assert done.exit_code == code and node.state in done.output
     assert json.loads(gateway.run(status, "--json").output)["well"] is (code == 0)
+
+
+FOUND = Row("gw1", "k3v2m5q7", "sftp_data", "alert", DAY, "alice", "web1", "", "", "", DAY)
+
+
+def detects(gateway, *rows):
+    """With a store that has these findings, a day after the first of them."""
+    recordings = gateway.config.parent / "recordings"
+    sections = (
+        f'[recording]\ndirectory = "{recordings}"\n[audit]\nfile = "audit.jsonl"\n[detections]\nrun = true\n'
+    )
+    gateway.config.write_text(gateway.config.read_text() + sections)
+    (recordings / "state").mkdir(parents=True)
+    database = Database(Place(recordings / "state"))
+    check_schema(database)
+    with database.write() as connection:
+        add(connection, rows)
+    mute(database, Mute("m1", "sftp_data", "", "", "", "", 0.0, 3 * DAY), lambda: None)
+    database.close()
+
+
+def test_what_was_found_in_a_day(gateway, monkeypatch):
+    monkeypatch.setattr("bastion.clock.SystemClock.time", staticmethod(lambda: 2 * DAY))
+    others = [replace(FOUND, id=f"n{number}", kind="new_network", level="notice") for number in range(2)]
+    covered = replace(FOUND, id="muted", mute="m1", at=1.5 * DAY)
+    detects(gateway, FOUND, replace(FOUND, id="old", at=DAY - 1), covered, *others)
+    gateway.answers = [Status((NodeStatus("gateway", "running"),))] * 2
+    assert gateway.run(status).output.splitlines()[-3:] == [
+        "findings of the last 24 h: 3 open, 1 muted; 1 mute in force",
+        "  new_network:        2 notices",
+        "  sftp_data:          1 alert, 1 muted",
+    ]
+    assert json.loads(gateway.run(status, "--json").output)["findings"] == {
+        "since": "1970-01-02T00:00:00.000Z",
+        "open": 3,
+        "muted": 1,
+        "mutes": 1,
+        "kinds": {
+            "new_network": {"alert": 0, "notice": 2, "muted": 0},
+            "sftp_data": {"alert": 1, "notice": 0, "muted": 1},
+        },
+    }
+
+
+def test_a_store_that_cannot_be_asked_for_findings_is_no_gateway_that_does_not_run(gateway):
+    detects(gateway)
+    Place(gateway.config.parent / "recordings" / "state").file.write_bytes(b"this is no database" * 999)
+    gateway.answers = [Status((NodeStatus("gateway", "running"),))] * 2
+    done = gateway.run(status)
+    assert done.exit_code == 0 and "findings: not known: the state store cannot be asked" in done.output
+    assert set(json.loads(gateway.run(status, "--json").output)["findings"]) == {"trouble"}
+
+
+def test_where_nothing_detects_nothing_is_said_of_findings(gateway):
+    gateway.answers = [Status((NodeStatus("gateway", "running"),))] * 2
+    assert "findings" not in gateway.run(status).output
+    assert json.loads(gateway.run(status, "--json").output)["findings"] is None
 
 
 def test_penalties_are_listed_and_cleared(gateway):
