@@ -118,7 +118,12 @@ bench-scaling: .venv/.test-installed packages
 # What the tests of uploads talk to: minutes to build, once. Without it `make test` skips them, and says so.
 .PHONY: s3-server
 s3-server: .venv/.made
-	@PYTHON=$(BIN)/python .ci/versitygw
+	@PYTHON=$(BIN)/python .ci/go-programs versitygw
+
+# What the tests of sinks and traces talk to beside our own receivers, for `make soak` alone: minutes to build, once.
+.PHONY: receivers
+receivers: .venv/.made
+	@PYTHON=$(BIN)/python .ci/go-programs victoria-logs otelcol
 
 # What of docs/ and etc/ is made from the code; tests fail while it is not what the code says.
 .PHONY: tables
@@ -142,7 +147,7 @@ pictures: .venv/.test-installed packages
 soak: soak-tests cost
 
 .PHONY: soak-tests
-soak-tests: .venv/.test-installed packages s3-server
+soak-tests: .venv/.test-installed packages s3-server receivers
 	@echo 'soak: running the tests marked soak (large or long), with durations'
 	@$(BIN)/python -m pytest -m soak --durations=0 $(PYTEST_ARGS); code=$$?; \
 		[ $$code -ne 5 ] || { echo 'soak: no test is marked soak yet'; exit 0; }; exit $$code

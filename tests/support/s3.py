@@ -1,6 +1,6 @@
 """A real S3 server on loopback: versitygw over a folder, with versions and object lock, gone after `close`.
 
-`.ci/versitygw` builds it once for each user (`make s3-server`).
+`.ci/go-programs` builds it once for each user (`make s3-server`).
 """
 
 from __future__ import annotations
