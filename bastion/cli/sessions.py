@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from bastion.cli import moments
-from bastion.cli.indexed import from_index
+from bastion.cli.indexed import Reviews, from_index
 from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
 from bastion.cli.ran import Look
 from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options, tell_unreadable
@@ -24,6 +24,7 @@ from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.ran import KINDS
 
 _HEADINGS = ("ID", "STARTED", "WHO", "TARGET", "DURATION", "BYTES", "STATE", "RAN")
+REVIEW_STATES = ("due", "overdue", "reviewed", "unreviewed")
 _COLOURS = {"STATE": {"live": "green", "truncated": "yellow", "damaged": "red"}}
 
 
@@ -53,6 +54,9 @@ def choosing_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(epilog=FOUND_CODES)
 @recordings_options
 @choosing_options
+@click.option("--alert", is_flag=True, help="Only those that an alert names which is not muted.")
+@click.option("--review", type=click.Choice(REVIEW_STATES), help="Only those whose review is so far.")
+@click.option("--tag", metavar="TAG", default="", help="Only those with this tag of a reviewer.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the newest N.")
 @click.option("--json", "as_json", is_flag=True, help="All that the headers say, as one JSON array.")
 def sessions(
@@ -78,6 +82,7 @@ def sessions(
     redaction = redaction_of(config)
     store = open_store(config, recordings)
     now = SystemClock().time()
+    reviews = Reviews(chosen.pop("alert"), chosen.pop("review") or "", chosen.pop("tag"))
     wanted, pattern = _wanted(kind, chosen, now), _pattern(command)
     passed_over: list[Path] = []
 
@@ -86,7 +91,9 @@ def sessions(
         tell_unreadable(path, problem)
 
     look = Look(store, None if recordings else config, redaction)
-    found = from_index(None if recordings else config, store, wanted, now, as_json, note)
+    found = from_index(None if recordings else config, store, wanted, now, as_json, note, reviews)
+    if found is None and reviews.any:
+        fail("--alert, --review and --tag need the index, by --config", 3)
     if found is None:
         found = filter(wanted.takes, _of_files(store, wanted.since, note))
     asked_kind = kind if kind and kind != TUNNEL else ""

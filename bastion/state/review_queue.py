@@ -270,6 +270,14 @@ def chosen_among(
     return found
 
 
+def names_among(database: Database, rules: Rules, alert: bool, review: str, tag: str, now: float) -> set[str]:
+    """The ids of those sessions. Raises StateDown."""
+    with database.read() as connection:
+        where = chosen_among(connection, rules, alert, review, tag, now)
+        query = select(SESSIONS.c.id)
+        return set(connection.execute(query if where is None else query.where(where)).scalars())
+
+
 def _named(names: Iterable[str]) -> ColumnElement[bool]:
     found: Collection[str] = list(names)
     return SESSIONS.c.id.in_(found) if found else false()

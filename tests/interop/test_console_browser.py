@@ -218,6 +218,20 @@ def test_a_session_is_found_and_played_and_sought_in(site: ConsoleSite, browser:
     assert browser.log() == [], "nothing was blocked by the policy, nothing failed"
 
 
+def test_a_reviewer_leaves_words_and_the_pages_fit_a_phone(site: ConsoleSite, browser: Chromium) -> None:
+    browser.go(f"{site.origin}/sessions/{FIRST}")
+    browser.write(".leave input[name=text]", "the restart was planned")
+    browser.click(".leave form button")
+    poll(lambda: browser.url.endswith("#reviewers") and "the restart was planned" in browser.text("main"))
+    assert browser.run("return document.querySelectorAll('.time rect.bar-shell').length") == 1
+    for page in ("overview", "reviews", "holds", "access?target=web1", "searches", f"sessions/{FIRST}"):
+        browser.go(f"{site.origin}/{page}")
+        name = page.partition("?")[0].partition("/")[0]
+        browser.look(f"{name}-page")
+        browser.look(f"{name}-page-phone", PHONE)
+    assert browser.log() == [], "nothing was blocked by the policy, nothing failed"
+
+
 @pytest.mark.parametrize("page", ["", "/text", "/play"])
 def test_a_hostile_recording_runs_nothing_and_leads_nowhere(
     site: ConsoleSite, browser: Chromium, page: str

@@ -14,6 +14,7 @@ from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.state.checking import rebuild
 from bastion.state.database import Database, Place
+from bastion.state.reviewing import Reviewer, add_mark, add_tag
 from bastion.state.schema_version import check_schema
 from tests.unit.cli.made import FIRST, SECOND, START, THIRD, header, record, run
 
@@ -138,3 +139,27 @@ def test_a_long_listing_from_the_index_opens_no_file(ran: Path, monkeypatch: pyt
     result = listing()
     assert result.stdout.splitlines()[2].endswith("exec (exit 0); exec (exit 1); scp (exit 0)")
     assert "--limit" in result.stderr and "rm -rf" not in result.stdout
+
+
+def test_sessions_are_chosen_by_what_reviewers_left(ran: Path) -> None:
+    config = ran / "bastion.toml"
+    config.write_text(
+        f'[recording]\ndirectory = "{ran}"\n[state]\nnode = "gw1"\n[audit]\nfile = "{ran}/audit.jsonl"\n'
+    )
+    database = Database(Place(ran / "state"))
+    check_schema(database)
+    rebuild(database, Recordings(ran), "gw1")
+    ada = Reviewer("u-ada", "ada")
+    add_tag(database, FIRST, ada, "case-7", START, lambda _: None)
+    add_mark(database, SECOND, ada, "", START, lambda _: None)
+    database.close()
+
+    def listing(*arguments: str) -> Result:
+        return CliRunner().invoke(sessions, ["--config", str(config), *arguments])
+
+    assert FIRST in listing("--tag", "case-7").stdout and SECOND not in listing("--tag", "case-7").stdout
+    assert SECOND in listing("--review", "reviewed").stdout
+    assert FIRST in listing("--review", "unreviewed", "--tag", "case-7").stdout
+    assert listing("--alert").exit_code == 1 and listing("--review", "overdue").exit_code == 1
+    without = CliRunner().invoke(sessions, ["--recordings", str(ran), "--alert"])
+    assert without.exit_code == 3 and "need the index" in without.output
