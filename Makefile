@@ -131,6 +131,7 @@ tables: .venv/.test-installed
 	$(BIN)/python -m bastion.config.render .
 	$(BIN)/python -m tests.support.audit_document docs/audit.md
 	$(BIN)/python -m tests.support.metrics_document docs/metrics.md
+	$(BIN)/python -m tests.support.console_document docs/openapi.json
 
 site: .venv/.test-installed
 	$(BIN)/python -m mkdocs build --quiet --strict

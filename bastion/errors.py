@@ -473,6 +473,9 @@ class ConsoleReason(StrEnum):
     ACCOUNT_GONE = "account_gone"
     LOCKED = "locked"
     NO_ROLE = "no_role"
+    BAD_API_TOKEN = "bad_api_token"
+    OUT_OF_SCOPE = "out_of_scope"  # of an API token
+    STALE_SIGN_IN = "stale_sign_in"  # too long ago, or too weak
     BAD_ORIGIN = "bad_origin"  # a form of another site
     BAD_TOKEN = "bad_token"  # a form of another sign-in
     BAD_HOST = "bad_host"  # a name that is not the console's

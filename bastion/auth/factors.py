@@ -28,6 +28,10 @@ OUTSIDE: Final = (OIDC, RADIUS)
 FACTORS: Final = (*KEYS, CODE, PASSWORD, *OUTSIDE)
 """Every factor, in the order in which the factors of a chain are given."""
 
+PASSKEY: Final = "passkey"
+"""What the review console takes, and SSH does not: a signature by an authenticator that has verified its owner, which
+is possession and knowledge, or possession and a finger, in one."""
+
 Chain = tuple[str, ...]
 
 EMERGENCY: Final[tuple[Chain, ...]] = (("publickey", CODE), ("certificate", CODE))
@@ -36,7 +40,7 @@ EMERGENCY: Final[tuple[Chain, ...]] = (("publickey", CODE), ("certificate", CODE
 
 def in_order(chain: Iterable[str]) -> Chain:
     """The factors of a chain in the order in which they are given."""
-    return tuple(sorted(chain, key=FACTORS.index))
+    return tuple(sorted(chain, key=(*FACTORS, PASSKEY).index))
 
 
 def missing(wanted: Iterable[str], given: Sequence[str]) -> Chain:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
-from bastion.auth.identity import Identity
+from bastion.auth.identity import Account, Identity
 from bastion.auth.oidc_provider import (
     PENDING,
     SLOW_DOWN,
@@ -39,6 +39,7 @@ SHOW_TIME: Final = 60.0
 """Seconds in which the client says that it has shown the code. OpenSSH does it at once."""
 
 EMAIL: Final = "email"
+USUAL: Final = "preferred_username"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,17 @@ class Binding:
     suffix: str = ""
     by_id: bool = False
 
-    def check(self, claims: Mapping[str, Any], who: Identity) -> None:
+    def name_in(self, claims: Mapping[str, Any]) -> str:
+        """Which account somebody says he is, before it is asked for and `check` has compared; "" for none. By its id
+        nobody is found: there the usual claim names it."""
+        value = claims.get(USUAL if self.by_id else self.claim)
+        if not isinstance(value, str) or not value.isascii():
+            return ""
+        name = value.lower()
+        suffix = "" if self.by_id else self.suffix.lower()
+        return name[: len(name) - len(suffix)] if name.endswith(suffix) else ""
+
+    def check(self, claims: Mapping[str, Any], who: Identity | Account) -> None:
         """Raises Refused(FACTOR_MISMATCH)."""
         value = claims.get(self.claim)
         if self.claim == EMAIL and claims.get("email_verified") is not True:
@@ -140,15 +151,21 @@ class OidcFactor:
         raise Refused(AuthReason.FACTOR_UNAVAILABLE, "the identity provider failed")
 
     async def _claims(self, token: str, since: float) -> Mapping[str, Any]:
-        provider = self._provider
-        expected = Expected(provider.client.issuer, provider.client.client_id, since)
+        return await claims_of(self._provider, token, self._clock, since)
+
+
+async def claims_of(
+    provider: Provider, token: str, clock: Clock, since: float, nonce: str = ""
+) -> Mapping[str, Any]:
+    """What an ID token of this provider, made since then for the request with this nonce, claims. Raises Refused."""
+    expected = Expected(provider.client.issuer, provider.client.client_id, since, nonce)
+    try:
         try:
-            try:
-                return verified(token, await provider.keys(), expected, self._clock.time())
-            except UnknownKey:
-                return verified(token, await provider.keys(again=True), expected, self._clock.time())
-        except ProviderFault:
-            raise Refused(AuthReason.FACTOR_UNAVAILABLE, "the identity provider does not answer") from None
-        except BadToken as error:
-            provider.failed("unverified", error.text)
-            raise Refused(AuthReason.FACTOR_INVALID, "the ID token proves nothing") from None
+            return verified(token, await provider.keys(), expected, clock.time())
+        except UnknownKey:
+            return verified(token, await provider.keys(again=True), expected, clock.time())
+    except ProviderFault:
+        raise Refused(AuthReason.FACTOR_UNAVAILABLE, "the identity provider does not answer") from None
+    except BadToken as error:
+        provider.failed("unverified", error.text)
+        raise Refused(AuthReason.FACTOR_INVALID, "the ID token proves nothing") from None

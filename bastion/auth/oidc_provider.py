@@ -46,6 +46,10 @@ LOG_EVERY: Final = 10.0
 
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
+DEVICES: Final = "device_authorization_endpoint"
+BROWSERS: Final = "authorization_endpoint"
+"""Names in what a provider says of itself."""
+
 PENDING: Final = "authorization_pending"
 SLOW_DOWN: Final = "slow_down"
 """RFC 8628 section 3.5."""
@@ -68,9 +72,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """OpenID Connect Discovery 1.0 and RFC 8628 section 4; `posts_secret`: it takes no Authorization header."""
+    """OpenID Connect Discovery 1.0 and RFC 8628 section 4; `posts_secret`: it takes no Authorization header. `begin` is
+    where a sign-in begins: the endpoint for devices, or the one for browsers."""
 
-    device: str
+    begin: str
     token: str
     keys: str
     posts_secret: bool
@@ -100,9 +105,16 @@ class Provider:
     """One issuer, as one process knows it."""
 
     def __init__(
-        self, client: Client, context: ssl.SSLContext, reactor: Any, clock: Clock, meters: Meters
+        self,
+        client: Client,
+        context: ssl.SSLContext,
+        reactor: Any,
+        clock: Clock,
+        meters: Meters,
+        begins: str = DEVICES,
     ) -> None:
-        self.client = client
+        """`begins`: where a sign-in begins, DEVICES or BROWSERS."""
+        self.client, self._begins = client, begins
         self._context, self._clock, self._meters = context, clock, meters
         self._threads = Workers(reactor, "oidc", THREADS, WAITING)
         self._described: Described | None = None
@@ -117,7 +129,7 @@ class Provider:
     async def begin(self) -> DeviceCode:
         """Somebody wants to sign in. Raises ProviderFault."""
         described = await self._description()
-        answer = await self._post(described, described.device, {"scope": self.client.scopes})
+        answer = await self._post(described, described.begin, {"scope": self.client.scopes})
         document = self._document(answer, "device code")
         return self._device_code(document)
 
@@ -125,6 +137,25 @@ class Provider:
         """What the token endpoint says, `error` or an `id_token`. Raises ProviderFault."""
         described = await self._description()
         form = {"grant_type": DEVICE_GRANT, "device_code": device_code}
+        answer = await self._post(described, described.token, form)
+        if answer.status >= 500:
+            raise self.failed("unreachable", f"the token endpoint has status {answer.status}")
+        return self._json(answer, "token")
+
+    async def browsers(self) -> str:
+        """The address to which browsers are led. Raises ProviderFault."""
+        return (await self._description()).begin
+
+    async def redeem(self, code: str, redirect: str, verifier: str) -> Mapping[str, Any]:
+        """What the token endpoint says of a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5). Raises
+        ProviderFault."""
+        described = await self._description()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect,
+            "code_verifier": verifier,
+        }
         answer = await self._post(described, described.token, form)
         if answer.status >= 500:
             raise self.failed("unreachable", f"the token endpoint has status {answer.status}")
@@ -154,15 +185,15 @@ class Provider:
         if document.get("issuer") != self.client.issuer:
             raise self.failed("malformed", "the issuer says that it is another one")
         places = []
-        for name in ("device_authorization_endpoint", "token_endpoint", "jwks_uri"):
+        for name in (self._begins, "token_endpoint", "jwks_uri"):
             value = document.get(name)
             if not isinstance(value, str) or not _is_https(value):
                 raise self.failed("malformed", f"the issuer has no {name} by https")
             places.append(value)
         ways = document.get("token_endpoint_auth_methods_supported")
         posts = isinstance(ways, list) and "client_secret_basic" not in ways and "client_secret_post" in ways
-        device, token, keys = places
-        return Described(device, token, keys, posts)
+        begin, token, keys = places
+        return Described(begin, token, keys, posts)
 
     def _post(self, described: Described, url: str, form: Mapping[str, str]) -> Deferred[Answered]:
         """RFC 6749 section 2.3.1: id and secret form-encoded, before they are put together."""

@@ -54,11 +54,13 @@ class UnknownKey(BadToken):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Who must have made it, for whom, and since when (seconds since the epoch)."""
+    """Who must have made it, for whom, and since when (seconds since the epoch); `nonce`: for which request, "" where
+    ours has none."""
 
     issuer: str
     audience: str
     since: float
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,8 @@ def _check(claims: Mapping[str, Any], expected: Expected, now: float) -> None:
         raise BadToken("the ID token is for somebody else")
     if (len(whom) > 1 or "azp" in claims) and claims.get("azp") != expected.audience:
         raise BadToken("the ID token was given to somebody else")
-    if "nonce" in claims:
-        raise BadToken("the ID token was made for another request: none of ours has a nonce")
+    if claims.get("nonce") != (expected.nonce or None):
+        raise BadToken("the ID token was made for another request: its nonce is none of ours")
     if not now - LEEWAY < _time(claims, "exp"):
         raise BadToken("the ID token has expired")
     made = _time(claims, "iat")

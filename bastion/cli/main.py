@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("bastion.cli.search:search", "find what was shown in recordings"),
     "searches": ("bastion.console.nightly:searches", "run saved searches, post what is new"),
     "console": ("bastion.console.command:console", "serve the review console to browsers"),
+    "console-token": ("bastion.console.token_command:console_token", "API tokens of the review console"),
     "replay": ("bastion.cli.replay:replay", "play a session in this terminal"),
     "export": ("bastion.cli.export:export", "write a session as asciicast, page, text or json"),
     "evidence": ("bastion.cli.evidence:evidence", "bundle a session with its proof and who has looked"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bastion.auth.factors import CODE, PASSWORD, Chain
+from bastion.auth.factors import CODE, OIDC, PASSKEY, PASSWORD, Chain
 from bastion.auth.identity import group_form
 from bastion.options import At, Scope, option
 from bastion.options.kinds import (
@@ -23,6 +23,7 @@ from bastion.options.kinds import (
     integer,
     list_of,
     optional,
+    or_off,
     text,
 )
 from bastion.options.paths import FILE
@@ -78,8 +79,9 @@ class Console:
         scope=Scope.COMMAND,
     )
     require: tuple[Chain, ...] = option(
-        list_of(list_of(choice(PASSWORD, CODE), at_least=1), at_least=1),
-        "Chains of factors, one of which must be proved. A code needs [totp] key_file.",
+        list_of(list_of(choice(PASSWORD, CODE, PASSKEY, OIDC), at_least=1), at_least=1),
+        "Chains of factors, one of which must be proved. A code needs [totp] key_file; passkey and oidc are each a"
+        " chain of its own and need `url`, a passkey one with a name; oidc needs [oidc].",
         default=((PASSWORD, CODE),),
         scope=Scope.COMMAND,
     )
@@ -113,6 +115,12 @@ class Console:
         duration(300, 7 * 86400),
         "Whoever signed in this long ago signs in again.",
         default=8 * 3600.0,
+        scope=Scope.COMMAND,
+    )
+    token_lifetime: float | None = option(
+        or_off(duration(3600, 366 * 86400)),
+        "The longest life of an API token. Off: none is made, and none that is there counts.",
+        default=90 * 86400.0,
         scope=Scope.COMMAND,
     )
     proxies: tuple[Network, ...] = option(
@@ -181,8 +189,22 @@ class Console:
         for index, chain in enumerate(self.require):
             if len(set(chain)) < len(chain):
                 at.child("require").child(index).wrong("has a factor twice", '["password", "totp"]')
+            if OIDC in chain and (len(chain) > 1 or self.url is None):
+                text = "has a sign-in elsewhere, which is a chain of its own and leads back to `url`"
+                at.child("require").child(index).wrong(text, '[["oidc"]] and url')
+            if PASSKEY in chain:
+                self._validate_passkeys(chain, at.child("require").child(index))
         if self.user_header is not None and not self.proxies and self.socket is None:
             at.child("user_header").wrong("is believed from nobody", "proxies, or socket")
+
+    def _validate_passkeys(self, chain: Chain, at: At) -> None:
+        if len(chain) > 1:
+            text = "has more than a passkey, which proves its owner by itself"
+            at.wrong(text, '[["passkey"], ["password", "totp"]]')
+        host = (self.url or "").partition("://")[2]
+        if not host or not re.search(r"[a-z]", host.partition(":")[0]):
+            text = "asks for passkeys, which browsers give to a console with a name alone"
+            at.wrong(text, 'url = "https://console.example.com", or "http://localhost:9743"')
 
     def _validate_url(self, at: At) -> None:
         if self.url is None:

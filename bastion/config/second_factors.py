@@ -62,7 +62,7 @@ def read_second_factors(config: Sections, rules: Iterable[Rule], users: Users, w
             wrong((factor, option), text, f"pip install 'bastion-gateway[{factor}]'")
         if asking:
             wrong((factor, option), f"is not set, and {asking} asks for {factor}", f"[{factor}]")
-    oidc_secret, tls = _oidc(config.oidc, wrong)
+    oidc_secret, tls = oidc_client(config.oidc, wrong)
     return SecondFactors(totp_key, oidc_secret, tls, _radius(config.radius, wrong))
 
 
@@ -72,7 +72,8 @@ def _who_asks(factor: str, login: Login, rules: Iterable[Rule]) -> str:
     return next((f'rule "{rule.name}"' for rule in rules if factor in rule.factors), "")
 
 
-def _oidc(oidc: Oidc, wrong: Wrong) -> tuple[str, ssl.SSLContext | None]:
+def oidc_client(oidc: Oidc, wrong: Wrong) -> tuple[str, ssl.SSLContext | None]:
+    """The client's secret, and what its provider's certificate is checked with; `wrong` hears of every fault."""
     if oidc.issuer is None:
         return "", None
     secret, tls = "", None

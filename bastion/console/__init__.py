@@ -15,11 +15,17 @@ log; what was recorded reaches a browser as text and never as markup.
 - `filters`: the list's filters as a URL, and back
 - `rendering`: pages from templates
 - `reads`: the state store and the reading index, asked in threads
+- `challenges`: what a browser signs or brings back, sealed
+- `passkeys`: what a browser brought of one, judged
+- `elsewhere`: an identity provider, led to and come back from; `returning`: the pages of that
+- `browsers_attempt`: an attempt with a passkey, or elsewhere, booked as others are
 - `signing_in`: the same directory and factors as SSH
 - `standing`: is somebody who signed in a while ago still who he was?
 - `reader`: the process that opens one recording
 - `looked`: who has looked at a session
 - `charts`: where bars of a chart stand
+- `tokens`: API tokens, made and read
+- `bearers`: whom they stand for
 - `readers`: those processes, as the console sees them
 - `gateway`: the gateway's control socket
 - `desk`: what every page is given
@@ -35,7 +41,12 @@ log; what was recorded reaches a browser as text and never as markup.
 - `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown
 - `orders`: who is here now; ending and locking
+- `accounts`: one's own tokens, and everybody's for admins
+- `own_passkeys`: passkeys added and removed
+- `shapes`: what programs get and send, as types
+- `openapi`: the document of that
 - `application`: from a request to its answer
 - `program`: the process, built of a configuration
 - `command`: `bastion console`
+- `token_command`: `bastion console-token`
 """

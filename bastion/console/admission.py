@@ -1,7 +1,9 @@
 """May this be answered? (L4, pure): the one function that decides it, for every route of the table.
 
 Invariant: it says no unless everything fits: the host is ours, the person is signed in and has one of the route's
-roles, and whatever changes something comes from a page of ours with the token of this very visit.
+roles, and whatever changes something comes from a page of ours with the token of this very visit. Programs with an API
+token, which no browser sends by itself, are asked for neither; they get what is for programs, and of it what the token
+is for.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ STATUS: Final = {
     ConsoleReason.SIGNED_OUT: 401,
     ConsoleReason.ACCOUNT_GONE: 401,
     ConsoleReason.LOCKED: 401,
+    ConsoleReason.BAD_API_TOKEN: 401,
     ConsoleReason.NO_ROLE: 403,
     ConsoleReason.OWN: 403,
+    ConsoleReason.OUT_OF_SCOPE: 403,
+    ConsoleReason.STALE_SIGN_IN: 403,
     ConsoleReason.BAD_ORIGIN: 403,
     ConsoleReason.BAD_TOKEN: 403,
     ConsoleReason.NOT_FOUND: 404,
@@ -49,6 +54,9 @@ TEXTS: Final = {
     ConsoleReason.LOCKED: "the account is locked",
     ConsoleReason.NO_ROLE: "none of your roles may do that",
     ConsoleReason.OWN: "that is for somebody else to do",
+    ConsoleReason.BAD_API_TOKEN: "that is no API token, or one that has ended",
+    ConsoleReason.OUT_OF_SCOPE: "the API token is not for that",
+    ConsoleReason.STALE_SIGN_IN: "for that sign in again, with more than a password",
     ConsoleReason.BAD_ORIGIN: "that did not come from a page of this console",
     ConsoleReason.BAD_TOKEN: "that form is not of this sign-in: load the page again",
     ConsoleReason.NOT_FOUND: "there is no such page",
@@ -86,6 +94,8 @@ def judge(route: Route, asked: Asked, visit: Visit | None, place: Place) -> Cons
     """Why this is not answered; None: it is."""
     if asked.host != place.host:
         return ConsoleReason.BAD_HOST
+    if asked.bearer is not None:
+        return _judge_program(route, visit)
     if route.changes and asked.origin != place.origin:
         return ConsoleReason.BAD_ORIGIN
     if route.changes and asked.fetch_site not in ("", "same-origin"):
@@ -99,3 +109,13 @@ def judge(route: Route, asked: Asked, visit: Visit | None, place: Place) -> Cons
     if route.changes and not visit.has_token(asked.form.get(TOKEN_FIELD, "")):
         return ConsoleReason.BAD_TOKEN
     return None
+
+
+def _judge_program(route: Route, visit: Visit | None) -> ConsoleReason | None:
+    if not route.is_data:
+        return ConsoleReason.OUT_OF_SCOPE
+    if visit is None or visit.scope is None:
+        return ConsoleReason.BAD_API_TOKEN
+    if route.whose == ANYBODY or not route.whose & visit.roles:
+        return ConsoleReason.NO_ROLE
+    return ConsoleReason.OUT_OF_SCOPE if route.scope and route.scope not in visit.scope else None

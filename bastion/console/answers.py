@@ -63,9 +63,10 @@ def see(place: str, *headers: tuple[str, str]) -> Answer:
     return Answer(303, "text/plain; charset=utf-8", b"", (("location", place), *headers))
 
 
-def cookie(name: str, value: str, secure: bool) -> tuple[str, str]:
-    """The header that sets a cookie until the browser ends; an empty value takes it away."""
-    parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Strict"]
+def cookie(name: str, value: str, secure: bool, same_site: str = "Strict") -> tuple[str, str]:
+    """The header that sets a cookie until the browser ends; an empty value takes it away. `same_site` is Lax of what a
+    browser has to bring back from elsewhere."""
+    parts = [f"{name}={value}", "Path=/", "HttpOnly", f"SameSite={same_site}"]
     if secure:
         parts.append("Secure")
     if not value:

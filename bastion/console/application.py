@@ -7,6 +7,7 @@ have written, and what fails says nothing of how.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -17,12 +18,16 @@ from twisted.python.failure import Failure
 from bastion.auth.penalty_sources import source_block
 from bastion.console import (
     access,
+    accounts,
     entry,
     holding,
     listing,
+    openapi,
     orders,
     overview,
+    own_passkeys,
     recordings,
+    returning,
     reviews,
     saved,
     searching,
@@ -30,9 +35,10 @@ from bastion.console import (
 from bastion.console.admission import STATUS, TEXTS, judge
 from bastion.console.answers import Answer, cookie, cookie_name, document, see
 from bastion.console.asked import Asked, BadRequest, Proxies, read
+from bastion.console.bearers import Bearers
 from bastion.console.desk import Call, Desk
 from bastion.console.reads import Trouble
-from bastion.console.routes import ANYBODY, Found, Route, find
+from bastion.console.routes import ANYBODY, Found, Route, find, methods_of
 from bastion.console.site import ConsoleRequest
 from bastion.console.standing import Standing
 from bastion.console.throttle import Throttle
@@ -55,6 +61,8 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "static": static,
     "sign_in_form": entry.sign_in_form,
     "sign_in": entry.sign_in,
+    "elsewhere": returning.elsewhere,
+    "back_from_elsewhere": returning.back_from_elsewhere,
     "sign_out": entry.sign_out,
     "home": entry.home,
     "sessions": listing.sessions,
@@ -91,11 +99,30 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "api_search": searching.api_search,
     "api_searches": saved.api_searches,
     "api_live": orders.api_live,
+    "account": accounts.account,
+    "make_token": accounts.make_token,
+    "revoke_token": accounts.revoke_token,
+    "accounts": accounts.accounts,
+    "revoke_any_token": accounts.revoke_any_token,
+    "api_verify": recordings.api_verify,
+    "api_end": orders.api_end,
+    "api_lock": orders.api_lock,
+    "api_locks": orders.api_locks,
+    "api_me": accounts.api_me,
+    "api_tokens": accounts.api_tokens,
+    "add_passkey": own_passkeys.add_passkey,
+    "remove_passkey": own_passkeys.remove_passkey,
+    "remove_any_passkey": own_passkeys.remove_any_passkey,
+    "api_passkeys": own_passkeys.api_passkeys,
+    "api_document": openapi.api_document,
 }
 """Route's name -> what answers it."""
 
 NOWHERE: Final = Route("GET", "/", "nowhere", frozenset())
 """Of a request that no route is found for: it is nobody's."""
+
+BEARER: Final = (("www-authenticate", 'Bearer realm="bastion"'),)
+"""What programs prove themselves with (RFC 6750 section 3)."""
 
 METHODS: Final = ("GET", "HEAD", "POST")
 
@@ -106,6 +133,7 @@ class Application:
     def __init__(self, desk: Desk, proxies: Proxies, standing: Standing) -> None:
         self._desk, self._proxies, self._standing = desk, proxies, standing
         self._by_source, self._by_person = Throttle(desk.clock), Throttle(desk.clock)
+        self._bearers = Bearers(desk.reads, standing, desk.clock, desk.token_lifetime)
 
     def serve(self, request: ConsoleRequest) -> None:
         """For the site: answer it, whatever comes of it."""
@@ -135,7 +163,7 @@ class Application:
         except BadRequest as error:
             source = request.peer or "unix"
             self._note(error.reason, source, "", "", "", "")
-            return self.refusal(None, error.reason, error.text)
+            return self.refusal(None, error.reason, error.text, request.uri.startswith(b"/api/"))
         return await self.answer(asked)
 
     async def answer(self, asked: Asked) -> Answer:
@@ -145,9 +173,11 @@ class Application:
         if not self._by_source.allows(source_block(asked.source)):
             return self._refused(call, ConsoleReason.THROTTLED)
         if found is None:
-            known = asked.method in METHODS
-            return self._refused(call, ConsoleReason.NOT_FOUND if known else ConsoleReason.BAD_METHOD)
-        made = await self._visited(call)
+            return self._nowhere(call)
+        try:
+            made = await self._visited(call)
+        except Trouble as trouble:
+            return self._refused(call, trouble.reason, trouble.text)
         reason: ConsoleReason | None = judge(found.route, asked, call.visit, self._desk.place)
         if reason is ConsoleReason.NOT_SIGNED_IN:
             reason = call.values.get("over", reason)
@@ -171,6 +201,12 @@ class Application:
         """Who asks, into the call; the id of a visit that a proxy's word has begun, "" for none."""
         desk, asked = self._desk, call.asked
         name = cookie_name(desk.place.is_secure)
+        if asked.bearer is not None:
+            if name in asked.cookies:
+                raise Trouble(ConsoleReason.BAD_REQUEST, "an API token goes with no cookie")
+            if call.found.route.is_data and asked.host == desk.place.host:
+                call.visit = await self._bearers.visit(asked.bearer, asked.source, call.asker)
+            return ""
         call.visit, call.values["over"] = desk.visits.find(asked.cookies.get(name, ""))
         if not asked.user or call.found.route.whose == ANYBODY or asked.host != desk.place.host:
             return ""
@@ -191,12 +227,20 @@ class Application:
             return ConsoleReason.THROTTLED
         over = await self._standing.ask(visit, call.asker)
         if over in (ConsoleReason.ACCOUNT_GONE, ConsoleReason.LOCKED):
-            self._desk.visits.end(visit, over)
+            self._desk.visits.end(visit, over)  # one by a token is none of them
             call.visit = None
             return over
         if over is None and not call.found.route.whose & visit.roles:  # type: ignore[operator]
             return ConsoleReason.NO_ROLE
         return over
+
+    def _nowhere(self, call: Call) -> Answer:
+        """There is no such page, or it is not asked for so (RFC 9110 section 15.5.6)."""
+        methods = methods_of(call.asked.path)
+        if not methods and call.asked.method in METHODS:
+            return self._refused(call, ConsoleReason.NOT_FOUND)
+        answer = self._refused(call, ConsoleReason.BAD_METHOD)
+        return replace(answer, headers=(*answer.headers, ("allow", ", ".join(methods))))
 
     # -- refusing ----------------------------------------------------------------------------------------
 
@@ -204,18 +248,21 @@ class Application:
         asked, route = call.asked, call.found.route
         name = call.visit.name if call.visit is not None else ""
         self._note(reason, asked.source, name, route.name, asked.method, asked.path)
-        wants_page = not route.is_data and asked.method in ("GET", "HEAD")
+        wants_page = not route.is_data and asked.method in ("GET", "HEAD") and asked.bearer is None
         if STATUS[reason] == 401 and wants_page:
             return see(f"/sign-in?next={quote(asked.target, safe='')}" if asked.path != "/" else "/sign-in")
         return self.refusal(call, reason, text)
 
-    def refusal(self, call: Call | None, reason: ConsoleReason, text: str = "") -> Answer:
-        """What whoever asked reads."""
+    def refusal(
+        self, call: Call | None, reason: ConsoleReason, text: str = "", for_program: bool = False
+    ) -> Answer:
+        """What whoever asked reads; `call` is None where nothing could be read."""
         said, status = text or TEXTS[reason], STATUS[reason]
+        if for_program or (call is not None and call.asked.path.startswith("/api/")):
+            answer = document({"error": str(reason), "text": said}, status)
+            return replace(answer, headers=BEARER) if status == 401 else answer
         if call is None:
             return Answer(status, "text/plain; charset=utf-8", f"{said}\n".encode())
-        if call.asked.path.startswith("/api/"):
-            return document({"error": str(reason), "text": said}, status)
         return call.page("refused.html", status, text=said)
 
     def _note(

@@ -6,6 +6,7 @@ Invariant: a request that can be read in two ways (a parameter twice, a bad esca
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 from urllib.parse import parse_qsl
 
+from bastion.console.tokens import BEGINNING
 from bastion.errors import BastionError, ConsoleReason
 from bastion.policy.patterns import address_of
 
@@ -32,6 +34,11 @@ _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*")
 _HOST: Final = re.compile(r"[A-Za-z0-9.\[\]:_-]{1,255}")
 
 FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+FOR_PROGRAMS: Final = "/api/"
+"""How paths begin whose forms may be JSON."""
+
+_BEARER: Final = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{1,512})")
 
 
 class BadRequest(BastionError):
@@ -45,7 +52,8 @@ class BadRequest(BastionError):
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request. `source` is whose address it came from, `origin` None where the browser says none; `user` is whom a
-    listed proxy names, "" for nobody."""
+    listed proxy names, "" for nobody; `bearer` what a program shows (RFC 6750), "" for what cannot be one, None where
+    there is none."""
 
     method: str
     path: str
@@ -58,6 +66,7 @@ class Asked:
     fetch_site: str = ""
     user: str = ""
     target: str = ""  # path and query as they came
+    bearer: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +118,18 @@ def read(
         raise BadRequest("there is no one Host")
     form: dict[str, str] = {}
     if method == "POST":
-        kind = _one(headers, "content-type").partition(";")[0].strip().lower()
-        if kind != FORM:
-            raise BadRequest("the body is no form")
-        try:
-            form = fields_of(body.decode("ascii"))
-        except UnicodeDecodeError:
-            raise BadRequest("the form cannot be read") from None
+        form = _form_of(headers, body, path.startswith(FOR_PROGRAMS))
     elif body:
         raise BadRequest("there is a body")
     user = _one(headers, proxies.user_header.lower()) if proxies.user_header else ""
+    user = user if proxies.listed(peer) else ""
+    bearer = _bearer(_one(headers, "authorization"))
+    if (
+        bearer is not None
+        and not bearer.startswith(BEGINNING)
+        and (user or not path.startswith(FOR_PROGRAMS))
+    ):
+        bearer = None  # a proxy's, for which it has said who it is
     return Asked(
         method,
         path,
@@ -129,9 +140,46 @@ def read(
         _cookies(headers.get("cookie", ())),
         _one(headers, "origin") or None,
         _one(headers, "sec-fetch-site").lower(),
-        user if proxies.listed(peer) else "",
+        user,
         target,
+        bearer,
     )
+
+
+def _form_of(headers: Mapping[str, tuple[str, ...]], body: bytes, for_programs: bool) -> dict[str, str]:
+    """The fields of a body, which programs may write as a flat object of strings. Raises BadRequest."""
+    kind = _one(headers, "content-type").partition(";")[0].strip().lower()
+    if for_programs and kind == JSON:
+        return _object_of(body)
+    if kind != FORM and (kind or body):
+        raise BadRequest("the body is no form")
+    try:
+        return fields_of(body.decode("ascii"))
+    except UnicodeDecodeError:
+        raise BadRequest("the form cannot be read") from None
+
+
+def _object_of(body: bytes) -> dict[str, str]:
+    try:
+        pairs = json.loads(body, object_pairs_hook=tuple)  # an array is a list
+    except (ValueError, RecursionError):
+        pairs = None
+    if not isinstance(pairs, tuple) or len(pairs) > MOST_FIELDS:
+        raise BadRequest("the body is no JSON object with fields of text")
+    found: dict[str, str] = {}
+    for pair in pairs:
+        if not isinstance(pair, tuple) or not isinstance(pair[1], str):
+            raise BadRequest("the body is no JSON object with fields of text")
+        _add(found, *pair)
+    return found
+
+
+def _bearer(text: str) -> str | None:
+    """Other kinds of Authorization are a proxy's business."""
+    if text[:6].lower() != "bearer":
+        return None
+    found = _BEARER.fullmatch(text)
+    return found[1] if found is not None else ""
 
 
 def _one(headers: Mapping[str, tuple[str, ...]], name: str) -> str:
@@ -156,12 +204,16 @@ def fields_of(text: str) -> dict[str, str]:
         raise BadRequest("the fields cannot be read") from None
     found: dict[str, str] = {}
     for name, value in pairs:
-        if name in found:
-            raise BadRequest("a field is there twice")
-        if _CONTROLS.search(name) or _CONTROLS.search(value):
-            raise BadRequest("a field has controls in it")
-        found[name] = value
+        _add(found, name, value)
     return found
+
+
+def _add(found: dict[str, str], name: str, value: str) -> None:
+    if name in found:
+        raise BadRequest("a field is there twice")
+    if _CONTROLS.search(name) or _CONTROLS.search(value):
+        raise BadRequest("a field has controls in it")
+    found[name] = value
 
 
 def _cookies(lines: tuple[str, ...]) -> dict[str, str]:

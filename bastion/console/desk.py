@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bastion.auth.budget import Budget
 from bastion.auth.context import AuthContext, AuthServices
@@ -15,6 +15,7 @@ from bastion.console.admission import TEXTS, Place
 from bastion.console.answers import Answer
 from bastion.console.asked import Asked
 from bastion.console.gateway import GatewaySocket
+from bastion.console.passkeys import Passkeys
 from bastion.console.readers import Opened, Question, Readers
 from bastion.console.reads import Reads, Trouble
 from bastion.console.rendering import Pages
@@ -29,6 +30,9 @@ from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.redacting import Redaction
 from bastion.state.paging import Place as Recorded
+
+if TYPE_CHECKING:  # it loads what verifies tokens, which comes with the extra `oidc`
+    from bastion.console.elsewhere import Elsewhere
 from bastion.state.review_queue import Rules
 
 ASKED_MAX: Final = 500
@@ -57,6 +61,9 @@ class Desk:
     review: Rules
     login_log: Path  # the gateway's audit log
     config_file: Path
+    token_lifetime: float | None = None  # the longest of an API token, in seconds; None: there are none
+    passkeys: Passkeys | None = None  # None: they are no way in
+    elsewhere: Elsewhere | None = None  # likewise
     codes: Any = None  # `auth.codes.Codes`, None: no code is ever right
 
     @property
@@ -123,7 +130,12 @@ class Call:
     def note_read(self, command: str, asked: str, session: str = "") -> None:
         """The line about what is shown next. Raises Trouble when it cannot be written."""
         about = About(session, session[:REF_LENGTH], source=self.asked.source)
-        self.emit(RecordingsRead(self.somebody.name, f"console {command}", asked[:ASKED_MAX]), about)
+        self.emit(RecordingsRead(self.somebody.name, self._command(command), asked[:ASKED_MAX]), about)
+
+    def _command(self, command: str) -> str:
+        """As it stands in the audit log."""
+        by = self.somebody.by_token
+        return f"console {command} by token {by}" if by else f"console {command}"
 
     def emit(self, event: AuditEvent, about: About | None = None) -> None:
         """A line that must be there before anything comes of it. Raises Trouble."""
@@ -142,7 +154,7 @@ class Call:
             session,
             self.somebody.name,
             self.asked.source,
-            f"console {command}",
+            self._command(command),
             asked[:ASKED_MAX],
             channel,
         )

@@ -13,6 +13,8 @@ from ipaddress import ip_network
 from typing import Final
 from urllib.parse import urlencode
 
+from bastion.console.answers import Answer, document
+from bastion.errors import ConsoleReason
 from bastion.options.kinds import seconds_of
 from bastion.recording.listed import TUNNEL, Wanted
 from bastion.recording.ran import KINDS
@@ -116,6 +118,14 @@ def filters_of(query: Mapping[str, str], now: float, fields: tuple[str, ...] = T
         "alert" in given,
         given.get("review", ""),
         given.get("tag", ""),
+    )
+
+
+def unfit(filters: Filters) -> Answer:
+    """What a program reads of faults."""
+    text = "; ".join(f"{name} {fault}" for name, fault in filters.faults.items())
+    return document(
+        {"error": str(ConsoleReason.BAD_REQUEST), "text": text, "fields": dict(filters.faults)}, 400
     )
 
 

@@ -10,7 +10,16 @@ import orjson
 from bastion.console.answers import Answer, document
 from bastion.console.charts import spans
 from bastion.console.desk import Call
-from bastion.console.filters import ALERTS, KIND_CHOICES, REVIEWS, STATES, TEXTS, Filters, filters_of
+from bastion.console.filters import (
+    ALERTS,
+    KIND_CHOICES,
+    REVIEWS,
+    STATES,
+    TEXTS,
+    Filters,
+    filters_of,
+    unfit,
+)
 from bastion.console.reads import Trouble
 from bastion.console.reviews import WORDS, reviewed_of
 from bastion.errors import ConsoleReason
@@ -110,7 +119,7 @@ async def api_sessions(call: Call) -> Answer:
     """The same for programs."""
     filters = filters_of(call.asked.query, call.desk.clock.time(), (*TEXTS, *REVIEWS))
     if filters.faults:
-        return document({"error": str(ConsoleReason.BAD_REQUEST), "fields": dict(filters.faults)}, 400)
+        return unfit(filters)
     call.note_read("sessions", filters.asked)
     found = await _found(call, filters)
     after = None if found.after is None else str(found.after)

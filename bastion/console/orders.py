@@ -7,14 +7,15 @@ before the gateway is asked. The gateway's own line has the console's account.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from bastion.console.answers import Answer, document, see
 from bastion.console.desk import Call
 from bastion.console.reads import Trouble
 from bastion.control.codec import to_json
-from bastion.control.node import Kill, Live, LiveAsked, Selection
-from bastion.control.orders import AddLock, LocksAsked
+from bastion.control.node import Ended, Kill, Live, LiveAsked, Selection
+from bastion.control.orders import AddLock, LockMade, LocksAsked
 from bastion.errors import ConsoleReason
 from bastion.observe.events.console import ConsoleOrdered
 from bastion.options.kinds import seconds_of
@@ -26,6 +27,13 @@ SHOWN: Final = 1000
 KINDS: Final = tuple(str(kind) for kind in (LockKind.USER, LockKind.TARGET, LockKind.SOURCE))
 _ID: Final = re.compile(r"[a-z2-7]{16}(?:\.[0-9]{1,10})?")
 LONGEST: Final = 30 * 86400.0
+
+
+class Unfit(Trouble):
+    """A field cannot be read. `text` is for whoever filled it in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(ConsoleReason.BAD_REQUEST, text)
 
 
 async def _live(call: Call) -> Live:
@@ -62,14 +70,28 @@ async def end_form(call: Call) -> Answer:
 
 async def end(call: Call) -> Answer:
     """End one session or tunnel."""
+    try:
+        ended = await _ended(call)
+    except Unfit as unfit:
+        name = _name(call.asked.form.get("session", ""))
+        return call.page("end.html", 400, id=name, fault=unfit.text, reason="", most=MAX_REASON)
+    return see(f"/live?ended={ended.sessions + ended.tunnels}")
+
+
+async def api_end(call: Call) -> Answer:
+    """The same for programs."""
+    ended = await _ended(call)
+    return document({"sessions": ended.sessions, "tunnels": ended.tunnels})
+
+
+async def _ended(call: Call) -> Ended:
+    """Raises Unfit."""
     form = call.asked.form
     name, reason = _name(form.get("session", "")), _reason(form.get("reason", ""))
     if not reason:
-        fault = f"give a reason of up to {MAX_REASON} characters: the engineer reads it"
-        return call.page("end.html", 400, id=name, fault=fault, reason="", most=MAX_REASON)
-    call.emit(ConsoleOrdered("kill", name, reason))
-    ended = await call.desk.gateway.ask(Kill(Selection(id=name), reason))
-    return see(f"/live?ended={ended.sessions + ended.tunnels}")
+        raise Unfit(f"give a reason of up to {MAX_REASON} characters: the engineer reads it")
+    call.emit(ConsoleOrdered("kill", name, reason, call.somebody.by_token))
+    return await call.desk.gateway.ask(Kill(Selection(id=name), reason))
 
 
 async def lock_form(call: Call) -> Answer:
@@ -80,27 +102,50 @@ async def lock_form(call: Call) -> Answer:
 
 async def lock(call: Call) -> Answer:
     """Lock somebody or something out."""
-    form = call.asked.form
+    try:
+        made = await _locked(call)
+    except Unfit as unfit:
+        form = call.asked.form
+        return _lock_page(call, form.get("kind", ""), form.get("value", ""), unfit.text)
+    return see(f"/live?locked={made.sessions + made.tunnels}")
+
+
+async def api_lock(call: Call) -> Answer:
+    """The same for programs."""
+    made = await _locked(call)
+    return document({"sessions": made.sessions, "tunnels": made.tunnels})
+
+
+async def api_locks(call: Call) -> Answer:
+    """What is locked, for programs."""
+    call.note_read("locks", "")
+    locks = await call.desk.gateway.ask(LocksAsked())
+    return document(to_json(locks))
+
+
+async def _locked(call: Call) -> LockMade:
+    """Raises Unfit."""
+    wanted = _lock_of(call.asked.form)
+    ordered = f"{wanted.kind} {wanted.value}"
+    call.emit(ConsoleOrdered("lock", ordered, wanted.reason, call.somebody.by_token))
+    return await call.desk.gateway.ask(wanted)
+
+
+def _lock_of(form: Mapping[str, str]) -> AddLock:
+    """What is to be locked. Raises Unfit."""
     kind, value, given = form.get("kind", ""), form.get("value", "").strip(), form.get("for", "").strip()
     reason = _reason(form.get("reason", ""))
     seconds = seconds_of(given) if given else None
-    fault = ""
     if kind not in KINDS:
-        fault = "choose what is to be locked"
-    elif not reason:
-        fault = f"give a reason of up to {MAX_REASON} characters: whoever is locked reads it"
-    elif given and (seconds is None or not 60 <= seconds <= LONGEST):
-        fault = "give a time from 60s to 30d, such as 24h, or nothing: until it is unlocked"
-    else:
-        try:
-            value = value_of(LockKind(kind), value)
-        except ValueError as error:
-            fault = str(error)
-    if fault:
-        return _lock_page(call, kind, value, fault)
-    call.emit(ConsoleOrdered("lock", f"{kind} {value}", reason))
-    made = await call.desk.gateway.ask(AddLock(LockKind(kind), value, reason, seconds))
-    return see(f"/live?locked={made.sessions + made.tunnels}")
+        raise Unfit("choose what is to be locked")
+    if not reason:
+        raise Unfit(f"give a reason of up to {MAX_REASON} characters: whoever is locked reads it")
+    if given and (seconds is None or not 60 <= seconds <= LONGEST):
+        raise Unfit("give a time from 60s to 30d, such as 24h, or nothing: until it is unlocked")
+    try:
+        return AddLock(LockKind(kind), value_of(LockKind(kind), value), reason, seconds)
+    except ValueError as error:
+        raise Unfit(str(error)) from None
 
 
 def _lock_page(call: Call, kind: str, value: str, fault: str = "") -> Answer:

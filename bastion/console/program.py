@@ -7,7 +7,7 @@ changed configuration needs a restart, which signs everybody out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -18,7 +18,7 @@ from bastion.assembly.companion import program as program_of
 from bastion.auth.budget import Budget
 from bastion.auth.context import AuthServices
 from bastion.auth.embedded import Users, load_users
-from bastion.auth.factors import CODE, in_order
+from bastion.auth.factors import CODE, OIDC, PASSKEY, in_order
 from bastion.auth.throttle import Penalties
 from bastion.auth.totp import TotpKey
 from bastion.ca.secrets import read_secret_file
@@ -26,12 +26,15 @@ from bastion.clock import Clock, DelayedCall
 from bastion.config.console import Console
 from bastion.config.load import Config, load
 from bastion.config.penalties import penalty_limits
+from bastion.config.second_factors import Wrong, oidc_client
 from bastion.console.admission import Place
 from bastion.console.application import Application
 from bastion.console.asked import Proxies
+from bastion.console.challenges import Challenges
 from bastion.console.desk import Desk
 from bastion.console.gateway import GatewaySocket
 from bastion.console.overdue import Overdue
+from bastion.console.passkeys import Passkeys
 from bastion.console.readers import Readers
 from bastion.console.reads import Reads
 from bastion.console.rendering import Pages
@@ -53,6 +56,9 @@ from bastion.state.paging import Place as Recorded
 from bastion.state.review_queue import Rules
 from bastion.state.schema_version import check_revision, revision_of
 
+if TYPE_CHECKING:  # it loads what verifies tokens, which comes with the extra `oidc`
+    from bastion.console.elsewhere import Elsewhere
+
 SWEEP: Final = 30.0
 """Seconds between two looks for visits that are over, and for an audit log that was rotated."""
 
@@ -71,7 +77,7 @@ class ConsoleProgram:
         _check_groups(config)
         totp_key = _totp_key(config)
         place = _store(config)
-        meters = Meters()
+        meters, challenges = Meters(), Challenges(clock)
         self._audit = AuditLog(str(wanted.audit_file or config.audit.file), clock, meters, required=True)
         self._rationed = RationedLog(self._audit, reactor, meters)
         self._auth = _auth(config, users, reactor, clock)
@@ -101,6 +107,9 @@ class ConsoleProgram:
             review=Rules(wanted.review_within, frozenset(wanted.review_by_two)),
             login_log=config.audit.file,
             config_file=config_file,
+            token_lifetime=wanted.token_lifetime,
+            passkeys=_passkeys(wanted, challenges),
+            elsewhere=_elsewhere(config, challenges, reactor, clock, meters),
             codes=None if totp_key is None else self._reads.codes(totp_key),
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
@@ -141,6 +150,8 @@ class ConsoleProgram:
             self._sweeping.cancel()
         self._overdue.stop()
         self._readers.close()
+        if self.desk.elsewhere is not None:
+            self.desk.elsewhere.close()
         self._reads.close()
         self._auth.close()
         self._rationed.flush()
@@ -199,6 +210,41 @@ def _totp_key(config: Config) -> TotpKey | None:
         return TotpKey(read_secret_file(path, "key of second factors"))
     except ValueError as error:
         raise ConfigError(str(config.file), 0, "totp.key_file", f"the first line of {path} {error}") from None
+
+
+def _passkeys(wanted: Console, challenges: Challenges) -> Passkeys | None:
+    """Where a chain has them."""
+    if not any(PASSKEY in chain for chain in wanted.require):
+        return None
+    return Passkeys(Place(wanted.origin), challenges)
+
+
+def _elsewhere(
+    config: Config, challenges: Challenges, reactor: Any, clock: Clock, meters: Meters
+) -> Elsewhere | None:
+    """Where a chain has it. What verifies tokens is loaded here. Raises ConfigError."""
+    wanted, oidc = config.console, config.oidc
+    if not any(OIDC in chain for chain in wanted.require):
+        return None
+    if oidc.issuer is None:
+        raise _wrong(config, "require", "asks for oidc, and [oidc] issuer is not set")
+    from bastion.auth.oidc import Binding
+    from bastion.auth.oidc_provider import BROWSERS, Client, Provider
+    from bastion.console.elsewhere import Elsewhere
+
+    secret, tls = oidc_client(config.oidc, _failing(config))
+    assert tls is not None
+    client = Client(oidc.issuer, oidc.client_id or "", secret, " ".join(oidc.scopes))
+    provider = Provider(client, tls, reactor, clock, meters, BROWSERS)
+    binding = Binding(oidc.claim, oidc.suffix, oidc.equals == "id")
+    return Elsewhere(provider, binding, challenges, wanted.origin, clock)
+
+
+def _failing(config: Config) -> Wrong:
+    def wrong(key: tuple[str, ...], problem: str, allowed: str) -> None:
+        raise ConfigError(str(config.file), 0, ".".join(key), problem, allowed)
+
+    return wrong
 
 
 def _store(config: Config) -> StatePlace:

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from bastion.console.answers import POLICY_OF_FILES, Answer
+from bastion.console.answers import POLICY_OF_FILES, Answer, document
 from bastion.console.desk import Call
 from bastion.console.readers import Opened
 from bastion.console.routes import FORMS
@@ -59,6 +59,12 @@ async def verify(call: Call) -> Answer:
     name = call.found.parts["session"]
     opened = await call.open("verify", name, "verify")
     return call.page("verify.html", id=name, verdict=orjson.loads(await opened.all()))
+
+
+async def api_verify(call: Call) -> Answer:
+    """The same for programs."""
+    opened = await call.open("verify", call.found.parts["session"], "verify")
+    return document(orjson.loads(await opened.all()))
 
 
 async def _opened(call: Call, what: str, command: str) -> tuple[Opened, str]:

@@ -22,6 +22,7 @@ FORMS: Final = {
 STATIC: Final = {
     "console.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "passkey.js": "text/javascript; charset=utf-8",
     "player.js": "text/javascript; charset=utf-8",
 }
 """Files that are the same for everybody -> their content type."""
@@ -42,6 +43,9 @@ LOOKS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER, Role.AUDITOR))
 ACTS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER))
 KEEPS: Final[Roles] = frozenset((Role.ADMIN,))
 ALL: Final[Roles] = frozenset(Role)
+
+_OF_EVERY_TOKEN: Final = ("me", "openapi")
+"""Areas of the interface for programs that say nothing of anybody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,21 @@ class Route:
         """For programs: answers are JSON, refusals too."""
         return self.path.startswith("/api/")
 
+    @property
+    def scope(self) -> str:
+        """What an API token must be for to ask this; "" where every token may, and of pages, where none may."""
+        area = self.path.split("/")[3].partition(".")[0] if self.is_data else ""
+        if not area or area in _OF_EVERY_TOKEN:
+            return ""
+        return f"{area}:write" if self.changes else area
+
 
 ROUTES: Final = (
     Route("GET", "/static/{file}", "static", ANYBODY),
     Route("GET", "/sign-in", "sign_in_form", ANYBODY),
     Route("POST", "/sign-in", "sign_in", ANYBODY),
+    Route("GET", "/sign-in/elsewhere", "elsewhere", ANYBODY),
+    Route("GET", "/sign-in/elsewhere/back", "back_from_elsewhere", ANYBODY),
     Route("POST", "/sign-out", "sign_out", ALL),
     Route("GET", "/", "home", ALL),
     Route("GET", "/sessions", "sessions", LOOKS),
@@ -104,17 +118,37 @@ ROUTES: Final = (
     Route("POST", "/live/end", "end", ACTS),
     Route("GET", "/live/lock", "lock_form", ACTS),
     Route("POST", "/live/lock", "lock", ACTS),
+    Route("GET", "/account", "account", ALL),
+    Route("POST", "/account/tokens", "make_token", ALL),
+    Route("POST", "/account/tokens/revoke", "revoke_token", ALL),
+    Route("POST", "/account/passkeys", "add_passkey", ALL),
+    Route("POST", "/account/passkeys/remove", "remove_passkey", ALL),
+    Route("GET", "/accounts", "accounts", KEEPS),
+    Route("POST", "/accounts/passkeys/remove", "remove_any_passkey", KEEPS),
+    Route("POST", "/accounts/tokens/revoke", "revoke_any_token", KEEPS),
     Route("GET", "/api/v1/sessions", "api_sessions", LOOKS),
     Route("GET", "/api/v1/sessions/{session}", "api_session", LOOKS),
     Route("GET", "/api/v1/reviews", "api_reviews", LOOKS),
     Route("GET", "/api/v1/holds", "api_holds", LOOKS),
     Route("GET", "/api/v1/overview", "api_overview", LOOKS),
     Route("GET", "/api/v1/access", "api_access", LOOKS),
+    Route("GET", "/api/v1/sessions/{session}/verify", "api_verify", LOOKS),
+    Route("GET", "/api/v1/sessions/{session}/export/{form}", "export", LOOKS),
     Route("GET", "/api/v1/search", "api_search", LOOKS),
     Route("GET", "/api/v1/searches", "api_searches", LOOKS),
     Route("GET", "/api/v1/live", "api_live", ALL),
+    Route("POST", "/api/v1/live/end", "api_end", ACTS),
+    Route("POST", "/api/v1/live/lock", "api_lock", ACTS),
+    Route("GET", "/api/v1/locks", "api_locks", ALL),
+    Route("GET", "/api/v1/me", "api_me", ALL),
+    Route("GET", "/api/v1/tokens", "api_tokens", KEEPS),
+    Route("GET", "/api/v1/passkeys", "api_passkeys", KEEPS),
+    Route("GET", "/api/v1/openapi.json", "api_document", ALL),
 )
 """The table. HEAD is answered as GET without a body."""
+
+SCOPES: Final = tuple(dict.fromkeys(route.scope for route in ROUTES if route.scope))
+"""What API tokens may be for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +166,12 @@ def find(method: str, path: str) -> Found | None:
         if route.method == wanted and (match := route.pattern.fullmatch(path)) is not None:
             return Found(route, match.groupdict())
     return None
+
+
+def methods_of(path: str) -> tuple[str, ...]:
+    """By which the path may be asked for; none: there is no such path."""
+    found = {route.method for route in ROUTES if route.pattern.fullmatch(path) is not None}
+    return (*(("GET", "HEAD") if "GET" in found else ()), *sorted(found - {"GET"}))
 
 
 def leads_back(path: str) -> bool:

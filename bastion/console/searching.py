@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from bastion.console.answers import Answer, document
 from bastion.console.desk import Call
-from bastion.console.filters import Filters, filters_of
-from bastion.errors import ConsoleReason
+from bastion.console.filters import Filters, filters_of, unfit
 from bastion.indexing.store import Hit, IndexFile
 from bastion.indexing.words import Question
 from bastion.recording.redacting import Redaction
@@ -112,7 +111,7 @@ async def api_search(call: Call) -> Answer:
     """The same for programs."""
     words, filters = _asked(call)
     if filters.faults:
-        return document({"error": str(ConsoleReason.BAD_REQUEST), "fields": dict(filters.faults)}, 400)
+        return unfit(filters)
     call.note_read("search", f"words={words} {filters.asked}".strip())
     lines, more = await _found(call, words, filters)
     return document({"lines": [_document(line) for line in lines], "more": more})

@@ -27,6 +27,11 @@ class Throttle:
         self._clock, self._burst, self._rate, self._most = clock, burst, rate, most
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, and when
 
+    def has_room(self, payer: str) -> bool:
+        """Might it ask now? Nothing is charged."""
+        level, at = self._levels.get(payer, (0.0, 0.0))
+        return level - self._rate * (self._clock.monotonic() - at) + 1 <= self._burst
+
     def allows(self, payer: str) -> bool:
         """May it ask now? Then it has."""
         now = self._clock.monotonic()

@@ -31,7 +31,9 @@ ID_LENGTH: Final = 43
 @dataclass(slots=True)
 class Visit:
     """Somebody who has signed in. Times are monotonic seconds; `token` stands in the visit's own forms; `asked_at`:
-    when the directory last said that the account is one; `proxied` is the name by which a proxy said who it is."""
+    when the directory last said that the account is one; `proxied` is the name by which a proxy said who it is;
+    `factors` are those that were proved. Of an API token `scope` is what it is for and `by_token` its id: such a visit
+    is no browser's."""
 
     key: bytes
     name: str
@@ -43,6 +45,9 @@ class Visit:
     seen_at: float
     asked_at: float
     proxied: str = ""
+    factors: tuple[str, ...] = ()
+    scope: frozenset[str] | None = None
+    by_token: str = ""
 
     def has_token(self, token: str) -> bool:
         """Is that the token of this visit?"""
@@ -63,14 +68,20 @@ class Visits:
         return len(self._visits)
 
     def begin(
-        self, name: str, uid: str, roles: frozenset[Role], source: str, proxied: str = ""
+        self,
+        name: str,
+        uid: str,
+        roles: frozenset[Role],
+        source: str,
+        proxied: str = "",
+        factors: tuple[str, ...] = (),
     ) -> tuple[str, Visit]:
         """A new visit, and the id for the browser's cookie."""
         self.sweep()
         made = secrets.token_urlsafe(ID_BYTES)
         now = self._clock.monotonic()
         token = secrets.token_urlsafe(ID_BYTES)
-        visit = Visit(_key(made), name, uid, roles, source, token, now, now, now, proxied)
+        visit = Visit(_key(made), name, uid, roles, source, token, now, now, now, proxied, factors)
         same = [one for one in self._visits.values() if one.uid == uid and one.name == name]
         if len(same) >= MOST_OF_ONE:
             self.end(same[0], ConsoleReason.TOO_MANY)
@@ -97,6 +108,11 @@ class Visits:
         """Over, once."""
         if self._visits.pop(visit.key, None) is not None:
             self._on_end(visit, reason)
+
+    def end_those(self, uid: str, factor: str) -> None:
+        """Of this identity, by the immutable id, those that began with this factor."""
+        for visit in [one for one in self._visits.values() if one.uid == uid and factor in one.factors]:
+            self.end(visit, ConsoleReason.SIGNED_OUT)
 
     def sweep(self) -> None:
         """End those whose time is over; the program calls it now and then."""

@@ -17,6 +17,7 @@ METHODS: Final = (
     "password",
     "keyboard-interactive",
     "totp",
+    "passkey",
     *OUTSIDE_FACTORS,
     OTHER,
 )

@@ -40,6 +40,7 @@ has the tables and the rules of migrations.
 - `reviewing`: what reviewers leave at sessions; `review_queue`: which wait for one
 - `saved`: searches that people saved, and what was told of them
 - `figures`: how many of what there were, for an overview
+- `console_tokens`: API tokens of the review console; `passkeys`: passkeys for it
 - `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process
 - `runs`: when commands over all recordings ended, and what they found, for the metrics

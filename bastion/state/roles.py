@@ -58,6 +58,9 @@ LEFT: Final = frozenset(
 LOCKING: Final = "UPDATE (deleted_why)"
 """The least with which a row of `recordings` may be locked: of a hold and a deletion at once the first one counts."""
 
+KEPT: Final = frozenset(("console_tokens", "passkeys"))
+"""What a console keeps itself."""
+
 RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     GATEWAY: {
         "SELECT": frozenset((*METADATA.tables, VERSION)),
@@ -65,11 +68,12 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     },
     READER: {"SELECT": READ},
     CONSOLE: {
-        "SELECT": SHOWN,
+        "SELECT": SHOWN | KEPT,
         "INSERT": LEFT,
         "DELETE": frozenset(("review_tags", "holds", "saved_searches", "saved_hits")),
         "UPDATE": frozenset(("hold_lifts",)),
         LOCKING: frozenset(("recordings",)),
+        "INSERT, UPDATE, DELETE": KEPT,
     },
 }
 """Role -> rights -> tables."""

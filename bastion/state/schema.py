@@ -288,6 +288,44 @@ MUTES: Final = Table(
 )
 """Findings that are posted to nobody for a while: those of which each part that is not empty is so."""
 
+CONSOLE_TOKENS: Final = Table(
+    "console_tokens",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("digest"),
+    _text("label"),
+    _text("uid"),
+    _text("name"),
+    _text("scope"),
+    Column("made_at", Double, nullable=False),
+    _text("made_by"),
+    Column("ends_at", Double, nullable=False),
+    Column("used_at", Double),
+)
+"""API tokens of the review console: a digest of each, whose it is by the immutable id of the identity (the name is that
+of the day it was made), what it may ask for (with commas), and until when."""
+
+Index("console_tokens_uid", CONSOLE_TOKENS.c.uid)
+
+PASSKEYS: Final = Table(
+    "passkeys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("credential"),
+    _text("public_key"),
+    _text("uid"),
+    _text("name"),
+    _text("label"),
+    _count("counter"),
+    _count("synced"),
+    Column("made_at", Double, nullable=False),
+    Column("used_at", Double),
+)
+"""Passkeys for the review console, by the fingerprint of the credential's id; whose each is by the immutable id of the
+identity (the name is that of the day it was made), and how far its counter had come."""
+
+Index("passkeys_uid", PASSKEYS.c.uid)
+
 LEARNED: Final = Table(
     "learned",
     METADATA,

@@ -72,7 +72,11 @@ class Chromium:
             "--hide-scrollbars",
         ]
         options = {"args": arguments}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {
+            "acceptInsecureCerts": True,  # of an identity provider on loopback
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._base += f"/session/{made['sessionId']}"
 

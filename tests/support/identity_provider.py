@@ -1,19 +1,23 @@
-"""An identity provider on loopback with the device flow of RFC 8628, over TLS: it does what a test says.
+"""An identity provider on loopback with the device flow of RFC 8628 and the code flow of OpenID Connect with PKCE, over
+TLS: it does what a test says.
 
-Tokens are made with joserfc. `approve` is what somebody does in a browser; until then polls are told to wait.
+Tokens are made with joserfc. `approve` is what somebody does in a browser; until then polls are told to wait. Whom a
+browser leads to `/authorize` is led back at once, as somebody with `claims`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
+import secrets
 import ssl
 import threading
-from base64 import b64decode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -44,6 +48,9 @@ class IdentityProvider:
         self.answers: list[
             tuple[int, Any]
         ] = []  # of the token endpoint, before all others: status, JSON or bytes
+        self.claims: dict[str, Any] = {}  # of whoever signs in with a browser, beside the usual ones
+        self.led: list[dict[str, str]] = []  # what browsers brought
+        self._codes: dict[str, dict[str, str]] = {}  # good once: what was asked for
         self._token: str | None = None
         self._error = "authorization_pending"
         self.polled = threading.Event()
@@ -87,6 +94,8 @@ class IdentityProvider:
         self.polled.clear()
         self.description.clear()
         self.device.clear()
+        self.claims.clear()
+        self.led.clear()
         self.published = [self.key]
 
     # -- what is served ------------------------------------------------------------------------------------
@@ -97,13 +106,39 @@ class IdentityProvider:
             return 200, {
                 "issuer": base,
                 "device_authorization_endpoint": f"{base}/device",
+                "authorization_endpoint": f"{base}/authorize",
                 "token_endpoint": f"{base}/token",
                 "jwks_uri": f"{base}/keys",
                 **self.description,
             }
         if path.endswith("/keys"):
             return 200, {"keys": [key.as_dict(private=False) for key in self.published]}
+        if "/authorize?" in path:
+            return 303, {"location": self._led_back(path)}
         return 404, {}
+
+    def _led_back(self, path: str) -> str:
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+        self.led.append(asked)
+        code = secrets.token_urlsafe(24)
+        self._codes[code] = asked
+        back = {"code": code, "state": asked["state"], "iss": self.issuer}
+        return f"{asked['redirect_uri']}?{urlencode(back)}"
+
+    def _redeemed(self, form: dict[str, str]) -> tuple[int, Any]:
+        """RFC 6749 section 4.1.3, RFC 7636 section 4.6."""
+        asked = self._codes.pop(form.get("code", ""), None)
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = urlsafe_b64encode(digest).decode().rstrip("=")
+        if (
+            asked is None
+            or asked["redirect_uri"] != form.get("redirect_uri")
+            or asked["code_challenge_method"] != "S256"
+            or asked["code_challenge"] != challenge
+        ):
+            return 400, {"error": "invalid_grant"}
+        token = self.token({"nonce": asked["nonce"], **self.claims})
+        return 200, {"access_token": "x", "token_type": "Bearer", "id_token": token}
 
     def post(self, path: str, form: dict[str, str]) -> tuple[int, Any]:
         if path.endswith("/device"):
@@ -122,6 +157,8 @@ class IdentityProvider:
         self.polled.set()
         if self.answers:
             return self.answers.pop(0)
+        if form.get("grant_type") == "authorization_code":
+            return self._redeemed(form)
         if self._token is None:
             return 400, {"error": self._error}
         token, self._token = self._token, None
@@ -148,6 +185,8 @@ class IdentityProvider:
                 status, document = work()
                 body = document if isinstance(document, bytes) else json.dumps(document).encode()
                 self.send_response(status)
+                if status == 303 and isinstance(document, dict):
+                    self.send_header("Location", document["location"])
                 if status == 302:
                     self.send_header("Location", "https://localhost:1/elsewhere")
                 self.send_header("Content-Length", str(len(body)))

@@ -92,8 +92,78 @@ class ConsoleOrdered(AuditEvent):
     command: Annotated[str, "`kill`, `lock`, ..."]
     whom: Annotated[str, "the session, or what is locked"]
     why: Annotated[str, "the reason that was typed"]
+    token: Annotated[str, "the API token by which a program asked"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
         ordered = f"{line.get('command', '?')} {line.get('whom', '')}".strip()
         return f"{line.get('user', '?')} ordered {ordered} in the review console{of(line, 'why', ': ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePasskeyAdded(AuditEvent):
+    """a passkey signs somebody in to the review console from now on; the line stands before it does"""
+
+    event: ClassVar[str] = "console_passkey_added"
+    about: ClassVar[tuple[str, ...]] = ("user", "source")
+
+    key: Annotated[str, "its fingerprint, as the lines `auth` and locks have it"]
+    label: Annotated[str, "what its owner calls it"]
+    synced: Annotated[bool, "its owner's cloud may have copies"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('user', '?')} added passkey {line.get('key', '?')} for the review console"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePasskeyRemoved(AuditEvent):
+    """a passkey signs nobody in any more; who signed in with it is signed out"""
+
+    event: ClassVar[str] = "console_passkey_removed"
+    about: ClassVar[tuple[str, ...]] = ("user", "source")
+
+    key: str
+    owner: Annotated[str, "whose it was"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return f"{line.get('user', '?')} removed passkey {line.get('key', '?')} of {line.get('owner', '?')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleTokenMade(AuditEvent):
+    """an API token of the review console was made; the line stands before anybody has it"""
+
+    event: ClassVar[str] = "console_token_made"
+    about: ClassVar[tuple[str, ...]] = ("source",)
+
+    token: Annotated[str, "its id, which is no secret"]
+    owner: Annotated[str, "whose rights it has"]
+    by: Annotated[str, "who signed in to the console, or the account that ran the command"]
+    label: Annotated[str, "what it is for, as typed"]
+    scope: Annotated[tuple[str, ...], "what it may ask for"]
+    ends_at: Annotated[float, "seconds since the epoch"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        scope = ", ".join(map(str, line.get("scope") or ())) or "nothing"
+        return f"{line.get('by', '?')} made API token {line.get('token', '?')} of {line.get('owner', '?')} for {scope}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleTokenRevoked(AuditEvent):
+    """an API token of the review console was taken away"""
+
+    event: ClassVar[str] = "console_token_revoked"
+    about: ClassVar[tuple[str, ...]] = ("source",)
+
+    token: str
+    owner: str
+    by: Annotated[str, "who signed in to the console, or the account that ran the command"]
+
+    @staticmethod
+    def sentence(line: Line) -> str:
+        return (
+            f"{line.get('by', '?')} took away API token {line.get('token', '?')} of {line.get('owner', '?')}"
+        )

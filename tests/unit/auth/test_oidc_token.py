@@ -85,6 +85,7 @@ def test_what_the_issuer_has_signed_counts(key: Any, algorithm: str, kid: str | 
         ({"aud": [CLIENT, "other"], "azp": "other"}, "given to somebody else"),
         ({"azp": "other"}, "given to somebody else"),
         ({"nonce": "n"}, "another request"),
+        ({"nonce": ""}, "another request"),
         ({"exp": NOW - 61}, "has expired"),
         ({"exp": None}, "no exp"),
         ({"exp": True}, "no exp"),

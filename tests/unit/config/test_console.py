@@ -36,6 +36,13 @@ def test_where_it_is(tmp_path: Path, lines: str, origin: str) -> None:
     ("lines", "key"),
     [
         ('listen = "0.0.0.0:9743"', "console.listen"),
+        ('require = [["passkey"]]', "console.require[1]"),
+        ('require = [["passkey"]]\nurl = "http://127.0.0.1:9743"', "console.require[1]"),
+        (
+            'require = [["password"], ["passkey", "password"]]\nurl = "http://localhost:9743"',
+            "console.require[2]",
+        ),
+        ('token_lifetime = "1m"', "console.token_lifetime"),
         ('listen = "192.0.2.1:9743"\nurl = "https://console.example.com"', "console.listen"),
         ('listen = "0.0.0.0:443"\ntls_certificate = "c"\ntls_key = "k"', "console.url"),
         ('tls_certificate = "c"', "console.tls_key"),
@@ -57,6 +64,11 @@ def test_what_is_refused(tmp_path: Path, lines: str, key: str) -> None:
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, lines)
     assert f"{key}:" in str(refused.value), str(refused.value)
+
+
+def test_passkeys_are_for_a_console_with_a_name(tmp_path: Path) -> None:
+    found = read(tmp_path, 'require = [["passkey"], ["totp", "password"]]\nurl = "http://localhost:9743"')
+    assert found.require == (("passkey",), ("totp", "password"))  # type: ignore[attr-defined]
 
 
 def test_groups_are_in_the_form_that_accounts_have(tmp_path: Path) -> None:

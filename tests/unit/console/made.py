@@ -18,6 +18,8 @@ from urllib.parse import urlencode
 
 from argon2 import PasswordHasher
 
+from bastion.console.routes import SCOPES
+from bastion.console.tokens import PATTERN
 from bastion.recording.format import Header
 from bastion.recording.store import Store
 from bastion.state.changes import Change, apply
@@ -99,15 +101,14 @@ class Browser:
             sent = {name: value for name, value in given.items() if value is not None}
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
-            got = Got(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-            )
+            given_back = [(name.lower(), value) for name, value in answer.getheaders()]
+            got = Got(answer.status, dict(given_back), answer.read())
         finally:
             connection.close()
-        set_cookie = got.headers.get("set-cookie")
-        if set_cookie:
-            name, _, value = set_cookie.partition(";")[0].partition("=")
-            self.cookies[name] = value
+        for name, value in given_back:
+            if name == "set-cookie":
+                cookie, _, kept = value.partition(";")[0].partition("=")
+                self.cookies[cookie] = kept
         return got
 
     def get(self, path: str, **headers: str | None) -> Got:
@@ -117,11 +118,41 @@ class Browser:
         form = {"name": name, "password": password, "code": code, "next": back}
         return self.ask("POST", "/sign-in", form)
 
+    def program(self, scope: str = "", life: str = "1h") -> Program:
+        """A program with a token of whoever is signed in here, made as on the page."""
+        form = {"label": "a program", "life": life} | {
+            f"scope.{one}": "1" for one in (scope.split(",") if scope else SCOPES)
+        }
+        page = self.get("/account")
+        got = self.ask("POST", "/account/tokens", {"token": page.token, **form})
+        assert got.status == 200, got.text
+        found = re.search(PATTERN, got.text)
+        assert found is not None
+        return Program(self.origin, found[0], self.source)
+
     def post(
         self, path: str, form: Mapping[str, str], page: str = "/live/lock", **headers: str | None
     ) -> Got:
         """As the form of a page does, with its token."""
         return self.ask("POST", path, {"token": self.get(page).token, **form}, **headers)
+
+
+class Program(Browser):
+    """Shows a token, and neither a cookie nor an origin."""
+
+    def __init__(self, origin: str, bearer: str, source: str = "127.0.0.1") -> None:
+        super().__init__(origin, source)
+        self.bearer = bearer
+
+    @property
+    def id(self) -> str:
+        return self.bearer.split("_")[2]
+
+    def ask(
+        self, method: str, path: str, form: Mapping[str, str] | None = None, **headers: str | None
+    ) -> Got:
+        given: dict[str, str | None] = {"authorization": f"Bearer {self.bearer}", "origin": None}
+        return super().ask(method, path, form, **(given | headers))
 
 
 class ConsoleSite(Site):

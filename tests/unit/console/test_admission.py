@@ -9,7 +9,7 @@ import pytest
 from bastion.clock import FixedClock
 from bastion.console.admission import STATUS, TEXTS, TOKEN_FIELD, Place, judge
 from bastion.console.asked import Asked
-from bastion.console.routes import ANYBODY, ROUTES, Route
+from bastion.console.routes import ANYBODY, ROUTES, SCOPES, Route
 from bastion.console.visits import Visit, Visits
 from bastion.control.roles import Role
 from bastion.errors import ConsoleReason
@@ -81,6 +81,39 @@ def test_nothing_changes_without_the_visits_own_token(route: Route, token: str |
     found = judge(route, replace(asked(route, visit), form=form), visit, HERE)
     wrong = route.changes and route.whose != ANYBODY
     assert found == (ConsoleReason.BAD_TOKEN if wrong else None)
+
+
+def program_of(role: Role | None, scope: str) -> Visit:
+    """Whoever an API token stands for."""
+    return replace(visit_of(role), token="", scope=frozenset((scope,)), by_token="t")
+
+
+def by_program(route: Route, visit: Visit | None) -> Asked:
+    """As a program asks: with neither Origin nor a form's token."""
+    return replace(asked(route, None), origin=None, form={}, bearer="bastion_api_x")
+
+
+@ids
+@roles
+def test_a_token_has_its_owners_roles_and_what_it_is_for_and_no_more(route: Route, role: Role | None) -> None:
+    for scope in ("nothing", *SCOPES):
+        visit = program_of(role, scope)
+        found = judge(route, by_program(route, visit), visit, HERE)
+        if not route.is_data:
+            assert found is ConsoleReason.OUT_OF_SCOPE, "pages are for browsers"
+        elif route.whose == ANYBODY or role not in route.whose:
+            assert found is ConsoleReason.NO_ROLE
+        else:
+            assert found == (None if route.scope in ("", scope) else ConsoleReason.OUT_OF_SCOPE)
+
+
+@ids
+def test_a_token_that_is_none_opens_nothing_and_a_visit_of_a_browser_is_no_token(route: Route) -> None:
+    wrong = ConsoleReason.BAD_API_TOKEN if route.is_data else ConsoleReason.OUT_OF_SCOPE
+    for visit in (None, visit_of(Role.ADMIN)):
+        assert judge(route, by_program(route, visit), visit, HERE) is wrong
+    elsewhere = replace(by_program(route, None), host="evil.example.com")
+    assert judge(route, elsewhere, program_of(Role.ADMIN, route.scope), HERE) is ConsoleReason.BAD_HOST
 
 
 @ids

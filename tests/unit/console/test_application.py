@@ -7,12 +7,15 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import update
 
-from bastion.console.routes import ANYBODY, ROUTES, Route
+from bastion.console.routes import ANYBODY, ROUTES, SCOPES, Route
 from bastion.console.throttle import BURST
+from bastion.console.tokens import make
 from bastion.control.roles import Role
+from bastion.state.schema import CONSOLE_TOKENS
 from tests.unit.cli.made import FIRST
-from tests.unit.console.made import Browser, ConsoleSite, Got
+from tests.unit.console.made import Browser, ConsoleSite, Got, Program
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +86,78 @@ def test_a_cookie_that_was_signed_out_is_nobodys(gone: tuple[Browser, str], rout
     assert got.status in (401, 303) and "alice" not in got.text
 
 
+@pytest.fixture(scope="module")
+def programs(console: ConsoleSite) -> dict[Role, Program]:
+    """A program of each role, with a token for everything."""
+    return {role: console.browser(name, next(_addresses)).program() for role, name in NAMES.items()}
+
+
+@routes
+@pytest.mark.parametrize("role", Role, ids=str)
+def test_each_roles_token_on_each_route(programs: dict[Role, Program], route: Route, role: Role) -> None:
+    got = asked(programs[role], route)
+    if route.is_data and role in route.whose:
+        assert got.status not in (401, 403), got.text
+    else:
+        assert got.status == 403 and "alice" not in got.text and got.headers["content-type"] != "text/html"
+    assert "set-cookie" not in got.headers
+
+
+DATA = [route for route in PROTECTED if route.is_data]
+data_routes = pytest.mark.parametrize("route", DATA, ids=lambda route: f"{route.method} {route.path}")
+
+
+@pytest.fixture(scope="module")
+def narrow(console: ConsoleSite) -> dict[str, Program]:
+    """Of one admin, a token for each scope."""
+    browser = console.browser("adm", next(_addresses))
+    return {scope: browser.program(scope) for scope in SCOPES}
+
+
+@data_routes
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_token_is_for_what_it_was_made_for_alone(
+    narrow: dict[str, Program], route: Route, scope: str
+) -> None:
+    got = asked(narrow[scope], route)
+    if route.scope in ("", scope):
+        assert got.status not in (401, 403), got.text
+    else:
+        assert (got.status, got.json["error"]) == (403, "out_of_scope")
+
+
+@pytest.fixture(scope="module")
+def over(console: ConsoleSite) -> list[Program]:
+    """With tokens that are none: taken away, of another console's store, ended, and no token at all."""
+    browser = console.browser("adm", next(_addresses))
+    gone, ended = browser.program("sessions"), browser.program("sessions")
+    page = browser.get("/account")
+    assert browser.ask("POST", "/account/tokens/revoke", {"token": page.token, "id": gone.id}).status == 303
+    with console.database.write() as connection:
+        connection.execute(update(CONSOLE_TOKENS).where(CONSOLE_TOKENS.c.id == ended.id).values(ends_at=1.0))
+    others = [Program(console.origin, bearer) for bearer in (make()[0], gone.bearer[:-1], "x", "")]
+    return [gone, ended, *others]
+
+
+@data_routes
+def test_a_token_that_is_none_any_more_opens_nothing(over: list[Program], route: Route) -> None:
+    for program in over:
+        program.source = next(_addresses)
+        got = asked(program, route)
+        assert (got.status, got.json["error"]) == (401, "bad_api_token")
+        assert got.headers["www-authenticate"].startswith("Bearer") and "alice" not in got.text
+
+
+@data_routes
+def test_a_token_goes_with_no_cookie(
+    console: ConsoleSite, programs: dict[Role, Program], route: Route
+) -> None:
+    browser = console.browser("adm", next(_addresses))
+    program = Program(console.origin, programs[Role.ADMIN].bearer, browser.source)
+    program.cookies = browser.cookies
+    assert asked(program, route).status == 400
+
+
 @pytest.mark.parametrize(
     "route", [route for route in PROTECTED if route.changes], ids=lambda route: route.path
 )
@@ -110,6 +185,29 @@ def test_another_name_is_not_answered(console: ConsoleSite) -> None:
     assert browser.get("/sign-in", host="evil.example.com").status == 421
 
 
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_answers_everybody_with_every_header(
+    console: ConsoleSite, browsers: dict[Role, Browser], programs: dict[Role, Program], route: Route
+) -> None:
+    """Whether it is shown, refused or led elsewhere. What scanners look for: ZAP's passive rules, by hand."""
+    for browser in (console.browser(source=next(_addresses)), browsers[Role.APPROVER], programs[Role.ADMIN]):
+        headers = asked(browser, route).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "same-origin" and headers["permissions-policy"]
+        assert (
+            headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+        )
+        kept = route.name == "static" and not isinstance(browser, Program)
+        assert headers["cache-control"] == ("public, max-age=300" if kept else "no-store")
+        assert not {"server", "x-powered-by", "access-control-allow-origin", "etag"} & set(headers)
+        if "charset" not in headers["content-type"]:
+            assert headers["content-type"] in ("application/json", "image/svg+xml"), "text says its charset"
+        if "set-cookie" in headers:
+            assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(headers["set-cookie"].split("; "))
+
+
 def test_every_answer_has_the_headers_and_the_cookie_its_marks(console: ConsoleSite) -> None:
     browser = console.browser(source=next(_addresses))
     got = browser.sign_in("ada")
@@ -126,7 +224,8 @@ def test_every_answer_has_the_headers_and_the_cookie_its_marks(console: ConsoleS
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nothing", 404), ("PUT", "/sessions", 405), ("GET", "/sessions?user=a&user=b", 400),
+    [("GET", "/nothing", 404), ("PUT", "/sessions", 405),
+     ("POST", "/sessions", 405), ("GET", "/sign-out", 405), ("GET", "/sessions?user=a&user=b", 400),
      ("GET", "/sessions?q=" + "x" * 5000, 413), ("GET", "/sessions/%2e%2e", 400), ("TRACE", "/", 405)],
 )  # fmt: skip
 def test_what_is_no_request_of_ours(console: ConsoleSite, method: str, path: str, status: int) -> None:

@@ -125,3 +125,74 @@ def test_of_several_hops_the_last_that_is_no_proxy_is_the_source() -> None:
 def test_two_names_of_one_person_are_nobody() -> None:
     with pytest.raises(BadRequest):
         asked(peer="192.0.2.80", proxies=LISTED, x_remote_user=("alice", "admin"))
+
+
+def test_programs_may_write_a_form_as_a_flat_object() -> None:
+    found = asked(
+        "/api/v1/live/end", "POST", b'{"session": "x", "reason": "\\u00e4"}', content_type="application/json"
+    )
+    assert dict(found.form) == {"session": "x", "reason": "\u00e4"}
+    assert dict(asked("/api/v1/live/end", "POST").form) == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"1",
+        b"{",
+        b'{"a": 1}',
+        b'{"a": null}',
+        b'{"a": {"b": "c"}}',
+        b'{"a": [["b", "c"]]}',
+        b'{"a": "b", "a": "c"}',
+        b'{"a": "\\u0000"}',
+        b'{"a": "\\ud800"}',
+        b"\xff",
+        b"[" * 5000,
+        b'[["a", "b"]]',
+        b"{" + b",".join(b'"f%d": "x"' % number for number in range(MOST_FIELDS + 1)) + b"}",
+    ],
+)
+def test_no_other_json_is_a_form(body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        asked("/api/v1/live/end", "POST", body, content_type="application/json")
+
+
+def test_pages_take_no_json() -> None:
+    with pytest.raises(BadRequest):
+        asked("/live/end", "POST", b"{}", content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("given", "bearer"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc", "abc"),
+        ("Bearer", ""),
+        ("Bearer a b", ""),
+        ("Bearer \xe4", ""),
+        ("Bearer " + "x" * 600, ""),
+        ("Basic YTpi", None),
+        ("", None),
+    ],
+)
+def test_a_token_is_read_strictly_and_what_a_proxy_asked_for_is_not_ours(
+    given: str, bearer: str | None
+) -> None:
+    found = asked("/api/v1/me", authorization=given)
+    assert found.bearer == bearer and "abc" not in repr(found)
+    with pytest.raises(BadRequest):
+        asked("/api/v1/me", authorization=(given or "Bearer x", "Bearer y"))
+
+
+def test_a_token_that_a_proxy_passes_on_is_not_for_us() -> None:
+    theirs, ours = "Bearer eyJhbGciOi", "Bearer bastion_api_x"
+    assert asked("/sessions", authorization=theirs).bearer is None
+    assert asked("/api/v1/me", authorization=theirs).bearer == "eyJhbGciOi"
+    by_proxy = {"peer": "192.0.2.80", "proxies": LISTED, "x_remote_user": "alice", "authorization": theirs}
+    assert asked("/api/v1/me", **by_proxy).bearer is None  # type: ignore[arg-type]
+    assert asked("/api/v1/me", **by_proxy | {"peer": "198.51.100.7"}).bearer == "eyJhbGciOi"  # type: ignore[arg-type]
+    for target in ("/sessions", "/api/v1/me"):
+        assert asked(target, **by_proxy | {"authorization": ours}).bearer == "bastion_api_x"  # type: ignore[arg-type]

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from bastion.console.application import ANSWERS
-from bastion.console.routes import ACTS, ALL, ANYBODY, FORMS, KEEPS, LOOKS, ROUTES, STATIC, find, leads_back
+from bastion.console.routes import (
+    ACTS,
+    ALL,
+    ANYBODY,
+    FORMS,
+    KEEPS,
+    LOOKS,
+    ROUTES,
+    SCOPES,
+    STATIC,
+    find,
+    leads_back,
+    methods_of,
+)
 from bastion.control.roles import Role
 
 SESSION = "aaaabbbbccccdddd"
@@ -21,6 +34,8 @@ def test_only_files_and_the_sign_in_are_anybodys() -> None:
         "/static/{file}",
         "/sign-in",
         "/sign-in",
+        "/sign-in/elsewhere",
+        "/sign-in/elsewhere/back",
     ]
 
 
@@ -36,7 +51,25 @@ def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words
     left = {"note": LOOKS, "tag": LOOKS, "reviewed": LOOKS}
     left |= {"save_search": LOOKS, "drop_search": LOOKS}
     held = {"hold": KEEPS, "ask_lift": KEEPS, "answer_lift": KEEPS}
-    assert posts == {"sign_in": ANYBODY, "sign_out": ALL, "end": ACTS, "lock": ACTS} | left | held
+    assert (
+        posts
+        == {
+            "sign_in": ANYBODY,
+            "sign_out": ALL,
+            "end": ACTS,
+            "lock": ACTS,
+            "api_end": ACTS,
+            "api_lock": ACTS,
+            "make_token": ALL,
+            "revoke_token": ALL,
+            "revoke_any_token": KEEPS,
+            "add_passkey": ALL,
+            "remove_passkey": ALL,
+            "remove_any_passkey": KEEPS,
+        }
+        | left
+        | held
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,6 +90,33 @@ def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words
 )
 def test_what_is_not_in_the_table_is_not_found(path: str) -> None:
     assert find("GET", path) is None and find("HEAD", path) is None
+
+
+def test_a_scope_is_of_what_is_for_programs_and_tells_looking_from_ordering() -> None:
+    assert SCOPES == (
+        "sessions",
+        "reviews",
+        "holds",
+        "overview",
+        "access",
+        "search",
+        "searches",
+        "live",
+        "live:write",
+        "locks",
+        "tokens",
+        "passkeys",
+    )
+    assert {route.path for route in ROUTES if route.is_data and not route.scope} == {
+        "/api/v1/me",
+        "/api/v1/openapi.json",
+    }
+    assert not any(route.scope for route in ROUTES if not route.is_data)
+
+
+def test_the_methods_of_a_path_are_known() -> None:
+    assert methods_of("/live/lock") == ("GET", "HEAD", "POST")
+    assert methods_of("/api/v1/live/lock") == ("POST",) and methods_of("/nothing") == ()
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "get", ""])

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from bastion.state.database import Database
-from bastion.state.roles import CONSOLE, GATEWAY, LOCKING, READ, RIGHTS, SHOWN, VERSION, Granted, grant_rights
+from bastion.state.roles import (
+    CONSOLE,
+    GATEWAY,
+    KEPT,
+    LOCKING,
+    READ,
+    READER,
+    RIGHTS,
+    SHOWN,
+    VERSION,
+    Granted,
+    grant_rights,
+)
 from bastion.state.schema import METADATA
 
 SECRET = {"totp", "totp_recovery"}
@@ -14,19 +26,20 @@ def test_every_table_is_somebody_s_to_read_or_a_secret_of_the_gateway() -> None:
     assert set(METADATA.tables) - SHOWN >= SECRET
 
 
-def test_only_the_gateway_writes() -> None:
-    for role, rights in RIGHTS.items():
-        assert ("INSERT, UPDATE, DELETE" in rights) is (role == GATEWAY)
+def test_only_the_gateway_writes_and_a_console_what_it_keeps_itself() -> None:
+    assert "INSERT, UPDATE, DELETE" not in RIGHTS[READER]
+    assert RIGHTS[CONSOLE]["INSERT, UPDATE, DELETE"] == KEPT and not KEPT & (SHOWN | SECRET)
     assert RIGHTS[GATEWAY]["INSERT, UPDATE, DELETE"] == set(METADATA.tables), "nor does it change its version"
 
 
 def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None:
     rights = RIGHTS[CONSOLE]
-    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING}
+    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING, "INSERT, UPDATE, DELETE"}
     assert rights["INSERT"] <= rights["SELECT"] and {"review_notes", "review_marks"} < rights["INSERT"]
     assert rights["DELETE"] == {"review_tags", "holds", "saved_searches", "saved_hits"}
     assert rights["UPDATE"] == {"hold_lifts"}
     assert rights[LOCKING] == {"recordings"}
+    assert not rights["INSERT"] & KEPT
 
 
 def test_a_file_has_no_roles(database: Database) -> None:
