@@ -2,7 +2,8 @@
 
 Two workers, slapd, a target with sshd. Twelve engineers type, run commands, copy files and forward ports through both
 doors; some mistype passwords, ask for what no rule gives, and dial what is not there. In the middle the directory is
-away for a while, one worker is killed, and a reload is refused; a verification of all recordings ends it.
+away for a while, one worker is killed, and a reload is refused; a verification of all recordings ends it. A target
+shows another key than it should, which the gateway's own detections find.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Office:
     def __init__(self) -> None:
         self.web, self.nothing = Web(DASHBOARDS[0].parent), free_port()
         policy = POLICY.format(web=self.web.port, nothing=self.nothing)
-        self.world = JumpWorld(policy=policy, workers=2)
+        self.world = JumpWorld(policy=policy, workers=2, config="[detections]\nrun = true\n")
         key = (self.world.keys / "alice.pub").read_text().strip()
         names = [f"u{number}" for number in range(ENGINEERS)]
         people = [person(name, f"sshPublicKey: {key}", password=PASSWORD) for name in names]
