@@ -96,7 +96,8 @@ def test_it_is_opened_used_for_what_it_names_and_closed(world: World) -> None:
     )
     last = world.audit("break_glass")[-1]
     assert (last["result"], last["opened_by"], last["why"]) == ("ok", "command", "INC-42 web1 is down")
-    assert world.metric('bastion_break_glass_total{result="ok"}') == 1
+    let_in = [line for line in world.audit("break_glass") if line["result"] == "ok"]
+    assert world.metric('bastion_break_glass_total{result="ok"}') == len(let_in) >= 1
 
     assert "closed" in glass(world, "close")
     client.sendline("goes on")
