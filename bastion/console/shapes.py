@@ -104,7 +104,8 @@ class Notice(TypedDict):
 
 
 class RecordingTold(TypedDict):
-    """What a recording tells; `cut` names what was too much to tell in time."""
+    """What a recording tells; `looks`: who has looked at it, of the audit log; `cut` names what was too much to tell in
+    time."""
 
     channels: list[Channel]
     channels_more: int
@@ -113,7 +114,8 @@ class RecordingTold(TypedDict):
     commands: list[Command]
     files: list[Notice]
     length: float
-    cut: list[Literal["commands", "files"]]
+    looks: list[dict[str, Any]]
+    cut: list[Literal["commands", "files", "looks"]]
 
 
 class Left(TypedDict):
