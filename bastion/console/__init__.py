@@ -26,12 +26,15 @@ log; what was recorded reaches a browser as text and never as markup.
 - `charts`: where bars of a chart stand
 - `tokens`: API tokens, made and read
 - `bearers`: whom they stand for
+- `parts`: what the player asks of it there
 - `readers`: those processes, as the console sees them
 - `gateway`: the gateway's control socket
 - `desk`: what every page is given
 - `entry`: signing in and out
 - `listing`: sessions as a list, and one of them
-- `recordings`: what a recording shows: text, player, files to keep
+- `recordings`: what a recording shows: text, files to keep, whether it is proved
+- `playing`: the player's page, and the parts of a recording that it asks for
+- `grants`: one line in the audit log for many parts
 - `reviews`: what reviewers leave at sessions, and those that wait for one
 - `access`: who can reach what, and by which rule
 - `holding`: recordings that are held, and holds that two people lift

@@ -146,17 +146,26 @@ class Call:
             raise Trouble(ConsoleReason.UNAUDITED, TEXTS[ConsoleReason.UNAUDITED]) from None
 
     async def open(
-        self, what: str, session: str, command: str, asked: str = "", channel: int | None = None
+        self,
+        what: str,
+        session: str,
+        command: str,
+        asked: str = "",
+        channel: int | None = None,
+        **more: Any,
     ) -> Opened:
-        """The recording of a session, by the process that notes it and reads it. Raises Trouble."""
+        """The recording of a session, by the process that notes it and reads it; without a `command` a line of before
+        covers it (`grants`). `more` as of `Question`. Raises Trouble."""
         question = Question(
             what,
             session,
             self.somebody.name,
             self.asked.source,
             self._command(command),
+            command and f"console {command}",
             asked[:ASKED_MAX],
             channel,
+            **more,
         )
         return await self.desk.readers.ask(question)
 

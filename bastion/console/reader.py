@@ -2,8 +2,8 @@
 
 It answers one question, a line of JSON on standard input, and ends. So what a recording was made to cost, in time or in
 memory, is this process's, and the identities that open recordings are in no process that speaks HTTP. Invariants: the
-line about it stands in the audit log before the file is opened; the answer begins with a line of JSON that says
-whether there is one; what was not whole does not end with exit code 0.
+line about it stands in the audit log before the file is opened, unless the console says that one does (`grants`); the
+answer begins with a line of JSON that says whether there is one; what was not whole does not end with exit code 0.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bastion.config.load import load
 from bastion.config.outputs import Audit, Recording, read_section
 from bastion.config.redact import Redact
 from bastion.console.looked import looks_at
+from bastion.console.parts import Parts
 from bastion.errors import ConfigError
 from bastion.indexing.playing import IndexedSession
 from bastion.indexing.store import IndexFile, IndexUnfit
@@ -102,19 +103,20 @@ class Answering:
 
     def answer(self, question: dict[str, Any]) -> Iterator[bytes]:
         """The body, in pieces; what is asked for is known by the first. Raises Unanswered before that."""
-        session = str(question["session"])
-        self._note(question, session)
+        session, what = str(question["session"]), question["what"]
+        if question["command"]:
+            self._note(question, session)
         try:
             path = Recordings(self._directory).path_of(session)
         except OSError:
             raise Unanswered("not_found", "its recording is not here") from None
-        what = question["what"]
         if what == "verify":
             yield orjson.dumps(self._verified(path, session))
             return
         try:
             store = Recordings(self._directory, unwrap=self._unwrap)
-            with store.open(session, reading(self._redaction)) as reader:
+            # what was typed is in no part, so that a reader may begin in the middle
+            with store.open(session, reading(self._redaction, unmasked=what in ("film", "part"))) as reader:
                 yield from self._shown(what, question, reader, path)
         except FormatError as error:
             raise Unanswered("unreadable", printable(error.text)) from None
@@ -132,13 +134,20 @@ class Answering:
             about["cut"] += ["looks"] if cut else []
             yield orjson.dumps(about)
             return
+        if what in ("film", "part"):
+            indexed = self._indexed(path, reader)
+            parts = Parts(reader, indexed, self._redaction, SystemClock().monotonic)
+            at, number = float(question["at"]), question["channel"]
+            if what == "film":
+                yield from parts.film(number, at, str(question["words"]))
+            else:
+                yield parts.part(int(number), at, bool(question["brief"]))
+            return
         channels = survey(reader)
         wanted = question.get("channel")
         chosen = choose_channel(channels.channels, wanted)
         whole = wanted is None and len(channels.channels) > 1
-        if what == "play":
-            yield from (piece.encode("ascii") for piece in Page(reader, channels, chosen, whole).data())
-        elif what == "text":
+        if what == "text":
             lines = plain_text(reader, channels, chosen, whole=whole, times=True)
             yield from (in_order(line).encode("utf-8", "replace") for line in lines)
         elif what == "html":

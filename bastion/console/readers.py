@@ -48,7 +48,8 @@ _REASONS: Final = {
 @dataclass(frozen=True, slots=True)
 class Question:
     """`what` is asked of the recording of `session`, by whom and from where; `command` and `asked` stand in the audit
-    log. `channel` None: all."""
+    log, `command` "" where a line of before covers it. `channel` None: all. Of a part: from `at` seconds on, and a
+    `brief` one; `words` are looked for."""
 
     what: str
     session: str
@@ -57,6 +58,9 @@ class Question:
     command: str
     asked: str = ""
     channel: int | None = None
+    at: float = 0.0
+    brief: bool = False
+    words: str = ""
 
 
 Start = Callable[[ProcessProtocol], Any]

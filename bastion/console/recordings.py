@@ -1,4 +1,4 @@
-"""What a recording shows (L4): as text, played, taken away, verified. Each is opened by a process of its own.
+"""What a recording shows (L4): as text, taken away, verified. Each is opened by a process of its own.
 
 Invariant: what that process says becomes text of a page, or JSON without a `<`, here, whatever it was before.
 """
@@ -34,14 +34,6 @@ async def text(call: Call) -> Answer:
     opened, name = await _opened(call, "text", "text")
     opened.before, opened.behind = call.desk.pages.around("text.html", **call.common(), id=name)
     opened.change = escaped
-    return Answer(stream=opened)
-
-
-async def play(call: Call) -> Answer:
-    """The player, with the recording in it."""
-    opened, name = await _opened(call, "play", "play")
-    opened.before, opened.behind = call.desk.pages.around("play.html", **call.common(), id=name)
-    opened.change = without_ends
     return Answer(stream=opened)
 
 

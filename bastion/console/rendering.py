@@ -39,7 +39,7 @@ class Pages:
         for name in self._templates.list_templates():
             self._templates.get_template(name)  # once, and not when somebody waits for it
         self.files = {
-            name: (_DATA / ("player" if name.startswith("player") else "console") / name).read_bytes()
+            name: (_DATA / ("player" if name.endswith(".js") else "console") / name).read_bytes()
             for name in STATIC
         }
 

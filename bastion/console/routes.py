@@ -24,6 +24,7 @@ STATIC: Final = {
     "icon.svg": "image/svg+xml",
     "passkey.js": "text/javascript; charset=utf-8",
     "player.js": "text/javascript; charset=utf-8",
+    "reel.js": "text/javascript; charset=utf-8",
 }
 """Files that are the same for everybody -> their content type."""
 
@@ -97,6 +98,7 @@ ROUTES: Final = (
     Route("GET", "/sessions/{session}", "session", LOOKS),
     Route("GET", "/sessions/{session}/text", "text", LOOKS),
     Route("GET", "/sessions/{session}/play", "play", LOOKS),
+    Route("GET", "/sessions/{session}/part", "part", LOOKS),
     Route("GET", "/sessions/{session}/verify", "verify", LOOKS),
     Route("GET", "/sessions/{session}/export/{form}", "export", LOOKS),
     Route("POST", "/sessions/{session}/note", "note", LOOKS),

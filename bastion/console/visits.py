@@ -12,7 +12,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bastion.clock import Clock
@@ -48,6 +48,7 @@ class Visit:
     factors: tuple[str, ...] = ()
     scope: frozenset[str] | None = None
     by_token: str = ""
+    opened: dict[str, float] = field(default_factory=dict)  # see `grants`
 
     def has_token(self, token: str) -> bool:
         """Is that the token of this visit?"""

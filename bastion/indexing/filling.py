@@ -30,6 +30,7 @@ from bastion.recording.reader import Reader
 from bastion.recording.redacted import RedactedReader, reading
 from bastion.recording.redacting import NOTHING, Redaction
 from bastion.recording.render import by_channel
+from bastion.recording.resizes import Resizes
 from bastion.recording.transcript import Line, Mark
 from bastion.recording.unwrapping import Closed, Unwrap
 
@@ -222,7 +223,8 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
     commands: list[Command] = []
     try:
         with store.open(entry, reading(work.redaction, unmasked=True)) as reader:
-            channels = survey(reader)
+            resizes = Resizes()
+            channels = survey(resizes.watch(reader))
             ran = pack(asked_of(one) for one in channels.channels.values())
             waiting: list[Page] = []
             first = 0
@@ -238,7 +240,7 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
                         break
             file.add(session, first, waiting)
             keeping.write()
-            played = Played(channels, keyframes.strings).pack()
+            played = Played(channels, keyframes.strings, tuple(resizes.found)).pack()
             masks = reader.masks() if isinstance(reader, RedactedReader) else b""
             commands, unlisted = _commands(reader)
             problem = problem or unlisted or (reader.damage[0].text if reader.damage else "")

@@ -6,17 +6,21 @@ Invariant: it is asked only while the recording's file is as it was when it was 
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import orjson
 
-from bastion.indexing.store import IndexFile, IndexUnfit, Stored
+from bastion.indexing.store import Hit, IndexFile, IndexUnfit, Stored
+from bastion.indexing.words import Question
 from bastion.recording.channels import Survey
 from bastion.recording.commands import Command
 from bastion.recording.reader import Place, Reader
 from bastion.recording.redacted import RedactedReader
+from bastion.recording.resizes import Resize
 
 _MASKED: Final = "it has {} with its secrets masked; the recording is read from its beginning"
 _OTHERWISE: Final = "{} was masked by other patterns than now; run `bastion index` again"
@@ -24,15 +28,22 @@ _OTHERWISE: Final = "{} was masked by other patterns than now; run `bastion inde
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The channels, and channel -> control strings in it that some terminals show, and that none does."""
+    """The channels, and channel -> control strings in it that some terminals show, and that none does. An index of
+    before has no `resizes`."""
 
     channels: Survey
     strings: dict[int, tuple[int, int]]
+    resizes: tuple[Resize, ...] = ()
 
     def pack(self) -> str:
         """As JSON text."""
         strings = [[channel, *counts] for channel, counts in self.strings.items()]
-        return orjson.dumps({**self.channels.document(), "strings": strings}).decode()
+        document = {
+            **self.channels.document(),
+            "strings": strings,
+            "resizes": [list(one) for one in self.resizes],
+        }
+        return orjson.dumps(document).decode()
 
     @classmethod
     def unpack(cls, text: str) -> Played:
@@ -44,9 +55,10 @@ class Played:
             strings = {
                 int(channel): (int(hidden), int(quiet)) for channel, hidden, quiet in document["strings"]
             }
+            resizes = tuple(Resize(float(at), *map(int, more)) for at, *more in document.get("resizes", ()))
         except (TypeError, LookupError):
             raise ValueError("no counts of strings") from None
-        return cls(Survey.of(document), strings)
+        return cls(Survey.of(document), strings, resizes)
 
 
 class IndexedSession:
@@ -84,3 +96,9 @@ class IndexedSession:
     def commands(self) -> list[Command]:
         """All of them, in the order of time."""
         return [command for _, command in self._file.commands(self._file.sessions(self._stored.number))]
+
+    def hits(self, words: str, most: int) -> list[Hit]:
+        """The lines of it that are asked for, `most` at most."""
+        found = self._file.search(Question.of(words), self._file.sessions(self._stored.number))
+        with closing(found):
+            return list(islice(found, most))

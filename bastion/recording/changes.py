@@ -60,14 +60,15 @@ def changes(reader: Reader, channels: Survey, only: int | None) -> Iterator[Chan
         if frame.kind in OURS:
             for other in shown.values():
                 yield from other.picture()
-            yield from (Change(frame.time, frame.channel, note=text) for text in _ours(frame))
+            yield from (Change(frame.time, frame.channel, note=text) for text in words_of(frame))
         if screen is not None and frame.kind in (FrameKind.OUTPUT, FrameKind.RESIZE):
             yield from screen.frame(frame)
     for screen in sorted(shown.values(), key=lambda one: one.time):
         yield from screen.picture()
 
 
-def _ours(frame: Frame) -> list[str]:
+def words_of(frame: Frame) -> list[str]:
+    """What a frame of ours says, as lines of text alone."""
     text = DisplayFilter().feed(frame.data)
     return [
         "".join(token.body for token in ControlParser().feed(line.encode()) if token.kind == "text")
@@ -76,18 +77,39 @@ def _ours(frame: Frame) -> list[str]:
     ]
 
 
+class Pictures:
+    """What a terminal shows, as changes to what was given out before: the first has all of it."""
+
+    def __init__(self, channel: int, redaction: Redaction) -> None:
+        self._channel, self._redaction = channel, redaction
+        self._given: list[str] = []
+        self._size: tuple[int, int] | None = None
+        self._cursor: tuple[int, int] | None = None
+
+    def of(self, terminal: Terminal, time: float) -> Change | None:
+        """What has changed since the one before, None when nothing has."""
+        size, x = (terminal.cols, terminal.rows), min(terminal.x, terminal.cols - 1)
+        cells = terminal.screen[terminal.y].cells
+        cursor = (len(safe("".join(cells[:x]))) + max(0, x - len(cells)), terminal.y)
+        texts = [safe(row.text) for row in terminal.screen]
+        now = list(masked_rows(texts, size[0], self._redaction, Counter()))
+        given = self._given[: len(now)] + [""] * (len(now) - len(self._given))
+        rows = {at: text for at, (text, before) in enumerate(zip(now, given, strict=True)) if text != before}
+        same = not rows and size == self._size and cursor == self._cursor
+        change = Change(time, self._channel, rows, cursor, size if size != self._size else None)
+        self._given, self._size, self._cursor = now, size, cursor
+        return None if same else change
+
+
 class _Screen:
     """One channel's terminal, and what of it was given out."""
 
     def __init__(self, channel: int, size: tuple[int, int], redaction: Redaction) -> None:
         self.time = 0.0  # of the newest output
-        self._redaction = redaction
         self._channel = channel
         self._terminal: Terminal | None = Terminal(*size, lambda row, lost: None)
         self._hidden = Hidden()
-        self._given: list[str] = []
-        self._size: tuple[int, int] | None = None
-        self._cursor: tuple[int, int] | None = None
+        self._pictures = Pictures(channel, redaction)
         self._since: float | None = None  # what was not yet given out began then
 
     def frame(self, frame: Frame) -> Iterator[Change]:
@@ -123,16 +145,6 @@ class _Screen:
         if terminal is None or self._since is None:
             return
         self._since = None
-        size, x = (terminal.cols, terminal.rows), min(terminal.x, terminal.cols - 1)
-        cells = terminal.screen[terminal.y].cells
-        cursor = (len(safe("".join(cells[:x]))) + max(0, x - len(cells)), terminal.y)
-        now = list(
-            masked_rows([safe(row.text) for row in terminal.screen], size[0], self._redaction, Counter())
-        )
-        given = self._given[: len(now)] + [""] * (len(now) - len(self._given))
-        rows = {at: text for at, (text, before) in enumerate(zip(now, given, strict=True)) if text != before}
-        self._given = now
-        if rows or size != self._size or cursor != self._cursor:
-            changed = size if size != self._size else None
-            yield Change(self.time, self._channel, rows, cursor, changed)
-        self._size, self._cursor = size, cursor
+        change = self._pictures.of(terminal, self.time)
+        if change is not None:
+            yield change

@@ -152,6 +152,10 @@ class Grid:
                 y -= 1
         return y
 
+    def told_to(self, leaves: Callable[[Row, bool], None]) -> None:
+        """Rows that leave go there from now on."""
+        self._leaves = leaves
+
     def flush(self) -> None:
         """Give out what has scrolled off, and keep it for a larger screen."""
         for row in self.history:

@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 from bastion.recording.changes import Change, changes
 from bastion.recording.channels import ChannelSummary, Survey
@@ -71,10 +72,12 @@ class Page:
         ]
         yield _json({"heading": said, "channels": [[one.id, one.label, *one.size] for one in shown]})[:-1]
         yield ', "changes": ['
-        found = (_change(change) for change in changes(self._reader, self._channels, only))
+        found = (_json(change_values(one)) for one in changes(self._reader, self._channels, only))
         yield from self._limited(found, LARGEST_PAGE, LARGEST_PAGE // 2)
         yield '], "commands": ['
-        yield from self._limited(map(_command, self._commands(only)), MOST_COMMANDS, LARGEST_PAGE // 8)
+        yield from self._limited(
+            (_json(command_values(one)) for one in self._commands(only)), MOST_COMMANDS, LARGEST_PAGE // 8
+        )
         yield '], "lines": ['
         yield from self._limited(self._lines(only), MOST_LINES, LARGEST_PAGE * 3 // 8)
         cut = "longer than a page may be: the rest is in the recording; export it as text" if self.cut else ""
@@ -117,15 +120,13 @@ def _hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
 
 
-def _change(change: Change) -> str:
-    """`[time, channel, [row, text, ...], cursor or 0, size or 0, note]`."""
+def change_values(change: Change) -> list[Any]:
+    """`[time, channel, [row, text, ...], cursor or 0, size or 0, note]`: what the player reads."""
     rows = [value for row in change.rows.items() for value in row]
-    return _json(
-        [round(change.time, 3), change.channel, rows, change.cursor or 0, change.size or 0, change.note]
-    )
+    return [round(change.time, 3), change.channel, rows, change.cursor or 0, change.size or 0, change.note]
 
 
-def _command(one: Command) -> str:
+def command_values(one: Command) -> list[Any]:
     """`[offset, channel, kind, text, what came of it, 1 for a guess]`."""
     lines = one.text[:LONGEST_COMMAND].split("\n")
     text = "\n".join(printable(line, LONGEST_COMMAND) for line in lines)
@@ -133,7 +134,7 @@ def _command(one: Command) -> str:
     if not came and one.exit_status is not None:
         came = f"exit {one.exit_status}"
     guess = int(one.source == "heuristic")
-    return _json([round(one.offset, 3), one.channel, one.kind, text, printable(came, 100), guess])
+    return [round(one.offset, 3), one.channel, one.kind, text, printable(came, 100), guess]
 
 
 def _json(value: object) -> str:

@@ -202,14 +202,15 @@ def _by_channel(
         if number != current and current in shown:
             yield from ((current, record, shown[current].cols) for record in shown[current].settle())
         current = number
-        yield from ((number, record, lines.cols) for record in _records(lines, frame, reader.header.input))
+        yield from ((number, record, lines.cols) for record in records_of(lines, frame, reader.header.input))
     for number, lines in shown.items():
         yield from ((number, record, lines.cols) for record in lines.finish())
         if keyframes is not None:
             keyframes.strings[number] = lines.strings
 
 
-def _records(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) -> Iterator[Record]:
+def records_of(lines: PlainLines | ScreenLines, frame: Frame, input_kept: bool) -> Iterator[Record]:
+    """What a step of showing gives out. `input_kept`: what was typed comes too, so that Enter is known by it."""
     kind, data, now = frame.kind, frame.data, frame.time
     if isinstance(lines, ScreenLines):
         if kind is FrameKind.RESIZE:

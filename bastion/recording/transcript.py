@@ -9,7 +9,7 @@ the recording.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bastion.recording.controls import ControlParser, Token
@@ -167,6 +167,10 @@ class PlainLines:
             self._end(out)
         return out
 
+    def scrolled(self) -> list[Record]:
+        """Nothing waits that is whole."""
+        return []
+
     def finish(self) -> list[Record]:
         """The rest, at the end."""
         return self.settle()
@@ -175,8 +179,13 @@ class PlainLines:
 class ScreenLines:
     """Output of a terminal: lines as they leave the screen, and screens."""
 
-    def __init__(self, size: tuple[int, int], screens: bool) -> None:
-        self._terminal = KeptTerminal(*size, self._left)
+    def __init__(
+        self, size: tuple[int, int], screens: bool = False, terminal: KeptTerminal | None = None
+    ) -> None:
+        """`terminal` is one that goes on, and then has the size."""
+        self._terminal = KeptTerminal(*size, self._left) if terminal is None else terminal
+        self._terminal.told_to(self._left)
+        self.heard: Callable[[str], None] = lambda text: None  # told of strings that some terminals show
         self._terminal.switched = self._switched
         self._terminal.cleared = self._cleared
         self._hidden = Hidden()
@@ -206,6 +215,7 @@ class ScreenLines:
         for token in tokens:
             if text := self._hidden.add(token):
                 self._mark(text, now)
+                self.heard(text)
         return self._taken()
 
     def _taken(self) -> list[Record]:
@@ -276,6 +286,12 @@ class ScreenLines:
         if self._plain is not None:
             return self._plain.settle()
         self._above()
+        return self._taken()
+
+    def scrolled(self) -> list[Record]:
+        """What has left the screen, and would be held until more has."""
+        if self._plain is None:
+            self._terminal.flush()
         return self._taken()
 
     def _above(self) -> None:

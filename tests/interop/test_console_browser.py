@@ -118,18 +118,19 @@ class Chromium:
         """A picture, where somebody wants them."""
         folder = os.environ.get("BASTION_SCREENSHOTS")
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
         phone = size == PHONE
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": phone}
-        self._cdp("Emulation.setDeviceMetricsOverride", metrics)
+        self.cdp("Emulation.setDeviceMetricsOverride", metrics)
         wide = self.run("return document.documentElement.scrollWidth")
         assert wide <= size[0], f"{name} is {wide} wide"
         if folder:
             Path(folder, f"console-{name}.png").write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
-        self._cdp("Emulation.clearDeviceMetricsOverride", {})
+        self.cdp("Emulation.clearDeviceMetricsOverride", {})
 
-    def _cdp(self, command: str, parameters: dict[str, Any]) -> None:
-        self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+    def cdp(self, command: str, parameters: dict[str, Any]) -> Any:
+        """By the browser's own protocol."""
+        return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def close(self) -> None:
         try:
@@ -216,9 +217,12 @@ def test_a_session_is_found_and_played_and_sought_in(site: ConsoleSite, browser:
     poll(lambda: "200 OK" in browser.text("#screen"))
     browser.look("player")
     browser.look("player-phone", PHONE)
-    browser.go(f"{site.origin}/sessions/{FIRST}/play#at=0&channel=1")
-    browser.run("location.hash = '#at=99&channel=1'")
+    browser.go(f"{site.origin}/sessions/{FIRST}/play?at=99&channel=1&q=nginx")
     poll(lambda: "200 OK" in browser.text("#screen"), text="a link to a moment leads nowhere")
+    assert browser.run("return [...document.querySelectorAll('#screen mark')].map((one) => one.textContent)")
+    browser.run("location.hash = '#at=0&channel=1'")
+    poll(lambda: "200 OK" not in browser.text("#screen"), text="a moment in this page leads nowhere")
+    assert browser.run("return document.querySelectorAll('#marks .command').length") == len(WORK)
     assert browser.log() == [], "nothing was blocked by the policy, nothing failed"
 
 
@@ -250,5 +254,7 @@ def test_a_hostile_recording_runs_nothing_and_leads_nowhere(
         == 0
     )
     scripts = browser.run("return [...document.scripts].map((one) => one.getAttribute('src') || one.type)")
-    assert scripts == (["/static/player.js", "application/json"] if page == "/play" else [])
+    assert scripts == (
+        ["/static/player.js", "/static/reel.js", "application/json"] if page == "/play" else []
+    )
     assert browser.url == url and browser.log() == []

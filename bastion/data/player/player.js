@@ -97,8 +97,36 @@ function clockText(seconds) {
   return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 }
 
-// All that comes of a recording is set as text: nothing of it is ever parsed as markup.
-function show(page) {
+// All of a recording at hand: what the player shows, by channel and second.
+class Whole {
+  constructor(recording) {
+    this.film = new Film(recording);
+    this.duration = this.film.duration;
+    this.text = recording.lines;
+  }
+
+  // Can this moment be shown now? Where it cannot, `want` gets it, and calls `then`.
+  ready() {
+    return true;
+  }
+
+  at(channel, seconds) {
+    return this.film.at(seconds).get(channel);
+  }
+
+  around() {
+    return this.film.around();
+  }
+
+  // The lines around this moment; the same array while they are the same.
+  lines() {
+    return this.text;
+  }
+}
+
+// All that comes of a recording is set as text: nothing of it is ever parsed as markup. `tape` gives the screens; `also` is
+// what a page has besides: `pieces` of a text on the screen, `drawn(position)`, `moved(place)` to another address, `keys`.
+function show(page, recording = JSON.parse(page.getElementById("recording").textContent), tape = new Whole(recording), also = {}) {
   const part = (id) => page.getElementById(id);
   const element = (name, text, kind) => {
     const made = page.createElement(name);
@@ -106,11 +134,11 @@ function show(page) {
     if (kind) made.className = kind;
     return made;
   };
-  const recording = JSON.parse(part("recording").textContent);
-  const film = new Film(recording);
   const view = page.defaultView;
-  const duration = film.duration;
-  let position = 0, playing = false, painted = 0, command = -1;
+  const duration = tape.duration;
+  const known = new Set(recording.channels.map(([id]) => id));
+  const pieces = also.pieces || ((text) => [text]);
+  let position = 0, playing = false, painted = 0, command = -1, listed = null;
 
   for (const text of recording.heading) part("heading").append(element("li", text));
   if (recording.cut) part("heading").append(element("li", recording.cut));
@@ -119,6 +147,7 @@ function show(page) {
     option.value = id;
     part("channel").append(option);
   }
+  if (recording.channel) part("channel").value = recording.channel;
   part("choice").hidden = recording.channels.length < 2;
   const entries = recording.commands.map(([time, channel, kind, text, came, guess]) => {
     const said = kind === "typed" ? text : `${kind} ${text}`;
@@ -130,20 +159,34 @@ function show(page) {
   });
   part("run").hidden = !entries.length;
   entries.forEach((one, at) => one.line.addEventListener("click", () => lead(at)));
-  for (const [time, text, ours] of recording.lines) {
-    const line = element("li", "", ours ? "ours" : "");
-    line.append(element("span", clockText(time), "time"), element("span", ours ? `[bastion: ${text}]` : text));
-    line.addEventListener("click", () => seek(time));
-    part("lines").append(line);
-  }
   part("position").max = duration;
 
+  function list(lines) {
+    if (lines === listed) return;
+    listed = lines;
+    part("lines").replaceChildren(...lines.map(([time, text, ours]) => {
+      const line = element("li", "", ours ? "ours" : "");
+      line.append(element("span", clockText(time), "time"), element("span", ours ? `[bastion: ${text}]` : text));
+      line.addEventListener("click", () => { seek(time); link(); });
+      return line;
+    }));
+  }
+
+  const chosen = () => Number(part("channel").value);
+
   function draw() {
-    const one = film.at(position).get(Number(part("channel").value));
     part("clock").textContent = `${clockText(position)} / ${clockText(duration)}`;
     part("position").value = position;
     part("play").textContent = playing ? "Pause" : "Play";
+    if (!tape.ready(chosen(), position)) {
+      part("note").textContent = "bastion: this moment is on its way";
+      tape.want(chosen(), position, draw, failed);
+      return;
+    }
+    const one = tape.at(chosen(), position);
     part("note").textContent = one && one.note ? `bastion: ${one.note}` : "";
+    list(tape.lines(chosen(), position));
+    if (also.drawn) also.drawn(position, playing);
     if (!one) return;
     const lines = Array.from({ length: one.rows }, (_, at) => one.lines[at] || "");
     const cells = Array.from(lines[one.y] || "");
@@ -151,26 +194,39 @@ function show(page) {
     const cursor = element("span", cells[one.x], "cursor");
     const before = [...lines.slice(0, one.y), cells.slice(0, one.x).join("")].join("\n");
     const behind = [cells.slice(one.x + 1).join(""), ...lines.slice(one.y + 1)].join("\n");
-    part("screen").replaceChildren(before, cursor, behind);
+    part("screen").replaceChildren(...pieces(before), cursor, ...pieces(behind));
+  }
+
+  function failed(text) {
+    playing = false;
+    part("play").textContent = "Play";
+    part("note").textContent = `bastion: ${text}`;
   }
 
   // `#at=12.5&channel=3`: a link to a moment, which works in a page on disk too.
   function follow() {
     const wanted = new URLSearchParams(view ? view.location.hash.slice(1) : "");
-    const channel = wanted.get("channel"), at = Number(wanted.get("at") || 0);
-    if (film.first.has(Number(channel)) && channel) part("channel").value = channel;
+    const channel = wanted.get("channel"), at = Number(wanted.get("at") || recording.at || 0);
+    if (known.has(Number(channel)) && channel) part("channel").value = channel;
     if (Number.isFinite(at)) seek(at);
   }
 
   function link() {
     const at = Math.round(position * 10) / 10;
-    const shown = `#at=${at}&channel=${Number(part("channel").value)}`;
-    try { if (view) view.history.replaceState(null, "", shown); } catch { /* a page on disk may not */ }
+    const place = also.moved ? also.moved(at, chosen()) : `#at=${at}&channel=${chosen()}`;
+    try { if (view) view.history.replaceState(null, "", place); } catch { /* a page on disk may not */ }
   }
 
   function seek(seconds) {
     position = Math.min(Math.max(seconds, 0), duration);
     draw();
+  }
+
+  // To a moment of a channel.
+  function visit(time, channel) {
+    part("channel").value = channel;
+    seek(time);
+    link();
   }
 
   // To a command, and the channel that it was on.
@@ -179,9 +235,7 @@ function show(page) {
     if (command >= 0) entries[command].line.classList.remove("here");
     command = at;
     entries[at].line.classList.add("here");
-    part("channel").value = entries[at].channel;
-    seek(entries[at].time);
-    link();
+    visit(entries[at].time, entries[at].channel);
   }
 
   function step(way) {
@@ -192,7 +246,8 @@ function show(page) {
     if (!playing) return;
     const passed = ((now - painted) / 1000) * Number(part("speed").value);
     painted = now;
-    seek(advance(film, position, passed, Number(part("idle").value)));
+    if (tape.ready(chosen(), position)) seek(advance(tape, position, passed, Number(part("idle").value)));
+    else draw();
     if (position >= duration) playing = false;
     if (!playing) draw();
     else requestAnimationFrame(frame);
@@ -206,21 +261,41 @@ function show(page) {
     if (playing) requestAnimationFrame((now) => { painted = now; frame(now); });
   }
 
+  function faster(way) {
+    const speeds = Array.from(part("speed").children, (one) => one.value);
+    const at = speeds.indexOf(part("speed").value) + way;
+    if (speeds[at]) part("speed").value = speeds[at];
+  }
+
+  const keys = {
+    " ": toggle,
+    ArrowRight: () => seek(position + 5),
+    ArrowLeft: () => seek(position - 5),
+    PageDown: () => seek(position + 60),
+    PageUp: () => seek(position - 60),
+    Home: () => seek(0),
+    End: () => seek(duration),
+    "+": () => faster(1),
+    "-": () => faster(-1),
+    n: () => step(1),
+    p: () => step(-1),
+    ...(also.keys ? also.keys({ visit, now: () => position }) : {}),
+  };
   part("play").addEventListener("click", toggle);
   part("position").addEventListener("input", () => seek(Number(part("position").value)));
-  part("channel").addEventListener("change", draw);
+  part("position").addEventListener("change", link);
+  part("channel").addEventListener("change", () => { draw(); link(); });
   page.addEventListener("keydown", (event) => {
-    if (event.target.tagName === "SELECT" || event.target.tagName === "BUTTON") return;
-    if (event.key === " ") toggle();
-    else if (event.key === "ArrowRight") seek(position + 5);
-    else if (event.key === "ArrowLeft") seek(position - 5);
-    else if (event.key === "n") step(1);
-    else if (event.key === "p") step(-1);
-    else return;
+    if (event.ctrlKey || event.altKey || event.metaKey || !Object.hasOwn(keys, event.key)) return;
+    if (["SELECT", "BUTTON", "A", "SUMMARY"].includes(event.target.tagName)) return;
+    keys[event.key]();
     event.preventDefault();
   });
+  // what is drawn anew cannot be selected
+  part("screen").addEventListener("selectstart", () => { if (playing) toggle(); });
   if (view) view.addEventListener("hashchange", follow);
   follow();
+  return { visit, now: () => position };
 }
 
-if (typeof document !== "undefined") show(document);
+if (typeof document !== "undefined" && !document.getElementById("recording").dataset.parts) show(document);

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -153,6 +154,22 @@ class Program(Browser):
     ) -> Got:
         given: dict[str, str | None] = {"authorization": f"Bearer {self.bearer}", "origin": None}
         return super().ask(method, path, form, **(given | headers))
+class Elements(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def player_data(text: str) -> Any:
+    """What stands in the player's page for it."""
+    return json.loads(text.partition('id="recording" data-parts="1">')[2].partition("</script>")[0])
 
 
 class ConsoleSite(Site):
