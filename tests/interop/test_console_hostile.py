@@ -20,12 +20,14 @@ from tests.support.world import poll
 from tests.unit.cli.made import PTY
 from tests.unit.console.conftest import MARKUP, TRICKS, header
 from tests.unit.console.made import PASSWORD, ConsoleSite
+from tests.unit.console.test_playing import read_in
 
 pytestmark = [pytest.mark.soak, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 HARMFUL = "eeeeeeeeffffffff"
 MOVES = 1_000_000
 SECONDS = 1200
+STEPS = 40
 HEAP_GROWTH = 48 << 20
 """Bytes of the page's JavaScript heap that may be used more at the end: three times what a player keeps of parts."""
 
@@ -127,6 +129,7 @@ def elsewhere() -> Iterator[Elsewhere]:
 def site(tmp_path_factory: pytest.TempPathFactory, elsewhere: Elsewhere) -> Iterator[ConsoleSite]:
     made = ConsoleSite(tmp_path_factory.mktemp("hostile"))
     harmful(made, elsewhere.address)
+    read_in(made)
     made.start()
     yield made
     made.close()
@@ -171,14 +174,9 @@ def nodes(browser: Chromium) -> int:
     return int(browser.cdp("Memory.getDOMCounters", {})["nodes"])
 
 
-@pytest.mark.parametrize(("indexed", "steps"), [(False, 4), (True, 40)])
 def test_a_hostile_recording_is_played_to_its_end_and_does_nothing(
-    site: ConsoleSite, browser: Chromium, elsewhere: Elsewhere, indexed: bool, steps: int
+    site: ConsoleSite, browser: Chromium, elsewhere: Elsewhere
 ) -> None:
-    if indexed:
-        from tests.unit.console.test_playing import read_in
-
-        read_in(site)
     url = f"{site.origin}/sessions/{HARMFUL}/play"
     browser.go(url)
     poll(lambda: "/ 0:2" in browser.text("#clock"), timeout=120, text="the player does not run")
@@ -189,8 +187,8 @@ def test_a_hostile_recording_is_played_to_its_end_and_does_nothing(
     )
     used, counted, seen = [before], list[int](), set[str]()
     browser.run("document.getElementById('speed').value = '16'; document.getElementById('play').click()")
-    for step in range(steps):
-        at = duration * (step + 1) / steps
+    for step in range(STEPS):
+        at = duration * (step + 1) / STEPS
         browser.run(
             "const one = document.getElementById('position'); one.value = arguments[0];"
             "one.dispatchEvent(new Event('input'))",
@@ -198,11 +196,11 @@ def test_a_hostile_recording_is_played_to_its_end_and_does_nothing(
         )
         poll(lambda: "on its way" not in browser.text("#note"), timeout=120, text="a part never came")
         seen.add(browser.text("#screen"))
-        if step % 8 == 7 or step + 1 == steps:
+        if step % 8 == 7 or step + 1 == STEPS:
             used.append(heap(browser))
             counted.append(nodes(browser))
     last = json.dumps(browser.run("return document.getElementById('screen').textContent"))
-    assert len(seen) > steps // 2 and f"<b>{SECONDS * 20 - 1}</b>" in last.replace("\\n", "")
+    assert len(seen) > STEPS // 2 and f"<b>{SECONDS * 20 - 1}</b>" in last.replace("\\n", "")
     print(f"heap before {before >> 10} KiB, then {[one >> 10 for one in used]} KiB; nodes {counted}")
     assert max(used) - before < HEAP_GROWTH, used
     assert max(counted) < 60_000
