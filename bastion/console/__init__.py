@@ -32,7 +32,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `desk`: what every page is given
 - `entry`: signing in and out
 - `listing`: sessions as a list, and one of them
-- `recordings`: what a recording shows: text, files to keep, whether it is proved
+- `recordings`: what a recording shows: text, its files as a tree, files to keep, whether it is proved
 - `playing`: the player's page, and the parts of a recording that it asks for
 - `grants`: one line in the audit log for many parts
 - `reviews`: what reviewers leave at sessions, and those that wait for one

@@ -71,6 +71,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "text": recordings.text,
     "play": playing.play,
     "part": playing.part,
+    "files": recordings.files,
     "verify": recordings.verify,
     "export": recordings.export,
     "note": reviews.note,

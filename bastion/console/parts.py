@@ -1,4 +1,5 @@
-"""What the player asks of a recording (L4), in the process that opened it: what there is, and one part after the other.
+"""What the player asks of a recording (L4), in the process that opened it: what there is, and one part after the other;
+and the tree of its files.
 
 Invariant: of a recording that the reading index knows, no more is read than what is shown; of another, whatever is
 asked for is bounded in time here, and by what its process may cost.
@@ -17,6 +18,7 @@ from bastion.indexing.store import IndexUnfit
 from bastion.indexing.words import Question
 from bastion.recording.channels import ChannelSummary, Survey, choose_channel, survey
 from bastion.recording.commands import Command, commands_of
+from bastion.recording.file_tree import FileTree, walk
 from bastion.recording.format import Kind
 from bastion.recording.page import change_values, command_values
 from bastion.recording.reader import Place, Reader
@@ -39,6 +41,9 @@ LONGEST_HIT: Final = 400
 SECONDS: Final = 4.0
 """Of a recording that is not in the reading index: how long commands are looked for, and then parts are cut that the
 page gets at once."""
+
+FILES_SECONDS: Final = 10.0
+"""That a recording is looked through for its tree of files."""
 
 AHEAD: Final = 4 << 20
 """Bytes of such parts."""
@@ -181,6 +186,17 @@ class Parts:
             for hit in found
         ]
         return sorted(shown)
+
+
+def files_of(reader: Reader, monotonic: Callable[[], float]) -> dict[str, Any]:
+    """What was done with files: `places`, how many deeds are `more`, and until which second was looked, None: all."""
+    tree, until = FileTree(), monotonic() + FILES_SECONDS
+    cut: float | None = None
+    for number, time in enumerate(walk(reader, tree)):
+        if number % 1000 == 999 and monotonic() > until:
+            cut = time
+            break
+    return {"places": tree.top.document()["below"], "more": tree.more, "cut": cut}
 
 
 def _packed(channel: int, part: Segment) -> bytes:

@@ -33,6 +33,7 @@ from bastion.config.outputs import Audit, Recording, read_section
 from bastion.config.redact import Redact
 from bastion.console.looked import looks_at
 from bastion.console.parts import Parts
+from bastion.console.parts import Parts, files_of
 from bastion.errors import ConfigError
 from bastion.indexing.playing import IndexedSession
 from bastion.indexing.store import IndexFile, IndexUnfit
@@ -133,6 +134,9 @@ class Answering:
             about["looks"] = looks
             about["cut"] += ["looks"] if cut else []
             yield orjson.dumps(about)
+            return
+        if what == "files":
+            yield orjson.dumps(files_of(reader, SystemClock().monotonic))
             return
         if what in ("film", "part"):
             indexed = self._indexed(path, reader)

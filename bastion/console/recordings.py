@@ -46,6 +46,13 @@ async def export(call: Call) -> Answer:
     return Answer(200, kind, headers=(saved,), stream=opened, policy=POLICY_OF_FILES)
 
 
+async def files(call: Call) -> Answer:
+    """What was done with files, as a tree: without a script."""
+    name = call.found.parts["session"]
+    opened = await call.open("files", name, "files")
+    return call.page("files.html", id=name, **orjson.loads(await opened.all()))
+
+
 async def verify(call: Call) -> Answer:
     """Is the recording what its gateway wrote?"""
     name = call.found.parts["session"]

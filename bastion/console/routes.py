@@ -99,6 +99,7 @@ ROUTES: Final = (
     Route("GET", "/sessions/{session}/text", "text", LOOKS),
     Route("GET", "/sessions/{session}/play", "play", LOOKS),
     Route("GET", "/sessions/{session}/part", "part", LOOKS),
+    Route("GET", "/sessions/{session}/files", "files", LOOKS),
     Route("GET", "/sessions/{session}/verify", "verify", LOOKS),
     Route("GET", "/sessions/{session}/export/{form}", "export", LOOKS),
     Route("POST", "/sessions/{session}/note", "note", LOOKS),

@@ -7,11 +7,12 @@ kept, a list that is not understood) is said to be unknown and never left out si
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bastion.recording.channels import ChannelSummary
 from bastion.recording.rsync import MOST_NAMES, RsyncList
-from bastion.recording.scp import ScpStream, alone
+from bastion.recording.scp import Copied, ScpStream, alone
 from bastion.sides import Side
 from bastion.wire.printable import printable
 
@@ -37,7 +38,29 @@ def sftp_line(note: dict[str, Any]) -> str:
     return ""
 
 
+def sftp_deed(note: dict[str, Any]) -> tuple[str, str, str] | None:
+    """(path, where it leads to, what was done) of a note of an sftp channel, for a tree of files; None when it is of no
+    interest to a person, or about no file."""
+    name, path, to = note.get("event"), str(note.get("path") or ""), str(note.get("to") or "")
+    if not path or not sftp_line(note):
+        return None
+    if name == "sftp_file":
+        return path, "", ": ".join(_file_words(note))
+    said = (
+        f"{_text(note, 'text') or _text(note, 'reason')}"
+        if name == "sftp_refused"
+        else _text(note, "outcome")
+    )
+    verb = f"{'REFUSED ' if name == 'sftp_refused' else ''}{_text(note, 'name')}"
+    return path, to, f"{verb}: {said}"
+
+
 def _file(note: dict[str, Any]) -> str:
+    verb, rest = _file_words(note)
+    return f"{verb} {_text(note, 'path')}: {rest}"
+
+
+def _file_words(note: dict[str, Any]) -> tuple[str, str]:
     read, written = note.get("bytes_read") or 0, note.get("bytes_written") or 0
     verb = "read and wrote" if read and written else "put" if written else "get" if read else "opened"
     if verb == "opened":
@@ -46,7 +69,7 @@ def _file(note: dict[str, Any]) -> str:
         f"sha256 {_text(note, 'sha256')}" if note.get("sha256") else f"no sha256: {_text(note, 'unhashed')}"
     )
     size = f"{read} and {written}" if read and written else f"{read or written}"
-    return f"{verb} {_text(note, 'path')}: {size} bytes, {digest}, {_text(note, 'outcome')}"
+    return verb, f"{size} bytes, {digest}, {_text(note, 'outcome')}"
 
 
 def _operation(note: dict[str, Any]) -> str:
@@ -72,13 +95,19 @@ class CopyCommand:
     Feed it both directions; when they are not what the command line said, `lost` is true and bytes are bytes again.
     """
 
-    def __init__(self, channel: ChannelSummary, input_kept: bool) -> None:
+    def __init__(
+        self,
+        channel: ChannelSummary,
+        input_kept: bool,
+        heard: Callable[[Copied], None] = lambda one: None,
+    ) -> None:
+        """`heard` gets what scp says, as values."""
         self.kind, self.direction = channel.transfer
         self.unshown = 0
         self.lost = False
         self._input_kept = input_kept
         sender = Side.TARGET if self.direction == "download" else Side.CLIENT
-        self._stream = ScpStream() if self.kind == "scp" else None
+        self._stream = ScpStream(heard) if self.kind == "scp" else None
         self._names = (
             RsyncList(channel.program.partition(" ")[2], self.direction) if self._stream is None else None
         )
@@ -143,8 +172,10 @@ def _of_names(names: RsyncList, unseen: bool) -> str:
     return f"{listed}; names not decoded: {why}" if names.names else f"names not decoded: {why}"
 
 
-def copy_command(channel: ChannelSummary, input_kept: bool) -> CopyCommand | None:
+def copy_command(
+    channel: ChannelSummary, input_kept: bool, heard: Callable[[Copied], None] = lambda one: None
+) -> CopyCommand | None:
     """The reading of a channel whose command line is scp's or rsync's alone, without a terminal; else None."""
     if channel.transfer[0] and not channel.has_pty and alone(channel.program):
-        return CopyCommand(channel, input_kept)
+        return CopyCommand(channel, input_kept, heard)
     return None

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 from bastion.wire.printable import printable
 
 # A line of scp's protocol: a mode, a size and a name of at most 4,096 bytes.
 LONGEST_LINE = 8192
+
+# Folders in each other that are told apart.
+DEEPEST = 64
 
 _FILE = re.compile(rb"([CD])([0-7]{1,6}) (\d{1,19}) (.+)", re.DOTALL)
 _TIMES = re.compile(rb"T\d{1,20} \d{1,20} \d{1,20} \d{1,20}")
@@ -47,14 +52,26 @@ def alone(command: str) -> bool:
     return _SHELL.search(command) is None
 
 
+class Copied(NamedTuple):
+    """One thing that the sending side of scp says. `path` is below the place of the command line, as names of folders
+    and of the file; `text` is what came of it, without the name."""
+
+    path: tuple[str, ...]
+    is_folder: bool
+    text: str
+
+
 class ScpStream:
-    """What the sending side of scp says: feed it the bytes; get a line for each file, folder and complaint.
+    """What the sending side of scp says: feed it the bytes; get a line for each file, folder and complaint, and
+    `heard` gets files and folders as values.
 
     `broken` is true once it is not scp's protocol (or bytes of a name are missing): nothing more is read from it then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[Copied], None] = lambda one: None) -> None:
         self.broken = False
+        self._heard = heard
+        self._folders: list[str] = []
         self._line = b""
         self._left = -1  # bytes of the file that are to come; -1 between files
         self._file = ("", 0, "")
@@ -110,6 +127,8 @@ class ScpStream:
             kind, mode, size, name = match.groups()
             shown = printable(name.decode("utf-8", "backslashreplace"), 1024)
             if kind == b"D":
+                self._folders = [*self._folders, shown][-DEEPEST:]
+                self._heard(Copied(tuple(self._folders), True, f"folder, mode {mode.decode()}"))
                 lines.append(f"folder {shown}, mode {mode.decode()}")
                 return
             self._file = (shown, int(size), mode.decode())
@@ -117,6 +136,7 @@ class ScpStream:
         elif line[:1] in (b"\x01", b"\x02"):
             lines.append(f"refused: {printable(line[1:].decode('utf-8', 'replace'), 512)}")
         elif line == b"E":
+            self._folders = self._folders[:-1]
             lines.append("end of folder")
         elif _TIMES.fullmatch(line) is None:
             self.broken = True
@@ -124,4 +144,6 @@ class ScpStream:
     def _told(self, well: bool) -> str:
         name, size, mode = self._file
         digest = f"sha256 {self._digest.hexdigest()}" if self._whole else "no sha256: not all of it was kept"
-        return f"file {name}: {size} bytes, {digest}, mode {mode}, {'ok' if well else 'failed'}"
+        said = f"{size} bytes, {digest}, mode {mode}, {'ok' if well else 'failed'}"
+        self._heard(Copied((*self._folders, name), False, said))
+        return f"file {name}: {said}"
