@@ -83,8 +83,7 @@ def search(
         fail(f"there is no index at {place}: run `bastion index` first")
     try:
         file = IndexFile(place)
-        sessions = {number: one for number, one in file.sessions().items() if wanted.takes(one)}
-        with closing(file.search(question, sessions, context)) as hits:  # --limit leaves it in the middle
+        with closing(file.newest(question, wanted, context)) as hits:  # --limit leaves it in the middle
             for hit in (_masked(hit, redaction) for hit in islice(_in_time(hits, wanted), limit)):
                 found += 1
                 write_json(document(hit)) if as_json else _show(hit)

@@ -49,10 +49,8 @@ async def _found(call: Call, words: str, filters: Filters) -> tuple[list[Line], 
         return [], False
 
     def search(file: IndexFile) -> list[Hit]:
-        wanted = filters.wanted
-        chosen = {number: one for number, one in file.sessions().items() if wanted.takes(one)}
-        found: list[Hit] = []
-        with closing(file.search(question, chosen, CONTEXT)) as hits:
+        wanted, found = filters.wanted, list[Hit]()
+        with closing(file.newest(question, wanted, CONTEXT)) as hits:
             for hit in hits:
                 at = hit.session.started_at + hit.time
                 if (wanted.since is None or at >= wanted.since) and (

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bastion.errors import BastionError
 from bastion.indexing.ahead import Ahead
@@ -20,7 +20,7 @@ from bastion.indexing.pages import Page, text_of, unpack
 from bastion.indexing.words import LONG_LINE, NEAR, Question
 from bastion.recording.commands import Command
 from bastion.recording.keyframes import Keyframe
-from bastion.recording.listed import SESSION, Listed
+from bastion.recording.listed import SESSION, Listed, Wanted
 from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.reader import Place
 
@@ -35,6 +35,10 @@ CACHE_BYTES: Final = 32 << 20
 
 ALONE: Final = 64
 """Pages that a search opens before others are read ahead of it: most have found what they were asked for by then."""
+
+FIRST_BATCH: Final = 32
+LARGEST_BATCH: Final = 512
+"""Sessions whose rows are read at once: a common word is found in the first ones, a rare one in few."""
 
 SESSION_PAGES: Final = 1 << 24
 """Pages of one session at most: 64 GiB of text; more are left out and said."""
@@ -273,15 +277,8 @@ class IndexFile:
     def sessions(self, only: int | None = None) -> dict[int, Listed]:
         """All that are in it whole (or this one), by number; `more` has `uid` and `host`."""
         with _told(self.path):
-            rows = self._database.execute(
-                "SELECT number, id, state, started_at, identity, login, target, duration, bytes, path, ran, source,"
-                " rules, opaque, uid, host FROM sessions WHERE whole AND number = coalesce(?, number)",
-                (only,),
-            )
-            return {
-                row[0]: Listed._make((*row[1:10], SESSION, *row[10:14], {"uid": row[14], "host": row[15]}))
-                for row in rows
-            }
+            chosen = "number = coalesce(?, number)"
+            return _listed(self._database.execute(f"{_SESSIONS} AND {chosen}", (only,)))
 
     def commands(self, sessions: dict[int, Listed]) -> Iterator[tuple[Listed, Command]]:
         """The commands of these sessions, newest session first, each in the order of time."""
@@ -334,6 +331,45 @@ class IndexFile:
             ).fetchone()
         return found[0], Place(found[1], found[2]), None if screen is None else screen[0]
 
+    def newest(self, question: Question, wanted: Wanted, context: int = 0) -> Generator[Hit, None, None]:
+        """As `search` in the sessions that are `wanted`, of which no more are looked at than have such words: 100,000
+        rows are half a second."""
+        asked = _asked(question)
+        if not asked:
+            return
+        with _told(self.path), self._reading():
+            pages: dict[int, list[int]] = {}
+            for (page,) in self._database.execute("SELECT rowid FROM words WHERE words MATCH ?", (asked,)):
+                pages.setdefault(page // SESSION_PAGES, []).append(page)
+            for some in self._by_time(pages, wanted):
+                yield from self._hits_in(question, some, pages, context)
+
+    def _by_time(self, pages: Collection[int], wanted: Wanted) -> Iterator[dict[int, Listed]]:
+        """Of the sessions with these numbers those that are wanted, the newest first, in batches that grow."""
+        conditions, values = "", list[object]()
+        for name, value in (("identity", wanted.user), ("login", wanted.login)):
+            if value:
+                conditions, values = f"{conditions} AND {name} = ?", [*values, value]
+        if wanted.until is not None:
+            conditions, values = f"{conditions} AND started_at < ?", [*values, wanted.until]
+        if wanted.since is not None:
+            conditions += " AND (started_at + duration >= ? OR started_at = 0)"
+            values.append(wanted.since)
+        numbers = [
+            row[0]
+            for row in self._database.execute(
+                f"SELECT number FROM sessions WHERE whole{conditions} ORDER BY started_at DESC, number",
+                values,
+            )
+            if row[0] in pages
+        ]
+        at, size = 0, FIRST_BATCH
+        while at < len(numbers):
+            some, at, size = numbers[at : at + size], at + size, min(2 * size, LARGEST_BATCH)
+            places = ", ".join("?" * len(some))
+            found = _listed(self._database.execute(f"{_SESSIONS} AND number IN ({places})", some))
+            yield {number: found[number] for number in some if wanted.takes(found[number])}
+
     def search(
         self, question: Question, sessions: dict[int, Listed], context: int = 0
     ) -> Generator[Hit, None, None]:
@@ -349,10 +385,16 @@ class IndexFile:
             ):
                 pages.setdefault(page // SESSION_PAGES, []).append(page)
             chosen = sorted(pages.keys() & sessions.keys(), key=lambda one: (-sessions[one].started_at, one))
-            for number, row in self._rows([number for one in chosen for number in pages[one]]):
-                places = question.places(text_of(row[1]))
-                if places:
-                    yield from _hits(sessions[number // SESSION_PAGES], unpack(*row), places, context)
+            yield from self._hits_in(question, {one: sessions[one] for one in chosen}, pages, context)
+
+    def _hits_in(
+        self, question: Question, sessions: Mapping[int, Listed], pages: Mapping[int, list[int]], context: int
+    ) -> Iterator[Hit]:
+        """The lines on these pages of these sessions, in their order."""
+        for number, row in self._rows([number for one in sessions for number in pages[one]]):
+            places = question.places(text_of(row[1]))
+            if places:
+                yield from _hits(sessions[number // SESSION_PAGES], unpack(*row), places, context)
 
     def _rows(self, numbers: list[int]) -> Iterator[tuple[int, tuple[int, bytes]]]:
         """These pages, as far as they are there. Whoever goes on behind the first ones has them read ahead."""
@@ -371,6 +413,19 @@ class IndexFile:
         finally:
             if ahead is not None:
                 ahead.close()
+
+
+_SESSIONS: Final = (
+    "SELECT number, id, state, started_at, identity, login, target, duration, bytes, path, ran, source, rules, opaque,"
+    " uid, host FROM sessions WHERE whole"
+)
+
+
+def _listed(rows: Iterable[tuple[Any, ...]]) -> dict[int, Listed]:
+    return {
+        row[0]: Listed._make((*row[1:10], SESSION, *row[10:14], {"uid": row[14], "host": row[15]}))
+        for row in rows
+    }
 
 
 def _asked(question: Question) -> str:

@@ -27,7 +27,7 @@ def test_a_line_is_found_and_leads_to_its_moment(console: ConsoleSite, browser: 
     got = browser.get("/search?q=done&user=alice")
     assert (
         got.status == 200
-        and f'href="/sessions/{FIRST}/play#at=' in got.text
+        and f'href="/sessions/{FIRST}/play?at=' in got.text
         and "<mark>done</mark>" in got.text
     )
     line = console.audit("recordings_read")[-1]

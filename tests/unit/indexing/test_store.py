@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from bastion.indexing import store as store_module
 from bastion.indexing.pages import Page
 from bastion.indexing.store import IndexFile, IndexUnfit
 from bastion.indexing.words import Question
 from bastion.recording.commands import Command
-from bastion.recording.listed import Listed
+from bastion.recording.listed import Listed, Wanted
 
 ONE = Listed("a" * 16, "ended", 100.0, "alice", "deploy", "web1", 60.0, 5, "2027-01-15/a.rec")
 TWO = ONE._replace(id="b" * 16, started_at=900.0, identity="bob")
@@ -51,6 +54,32 @@ def test_lines_are_found_the_newest_session_first(file: IndexFile) -> None:
     (hit,) = file.search(Question.of("nothing"), file.sessions(), 1)
     assert (hit.before, hit.after, hit.channel) == (("one error",), ("two errors",), 1)
     assert list(file.search(Question.of("error"), {})) == []
+
+
+def test_the_newest_are_those_of_all_sessions_that_are_wanted(
+    file: IndexFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FIRST_BATCH", 1)
+    monkeypatch.setattr(store_module, "LARGEST_BATCH", 3)
+    chance = random.Random(1)
+    for number in range(40):
+        one = ONE._replace(
+            id=f"{number:016}", started_at=chance.choice((0.0, 100.0 * number)), duration=chance.random() * 500,
+            identity=chance.choice(("alice", "bob")), login=chance.choice(("deploy", "root")),
+            target=chance.choice(("web1", "web1:2222", "db1")), source=f"10.0.0.{number}",
+            rules="a,b"[: number % 2 * 2 + 1],
+        )  # fmt: skip
+        put(file, one, "an error", f"word{number}", *["error again"] * (number % 3), end=number % 7 != 0)
+    for wanted in (
+        Wanted(), Wanted(user="bob"), Wanted(login="root", user="alice"), Wanted(target="web1"), Wanted(since=1500.0),
+        Wanted(until=2000.0), Wanted(since=900.0, until=2500.0, target="db1"), Wanted(rule="b"), Wanted(user="nobody"),
+        Wanted(source=ip_network("10.0.0.0/28")),
+    ):  # fmt: skip
+        chosen = {number: one for number, one in file.sessions().items() if wanted.takes(one)}
+        for words in ("error", "word17", "an error", "nothing", "error again"):
+            question = Question.of(words)
+            assert list(file.newest(question, wanted, 1)) == list(file.search(question, chosen, 1)), wanted
+    assert list(file.newest(Question.of(""), Wanted())) == []
 
 
 def test_words_are_found_however_far_apart_they_stand_in_a_line(file: IndexFile) -> None:
