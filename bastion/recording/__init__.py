@@ -24,7 +24,7 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
 - `frames`: events -> steps of showing one channel, or all
-- `scp`, `rsync`, `operations`: channels that move files, as lists of what they did
+- `scp`, `rsync`, `operations`: channels that move files, as lists of what they did; `file_tree`: as a tree
 - `pens`, `grid`, `terminal`: what a terminal of the recorded size shows
 - `snapshots`: a terminal's whole state, packed, and painted on another terminal
 - `keyframes`: where a recording can be opened in the middle; `seeking`: a recording played from any time on
@@ -33,7 +33,8 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `typed`, `panes`: the latter, read off a screen, and off one that tmux or screen draws
 - `prompts`, `screen_lines`, `running`: what looks like a prompt, lines over several rows, commands that go on
 - `render`: frames -> text, asciicast; events -> JSON lines, raw bytes
-- `changes`: what terminals showed, as changes of rows
+- `changes`: what terminals showed, as changes of rows; `segments`: the same of one channel, part by part
+- `resizes`: when windows got another size
 - `masking`: what was typed while nothing was shown, masked where it is read
 - `redacting`: patterns of secrets; `flattening`: bytes for a terminal as lines to look for them in
 - `redacted`, `redacted_lines`: a recording, and lines of a screen, with secrets masked

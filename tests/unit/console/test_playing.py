@@ -12,30 +12,14 @@ from typing import Any
 import pytest
 
 from bastion.clock import FixedClock
-from bastion.console import grants
-from bastion.console.visits import Visits
 from bastion.recording.recorder import Recorder
 from tests.support.world import poll
-from tests.unit.cli.made import FIRST, PTY, SECOND
+from tests.unit.cli.made import FIRST, PTY
 from tests.unit.console.conftest import HOSTILE, header
 from tests.unit.console.made import Browser, ConsoleSite, Elements, player_data
 
 LONG = "ddddddddeeeeeeee"
 LINES = 700
-
-
-def test_a_line_covers_the_parts_of_one_recording_and_visit_for_a_while() -> None:
-    clock = FixedClock()
-    visits = Visits(clock, 1e6, 1e6, lambda visit, reason: None)
-    _, one = visits.begin("ada", "u-ada", frozenset(), "192.0.2.1")
-    _, other = visits.begin("ada", "u-ada", frozenset(), "192.0.2.1")
-    assert not grants.is_open(one, FIRST, 0.0)
-    grants.opened(one, FIRST, 0.0)
-    assert grants.is_open(one, FIRST, grants.SECONDS - 1) and not grants.is_open(one, FIRST, grants.SECONDS)
-    assert not grants.is_open(one, SECOND, 1.0) and not grants.is_open(other, FIRST, 1.0)
-    for number in range(grants.MOST):
-        grants.opened(one, f"{number:016}", 1.0)
-    assert len(one.opened) == grants.MOST and not grants.is_open(one, FIRST, 1.0)
 
 
 def long_session(made: ConsoleSite) -> None:
