@@ -45,6 +45,9 @@ page gets at once."""
 FILES_SECONDS: Final = 10.0
 """That a recording is looked through for its tree of files."""
 
+LOOK_AT: Final = 200
+"""Events between two looks at the clock."""
+
 AHEAD: Final = 4 << 20
 """Bytes of such parts."""
 
@@ -193,7 +196,7 @@ def files_of(reader: Reader, monotonic: Callable[[], float]) -> dict[str, Any]:
     tree, until = FileTree(), monotonic() + FILES_SECONDS
     cut: float | None = None
     for number, time in enumerate(walk(reader, tree)):
-        if number % 1000 == 999 and monotonic() > until:
+        if number % LOOK_AT == LOOK_AT - 1 and monotonic() > until:
             cut = time
             break
     return {"places": tree.top.document()["below"], "more": tree.more, "cut": cut}
