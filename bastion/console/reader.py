@@ -32,7 +32,6 @@ from bastion.config.load import load
 from bastion.config.outputs import Audit, Recording, read_section
 from bastion.config.redact import Redact
 from bastion.console.looked import looks_at
-from bastion.console.parts import Parts
 from bastion.console.parts import Parts, files_of
 from bastion.errors import ConfigError
 from bastion.indexing.playing import IndexedSession
