@@ -15,6 +15,9 @@ from bastion.console.routes import STATIC
 _DATA: Final = Path(str(resources.files("bastion").joinpath("data")))
 TEMPLATES: Final = _DATA / "console" / "templates"
 
+PLAYER: Final = frozenset(("player.js", "reel.js"))
+"""Files that lie beside the player's of an exported page."""
+
 STREAM: Final = "\x00stream\x00"
 """Stands in a page where a stream goes: no value can hold it."""
 
@@ -39,8 +42,7 @@ class Pages:
         for name in self._templates.list_templates():
             self._templates.get_template(name)  # once, and not when somebody waits for it
         self.files = {
-            name: (_DATA / ("player" if name.endswith(".js") else "console") / name).read_bytes()
-            for name in STATIC
+            name: (_DATA / ("player" if name in PLAYER else "console") / name).read_bytes() for name in STATIC
         }
 
     def text(self, template: str, **values: Any) -> str:

@@ -154,6 +154,8 @@ class Program(Browser):
     ) -> Got:
         given: dict[str, str | None] = {"authorization": f"Bearer {self.bearer}", "origin": None}
         return super().ask(method, path, form, **(given | headers))
+
+
 class Elements(HTMLParser):
     """What a browser would make of a page."""
 
