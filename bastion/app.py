@@ -152,6 +152,7 @@ class Program:
         self._gauges.take(config.limits.startups, prepared.key_dates)
         self.control = Controlling(self.gateway, config, self.health, self._gauges.look, part.alone)
         self.local = self.control.local
+        self._keeper.share(config, self.control.hub)
         self.elders = Elders(reactor, self.control.hub, self.meters.families)
         self._listeners = given
         self._ports: list[Any] = []

@@ -25,6 +25,7 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
   unfinished logins
 - `account_failures`: guesses end before the directory locks the account
 - `distant`: penalties of several processes, kept in one of them
+- `penalty_claims`, `penalty_limits`, `guesses`: penalties of several gateways as one; limits; one guess
 - `outside`: the seam for factors that others judge
 - `oidc`, `oidc_provider`, `oidc_token`, `https`: an identity provider; `radius`, `radius_packets`: RADIUS servers
 - `budget`, `turns`: what one payer may cost, and whose turn it is

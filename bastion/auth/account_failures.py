@@ -67,3 +67,7 @@ class AccountFailures:
     def forget(self, account: bytes) -> None:
         """An operator says that it is no longer at its limit; what is under way is not counted."""
         self._tried.pop(account, None)
+
+    def clear(self) -> None:
+        """Nothing was tried."""
+        self._tried.clear()

@@ -58,6 +58,12 @@ class DistantPenalties(Penalties):
             now = self._clock.monotonic()
             self._blocks = {key: until for key, until in self._blocks.items() if until > now}
 
+    def rekey(self, secret: bytes) -> None:
+        """The judge keys digests with this from now on; it tells of the blocks anew."""
+        if secret != self._secret:
+            self._secret = secret
+            self._blocks.clear()
+
     def __len__(self) -> int:
         return len(self._blocks)
 

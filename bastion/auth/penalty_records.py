@@ -20,7 +20,7 @@ KEPT_FROM: Final = 60.0
 """Seconds that a block must last to be kept."""
 
 UNKNOWN: Final = "?"
-"""What stands for an account that was blocked before a restart: only its digest was kept."""
+"""What stands for an account that was blocked before a restart, or by another gateway: only its digest is known."""
 
 
 class Kept(NamedTuple):
@@ -54,12 +54,14 @@ MAX_SHOWN: Final = 64
 
 class Blocked(NamedTuple):
     """Who must wait, for `left` seconds: an account from a source, a source (`account` is ""), or an account from
-    wherever nobody has logged in to it before (`source` is "")."""
+    wherever nobody has logged in to it before (`source` is ""). `nodes`: the gateways that say so, where there are
+    several."""
 
     source: str
     account: str
     left: float
     failures: int
+    nodes: tuple[str, ...] = ()
 
 
 class Table:
@@ -90,6 +92,9 @@ class Table:
 
     def drop(self, key: bytes) -> None:
         self._records.pop(key, None)
+
+    def clear(self) -> None:
+        self._records.clear()
 
     def blocks(self) -> Iterator[tuple[bytes, float]]:
         return ((key, record.until) for key, record in self._records.items())

@@ -26,6 +26,15 @@ def source_block(address: str) -> str:
     return str(peer)
 
 
+def is_block(text: str) -> bool:
+    """Is it what `source_block` makes of some address?"""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return text == "?"
+    return source_block(str(network.network_address)) == text
+
+
 @lru_cache(maxsize=REMEMBERED_SOURCES)
 def is_exempt(block: str, networks: tuple[str, ...]) -> bool:
     """Is `block` (a `source_block`) in one of these networks? An IPv6 one has to be all of the block, or more."""

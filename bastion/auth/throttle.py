@@ -14,9 +14,12 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from bastion.auth.account_failures import AccountFailures
+from bastion.auth.guesses import Guess as Guess
+from bastion.auth.guesses import Queue
+from bastion.auth.penalty_claims import Claim, Claims, Of
+from bastion.auth.penalty_limits import PenaltyLimits as PenaltyLimits
 from bastion.auth.penalty_reasons import CODES, FREE_ALWAYS, is_free
 from bastion.auth.penalty_records import (
     KEPT_FROM,
@@ -34,14 +37,6 @@ from bastion.auth.penalty_sources import source_block as source_block
 from bastion.clock import Clock
 from bastion.errors import AuthReason
 
-ACCOUNT_GUESSES = 20
-"""Wrong passwords for one account, from all the sources together that it has never been logged in to from. Three
-times what one source gets, so that an engineer on a new network with a new password meets the limit of the source
-first; 60 sources get 20 guesses together, where each of them had 6."""
-
-ACCOUNT_REFILL = 60.0
-"""Seconds until such sources get one guess more: 1,440 a day for one account, however many sources there are."""
-
 MAX_WAITING = 256
 """Guesses of one source that wait for others of it to be settled; the next is refused. With as many accounts, looking
 whose turn it is takes 1.5 ms. More than the unfinished logins that one source may have by default."""
@@ -50,91 +45,8 @@ REMEMBERED_LOGINS = 16_384
 """Pairs of source and account that logged in well, the least recent forgotten first: about 150 bytes each, 2.5 MB."""
 
 
-@dataclass(frozen=True, slots=True)
-class PenaltyLimits:
-    """Seconds and counts. After `free` failures of a pair each further one blocks the pair, doubling.
-
-    `accounts` distinct failing accounts of one source within `window` block the source for `source_block`,
-    doubling. A record is forgotten `forget` seconds after its last failure or the end of its block.
-    Sources that an account was never logged in to from share `strange_guesses` passwords for it, and get one more
-    every `strange_refill` seconds. Sources in the networks of `exempt` are never blocked as a whole. Of one account
-    `account_failures` wrong passwords within `account_window` are tried in all (0: any number).
-    """
-
-    free: int = 5
-    first_block: float = 5.0
-    longest_block: float = 600.0
-    accounts: int = 20
-    window: float = 600.0
-    source_block: float = 60.0
-    longest_source_block: float = 3600.0
-    forget: float = 1800.0
-    strange_guesses: int = ACCOUNT_GUESSES
-    strange_refill: float = ACCOUNT_REFILL
-    exempt: tuple[str, ...] = ()
-    account_failures: int = 0
-    account_window: float = 1800.0
-
-
-class Guess:
-    """One password that is charged before it is judged. `begin` it once; `settle` it, more often is once.
-
-    `number` names it where it is judged in another process (`auth.distant`).
-    """
-
-    __slots__ = (
-        "_penalties",
-        "account",
-        "begun",
-        "go",
-        "judged",
-        "number",
-        "pair",
-        "settled",
-        "source",
-        "strange",
-    )
-
-    def __init__(self, penalties: Penalties, source: str, account: str, pair: bytes) -> None:
-        self._penalties = penalties
-        self.source, self.account, self.pair = source, account, pair
-        self.go: Callable[[bool], None] = _nobody
-        self.begun = self.judged = self.settled = self.strange = False
-        self.number = 0
-
-    def begin(self, turn: Callable[[bool], None]) -> None:
-        """`turn(True)` is called when it may be judged, at once or as soon as those before it are settled;
-        `turn(False)` when it may not, because they turned out to be guesses."""
-        if not self.begun and not self.settled:
-            self.begun, self.go = True, turn
-            self._penalties._begin(self)
-
-    def settle(self, reason: AuthReason) -> None:
-        """The outcome: what is nobody's guess is given back, a guess stays charged. Also for whoever has left."""
-        if not self.settled:
-            self.settled = True
-            self.go = _nobody
-            if self.begun:
-                self._penalties._settle(self, reason)
-
-
-def _nobody(allowed: bool) -> None:
-    """Nobody waits for a turn."""
-
-
 def _nobody_asks(key: bytes, until: float) -> None:
     """All are asked here."""
-
-
-class _Queue:
-    """The guesses of one source that are under way: how many of each pair are judged, and who waits."""
-
-    __slots__ = ("advancing", "again", "judged", "waiting")
-
-    def __init__(self) -> None:
-        self.judged: dict[bytes, int] = {}
-        self.waiting: dict[Guess, None] = {}  # in the order in which they came
-        self.advancing = self.again = False
 
 
 class Penalties:
@@ -159,18 +71,21 @@ class Penalties:
         # ... and long enough that a slow stream of guesses never finds the account's count forgotten
         refill = self._limits.strange_guesses * self._limits.strange_refill
         self._accounts = Table(max(self._limits.forget, refill), entries)
+        self.claims = Claims(clock)  # those of other gateways, and what they are told
         self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._known_sources: OrderedDict[bytes, None] = OrderedDict()
         self._failures = AccountFailures(entries)
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
         self._held: dict[str, None] = {}  # sources in which a guess waits for one of another source
         self.on_block: Callable[[bytes, float], None] = _nobody_asks
         self._long: OrderedDict[bytes, Record] = OrderedDict()  # what is worth keeping, the latest last
         self.changes = 0  # of that
         self.begun = {"account": 0, "source": 0}  # blocks, for a counter
+        self.claims.limits = self._limits
 
     def set_limits(self, limits: PenaltyLimits) -> None:
         """From now on these. Records stay, and a block that runs ends when it was to end: a reload is no amnesty."""
-        self._limits = limits
+        self._limits = self.claims.limits = limits
         self._pairs.forget = self._sources.forget = limits.forget
 
     def __len__(self) -> int:
@@ -186,8 +101,10 @@ class Penalties:
     def blocks(self) -> Iterator[tuple[bytes, float]]:
         """Every block that runs now: its key, and until when."""
         now = self._clock.monotonic()
-        for table in (self._sources, self._pairs):
-            yield from ((key, until) for key, until in table.blocks() if until > now)
+        found = {key: until for table in (self._sources, self._pairs) for key, until in table.blocks()}
+        for key, standing in self.claims.standing():
+            found[key] = max(found.get(key, 0.0), standing.until)
+        yield from ((key, until) for key, until in found.items() if until > now)
 
     def allows(self, source: str, account: str) -> bool:
         """May an attempt for this account from this source be judged now?"""
@@ -205,7 +122,8 @@ class Penalties:
 
     def open(self, source: str, account: str) -> Guess:
         """One password for `account`, to be charged before it is judged: `begin` it, and `settle` it."""
-        return Guess(self, source, account, self._digest(source_block(source), account))
+        pair = self._digest(source_block(source), account)
+        return Guess(self._begin, self._settle, source, account, pair)
 
     def failed(self, source: str, account: str, reason: AuthReason, method: str = "password") -> None:
         """One attempt failed. Not every failure is a guess: see `is_free`."""
@@ -216,14 +134,16 @@ class Penalties:
         pair = self._pairs.find_or_add(self._digest(block, account), now)
         pair.count += 1
         pair.last = now
-        excess = pair.count - limits.free
+        key = self._digest(block, account)
+        excess = pair.count + self.claims.failures(key) - limits.free
         if excess > 0:
             pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
-            self.on_block(self._digest(block, account), pair.until)
+            self._tell(key, pair)
             self.begun["account"] += 1
             pair.who = block, account[:MAX_SHOWN]
+            self.claims.say(key, Of.PAIR, block, pair.count, pair.until)
             if pair.until - now >= KEPT_FROM:
-                self._keep(self._digest(block, account), pair)
+                self._keep(key, pair)
         self._count_account(block, account, now)
 
     def succeeded(self, source: str, account: str) -> None:
@@ -237,38 +157,85 @@ class Penalties:
         if blocked is not None:
             self._pairs.drop(key)
             self._keep_no_more(key)
-            if blocked.until:
-                self.on_block(key, 0.0)
-        source_record = self._sources.find(self._digest(source_block(source)), self._clock.monotonic())
+        claimed = self.claims.is_claimed(key)
+        self.claims.clear(key, Of.PAIR, source_block(source))
+        if claimed or (blocked is not None and blocked.until):
+            self.on_block(key, 0.0)
+        source_key = self._digest(source_block(source))
+        source_record = self._sources.find(source_key, self._clock.monotonic())
         if source_record is not None:
             source_record.bits &= ~(1 << key[0])
-        self._known[key] = None
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED_LOGINS:
-            self._known.popitem(last=False)
+        for known, one in ((self._known, key), (self._known_sources, source_key)):
+            known[one] = None
+            known.move_to_end(one)
+            if len(known) > REMEMBERED_LOGINS:
+                known.popitem(last=False)
 
     # -- for whoever looks ------------------------------------------------------------------------------
 
     def waiting(self) -> list[Blocked]:
         """Who must wait now."""
-        return [blocked for _, _, blocked in self._blocked()]
+        return [blocked for _, _, _, blocked in self._blocked()]
 
     def forget(self, source: str = "", account: str = "") -> list[Blocked]:
         """Forget the blocks of a source, an account, or an account from a source; all of them when nothing is said."""
         block = source_block(source) if source else ""
         if account and not source:
             self._failures.forget(self._digest("", account))
+            self.claims.clear(self._digest("", account), Of.ACCOUNT, "", always=True)
         forgotten = []
-        for table, key, blocked in list(self._blocked()):
+        for table, key, of, blocked in list(self._blocked()):
             meant = account[:MAX_SHOWN] in ("", blocked.account)
             if blocked.account == UNKNOWN and not meant:
                 meant = key == self._digest(blocked.source, account)
             if meant and block in ("", blocked.source):
                 table.drop(key)
                 self._keep_no_more(key)
+                self.claims.clear(key, of, blocked.source)
                 self.on_block(key, 0.0)
                 forgotten.append(blocked)
         return forgotten
+
+    # -- where several gateways share them ---------------------------------------------------------------
+
+    def learn(self, node: str, claims: Iterable[Claim], fresh: bool) -> None:
+        """What `node`, another gateway, claims, and has forgotten. `fresh`: it has said so just now."""
+        changed, cleared = self.claims.take(node, claims, fresh, self._is_known)
+        for key in cleared:
+            if not self.claims.is_own(key):
+                for table in (self._pairs, self._sources, self._accounts):
+                    table.drop(key)
+                self._keep_no_more(key)
+                self._failures.forget(key)
+        now = self._clock.monotonic()
+        for key in changed:
+            record = self._pairs.find(key, now) or self._sources.find(key, now)
+            self._tell(key, record)
+
+    def _is_known(self, key: bytes, of: Of) -> bool:
+        """Is it about somebody who has logged in here?"""
+        return key in (self._known_sources if of is Of.SOURCE else self._known)
+
+    def _tell(self, key: bytes, record: Record | None) -> None:
+        """Until when it waits now, for our own sake or others'."""
+        until = max(0.0 if record is None else record.until, self.claims.until(key))
+        self.on_block(key, until if until > self._clock.monotonic() else 0.0)
+
+    def rekey(self, secret: bytes) -> None:
+        """Key digests with this from now on, as all gateways of the store do. Whatever was known by another key is
+        forgotten."""
+        if secret == self._secret:
+            return
+        for key, _ in list(self.blocks()):
+            self.on_block(key, 0.0)
+        self._secret = secret
+        for table in (self._pairs, self._sources, self._accounts):
+            table.clear()
+        for known in (self._known, self._known_sources, self._long):
+            known.clear()
+        self._failures.clear()
+        self.claims.forget_all()
+        self.changes += 1
 
     # -- over a restart ---------------------------------------------------------------------------------
 
@@ -308,6 +275,8 @@ class Penalties:
             record.count = one.failures
             record.who = one.source, UNKNOWN if one.named else ""
             self._keep(key, record)
+            of = Of.ACCOUNT if not one.source else Of.PAIR if one.named else Of.SOURCE
+            self.claims.say(key, of, one.source, one.failures, record.until if one.source else record.since)
 
     def _keep(self, key: bytes, record: Record) -> None:
         self._long[key] = record
@@ -320,17 +289,39 @@ class Penalties:
         if self._long.pop(key, None) is not None:
             self.changes += 1
 
-    def _blocked(self) -> Iterator[tuple[Table, bytes, Blocked]]:
-        now, limits = self._clock.monotonic(), self._limits
-        for table in (self._pairs, self._sources):
+    def _blocked(self) -> Iterator[tuple[Table, bytes, Of, Blocked]]:
+        now, limits, claims = self._clock.monotonic(), self._limits, self.claims
+        seen: set[bytes] = set()
+        for table, of in ((self._pairs, Of.PAIR), (self._sources, Of.SOURCE)):
             for key, record in table:
-                if record.until > now and record.who is not None:
-                    yield table, key, Blocked(*record.who, record.until - now, record.count)
+                until = max(record.until, claims.until(key))
+                if until > now and record.who is not None:
+                    seen.add(key)
+                    failures = record.count + claims.failures(key)
+                    nodes = (claims.name, *claims.nodes(key)) if claims.name else ()
+                    yield table, key, of, Blocked(*record.who, until - now, failures, nodes)
         for key, record in self._accounts:
             back = int((now - record.since) / limits.strange_refill)
-            if record.count - back >= limits.strange_guesses and record.who is not None:
+            failures = max(0, record.count - back) + claims.guesses(key)
+            if failures >= limits.strange_guesses and record.who is not None:
+                seen.add(key)
                 left = record.since + (back + 1) * limits.strange_refill - now
-                yield self._accounts, key, Blocked(*record.who, left, record.count - back)
+                nodes = (claims.name, *claims.nodes(key)) if claims.name else ()
+                yield self._accounts, key, Of.ACCOUNT, Blocked(*record.who, left, failures, nodes)
+        yield from self._blocked_elsewhere(seen)
+
+    def _blocked_elsewhere(self, seen: set[bytes]) -> Iterator[tuple[Table, bytes, Of, Blocked]]:
+        now, limits = self._clock.monotonic(), self._limits
+        tables = {Of.PAIR: self._pairs, Of.SOURCE: self._sources, Of.ACCOUNT: self._accounts}
+        for key, one in self.claims.standing():
+            if key in seen:
+                continue
+            left = one.until - now
+            if one.of is Of.ACCOUNT:
+                left = limits.strange_refill if one.failures >= limits.strange_guesses else 0.0
+            if left > 0.0:
+                who = one.source, "" if one.of is Of.SOURCE else UNKNOWN
+                yield tables[one.of], key, one.of, Blocked(*who, left, one.failures, one.nodes)
 
     # -- guesses that are under way ----------------------------------------------------------------------
 
@@ -338,7 +329,7 @@ class Penalties:
         block = source_block(guess.source)
         queue = self._queues.get(block)
         if queue is None:
-            queue = self._queues[block] = _Queue()
+            queue = self._queues[block] = Queue()
         if len(queue.waiting) >= MAX_WAITING:
             guess.settled = True
             guess.go(False)
@@ -395,13 +386,13 @@ class Penalties:
         if not queue.waiting and not queue.judged:
             del self._queues[block]
 
-    def _may_go(self, queue: _Queue, guess: Guess) -> bool | None:
+    def _may_go(self, queue: Queue, guess: Guess) -> bool | None:
         """None: not yet. As many may be judged at once as could fail one after the other before a block."""
         if self.wait(guess.source, guess.account):
             return False
         now, limits = self._clock.monotonic(), self._limits
         pair = self._pairs.find(guess.pair, now)
-        failed = 0 if pair is None else pair.count
+        failed = self.claims.failures(guess.pair) + (0 if pair is None else pair.count)
         if queue.judged.get(guess.pair, 0) >= max(1, limits.free + 1 - failed):
             return None
         source = self._sources.find(self._digest(source_block(guess.source)), now)
@@ -424,45 +415,53 @@ class Penalties:
 
     def _take_strange(self, account: str) -> bool:
         """One of the guesses that all strange sources have for this account together."""
-        now, limits = self._clock.monotonic(), self._limits
-        record = self._accounts.find_or_add(self._digest("", account), now)
+        now, limits, key = self._clock.monotonic(), self._limits, self._digest("", account)
+        record = self._accounts.find_or_add(key, now)
         back = int((now - record.since) / limits.strange_refill)
         record.count = max(0, record.count - back)
         record.since = record.since + back * limits.strange_refill if record.count else now
-        if record.count >= limits.strange_guesses:
+        elsewhere = self.claims.guesses(key)
+        if record.count + elsewhere >= limits.strange_guesses:
             return False
         record.count += 1
         record.last = now
-        if record.count >= limits.strange_guesses:
+        if record.count + elsewhere >= limits.strange_guesses:
             record.who = "", account[:MAX_SHOWN]
-            self._keep(self._digest("", account), record)
+            self._keep(key, record)
+            self.claims.say(key, Of.ACCOUNT, "", record.count, record.since)
         return True
 
     def _refund(self, account: str) -> None:
-        record = self._accounts.find(self._digest("", account), self._clock.monotonic())
+        key = self._digest("", account)
+        record = self._accounts.find(key, self._clock.monotonic())
         if record is not None and record.count:
             record.count -= 1
+            if self.claims.is_own(key):
+                self.claims.say(key, Of.ACCOUNT, "", record.count, record.since)
 
     def _count_account(self, block: str, account: str, now: float) -> None:
         """Many distinct accounts failing from one source is spraying, whoever they are."""
         limits = self._limits
         if is_exempt(block, limits.exempt):
             return
-        record = self._sources.find_or_add(self._digest(block), now)
+        key = self._digest(block)
+        record = self._sources.find_or_add(key, now)
         if now >= record.since + limits.window:
             record.since, record.bits = now, 0
         record.last = now
         # A bitmap of 256 bits, one picked by the digest: fixed memory, and it never counts too many.
         record.bits |= 1 << self._digest(block, account)[0]
         if record.bits.bit_count() >= limits.accounts:
-            record.until = now + _doubled(limits.source_block, record.count, limits.longest_source_block)
-            self.on_block(self._digest(block), record.until)
+            before = record.count + self.claims.failures(key)
+            record.until = now + _doubled(limits.source_block, before, limits.longest_source_block)
+            self._tell(key, record)
             self.begun["source"] += 1
             record.who = block, ""
             record.count += 1
             record.since, record.bits = now, 0
+            self.claims.say(key, Of.SOURCE, block, record.count, record.until)
             if record.until - now >= KEPT_FROM:
-                self._keep(self._digest(block), record)
+                self._keep(key, record)
 
     def _digest(self, block: str, account: str = "") -> bytes:
         """A key of fixed size, however long a name is sent; its first byte picks the bitmap's bit."""
@@ -472,7 +471,8 @@ class Penalties:
     def _left(self, table: Table, key: bytes) -> float:
         now = self._clock.monotonic()
         record = table.find(key, now)
-        return 0.0 if record is None else max(0.0, record.until - now)
+        until = max(0.0 if record is None else record.until, self.claims.until(key))
+        return max(0.0, until - now)
 
 
 def _doubled(first: float, times: int, longest: float) -> float:

@@ -162,11 +162,14 @@ def penalties(
 
 
 def _list(found: PenaltyList) -> None:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (one.source or "anywhere new", one.account or "any", duration_text(one.left), str(one.failures))
         for one in found.penalties
     ]
-    columns = ("SOURCE", "ACCOUNT", "FOR", "FAILURES")
+    columns: tuple[str, ...] = ("SOURCE", "ACCOUNT", "FOR", "FAILURES")
+    if any(one.nodes for one in found.penalties):
+        columns += ("GATEWAYS",)
+        rows = [(*row, ", ".join(one.nodes)) for row, one in zip(rows, found.penalties, strict=True)]
     write_table(columns, rows, right=("FOR", "FAILURES"), flexible=("SOURCE", "ACCOUNT"))
     if found.all > len(rows):
         click.echo(f"bastion: {found.all - len(rows)} more are not shown", err=True)

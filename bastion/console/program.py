@@ -41,6 +41,9 @@ from bastion.console.rendering import Pages
 from bastion.console.site import ConsoleSite
 from bastion.console.standing import Standing
 from bastion.console.visits import Visit, Visits
+from bastion.control.penalty_orders import PenaltiesShared, SharePenalties
+from bastion.control.penalty_sharing import CONSOLE, PenaltySharing, with_consoles
+from bastion.control.penalty_store import share
 from bastion.errors import ConfigError, ConsoleReason
 from bastion.net.listening import address_of, open_listener
 from bastion.net.tls import ServerTls, TlsFactory
@@ -55,6 +58,7 @@ from bastion.state.database import Place as StatePlace
 from bastion.state.paging import Place as Recorded
 from bastion.state.review_queue import Rules
 from bastion.state.schema_version import check_revision, revision_of
+from bastion.state.shared_penalties import key_of
 
 if TYPE_CHECKING:  # it loads what verifies tokens, which comes with the extra `oidc`
     from bastion.console.elsewhere import Elsewhere
@@ -69,6 +73,8 @@ class ConsoleProgram:
     """One console. Raises ConfigError, also as ConfigErrors, AuditFailed, and StateDown for a store that is not
     there."""
 
+    _port: Any = None  # once it listens
+
     def __init__(self, config_file: Path, reactor: Any, clock: Clock) -> None:
         self._reactor, self._clock = reactor, clock
         config = load(config_file)
@@ -80,10 +86,10 @@ class ConsoleProgram:
         meters, challenges = Meters(), Challenges(clock)
         self._audit = AuditLog(str(wanted.audit_file or config.audit.file), clock, meters, required=True)
         self._rationed = RationedLog(self._audit, reactor, meters)
-        self._auth = _auth(config, users, reactor, clock)
+        self._auth = _auth(config, users, reactor, clock, place)
         folder = config.recording.directory
-        index = folder / "index" / "reading.db"
-        self._reads = Reads(reactor, clock, place, password_of(place), index)
+        self._reads = Reads(reactor, clock, place, password_of(place), folder / "index" / "reading.db")
+        self._penalties = self._shared_with(config)
         start = program_of(reactor, "bastion.console.reader", config_file)
         self._readers = Readers(reactor, start, wanted.readers)
         self._visits = Visits(clock, wanted.idle, wanted.lifetime, self._signed_out)
@@ -116,8 +122,19 @@ class ConsoleProgram:
         standing = Standing(self._auth.directory, self._reads, clock, wanted.groups)
         self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
         self.application = Application(self.desk, proxies, standing)
-        self._port: Any = None
         self._sweeping: DelayedCall | None = None
+
+    def _shared_with(self, config: Config) -> PenaltySharing:
+        """Guesses here and at every gateway count together, through the store."""
+        name = config.state.name + CONSOLE
+        others = with_consoles((config.state.name, *config.nodes.peers), name)
+        penalties = self._auth.penalties
+
+        def ask(request: SharePenalties) -> Deferred[PenaltiesShared]:
+            now = self._clock.time()
+            return self._reads.share(lambda database: share(database, request, now))
+
+        return PenaltySharing(name, others, ask, self._reactor, penalties.rekey, propose=False)
 
     def start(self) -> dict[str, Any]:
         """Listen; what the ready line says. Raises OSError, ConfigError."""
@@ -139,6 +156,7 @@ class ConsoleProgram:
         self._audit.emit(ConsoleStarted(__version__, place.origin))
         self._readers.warm()
         self._overdue.start()
+        self._penalties.start(self._auth.penalties)
         self._sweep()
         return {"event": "ready", "console": place.origin, "listen": where}
 
@@ -149,6 +167,7 @@ class ConsoleProgram:
         if self._sweeping is not None and self._sweeping.active():
             self._sweeping.cancel()
         self._overdue.stop()
+        self._penalties.stop()
         self._readers.close()
         if self.desk.elsewhere is not None:
             self.desk.elsewhere.close()
@@ -262,10 +281,23 @@ def _store(config: Config) -> StatePlace:
     return place
 
 
-def _auth(config: Config, users: Users | None, reactor: Any, clock: Clock) -> AuthServices:
+def _penalty_key(place: StatePlace) -> bytes:
+    """What gateways key the digests of penalties with; b"" before one has said so, or where it may not be read. Raises
+    ConfigError."""
+    database = Database(place, password_of(place))
+    try:
+        return key_of(database, None) or b""
+    except StateDown as error:
+        _log.warn("penalties are not shared yet: {text}", text=error.text)
+        return b""
+    finally:
+        database.close()
+
+
+def _auth(config: Config, users: Users | None, reactor: Any, clock: Clock, place: StatePlace) -> AuthServices:
     """As the gateway's, for people who type: no key and no certificate is taken."""
     wanted: Console = config.console
-    penalties = Penalties(clock)
+    penalties = Penalties(clock, secret=_penalty_key(place))
     penalties.set_limits(penalty_limits(config.limits.penalties))
     return AuthServices(
         directory=build_directory(config, users, reactor, clock, None),

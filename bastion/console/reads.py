@@ -102,6 +102,10 @@ class Reads:
 
         return check
 
+    def share(self, work: Callable[[Database], T]) -> Deferred[T]:
+        """As `ask`, for nobody: it fails as `Workers.run`, and with StateDown, and nothing is logged."""
+        return self._workers.run(lambda: work(self._database()), DEADLINE)
+
     def close(self) -> None:
         self._workers.close()
         for database in self._databases:

@@ -11,6 +11,9 @@ question a deadline; what acts is written to the audit log with who asked and wh
     glass     accounts for emergencies, opened and closed, as values
     glass_keeping  the same: said, kept over a restart, followed
     orders    locks, penalties, the log's level, watching, as values
+    penalty_orders  penalties, as people ask for them and as gateways share them
+    penalty_sharing  penalties told to other gateways of the store, and heard of them
+    penalty_store   the same, where the store is
     reloads   the configuration read again, as values
     blocks    penalties for failed logins as answers
     account_id whose a name is, for a lock: what is asked

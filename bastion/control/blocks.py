@@ -19,6 +19,6 @@ def forgotten(penalties: Penalties, request: ClearPenalties) -> PenaltyList:
 
 
 def _shown(blocked: Sequence[Blocked]) -> PenaltyList:
-    rows = [Penalty(one.source, one.account, round(one.left, 1), one.failures) for one in blocked]
+    rows = [Penalty(one.source, one.account, round(one.left, 1), one.failures, one.nodes) for one in blocked]
     rows.sort(key=lambda row: -row.left)
     return PenaltyList(tuple(rows[:MOST_PENALTIES]), len(rows))

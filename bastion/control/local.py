@@ -61,6 +61,8 @@ from bastion.control.orders import (
     TotpAsked,
     WatchSession,
 )
+from bastion.control.penalty_orders import PenaltiesShared, SharePenalties
+from bastion.control.penalty_store import share
 from bastion.control.watching import Watching
 from bastion.errors import ControlReason, EndReason
 from bastion.policy.locks import Lock, LockSet
@@ -114,6 +116,7 @@ class LocalNode(Node):
             IdAsked: lambda request, stream: id_of(gateway.services.auth.directory, request.name),
             PenaltiesAsked: self._penalties,
             ClearPenalties: self._clear_penalties,
+            SharePenalties: self._share_penalties,
             EnrolTotp: self._enrolling.enrol,
             InviteTotp: self._enrolling.invite,
             TotpAsked: self._enrolling.holders,
@@ -260,6 +263,13 @@ class LocalNode(Node):
 
     def _clear_penalties(self, request: ClearPenalties, stream: Stream | None) -> PenaltyList:
         return blocks.forgotten(self._gateway.services.auth.penalties, request)
+
+    def _share_penalties(self, request: SharePenalties, stream: Stream | None) -> Deferred[PenaltiesShared]:
+        state, now = self._gateway.state, self._gateway.clock.time()
+        if state.down:  # the store is tried again by who writes to it
+            raise ControlError(ControlReason.FAILED, f"the state store does not answer: {state.down}")
+        ask = state.decide if request.claims or request.sweep else state.ask
+        return ask(lambda database: share(database, request, now)).addErrback(_no_store)
 
     def _kept_locks(self, request: KeptLocks, stream: Stream | None) -> Deferred[Locks]:
         return self._gateway.state.load_locks().addCallbacks(_locks_of, _no_store)

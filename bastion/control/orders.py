@@ -10,6 +10,12 @@ from typing import Any, ClassVar, Final
 from bastion.control.account_id import IdAsked
 from bastion.control.asking import NOBODY, By, Ended, Request, ended_together
 from bastion.control.glass import GLASS_ORDERS
+from bastion.control.penalty_orders import MOST_PENALTIES as MOST_PENALTIES
+from bastion.control.penalty_orders import ClearPenalties as ClearPenalties
+from bastion.control.penalty_orders import PenaltiesAsked as PenaltiesAsked
+from bastion.control.penalty_orders import Penalty as Penalty
+from bastion.control.penalty_orders import PenaltyList as PenaltyList
+from bastion.control.penalty_orders import SharePenalties
 from bastion.policy.locks import Lock, LockKind
 
 # -- locks -----------------------------------------------------------------------------------------------------------
@@ -110,62 +116,6 @@ class KeepLock(Request[Locks]):
 
     def older(self) -> KeepLock | None:
         return KeepLock(replace(self.lock, uid=""), self.gone) if self.lock.uid else None
-
-
-@dataclass(frozen=True, slots=True)
-class Penalty:
-    """Who must wait: a source, or an account from a source; `left` is in seconds, `failures` what it is for."""
-
-    source: str
-    account: str
-    left: float
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class PenaltyList:
-    """Who must wait now, longest first; at most MOST_PENALTIES of `all`."""
-
-    penalties: tuple[Penalty, ...]
-    all: int
-
-
-MOST_PENALTIES: Final = 1000
-
-
-def _penalties(answers: Sequence[PenaltyList]) -> PenaltyList:
-    rows = sorted((one for answer in answers for one in answer.penalties), key=lambda one: -one.left)
-    return PenaltyList(tuple(rows[:MOST_PENALTIES]), sum(answer.all for answer in answers))
-
-
-@dataclass(frozen=True, slots=True)
-class PenaltiesAsked(Request[PenaltyList]):
-    """Who must wait?"""
-
-    command: ClassVar[str] = "penalties"
-    result: ClassVar[type[Any]] = PenaltyList
-
-    @classmethod
-    def merged(cls, answers: Sequence[PenaltyList]) -> PenaltyList:
-        return _penalties(answers)
-
-
-@dataclass(frozen=True, slots=True)
-class ClearPenalties(Request[PenaltyList]):
-    """Forget the failures of a source, of an account, of an account from a source; of everybody when both are empty.
-    The answer is what was forgotten."""
-
-    source: str = ""
-    account: str = ""
-    reason: str = ""
-    by: By = NOBODY
-
-    command: ClassVar[str] = "clear_penalties"
-    result: ClassVar[type[Any]] = PenaltyList
-
-    @classmethod
-    def merged(cls, answers: Sequence[PenaltyList]) -> PenaltyList:
-        return _penalties(answers)
 
 
 # -- another version ---------------------------------------------------------------------------------------------------
@@ -484,6 +434,7 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     IdAsked,
     PenaltiesAsked,
     ClearPenalties,
+    SharePenalties,
     SetLogLevel,
     WatchSession,
     Upgrade,

@@ -104,6 +104,7 @@ CONTROL_COMMANDS: Final = (
     "approval_answer",
     "shared_locks",
     "confirm_locks",
+    "share_penalties",
     OTHER,
 )
 

@@ -43,5 +43,6 @@ has the tables and the rules of migrations.
 - `console_tokens`: API tokens of the review console; `passkeys`: passkeys for it
 - `versions`: policies that were in force, and since when
 - `penalty_copy`: who must wait, in a file for the next process
+- `shared_penalties`: who must wait, as gateways of one store tell each other
 - `runs`: when commands over all recordings ended, and what they found, for the metrics
 """

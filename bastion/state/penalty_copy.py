@@ -1,8 +1,8 @@
 """Penalties as they were last, in a file beside the store, for the next process (L2). Blocks, for a small file.
 
 What it is for: whoever guesses must not find a clean slate because the gateway was restarted. Of accounts the file has
-digests alone, since a typed name may be a password; they are keyed with a secret in a file of its own. Not in the
-store: a supervisor has none, and penalties are this gateway's own business. Invariant: the file is whole or not there.
+digests alone, since a typed name may be a password; they are keyed with a secret in a file of its own, which is that of
+the store where gateways share their penalties (`state.shared_penalties`). Invariant: the file is whole or not there.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ def key_of(folder: Path) -> bytes:
     finally:
         os.unlink(fresh)
     return file.read_bytes()
+
+
+def write_key(folder: Path, key: bytes) -> None:
+    """The secret is this from now on: that of all gateways that share their penalties. Raises OSError."""
+    fresh = folder / f".{KEY_FILE}.{secrets.token_hex(4)}"
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as made:
+        made.write(key)
+    os.replace(fresh, folder / KEY_FILE)
 
 
 def read_penalties(folder: Path) -> list[Kept] | None:

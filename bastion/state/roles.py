@@ -58,8 +58,8 @@ LEFT: Final = frozenset(
 LOCKING: Final = "UPDATE (deleted_why)"
 """The least with which a row of `recordings` may be locked: of a hold and a deletion at once the first one counts."""
 
-KEPT: Final = frozenset(("console_tokens", "passkeys"))
-"""What a console keeps itself."""
+KEPT: Final = frozenset(("console_tokens", "passkeys", "penalties"))
+"""What a console keeps itself; guesses at it count at the gateways, too."""
 
 RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     GATEWAY: {
@@ -68,7 +68,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     },
     READER: {"SELECT": READ},
     CONSOLE: {
-        "SELECT": SHOWN | KEPT,
+        "SELECT": SHOWN | KEPT | {"penalty_key"},
         "INSERT": LEFT,
         "DELETE": frozenset(("review_tags", "holds", "saved_searches", "saved_hits")),
         "UPDATE": frozenset(("hold_lifts",)),

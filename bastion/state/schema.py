@@ -425,3 +425,26 @@ SAVED_HITS: Final = Table(
     Column("found_at", Double, nullable=False),
 )
 """Sessions in which that was found, each told once."""
+
+PENALTIES: Final = Table(
+    "penalties",
+    METADATA,
+    Column("node", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    _text("of"),
+    _text("source"),
+    _count("failures"),
+    Column("until", Double, nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("cleared_at", Double, nullable=False),
+    Column("written_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    _count("revision"),
+)
+"""What each gateway says of whom it makes wait after failed logins (`auth.penalty_claims`). Of accounts `key`, a keyed
+digest, is all that stands there."""
+
+Index("penalties_revision", PENALTIES.c.node, PENALTIES.c.revision)
+
+PENALTY_KEY: Final = Table("penalty_key", METADATA, Column("name", Text, primary_key=True), _text("key"))
+"""What the digests of all gateways are keyed with: that of the one which was there first."""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, text
 from bastion.state.database import Database, StateDown
 from bastion.state.schema import METADATA
 
-HEAD: Final = 18
+HEAD: Final = 19
 """The revision that this program was written for: the newest module of `migrations.versions`."""
 
 NEWER: Final = 1

@@ -48,13 +48,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Go on: these wait now. `own` are addresses that the gateway listens at beside the worker's sockets. What is in
-    force was loaded then (seconds since the epoch), and by what (`assembly.telling`)."""
+    """Go on: these wait now; `key` (hex) is what their digests are keyed with. `own` are addresses that the gateway
+    listens at beside the worker's sockets. What is in force was loaded then (seconds since the epoch), and by what
+    (`assembly.telling`)."""
 
     blocks: tuple[Block, ...]
     own: tuple[str, ...]
     loaded_at: float
     loaded_by: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,16 @@ class LastCounts(Request[Done]):
 
 
 # -- the supervisor asks ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed(Request[Done]):
+    """Digests of blocks are keyed with this (hex) from now on; those that were told before are none any more."""
+
+    key: str
+
+    command: ClassVar[str] = "keyed"
+    result: ClassVar[type[Any]] = Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +298,7 @@ ASKED_BY_WORKERS: Final[dict[str, type[Request[Any]]]] = {
 ASKED_OF_WORKERS: Final[dict[str, type[Request[Any]]]] = REQUESTS | {
     request.command: request
     for request in (
+        Keyed,
         Blocked,
         Prepare,
         Take,

@@ -48,6 +48,7 @@ def run_supervisor(
     raise_limit()
     arguments = ["serve", "--config", str(config_file), *["--trace-messages"] * trace_messages]
     listeners = _listeners(sections, predecessor.listeners if predecessor else None)
+    keeper = PenaltyKeeper(reactor, sections.state_folder)
     try:
         supervisor = Supervisor(
             reactor,
@@ -57,10 +58,11 @@ def run_supervisor(
             listeners,
             str(config_file),
             sections.control,
-            PenaltyKeeper(reactor, sections.state_folder),
+            keeper,
             sections.metrics,
         )
         supervisor.control.join(sections.nodes, sections.state.name)
+        keeper.share(sections, supervisor.hub, supervisor.keyed)
     except (AuditFailed, ConfigError, OSError) as error:
         click.echo(f"bastion: {error}", err=True)
         raise SystemExit(2) from None

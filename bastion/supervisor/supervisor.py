@@ -242,7 +242,7 @@ class Supervisor:
             self._keeper.load(self._penalties)
         await self.control.tell(child.link)
         blocks = tuple(ask.Block(key.hex(), until) for key, until in self._penalties.blocks())
-        return ask.Welcome(blocks, self._own, *self.reloads.loaded)
+        return ask.Welcome(blocks, self._own, *self.reloads.loaded, self._keeper.key.hex())
 
     def _turn(self) -> Deferred[None]:
         """When the process before this one has stopped to accept: it hears that all workers wait for that."""
@@ -292,6 +292,11 @@ class Supervisor:
         told = ask.Blocked((ask.Block(key.hex(), until),))
         for child in self._admitted():
             child.tell(told)
+
+    def keyed(self, key: bytes) -> None:
+        """All gateways key the digests of penalties with this."""
+        for child in self._admitted():
+            child.tell(ask.Keyed(key.hex()))
 
     # -- the end of one ----------------------------------------------------------------------------------
 

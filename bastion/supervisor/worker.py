@@ -92,6 +92,7 @@ class Worker:
             reactor, "the supervisor", self._serve, LINK, on_lost=self._lost, requests=ask.ASKED_OF_WORKERS
         )
         answers: dict[type[Request[Any]], Callable[[Any, Stream | None], Any]] = {
+            ask.Keyed: self._keyed,
             ask.Blocked: self._blocked,
             ask.Prepare: self._prepare,
             ask.Take: self._take,
@@ -120,6 +121,7 @@ class Worker:
         reloading = self._program.reloading
         digest, settings = together(reloading.contents), settings_of(reloading.config)
         welcome = await self.link.ask(ask.Checked(digest, settings))
+        self._penalties.rekey(bytes.fromhex(welcome.key))
         self._penalties.take_blocks(_keys(welcome.blocks))
         self._program.start(welcome.own, Loaded(welcome.loaded_at, welcome.loaded_by))
         keep_what_is_there()
@@ -146,6 +148,10 @@ class Worker:
             self._reactor.stop()
 
     # -- what the supervisor asks ------------------------------------------------------------------------
+
+    def _keyed(self, told: ask.Keyed, _: Stream | None) -> Done:
+        self._penalties.rekey(bytes.fromhex(told.key))
+        return Done()
 
     def _blocked(self, told: ask.Blocked, _: Stream | None) -> Done:
         self._penalties.take_blocks(_keys(told.blocks))

@@ -205,6 +205,10 @@ CAUSES: Final = {
     "audit_sink_lines_lost_total": Cause("and that a file was removed before its time", SAID),
     "audit_sink_deliveries_total": Cause("a delivery", SENDER),
     "audit_sink_process_starts_total": Cause("the program that sends is started", SENDER),
+    "penalty_claims_left_out_total": Cause(
+        "another gateway claims what is no penalty, and one of an exempt source",
+        "unit/assembly/test_penalty_keeper.py::test_what_another_gateway_claims_and_is_not_taken_is_counted",
+    ),
     "penalty_blocks_total": Cause(
         "80 wrong passwords at once", "hostile/test_gateway_attempts.py::test_80_guesses_at_once"
     ),

@@ -25,3 +25,9 @@ PENALTIES: Final = gauge(
 PENALTY_BLOCKS: Final = counter(
     "penalty_blocks_total", "Blocks that have begun, or were made longer.", Label("of", ("account", "source"))
 )
+PENALTY_CLAIMS_LEFT_OUT: Final = counter(
+    "penalty_claims_left_out_total",
+    "Penalties of other gateways that were not taken: malformed, of a source that is exempt, or about more people"
+    " who have logged in here than one gateway may hold up.",
+    Label("why", ("malformed", "known", "exempt")),
+)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
 
-from bastion.assembly.penalty_keeper import WRITE_EVERY, PenaltyKeeper
+from bastion.assembly.penalty_keeper import WRITE_EVERY, PenaltyKeeper, look_at_penalties
+from bastion.auth.penalty_claims import Claim, Of
 from bastion.auth.penalty_records import UNKNOWN
-from bastion.auth.throttle import Penalties
+from bastion.auth.throttle import Penalties, PenaltyLimits
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason
+from bastion.observe.families.standing import PENALTY_CLAIMS_LEFT_OUT
+from bastion.observe.meters import Meters
 from bastion.state.penalty_copy import FILE
 from tests.support.world import poll
 
@@ -77,3 +81,15 @@ def test_a_clock_that_was_set_back_makes_no_block_longer(tmp_path: Path) -> None
     keeper.close()
     _, after, _ = begun(tmp_path, FixedClock(clock.time() - 1e6))
     assert 0 < after.wait(HERE, "alice") <= 600
+
+
+def test_what_another_gateway_claims_and_is_not_taken_is_counted() -> None:
+    clock, meters = FixedClock(), Meters()
+    penalties = Penalties(clock, PenaltyLimits(exempt=("198.51.100.0/24",)))
+    penalties.claims.begin("gw1")
+    now = clock.time()
+    claim = Claim("a1" * 12, Of.SOURCE, OFFICE, 1, now + 60, now, 0.0, now, now + 600, 1)
+    penalties.learn("gw2", [claim, replace(claim, key="no digest")], True)
+    look_at_penalties(meters, penalties)
+    counts = [meters.value(PENALTY_CLAIMS_LEFT_OUT, why) for why in ("malformed", "known", "exempt")]
+    assert counts == [1, 0, 1] and penalties.allows_source(OFFICE)

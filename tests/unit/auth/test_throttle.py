@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastion.auth import penalty_records, throttle
+from bastion.auth import penalty_limits, penalty_records, throttle
 from bastion.auth.throttle import Penalties, PenaltyLimits, source_block
 from bastion.clock import FixedClock
 from bastion.errors import AuthReason
@@ -381,9 +381,9 @@ def guesses(penalties: Penalties, sources: range, each: int = 2, account: str = 
 
 def test_many_sources_share_the_guesses_of_one_account(clock: FixedClock) -> None:
     penalties = Penalties(clock)
-    assert guesses(penalties, range(60)) == throttle.ACCOUNT_GUESSES
-    assert guesses(penalties, range(60), account="bob") == throttle.ACCOUNT_GUESSES
-    clock.advance(10 * throttle.ACCOUNT_REFILL)
+    assert guesses(penalties, range(60)) == penalty_limits.ACCOUNT_GUESSES
+    assert guesses(penalties, range(60), account="bob") == penalty_limits.ACCOUNT_GUESSES
+    clock.advance(10 * penalty_limits.ACCOUNT_REFILL)
     assert guesses(penalties, range(60, 120)) == 10
 
 
@@ -410,7 +410,7 @@ def test_right_passwords_and_ill_directories_use_up_nothing(clock: FixedClock) -
             guess = judged(penalties, f"198.51.100.{number}")
             assert guess.judged
             guess.settle(reason)
-    assert guesses(penalties, range(100, 160)) == throttle.ACCOUNT_GUESSES
+    assert guesses(penalties, range(100, 160)) == penalty_limits.ACCOUNT_GUESSES
 
 
 def test_logins_remembered_are_bounded(clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:

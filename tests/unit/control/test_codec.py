@@ -9,7 +9,8 @@ from enum import StrEnum
 import orjson
 import pytest
 
-from bastion.control import account_id, confirming, glass, node, orders, reloads, there
+from bastion.auth.penalty_claims import Claim, Of
+from bastion.control import account_id, confirming, glass, node, orders, penalty_orders, reloads, there
 from bastion.control.codec import MAX_NUMBER, MAX_TEXT, Unfit, from_json, to_json
 from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock, LockKind
@@ -133,6 +134,13 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "kept_break_glass": glass.GlassKept(),
         "shared_locks": confirming.SharedLocks("m"),
         "confirm_locks": confirming.ConfirmLocks(12.5),
+        "share_penalties": penalty_orders.SharePenalties(
+            "gw1",
+            "ab" * 32,
+            (Claim("ab" * 12, Of.PAIR, "192.0.2.1", 6, 1.5, 1.0, 0.0, 1.0, 9.0, 1),),
+            (penalty_orders.Seen("gw2", 7),),
+            True,
+        ),
     }
     assert examples.keys() == node.REQUESTS.keys()
     for command, request in examples.items():

@@ -32,6 +32,7 @@ BETWEEN_PROCESSES = {
     "kept_break_glass",
     "shared_locks",
     "confirm_locks",
+    "share_penalties",
 }
 
 

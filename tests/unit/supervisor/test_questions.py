@@ -33,6 +33,7 @@ EACH: list[Request[Any]] = [
     ask.Pause(over=True),
     ask.Retire(),
     ask.LogMoved(),
+    ask.Keyed("ab" * 32),
     ask.LastCounts({"connections_accepted_total": {"": [3]}}),
 ]
 
@@ -47,7 +48,7 @@ def test_a_question_comes_out_as_it_went_in(request_: Request[Any]) -> None:
     [
         Done(),
         ask.Turn(True),
-        ask.Welcome(BLOCKS, ("127.0.0.1:9722",), 1_800_000_000.25, "reload"),
+        ask.Welcome(BLOCKS, ("127.0.0.1:9722",), 1_800_000_000.25, "reload", "ab" * 32),
         ask.Read(("fault",), ("odd",), "digest", SETTINGS, ("a.b",), ("a.c: 1 -> 2",)),
         ask.Healthy(False, ("refusing", "gateway refusing")),
     ],
