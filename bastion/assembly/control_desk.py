@@ -100,7 +100,10 @@ class ControlDesk:
             return None
         groups = role_groups(self._control)
         asked = self.desk if self._together is None else self._together.fleet
-        self._door = ControlSocket(self._reactor, asked, self._meters, self._audit.note, groups)
+        speakers = self._control.speaker_group
+        self._door = ControlSocket(
+            self._reactor, asked, self._meters, self._audit.note, groups, speakers=speakers
+        )
         self._acceptor = Acceptor(self._reactor, made, self._door)
         return made
 
@@ -109,7 +112,8 @@ class ControlDesk:
         place = control.place(self._config_file)
         if place is None:
             return None
-        gids = [gid for gid in map(gid_of, role_groups(control).values()) if gid is not None]
+        names = (*role_groups(control).values(), control.speaker_group)
+        gids = [gid for gid in map(gid_of, names) if gid is not None]
         try:
             self._opened = opened = open_socket(place, gids)
         except OSError as error:

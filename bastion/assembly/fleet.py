@@ -71,7 +71,9 @@ class Together:
             desk.keeper,
             allowed,
             reactor,
-            lambda account, then: in_thread(reactor, lambda: roles_of(account, groups), then),
+            lambda account, then: in_thread(
+                reactor, lambda: roles_of(account, groups, control.speaker_group), then
+            ),
         )
         names = frozenset(nodes.peers)
         self._door = NodesDoor(reactor, clock, tls, name, names, obeying.answer, meters, audit.note)

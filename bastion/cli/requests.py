@@ -10,8 +10,8 @@ import click
 from bastion.cli.control_client import ControlClient
 from bastion.cli.output import time_text, write_json, write_table
 from bastion.cli.runtime import config_option
+from bastion.control.approvals import AnswerRequest, ApprovalRow, ApprovalsAsked
 from bastion.control.codec import to_json
-from bastion.control.orders import AnswerRequest, ApprovalRow, ApprovalsAsked
 
 EXIT_CODES = "Exit 0: done; 1: it cannot be, or you may not; 2: the call is wrong; 3: no gateway answers."
 COLUMNS = ("ID", "STATE", "WHO", "TARGET", "SOURCE", "UNTIL", "APPROVERS", "REASON")

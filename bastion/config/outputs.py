@@ -289,6 +289,12 @@ class Control:
         default="bastion-auditor",
         scope=Scope.RESTART,
     )
+    speaker_group: str = option(
+        GROUP,
+        "Whose members may say for whom they ask: the account of the review console. It gives no role.",
+        default="bastion-console",
+        scope=Scope.RESTART,
+    )
 
     def place(self, config_file: Path) -> Path | None:
         """Where the socket of the gateway with that configuration is; None: it has none."""

@@ -10,6 +10,8 @@ question a deadline; what acts is written to the audit log with who asked and wh
     asking    what a question is, whom it is asked of, and where events on the way to its answer go
     glass     accounts for emergencies, opened and closed, as values
     glass_keeping  the same: said, kept over a restart, followed
+    approvals requests for approval, as values
+    speaking  whom an account speaks for, and what may be asked so
     orders    locks, penalties, the log's level, watching, as values
     penalty_orders  penalties, as people ask for them and as gateways share them
     penalty_sharing  penalties told to other gateways of the store, and heard of them

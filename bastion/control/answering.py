@@ -1,7 +1,8 @@
 """Requests for approval at the control socket: listed, approved and denied by a process that serves (L3).
 
-Invariants: an account of this machine answers as the identity of the directory that has its name, and proves it with a
-one-time code, whose guesses are charged as at the door; root is nobody in the directory, and approves nothing.
+Invariants: an account of this machine answers as the identity of the directory that has its name or, where it may speak
+for others, as the one that it names. A one-time code of that identity proves it either way, and guesses are charged as
+at the door. Root is nobody in the directory, and approves nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from bastion.auth.directory import Asker
 from bastion.auth.embedded import has_own_id
 from bastion.auth.factors import CODE
 from bastion.auth.identity import Account
+from bastion.control.approvals import AnswerRequest, ApprovalRow, ApprovalRows, ApprovalsAsked
 from bastion.control.asking import ControlError
-from bastion.control.orders import AnswerRequest, ApprovalRow, ApprovalRows, ApprovalsAsked
 from bastion.errors import ApprovalReason, AuthReason, ControlReason, PolicyReason, Refused
 from bastion.observe.events.refusals import AnswerRefused
 from bastion.policy.approval import from_text, in_words
@@ -77,7 +78,7 @@ class Answering:
 
     async def _approver(self, request: AnswerRequest) -> Approver:
         """Who that is in the directory, with the code that was typed. Raises Refused."""
-        gateway, name = self._gateway, request.by.name
+        gateway, name = self._gateway, request.by.person or request.by.name
         asker = Asker(gateway.budget.identity(name))
         try:
             account = await gateway.services.auth.directory.lookup(name, asker)

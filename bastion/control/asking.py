@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -111,13 +111,21 @@ class Node(ABC):
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who wants it: the account on the gateway's machine, as the kernel says."""
+    """Who wants it: the account on the gateway's machine, as the kernel says. `person`: whom it speaks for, as it says
+    itself (`speaking`); "" for nobody but itself."""
 
     uid: int
     name: str
+    person: str = field(default="", metadata={"left_out": True})  # processes of the version before know none
 
     def __str__(self) -> str:
-        return f"{self.name} (uid {self.uid})"
+        whom = f" for {self.person}" if self.person else ""
+        return f"{self.name}{whom} (uid {self.uid})"
+
+    @property
+    def alone(self) -> By:
+        """Without whom it speaks for: for processes of the version before."""
+        return By(self.uid, self.name)
 
 
 NOBODY: Final = By(-1, "")

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from bastion.auth.throttle import Penalties
 from bastion.clock import Clock, Timers
 from bastion.control import blocks
+from bastion.control.approvals import AnswerRequest, ApprovalsAsked
 from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream
 from bastion.control.glass import CloseGlass, Glass, OpenGlass
 from bastion.control.glass_keeping import GlassKeeper
@@ -24,8 +25,6 @@ from bastion.control.lock_keeping import LockKeeper
 from bastion.control.node import Kill, Selection
 from bastion.control.orders import (
     AddLock,
-    AnswerRequest,
-    ApprovalsAsked,
     CertificatesAsked,
     ClearPenalties,
     Enrolment,
@@ -161,13 +160,14 @@ class Desk(Node):
 
         def told(ended: Ended) -> Ended:
             counts = ended.sessions, ended.tunnels, ended.connections
-            self._note(Killed(by.name, by.uid, reason, selected, *counts, ended.ids[:MOST_IDS]))
+            ids = ended.ids[:MOST_IDS]
+            self._note(Killed(by.name, by.uid, reason, selected, *counts, ids, by.person))
             return everywhere(ended)
 
         def failed(failure: Failure) -> Failure:
             error = failure.value
             if not isinstance(error, ControlError) or error.reason not in _NOTHING_ENDS:
-                self._note(Killed(by.name, by.uid, reason, selected))
+                self._note(Killed(by.name, by.uid, reason, selected, person=by.person))
             return failure
 
         return asked.addCallbacks(told, failed)

@@ -21,7 +21,7 @@ from bastion.clock import DelayedCall
 from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream, ended_together
 from bastion.control.confirming import ConfirmLocks, SharedLocks, SharedRows
 from bastion.control.desk import Desk
-from bastion.control.hub import Hub
+from bastion.control.hub import Hub, ask_one
 from bastion.control.node import Kill, Live, LiveAsked, Status, StatusAsked
 from bastion.control.orders import WatchSession
 from bastion.control.peers import Peer
@@ -283,7 +283,7 @@ class _There(Node):
 
     def ask(self, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
         made = _TRANSLATED[type(request)](self._by, request)
-        asked: Deferred[R] = self._peer.ask(made, stream)
+        asked: Deferred[R] = ask_one(self._peer, made, stream)
         return asked.addCallback(lambda answer: named(self._peer.name, answer)).addErrback(self._not)
 
     def _not(self, failure: Failure) -> Failure:

@@ -51,8 +51,8 @@ class Hub(Node):
             return Deferred.fromCoroutine(self._watch(request, stream))
         asked = list(self._nodes)
         if len(asked) == 1:
-            return _ask(asked[0], request, stream)
-        together: Deferred[Any] = DeferredList([_ask(node, request) for node in asked], consumeErrors=True)
+            return ask_one(asked[0], request, stream)
+        together: Deferred[Any] = DeferredList([ask_one(node, request) for node in asked], consumeErrors=True)
 
         answered: Deferred[R] = together.addCallback(lambda results: _gather(request, asked, results))
         return answered
@@ -76,7 +76,7 @@ class Hub(Node):
         """Everybody is asked at once who has the session, and the first that has it is asked to show it. Raises
         ControlError, which names those that did not answer."""
         owner = await _first_with(request.id, list(self._nodes))
-        return await owner.ask(request, stream)
+        return await ask_one(owner, request, stream)
 
 
 _ASK_THE_NEXT: Final = (ControlReason.LINK_LOST, ControlReason.TIMEOUT, ControlReason.UNKNOWN_COMMAND)
@@ -86,14 +86,14 @@ def _of_the_version_before(error: ControlError, request: Request[Any]) -> bool:
     return error.reason is ControlReason.MALFORMED and request.older() is not None
 
 
-def _ask(node: Node, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
+def ask_one(node: Node, request: Request[R], stream: Stream | None = None) -> Deferred[R]:
     """Ask one, and one of the version before in the way that it knows."""
 
     def again(failure: Failure) -> Any:
         error, older = failure.value, request.older()
         if older is None or not isinstance(error, ControlError) or not _of_the_version_before(error, request):
             return failure
-        return node.ask(older)
+        return node.ask(older, stream)
 
     return node.ask(request, stream).addErrback(again)
 

@@ -18,6 +18,7 @@ from bastion.auth.break_glass import Opening
 from bastion.control import blocks
 from bastion.control.account_id import IdAsked
 from bastion.control.answering import Answering
+from bastion.control.approvals import AnswerRequest, ApprovalsAsked
 from bastion.control.confirming import ConfirmLocks, Heard, SharedLocks, SharedRows
 from bastion.control.directory_id import id_of
 from bastion.control.enrolling import Enrolling
@@ -44,8 +45,6 @@ from bastion.control.node import (
     ended_together,
 )
 from bastion.control.orders import (
-    AnswerRequest,
-    ApprovalsAsked,
     CertificatesAsked,
     ClearPenalties,
     EnrolTotp,

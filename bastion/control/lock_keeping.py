@@ -269,7 +269,15 @@ class LockKeeper:
         counts = ended.sessions, ended.tunnels, ended.connections
         self._note(
             Locked(
-                by.name, by.uid, lock.kind, lock.value, lock.reason, lock.until, *counts, uid=lock.uid or None
+                by.name,
+                by.uid,
+                lock.kind,
+                lock.value,
+                lock.reason,
+                lock.until,
+                *counts,
+                uid=lock.uid or None,
+                person=by.person,
             )
         )
         for done, failed in results:
@@ -326,7 +334,8 @@ class LockKeeper:
             raise ControlError(ControlReason.AMBIGUOUS, f"that is locked as {kinds}: say which")
         for lock in gone:
             self._keep(self.list.take((lock.kind, lock.value)), gone=True)
-            self._note(Unlocked(lock.kind, lock.value, by.name, by.uid, request.reason[:MAX_REASON]))
+            why = request.reason[:MAX_REASON]
+            self._note(Unlocked(lock.kind, lock.value, by.name, by.uid, why, by.person))
         told = self._shared((), tuple(Gone(lock.kind, lock.value, lock.made_at) for lock in gone))
         return told.addCallback(lambda ended: Locks(tuple(gone), ended.silent))
 

@@ -9,7 +9,7 @@ people a role in `roles` and a command in `bastion.cli`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import DEADLINE as DEADLINE
@@ -212,6 +212,9 @@ class Kill(Request[Ended]):
 
     command: ClassVar[str] = "kill"
     result: ClassVar[type[Any]] = Ended
+
+    def older(self) -> Kill | None:
+        return replace(self, by=self.by.alone) if self.by.person else None
 
     @classmethod
     def merged(cls, answers: Sequence[Ended]) -> Ended:

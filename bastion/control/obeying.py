@@ -22,6 +22,7 @@ from bastion.control.orders import WatchSession
 from bastion.control.peer import Caller
 from bastion.control.rate import Rate
 from bastion.control.roles import Role, may
+from bastion.control.speaking import spoken
 from bastion.control.there import (
     MOST_TOLD,
     KillThere,
@@ -107,26 +108,28 @@ class Obeying:
         return Deferred.fromCoroutine(self._obey(node, by, order, stream))
 
     async def _obey(self, node: str, by: By, order: Any, stream: Stream | None) -> Any:
-        roles = await self._roles(by.name)
-        if not may(order.command, roles):
-            has = ", ".join(sorted(roles)) or "no role"
+        caller = await self._caller(by)
+        if not may(order.command, caller.roles):
+            has = ", ".join(sorted(caller.roles)) or "no role"
             text = (
                 f"{printable(by.name, 64)} of {node} has {has} at {self._name}, which may not {order.command}"
             )
             raise ControlError(ControlReason.NO_ROLE, text)
         if hasattr(order, "by"):
-            order = replace(order, by=By(by.uid, f"{by.name}@{node}"))
+            who = spoken(caller, order.command, by)
+            order = replace(order, by=replace(who, name=f"{by.name}@{node}"))
         return await self._desk.ask(order, stream)
 
-    def _roles(self, name: str) -> Deferred[frozenset[Role]]:
-        """What the account of this machine is that has the name, and may be for other gateways."""
-        known: Deferred[frozenset[Role]] = Deferred()
+    def _caller(self, by: By) -> Deferred[Caller]:
+        """The account of this machine that has the name, with what it may be for other gateways."""
+        known: Deferred[Caller] = Deferred()
 
         def settle(caller: Caller | None) -> None:
             if late.active():
                 late.cancel()
             if not known.called:
-                known.callback(caller.roles & self._allowed if caller is not None else frozenset())
+                found = caller or Caller(by, frozenset())
+                known.callback(Caller(by.alone, found.roles & self._allowed, found.speaks))
 
         late = self._timers.callLater(NAME_IN, lambda: settle(None))
 
@@ -134,9 +137,9 @@ class Obeying:
             self._looking -= 1
             settle(caller)
 
-        if ACCOUNT.match(name) and self._looking < LOOKED_UP:
+        if ACCOUNT.match(by.name) and self._looking < LOOKED_UP:
             self._looking += 1
-            self._look_up(name, found)
+            self._look_up(by.name, found)
         else:
             settle(None)
         return known

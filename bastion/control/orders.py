@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from bastion.control.account_id import IdAsked
+from bastion.control.approvals import APPROVAL_ORDERS
 from bastion.control.asking import NOBODY, By, Ended, Request, ended_together
 from bastion.control.glass import GLASS_ORDERS
 from bastion.control.penalty_orders import MOST_PENALTIES as MOST_PENALTIES
@@ -200,6 +201,9 @@ class WatchSession(Request[Watched]):
     result: ClassVar[type[Any]] = Watched
     deadline: ClassVar[float | None] = None
 
+    def older(self) -> WatchSession | None:
+        return replace(self, by=self.by.alone) if self.by.person else None
+
 
 # -- second factors --------------------------------------------------------------------------------------------------
 
@@ -372,58 +376,6 @@ class ResetTotp(Request[Forgotten]):
     result: ClassVar[type[Any]] = Forgotten
 
 
-# -- approvals -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRow:
-    """One request for approval. Times are seconds since the epoch, `verbs` joined by commas."""
-
-    id: str
-    state: str
-    user: str
-    target: str
-    login: str
-    verbs: str
-    source: str
-    approvers: str
-    why: str
-    made_at: float
-    expires_at: float
-    answered_by: str = ""
-    answer_why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRows:
-    """Oldest first."""
-
-    requests: tuple[ApprovalRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalsAsked(Request[ApprovalRows]):
-    """What waits for an approval, and what was approved and not used?"""
-
-    command: ClassVar[str] = "approvals"
-    result: ClassVar[type[Any]] = ApprovalRows
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRequest(Request[ApprovalRow]):
-    """Approve a request, or deny it, as the identity that has the account's name; `code` proves that."""
-
-    id: str
-    yes: bool
-    why: str = ""
-    code: str = field(default="", repr=False)
-    by: By = NOBODY
-
-    command: ClassVar[str] = "approval_answer"
-    result: ClassVar[type[Any]] = ApprovalRow
-    deadline: ClassVar[float | None] = 20.0
-
-
 ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     SetLocks,
     AddLock,
@@ -444,7 +396,6 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     ResetTotp,
     CertificatesAsked,
     KeysOfAsked,
-    ApprovalsAsked,
-    AnswerRequest,
+    *APPROVAL_ORDERS,
     *GLASS_ORDERS,
 )

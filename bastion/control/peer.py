@@ -41,10 +41,11 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody at the socket, with a name and roles."""
+    """Somebody at the socket, with a name and roles. `speaks`: it may say for whom it asks (`speaking`)."""
 
     by: By
     roles: frozenset[Role]
+    speaks: bool = False
 
 
 def peer_of(connected: socket.socket) -> Peer:
@@ -60,12 +61,14 @@ def peer_of(connected: socket.socket) -> Peer:
 
 def unnamed(peer: Peer) -> Caller:
     """The caller as far as it is known without asking anybody."""
-    roles = frozenset((Role.ADMIN,)) if peer.uid in (0, os.geteuid()) else frozenset[Role]()
-    return Caller(By(peer.uid, f"uid {peer.uid}"), roles)
+    own = peer.uid in (0, os.geteuid())
+    roles = frozenset((Role.ADMIN,)) if own else frozenset[Role]()
+    return Caller(By(peer.uid, f"uid {peer.uid}"), roles, own)
 
 
-def look_up(peer: Peer, groups: Mapping[Role, str]) -> Caller:
-    """The account's name, and the roles of its groups; `groups` is role -> name of a group. May block."""
+def look_up(peer: Peer, groups: Mapping[Role, str], speakers: str = "") -> Caller:
+    """The account's name, and the roles of its groups; `groups` is role -> name of a group, `speakers` the group whose
+    members speak for others. May block."""
     known = unnamed(peer)
     try:
         entry = pwd.getpwuid(peer.uid)
@@ -75,15 +78,16 @@ def look_up(peer: Peer, groups: Mapping[Role, str]) -> Caller:
     held = peer.groups
     if held is None:
         held = frozenset(os.getgrouplist(name, peer.gid)) if name != known.by.name else frozenset((peer.gid,))
-    roles = set(known.roles)
-    for role, group in groups.items():
-        gid = gid_of(group)
-        if gid is not None and gid in held:
-            roles.add(role)
-    return Caller(By(peer.uid, name), frozenset(roles))
+    roles = known.roles | {role for role, group in groups.items() if _is_in(group, held)}
+    return Caller(By(peer.uid, name), roles, known.speaks or _is_in(speakers, held))
 
 
-def roles_of(name: str, groups: Mapping[Role, str]) -> Caller:
+def _is_in(group: str, held: frozenset[int]) -> bool:
+    gid = gid_of(group) if group else None
+    return gid is not None and gid in held
+
+
+def roles_of(name: str, groups: Mapping[Role, str], speakers: str = "") -> Caller:
     """The account of this machine that has the name, and its roles here; none where there is no such account. May
     block."""
     try:
@@ -91,7 +95,7 @@ def roles_of(name: str, groups: Mapping[Role, str]) -> Caller:
     except (KeyError, ValueError):
         return Caller(By(-1, name), frozenset())
     held = frozenset(os.getgrouplist(name, entry.pw_gid))
-    return look_up(Peer(0, entry.pw_uid, entry.pw_gid, held), groups)
+    return look_up(Peer(0, entry.pw_uid, entry.pw_gid, held), groups, speakers)
 
 
 def gid_of(group: str) -> int | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from bastion.control.approvals import AnswerRequest, ApprovalsAsked
 from bastion.control.glass import CloseGlass, GlassAsked, OpenGlass
 from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
 from bastion.control.orders import (
     AddLock,
-    AnswerRequest,
-    ApprovalsAsked,
     CertificatesAsked,
     ClearPenalties,
     EnrolTotp,

@@ -28,6 +28,7 @@ from bastion.control.asking import ControlError, Node, Request, Stream
 from bastion.control.link import Limits, Link
 from bastion.control.peer import LOOK_UP, Caller, in_thread, look_up, peer_of, unnamed
 from bastion.control.roles import Role, may
+from bastion.control.speaking import spoken
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
 from bastion.observe.events.control import ControlRefused
@@ -67,11 +68,13 @@ class ControlSocket(Factory):
         note: Callable[[AuditEvent], None],
         groups: Mapping[Role, str],
         start: Start | None = None,
+        speakers: str = "",
     ) -> None:
+        """`groups`: role -> the group whose members have it; members of `speakers` may say for whom they ask."""
         self.reactor = reactor
         self.desk = desk
         self.meters = meters
-        self.groups = groups
+        self.groups, self.speakers = groups, speakers
         self.clients: list[_Client] = []
         self.retired = False  # another process is the gateway: what was ordered here would reach no other
         self.start: Start = start or (lambda work, then: in_thread(reactor, work, then))
@@ -84,7 +87,7 @@ class ControlSocket(Factory):
             return None
         return _Client(self)
 
-    def refused(self, caller: Caller | None, command: str, error: ControlError) -> None:
+    def refused(self, caller: Caller | None, command: str, error: ControlError, person: str = "") -> None:
         """Counted, and written down unless there were many just now."""
         self.meters.add(CONTROL_REQUESTS, command or OTHER, "refused")
         self.meters.add(CONTROL_REFUSALS, error.reason)
@@ -97,7 +100,7 @@ class ControlSocket(Factory):
             return
         self._lines += 1
         name, uid = (caller.by.name, caller.by.uid) if caller is not None else ("", None)
-        self._note(ControlRefused(error.reason, error.text, printable(command, 32), name, uid))
+        self._note(ControlRefused(error.reason, error.text, printable(command, 32), name, uid, person))
 
     def close(self) -> None:
         """The gateway stops: whoever is connected is let go of."""
@@ -126,7 +129,7 @@ class _Client(Link):
         self._door = door
         self._caller: Caller | None = None
         self._naming: DelayedCall | None = None
-        self._asked = ""
+        self._asked, self._person = "", ""  # what was asked last, and for whom
         self.on_refused = self._tell
 
     def connectionMade(self) -> None:
@@ -152,13 +155,16 @@ class _Client(Link):
             return
         self._uid = peer.uid
         self._naming = door.reactor.callLater(LOOK_UP, self._known, unnamed(peer))
-        door.start(lambda: look_up(peer, door.groups), lambda found: self._known(found or unnamed(peer)))
+        door.start(
+            lambda: look_up(peer, door.groups, door.speakers),
+            lambda found: self._known(found or unnamed(peer)),
+        )
 
     _uid = -1
 
     def _tell(self, error: ControlError) -> None:
         command, self._asked = self._asked, ""
-        self._door.refused(self._caller, command, error)
+        self._door.refused(self._caller, command, error, self._person)
 
     def _known(self, caller: Caller) -> None:
         """Who it is: now it may speak. The first word on it counts."""
@@ -183,7 +189,7 @@ class _Client(Link):
     def _answer_people(self, command: str, request: Request[Any], stream: Stream) -> Deferred[Any]:
         caller, door = self._caller, self._door
         assert caller is not None
-        self._asked = command
+        self._asked, self._person, by = command, "", caller.by
         if door.retired:
             raise ControlError(ControlReason.LINK_LOST, "the gateway has been handed over: ask again")
         if not may(command, caller.roles):
@@ -192,11 +198,13 @@ class _Client(Link):
                 ControlReason.NO_ROLE, f"{caller.by.name} has {roles}, which may not {command}"
             )
         if any(place.name == "by" for place in fields(request)):  # type: ignore[arg-type]
-            request = replace(request, by=caller.by)  # type: ignore[type-var]
-        answered = door.desk.ask_as(caller.by, request, stream if request.deadline is None else None)
+            by = spoken(caller, command, request.by)  # type: ignore[attr-defined]
+            request = replace(request, by=by)  # type: ignore[type-var]
+        self._person = by.person
+        answered = door.desk.ask_as(by, request, stream if request.deadline is None else None)
 
         def counted(result: Any) -> Any:
-            self._asked = command  # another question may have come meanwhile
+            self._asked, self._person = command, by.person  # another question may have come meanwhile
             if not isinstance(result, Failure):
                 self._asked = ""
                 door.meters.add(CONTROL_REQUESTS, command, "ok")

@@ -7,7 +7,7 @@ says who gave it and is judged by the gateway that obeys (`obeying`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import By, Ended, Request, ended_together
@@ -104,6 +104,9 @@ class KillThere(Request[Ended]):
     result: ClassVar[type[Any]] = Ended
     deadline: ClassVar[float | None] = SOON
 
+    def older(self) -> KillThere | None:
+        return replace(self, by=self.by.alone) if self.by.person else None
+
 
 @dataclass(frozen=True, slots=True)
 class WatchThere(Request[Watched]):
@@ -116,6 +119,9 @@ class WatchThere(Request[Watched]):
     command: ClassVar[str] = "node_watch"
     result: ClassVar[type[Any]] = Watched
     deadline: ClassVar[float | None] = None
+
+    def older(self) -> WatchThere | None:
+        return replace(self, by=self.by.alone) if self.by.person else None
 
 
 ASKED_BY_NODES: Final[dict[str, type[Request[Any]]]] = {

@@ -43,6 +43,9 @@ READ_ON: Final = 32 << 10
 ROOM: Final = 512
 """Bytes that an event is counted with beside its blocks."""
 
+SIZE: Final = 32
+"""Bytes that the size of a terminal is counted with."""
+
 
 class Watching:
     """All watchers of one process."""
@@ -71,7 +74,7 @@ class Watching:
         watch = _Watch(self._gateway, session, request, stream, self._over)
         self._each.append(watch)
         self._gateway.meters.set(WATCHERS, len(self._each))
-        path, size, _ = session.recording()
+        path, size, *_ = session.recording()
         start = max(0, size - HISTORY)
 
         def read() -> None:
@@ -106,17 +109,18 @@ class _Watch:
         self._began = gateway.reactor.seconds()
         self._told = session.watched != SILENT
         self._dropped = self._untold = 0
-        self._sync = b""
+        self._sync, self._sizes = b"", dict[int, tuple[int, int]]()
         self._over = False
         self._watcher = Watcher(self._show, self._session_ended)
         by = request.by
         try:
-            gateway.audit.emit(WatchStarted(by.name, by.uid, self._told, request.reason), session.about)
+            line = WatchStarted(by.name, by.uid, self._told, request.reason, by.person)
+            gateway.audit.emit(line, session.about)
         except AuditFailed:
             raise ControlError(
                 ControlReason.FAILED, "nobody watches now: the audit log cannot be written"
             ) from None
-        self._tell("somebody of the security team watches this session")
+        self._tell(f"{by.person or 'somebody'} of the security team watches this session")
 
     def begin(self, history: bytes, path: Path, read_to: int) -> None:
         """What the file had, what came meanwhile, and from here on every block."""
@@ -125,7 +129,7 @@ class _Watch:
         if not self._session.watch(self._watcher):
             self._session_ended()
             return
-        _, size, self._sync = self._session.recording()
+        _, size, self._sync, self._sizes = self._session.recording()
         more = size - read_to
         whole = more <= READ_ON
         rest = _read(path, read_to, size) if whole else b""  # written a moment ago: it is in memory
@@ -139,8 +143,9 @@ class _Watch:
             "blocks": _text(data),
             "skipped": skipped,
             "told": self._told,
+            "terminals": {str(channel): list(size) for channel, size in self._sizes.items()},
         }
-        self._stream.offer(event, len(data) + ROOM)
+        self._stream.offer(event, len(data) + ROOM + SIZE * len(self._sizes))
 
     def _show(self, buffers: Sequence[Bytes]) -> None:
         size = sum(map(len, buffers)) + ROOM
@@ -169,7 +174,8 @@ class _Watch:
     def _end(self) -> None:
         self._over = True
         by, seconds = self._request.by, round(self._gateway.reactor.seconds() - self._began, 3)
-        self._gateway.audit.note(WatchEnded(by.name, by.uid, seconds, self._dropped), self._session.about)
+        line = WatchEnded(by.name, by.uid, seconds, self._dropped, by.person)
+        self._gateway.audit.note(line, self._session.about)
         self._on_over(self)
 
     def _tell(self, text: str) -> None:

@@ -27,6 +27,7 @@ from bastion.recording.bulk import (
     RecordingPolicy,
 )
 from bastion.recording.chain import Chain
+from bastion.recording.channels import size_of
 from bastion.recording.events import AS_IT_IS, SHAPES, merged_parts, plain, shape_of
 from bastion.recording.format import (
     EVENT_HEAD,
@@ -103,6 +104,7 @@ class Recorder:
         "opaque",
         "owed",
         "seen",
+        "sizes",
         "skipped",
     )
 
@@ -122,6 +124,7 @@ class Recorder:
         self.channels = 0
         self.opaque = 0
         self.finished = False
+        self.sizes: dict[int, tuple[int, int]] | None = None  # channel -> columns and rows of its terminal
         self._started_at = header.started_at
         self._monotonic = clock.monotonic
         self._start = clock.monotonic()
@@ -270,6 +273,8 @@ class Recorder:
             self.channels += 1
         elif name == "channel_closed":
             self._close_channel(channel_id)
+        elif detail and name in ("request_forwarded", "window_changed"):
+            self._resized(channel_id, detail)
         document: dict[str, Any] = {"event": name}
         side: int = Side.TARGET
         for key, value in detail.items() if detail else ():
@@ -451,7 +456,16 @@ class Recorder:
         gap.lost[stream] = gap.lost_messages[stream] = 0
         self._append(Kind.GAP, flow.channel, flow.side, stream, record.encode(), now)
 
+    def _resized(self, channel_id: int, detail: Mapping[str, Any]) -> None:
+        """A terminal is asked for, or its window has another size."""
+        asked = detail.get("detail") if detail.get("name") == "pty-req" else detail
+        size = size_of(asked) if isinstance(asked, dict) else None
+        if size is not None:
+            self.sizes = {**(self.sizes or {}), channel_id: size}
+
     def _close_channel(self, channel_id: int) -> None:
+        if self.sizes:
+            self.sizes.pop(channel_id, None)
         now = self._monotonic()
         for side in Side:
             flow = self._flows.pop(channel_id << 1 | side, None)

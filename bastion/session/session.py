@@ -220,8 +220,8 @@ class Session:
         """And now no more."""
         self._tap.unwatch(watcher)
 
-    def recording(self) -> tuple[Path, int, bytes]:
-        """The file and its size, and what each of its blocks begins with."""
+    def recording(self) -> tuple[Path, int, bytes, dict[int, tuple[int, int]]]:
+        """The file and its size, what each of its blocks begins with, and the size of each terminal by its channel."""
         return self._tap.recording()
 
     def is_read(self, side: Side) -> bool:

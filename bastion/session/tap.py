@@ -361,11 +361,12 @@ class SessionTap:
             if not writer.watchers:
                 self._writer = writer.writer
 
-    def recording(self) -> tuple[Path, int, bytes]:
-        """The file and its size, and what each of its blocks begins with; no file when none is written any more."""
+    def recording(self) -> tuple[Path, int, bytes, dict[int, tuple[int, int]]]:
+        """The file and its size, what each of its blocks begins with, and the size of each terminal by its channel; no
+        file when none is written any more."""
         writer = self._writer.writer if isinstance(self._writer, WatchedWriter) else self._writer
-        sync = self._recorder.sync
-        return (Path(), 0, sync) if writer is None else (writer.path, writer.written, sync)
+        sync, sizes = self._recorder.sync, self._recorder.sizes or {}
+        return (Path(), 0, sync, sizes) if writer is None else (writer.path, writer.written, sync, sizes)
 
     def commit(self) -> bool:
         """Write what this turn recorded, with one write(2). Raises RecorderFailed; then forward nothing.

@@ -106,6 +106,7 @@ ELSEWHERE = {
     "doctor.network": DOCTOR,
     "control.asking": "tests/unit/control/test_node.py",
     "control.blocks": "tests/unit/control/test_desk.py, with penalties",
+    "control.approvals": "plain values: tests/unit/control/test_codec.py sends each",
     "control.account_id": "plain values: tests/unit/control/test_codec.py sends each",
     "control.glass": "plain values: tests/unit/control/test_codec.py sends each",
     "control.reloads": "plain values: tests/unit/control/test_codec.py sends each",

@@ -8,10 +8,13 @@ from typing import Annotated, ClassVar
 from bastion.observe.events.base import AuditEvent, Line, of
 
 Who = Annotated[str, "the account on the gateway's machine that asked, as the kernel says"]
+Person = Annotated[
+    str, "whom that account asked for, as it says itself: who is signed in at the review console"
+]
 
 
 def _who(line: Line) -> str:
-    return f"{line.get('who', '?')} (uid {line.get('who_uid', '?')})"
+    return f"{line.get('who', '?')}{of(line, 'person', ' for ')} (uid {line.get('who_uid', '?')})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class ControlRefused(AuditEvent):
     command: str = ""
     who: Who = ""
     who_uid: int | None = None
+    person: Person = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -45,6 +49,7 @@ class Killed(AuditEvent):
     tunnels: int = 0
     connections: int = 0
     ids: Annotated[tuple[str, ...], "the first 128 of them"] = ()
+    person: Person = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -70,6 +75,7 @@ class Locked(AuditEvent):
     tunnels: int = 0
     connections: int = 0
     uid: Annotated[str | None, "the immutable id of the account; absent: the lock is on the name"] = None
+    person: Person = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -87,6 +93,7 @@ class Unlocked(AuditEvent):
     who: Annotated[str, "absent: its time was over"] = ""
     who_uid: int | None = None
     why: str = ""
+    person: Person = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -271,6 +278,7 @@ class WatchStarted(AuditEvent):
     who_uid: int
     told: Annotated[bool, "the engineer reads of it; false: the rules say `silent`"]
     why: str = ""
+    person: Person = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -288,6 +296,7 @@ class WatchEnded(AuditEvent):
     who_uid: int
     seconds: float
     dropped: Annotated[int, "blocks that were not shown, because the watcher was too slow"] = 0
+    person: Person = ""
 
     @staticmethod
     def sentence(line: Line) -> str:

@@ -10,7 +10,17 @@ import orjson
 import pytest
 
 from bastion.auth.penalty_claims import Claim, Of
-from bastion.control import account_id, confirming, glass, node, orders, penalty_orders, reloads, there
+from bastion.control import (
+    account_id,
+    approvals,
+    confirming,
+    glass,
+    node,
+    orders,
+    penalty_orders,
+    reloads,
+    there,
+)
 from bastion.control.codec import MAX_NUMBER, MAX_TEXT, Unfit, from_json, to_json
 from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock, LockKind
@@ -123,8 +133,8 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "totp_reset": orders.ResetTotp("alice", "x", by),
         "keys_of": orders.KeysOfAsked("alice"),
         "certificates": orders.CertificatesAsked("alice", ended=True),
-        "approvals": orders.ApprovalsAsked(),
-        "approval_answer": orders.AnswerRequest("abcdefghij", True, "x", "123456", by),
+        "approvals": approvals.ApprovalsAsked(),
+        "approval_answer": approvals.AnswerRequest("abcdefghij", True, "x", "123456", by),
         "account_id": account_id.IdAsked("alice"),
         "set_break_glass": glass.SetGlass(glass.Glass(5.0, "x", "root")),
         "break_glass": glass.GlassAsked(),

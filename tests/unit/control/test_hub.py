@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -145,6 +147,15 @@ def test_everybody_is_asked_at_once_who_has_a_session_and_the_first_that_has_it_
     assert nodes[1].asked[1:] == [WATCH] and got == []
     nodes[1].answers[1].callback(Watched("ended", "over"))
     assert got == [Watched("ended", "over")] and len(nodes[0].asked) == len(nodes[2].asked) == 1
+
+
+@pytest.mark.parametrize("request_for", [KILL, WATCH], ids=lambda one: one.command)
+def test_a_process_of_the_version_before_is_asked_for_the_account_alone(request_for):
+    asked = replace(request_for, by=By(990, "console", "ada"))
+    node = Fake("old")
+    outcome(Hub(node).ask(asked, Stream(lambda event, size: None)))
+    node.answers[0].errback(error(ControlReason.MALFORMED))
+    assert node.asked == [asked, replace(request_for, by=By(990, "console"))]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
@@ -98,6 +100,16 @@ def test_each_order_needs_the_role_that_it_needs_at_the_socket(here, order, role
     elif hasattr(here.desk.asked[0][0], "by"):
         assert here.desk.asked[0][0].by == By(1000, "sec@gw2")
     assert (here.desk.asked[0][1] is not None) is (order.command == "node_watch") if here.desk.asked else True
+
+
+@pytest.mark.parametrize("order", ORDERS[2:], ids=lambda order: order.command)
+def test_a_person_is_believed_from_an_account_that_may_speak_here_too(here, order):
+    for speaks in (False, True):
+        got = here.answer(replace(order, by=By(990, "console", "ada")))
+        here.looked.pop()[1](Caller(By(0, "console"), frozenset(Role), speaks))
+        if not speaks:
+            assert got[0].value.reason is ControlReason.NO_ROLE and here.desk.asked == []
+    assert here.desk.asked[0][0].by == By(990, "console@gw2", "ada")
 
 
 def test_what_is_not_allowed_to_others_is_refused_whatever_the_account_is_here():

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bastion.control.asking import By
 from bastion.control.peer import Caller, Peer, gid_of, in_thread, look_up, peer_of, unnamed
 from bastion.control.roles import Role
 
@@ -47,6 +48,18 @@ def test_roles_are_those_of_the_groups():
     assert look_up(Peer(1, stranger, audio, None), GROUPS).roles == {
         Role.AUDITOR
     }  # more groups than are told
+
+
+def test_who_speaks_for_others_is_in_the_group_for_that_or_may_do_everything():
+    stranger = max(entry.pw_uid for entry in pwd.getpwall()) + 1000
+    held = frozenset((grp.getgrnam("audio").gr_gid,))
+    assert look_up(Peer(1, stranger, 1, held), {}, "audio") == Caller(
+        By(stranger, f"uid {stranger}"), frozenset(), True
+    )
+    for speakers in ("", "adm", "no-such-group-here"):
+        assert not look_up(Peer(1, stranger, 1, held), GROUPS, speakers).speaks
+    assert unnamed(Peer(1, os.geteuid(), 0, frozenset())).speaks
+    assert not unnamed(Peer(1, stranger, 0, held)).speaks
 
 
 def test_more_groups_than_are_told_are_looked_up(monkeypatch):

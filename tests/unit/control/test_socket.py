@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from bastion.control import frames
-from bastion.control.asking import By, Ended, Node
+from bastion.control.asking import By, ControlError, Ended, Node
 from bastion.control.node import Kill, Selection
 from bastion.control.peer import LOOK_UP, Caller, Peer
 from bastion.control.roles import Role
@@ -146,6 +146,34 @@ def test_what_a_client_says_of_itself_counts_for_nothing(door):
     assert door.desk.asked[0][0].by == By(ME, "sec")
 
 
+def claimed(person):
+    return question(selection={"user": "alice"}, reason="x", by={"uid": 0, "name": "root", "person": person})
+
+
+def test_whom_an_account_speaks_for_is_believed_where_it_may_speak(door):
+    client, wire = door.connect(known=False)
+    door.named.pop()[1](Caller(By(ME, "console"), frozenset((Role.RESPONDER,)), speaks=True))
+    client.dataReceived(claimed("ada"))
+    assert door.desk.asked[0][0].by == By(ME, "console", "ada")
+    other, wire = door.connect(Role.ADMIN)
+    other.dataReceived(claimed("ada"))
+    assert len(door.desk.asked) == 1 and "may not ask for ada" in answers(wire)[0]["error"]["text"]
+    assert (door.lines[-1].reason, door.lines[-1].who) == (ControlReason.NO_ROLE, "sec")
+
+
+def test_a_refusal_names_whom_it_was_asked_for(door):
+    client, _ = door.connect(known=False)
+    door.named.pop()[1](Caller(By(ME, "console"), frozenset((Role.RESPONDER,)), speaks=True))
+    waiting = []
+    for asked in (claimed("ada"), question(number=2)):
+        door.desk.pending = Deferred()
+        waiting.append(door.desk.pending)
+        client.dataReceived(asked)
+    for one in waiting:
+        one.errback(ControlError(ControlReason.BY_POLICY, "no"))
+    assert [(line.who, line.person) for line in door.lines] == [("console", "ada"), ("console", "")]
+
+
 def test_names_that_do_not_come_in_time_give_no_more_than_the_kernel_says(door):
     client, wire = door.connect(known=False)
     door.clock.advance(LOOK_UP)
@@ -176,6 +204,7 @@ def test_without_a_role_nothing_happens_and_it_is_told(door, roles):
         "command": "kill",
         "who": "sec",
         "who_uid": ME,
+        "person": "",
     }
     assert door.counted("kill", ControlReason.NO_ROLE) == 1
 

@@ -51,11 +51,11 @@ class Room:
     def say(self, text):
         self.target.send(gate.data(0, text))
 
-    def watch(self, read=True):
+    def watch(self, read=True, by=SEC):
         """(events, stream, how it ended) of one watcher."""
         events, ended = [], []
         stream = Stream(lambda event, size: events.append(event))
-        watching = self.local.ask(WatchSession(self.session.session_id, "look", SEC), stream)
+        watching = self.local.ask(WatchSession(self.session.session_id, "look", by), stream)
         watching.addBoth(ended.append)
         if read:
             self.read()
@@ -96,6 +96,18 @@ def test_the_last_screens_and_then_what_happens(room):
     assert text.startswith(b"before ") and text.endswith(b"after ")
     assert b"somebody of the security team watches this session" in text
     assert b"somebody of the security team watches" in b"".join(room.engineer.read_all())
+
+
+def test_whom_an_account_speaks_for_is_named_to_the_engineer_and_in_the_log(room):
+    room.watch(by=By(990, "console", "ada"))
+    assert b"bastion: ada of the security team watches this session" in b"".join(room.engineer.read_all())
+    (started,) = room.audit("watch_started")
+    assert (started["who"], started["who_uid"], started["person"]) == ("console", 990, "ada")
+
+
+def test_the_sizes_of_the_terminals_of_now_come_first(room):
+    events, *_ = room.watch()
+    assert [*events[0]["terminals"].values()] == [[80, 24]]
 
 
 @pytest.mark.parametrize("encrypted", [False, True])

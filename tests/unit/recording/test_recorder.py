@@ -471,3 +471,16 @@ def test_nothing_can_be_recorded_after_the_end() -> None:
     ):
         with pytest.raises(RecorderFailed):
             attempt()
+
+
+def test_the_sizes_of_terminals_are_those_that_were_asked_for_last() -> None:
+    recorder = Tape().recorder
+    assert recorder.sizes is None
+    recorder.note("request_forwarded", 1, {"name": "pty-req", "detail": {"cols": 120, "rows": 40}})
+    recorder.note("request_forwarded", 1, {"name": "exec", "detail": {"command": "ls", "cols": 7, "rows": 7}})
+    recorder.note("window_changed", 3, {"cols": 1 << 30, "rows": 5})
+    recorder.note("window_changed", 1, {"cols": 0, "rows": 5})
+    assert recorder.sizes == {1: (120, 40), 3: (1000, 5)}
+    recorder.note("window_changed", 1, {"cols": 90, "rows": 30})
+    recorder.note("channel_closed", 3)
+    assert recorder.sizes == {1: (90, 30)}

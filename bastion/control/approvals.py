@@ -1,0 +1,60 @@
+"""Requests for approval as they are asked about at the control socket, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+from bastion.control.asking import NOBODY, By, Request
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """One request for approval. Times are seconds since the epoch, `verbs` joined by commas."""
+
+    id: str
+    state: str
+    user: str
+    target: str
+    login: str
+    verbs: str
+    source: str
+    approvers: str
+    why: str
+    made_at: float
+    expires_at: float
+    answered_by: str = ""
+    answer_why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRows:
+    """Oldest first."""
+
+    requests: tuple[ApprovalRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalsAsked(Request[ApprovalRows]):
+    """What waits for an approval, and what was approved and not used?"""
+
+    command: ClassVar[str] = "approvals"
+    result: ClassVar[type[Any]] = ApprovalRows
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest(Request[ApprovalRow]):
+    """Approve a request, or deny it, as the identity that has the account's name; `code` proves that."""
+
+    id: str
+    yes: bool
+    why: str = ""
+    code: str = field(default="", repr=False)
+    by: By = NOBODY
+
+    command: ClassVar[str] = "approval_answer"
+    result: ClassVar[type[Any]] = ApprovalRow
+    deadline: ClassVar[float | None] = 20.0
+
+
+APPROVAL_ORDERS: Final[tuple[type[Request[Any]], ...]] = (ApprovalsAsked, AnswerRequest)
