@@ -48,6 +48,12 @@ log; what was recorded reaches a browser as text and never as markup.
 - `own_passkeys`: passkeys added and removed
 - `shapes`: what programs get and send, as types
 - `openapi`: the document of that
+- `streams`: answers that go on, for as long as whoever takes them may see them
+- `painting`: who draws when
+- `screens`: a watched session as rows of text
+- `watching`: watching sessions as they happen
+- `feed`: requests for approval as they come and go
+- `requests`: requests for approval, listed and answered
 - `application`: from a request to its answer
 - `program`: the process, built of a configuration
 - `command`: `bastion console`

@@ -28,10 +28,12 @@ from bastion.console import (
     own_passkeys,
     playing,
     recordings,
+    requests,
     returning,
     reviews,
     saved,
     searching,
+    watching,
 )
 from bastion.console.admission import STATUS, TEXTS, judge
 from bastion.console.answers import Answer, cookie, cookie_name, document, see
@@ -89,6 +91,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "save_search": saved.save,
     "drop_search": saved.drop,
     "live": orders.live,
+    "watch_page": watching.watch_page,
     "end_form": orders.end_form,
     "end": orders.end,
     "lock_form": orders.lock_form,
@@ -118,6 +121,12 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "remove_any_passkey": own_passkeys.remove_any_passkey,
     "api_passkeys": own_passkeys.api_passkeys,
     "api_document": openapi.api_document,
+    "watch": watching.watch,
+    "requests": requests.requests,
+    "answer": requests.answer,
+    "api_requests": requests.api_requests,
+    "requests_stream": requests.requests_stream,
+    "api_answer": requests.api_answer,
 }
 """Route's name -> what answers it."""
 
@@ -266,6 +275,8 @@ class Application:
             return replace(answer, headers=BEARER) if status == 401 else answer
         if call is None:
             return Answer(status, "text/plain; charset=utf-8", f"{said}\n".encode())
+        if call.found.route.is_stream:
+            return document({"error": str(reason), "text": said}, status)
         return call.page("refused.html", status, text=said)
 
     def _note(

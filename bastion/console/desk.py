@@ -14,12 +14,15 @@ from bastion.clock import Clock
 from bastion.console.admission import TEXTS, Place
 from bastion.console.answers import Answer
 from bastion.console.asked import Asked
+from bastion.console.feed import Feed
 from bastion.console.gateway import GatewaySocket
+from bastion.console.painting import Easel
 from bastion.console.passkeys import Passkeys
 from bastion.console.readers import Opened, Question, Readers
 from bastion.console.reads import Reads, Trouble
 from bastion.console.rendering import Pages
 from bastion.console.routes import ACTS, KEEPS, LOOKS, Found
+from bastion.console.streams import Streams
 from bastion.console.visits import Visit, Visits
 from bastion.errors import ConsoleReason
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -61,10 +64,17 @@ class Desk:
     review: Rules
     login_log: Path  # the gateway's audit log
     config_file: Path
+    streams: Streams
     token_lifetime: float | None = None  # the longest of an API token, in seconds; None: there are none
     passkeys: Passkeys | None = None  # None: they are no way in
     elsewhere: Elsewhere | None = None  # likewise
     codes: Any = None  # `auth.codes.Codes`, None: no code is ever right
+    feed: Feed = field(init=False)
+    easel: Easel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.feed = Feed(self.reactor, self.clock, self.gateway)
+        self.easel = Easel(self.reactor, self.clock)
 
     @property
     def directory(self) -> Directory:

@@ -23,6 +23,7 @@ from bastion.console.filters import (
 from bastion.console.reads import Trouble
 from bastion.console.reviews import WORDS, reviewed_of
 from bastion.errors import ConsoleReason
+from bastion.policy.locks import LockKind
 from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import SCHEME
 from bastion.recording.ran import asked_text, unpack
@@ -137,13 +138,33 @@ def _document(one: Listed) -> dict[str, Any]:
     return values
 
 
-async def _one(call: Call) -> Listed:
+async def one_session(call: Call, name: str) -> Listed | None:
+    """The session of that name, as the store has it; None: it has none. Raises Trouble."""
     desk, now = call.desk, call.desk.clock.time()
+    return await desk.reads.ask(lambda database: one_of(database, desk.recorded, name, now), call.asker)
+
+
+async def _one(call: Call) -> Listed:
     name = call.found.parts["session"]
-    one = await desk.reads.ask(lambda database: one_of(database, desk.recorded, name, now), call.asker)
+    one = await one_session(call, name)
     if one is None:
         raise Trouble(ConsoleReason.NOT_FOUND, f"there is no session {name}")
     return one
+
+
+def lockable(one: Listed) -> list[tuple[str, str]]:
+    """What of a session can be locked, as kind and value (`policy.locks`): who, where, from where, and with what."""
+    known: dict[str, Any] = dict(one.more or {})
+    shown = str(known.get("key_fingerprint") or "")
+    if known.get("certificate_serial"):
+        shown = f"{known['certificate_serial']}@{known.get('certificate_ca', '')}"
+    found = (
+        (LockKind.USER, one.identity),
+        (LockKind.TARGET, one.target),
+        (LockKind.SOURCE, one.source),
+        (LockKind.CERTIFICATE, shown),
+    )
+    return [(str(kind), value) for kind, value in found if value]
 
 
 def is_here(one: Listed) -> bool:
@@ -190,6 +211,7 @@ async def session(call: Call) -> Answer:
         words=WORDS,
         most=TEXT_MAX,
         now=call.desk.clock.time(),
+        lockable=lockable(one),
     )
 
 

@@ -45,6 +45,7 @@ _PLAIN: Final[dict[Any, JSON]] = {
 _PARTS: Final[dict[str, JSON]] = {
     "session": {"type": "string", "pattern": SESSION, "maxLength": 27},
     "form": {"enum": list(FORMS)},
+    "request": {"type": "string", "pattern": "^[a-z2-7]{10}$", "maxLength": 10},
 }
 _REFUSALS: Final = (400, 401, 403, 404, 405, 413, 421, 429, 500, 503)
 

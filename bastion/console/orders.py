@@ -1,17 +1,19 @@
 """Who is here now, and what may be done about it: ending a session, locking (L4).
 
 Invariants: an order names what it is about and why; the line about it stands in the audit log, with the person's name,
-before the gateway is asked. The gateway's own line has the console's account.
+before the gateway is asked, whose own line has that name beside the console's account.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from bastion.console.answers import Answer, document, see
 from bastion.console.desk import Call
+from bastion.console.gateway import by
 from bastion.console.reads import Trouble
 from bastion.control.codec import to_json
 from bastion.control.node import Ended, Kill, Live, LiveAsked, Selection
@@ -21,10 +23,13 @@ from bastion.observe.events.console import ConsoleOrdered
 from bastion.options.kinds import seconds_of
 from bastion.policy.locks import MAX_REASON, LockKind, value_of
 
+WALL: Final = 9
+"""Sessions that are watched side by side on one page."""
+
 SHOWN: Final = 1000
 """Rows of the page; the oldest."""
 
-KINDS: Final = tuple(str(kind) for kind in (LockKind.USER, LockKind.TARGET, LockKind.SOURCE))
+KINDS: Final = tuple(map(str, LockKind))
 _ID: Final = re.compile(r"[a-z2-7]{16}(?:\.[0-9]{1,10})?")
 LONGEST: Final = 30 * 86400.0
 
@@ -53,6 +58,7 @@ async def live(call: Call) -> Answer:
         silent=found.silent,
         locks=locks.locks,
         now=call.desk.clock.time(),
+        wall=WALL,
         done=next((one for one in ("ended", "locked") if one in call.asked.query), ""),
     )
 
@@ -91,7 +97,7 @@ async def _ended(call: Call) -> Ended:
     if not reason:
         raise Unfit(f"give a reason of up to {MAX_REASON} characters: the engineer reads it")
     call.emit(ConsoleOrdered("kill", name, reason, call.somebody.by_token))
-    return await call.desk.gateway.ask(Kill(Selection(id=name), reason))
+    return await call.desk.gateway.ask(Kill(Selection(id=name), reason, by(call.somebody.name)))
 
 
 async def lock_form(call: Call) -> Answer:
@@ -128,7 +134,7 @@ async def _locked(call: Call) -> LockMade:
     wanted = _lock_of(call.asked.form)
     ordered = f"{wanted.kind} {wanted.value}"
     call.emit(ConsoleOrdered("lock", ordered, wanted.reason, call.somebody.by_token))
-    return await call.desk.gateway.ask(wanted)
+    return await call.desk.gateway.ask(replace(wanted, by=by(call.somebody.name)))
 
 
 def _lock_of(form: Mapping[str, str]) -> AddLock:

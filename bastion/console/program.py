@@ -38,8 +38,10 @@ from bastion.console.passkeys import Passkeys
 from bastion.console.readers import Readers
 from bastion.console.reads import Reads
 from bastion.console.rendering import Pages
+from bastion.console.routes import Route
 from bastion.console.site import ConsoleSite
 from bastion.console.standing import Standing
+from bastion.console.streams import Streams
 from bastion.console.visits import Visit, Visits
 from bastion.control.penalty_orders import PenaltiesShared, SharePenalties
 from bastion.control.penalty_sharing import CONSOLE, PenaltySharing, with_consoles
@@ -49,7 +51,7 @@ from bastion.net.listening import address_of, open_listener
 from bastion.net.tls import ServerTls, TlsFactory
 from bastion.observe.audit import AuditLog
 from bastion.observe.events import About
-from bastion.observe.events.console import ConsoleSignedOut, ConsoleStarted, ConsoleStopped
+from bastion.observe.events.console import ConsoleRefused, ConsoleSignedOut, ConsoleStarted, ConsoleStopped
 from bastion.observe.meters import Meters
 from bastion.observe.rationed import RationedLog
 from bastion.recording.listing import Recordings
@@ -74,6 +76,7 @@ class ConsoleProgram:
     there."""
 
     _port: Any = None  # once it listens
+    _sweeping: DelayedCall | None = None
 
     def __init__(self, config_file: Path, reactor: Any, clock: Clock) -> None:
         self._reactor, self._clock = reactor, clock
@@ -93,6 +96,8 @@ class ConsoleProgram:
         start = program_of(reactor, "bastion.console.reader", config_file)
         self._readers = Readers(reactor, start, wanted.readers)
         self._visits = Visits(clock, wanted.idle, wanted.lifetime, self._signed_out)
+        standing = Standing(self._auth.directory, self._reads, clock, wanted.groups)
+        self._streams = Streams(reactor, standing, self._visits, self._shown_no_longer)
         self.desk = Desk(
             reactor=reactor,
             clock=clock,
@@ -116,13 +121,12 @@ class ConsoleProgram:
             token_lifetime=wanted.token_lifetime,
             passkeys=_passkeys(wanted, challenges),
             elsewhere=_elsewhere(config, challenges, reactor, clock, meters),
+            streams=self._streams,
             codes=None if totp_key is None else self._reads.codes(totp_key),
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
-        standing = Standing(self._auth.directory, self._reads, clock, wanted.groups)
         self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
         self.application = Application(self.desk, proxies, standing)
-        self._sweeping: DelayedCall | None = None
 
     def _shared_with(self, config: Config) -> PenaltySharing:
         """Guesses here and at every gateway count together, through the store."""
@@ -168,6 +172,7 @@ class ConsoleProgram:
             self._sweeping.cancel()
         self._overdue.stop()
         self._penalties.stop()
+        self._streams.close()
         self._readers.close()
         if self.desk.elsewhere is not None:
             self.desk.elsewhere.close()
@@ -188,6 +193,12 @@ class ConsoleProgram:
 
     def _signed_out(self, visit: Visit, reason: ConsoleReason) -> None:
         self._audit.note(ConsoleSignedOut(reason), About(user=visit.name, source=visit.source))
+        self._streams.visit_over(visit, reason)
+
+    def _shown_no_longer(self, visit: Visit, reason: ConsoleReason, route: Route) -> None:
+        """Of a stream that its reader may not see any more."""
+        line = ConsoleRefused(reason, route.name, route.method, route.path)
+        self._audit.note(line, About(user=visit.name, source=visit.source))
 
 
 def serve(program: ConsoleProgram, ended: Deferred[None]) -> Deferred[None]:

@@ -22,6 +22,7 @@ FORMS: Final = {
 STATIC: Final = {
     "console.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "live.js": "text/javascript; charset=utf-8",
     "passkey.js": "text/javascript; charset=utf-8",
     "player.js": "text/javascript; charset=utf-8",
     "reel.js": "text/javascript; charset=utf-8",
@@ -31,6 +32,7 @@ STATIC: Final = {
 _PARTS: Final = {
     "session": r"[a-z2-7]{16}(?:\.[0-9]{1,10})?",
     "form": "|".join(FORMS),
+    "request": r"[a-z2-7]{10}",
     "file": "|".join(map(re.escape, STATIC)),
 }
 
@@ -43,6 +45,7 @@ ANYBODY: Final = "anybody"
 LOOKS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER, Role.AUDITOR))
 ACTS: Final[Roles] = frozenset((Role.ADMIN, Role.RESPONDER))
 KEEPS: Final[Roles] = frozenset((Role.ADMIN,))
+APPROVES: Final[Roles] = frozenset((Role.ADMIN, Role.APPROVER))
 ALL: Final[Roles] = frozenset(Role)
 
 _OF_EVERY_TOKEN: Final = ("me", "openapi")
@@ -76,6 +79,11 @@ class Route:
     def is_data(self) -> bool:
         """For programs: answers are JSON, refusals too."""
         return self.path.startswith("/api/")
+
+    @property
+    def is_stream(self) -> bool:
+        """Lines of JSON that go on, for a page of ours: refusals are JSON too."""
+        return self.path.endswith("/stream")
 
     @property
     def scope(self) -> str:
@@ -117,10 +125,15 @@ ROUTES: Final = (
     Route("POST", "/searches", "save_search", LOOKS),
     Route("POST", "/searches/drop", "drop_search", LOOKS),
     Route("GET", "/live", "live", ALL),
+    Route("GET", "/live/watch", "watch_page", LOOKS),
+    Route("POST", "/live/stream", "watch", LOOKS),
     Route("GET", "/live/end", "end_form", ACTS),
     Route("POST", "/live/end", "end", ACTS),
     Route("GET", "/live/lock", "lock_form", ACTS),
     Route("POST", "/live/lock", "lock", ACTS),
+    Route("GET", "/requests", "requests", ALL),
+    Route("POST", "/requests/stream", "requests_stream", ALL),
+    Route("POST", "/requests/{request}", "answer", APPROVES),
     Route("GET", "/account", "account", ALL),
     Route("POST", "/account/tokens", "make_token", ALL),
     Route("POST", "/account/tokens/revoke", "revoke_token", ALL),
@@ -143,6 +156,8 @@ ROUTES: Final = (
     Route("POST", "/api/v1/live/end", "api_end", ACTS),
     Route("POST", "/api/v1/live/lock", "api_lock", ACTS),
     Route("GET", "/api/v1/locks", "api_locks", ALL),
+    Route("GET", "/api/v1/requests", "api_requests", ALL),
+    Route("POST", "/api/v1/requests/{request}", "api_answer", APPROVES),
     Route("GET", "/api/v1/me", "api_me", ALL),
     Route("GET", "/api/v1/tokens", "api_tokens", KEEPS),
     Route("GET", "/api/v1/passkeys", "api_passkeys", KEEPS),

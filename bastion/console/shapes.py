@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from bastion.console.filters import ALERTS, KIND_CHOICES, MOST_ROWS, STATES
 from bastion.console.orders import KINDS
+from bastion.console.requests import ANSWERS, CODE_MAX
 from bastion.console.routes import FORMS, SCOPES
 from bastion.console.searching import WORDS_MAX, Line
 from bastion.control.node import Live
@@ -31,6 +32,32 @@ JSON = dict[str, Any]
 """A JSON Schema."""
 
 SESSION: Final = r"^[a-z2-7]{16}(\.[0-9]{1,10})?$"
+
+
+class WaitingRequest(TypedDict):
+    """A request for approval. Times are seconds since the epoch; `age` and `left` are in seconds."""
+
+    id: str
+    state: str
+    user: str
+    target: str
+    login: str
+    verbs: str
+    source: str
+    approvers: str
+    why: str
+    made_at: float
+    expires_at: float
+    answered_by: str
+    answer_why: str
+    age: int
+    left: int
+
+
+class WaitingRequests(TypedDict):
+    """The oldest first."""
+
+    requests: list[WaitingRequest]
 
 
 class Refusal(TypedDict):
@@ -391,6 +418,16 @@ INTERFACE: Final[dict[str, Endpoint]] = {
         ("kind", "value", "reason"),
     ),
     "api_locks": Endpoint("What is locked", Locks),
+    "api_requests": Endpoint("What waits for an approval", WaitingRequests),
+    "api_answer": Endpoint(
+        "Approve a request, or deny it", WaitingRequest, None,
+        {
+            "answer": {"enum": list(ANSWERS)},
+            "reason": _text(r"^[ -~]*$", "it stands in the audit log, and the engineer reads it", MAX_REASON),
+            "code": _text(r"^[ -~]+$", "a one-time code of whoever asks", CODE_MAX),
+        },
+        ("answer", "code"),
+    ),
     "api_me": Endpoint("Who asks", Me),
     "api_tokens": Endpoint("Everybody's API tokens", Tokens),
     "api_passkeys": Endpoint("Everybody's passkeys", Passkeys),

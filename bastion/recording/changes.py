@@ -45,7 +45,7 @@ class Change:
 
 def changes(reader: Reader, channels: Survey, only: int | None) -> Iterator[Change]:
     """What one channel (None: each) showed, in the order of time."""
-    shown: dict[int, _Screen] = {}
+    shown: dict[int, ChannelScreen] = {}
     redaction = reader.redaction if isinstance(reader, RedactedReader) else NOTHING
     for frame in frames(reader, only):
         screen = shown.get(frame.channel)
@@ -54,7 +54,7 @@ def changes(reader: Reader, channels: Survey, only: int | None) -> Iterator[Chan
                 oldest = next(iter(shown))
                 yield from shown.pop(oldest).picture()
             known = channels.channels.get(frame.channel)
-            screen = shown[frame.channel] = _Screen(
+            screen = shown[frame.channel] = ChannelScreen(
                 frame.channel, known.size if known else DEFAULT_SIZE, redaction
             )
         if frame.kind in OURS:
@@ -101,10 +101,14 @@ class Pictures:
         return None if same else change
 
 
-class _Screen:
-    """One channel's terminal, and what of it was given out."""
+class ChannelScreen:
+    """One channel's terminal, and what of it was given out. What comes within `every` seconds is one change, if nobody
+    asks for a `picture` before."""
 
-    def __init__(self, channel: int, size: tuple[int, int], redaction: Redaction) -> None:
+    def __init__(
+        self, channel: int, size: tuple[int, int], redaction: Redaction, every: float = PICTURE_SECONDS
+    ) -> None:
+        self._every = every
         self.time = 0.0  # of the newest output
         self._channel = channel
         self._terminal: Terminal | None = Terminal(*size, lambda row, lost: None)
@@ -113,10 +117,11 @@ class _Screen:
         self._since: float | None = None  # what was not yet given out began then
 
     def frame(self, frame: Frame) -> Iterator[Change]:
+        """Output or another size: changes that are due."""
         terminal = self._terminal
         if terminal is None:
             return
-        if self._since is not None and frame.time - self._since >= PICTURE_SECONDS:
+        if self._since is not None and frame.time - self._since >= self._every:
             yield from self.picture()
         if self._since is None:
             self._since = frame.time

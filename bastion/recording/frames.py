@@ -62,12 +62,20 @@ def frames(reader: Reader, channel: int | None, resumed: ChannelSummary | None =
 
     `resumed` is what is known of a terminal's channel, where the reader does not begin at the first block.
     """
-    yield from _Maker(reader, channel, resumed).frames()
+    steps = Steps(reader.header.target, reader.header.input, channel, resumed)
+    for event in reader:
+        yield from steps.of(event)
+    yield from steps.conclude(reader)
 
 
-class _Maker:
-    def __init__(self, reader: Reader, only: int | None, resumed: ChannelSummary | None) -> None:
-        self._reader = reader
+class Steps:
+    """The same for events that come one by one. `target` and `typed` are the header's: where the session leads, and
+    whether what the engineer sent is in it. `only` and `resumed` as in `frames`."""
+
+    def __init__(
+        self, target: str, typed: bool, only: int | None = None, resumed: ChannelSummary | None = None
+    ) -> None:
+        self._target, self._typed = target, typed
         self._only = only
         self._survey = Survey()
         self._views: dict[int, _View] = {}
@@ -76,22 +84,26 @@ class _Maker:
         if resumed is not None:
             self._survey.channels[resumed.id] = replace(resumed)
 
-    def frames(self) -> Iterator[Frame]:
-        for event in self._reader:
-            self._last = event.time_us / 1e6
-            if event.channel == 0:
-                yield from self._of_connection(event)
-                if self._only is None:
-                    self._survey.add(event)
-            elif self._only in (None, event.channel):
-                yield from self._of_channel(event)
-        yield from self._conclude()
+    @property
+    def channels(self) -> dict[int, ChannelSummary]:
+        """What is known of those that are open."""
+        return self._survey.channels
+
+    def of(self, event: Recorded) -> Iterator[Frame]:
+        """What the next event shows."""
+        self._last = event.time_us / 1e6
+        if event.channel == 0:
+            yield from self._of_connection(event)
+            if self._only is None:
+                self._survey.add(event)
+        elif self._only in (None, event.channel):
+            yield from self._of_channel(event)
 
     def _of_connection(self, event: Recorded) -> Iterator[Frame]:
         if event.kind is not Kind.NOTE:
             return
         note = event.note
-        yield from _banner(self._last, note, self._reader.header.target)
+        yield from _banner(self._last, note, self._target)
         if self._only is None and note.get("event") == "channel_refused":
             yield self._notice(
                 None, f"refused: {printable(str(note.get('kind')))}, {printable(str(note.get('reason')))}"
@@ -156,7 +168,7 @@ class _Maker:
             if size:
                 yield self._frame(view, FrameKind.RESIZE, f"{size[0]}x{size[1]}".encode())
         elif name == "request_forwarded" and note.get("name") in ("shell", "exec", "subsystem"):
-            view.copy = copy_command(summary, self._reader.header.input)
+            view.copy = copy_command(summary, self._typed)
             if self._only is None or not summary.has_pty:
                 yield self._notice(view, summary.what)
             if view.copy is not None and view.copy.opening:
@@ -180,8 +192,8 @@ class _Maker:
         if self._only is None or not summary.has_pty:
             yield self._notice(view, summary.outcome)
 
-    def _conclude(self) -> Iterator[Frame]:
-        reader = self._reader
+    def conclude(self, reader: Reader) -> Iterator[Frame]:
+        """What is to be said at the end of the file."""
         for view in self._views.values():
             if view.gap_open:
                 yield self._notice(view, f"at least {view.gap} bytes of bulk output not kept")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from urllib.parse import parse_qs, urlsplit
 
-import pyotp
 import pytest
 
+from tests.support.reviewed import Reviewed
 from tests.support.slapd import PASSWORD, Slapd, group, person, slapd_missing
-from tests.support.sshd import make_key, sshd_missing
-from tests.support.world import World, poll
+from tests.support.sshd import sshd_missing
+from tests.support.world import poll
 from tests.unit.console.made import Browser
 
 MISSING = sshd_missing() or slapd_missing()
@@ -30,57 +25,14 @@ responder_groups = ["responders"]
 """
 
 
-class Reviewed(World):
-    """A world with a console, and second factors for two people."""
-
-    codes: dict[str, pyotp.TOTP]
-    recovery: dict[str, list[str]]
-    _console: subprocess.Popen[str] | None = None
-    origin = ""
-
-    def enroll(self, *names: str) -> None:
-        self.codes, self.recovery = {}, {}
-        for name in names:
-            done = self.bastion("totp", "enroll", name, "--config", str(self.config), "--json")
-            assert done.returncode == 0, done.stderr
-            made = json.loads(done.stdout)
-            (secret,) = parse_qs(urlsplit(made["uri"]).query)["secret"]
-            self.codes[name], self.recovery[name] = pyotp.TOTP(secret), made["recovery"]
-
-    def serve_console(self) -> None:
-        with self.log.open("ab") as log:
-            self._console = subprocess.Popen(
-                [sys.executable, "-m", "bastion", "console", "--config", str(self.config)],
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
-            )  # fmt: skip
-        assert self._console.stdout is not None
-        line = self._console.stdout.readline()
-        assert line, self.log.read_text()
-        self.origin = json.loads(line)["console"]
-
-    def close(self) -> None:
-        if self._console is not None:
-            self._console.send_signal(signal.SIGTERM)
-            assert self._console.wait(20) == 0
-            assert self._console.stdout is not None
-            self._console.stdout.close()
-        super().close()
-
-
 @pytest.fixture(scope="module")
 def world() -> Iterator[Reviewed]:
     people = [person("ada"), person("rex"), group("security", "ada"), group("responders", "rex")]
     slapd = Slapd(people)
     slapd.start()
     made = Reviewed(slapd=slapd, config=CONFIG, recording='signing_key = "keys/recording"')
-    make_key(made.keys / "recording")
-    key = made.folder / "totp.key"
-    key.write_text("k" * 44 + "\n")
-    key.chmod(0o600)
     try:
-        made.start()
-        made.enroll("ada", "rex")
-        made.serve_console()
+        made.begin("ada", "rex")
         yield made
     finally:
         made.close()
@@ -89,10 +41,7 @@ def world() -> Iterator[Reviewed]:
 
 @pytest.fixture(scope="module")
 def rex(world: Reviewed) -> Browser:
-    browser = Browser(world.origin)
-    got = browser.sign_in("rex", PASSWORD, world.recovery["rex"][0])
-    assert got.status == 303, got.text
-    return browser
+    return world.browser("rex")
 
 
 def test_password_and_code_of_ldap_sign_in_and_a_code_is_good_once(world: Reviewed) -> None:

@@ -90,7 +90,6 @@ ELSEWHERE = {
     "console.browsers_attempt": "tests/unit/console/test_own_passkeys.py and test_elsewhere.py",
     "console.command": "a process: tests/unit/console/test_program.py",
     "console.desk": "what pages are given: tests/unit/console/test_application.py and test_listing.py",
-    "console.gateway": "tests/interop/test_console.py, with a gateway",
     "console.nightly": "tests/unit/console/test_saved.py, on the searches that it saved",
     "console.reader": "a process: tests/unit/console/test_recordings.py",
     "console.returning": "tests/unit/console/test_elsewhere.py",

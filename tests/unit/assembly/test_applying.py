@@ -697,6 +697,7 @@ STARTED = {
     "control.responder_group": '"bastion-responder"',
     "control.approver_group": '"bastion-approver"',
     "control.auditor_group": '"bastion-auditor"',
+    "control.speaker_group": '"bastion-console"',
 }
 RESTART = {
     "listen.addresses": '["127.0.0.1:1"]',
@@ -722,6 +723,7 @@ RESTART = {
     "control.responder_group": '"wheel"',
     "control.approver_group": '"wheel"',
     "control.auditor_group": '"wheel"',
+    "control.speaker_group": '"wheel"',
 }
 
 

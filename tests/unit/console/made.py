@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
 from html.parser import HTMLParser
@@ -77,6 +78,27 @@ class Got:
         return json.loads(self.body)
 
 
+class Lines:
+    """An answer that goes on."""
+
+    def __init__(self, answer: http.client.HTTPResponse) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.seen: list[dict[str, Any]] = []
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while line := self._answer.readline():
+            self.seen.append(json.loads(line))
+            yield self.seen[-1]
+
+    def until(self, wanted: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """The next line that is meant."""
+        for line in self:
+            if wanted(line):
+                return line
+        raise AssertionError(f"it has ended: {self.seen}")
+
+
 class Browser:
     """Keeps a cookie, says its origin, follows nothing by itself."""
 
@@ -111,6 +133,25 @@ class Browser:
                 cookie, _, kept = value.partition(";")[0].partition("=")
                 self.cookies[cookie] = kept
         return got
+
+    @contextlib.contextmanager
+    def follow(self, path: str, form: Mapping[str, str] | None = None) -> Iterator[Lines]:
+        """The lines of an answer that goes on, until the end of the block."""
+        host, _, port = self.host.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=60, source_address=(self.source, 0))
+        sent = {
+            "host": self.host,
+            "cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
+        }
+        body = None
+        if form is not None:
+            sent |= {"content-type": "application/x-www-form-urlencoded", "origin": self.origin}
+            body = urlencode(form)
+        try:
+            connection.request("GET" if form is None else "POST", path, body, sent)
+            yield Lines(connection.getresponse())
+        finally:
+            connection.close()
 
     def get(self, path: str, **headers: str | None) -> Got:
         return self.ask("GET", path, **headers)

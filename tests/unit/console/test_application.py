@@ -33,7 +33,7 @@ def browsers(console: ConsoleSite) -> Iterator[dict[Role, Browser]]:
 
 
 def path_of(route: Route) -> str:
-    return route.path.format(session=FIRST, form="text", file="console.css")
+    return route.path.format(session=FIRST, form="text", file="console.css", request="a" * 10)
 
 
 def asked(browser: Browser, route: Route, token: str = "") -> Got:

@@ -58,9 +58,10 @@ def program(console: ConsoleSite) -> Program:
 @pytest.mark.parametrize("route", DATA, ids=lambda route: f"{route.method} {route.path}")
 def test_what_is_answered_has_the_shape_that_it_says(program: Program, route: Route) -> None:
     operation = whole_document()["paths"][route.path][route.method.lower()]
-    form = {"session": FIRST, "reason": "x", "kind": "user", "value": "alice"} if route.changes else None
+    order = {"session": FIRST, "reason": "x", "kind": "user", "value": "alice"}
+    form = {**order, "answer": "approve", "code": "123456"} if route.changes else None
     for part in (FIRST, "zzzzzzzzzzzzzzzz"):
-        got = program.ask(route.method, route.path.format(session=part, form="text"), form)
+        got = program.ask(route.method, route.path.format(session=part, form="text", request="a" * 10), form)
         answer = operation["responses"][str(got.status)]
         if "$ref" in answer:
             answer = whole_document()["components"]["responses"][answer["$ref"].rpartition("/")[2]]

@@ -39,7 +39,8 @@ def test_an_end_names_one_session_and_why(
     [
         {"kind": "user", "value": "alice", "reason": ""},
         {"kind": "user", "value": "al ice", "reason": "why"},
-        {"kind": "certificate", "value": "x", "reason": "why"},
+        {"kind": "certificate", "value": "", "reason": "why"},
+        {"kind": "session", "value": "x", "reason": "why"},
         {"kind": "source", "value": "web1", "reason": "why"},
         {"kind": "user", "value": "alice", "reason": "why", "for": "1s"},
         {"kind": "user", "value": "alice", "reason": "why", "for": "soon"},

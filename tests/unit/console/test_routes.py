@@ -9,6 +9,7 @@ from bastion.console.routes import (
     ACTS,
     ALL,
     ANYBODY,
+    APPROVES,
     FORMS,
     KEEPS,
     LOOKS,
@@ -46,30 +47,17 @@ def test_every_other_route_has_roles_of_the_closed_set() -> None:
     assert ACTS < LOOKS < ALL and Role.APPROVER not in LOOKS and Role.AUDITOR not in ACTS
 
 
-def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words_alone() -> None:
+def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words_and_watches_alone() -> None:
     posts = {route.name: route.whose for route in ROUTES if route.method == "POST"}
-    left = {"note": LOOKS, "tag": LOOKS, "reviewed": LOOKS}
-    left |= {"save_search": LOOKS, "drop_search": LOOKS}
+    looks = {"note": LOOKS, "tag": LOOKS, "reviewed": LOOKS, "watch": LOOKS}
+    looks |= {"save_search": LOOKS, "drop_search": LOOKS}
     held = {"hold": KEEPS, "ask_lift": KEEPS, "answer_lift": KEEPS}
-    assert (
-        posts
-        == {
-            "sign_in": ANYBODY,
-            "sign_out": ALL,
-            "end": ACTS,
-            "lock": ACTS,
-            "api_end": ACTS,
-            "api_lock": ACTS,
-            "make_token": ALL,
-            "revoke_token": ALL,
-            "revoke_any_token": KEEPS,
-            "add_passkey": ALL,
-            "remove_passkey": ALL,
-            "remove_any_passkey": KEEPS,
-        }
-        | left
-        | held
-    )
+    approves = {"answer": APPROVES, "api_answer": APPROVES, "requests_stream": ALL}
+    acts = {"end": ACTS, "lock": ACTS, "api_end": ACTS, "api_lock": ACTS}
+    visits = {"sign_in": ANYBODY, "sign_out": ALL}
+    keys = {"make_token": ALL, "revoke_token": ALL, "add_passkey": ALL, "remove_passkey": ALL}
+    keys |= {"revoke_any_token": KEEPS, "remove_any_passkey": KEEPS}
+    assert posts == visits | acts | looks | held | approves | keys
 
 
 @pytest.mark.parametrize(
@@ -104,6 +92,8 @@ def test_a_scope_is_of_what_is_for_programs_and_tells_looking_from_ordering() ->
         "live",
         "live:write",
         "locks",
+        "requests",
+        "requests:write",
         "tokens",
         "passkeys",
     )
