@@ -48,7 +48,7 @@ def test_names_are_unique():
 
 def test_a_page_stays_small():
     # Cardinality is decided here, not by traffic: this is every line that a scrape will ever have.
-    assert sum(map(lines_of, m.FAMILIES)) < 2300
+    assert sum(map(lines_of, m.FAMILIES)) < 2400
 
 
 ROOT = Path(__file__).resolve().parents[3]
