@@ -2,8 +2,9 @@
 
 A browser is led there with a state, a nonce and a challenge that are sealed for it (`challenges`), and comes back with
 a code, which the console redeems itself. Invariants: what comes back is of the browser that was led there, in time, and
-once; the ID token is verified before a word of it counts (`auth.oidc_token`); it says who somebody is and nothing else:
-account and roles are the directory's. RFC 6749, RFC 7636, RFC 9207, OpenID Connect Core 1.0 section 3.1.
+good once, and what proves nothing is not remembered; the ID token is verified before a word of it counts
+(`auth.oidc_token`); it says who somebody is and nothing else: account and roles are the directory's. RFC 6749,
+RFC 7636, RFC 9207, OpenID Connect Core 1.0 section 3.1.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Elsewhere:
     async def told(self, query: Mapping[str, str], browser: bytes) -> Told:
         """Who came back with this query. Raises Refused."""
         state = _bytes(query.get("state", ""))
-        if not self._challenges.fits(state, PURPOSE, browser) or not self._challenges.spend(state):
+        if not self._challenges.fits(state, PURPOSE, browser):
             raise Refused(AuthReason.FACTOR_INVALID, "that is the answer to no sign-in that began here")
         if query.get("iss", self.provider.client.issuer) != self.provider.client.issuer:
             raise Refused(AuthReason.FACTOR_INVALID, "another issuer has answered")
@@ -84,6 +85,10 @@ class Elsewhere:
         if not 0 < len(code) <= CODE_MAX:
             raise Refused(AuthReason.FACTOR_INVALID, "there is no code")
         claims = await self._claims(code, state)
+        if not self._challenges.spend(
+            state
+        ):  # not before: strangers would use up what everybody's sign-ins need
+            raise Refused(AuthReason.FACTOR_INVALID, "that sign-in was good once already")
         return Told(self.binding.name_in(claims), claims)
 
     async def _claims(self, code: str, state: bytes) -> Mapping[str, Any]:

@@ -71,8 +71,12 @@ def _there(call: Call) -> Elsewhere:
 
 
 def _place_in(browser: str) -> str:
+    """Where somebody wanted to go, of what a browser brings; "" for nowhere, and for what we have not written."""
     text = browser.partition(".")[2]
-    back = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "replace") if text else ""
+    try:
+        back = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        return ""
     return back if leads_back(back) else ""
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from bastion.auth.oidc import Binding
+from bastion.auth.oidc_provider import Client
+from bastion.clock import FixedClock
+from bastion.console.challenges import Challenges
+from bastion.console.elsewhere import Elsewhere, Told
+from bastion.errors import Refused
 from bastion.state.rows import Lock, lock_added, lock_removed
 from tests.support.identity_provider import CLIENT, SECRET, IdentityProvider
 from tests.support.net import free_ports
@@ -185,6 +191,61 @@ def test_guessing_is_slowed_down(site: ElsewhereSite, provider: IdentityProvider
     browser = Browser(site.origin, "127.6.6.1")
     said = [browser.get("/sign-in/elsewhere/back?code=x&state=y").text for _ in range(8)]
     assert "proves nothing here" in said[0] and "too many failed sign-ins" in said[-1]
+
+
+class StubProvider:
+    """Says of each code that it is none."""
+
+    client = Client("https://id.example.com", CLIENT, SECRET, "openid")
+
+    def __init__(self) -> None:
+        self.redeemed = 0
+
+    async def browsers(self) -> str:
+        return "https://id.example.com/authorize"
+
+    async def redeem(self, code: str, redirect: str, verifier: str) -> dict[str, Any]:
+        self.redeemed += 1
+        return {"error": "invalid_grant"}
+
+    def failed(self, fault: str, text: str) -> None:
+        return None
+
+
+def at_once(work: Coroutine[Any, Any, str | Told]) -> Any:
+    """What `work` gives, which waits for nothing. Raises what it raises."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
+def test_what_proves_nothing_uses_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers who come back with nothing leave room for those who sign in."""
+    monkeypatch.setattr("bastion.console.challenges.MOST_SPENT", 3)
+    clock, asked = FixedClock(), StubProvider()
+    challenges = Challenges(clock)
+    there = Elsewhere(asked, Binding("preferred_username"), challenges, "https://c.example.com", clock)  # type: ignore[arg-type]
+    for change in (
+        {"error": "access_denied"},
+        {},
+        {"iss": "https://evil.example.com"},
+        {"code": "guessed"},
+    ) * 2:
+        place = at_once(there.lead(b"stranger"))
+        (state,) = parse_qs(urlsplit(place).query)["state"]
+        with pytest.raises(Refused):
+            at_once(there.told({"state": state} | change, b"stranger"))
+    challenge = challenges.make("sign-in", b"somebody")
+    assert challenges.fits(challenge, "sign-in", b"somebody") and challenges.spend(challenge)
+
+
+@pytest.mark.parametrize("place", ["A", "AAAAA", "AAAA", "_____"])
+def test_a_cookie_that_says_nothing_readable_leads_nowhere(site: ElsewhereSite, place: str) -> None:
+    browser = Browser(site.origin, f"127.6.9.{len(place)}")
+    browser.cookies["bastion-elsewhere"] = f"{'x' * 43}.{place}"
+    assert browser.get("/sign-in/elsewhere/back?code=x&state=y").status == 401
 
 
 def test_a_provider_that_is_away_is_told_as_such(tmp_path: Any) -> None:
