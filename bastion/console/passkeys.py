@@ -201,8 +201,11 @@ def user_handle(uid: str) -> bytes:
 
 
 def _is_good(key: CoseKey) -> bool:
-    """A key of a kind that is taken, which costs no more to check than it should."""
-    if key.get(3) not in ALGORITHMS:
+    """A key of a kind that is taken, which costs no more to check than it should, and of numbers and bytes alone: what
+    else CBOR knows could not be kept."""
+    if key.get(3) not in ALGORITHMS or not all(type(name) is int for name in key):
+        return False
+    if not all(isinstance(value, (int, bytes)) for value in key.values()):
         return False
     if key.get(3) == -257:
         modulus, exponent = key.get(-1), key.get(-2)
