@@ -11,7 +11,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from bastion.auth.factors import CODE, PASSWORD
-from bastion.auth.identity import Identity
+from bastion.auth.identity import Identity, shown_by
 from bastion.console.answers import Answer, cookie, cookie_name, see
 from bastion.console.desk import Call
 from bastion.console.passkeys import Passkeys, asserted
@@ -123,7 +123,12 @@ def _begin(call: Call, identity: Identity, roles: frozenset[Role]) -> str:
     if before is not None:
         desk.visits.end(before, ConsoleReason.SIGNED_OUT)
     made, _ = desk.visits.begin(
-        identity.name, identity.uid, roles, call.asked.source, factors=identity.factors
+        identity.name,
+        identity.uid,
+        roles,
+        call.asked.source,
+        factors=identity.factors,
+        shown=shown_by(identity),
     )
     return made
 

@@ -46,7 +46,8 @@ class Standing:
             return None if age < UNANSWERED else ConsoleReason.UNAVAILABLE
         if account.uid != visit.uid or account.service is not None or account.only_targets:
             return ConsoleReason.ACCOUNT_GONE
-        if locks.party(Party(account.name, account.uid, visit.source), self._clock.time()) is not None:
+        party = Party(account.name, account.uid, visit.source, visit.shown)
+        if locks.party(party, self._clock.time()) is not None:
             return ConsoleReason.LOCKED
         visit.roles = roles_of(account.groups, self._groups)
         if not visit.roles:

@@ -32,8 +32,8 @@ ID_LENGTH: Final = 43
 class Visit:
     """Somebody who has signed in. Times are monotonic seconds; `token` stands in the visit's own forms; `asked_at`:
     when the directory last said that the account is one; `proxied` is the name by which a proxy said who it is;
-    `factors` are those that were proved. Of an API token `scope` is what it is for and `by_token` its id: such a visit
-    is no browser's."""
+    `factors` are those that were proved, `shown` what a lock may name of them (`policy.locks.Party`). Of an API token
+    `scope` is what it is for and `by_token` its id: such a visit is no browser's."""
 
     key: bytes
     name: str
@@ -49,6 +49,7 @@ class Visit:
     scope: frozenset[str] | None = None
     by_token: str = ""
     opened: dict[str, float] = field(default_factory=dict)  # see `grants`
+    shown: tuple[str, ...] = ()
 
     def has_token(self, token: str) -> bool:
         """Is that the token of this visit?"""
@@ -76,13 +77,16 @@ class Visits:
         source: str,
         proxied: str = "",
         factors: tuple[str, ...] = (),
+        shown: tuple[str, ...] = (),
     ) -> tuple[str, Visit]:
         """A new visit, and the id for the browser's cookie."""
         self.sweep()
         made = secrets.token_urlsafe(ID_BYTES)
         now = self._clock.monotonic()
         token = secrets.token_urlsafe(ID_BYTES)
-        visit = Visit(_key(made), name, uid, roles, source, token, now, now, now, proxied, factors)
+        visit = Visit(
+            _key(made), name, uid, roles, source, token, now, now, now, proxied, factors, shown=shown
+        )
         same = [one for one in self._visits.values() if one.uid == uid and one.name == name]
         if len(same) >= MOST_OF_ONE:
             self.end(same[0], ConsoleReason.TOO_MANY)

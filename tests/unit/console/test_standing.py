@@ -85,6 +85,10 @@ def test_a_lock_ends_it() -> None:
     assert asked.now() is ConsoleReason.LOCKED
     asked.locks_now = LockSet([Lock(LockKind.SOURCE, "192.0.2.0/24", "why", "root", 1.0)])
     assert asked.now() is ConsoleReason.LOCKED
+    asked.locks_now = LockSet([Lock(LockKind.CERTIFICATE, "SHA256:key", "why", "root", 1.0)])
+    assert asked.now() is None
+    asked.visit.shown = ("SHA256:key",)
+    assert asked.now() is ConsoleReason.LOCKED, "with what it began"
 
 
 @pytest.mark.parametrize("which", ["directory", "store"])

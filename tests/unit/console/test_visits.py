@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from bastion.auth.identity import Identity
 from bastion.clock import FixedClock
+from bastion.console import entry
 from bastion.console import visits as visits_module
+from bastion.console.admission import Place
 from bastion.console.visits import ID_LENGTH, MOST_OF_ONE, Visit, Visits
 from bastion.control.roles import Role
 from bastion.errors import ConsoleReason
@@ -95,3 +101,15 @@ def test_a_token_is_one_visits() -> None:
     _, bob = kept.begin("bob")
     assert alice.has_token(alice.token) and not alice.has_token(bob.token)
     assert not alice.has_token("") and not alice.has_token("\udc80")
+
+
+def test_a_visit_keeps_what_a_lock_may_name_of_its_sign_in() -> None:
+    """A passkey that is locked later ends what began with it (`standing`)."""
+    visits = Visits(FixedClock(), 1e9, 1e9, lambda visit, why: None)
+    asked = SimpleNamespace(cookies={}, source="192.0.2.1")
+    call: Any = SimpleNamespace(asked=asked, desk=SimpleNamespace(visits=visits, place=Place("https://c")))
+    who = Identity(
+        "ada", "u-ada", frozenset(), "embedded", ("passkey",), None, "192.0.2.1", key_fingerprint="SHA256:key"
+    )
+    found, _ = visits.find(entry._begin(call, who, AUDITOR))
+    assert found is not None and found.shown == ("SHA256:key",)
