@@ -262,7 +262,10 @@ class Provider:
 
 
 def _is_https(url: str) -> bool:
-    """An address that can be asked: what the provider says of itself may be anything."""
+    """An address that can be asked, and that a browser can be sent to: what the provider says of itself may be
+    anything, and `urlsplit` passes over ends of lines."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return False
     try:
         parts = urlsplit(url)
         return parts.scheme == "https" and bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -115,6 +115,9 @@ def test_keys_are_kept_and_looked_up_again_when_one_is_missing(there: IdentityPr
         ({"jwks_uri": "https://[::1"}, "no jwks_uri"),
         ({"token_endpoint": "https://localhost:99999/"}, "no token_endpoint"),
         ({"token_endpoint": "https:///token"}, "no token_endpoint"),
+        ({"token_endpoint": "https://localhost/\u00e4"}, "no token_endpoint"),
+        ({"token_endpoint": "https://localhost/\r\nx: y"}, "no token_endpoint"),
+        ({"token_endpoint": "https://localhost/a b"}, "no token_endpoint"),
     ],
 )
 def test_what_it_says_of_itself_is_looked_at(
