@@ -69,11 +69,10 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     READER: {"SELECT": READ},
     CONSOLE: {
         "SELECT": SHOWN | KEPT | {"penalty_key"},
-        "INSERT": LEFT,
-        "DELETE": frozenset(("review_tags", "holds", "saved_searches", "saved_hits")),
-        "UPDATE": frozenset(("hold_lifts",)),
+        "INSERT": LEFT | KEPT,
+        "DELETE": frozenset(("review_tags", "holds", "saved_searches", "saved_hits")) | KEPT,
+        "UPDATE": frozenset(("hold_lifts",)) | KEPT,
         LOCKING: frozenset(("recordings",)),
-        "INSERT, UPDATE, DELETE": KEPT,
     },
 }
 """Role -> rights -> tables."""

@@ -23,7 +23,7 @@ from bastion.state.hold_lifts import answer_lift, ask_lift
 from bastion.state.pruning import Hold, hold, holds
 from bastion.state.review_queue import Rules, duty_at, queue_of
 from bastion.state.reviewing import Reviewer, add_mark, add_note, add_tag, drop_tag, left_at
-from bastion.state.roles import CONSOLE, READ, RIGHTS, SHOWN
+from bastion.state.roles import CONSOLE, READ, RIGHTS
 from bastion.state.schema import METADATA, SESSIONS
 from bastion.state.snapshot import InTheWay, look, put, take
 from tests.support.postgres import PASSWORD, Postgres
@@ -364,7 +364,7 @@ def test_the_roles_of_the_document_are_enough(world: World, server: Postgres) ->
     done = world.bastion("state", "migrate", "--config", str(world.config))
     assert done.returncode == 0 and b"bastion_console has its rights" in done.stdout, done.stderr
     only_reads(server, "auditor", READ)
-    only_reads(server, "console", SHOWN, RIGHTS[CONSOLE])
+    only_reads(server, "console", RIGHTS[CONSOLE]["SELECT"], RIGHTS[CONSOLE])
     try:
         config = world.config.read_text()
         world.config.write_text(config.replace("//bastion@", "//gateway@"))
