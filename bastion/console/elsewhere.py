@@ -20,6 +20,7 @@ from bastion.auth.oidc import Binding, claims_of
 from bastion.auth.oidc_provider import Provider, ProviderFault
 from bastion.clock import Clock
 from bastion.console.challenges import LIFE, Challenges
+from bastion.console.throttle import Throttle
 from bastion.errors import AuthReason, Refused
 
 PURPOSE: Final = "elsewhere"
@@ -27,6 +28,11 @@ BACK: Final = "/sign-in/elsewhere/back"
 """Where the provider sends browsers: what is to be registered there is this behind `[console] url`."""
 
 CODE_MAX: Final = 2048
+
+WRONG_AT_ONCE: Final = 10
+WRONG_RATE: Final = 0.1
+"""Codes that prove nothing, of one address: about so many at once the provider is asked, and so many a second after
+that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Elsewhere:
         self.provider, self.binding = provider, binding
         self._challenges, self._clock = challenges, clock
         self._redirect = origin + BACK
+        self._wrong = Throttle(clock, WRONG_AT_ONCE, WRONG_RATE)
 
     @property
     def name(self) -> str:
@@ -72,8 +79,8 @@ class Elsewhere:
         }
         return f"{place}{'&' if '?' in place else '?'}{urlencode(asked)}"
 
-    async def told(self, query: Mapping[str, str], browser: bytes) -> Told:
-        """Who came back with this query. Raises Refused."""
+    async def told(self, query: Mapping[str, str], browser: bytes, payer: str) -> Told:
+        """Who came back with this query; `payer` is whose codes are counted that prove nothing. Raises Refused."""
         state = _bytes(query.get("state", ""))
         if not self._challenges.fits(state, PURPOSE, browser):
             raise Refused(AuthReason.FACTOR_INVALID, "that is the answer to no sign-in that began here")
@@ -84,7 +91,14 @@ class Elsewhere:
         code = query.get("code", "")
         if not 0 < len(code) <= CODE_MAX:
             raise Refused(AuthReason.FACTOR_INVALID, "there is no code")
-        claims = await self._claims(code, state)
+        if not self._wrong.has_room(payer):
+            raise Refused(AuthReason.OVER_BUDGET, "too many codes of this address proved nothing")
+        try:
+            claims = await self._claims(code, state)
+        except Refused as refused:
+            if refused.reason is AuthReason.FACTOR_INVALID:
+                self._wrong.allows(payer)
+            raise
         if not self._challenges.spend(
             state
         ):  # not before: strangers would use up what everybody's sign-ins need

@@ -13,6 +13,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from bastion.auth.penalty_sources import source_block
 from bastion.console.answers import Answer, cookie, cookie_name, see
 from bastion.console.desk import Call
 from bastion.console.entry import admit, form_again
@@ -51,7 +52,7 @@ async def back_from_elsewhere(call: Call) -> Answer:
         browser = ""
     told: Told | Refused
     try:
-        told = await there.told(call.asked.query, browser.encode())
+        told = await there.told(call.asked.query, browser.encode(), source_block(call.asked.source))
     except Refused as refused:
         told = refused
     back = _place_in(browser)

@@ -12,8 +12,8 @@ from bastion.auth.oidc import Binding
 from bastion.auth.oidc_provider import Client
 from bastion.clock import FixedClock
 from bastion.console.challenges import Challenges
-from bastion.console.elsewhere import Elsewhere, Told
-from bastion.errors import Refused
+from bastion.console.elsewhere import WRONG_AT_ONCE, Elsewhere, Told
+from bastion.errors import AuthReason, Refused
 from bastion.state.rows import Lock, lock_added, lock_removed
 from tests.support.identity_provider import CLIENT, SECRET, IdentityProvider
 from tests.support.net import free_ports
@@ -236,9 +236,23 @@ def test_what_proves_nothing_uses_nothing_up(monkeypatch: pytest.MonkeyPatch) ->
         place = at_once(there.lead(b"stranger"))
         (state,) = parse_qs(urlsplit(place).query)["state"]
         with pytest.raises(Refused):
-            at_once(there.told({"state": state} | change, b"stranger"))
+            at_once(there.told({"state": state} | change, b"stranger", "192.0.2.1"))
     challenge = challenges.make("sign-in", b"somebody")
     assert challenges.fits(challenge, "sign-in", b"somebody") and challenges.spend(challenge)
+
+
+def test_codes_that_are_none_are_asked_about_for_so_long_of_one_address() -> None:
+    """The provider's answer to one costs a thread of ours: others keep theirs."""
+    clock, asked = FixedClock(), StubProvider()
+    there = Elsewhere(asked, Binding("preferred_username"), Challenges(clock), "https://c.example.com", clock)  # type: ignore[arg-type]
+    (state,) = parse_qs(urlsplit(at_once(there.lead(b"stranger"))).query)["state"]
+    said = []
+    for payer in ["192.0.2.1"] * (WRONG_AT_ONCE + 5) + ["192.0.2.2"]:
+        with pytest.raises(Refused) as caught:
+            at_once(there.told({"state": state, "code": "guessed"}, b"stranger", payer))
+        said.append(caught.value.reason)
+    wrong, many = AuthReason.FACTOR_INVALID, AuthReason.OVER_BUDGET
+    assert said == [wrong] * WRONG_AT_ONCE + [many] * 5 + [wrong] and asked.redeemed == WRONG_AT_ONCE + 1
 
 
 @pytest.mark.parametrize("place", ["A", "AAAAA", "AAAA", "_____"])
