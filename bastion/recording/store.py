@@ -1,7 +1,8 @@
 """The folder of recordings (L2): one folder per UTC day, one file per session, named by the session id alone.
 
-Invariant: no text of a peer ever becomes a path. Folders are 0700, files 0600. A session is listed from its
-first block on, whatever became of its gateway (`recording.listing`).
+Invariant: no text of a peer ever becomes a path. Folders are 0700, files 0600; where the folder of all of them is
+shared with a group (`modes`), 02750 and 0640. A session is listed from its first block on, whatever became of its
+gateway (`recording.listing`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
+from bastion.modes import CLOSED, Modes, modes_in
 from bastion.recording.booking import Books
 from bastion.recording.bulk import RecordingPolicy
 from bastion.recording.data_keys import DataKeyStock
@@ -118,12 +120,14 @@ class Store(Recordings):
             raise ValueError("not a session id")
         folder = self.directory / day_of(header.started_at)
         try:
-            _make_folder(folder)
+            _make_folder(self.directory)
+            modes = modes_in(self.directory.stat().st_mode)
+            _make_folder(folder, modes)
         except OSError as error:
             raise self._refuse(
                 RecorderReason.OPEN_FAILED, f"no recordings folder: {error.strerror}"
             ) from error
-        return Writer(folder / (header.session_id + SUFFIX), self._space, self._syncer)
+        return Writer(folder / (header.session_id + SUFFIX), self._space, self._syncer, modes.file)
 
     def start(self, header: Header, policy: RecordingPolicy | None = None) -> tuple[Recorder, Writer]:
         """Admit a session, create its file and write its header, so that it is listed from here on.
@@ -238,6 +242,6 @@ class Store(Recordings):
         return RecorderFailed(reason, text)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, modes: Modes = CLOSED) -> None:
     if not os.path.isdir(folder):  # a stat is a tenth of a mkdir that finds it there
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=modes.folder, parents=True, exist_ok=True)

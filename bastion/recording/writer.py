@@ -24,6 +24,7 @@ from typing import Final, NoReturn
 
 from bastion.clock import Clock
 from bastion.errors import RecorderFailed, RecorderReason
+from bastion.modes import CLOSED
 from bastion.recording.booking import Books, Links
 from bastion.recording.bulk import Bytes
 from bastion.recording.ledger_file import sync_directory
@@ -105,8 +106,8 @@ class Writer:
         "written",
     )
 
-    def __init__(self, path: Path, space: Space, syncer: Syncer) -> None:
-        """Create the file, which must not exist, and lock it. Raises RecorderFailed."""
+    def __init__(self, path: Path, space: Space, syncer: Syncer, mode: int = CLOSED.file) -> None:
+        """Create the file, which must not exist, with this mode, and lock it. Raises RecorderFailed."""
         self._path = os.fspath(path)
         self.written = 0
         self.dirty = False
@@ -120,7 +121,7 @@ class Writer:
         self._until_look = SPACE_CHECK_BYTES
         self._leftover = False  # a failed write could not be cut back
         try:
-            self._fd = _create_locked(path)
+            self._fd = _create_locked(path, mode)
         except OSError as error:
             reason = _reason(error, RecorderReason.OPEN_FAILED)
             failed = RecorderFailed(reason, f"cannot create the recording: {error.strerror}")
@@ -257,9 +258,9 @@ class Writer:
         raise self._broken(reason, text)
 
 
-def _create_locked(path: Path) -> int:
+def _create_locked(path: Path, mode: int) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(path, flags, 0o600)
+    fd = os.open(path, flags, mode)
     try:
         # Readers look at the lock only of files that are not empty, so nobody else can hold it yet.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

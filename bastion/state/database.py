@@ -6,6 +6,10 @@ statement has a deadline of the database's own (`busy_timeout`, `statement_timeo
 SQLite runs in WAL mode, so that commands read while gateways write, with `synchronous = FULL`: a commit is on disk
 when it returns. The writes of one gateway go in batches and from a thread, so that costs no session anything, and
 what is left of the owed rows (`state.journal`) can be forgotten at once.
+
+In a folder that is shared with a group (`modes`) its members may read the file. Who may not write to it opens it for
+reading alone: SQLite can do that while there is a -wal beside it. Without one nobody has the file open, and it is read
+as it lies there; what was read then counts when the file is still the same behind that.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bastion.ca.secrets import read_secret_file
 from bastion.errors import BastionError, ConfigError
+from bastion.modes import modes_in
 from bastion.state.folder import give_to_owner_of, make_folder
 from bastion.wire.printable import printable
 
@@ -38,12 +43,22 @@ TEXT_MAX: Final = 300
 """Characters of a database's own words that are kept."""
 
 
+READ_ONLY: Final = "this account may only read the store"
+
+
 class StateDown(BastionError):
     """The store did not take it, or did not answer. `text` is for the operator. `refused`: it was there and said no."""
 
     def __init__(self, text: str, refused: bool = False) -> None:
         super().__init__(text)
         self.text, self.refused = text, refused
+
+
+class StateReadOnly(StateDown):
+    """This process may read the store, and not write to it."""
+
+    def __init__(self) -> None:
+        super().__init__(READ_ONLY, refused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +124,16 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: all of it is kept, or nothing. Raises StateDown."""
+        """One transaction: all of it is kept, or nothing. Raises StateDown, StateReadOnly."""
+        if self.place.embedded and _only_read(self.place.file):
+            raise StateReadOnly
         with _told(), self._connected() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that writes nothing. Raises StateDown."""
-        with _told(), self._connected() as connection:
+        with _told(), self._at_rest(), self._connected() as connection:
             yield connection.execution_options(reading=True)
 
     def cut(self) -> None:
@@ -129,6 +146,20 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """Of a file that nobody has open, and that this process may not open for others: see above."""
+        file = self.place.file
+        if not self.place.embedded or not _only_read(file) or _has_wal(file):
+            yield
+            return
+        before = _stamp(file)
+        self._engine.dispose()  # connections of now know that nobody writes, and no others do
+        yield
+        self._engine.dispose()
+        if _has_wal(file) or _stamp(file) != before:
+            raise StateDown("a gateway has opened the store in the middle of an answer: ask again")
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -167,8 +198,26 @@ def _make_file(file: Path) -> None:
     """SQLite would make it readable for all, and its -wal and -shm like it. Raises OSError."""
     if not file.exists():
         make_folder(file.parent)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        mode = modes_in(file.parent.stat().st_mode).file
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
         give_to_owner_of(file.parent, file)
+
+
+def _only_read(file: Path) -> bool:
+    """Is there a file that this process may read and not write to?"""
+    may = [os.access(file, right, effective_ids=True) for right in (os.R_OK, os.W_OK)]
+    return may == [True, False]
+
+
+def _has_wal(file: Path) -> bool:
+    """Has somebody opened the file who may write to it?"""
+    return file.with_name(f"{file.name}-wal").exists()
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """What changes with whatever is written to it. Raises OSError."""
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sqlite(file: Path) -> Engine:
@@ -180,9 +229,17 @@ def _sqlite(file: Path) -> Engine:
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
 
+    @event.listens_for(engine, "do_connect")
+    def opened(dialect: object, record: object, arguments: list[Any], named: dict[str, Any]) -> None:
+        if _only_read(file):
+            nobody_writes = "" if _has_wal(file) else "&immutable=1"
+            arguments[0], named["uri"] = f"{file.absolute().as_uri()}?mode=ro{nobody_writes}", True
+
     @event.listens_for(engine, "connect")
     def prepared(driver: Any, record: object) -> None:
         driver.isolation_level = None  # transactions begin below, not where sqlite3 thinks
+        if _only_read(file):
+            return
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             driver.execute(f"PRAGMA {pragma}")
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, func, insert, inspect, select, text
 
+from bastion.modes import modes_in
 from bastion.state.checking import faults_of
 from bastion.state.database import Database, Place, StateDown
 from bastion.state.folder import give_to_owner_of, make_folder
@@ -97,8 +98,9 @@ def put(folder: Path, database: Database) -> None:
         make_folder(place.folder)
         beside = place.folder / ".restored.db"
         beside.unlink(missing_ok=True)
+        mode = modes_in(place.folder.stat().st_mode).file
         with open(copy.file, "rb") as source:
-            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             with open(fd, "wb") as made:
                 while data := source.read(1 << 20):
                     made.write(data)

@@ -36,6 +36,16 @@ def test_files_are_private_and_named_by_id_and_day_alone(store: Store) -> None:
     assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
 
 
+def test_in_a_shared_folder_they_are_its_groups_to_read(store: Store) -> None:
+    store.directory.mkdir(exist_ok=True)
+    store.directory.chmod(0o2750)
+    recorder, writer = store.start(header())
+    path = store.directory / "2027-01-15" / f"{SESSION}.rec"
+    assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (0o640, store.directory.stat().st_gid)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o2750
+    finish(recorder, writer)
+
+
 def test_new_ids_are_file_names_and_do_not_repeat() -> None:
     ids = {new_session_id() for _ in range(100)}
     assert len(ids) == 100 and all(len(name) == 16 and name.isalnum() and name.islower() for name in ids)

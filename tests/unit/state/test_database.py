@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from bastion.errors import ConfigError
-from bastion.state.database import Database, Place, StateDown, checked_url, password_of
+from bastion.state.database import (
+    Database,
+    Place,
+    StateDown,
+    StateReadOnly,
+    checked_url,
+    password_of,
+)
+from tests.support.rights import NOBODY, without_rights
 
 pytestmark = pytest.mark.slow
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is somebody else")
 
 
 def pragma(database: Database, name: str) -> object:
@@ -27,6 +40,97 @@ def test_sqlite_is_closed_to_others_in_wal_mode_and_synced(place: Place, databas
     assert place.folder.stat().st_mode & 0o777 == 0o700
     for name in os.listdir(place.folder):
         assert (place.folder / name).stat().st_mode & 0o077 == 0, name
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A folder that is shared with a group of which nobody here is a member but who looks."""
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    made = tmp_path / "shared"
+    made.mkdir()
+    os.chown(made, -1, NOBODY)
+    made.chmod(0o2750)
+    return made
+
+
+@contextmanager
+def of_the_group() -> Iterator[None]:
+    os.setegid(NOBODY)
+    try:
+        with without_rights():
+            yield
+    finally:
+        os.setegid(0)
+
+
+def rows(database: Database) -> int:
+    with database.read() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM t")).scalar_one())
+
+
+@needs_root
+def test_the_group_of_a_shared_folder_reads_and_never_writes(shared: Path) -> None:
+    writer, reader = Database(Place(shared)), Database(Place(shared))
+    with writer.write() as connection:
+        connection.execute(text("CREATE TABLE t (a)"))
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+    modes = {(stat.S_IMODE(one.stat().st_mode), one.stat().st_gid) for one in shared.iterdir()}
+    assert modes == {(0o640, NOBODY)}
+    with of_the_group():
+        assert rows(reader) == 1
+        with pytest.raises(StateReadOnly), reader.write():
+            pass
+    with writer.write() as connection:
+        connection.execute(text("INSERT INTO t VALUES (2)"))
+    with of_the_group():
+        assert rows(reader) == 2
+    reader.close()
+    writer.close()
+    assert [one.name for one in shared.iterdir()] == ["state.db"], "nobody has it open"
+    with of_the_group():
+        assert rows(reader) == 2
+    again = Database(Place(shared))
+    with again.write() as connection:
+        connection.execute(text("INSERT INTO t VALUES (3)"))
+    with of_the_group():
+        assert rows(reader) == 3
+    reader.close()
+    again.close()
+
+
+@needs_root
+def test_what_is_read_while_a_gateway_comes_back_does_not_count(shared: Path) -> None:
+    writer, reader = Database(Place(shared)), Database(Place(shared))
+    with writer.write() as connection:
+        connection.execute(text("CREATE TABLE t (a)"))
+    writer.close()
+    with of_the_group():
+        looking = reader.read()
+        looking.__enter__()
+    with writer.write() as connection:
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+    with of_the_group(), pytest.raises(StateDown, match=r"has opened"):
+        looking.__exit__(None, None, None)
+    reader.close()
+    writer.close()
+
+
+@needs_root
+def test_what_a_killed_gateway_left_is_read(shared: Path) -> None:
+    child = os.fork()
+    if not child:
+        database = Database(Place(shared))
+        with database.write() as connection:
+            connection.execute(text("CREATE TABLE t (a)"))
+            connection.execute(text("INSERT INTO t VALUES (1)"))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (shared / "state.db-wal").stat().st_size > 0
+    reader = Database(Place(shared))
+    with of_the_group():
+        assert rows(reader) == 1
+    reader.close()
 
 
 def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:
