@@ -20,6 +20,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `elsewhere`: an identity provider, led to and come back from; `returning`: the pages of that
 - `browsers_attempt`: an attempt with a passkey, or elsewhere, booked as others are
 - `signing_in`: the same directory and factors as SSH
+- `codes`: who judges one-time codes, the store or a gateway
 - `standing`: is somebody who signed in a while ago still who he was?
 - `reader`: the process that opens one recording
 - `looked`: who has looked at a session

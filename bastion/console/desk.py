@@ -14,6 +14,7 @@ from bastion.clock import Clock
 from bastion.console.admission import TEXTS, Place
 from bastion.console.answers import Answer
 from bastion.console.asked import Asked
+from bastion.console.codes import CodesFrom
 from bastion.console.feed import Feed
 from bastion.console.gateway import GatewaySocket
 from bastion.console.painting import Easel
@@ -68,7 +69,7 @@ class Desk:
     token_lifetime: float | None = None  # the longest of an API token, in seconds; None: there are none
     passkeys: Passkeys | None = None  # None: they are no way in
     elsewhere: Elsewhere | None = None  # likewise
-    codes: Any = None  # `auth.codes.Codes`, None: no code is ever right
+    codes: CodesFrom | None = None  # None: no code is ever right
     feed: Feed = field(init=False)
     easel: Easel = field(init=False)
 
@@ -92,7 +93,7 @@ class Desk:
             audit=self.audit,
             rationed=self.rationed,
             connection=connection,
-            codes=self.codes,
+            codes=None if self.codes is None else self.codes(source),
         )
 
 

@@ -18,10 +18,8 @@ from bastion.assembly.companion import program as program_of
 from bastion.auth.budget import Budget
 from bastion.auth.context import AuthServices
 from bastion.auth.embedded import Users, load_users
-from bastion.auth.factors import CODE, OIDC, PASSKEY, in_order
+from bastion.auth.factors import OIDC, PASSKEY, in_order
 from bastion.auth.throttle import Penalties
-from bastion.auth.totp import TotpKey
-from bastion.ca.secrets import read_secret_file
 from bastion.clock import Clock, DelayedCall
 from bastion.config.console import Console
 from bastion.config.load import Config, load
@@ -31,6 +29,7 @@ from bastion.console.admission import Place
 from bastion.console.application import Application
 from bastion.console.asked import Proxies
 from bastion.console.challenges import Challenges
+from bastion.console.codes import codes_of
 from bastion.console.desk import Desk
 from bastion.console.gateway import GatewaySocket
 from bastion.console.overdue import Overdue
@@ -84,7 +83,6 @@ class ConsoleProgram:
         self._wanted = wanted = config.console
         users = load_users(config.directory.embedded) if config.directory.embedded is not None else None
         _check_groups(config)
-        totp_key = _totp_key(config)
         place = _store(config)
         meters, challenges = Meters(), Challenges(clock)
         self._audit = AuditLog(str(wanted.audit_file or config.audit.file), clock, meters, required=True)
@@ -96,6 +94,7 @@ class ConsoleProgram:
         start = program_of(reactor, "bastion.console.reader", config_file)
         self._readers = Readers(reactor, start, wanted.readers)
         self._visits = Visits(clock, wanted.idle, wanted.lifetime, self._signed_out)
+        gateway = GatewaySocket(reactor, config.control.place(config_file))
         standing = Standing(self._auth.directory, self._reads, clock, wanted.groups)
         self._streams = Streams(reactor, standing, self._visits, self._shown_no_longer)
         self.desk = Desk(
@@ -108,7 +107,7 @@ class ConsoleProgram:
             auth=self._auth,
             reads=self._reads,
             readers=self._readers,
-            gateway=GatewaySocket(reactor, config.control.place(config_file)),
+            gateway=gateway,
             pages=Pages(),
             visits=self._visits,
             place=Place(wanted.origin),
@@ -122,7 +121,7 @@ class ConsoleProgram:
             passkeys=_passkeys(wanted, challenges),
             elsewhere=_elsewhere(config, challenges, reactor, clock, meters),
             streams=self._streams,
-            codes=None if totp_key is None else self._reads.codes(totp_key),
+            codes=codes_of(config, self._reads, gateway),
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
         self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
@@ -223,23 +222,6 @@ def _check_groups(config: Config) -> None:
     if not any(config.console.groups.values()):
         text = "names no group: nobody could sign in"
         raise _wrong(config, "auditor_groups", text, 'auditor_groups = ["security"]')
-
-
-def _totp_key(config: Config) -> TotpKey | None:
-    """Raises ConfigError, also where a chain needs one."""
-    path = config.totp.key_file
-    if path is None:
-        if any(CODE in chain for chain in config.console.require):
-            raise _wrong(
-                config, "require", "asks for codes, and [totp] key_file is not set", '[["password"]]'
-            )
-        return None
-    if not any(CODE in chain for chain in config.console.require):
-        return None  # it need not be readable here
-    try:
-        return TotpKey(read_secret_file(path, "key of second factors"))
-    except ValueError as error:
-        raise ConfigError(str(config.file), 0, "totp.key_file", f"the first line of {path} {error}") from None
 
 
 def _passkeys(wanted: Console, challenges: Challenges) -> Passkeys | None:

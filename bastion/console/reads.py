@@ -24,7 +24,7 @@ from bastion.errors import AuthReason, BastionError, ConsoleReason, Refused
 from bastion.indexing.store import IndexFile, IndexUnfit
 from bastion.policy.locks import LockSet
 from bastion.state.codes import use
-from bastion.state.database import Database, StateDown
+from bastion.state.database import Database, StateDown, StateReadOnly
 from bastion.state.database import Place as StatePlace
 from bastion.state.shared_locks import in_force, kept_locks
 
@@ -35,6 +35,10 @@ THREADS: Final = 2
 QUEUE: Final = 64
 DEADLINE: Final = 12.0
 """Seconds; a statement has ten."""
+
+READS_ALONE: Final = (
+    "this console may only read the state store: that takes PostgreSQL, or the gateway's own account"
+)
 
 _log = Logger(namespace="bastion.console")
 
@@ -133,6 +137,8 @@ def _troubled(failure: Failure) -> Any:
         ) from None
     if isinstance(error, DeadlinePassed):
         raise Trouble(ConsoleReason.UNAVAILABLE, "the state store does not answer in time") from None
+    if isinstance(error, StateReadOnly):
+        raise Trouble(ConsoleReason.UNAVAILABLE, READS_ALONE) from None
     if isinstance(error, StateDown):
         _log.warn("the state store: {text}", text=error.text)
         raise Trouble(ConsoleReason.UNAVAILABLE, "the state store does not answer") from None

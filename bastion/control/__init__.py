@@ -17,6 +17,8 @@ question a deadline; what acts is written to the audit log with who asked and wh
     penalty_sharing  penalties told to other gateways of the store, and heard of them
     penalty_store   the same, where the store is
     reloads   the configuration read again, as values
+    proving   a one-time code tried by another program, as values
+    code_using  the same, charged and answered
     blocks    penalties for failed logins as answers
     account_id whose a name is, for a lock: what is asked
     directory_id  the same, answered

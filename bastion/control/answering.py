@@ -17,6 +17,7 @@ from bastion.auth.factors import CODE
 from bastion.auth.identity import Account
 from bastion.control.approvals import AnswerRequest, ApprovalRow, ApprovalRows, ApprovalsAsked
 from bastion.control.asking import ControlError
+from bastion.control.code_using import spend
 from bastion.errors import ApprovalReason, AuthReason, ControlReason, PolicyReason, Refused
 from bastion.observe.events.refusals import AnswerRefused
 from bastion.policy.approval import from_text, in_words
@@ -106,19 +107,7 @@ class Answering:
                 else "no [totp] key_file is configured: nobody can prove a code"
             )
             raise Refused(ApprovalReason.NO_FACTOR, text)
-        guess = gateway.services.auth.penalties.open(HERE, account.name)
-        turn: Deferred[bool] = Deferred()
-        guess.begin(turn.callback)
-        reason = AuthReason.THROTTLED
-        try:
-            if await turn:
-                reason = AuthReason.ABANDONED
-                await codes(account.uid, code, asker)
-                reason = AuthReason.OK
-        except Refused as refusal:
-            reason = refusal.reason if isinstance(refusal.reason, AuthReason) else AuthReason.INTERNAL_ERROR
-        finally:
-            guess.settle(reason)
+        reason, _ = await spend(gateway, HERE, account.name, account.uid, code, asker)
         if reason is not AuthReason.OK:
             raise Refused(ApprovalReason.NO_FACTOR, f"the code was not accepted: {reason}")
 

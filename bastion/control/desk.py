@@ -43,6 +43,7 @@ from bastion.control.orders import (
     SetLogLevel,
     TotpAsked,
 )
+from bastion.control.proving import UseCode
 from bastion.control.words import everywhere, in_words, reason_of
 from bastion.errors import ControlReason
 from bastion.observe.events import AuditEvent
@@ -101,6 +102,7 @@ class Desk(Node):
             OpenGlass: self._open_glass,
             CloseGlass: lambda request: self._glass.close(request.by),
             CertificatesAsked: self._hub.ask_any,
+            UseCode: self._hub.ask_any,
             KeysOfAsked: self._hub.ask_any,
             ApprovalsAsked: self._hub.ask_any,
             AnswerRequest: self._hub.ask_any,

@@ -19,6 +19,7 @@ from bastion.control import blocks
 from bastion.control.account_id import IdAsked
 from bastion.control.answering import Answering
 from bastion.control.approvals import AnswerRequest, ApprovalsAsked
+from bastion.control.code_using import CodeUsing
 from bastion.control.confirming import ConfirmLocks, Heard, SharedLocks, SharedRows
 from bastion.control.directory_id import id_of
 from bastion.control.enrolling import Enrolling
@@ -62,6 +63,7 @@ from bastion.control.orders import (
 )
 from bastion.control.penalty_orders import PenaltiesShared, SharePenalties
 from bastion.control.penalty_store import share
+from bastion.control.proving import UseCode
 from bastion.control.watching import Watching
 from bastion.errors import ControlReason, EndReason
 from bastion.policy.locks import Lock, LockSet
@@ -125,6 +127,7 @@ class LocalNode(Node):
             KeepGlass: self._keep_glass,
             GlassKept: self._glass_kept,
             CertificatesAsked: self._enrolling.certificates,
+            UseCode: CodeUsing(gateway).use,
             KeysOfAsked: KeyListing(gateway).keys_of,
             ApprovalsAsked: self._answering.listed,
             AnswerRequest: self._answering.answer,

@@ -26,6 +26,7 @@ from bastion.control.asking import ended_together as ended_together
 from bastion.control.asking import gathered as gathered
 from bastion.control.confirming import CONFIRMING
 from bastion.control.orders import ORDERS
+from bastion.control.proving import PROVING
 from bastion.control.reloads import ReloadOrder
 from bastion.observe.exemplars import latest
 from bastion.observe.family import FAMILIES, Merge
@@ -234,6 +235,7 @@ _QUESTIONS: Final[tuple[type[Request[Any]], ...]] = (
     Kill,
     ReloadOrder,
     *ORDERS,
+    *PROVING,
     *CONFIRMING,
 )
 REQUESTS: Final = {request.command: request for request in _QUESTIONS}

@@ -24,6 +24,7 @@ from bastion.control.orders import (
     Upgrade,
     WatchSession,
 )
+from bastion.control.proving import UseCode
 from bastion.control.reloads import ReloadOrder
 
 
@@ -57,6 +58,7 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     ReloadOrder.command: _RUNS,
     TotpAsked.command: _LOOKS,
     CertificatesAsked.command: _LOOKS,
+    UseCode.command: _LOOKS,  # at the door everybody may try codes
     KeysOfAsked.command: _LOOKS,
     EnrolTotp.command: _RUNS,
     InviteTotp.command: _RUNS,

@@ -99,6 +99,7 @@ CONTROL_COMMANDS: Final = (
     "keep_break_glass",
     "kept_break_glass",
     "certificates",
+    "code_use",
     "keys_of",
     "approvals",
     "approval_answer",

@@ -18,6 +18,7 @@ from bastion.control import (
     node,
     orders,
     penalty_orders,
+    proving,
     reloads,
     there,
 )
@@ -135,6 +136,7 @@ def test_everything_that_can_be_asked_goes_there_and_back():
         "certificates": orders.CertificatesAsked("alice", ended=True),
         "approvals": approvals.ApprovalsAsked(),
         "approval_answer": approvals.AnswerRequest("abcdefghij", True, "x", "123456", by),
+        "code_use": proving.UseCode("u-1", "192.0.2.1", "123456"),
         "account_id": account_id.IdAsked("alice"),
         "set_break_glass": glass.SetGlass(glass.Glass(5.0, "x", "root")),
         "break_glass": glass.GlassAsked(),
