@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from bastion.cli.output import fail
 from bastion.clock import SystemClock
+from bastion.config.console import Console
 from bastion.config.outputs import Audit, read_section
 from bastion.errors import ConfigError
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -79,12 +80,29 @@ def tell_read(config: Path, session: str) -> None:
     """Write down that this command reads recordings, or one session. Ends the command with 3 when that cannot be."""
     context = click.get_current_context()
     try:
-        file = read_section(config, Audit).file
+        file = _log_of(config)
     except ConfigError as error:
         fail(str(error))
     with audited(file) as log:
         event = RecordingsRead(account(), str(context.info_name), _asked(context))
         log.emit(event, About(session, session[:REF_LENGTH]))
+
+
+def _log_of(config: Path) -> Path:
+    """The gateway's; the console's own for its account, which may not write to that. Raises ConfigError."""
+    file, own = read_section(config, Audit).file, read_section(config, Console).audit_file
+    return own if own is not None and _is_closed(file) and not _is_closed(own) else file
+
+
+def _is_closed(file: Path) -> bool:
+    """Is it there, and not to be written to by this process?"""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not os.access(file, os.W_OK, effective_ids=True)
 
 
 def _asked(context: click.Context) -> str:

@@ -33,7 +33,7 @@ from bastion.config.load import Config, load
 from bastion.errors import ConfigError, Refused
 from bastion.install.answers import BadAnswer, read_pin
 from bastion.install.gateway import Signed, build, names
-from bastion.install.layout import Layout, Owners
+from bastion.install.layout import CONSOLE_USER, Layout, Owners
 from bastion.install.making import in_the_way, make_units, place, staged
 from bastion.install.program import program
 from bastion.install.units import HIDDEN, USER, CannotMake, Unit, make_users, missing_units
@@ -95,6 +95,8 @@ Examples:
 @click.option(
     "--systemd", is_flag=True, help="As --system, and the service's units, its user and its groups."
 )
+@click.option("--console", is_flag=True,
+              help="With --systemd: the review console as a user of its own.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Ask nothing: defaults for what no option says.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; asks nothing.")
 @click.pass_obj
@@ -107,6 +109,7 @@ def init(
     pinned: tuple[str, ...],
     system: bool,
     systemd: bool,
+    console: bool,
     yes: bool,
     as_json: bool,
     **given: Any,
@@ -116,7 +119,10 @@ def init(
     On a terminal it asks for what no option says. Nothing is overwritten: where there is a gateway, it says what
     is there and checks it. The target host CA is not made, it is whoever's who runs the targets.
     """
-    layout = (Layout.system if system or systemd else Layout.beside)(Path(os.path.abspath(folder)))
+    place_of = Path(os.path.abspath(folder))
+    if console and not systemd:
+        fail("--console: only with --systemd, which makes its user")
+    layout = Layout.system(place_of, console=console) if system or systemd else Layout.beside(place_of)
     asking = not (yes or as_json)
     user = user or (USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
     units = _units(layout, user) if systemd else ()
@@ -135,27 +141,27 @@ def init(
         fail(f"--pin {min(unknown)}: there is no --target of that name")
     report = Report(layout, gathered, user, units, scan, systemd)
     if systemd:
-        owners = _owners_of_service(user)
+        owners = _owners_of_service(user, CONSOLE_USER if console else "")
     _make(run, layout, owners, gathered, report, (fingerprints, asking))
     report.checked = _check(layout, user)
     show(report, as_json)
     sys.exit(0 if report.checked["ok"] else 1)
 
 
-def _owners_of_service(user: str) -> Owners:
+def _owners_of_service(user: str, console: str = "") -> Owners:
     """The same, of a user that is made when it is missing."""
     try:
         for made in make_users(user):
             click.echo(f"made {made}", err=True)
     except CannotMake as error:
         fail(f"--systemd: {error}")
-    return _owners(user)
+    return _owners(user, console)
 
 
-def _owners(name: str) -> Owners:
+def _owners(name: str, console: str = "") -> Owners:
     """What it means for its files that the gateway runs as `name`; or exit 2 with what to type."""
     try:
-        return Owners.of(name)
+        return Owners.of(name, console)
     except KeyError:
         line = f"useradd --system --home-dir /var/lib/bastion --shell /usr/sbin/nologin {name}"
         fail(

@@ -58,7 +58,8 @@ def next_steps(report: Report) -> tuple[Step, ...]:
     options = ("--config", config)
     serve = command("serve", *options)
     if report.systemd:
-        serve = "systemctl daemon-reload && systemctl enable --now bastion.service"
+        more = " bastion-console.service" if report.layout.console else ""
+        serve = f"systemctl daemon-reload && systemctl enable --now bastion.service{more}"
     elif os.geteuid() == 0 and report.user != "root":
         serve = f"runuser -u {shlex.quote(report.user)} -- {serve}"
     login = answers.logins[0] if answers.logins else "root"

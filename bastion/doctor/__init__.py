@@ -12,6 +12,7 @@ May import: every layer below; of this one `assembly`, which builds what dials.
 - `findings`: a finding and its levels
 - `subject`: what is looked at: configuration, user, clock
 - `keys`: agents that hold keys, overlaps; `files`: owners and modes; `ports`: who listens
+- `console`: what the console's own user may read, and may not
 - `disk`: space, filesystem, locks, speed; `bucket`: what may be done in it; `machine`: clock, limits, versions
 - `sinks`: where the audit log goes besides
 - `gateway`: whether one runs

@@ -14,7 +14,19 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore, TimeoutError
 
 from bastion.auth.workers import DeadlinePassed, Workers
-from bastion.doctor import bucket, directory, disk, files, gateway, keys, machine, network, ports, sinks
+from bastion.doctor import (
+    bucket,
+    console,
+    directory,
+    disk,
+    files,
+    gateway,
+    keys,
+    machine,
+    network,
+    ports,
+    sinks,
+)
 from bastion.doctor.findings import Area, CannotLook, Finding, Level
 from bastion.doctor.subject import Subject
 
@@ -31,6 +43,7 @@ Blocking = Callable[[Subject], Iterable[Finding]]
 BLOCKING: Final[tuple[tuple[Area, Blocking], ...]] = (
     (Area.PROGRAM, machine.examine_program),
     (Area.FILES, files.examine_files),
+    (Area.FILES, console.examine_console),
     (Area.KEYS, keys.examine_keys),
     (Area.PORTS, ports.examine_ports),
     (Area.DIRECTORY, directory.examine_embedded),

@@ -2,7 +2,8 @@
 
 One folder holds everything (`beside`), or it lies where a distribution expects it (`system`). The gateway's own
 user owns what it writes and its private keys; whoever configures it owns the rest, so that a gateway that was
-broken into cannot change its own rules.
+broken into cannot change its own rules. With a console of its own user, that one's group reads recordings, state and
+accounts, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ from enum import Enum
 from pathlib import Path
 
 CONFIG = "bastion.toml"
+CONSOLE_USER = "bastion-console"
+INDEX = "index"  # of what recordings show, in their folder
 
 
 class Belongs(Enum):
-    """To whom: who configures, with the service's group; the service; or nobody but who configures."""
+    """To whom: who configures, with the service's group; the service; or nobody but who configures. For a console with
+    its own user `SHARED` is the service's, `SHOWN` who configures', both with the console's group, `CONSOLE` its
+    own."""
 
     CONFIGURES = "configures"
     SERVICE = "service"
     PRIVATE = "private"
+    SHARED = "shared"
+    SHOWN = "shown"
+    CONSOLE = "console"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +53,23 @@ class Layout:
     state: Path
     run: Path
     home: Path | None = None  # of the service, when it has one: what it writes lies there
+    console: bool = False  # the console has a user of its own
 
     @classmethod
     def beside(cls, folder: Path) -> Layout:
         """All of it in one folder."""
-        return cls(folder, *(folder / name for name in ("recordings", "log", "state", "run")))
+        recordings, log, state, run = (folder / name for name in ("recordings", "log", "state", "run"))
+        return cls(folder, recordings, log, state, run)
 
     @classmethod
-    def system(cls, folder: Path, root: Path = Path("/")) -> Layout:
+    def system(cls, folder: Path, root: Path = Path("/"), console: bool = False) -> Layout:
         """As Debian has it, below `root`."""
         var = root / "var"
         library = var / "lib" / "bastion"
         run = root / "run" / "bastion"
-        return cls(folder, library / "recordings", var / "log" / "bastion", library / "state", run, library)
+        return cls(
+            folder, library / "recordings", var / "log" / "bastion", library / "state", run, library, console
+        )
 
     @property
     def config(self) -> Path:
@@ -69,13 +81,16 @@ class Layout:
 
     def folders(self) -> tuple[Place, ...]:
         """All folders, parents before children."""
+        kept = (0o2750, Belongs.SHARED) if self.console else (0o700, Belongs.SERVICE)
+        index = Place(self.recordings / INDEX, "the console's reading index", 0o700, Belongs.CONSOLE, True)
         return (
             Place(self.folder, "configuration", 0o755, Belongs.CONFIGURES, True),
             Place(self.keys, "keys", 0o750, Belongs.CONFIGURES, True),
-            *([Place(self.home, "what is kept", 0o700, Belongs.SERVICE, True)] if self.home else []),
-            Place(self.recordings, "recordings", 0o700, Belongs.SERVICE, True),
+            *([Place(self.home, "what is kept", 0o711, Belongs.SERVICE, True)] if self.home else []),
+            Place(self.recordings, "recordings", *kept, True),
+            *([index] if self.console else []),
             Place(self.log, "audit log", 0o750, Belongs.SERVICE, True),
-            Place(self.state, "state", 0o700, Belongs.SERVICE, True),
+            Place(self.state, "state", *kept, True),
             Place(self.run, "control socket", 0o755, Belongs.SERVICE, True),
         )
 
@@ -96,9 +111,10 @@ class Layout:
             ("ssh_host_ed25519_key", "the gateway's host key", Belongs.SERVICE),
             ("ssh_host_rsa_key", "the same, for old clients", Belongs.SERVICE),
         ]
+        accounts = Belongs.SHOWN if self.console else Belongs.CONFIGURES
         return (
             *(Place(self.folder / name, what, 0o644, Belongs.CONFIGURES) for name, what in text),
-            Place(self.folder / "users.toml", "accounts", 0o640, Belongs.CONFIGURES),
+            Place(self.folder / "users.toml", "accounts", 0o640, accounts),
             *(Place(self.keys / name, what, 0o600, belongs) for name, what, belongs in keys),
             Place(self.keys / "keys.toml", "which key is in force since when", 0o644, Belongs.CONFIGURES),
             *(
@@ -117,14 +133,17 @@ class Owners:
     """Numbers for `Belongs`; None where this process cannot give anything away, and everything is its own."""
 
     service: tuple[int, int] | None = None
+    console: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, user: str) -> Owners:
-        """The service runs as `user`. Raises KeyError when there is no such user, PermissionError when only root
-        could do that."""
+    def of(cls, user: str, console: str = "") -> Owners:
+        """The service runs as `user`, the console as `console`, "" when it has no user of its own. Raises KeyError when
+        there is no such user, PermissionError when only root could do that."""
         account = pwd.getpwnam(user)
         if os.geteuid() == 0:
-            return cls((account.pw_uid, account.pw_gid))
+            other = pwd.getpwnam(console) if console else None
+            ids = None if other is None else (other.pw_uid, other.pw_gid)
+            return cls((account.pw_uid, account.pw_gid), ids)
         if os.geteuid() != account.pw_uid:
             raise PermissionError(user)
         return cls()
@@ -134,4 +153,12 @@ class Owners:
         if self.service is None or belongs is Belongs.PRIVATE:
             return
         uid, gid = self.service
-        os.chown(path, uid if belongs is Belongs.SERVICE else os.geteuid(), gid, follow_symlinks=False)
+        own, shown = self.console or self.service
+        whose = {
+            Belongs.SERVICE: (uid, gid),
+            Belongs.CONFIGURES: (os.geteuid(), gid),
+            Belongs.SHARED: (uid, shown),
+            Belongs.SHOWN: (os.geteuid(), shown),
+            Belongs.CONSOLE: (own, shown),
+        }
+        os.chown(path, *whose[belongs], follow_symlinks=False)

@@ -7,7 +7,7 @@ from importlib import resources
 
 from bastion.config.render import render_sample
 from bastion.install.answers import Answers
-from bastion.install.layout import Layout
+from bastion.install.layout import CONSOLE_USER, Layout
 
 GROUP = "admins"
 HOST_KEYS = ("ssh_host_ed25519_key", "ssh_host_rsa_key")
@@ -38,8 +38,18 @@ def config_text(answers: Answers, layout: Layout) -> str:
             "state.directory": _toml(layout.written(layout.state)),
             "control.socket": _toml(layout.written(layout.run / "control.sock")),
             "audit.file": _toml(layout.written(layout.log / "audit.jsonl")),
+            **(_console(layout) if layout.console else {}),
         }
     )
+
+
+def _console(layout: Layout) -> dict[str, str]:
+    """For whom the first account is in; passwords alone, since there is no key of second factors yet."""
+    return {
+        "console.require": '[["password"]]',
+        "console.admin_groups": _toml([GROUP]),
+        "console.audit_file": _toml(str(layout.log.with_name(CONSOLE_USER) / "audit.jsonl")),
+    }
 
 
 def policy_text(answers: Answers) -> str:

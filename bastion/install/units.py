@@ -6,7 +6,9 @@ made. Users and groups are those of the sysusers file, made with useradd and gro
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -90,6 +92,8 @@ def make_users(user: str) -> list[str]:
 def _make(words: list[str], user: str) -> str:
     """One line of sysusers.d(5); "" when it is there already."""
     kind, name = words[0], words[1]
+    if kind == "m":
+        return _join(user if name == USER else name, words[2])
     if kind == "g":
         if _there("group", name):
             return ""
@@ -114,6 +118,18 @@ def _make(words: list[str], user: str) -> str:
         ]
     )
     return f"user {name}"
+
+
+def _join(name: str, group: str) -> str:
+    """Make a user a member of a group; "" when it is one. Both were made by earlier lines."""
+    try:
+        gid = grp.getgrnam(group).gr_gid
+        if gid in os.getgrouplist(name, pwd.getpwnam(name).pw_gid):
+            return ""
+    except KeyError as error:
+        raise CannotMake(f"{name} cannot join {group}: {error.args[0]}") from None
+    _run(["usermod", "--append", "--groups", group, name])
+    return f"{name} a member of {group}"
 
 
 def _there(table: str, name: str) -> bool:

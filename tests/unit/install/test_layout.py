@@ -24,6 +24,25 @@ def test_no_secret_is_open_and_the_service_owns_nothing_that_decides(layout):
     assert files["login_ca"].belongs is Belongs.PRIVATE, "the gateway needs its public half alone"
 
 
+def test_a_console_of_its_own_reads_what_it_shows_and_nothing_else():
+    layout = Layout.system(Path("/etc/bastion"), console=True)
+    shown = {
+        str(place.path): (place.mode, place.belongs)
+        for place in (*layout.files(), *layout.folders())
+        if place.belongs in (Belongs.SHARED, Belongs.SHOWN, Belongs.CONSOLE)
+    }
+    assert shown == {
+        "/etc/bastion/users.toml": (0o640, Belongs.SHOWN),
+        "/var/lib/bastion/recordings": (0o2750, Belongs.SHARED),
+        "/var/lib/bastion/recordings/index": (0o700, Belongs.CONSOLE),
+        "/var/lib/bastion/state": (0o2750, Belongs.SHARED),
+    }
+    without = Layout.system(Path("/etc/bastion"))
+    assert {
+        place.mode for place in without.folders() if place.path in (without.recordings, without.state)
+    } == {0o700}
+
+
 def test_paths_in_the_folder_are_written_relative():
     layout = Layout.beside(Path("/g"))
     assert layout.written(layout.recordings) == "recordings"
@@ -50,3 +69,13 @@ def test_owners(tmp_path):
     assert (path.stat().st_uid, path.stat().st_gid) == (nobody.pw_uid, nobody.pw_gid)
     owners.give(path, Belongs.CONFIGURES)
     assert (path.stat().st_uid, path.stat().st_gid) == (0, nobody.pw_gid)
+    games = pwd.getpwnam("games")
+    owners = Owners.of("nobody", "games")
+    for belongs, whose in (
+        (Belongs.SHARED, (nobody.pw_uid, games.pw_gid)),
+        (Belongs.SHOWN, (0, games.pw_gid)),
+        (Belongs.CONSOLE, (games.pw_uid, games.pw_gid)),
+        (Belongs.SERVICE, (nobody.pw_uid, nobody.pw_gid)),
+    ):
+        owners.give(path, belongs)
+        assert (path.stat().st_uid, path.stat().st_gid) == whose

@@ -54,3 +54,13 @@ def test_what_is_there_or_came_with_a_package_is_left(folders):
     found = made()
     assert "bastion.service" not in found and "bastion.socket" not in found
     assert found and not any(os.path.exists(unit.path) for unit in found.values())
+
+
+def test_a_member_line_of_sysusers_joins_once(monkeypatch):
+    ran = []
+    monkeypatch.setattr(units, "_run", ran.append)
+    assert units._make(["m", "nobody", "games"], "bastion") == "nobody a member of games"
+    assert units._make(["m", "bastion", "games"], "games") == "", "it is its own group"
+    assert ran == [["usermod", "--append", "--groups", "games", "nobody"]]
+    with pytest.raises(units.CannotMake, match="no-such-group"):
+        units._make(["m", "nobody", "no-such-group"], "bastion")
