@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +115,43 @@ class Chromium:
         """What the browser's console has said since the last time."""
         return list(self._ask("POST", "/se/log", {"type": "browser"}))
 
+    def press(self, key: str) -> None:
+        """A key that is no letter: Tab, Enter."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        number = {"Tab": 9, "Enter": 13}[key]
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": number, **text}
+            self.cdp("Input.dispatchKeyEvent", event)
+
+    def scripts(self, on: bool) -> None:
+        """May pages run scripts, from the next on?"""
+        self.cdp("Emulation.setScriptExecutionDisabled", {"value": not on})
+
     def look(self, name: str, size: tuple[int, int] = LAPTOP, dark: bool = False) -> None:
         """A picture, where somebody wants them."""
+        with self.shown(size, dark):
+            wide = self.run("return document.documentElement.scrollWidth")
+            assert wide <= size[0], f"{name} is {wide} wide"
+            self.picture(name)
+
+    def picture(self, name: str) -> None:
+        """Where somebody wants them."""
         folder = os.environ.get("BASTION_SCREENSHOTS")
+        if folder:
+            Path(folder, f"console-{name}.png").write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
+
+    @contextmanager
+    def shown(self, size: tuple[int, int], dark: bool) -> Iterator[None]:
+        """In a window of this size."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
         phone = size == PHONE
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": phone}
         self.cdp("Emulation.setDeviceMetricsOverride", metrics)
-        wide = self.run("return document.documentElement.scrollWidth")
-        assert wide <= size[0], f"{name} is {wide} wide"
-        if folder:
-            Path(folder, f"console-{name}.png").write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
-        self.cdp("Emulation.clearDeviceMetricsOverride", {})
+        try:
+            yield
+        finally:
+            self.cdp("Emulation.clearDeviceMetricsOverride", {})
 
     def cdp(self, command: str, parameters: dict[str, Any]) -> Any:
         """By the browser's own protocol."""
