@@ -159,6 +159,14 @@ class Console:
         scope=Scope.COMMAND,
     )
 
+    metrics: Address | None = option(
+        or_off(ADDRESS),
+        "Address and port of the console's own /metrics. Beyond loopback it has the console's certificate;"
+        " `metrics.users` says who may read it.",
+        default=None,
+        example='"127.0.0.1:9744"',
+        scope=Scope.COMMAND,
+    )
     review_within: float = option(
         duration(3600, 90 * 86400),
         "Sessions of break-glass accounts, and those that an alert names, are to be reviewed within this time.",
@@ -185,6 +193,9 @@ class Console:
             at.child("listen").wrong(text, "tls_certificate and tls_key, socket, or 127.0.0.1:9743")
         elif not _is_loopback(self.listen) and self.url is None:
             at.child("url").wrong("is missing", '"https://console.example.com"')
+        if self.metrics is not None and not _is_loopback(self.metrics) and self.tls_certificate is None:
+            text = f"{self.metrics} is no loopback, and the console has no certificate"
+            at.child("metrics").wrong(text, "127.0.0.1:9744, or tls_certificate and tls_key")
         self._validate_url(at)
         for index, chain in enumerate(self.require):
             if len(set(chain)) < len(chain):

@@ -49,6 +49,8 @@ log; what was recorded reaches a browser as text and never as markup.
 - `own_passkeys`: passkeys added and removed
 - `shapes`: what programs get and send, as types
 - `openapi`: the document of that
+- `figures`: what the console counts
+- `metrics_port`: its metrics page
 - `streams`: answers that go on, for as long as whoever takes them may see them
 - `painting`: who draws when
 - `screens`: a watched session as rows of text

@@ -176,7 +176,7 @@ class Application:
             source = request.peer or "unix"
             self._note(error.reason, source, "", "", "", "")
             return self.refusal(None, error.reason, error.text, request.uri.startswith(b"/api/"))
-        return await self.answer(asked)
+        return await self._desk.figures.timed(asked, self.answer(asked))
 
     async def answer(self, asked: Asked) -> Answer:
         """The answer to one request."""
@@ -283,6 +283,7 @@ class Application:
         self, reason: ConsoleReason, source: str, user: str, route: str, method: str, path: str
     ) -> None:
         """A line for which whoever asked pays; what is not written is counted in one line a minute."""
+        self._desk.figures.refused(reason)
         budget = self._desk.budget
         purse = budget.identity(user) if user else budget.source(source)
         event = ConsoleRefused(reason, route, method[:8], path[:200])

@@ -16,6 +16,7 @@ from bastion.console.answers import Answer
 from bastion.console.asked import Asked
 from bastion.console.codes import CodesFrom
 from bastion.console.feed import Feed
+from bastion.console.figures import Figures
 from bastion.console.gateway import GatewaySocket
 from bastion.console.painting import Easel
 from bastion.console.passkeys import Passkeys
@@ -66,6 +67,7 @@ class Desk:
     login_log: Path  # the gateway's audit log
     config_file: Path
     streams: Streams
+    figures: Figures
     token_lifetime: float | None = None  # the longest of an API token, in seconds; None: there are none
     passkeys: Passkeys | None = None  # None: they are no way in
     elsewhere: Elsewhere | None = None  # likewise

@@ -31,7 +31,9 @@ from bastion.console.asked import Proxies
 from bastion.console.challenges import Challenges
 from bastion.console.codes import codes_of
 from bastion.console.desk import Desk
+from bastion.console.figures import Figures, console_meters
 from bastion.console.gateway import GatewaySocket
+from bastion.console.metrics_port import MetricsPort
 from bastion.console.overdue import Overdue
 from bastion.console.passkeys import Passkeys
 from bastion.console.readers import Readers
@@ -84,7 +86,7 @@ class ConsoleProgram:
         users = load_users(config.directory.embedded) if config.directory.embedded is not None else None
         _check_groups(config)
         place = _store(config)
-        meters, challenges = Meters(), Challenges(clock)
+        meters, challenges = console_meters(), Challenges(clock)
         self._audit = AuditLog(str(wanted.audit_file or config.audit.file), clock, meters, required=True)
         self._rationed = RationedLog(self._audit, reactor, meters)
         self._auth = _auth(config, users, reactor, clock, place)
@@ -121,11 +123,13 @@ class ConsoleProgram:
             passkeys=_passkeys(wanted, challenges),
             elsewhere=_elsewhere(config, challenges, reactor, clock, meters),
             streams=self._streams,
+            figures=Figures(meters, clock, self._visits, self._readers),
             codes=codes_of(config, self._reads, gateway),
         )
         proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
         self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
         self.application = Application(self.desk, proxies, standing)
+        self._metrics = MetricsPort(reactor, config)
 
     def _shared_with(self, config: Config) -> PenaltySharing:
         """Guesses here and at every gateway count together, through the store."""
@@ -143,6 +147,7 @@ class ConsoleProgram:
         """Listen; what the ready line says. Raises OSError, ConfigError."""
         wanted, reactor = self._wanted, self._reactor
         site: Any = ConsoleSite(self.application.serve, reactor)
+        self.desk.figures.site = site
         if wanted.tls_certificate is not None and wanted.tls_key is not None:
             site = TlsFactory(site, ServerTls(wanted.tls_certificate, wanted.tls_key, _faulty))
         if wanted.socket is not None:
@@ -161,7 +166,8 @@ class ConsoleProgram:
         self._overdue.start()
         self._penalties.start(self._auth.penalties)
         self._sweep()
-        return {"event": "ready", "console": place.origin, "listen": where}
+        ready = {"event": "ready", "console": place.origin, "listen": where}
+        return ready | self._metrics.start(self.desk.meters, self.desk.figures)
 
     async def stop(self) -> None:
         """Answer nobody any more, and sign everybody out."""
@@ -169,6 +175,7 @@ class ConsoleProgram:
             await maybeDeferred(self._port.stopListening)
         if self._sweeping is not None and self._sweeping.active():
             self._sweeping.cancel()
+        await self._metrics.stop()
         self._overdue.stop()
         self._penalties.stop()
         self._streams.close()

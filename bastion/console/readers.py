@@ -6,7 +6,7 @@ its answer slowly pauses it, and whoever has gone ends it; one that does not beg
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -35,6 +35,10 @@ WHOLE_MAX: Final = 16 << 20
 
 WAITING: Final = 16
 """Questions that wait for a process to be free."""
+
+ENDINGS: Final = ("whole", "left", "late", "long", "large", "failed")
+"""How one that was asked ends: its answer whole; nobody takes it any more; killed before it began to answer, when it
+had answered for too long or too much; otherwise."""
 
 _log = Logger(namespace="bastion.console")
 
@@ -77,6 +81,7 @@ class Process(ProcessProtocol):
     def __init__(self, reactor: Any, on_gone: Callable[[Process], None]) -> None:
         self._reactor, self._on_gone = reactor, on_gone
         self.gone = False
+        self.ending = ""  # of ENDINGS, once it is gone; "" while it was asked nothing
         self._answered: Deferred[Opened] | None = None
         self._opened: Opened | None = None
         self._head = b""
@@ -84,15 +89,18 @@ class Process(ProcessProtocol):
 
     def ask(self, question: Question) -> Deferred[Opened]:
         """Once. Fires when the answer begins; fails with Trouble."""
-        self._answered = Deferred(lambda _: self.kill())
+        self._answered = Deferred(self._not_wanted)
+        self.ending = "failed"  # until it turns out otherwise
         self._timer = self._reactor.callLater(HEAD_SECONDS, self._late)
         transport: Any = self.transport
         transport.write(orjson.dumps(asdict(question)) + b"\n")
         return self._answered
 
-    def kill(self) -> None:
+    def kill(self, ending: str = "left") -> None:
         """Now."""
         transport: Any = self.transport
+        if self.ending == "failed":
+            self.ending = ending
         try:
             if transport is not None and not self.gone:
                 transport.signalProcess("KILL")
@@ -120,7 +128,7 @@ class Process(ProcessProtocol):
         head, newline, rest = self._head.partition(b"\n")
         if not newline:
             if len(self._head) > HEAD_MAX:
-                self.kill()
+                self.kill("failed")
             return
         self._begun(head, rest)
 
@@ -135,7 +143,7 @@ class Process(ProcessProtocol):
         except orjson.JSONDecodeError:
             said = {}
         if said.get("ok") is True:
-            self._timer = self._reactor.callLater(LIFE_SECONDS, self.kill)
+            self._timer = self._reactor.callLater(LIFE_SECONDS, self.kill, "long")
             self._opened = Opened(self)
             self._opened.take(rest)
             answered.callback(self._opened)
@@ -148,6 +156,8 @@ class Process(ProcessProtocol):
         self._stop_timer()
         status: Any = reason.value
         whole = status.signal is None and status.exitCode == 0
+        if whole and self.ending == "failed":
+            self.ending = "whole"
         answered, self._answered = self._answered, None
         if answered is not None:
             _log.error("a process that reads recordings ended without an answer")
@@ -157,10 +167,14 @@ class Process(ProcessProtocol):
             opened.ended(whole)
         self._on_gone(self)
 
+    def _not_wanted(self, _: object) -> None:
+        self._answered = None  # whoever waited is told already
+        self.kill()
+
     def _late(self) -> None:
         self._timer = None
         answered, self._answered = self._answered, None
-        self.kill()
+        self.kill("late")
         if answered is not None:
             text = "the recording takes too long to read here: `bastion export` has the time"
             answered.errback(Trouble(ConsoleReason.UNAVAILABLE, text))
@@ -214,7 +228,7 @@ class Opened:
         if self._whole is None and self._size > HELD:
             self._process.flow(False)
         elif self._whole is not None and self._size > WHOLE_MAX:
-            self._process.kill()
+            self._process.kill("large")
 
     def ended(self, whole: bool) -> None:
         """The process has."""
@@ -265,6 +279,16 @@ class Readers:
         self._busy: dict[Process, str] = {}  # for whom
         self._waiting: deque[tuple[Question, Deferred[Opened]]] = deque()
         self._closed = False
+        self.opened: Counter[str] = Counter()  # by what was asked
+        self.endings: Counter[str] = Counter()
+
+    @property
+    def busy(self) -> int:
+        return len(self._busy)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def warm(self) -> None:
         """Have one ready."""
@@ -310,6 +334,7 @@ class Readers:
             _log.error("no process can be started: {text}", text=error.strerror)
             return fail(Trouble(ConsoleReason.TOO_MANY, "the recording cannot be read now"))
         self._busy[process] = question.by
+        self.opened[question.what] += 1
         self._reactor.callLater(0, self.warm)
         return process.ask(question)
 
@@ -321,6 +346,8 @@ class Readers:
     def _gone(self, process: Process) -> None:
         if process is self._idle:
             self._idle = None  # the next question starts one
+        if process.ending:
+            self.endings[process.ending] += 1
         self._busy.pop(process, None)
         while not self._closed:
             found = next((one for one in self._waiting if self._free_for(one[0].by)), None)

@@ -134,6 +134,7 @@ class ConsoleRequest(server.Request):
             self.responseHeaders.addRawHeader(name.encode("ascii"), value.encode("ascii"))
         if answer.stream is not None and self.method != b"HEAD":
             channel: Any = self.channel
+            channel.site.begins(self)
             answer.stream.send_to(Sink(self, channel.site.reactor))
             return
         if answer.stream is not None:
@@ -228,6 +229,21 @@ class ConsoleSite(server.Site):
         )
         self.serve, self.reactor = serve, reactor
         self._open: Counter[str] = Counter()
+        self.streams = 0  # answers that are on their way
+
+    def begins(self, request: ConsoleRequest) -> None:
+        """Its answer comes in pieces from now on."""
+        self.streams += 1
+
+        def over(_: object) -> None:
+            self.streams -= 1
+
+        request.notifyFinish().addBoth(over)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._open.total()
 
     def buildProtocol(self, addr: Any) -> Any:
         peer = str(getattr(addr, "host", "") or "")

@@ -65,6 +65,7 @@ class Visits:
         """`idle` and `lifetime` are seconds."""
         self._clock, self._idle, self._lifetime, self._on_end = clock, idle, lifetime, on_end
         self._visits: OrderedDict[bytes, Visit] = OrderedDict()  # the oldest first
+        self.begun = 0  # how many ever
 
     def __len__(self) -> int:
         return len(self._visits)
@@ -93,6 +94,7 @@ class Visits:
         elif len(self._visits) >= MOST_VISITS:
             self.end(next(iter(self._visits.values())), ConsoleReason.TOO_MANY)
         self._visits[visit.key] = visit
+        self.begun += 1
         return made, visit
 
     def find(self, given: str) -> tuple[Visit | None, ConsoleReason]:

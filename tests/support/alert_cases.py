@@ -13,6 +13,7 @@ class Case(NamedTuple):
     at: str
     quiet: dict[str, str]
     step: str = "1m"
+    job: str = "bastion"
 
 
 CASES: Final = {
@@ -523,5 +524,49 @@ CASES: Final = {
             'certificate_expires_seconds{use="metrics"}': "8640000x60",
             'certificate_expires_seconds{use="front_host"}': "0x60",
         },
+    ),
+    "BastionConsoleDown": Case(
+        {
+            "up": "0x60",
+        },
+        "7m",
+        {
+            "up": "1x60",
+        },
+        job="bastion-console",
+    ),
+    "BastionConsoleRefusing": Case(
+        {
+            'console_refusals_total{reason="bad_token"}': "0+30x60",
+            'console_refusals_total{reason="no_role"}': "0+30x60",
+        },
+        "12m",
+        {
+            'console_refusals_total{reason="not_signed_in"}': "0+600x60",
+            'console_refusals_total{reason="no_role"}': "0+6x60",
+        },
+        job="bastion-console",
+    ),
+    "BastionConsoleReadingsFail": Case(
+        {
+            'console_readings_total{ending="failed"}': "0+1x60",
+        },
+        "10m",
+        {
+            'console_readings_total{ending="failed"}': "0 1x60",
+            'console_readings_total{ending="left"}': "0+9x60",
+            'console_readings_total{ending="whole"}': "0+9x60",
+        },
+        job="bastion-console",
+    ),
+    "BastionConsoleUnaudited": Case(
+        {
+            'console_refusals_total{reason="unaudited"}': "0x3 1x60",
+        },
+        "6m",
+        {
+            'console_refusals_total{reason="unavailable"}': "0x3 9x60",
+        },
+        job="bastion-console",
     ),
 }

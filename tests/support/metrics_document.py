@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from bastion.console import figures
 from bastion.observe.family import Family, Kind, Merge
 from bastion.observe.meters import PREFIX, Meters
 from bastion.observe.per_target import PerTarget
 
 FAMILIES = "## Families\n\n"
+CONSOLE = "`bastion_budget_refusals_total`, `bastion_build_info` and `process_*`:\n\n"
 LABELS = "## Values of labels\n\n"
 LINES = "the number of series is fixed: "
 
@@ -24,15 +26,22 @@ def declared() -> tuple[Family, ...]:
 
 
 @cache
+def of_the_console() -> tuple[Family, ...]:
+    """On the console's page alone."""
+    return figures.FAMILIES
+
+
+@cache
 def series() -> frozenset[str]:
     """Every name that a query may have."""
     parts = ("_bucket", "_sum", "_count")
     meters = Meters()
     PerTarget(meters, ["web1"])
+    meters.families = (*meters.families, *of_the_console())
     named = {PREFIX + family.name for family in meters.families}  # those of single targets too
     return named | frozenset(
         PREFIX + family.name + part
-        for family in declared()
+        for family in meters.families
         for part in (parts if family.kind is Kind.HISTOGRAM else ("",))
     )
 
@@ -68,7 +77,13 @@ def labels_table(families: Iterable[Family]) -> Iterator[str]:
 def renew(text: str) -> str:
     """`text` with both tables, and the number of lines, as they are now."""
     families = declared()
-    for head, rows in ((FAMILIES, families_table(families)), (LABELS, labels_table(families))):
+    console = of_the_console()
+    tables = (
+        (FAMILIES, families_table(families)),
+        (CONSOLE, families_table(console)),
+        (LABELS, labels_table(families)),
+    )
+    for head, rows in tables:
         begins = text.index(head) + len(head)
         text = text[:begins] + "\n".join(rows) + text[text.index("\n\n", begins) :]
     begins = text.index(LINES) + len(LINES)

@@ -21,7 +21,7 @@ import yaml
 from bastion.observe.exporter import build_registry, render
 from bastion.observe.meters import Meters
 from tests.support.alert_cases import CASES
-from tests.support.metrics_document import PREFIX, declared, series
+from tests.support.metrics_document import PREFIX, declared, of_the_console, series
 from tests.support.queries import selectors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ EXPRESSIONS = list(expressions())
 
 @pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[where for where, _ in EXPRESSIONS])
 def test_what_a_query_asks_for_is_on_the_page(where: str, expression: str) -> None:
-    families = {PREFIX + family.name: family for family in declared()}
+    families = {PREFIX + family.name: family for family in (*declared(), *of_the_console())}
     recorded = {rule["record"] for rule in RECORDS}
     found = list(selectors(expression))
     assert found, where
@@ -147,7 +147,7 @@ def test_every_alert_fires_for_its_case_and_not_without(tmp_path: Path, step: st
                 (f"{name}-yes", case.fires, True),
                 (f"{name}-no", case.quiet, False),
             ):
-                series_of += scraped(values, "bastion", instance)
+                series_of += scraped(values, case.job, instance)
                 checks.append(expects(name, case.at, fires, f'instance="{instance}"'))
     group = {"interval": step, "input_series": series_of, "promql_expr_test": checks}
     run_promtool(tmp_path, [RULES[1]], step, group)

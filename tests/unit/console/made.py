@@ -236,6 +236,7 @@ class ConsoleSite(Site):
         check_schema(self.database)
         self._process: subprocess.Popen[str] | None = None
         self.origin = ""
+        self.ready: dict[str, str] = {}
         self.log = folder / "console.log"
 
     def add(self, *changes: Change) -> None:
@@ -263,7 +264,8 @@ class ConsoleSite(Site):
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the console did not start:\n{self.log.read_text()}"
-        self.origin = json.loads(line)["console"]
+        self.ready = json.loads(line)
+        self.origin = self.ready["console"]
         return self
 
     @property
