@@ -16,7 +16,7 @@ answered last) and `ca` (keys, known hosts). It builds nothing that runs: that i
 - `login_cas`: the login CAs, and whom each may let in
 - `issue`: the section about certificates for people; `redact`: the section about secrets
 - `metrics`: the section about the page that is scraped, and who may read it; `ports`: does each listener have its own?
-- `traces`: the section about what is told to a collector
+- `traces`: the section about what is told to a collector; `postgres`: a URL of a database
 - `console`: the section about the review console
 - `approvals`: the section about what somebody else has to approve; `detections`: about what should be looked at
 - `nodes`: the section about other gateways; `proxy_command`: a program that a target is reached through

@@ -12,6 +12,7 @@ from typing import Final
 
 from bastion.auth.factors import CODE, OIDC, PASSKEY, PASSWORD, Chain
 from bastion.auth.identity import group_form
+from bastion.config import postgres
 from bastion.options import At, Scope, option
 from bastion.options.kinds import (
     ADDRESS,
@@ -152,6 +153,21 @@ class Console:
         example='"/var/log/bastion-console/audit.jsonl"',
         scope=Scope.COMMAND,
     )
+    state_url: str | None = option(
+        optional(postgres.URL),
+        "PostgreSQL as the console's own role, which may do less than the gateway's (`bastion_console`). Not set:"
+        " `state.url`.",
+        default=None,
+        example='"postgresql://console@db.example.com/bastion?sslmode=verify-full"',
+        scope=Scope.COMMAND,
+    )
+    state_password_file: Path | None = option(
+        optional(FILE),
+        "File with the password for `state_url` in its first line, closed to others. Not set: none is sent.",
+        default=None,
+        example='"credential:console_state"',
+        scope=Scope.COMMAND,
+    )
     readers: int = option(
         integer(1, 32),
         "Recordings that are read at the same time, each by a process of its own.",
@@ -196,6 +212,8 @@ class Console:
         if self.metrics is not None and not _is_loopback(self.metrics) and self.tls_certificate is None:
             text = f"{self.metrics} is no loopback, and the console has no certificate"
             at.child("metrics").wrong(text, "127.0.0.1:9744, or tls_certificate and tls_key")
+        if self.state_password_file is not None and self.state_url is None:
+            at.child("state_password_file").wrong("is for `state_url`, which is not set")
         self._validate_url(at)
         for index, chain in enumerate(self.require):
             if len(set(chain)) < len(chain):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from bastion.config import postgres
 from bastion.config.console import Console
 from bastion.config.detections import Detections
 from bastion.config.document import open_document
@@ -55,7 +56,6 @@ CONTROL_SOCKET = Path("run/control.sock")
 
 LEAST_TERMINAL_RATE = 64 << 10  # a full screen (20 KB) still comes at once, three a second
 
-POSTGRES_URL = re.compile(r"\Apostgresql://[^\s:@/]*@?[^\s@]+\Z")
 NODE_NAME = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 
 Section = TypeVar("Section", "Recording", "Audit", "State", "Control", "Redact", "Detections", "Console")
@@ -173,7 +173,7 @@ class State:
         scope=Scope.RESTART,
     )
     url: str | None = option(
-        optional(text("URL", POSTGRES_URL, "postgresql://USER@HOST:PORT/DATABASE, without a password")),
+        optional(postgres.URL),
         "PostgreSQL, for several gateways that share their state. Not set: an SQLite file.",
         default=None,
         example='"postgresql://bastion@db.example.com/bastion?sslmode=verify-full"',

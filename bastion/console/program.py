@@ -268,8 +268,15 @@ def _failing(config: Config) -> Wrong:
 
 def _store(config: Config) -> StatePlace:
     """Where the state is; it is there, and fits. Raises StateDown, ConfigError."""
-    wanted = config.state
-    place = StatePlace.chosen(config.recording.directory, wanted.directory, wanted.url, wanted.password_file)
+    wanted, own = config.state, config.console
+    url, password_file = wanted.url, wanted.password_file
+    if own.state_url is not None:
+        if url is None:
+            raise _wrong(
+                config, "state_url", "is PostgreSQL, and `state.url` is not set: the gateway's is SQLite"
+            )
+        url, password_file = own.state_url, own.state_password_file
+    place = StatePlace.chosen(config.recording.directory, wanted.directory, url, password_file)
     if place.embedded and not place.file.exists():
         raise StateDown(f"there is no {place.file}: a gateway makes it at its start")
     database = Database(place, password_of(place))

@@ -52,8 +52,8 @@ for path in sys.argv[1:]:
 class Apart(Reviewed):
     """The console is USER; recordings and state are shared with its group as docs/console.md says."""
 
-    def __init__(self, slapd: Slapd) -> None:
-        super().__init__(slapd=slapd, config=CONFIG, recording='signing_key = "keys/recording"')
+    def __init__(self, slapd: Slapd, config: str = CONFIG) -> None:
+        super().__init__(slapd=slapd, config=config, recording='signing_key = "keys/recording"')
         make_key(self.keys / "recording")
         self.totp = self.folder / "totp.key"
         self.totp.write_text("k" * 44 + "\n")

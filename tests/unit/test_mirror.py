@@ -113,6 +113,7 @@ ELSEWHERE = {
     "control.there": "plain values: tests/unit/control/test_codec.py sends each",
     "control.penalty_orders": "plain values: tests/unit/control/test_codec.py sends each",
     "control.penalty_store": "tests/unit/control/test_penalty_sharing.py, with a store",
+    "config.postgres": DECLARED,
     "console.metrics_port": "tests/unit/console/test_figures.py, read over HTTP",
     "control.proving": "plain values: tests/unit/control/test_codec.py sends each",
     "control.orders": "plain values: tests/unit/control/test_codec.py sends each",

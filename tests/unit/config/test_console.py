@@ -58,6 +58,10 @@ def test_where_it_is(tmp_path: Path, lines: str, origin: str) -> None:
         ('require = [["publickey"]]', "console.require[1][1]"),
         ('user_header = "X-Remote-User"', "console.user_header"),
         ('idle = "1s"', "console.idle"),
+        ('metrics = "0.0.0.0:9744"', "console.metrics"),
+        ('state_url = "sqlite:///x"', "console.state_url"),
+        ('state_url = "postgresql://console:secret@db/bastion"', "console.state_url"),
+        ('state_password_file = "p"', "console.state_password_file"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, lines: str, key: str) -> None:

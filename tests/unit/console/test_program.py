@@ -33,6 +33,7 @@ def failed(site: ConsoleSite) -> subprocess.CompletedProcess[str]:
     [
         ("[console]\nrequire = [[\"password\"]]\n", 2, "names no group"),
         ("[console]\nauditor_groups = [\"a\"]\n", 2, "key_file is not set"),
+        (f"{SECTION}state_url = \"postgresql://c@db/b\"\n", 2, "the gateway's is SQLite"),
         ("[console]\nlisten = \"0.0.0.0:1\"\n", 2, "passwords would cross the network"),
     ],
 )  # fmt: skip
