@@ -20,7 +20,7 @@ from bastion.auth.context import AuthServices
 from bastion.auth.embedded import Users, load_users
 from bastion.auth.factors import OIDC, PASSKEY, in_order
 from bastion.auth.throttle import Penalties
-from bastion.clock import Clock, DelayedCall
+from bastion.clock import Clock
 from bastion.config.console import Console
 from bastion.config.load import Config, load
 from bastion.config.penalties import penalty_limits

@@ -41,6 +41,9 @@ SERVER_SECONDS: Final = 0.3
 QUERIES: Final = {"search": "?q=everybody", "end_form": "?session={live}", "sessions": "?state="}
 """Route -> what is asked, so that the page has everything that it can have."""
 
+NO_PAGES: Final = ("static", "export", "home", "elsewhere", "back_from_elsewhere")
+"""Files, and routes that lead on."""
+
 MORE: Final = {"refused": "/nowhere", "faulty filters": "/sessions?since=nonsense&source=x"}
 
 
@@ -62,7 +65,7 @@ class Looked(Reviewed):
         """Every page that somebody may open, by the name of its route."""
         found = dict(MORE)
         for route in ROUTES:
-            if route.method != "GET" or route.is_data or route.name in ("static", "export", "home"):
+            if route.method != "GET" or route.is_data or route.name in NO_PAGES:
                 continue
             path = route.path.replace("{session}", self.ended) + QUERIES.get(route.name, "")
             found[route.name] = path.replace("{live}", self.live)
