@@ -20,7 +20,7 @@ from bastion.auth.context import AuthServices
 from bastion.auth.embedded import Users, load_users
 from bastion.auth.factors import OIDC, PASSKEY, in_order
 from bastion.auth.throttle import Penalties
-from bastion.clock import Clock
+from bastion.clock import Clock, DelayedCall
 from bastion.config.console import Console
 from bastion.config.load import Config, load
 from bastion.config.penalties import penalty_limits
@@ -126,9 +126,8 @@ class ConsoleProgram:
             figures=Figures(meters, clock, self._visits, self._readers),
             codes=codes_of(config, self._reads, gateway),
         )
-        proxies = Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
         self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
-        self.application = Application(self.desk, proxies, standing)
+        self.application = Application(self.desk, _proxies(wanted), standing)
         self._metrics = MetricsPort(reactor, config)
 
     def _shared_with(self, config: Config) -> PenaltySharing:
@@ -264,6 +263,10 @@ def _failing(config: Config) -> Wrong:
         raise ConfigError(str(config.file), 0, ".".join(key), problem, allowed)
 
     return wrong
+
+
+def _proxies(wanted: Console) -> Proxies:
+    return Proxies(wanted.proxies, wanted.socket is not None, wanted.user_header or "")
 
 
 def _store(config: Config) -> StatePlace:

@@ -104,6 +104,7 @@ def rex(world: Apart) -> Browser:
 
 
 def test_it_can_read_no_key_and_change_nothing(world: Apart) -> None:
+    assert os.stat(f"/proc/{world.console_pid}").st_uid == world.other.account.pw_uid != 0
     keys = [
         one for one in world.keys.iterdir() if one.is_file() and one.with_name(one.name + ".pub").exists()
     ]

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyotp
 
+from tests.support.rights import Other
 from tests.support.slapd import PASSWORD
 from tests.support.sshd import make_key
 from tests.support.world import World
@@ -23,6 +24,7 @@ class Reviewed(World):
     recovery: dict[str, list[str]]
     _console: subprocess.Popen[str] | None = None
     origin = ""
+    console_as: Other | None = None  # None: whoever runs the tests
 
     def begin(self, *names: str) -> None:
         """Start gateway and console; people of these names have second factors."""
@@ -55,10 +57,12 @@ class Reviewed(World):
             self.codes[name], self.recovery[name] = pyotp.TOTP(secret), made["recovery"]
 
     def serve_console(self) -> None:
+        other = self.console_as
+        python, identity = (sys.executable, {}) if other is None else (other.python, other.identity)
         with self.log.open("ab") as log:
             self._console = subprocess.Popen(
-                [sys.executable, "-m", "bastion", "console", "--config", str(self.config)],
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
+                [python, "-m", "bastion", "console", "--config", str(self.config)],
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, **identity,
             )  # fmt: skip
         assert self._console.stdout is not None
         line = self._console.stdout.readline()
