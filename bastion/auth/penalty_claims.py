@@ -141,7 +141,7 @@ class Claims:
             return
         now, wall = self._clock.monotonic(), self._clock.time()
         until_wall = wall + until - now
-        cleared = self._cleared_at(key)
+        cleared = self.cleared_at(key)
         made = max(wall, cleared + STEP)
         ends = self._wall_end(of, failures, until_wall, wall)
         self._put(key, Claim(key.hex(), of, source, failures, until_wall, made, cleared, 0.0, ends, 0))
@@ -155,7 +155,7 @@ class Claims:
         own = self._own.get(key)
         if own is not None:
             made.append(own.made_at)
-        cleared = max([wall, self._cleared_at(key), *(one + STEP for one in made)])
+        cleared = max([wall, self.cleared_at(key), *(one + STEP for one in made)])
         ends = wall + max(self.limits.longest_block, self.limits.longest_source_block) + self.limits.forget
         self._put(key, Claim(key.hex(), of, source, 0, 0.0, cleared, cleared, 0.0, ends, 0))
 
@@ -344,12 +344,13 @@ class Claims:
 
     def _valid(self, key: bytes) -> Iterator[tuple[str, _Held]]:
         """Claims of others that nobody has voided, and whose time is not over."""
-        cleared, now = self._cleared_at(key), self._clock.monotonic()
+        cleared, now = self.cleared_at(key), self._clock.monotonic()
         for node, one in self._by_key.get(key, {}).items():
             if one.claim.failures and one.claim.made_at > cleared and one.ends > now:
                 yield node, one
 
-    def _cleared_at(self, key: bytes) -> float:
+    def cleared_at(self, key: bytes) -> float:
+        """When it was forgotten last, wherever that was; 0.0: never."""
         own = self._own.get(key)
         found = [0.0 if own is None else own.cleared_at]
         found += [one.claim.cleared_at for one in self._by_key.get(key, {}).values()]

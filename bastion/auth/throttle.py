@@ -201,16 +201,24 @@ class Penalties:
     def learn(self, node: str, claims: Iterable[Claim], fresh: bool) -> None:
         """What `node`, another gateway, claims, and has forgotten. `fresh`: it has said so just now."""
         changed, cleared = self.claims.take(node, claims, fresh, self._is_known)
+        now = self._clock.monotonic()
         for key in cleared:
-            if not self.claims.is_own(key):
+            if not self.claims.is_own(key) and not self._failed_since(key, now):
                 for table in (self._pairs, self._sources, self._accounts):
                     table.drop(key)
                 self._keep_no_more(key)
                 self._failures.forget(key)
-        now = self._clock.monotonic()
         for key in changed:
             record = self._pairs.find(key, now) or self._sources.find(key, now)
             self._tell(key, record)
+
+    def _failed_since(self, key: bytes, now: float) -> bool:
+        """Did it fail here after it was forgotten elsewhere? Of that we may hear late, as one that begins does."""
+        since = now - (self._clock.time() - self.claims.cleared_at(key))
+        tables = (self._pairs, self._sources, self._accounts)
+        return any(
+            record is not None and record.last > since for record in (t.find(key, now) for t in tables)
+        )
 
     def _is_known(self, key: bytes, of: Of) -> bool:
         """Is it about somebody who has logged in here?"""

@@ -181,6 +181,7 @@ def test_guesses_at_a_console_count_at_every_gateway_and_theirs_at_it(both: Pair
         for _ in range(6):
             assert browser.sign_in("carol", "wrong").status == 401
         poll(lambda: shown(one) == [(LOOPBACK, "?", ("gw2/console",))], HEARD, "gw1 has not heard")
+        poll(lambda: shown(two), HEARD, "gw2 has not heard")
         assert waits(one) and waits(two)
         assert "too many failed sign-ins" in browser.sign_in("carol", PASSWORD).text
         clear(one)

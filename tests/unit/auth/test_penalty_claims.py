@@ -377,3 +377,18 @@ def test_one_that_is_alone_says_nothing() -> None:
     fail(alone, 9)
     alone.forget(account="alice")
     assert alone.claims.batch() == [] and len(alone.claims) == 0
+
+
+def test_what_failed_after_it_was_cleared_elsewhere_counts_however_late_that_is_heard() -> None:
+    two = Two()
+    fail(two.one, 6)
+    two.tell()
+    two.clock.advance(5.0)
+    two.one.succeeded(HERE, "alice")
+    two.clock.advance(1.0)
+    late = Penalties(two.clock, secret=SECRET)
+    late.claims.begin("gw3")
+    fail(late, 5)
+    late.learn("gw1", two.one.claims.batch(), False)
+    fail(late, 1)
+    assert not late.allows(HERE, "alice")
