@@ -23,6 +23,15 @@ class Clock(Protocol):
         """Seconds since the Unix epoch. For certificates, log lines and headers."""
         ...
 
+    def boot(self) -> float:
+        """As `monotonic`, and it goes on while the machine is suspended."""
+        ...
+
+
+def slept(clock: Clock) -> float:
+    """Seconds that the machine was suspended, which timers and `monotonic` know nothing of; and some constant."""
+    return clock.boot() - clock.monotonic()
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -30,18 +39,26 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 
+    @staticmethod
+    def boot() -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
 
 class FixedClock:
     """A clock that stands still until told otherwise: for tests."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
+        self.asleep = 0.0  # seconds for which the machine was suspended
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
         return self.now
+
+    def boot(self) -> float:
+        return self.now + self.asleep
 
     def advance(self, seconds: float) -> None:
         self.now += seconds

@@ -27,7 +27,7 @@ from bastion.observe.families.keys import CERTIFICATE_EXPIRES
 from bastion.observe.families.recordings import TASK_FAULTS, TASK_LAST_RUN, TASKS
 from bastion.observe.meters import HEALTH
 from bastion.recording.store import SYNC_BEHIND_SECONDS
-from bastion.session.gateway import Gateway
+from bastion.session.gateway import Gateway, locks_known
 from bastion.sinks import report as sink_reports
 from bastion.state.runs import Run, left_runs
 from bastion.wire.printable import printable
@@ -140,7 +140,7 @@ class HealthWatch:
         yield Finding(HealthPart.HOST_KEYS, State.DEGRADED if missing else State.OK, missing)
         yield self._agents()
         yield self._uploads()
-        known = gateway.locks_until is None or gateway.reactor.seconds() < gateway.locks_until
+        known = locks_known(gateway)
         yield Finding(HealthPart.NODES, State.OK if known else State.REFUSING, "" if known else UNKNOWN)
         yield self._sinks()
 

@@ -7,16 +7,14 @@ more is read than may be there.
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
-import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from bastion.auth.held import Held, HeldConnection
 from bastion.errors import BastionError
 
 PATIENCE: Final = 5.0
@@ -55,30 +53,10 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-class _Connection(http.client.HTTPSConnection):
-    """http.client's, whose socket `hold` hears of before TLS takes it over: a handshake can be cut, too."""
-
-    def __init__(self, host: str, port: int | None, context: ssl.SSLContext, hold: Hold) -> None:
-        super().__init__(host, port, timeout=PATIENCE, context=context)
-        self._tls, self._hold = context, hold
-
-    def connect(self) -> None:
-        plain = socket.create_connection((self.host, self.port), PATIENCE)
-        try:
-            self._hold(plain)
-            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
-        except BaseException:
-            plain.close()
-            raise
-
-
-Hold = Callable[[socket.socket], None]
-
-
 class Asked:
     """One request. `send` it once, in a thread; `cut` from anywhere."""
 
-    __slots__ = ("_body", "_context", "_headers", "_held", "_lock", "_method", "_url", "is_cut")
+    __slots__ = ("_body", "_context", "_headers", "_held", "_method", "_url")
 
     def __init__(
         self,
@@ -93,9 +71,7 @@ class Asked:
         self._headers = {"Accept": "application/json", "User-Agent": "bastion", **(headers or {})}
         if body is not None:
             self._headers["Content-Type"] = "application/x-www-form-urlencoded"
-        self._held: socket.socket | None = None  # a duplicate, which stays when TLS takes the other
-        self._lock = threading.Lock()
-        self.is_cut = False
+        self._held = Held()
 
     def send(self) -> Answered:
         """Raises Unanswered."""
@@ -103,7 +79,7 @@ class Asked:
         if url.scheme != "https" or not url.hostname:
             raise Unanswered("it is no https URL")
         try:
-            made = _Connection(url.hostname, url.port, self._context, self._hold)
+            made = HeldConnection(url.hostname, url.port, self._context, PATIENCE, self._held)
         except (http.client.HTTPException, ValueError):
             raise Unanswered("it is no https URL") from None
         try:
@@ -120,24 +96,12 @@ class Asked:
             raise Unanswered(getattr(error, "strerror", None) or type(error).__name__) from None
         finally:
             made.close()
-            with self._lock:
-                held, self._held = self._held, None
-                if held is not None:
-                    held.close()
+            self._held.let_go()
 
-    def _hold(self, connected: socket.socket) -> None:
-        with self._lock:
-            self._held = connected.dup()
-            if self.is_cut:
-                self._shut()
+    @property
+    def is_cut(self) -> bool:
+        return self._held.is_cut
 
     def cut(self) -> None:
         """Whatever it waits for is over."""
-        with self._lock:
-            self.is_cut = True
-            self._shut()
-
-    def _shut(self) -> None:
-        if self._held is not None:
-            with suppress(OSError):
-                self._held.shutdown(socket.SHUT_RDWR)
+        self._held.cut()

@@ -6,7 +6,8 @@ without a default must be there. What is unknown is a fault in a question (an ol
 was asked) and left out of an answer (of a newer process). Whoever answers may be another gateway, so what could not be
 written as JSON again, or has no end, is a fault in either: half of a character, a number beyond MAX_NUMBER, more items
 than the field's metadata say (`most`). A field whose metadata say `left_out` is not written while it
-is at its default, so that a process of the version before can read what has nothing to say there.
+is at its default, so that a process of the version before can read what has nothing to say there. Of a list whose field
+says `known_only` the items with a word that is not known here are left out, not the whole answer.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class Unfit(ValueError):
     """A value is not what its field says. The text names the field and what may stand there, never the value."""
 
 
+class Unknown(Unfit):
+    """It is a word that this version does not know."""
+
+
 def to_json(value: object) -> Any:
     """`value`, one of ours, as JSON."""
     if is_dataclass(value):
@@ -56,14 +61,16 @@ def from_json(kind: type[T], value: object, *, strict: bool) -> T:
 
 
 @cache
-def _places(kind: Any) -> dict[str, tuple[Any, bool, int | None]]:
-    """Field -> its annotation, whether it must be there, and how many items it may have."""
+def _places(kind: Any) -> dict[str, tuple[Any, bool, int | None, bool]]:
+    """Field -> its annotation, whether it must be there, how many items it may have, and whether those with words that
+    are not known here are left out."""
     hints = get_type_hints(kind)
     return {
         place.name: (
             hints[place.name],
             place.default is MISSING and place.default_factory is MISSING,
             place.metadata.get("most"),
+            bool(place.metadata.get("known_only")),
         )
         for place in fields(kind)
     }
@@ -76,14 +83,26 @@ def _dataclass(kind: type[T], value: object, name: str, strict: bool) -> T:
     if strict and value.keys() - places.keys():
         raise Unfit(f"{name}: has a field that is not known here")
     made = {}
-    for field, (hint, needed, most) in places.items():
+    for field, (hint, needed, most, known_only) in places.items():
         if field in value:
             if most is not None and isinstance(value[field], list) and len(value[field]) > most:
                 raise Unfit(f"{name}.{field}: more than {most} of them")
-            made[field] = _read(hint, value[field], f"{name}.{field}", strict)
+            read = _known if known_only and isinstance(value[field], list) else _read
+            made[field] = read(hint, value[field], f"{name}.{field}", strict)
         elif needed:
             raise Unfit(f"{name}.{field}: is missing")
     return kind(**made)
+
+
+def _known(hint: Any, items: list[Any], name: str, strict: bool) -> Any:
+    """The items of a list that this version knows the words of: another gateway may be a newer one."""
+    kept = []
+    for item in items:
+        try:
+            kept.append(_read(get_args(hint)[0], item, f"{name}[]", strict))
+        except Unknown:
+            continue
+    return tuple(kept)
 
 
 def _read(hint: Any, value: object, name: str, strict: bool) -> Any:
@@ -117,7 +136,8 @@ def _plain(hint: Any, value: object, name: str, strict: bool) -> Any:
     if issubclass(hint, StrEnum):
         if isinstance(value, str) and value in {str(one) for one in hint}:
             return hint(value)
-        raise Unfit(f"{name}: not one of {', '.join(hint)}")
+        made: type[Unfit] = Unknown if isinstance(value, str) else Unfit
+        raise made(f"{name}: not one of {', '.join(hint)}")
     if type(value) is not hint:
         raise Unfit(f"{name}: not {_WORDS[hint]}")
     if isinstance(value, str):

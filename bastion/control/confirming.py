@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import Request
@@ -13,10 +13,12 @@ from bastion.policy.locks import Lock
 
 @dataclass(frozen=True, slots=True)
 class SharedRows:
-    """The locks of the store; None when whoever asks has seen them (`mark`) before."""
+    """The locks of the store; None when whoever asks has seen them (`mark`) before. `timeline` is another one where
+    another server has become the store."""
 
     mark: str
     locks: tuple[Lock, ...] | None = None
+    timeline: str = field(default="", metadata={"left_out": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Desk(Node):
     ) -> None:
         self.name = hub.name
         self._hub = hub
-        self._clock = clock
+        self.clock = clock
         self._note = note
         self._penalties = penalties
         self.on_level: Callable[[LogLevel], object] = str  # of the process that the desk is in
@@ -225,7 +225,7 @@ class Desk(Node):
         """What carries a second factor that is none any more lets nobody in, and what it has opened ends."""
         if not gone.certificates:
             return succeed(gone)
-        now = self._clock.time()
+        now = self.clock.time()
         locks = [
             Lock(LockKind.CERTIFICATE, one.lock, reason, str(by), now, one.ends_at)
             for one in gone.certificates

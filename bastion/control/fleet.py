@@ -17,12 +17,12 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bastion.clock import DelayedCall
+from bastion.clock import DelayedCall, slept
 from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream, ended_together
 from bastion.control.confirming import ConfirmLocks, SharedLocks, SharedRows
 from bastion.control.desk import Desk
 from bastion.control.hub import Hub, ask_one
-from bastion.control.node import Kill, Live, LiveAsked, Status, StatusAsked
+from bastion.control.node import Kill, Live, LiveAsked, Selection, Status, StatusAsked
 from bastion.control.orders import WatchSession
 from bastion.control.peers import Peer
 from bastion.control.there import (
@@ -40,7 +40,7 @@ from bastion.observe.events import AuditEvent
 from bastion.observe.events.nodes import NodeState
 from bastion.observe.families.nodes import LOCKS_CONFIRMED_AGE_SECONDS, NODES
 from bastion.observe.meters import MICROSECONDS, Meters
-from bastion.policy.lock_list import Gone
+from bastion.policy.lock_list import DAY, Gone
 from bastion.policy.locks import Lock
 from bastion.wire.printable import printable
 
@@ -51,6 +51,9 @@ CONFIRMED: Final = 30.0
 
 LOOK: Final = 1.0
 """Seconds between two looks into the store."""
+
+WAKES: Final = 1.0
+"""Seconds of sleep that are one: two clocks are read one after the other."""
 
 MOST_TEXT: Final = 200
 """Characters of what another gateway says that people read."""
@@ -78,12 +81,14 @@ class Fleet(Node):
         self._desk, self._hub, self._peers = desk, hub, tuple(peers)
         self._reactor, self._meters, self._note = reactor, meters, note
         self._stored_at = float("-inf")  # when the store said last what is locked
-        self._seen = ""
+        self._seen = self._timeline = ""
         self._asking = False
         self._timer: DelayedCall | None = None
         self._first: list[Deferred[None]] = []
+        self._clock, self._slept = desk.clock, slept(desk.clock)
         self._own = _Own(name, desk)
         desk.keeper.share = self._share
+        desk.keeper.patience = DAY
         desk.kill_elsewhere = self._kill_elsewhere
         for peer in self._peers:
             peer.on_locks, peer.on_state = self._learned, self._state
@@ -127,7 +132,9 @@ class Fleet(Node):
         asked: Any = request
         if isinstance(request, Kill):
             return Deferred.fromCoroutine(self._kill(by, request))
-        if isinstance(request, LiveAsked | StatusAsked | WatchSession):
+        if isinstance(request, WatchSession):
+            return Deferred.fromCoroutine(self._watch(by, request, stream))
+        if isinstance(request, LiveAsked | StatusAsked):
             return self._everybody(by).ask(asked, stream)
         return self._desk.ask(asked, stream)
 
@@ -136,6 +143,18 @@ class Fleet(Node):
 
     def _there(self, by: By) -> list[Node]:
         return [_There(peer, by) for peer in self._peers]
+
+    async def _watch(self, by: By, request: WatchSession, stream: Stream | None) -> Any:
+        """What is here is shown from here, whoever else says that it has it."""
+        if self._peers and not await self._is_here(request.id):
+            return await Hub(*self._there(by)).ask(request, stream)
+        return await self._own.ask(request, stream)
+
+    async def _is_here(self, session: str) -> bool:
+        try:
+            return bool((await self._own.ask(LiveAsked(Selection(id=session)))).rows)
+        except ControlError:
+            return False
 
     async def _kill(self, by: By, request: Kill) -> Any:
         reason_of(request.reason)  # before anybody is told
@@ -180,6 +199,16 @@ class Fleet(Node):
         age: float = self._reactor.seconds() - max(self._stored_at, told)
         return age
 
+    def _look_at_sleep(self) -> None:
+        """What was confirmed before the machine was suspended is confirmed no more."""
+        asleep = slept(self._clock)
+        if asleep - self._slept > WAKES:
+            self._stored_at = float("-inf")
+            for peer in self._peers:
+                peer.told_at = float("-inf")
+            self._hub.ask(ConfirmLocks(0.0)).addErrback(lambda _: None)
+        self._slept = asleep
+
     @property
     def confirmation(self) -> ConfirmLocks:
         """What a process of this gateway is told now."""
@@ -187,6 +216,7 @@ class Fleet(Node):
 
     def _look(self) -> None:
         self._timer = self._reactor.callLater(LOOK, self._look)
+        self._look_at_sleep()
         if not self._asking:
             self._asking = True
             asked = self._hub.ask_any(SharedLocks(self._seen))
@@ -199,8 +229,9 @@ class Fleet(Node):
 
     def _stored(self, rows: SharedRows) -> None:
         if rows.locks is not None:
-            self._desk.keeper.seen(rows.locks)
-        self._seen = rows.mark
+            lost = bool(self._timeline) and rows.timeline != self._timeline
+            self._desk.keeper.seen(rows.locks, lost)
+        self._seen, self._timeline = rows.mark, rows.timeline
         self._stored_at = self._reactor.seconds()
 
     def _looked(self) -> None:

@@ -76,7 +76,7 @@ from bastion.state.database import Database
 from bastion.state.glass_codes import keep_copy
 from bastion.state.openings import Opened, newest, opened, read_copy, write_copy
 from bastion.state.rows import Lock as KeptLock
-from bastion.state.shared_locks import in_force, rows_since
+from bastion.state.shared_locks import Rows, in_force, rows_since
 
 Answer = Callable[[Any, Stream | None], Any]
 """Answers one kind of question: a value or a Deferred; raises ControlError."""
@@ -292,15 +292,14 @@ class LocalNode(Node):
         folder = state.place.folder
         asked = state.ask(lambda database: rows_since(database, folder, request.seen))
 
-        def told(found: tuple[str, list[KeptLock] | None]) -> SharedRows:
-            mark, rows = found
-            return SharedRows(mark, None if rows is None else _locks_of(rows).locks)
+        def told(found: Rows) -> SharedRows:
+            rows = found.locks
+            return SharedRows(found.mark, None if rows is None else _locks_of(rows).locks, found.timeline)
 
         return asked.addCallbacks(told, _no_store)
 
     def _confirm_locks(self, request: ConfirmLocks, stream: Stream | None) -> Heard:
-        gateway = self._gateway
-        gateway.locks_until = gateway.reactor.seconds() + min(request.seconds, LONGEST_CONFIRMED)
+        self._gateway.know_locks(min(request.seconds, LONGEST_CONFIRMED))
         return Heard()
 
     def _chosen(self, selection: Selection) -> list[Present]:

@@ -60,6 +60,18 @@ LINES_A_SECOND: Final = 5.0
 """Audit lines of what others have locked and unlocked. Another gateway that was stolen may not fill the log: what is
 beyond is in force, and told in one line of the operator's log for each answer."""
 
+KEEPS_AT_ONCE: Final = 200.0
+KEEPS_A_SECOND: Final = 20.0
+KEEP_AGAIN: Final = 1.0
+"""What others have locked and unlocked, as it is written to the store and its copy: one write, and a small file that is
+synced, for each. The rest waits, one for each place."""
+
+APPLIES_AT_ONCE: Final = 50.0
+APPLIES_A_SECOND: Final = 5.0
+APPLY_AGAIN: Final = 0.5
+"""How often what others say is told to all processes, which is the whole list; what comes meanwhile is in force with
+the next."""
+
 Share = Callable[[tuple[Lock, ...], tuple[Gone, ...]], Deferred[Ended]]
 """Tells other gateways what was locked and unlocked here; what that has ended there, and who gave no answer. Never
 fails."""
@@ -73,6 +85,10 @@ class LockKeeper:
     ) -> None:
         self._hub, self._clock, self._timers, self._note, self._meters = hub, clock, timers, note, meters
         self.share: Share = lambda locks, gone: succeed(Ended())
+        # Seconds for which a lock whose time is over is no news to others: our clock may be ahead of theirs.
+        self.patience = 0.0
+        self._began = clock.time()
+        self._over: dict[Place, float] = {}  # of those, which have their line: when they were made
         self.list = LockList()
         self.known = False  # the store has said what is locked, or its copy, or all other gateways
         self._timer: DelayedCall | None = None
@@ -80,6 +96,12 @@ class LockKeeper:
         self._nameless: dict[Place, tuple[Lock, By]] = {}  # on names whose account is still to be had
         self._asking_ids: DelayedCall | None = None
         self._lines = Rate(timers, LINES_A_SECOND, LINES_AT_ONCE)
+        self._later: dict[Place, tuple[Lock, bool]] = {}  # learned, and not kept yet
+        self._keeps = Rate(timers, KEEPS_A_SECOND, KEEPS_AT_ONCE)
+        self._keeping: DelayedCall | None = None
+        self._applies = Rate(timers, APPLIES_A_SECOND, APPLIES_AT_ONCE)
+        self._applying: DelayedCall | None = None
+        self._waiting: list[Deferred[Ended]] = []  # for what is put in force next
 
     @property
     def locks(self) -> tuple[Lock, ...]:
@@ -93,11 +115,15 @@ class LockKeeper:
 
     def stop(self) -> None:
         """Nothing fires after this."""
-        for timer in (self._timer, self._loading, self._asking_ids):
+        for timer in (self._timer, self._loading, self._asking_ids, self._keeping, self._applying):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._timer = self._loading = self._asking_ids = None
+        self._timer = self._loading = self._asking_ids = self._keeping = self._applying = None
         self._nameless.clear()
+        self._later.clear()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(Ended())
 
     # -- kept --------------------------------------------------------------------------------------------
 
@@ -142,8 +168,14 @@ class LockKeeper:
         self._timer = None
         now = self._clock.time()
         for lock in [lock for lock in self.list if not lock.holds(now)]:
-            self._keep(self.list.take((lock.kind, lock.value)), gone=True)
-            self._note(Unlocked(lock.kind, lock.value))
+            place, until = (lock.kind, lock.value), lock.until or now
+            # A gateway that begins says nothing of those that were over before: others have.
+            if self._over.get(place) != lock.made_at and (until >= self._began or not self.patience):
+                self._over[place] = lock.made_at
+                self._note(Unlocked(lock.kind, lock.value))
+            if now >= until + self.patience:
+                self._keep(self.list.take(place), gone=True)
+        self._over = {place: made for place, made in self._over.items() if place in self.list}
         self._quietly(self._apply())
 
     def _quietly(self, applied: Deferred[Ended]) -> None:
@@ -153,17 +185,28 @@ class LockKeeper:
 
     def learn(self, node: str, locks: Iterable[Lock], gone: Iterable[Gone]) -> Deferred[Ended]:
         """What `node`, another gateway, has locked and unlocked. What that ends here."""
-        learned = self.list.learn(self._clock.time(), locks, gone)
+        learned = self.list.learn(self._clock.time(), locks, gone, node)
         for lock in learned.put:
-            self._keep(lock)
+            self._later[lock.kind, lock.value] = lock, False
         for lock in learned.gone:
-            self._keep(lock, gone=True)
+            self._later[lock.kind, lock.value] = lock, True
+        self._keep_learned()
         return self._followed(node, learned)
 
-    def seen(self, rows: Iterable[Lock]) -> None:
-        """What the store has now."""
+    def _keep_learned(self) -> None:
+        """What others have told, in the store too: whoever it comes from writes it there, so this has time."""
+        while self._later and self._keeps.allows():
+            place = next(iter(self._later))
+            self._keep(*self._later.pop(place))
+        if self._later and (self._keeping is None or not self._keeping.active()):
+            self._keeping = self._timers.callLater(KEEP_AGAIN, self._keep_learned)
+
+    def seen(self, rows: Iterable[Lock], lost: bool = False) -> None:
+        """What the store has now. `lost`: another server has become it, which may lack rows that the one before had."""
         self.known = True
-        learned, again = self.list.stored(rows)
+        learned, again = self.list.stored(rows, lost)
+        if lost and again:
+            _log.warn("the store is another server, and is told {count} locks again", count=len(again))
         for lock in again:
             self._keep(lock)
         self._quietly(self._followed("", learned))
@@ -177,13 +220,30 @@ class LockKeeper:
                 "{put} locks and {gone} ends of locks of {node} are in force and not written down one by one"
             )
             _log.warn(text, put=counts[0], gone=counts[1], node=node or "the store")
-            return self._apply()
+            return self._apply_soon()
         for lock in learned.put:
             by = printable(lock.made_by, len(lock.made_by)), printable(lock.reason, len(lock.reason))
             self._note(LockFollowed(lock.kind, lock.value, *by, node, lock.until, uid=lock.uid or None))
         for lock in learned.gone:
             self._note(UnlockFollowed(lock.kind, lock.value, node))
-        return self._apply()
+        return self._apply_soon()
+
+    def _apply_soon(self) -> Deferred[Ended]:
+        if not self._waiting and self._applies.allows():
+            return self._apply()
+        if self._applying is None:
+            self._applying = self._timers.callLater(APPLY_AGAIN, self._apply_waiting)
+        soon: Deferred[Ended] = Deferred()
+        self._waiting.append(soon)
+        return soon
+
+    def _apply_waiting(self) -> None:
+        """What that ends is told to the first who waits for it."""
+        self._applying = None
+        (first, *others), self._waiting = self._waiting, []
+        for one in others:
+            one.callback(Ended())
+        self._apply().chainDeferred(first)
 
     # -- made here ---------------------------------------------------------------------------------------
 
@@ -208,7 +268,7 @@ class LockKeeper:
                 ControlReason.MALFORMED, "a lock lasts from a second to ten years, or has no end"
             )
         place, now = (request.kind, value), self._clock.time()
-        if place not in self.list and len(self.list) >= MAX_LOCKS:
+        if place not in self.list and self.list.own >= MAX_LOCKS:
             raise ControlError(
                 ControlReason.TOO_MANY, f"there are {MAX_LOCKS} locks: change the rules instead"
             )
@@ -326,7 +386,7 @@ class LockKeeper:
     def remove(self, request: RemoveLock) -> Deferred[Locks]:
         """Unlock it. Raises ControlError."""
         by = request.by
-        gone = [lock for lock in self.list if _is_meant(request, lock)]
+        gone = [lock for lock in self.locks if _is_meant(request, lock)]
         if not gone:
             raise ControlError(ControlReason.NOT_FOUND, f"{printable(request.value, 64)} is not locked")
         if len(gone) > 1:

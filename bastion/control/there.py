@@ -33,8 +33,8 @@ class LocksHeld:
     known what is locked; one that has just begun, and had nobody to tell it, has not."""
 
     mark: str
-    locks: tuple[Lock, ...] = field(default=(), metadata={"most": MOST_HELD})
-    gone: tuple[Gone, ...] = field(default=(), metadata={"most": MOST_HELD})
+    locks: tuple[Lock, ...] = field(default=(), metadata={"most": MOST_HELD, "known_only": True})
+    gone: tuple[Gone, ...] = field(default=(), metadata={"most": MOST_HELD, "known_only": True})
     known: bool = field(default=True, metadata={"left_out": True})
 
 

@@ -7,11 +7,11 @@ only the status is read; each step has its patience, and `cut` ends the whole fr
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from urllib.parse import urlsplit
+
+from bastion.auth.held import Held, HeldConnection, HeldPlainConnection
 
 
 class Post:
@@ -20,7 +20,7 @@ class Post:
     def __init__(self, url: str, body: bytes, patience: float) -> None:
         """`patience`: seconds for one step, a connection or a part of the answer."""
         self._url, self._body, self._patience = urlsplit(url), body, patience
-        self._connection: http.client.HTTPConnection | None = None
+        self._held = Held()
 
     def send(self, headers: Mapping[str, str]) -> int:
         """The status. Raises OSError, of which TLS has its own, and http.client.HTTPException."""
@@ -28,12 +28,11 @@ class Post:
         host = url.hostname or ""
         if url.scheme == "https":
             context = ssl.create_default_context()
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, url.port, timeout=self._patience, context=context
+            made: http.client.HTTPConnection = HeldConnection(
+                host, url.port, context, self._patience, self._held
             )
         else:
-            made = http.client.HTTPConnection(host, url.port, timeout=self._patience)
-        self._connection = made
+            made = HeldPlainConnection(host, url.port, self._patience, self._held)
         try:
             path = (url.path or "/") + (f"?{url.query}" if url.query else "")
             named = {"Content-Type": "application/json", "User-Agent": "bastion", **headers}
@@ -41,10 +40,8 @@ class Post:
             return made.getresponse().status
         finally:
             made.close()
+            self._held.let_go()
 
     def cut(self) -> None:
         """Whatever it waits for is over."""
-        connected = getattr(self._connection, "sock", None)
-        if connected is not None:
-            with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+        self._held.cut()

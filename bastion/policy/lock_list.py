@@ -23,6 +23,9 @@ STEP: Final = 0.001
 MOST_KNOWN: Final = 2 * MAX_LOCKS
 """Locks that are held at most, those included that a second factor's end has made; more are not learned."""
 
+MOST_EACH: Final = MAX_LOCKS
+"""Of those, learned of one other gateway: one that was stolen leaves room for what all others lock."""
+
 MAX_BY: Final = 256
 MAX_UID: Final = 512
 DAY: Final = 86400.0
@@ -57,6 +60,7 @@ class LockList:
     def __init__(self) -> None:
         self._held: dict[Place, Lock] = {}
         self._gone: dict[Place, float] = {}
+        self._from: dict[Place, str] = {}  # those that were learned: of whom, "" is the store
         self._stored: dict[Place, float] = {}  # which of a place the store was seen to have
         self._name = secrets.token_hex(8)
         self._changes = 0
@@ -69,6 +73,11 @@ class LockList:
 
     def __contains__(self, place: Place) -> bool:
         return place in self._held
+
+    @property
+    def own(self) -> int:
+        """How many are neither another gateway's nor read from the store: with those alone is the list full."""
+        return len(self._held) - len(self._from)
 
     def get(self, place: Place) -> Lock | None:
         """The lock of that place."""
@@ -101,12 +110,14 @@ class LockList:
         if known is not None and not _is_better(lock, known):
             return False
         self._held[place] = lock
+        self._from.pop(place, None)
         self._changes += 1
         return True
 
     def take(self, place: Place) -> Lock:
         """No more. Raises KeyError."""
         lock = self._held.pop(place)
+        self._from.pop(place, None)
         self._bury(place, lock.made_at)
         return lock
 
@@ -119,8 +130,8 @@ class LockList:
 
     # -- learned -----------------------------------------------------------------------------------------
 
-    def learn(self, now: float, locks: Iterable[Lock], gone: Iterable[Gone] = ()) -> Learned:
-        """Another gateway has these, and has taken those away. What cannot be is left out."""
+    def learn(self, now: float, locks: Iterable[Lock], gone: Iterable[Gone] = (), node: str = "?") -> Learned:
+        """`node`, another gateway, has these, and has taken those away. What cannot be is left out."""
         removed = []
         for one in gone:
             place = one.kind, one.value
@@ -132,36 +143,52 @@ class LockList:
             known = self._held.get(place)
             if known is not None and known.made_at <= one.made_at:
                 removed.append(self._held.pop(place))
+                self._from.pop(place, None)
             self._bury(place, one.made_at)
-        put = [
-            lock
-            for lock in locks
-            if _is_lock(lock, now + 2 * DAY) and self._has_room(lock) and self.put(lock)
-        ]
-        return Learned(tuple(put), tuple(removed))
+        sound = [lock for lock in locks if _is_lock(lock, now + 2 * DAY)]
+        return Learned(tuple(self._take_in(sound, node, MOST_EACH)), tuple(removed))
 
-    def stored(self, rows: Iterable[Lock]) -> tuple[Learned, tuple[Lock, ...]]:
+    def _take_in(self, locks: Iterable[Lock], node: str, most: int) -> list[Lock]:
+        """Put those that are not made here; what was of somebody stays theirs."""
+        put, theirs = [], sum(one == node for one in self._from.values())
+        for lock in locks:
+            place = lock.kind, lock.value
+            is_new = place not in self._held
+            if is_new and (theirs >= most or len(self._from) >= MOST_KNOWN):
+                continue
+            whose = node if is_new else self._from.get(place)
+            if self.put(lock):
+                put.append(lock)
+                theirs += is_new
+                if whose is not None:
+                    self._from[place] = whose
+        return put
+
+    def stored(self, rows: Iterable[Lock], lost: bool = False) -> tuple[Learned, tuple[Lock, ...]]:
         """What the store has now: what has changed by that, and locks that it has to be told of again, since it has
-        an earlier one in their place. One that the store had, and has not, was taken away by another gateway."""
-        put, again, seen = [], [], {}
+        an earlier one in their place. One that the store had, and has not, was taken away by another gateway; or, with
+        `lost`, may be what a new server never got, and it is told of it again."""
+        later, again, seen = [], [], {}
         for row in rows:
             place = row.kind, row.value
             seen[place] = row.made_at
             known = self._held.get(place)
             if known is not None and known != row and not _is_better(row, known):
                 again.append(known)
-            elif self._has_room(row) and self.put(row):
-                put.append(row)
+            else:
+                later.append(row)
+        put = self._take_in(later, "", MOST_KNOWN)
         removed = []
         for place, made_at in self._stored.items():
             known = self._held.get(place)
-            if place not in seen and known is not None and known.made_at <= made_at:
+            if place in seen or known is None or known.made_at > made_at:
+                continue
+            if lost:
+                again.append(known)
+            else:
                 removed.append(self.take(place))
         self._stored = seen
         return Learned(tuple(put), tuple(removed)), tuple(again)
-
-    def _has_room(self, lock: Lock) -> bool:
-        return (lock.kind, lock.value) in self._held or len(self._held) < MOST_KNOWN
 
 
 def _is_better(lock: Lock, known: Lock) -> bool:

@@ -26,7 +26,7 @@ from bastion.auth.workers import Workers
 from bastion.ca.agent_threads import AgentThreads
 from bastion.ca.host_certificates import InnerHostKeys
 from bastion.ca.issuing import IssuingCA
-from bastion.clock import Clock
+from bastion.clock import Clock, slept
 from bastion.errors import LimitReason, PolicyReason, Refused
 from bastion.observe.audit import AuditLog
 from bastion.observe.exemplars import SessionMeters
@@ -153,7 +153,7 @@ class Gateway:
         default_factory=LockSet
     )  # what the security team has locked, whatever the rules say
     locks_until: float | None = (
-        None  # on the reactor's clock: until then they are known; None: they always are
+        None  # on the reactor's clock and with `slept`: until then they are known; None: they always are
     )
     break_glass: BreakGlass = field(init=False)  # whether an admin has opened the accounts for emergencies
     balancers: Balancers = field(default_factory=dict)  # who must say for whom they connect
@@ -279,9 +279,13 @@ class Gateway:
         self.opening -= 1
         self._give_place(session)
 
+    def know_locks(self, seconds: float) -> None:
+        """They are known for so long."""
+        self.locks_until = self.reactor.seconds() + slept(self.clock) + seconds
+
     def check_known(self) -> None:
         """Raises Refused(LOCKS_UNCONFIRMED) when nobody has said for too long what is locked: nothing new begins."""
-        if self.locks_until is not None and self.reactor.seconds() >= self.locks_until:
+        if not locks_known(self):
             self.meters.add(UNCONFIRMED_REFUSALS)
             raise Refused(LimitReason.LOCKS_UNCONFIRMED, UNCONFIRMED)
 
@@ -344,3 +348,9 @@ class Gateway:
     def log_failure(self, doing: str, failure: Failure) -> None:
         """A fault of ours: the operator's log has the traceback, nobody else sees it."""
         self.log.failure("{doing} failed", failure=failure, doing=doing)
+
+
+def locks_known(gateway: Gateway) -> bool:
+    """Somebody has said not long ago what is locked; while the machine was suspended nobody has."""
+    until = gateway.locks_until
+    return until is None or bool(gateway.reactor.seconds() + slept(gateway.clock) < until)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bastion.state.database import Database, StateDown
@@ -26,6 +26,16 @@ NODE: Final = "node"
 
 MOST_BYTES: Final = 16 << 20
 """Of one document as JSON. A person has 250 KB at the most, a gateway with 65,536 sessions 6 MB."""
+
+MOST_OF: Final = {PERSON: 1 << 20, NODE: MOST_BYTES}
+"""The same of each kind: what is read of a person is no more than four times what is written."""
+
+MOST_READ: Final = 64 << 20
+"""Bytes of all documents that are read at once, the newest first; a gateway that was stolen can write more, and reading
+it would be the end of the process. 20,000 people are 50 MB."""
+
+LONGEST_NAME: Final = 256
+"""Characters; what has more is nobody."""
 
 KEPT: Final = 400 * 86400.0
 """Seconds after which a row that nobody has written goes."""
@@ -74,13 +84,29 @@ def pack(document: Any) -> str:
     return b64encode(zlib.compress(data, 1)).decode("ascii")
 
 
-def unpack(packed: str) -> Any:
+AT_ONCE: Final = 16
+"""Rows that the driver holds while they are read."""
+
+
+def unpack(packed: str, most: int = MOST_BYTES) -> Any:
     """`pack` read back; None for anything else."""
+    data = _unpacked(packed, most)
+    return None if data is None else _read(data)
+
+
+def _read(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unpacked(packed: str, most: int) -> bytes | None:
     try:
         machine = zlib.decompressobj()
-        data = machine.decompress(b64decode(packed, validate=True), MOST_BYTES)
-        return json.loads(data) if machine.eof else None
-    except (ValueError, Error, RecursionError, zlib.error):
+        data = machine.decompress(b64decode(packed, validate=True), most)
+        return data if machine.eof else None
+    except (ValueError, Error, zlib.error):
         return None
 
 
@@ -88,18 +114,29 @@ def learned(
     database: Database, kind: str, form: int, most: int, since: float = 0.0, but_of: str = ""
 ) -> list[Learned]:
     """Rows of that form, those that were written last if there are more, oldest first; those written since alone, and
-    not those that `but_of` has written. What cannot be read is left out. Raises StateDown."""
+    not those that `but_of` has written. What cannot be read, is too large, or beyond MOST_READ is left out. Raises
+    StateDown."""
+    most_each = MOST_OF.get(kind, MOST_BYTES)
     columns = (LEARNED.c[name] for name in ("name", "revision", "node", "saved_at", "packed"))
     query = select(*columns).where(
         LEARNED.c.kind == kind, LEARNED.c.form == form, LEARNED.c.saved_at >= since
     )
+    query = query.where(
+        func.length(LEARNED.c.name) <= LONGEST_NAME, func.length(LEARNED.c.node) <= LONGEST_NAME
+    )
+    query = query.where(func.length(LEARNED.c.packed) <= most_each * 4 // 3)
     if but_of:
         query = query.where(LEARNED.c.node != but_of)
-    found = []
+    found, size = [], 0
     with database.read() as connection:
         newest = query.order_by(LEARNED.c.saved_at.desc(), LEARNED.c.name.desc()).limit(most)
-        for name, revision, node, saved_at, packed in connection.execute(newest):
-            document = unpack(packed)
+        rows = connection.execution_options(yield_per=AT_ONCE).execute(newest)
+        for name, revision, node, saved_at, packed in rows:
+            data = _unpacked(packed, most_each)
+            size += len(data or b"")
+            if size > MOST_READ:
+                break
+            document = None if data is None else _read(data)
             if document is not None:
                 found.append(Learned(name, revision, node, saved_at, document))
     return found[::-1]

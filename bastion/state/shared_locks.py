@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError
 
 from bastion.policy.locks import Lock as LockInForce
 from bastion.policy.locks import LockKind, value_of
@@ -40,17 +41,52 @@ def in_force(rows: Iterable[Lock]) -> tuple[LockInForce, ...]:
     return tuple(found)
 
 
-def rows_since(database: Database, folder: Path, seen: str) -> tuple[str, list[Lock] | None]:
-    """(mark, locks): another mark whenever they are others; None when whoever asks has `seen` these. The copy in
-    `folder` (`lock_copy`) follows. Raises StateDown: it is never what was known before."""
-    rows = _rows(database)
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Another `mark` whenever the `locks` are others, which are None when whoever asks has seen these. Another
+    `timeline` where another server has become the store, which may have lost the last of what the one before had; ""
+    where nobody knows."""
+
+    mark: str
+    locks: list[Lock] | None
+    timeline: str = ""
+
+
+def rows_since(database: Database, folder: Path, seen: str) -> Rows:
+    """Those of now, unless they were `seen`. The copy in `folder` (`lock_copy`) follows. Raises StateDown: it is never
+    what was known before."""
+    with database.read() as connection:
+        timeline = _timeline(connection)
+        rows = [tuple(row) for row in connection.execute(_ROWS)]
     mark = hashlib.sha256(repr(rows).encode("utf-8", "replace")).hexdigest()
     if mark == seen:
-        return mark, None
+        return Rows(mark, None, timeline)
     locks = _locks(rows)
     with suppress(OSError):
         write_copy(folder, locks)
-    return mark, locks
+    return Rows(mark, locks, timeline)
+
+
+_TIMELINE: Final = text(
+    "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+)
+_WITHOUT: Final[set[str]] = set()
+"""Servers that do not say it: what only looks like PostgreSQL."""
+
+
+def _timeline(connection: Connection) -> str:
+    """PostgreSQL counts one more each time a replica becomes the server."""
+    url = str(connection.engine.url)
+    if connection.dialect.name != "postgresql" or url in _WITHOUT:
+        return ""
+    try:
+        with connection.begin_nested():
+            return str(connection.execute(_TIMELINE).scalar() or "")
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        _WITHOUT.add(url)
+        return ""
 
 
 def _rows(database: Database) -> list[tuple[Any, ...]]:

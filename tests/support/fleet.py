@@ -138,6 +138,7 @@ class Store:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Lock] = {}
         self.away = False
+        self.timeline = "00000001"
 
     def keep(self, request: KeepLock) -> None:
         place, lock = (request.lock.kind, request.lock.value), request.lock
@@ -197,7 +198,8 @@ class Process(Node):
             case SharedLocks():
                 self.write()
                 mark = repr(sorted(self.store.rows.values(), key=lambda lock: (lock.kind, lock.value)))
-                return SharedRows(mark, None if mark == request.seen else tuple(self.store.rows.values()))
+                rows = None if mark == request.seen else tuple(self.store.rows.values())
+                return SharedRows(mark, rows, self.store.timeline)
             case KeepLock():
                 self.owed.append(request)
                 if not self.store.away:

@@ -183,3 +183,17 @@ def test_what_the_version_before_does_not_know_is_written_only_where_it_says_som
     named = Lock(LockKind.USER, "alice", "x", "root", 1.0)
     assert "uid" not in to_json(named) and to_json(replace(named, uid="u-1"))["uid"] == "u-1"
     assert from_json(Lock, to_json(named), strict=True) == named
+
+
+def test_a_lock_of_a_kind_that_only_a_newer_gateway_has_is_left_out_and_the_answer_is_one():
+    known = to_json(Lock(LockKind.USER, "alice", "x", "root", 1.0, None))
+    told = {
+        "mark": "m",
+        "locks": [known, {**known, "kind": "planet"}],
+        "gone": [{"kind": "x", "value": "y", "made_at": 1.0}],
+    }
+    held = from_json(there.LocksHeld, told, strict=False)
+    assert [lock.value for lock in held.locks] == ["alice"] and held.gone == ()
+    for wrong in ({**known, "kind": 7}, {**known, "made_at": "x"}, "x"):
+        with pytest.raises(Unfit):
+            from_json(there.LocksHeld, {"mark": "m", "locks": [wrong]}, strict=False)

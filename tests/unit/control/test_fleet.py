@@ -11,7 +11,7 @@ from bastion.clock import SystemClock
 from bastion.control.asking import By, ControlError, Ended, Stream
 from bastion.control.codec import MAX_NUMBER
 from bastion.control.fleet import CONFIRMED, LAST_MOMENT, LOOK, named
-from bastion.control.lock_keeping import LINES_AT_ONCE
+from bastion.control.lock_keeping import EXPIRY_LOOK, LINES_AT_ONCE
 from bastion.control.node import Kill, Live, LiveAsked, LiveRow, NodeStatus, Selection, Status, StatusAsked
 from bastion.control.orders import AddLock, LocksAsked, RemoveLock, Watched, WatchSession
 from bastion.control.roles import Role
@@ -415,3 +415,65 @@ def test_a_gateway_that_begins_and_knows_nothing_confirms_nothing(tmp_path):
     made.net.run(CONFIRMED + 5.0)
     assert one.process.known() and fresh.process.known(), "one that knows is enough for one that begins"
     made.close()
+
+
+def test_a_session_that_is_here_is_watched_here_whoever_else_says_that_it_has_it(company):
+    one, two = company.gateways
+    one.process.sessions["b"] = two.process.sessions["b"] = "bob"
+    one.ask(WatchSession("b", "odd hours"), stream=Stream(lambda event, size: None))
+    company.net.advance(0)
+    assert [
+        len([1 for asked in at.process.asked if isinstance(asked, WatchSession)]) for at in (one, two)
+    ] == [1, 0]
+
+
+def test_a_lock_that_is_over_by_one_clock_is_not_over_by_all(company):
+    one, two = company.gateways
+    one.ask(AddLock(USER, "alice", "an exercise", 3600.0))
+    company.net.advance(0)
+    two.desk.keeper._clock = Later()
+    company.net.run(EXPIRY_LOOK + 2.0)
+    assert locked(two) == [] and locked(one) == ["alice"] and len(company.store.rows) == 1
+
+
+class Later(SystemClock):
+    """A clock that is two hours ahead."""
+
+    def time(self):
+        return SystemClock.time() + 7200.0
+
+
+def test_a_machine_that_was_suspended_knows_nothing_until_it_is_told(company):
+    one = company.gateways[0]
+    assert one.process.known()
+    company.store.away = True
+    company.net.cut.update(("gw1", "gw2"))
+    company.net.pull("gw2")
+    company.net.run(3.0)
+    assert one.process.known()
+    one.fleet._clock = Slept()
+    company.net.run(LOOK)
+    assert not one.process.known() and one.fleet.age > CONFIRMED
+    company.store.away = False
+    company.net.run(3.0)
+    assert one.process.known()
+
+
+class Slept(SystemClock):
+    """Of a machine that was suspended for an hour."""
+
+    def boot(self):
+        return SystemClock.boot() + 3600.0
+
+
+def test_a_store_that_became_another_server_is_told_again_what_it_has_lost(company):
+    one, two = company.gateways
+    one.ask(lock())
+    company.net.run(3.0)
+    company.store.rows.clear()
+    company.store.timeline = "00000002"
+    company.net.run(3.0)
+    assert locked(one) == locked(two) == [NET] and len(company.store.rows) == 1
+    one.ask(RemoveLock(NET))
+    company.net.run(3.0)
+    assert locked(one) == locked(two) == [] and not company.store.rows

@@ -8,12 +8,19 @@ from twisted.internet.task import Clock
 
 from bastion.clock import FixedClock
 from bastion.control.asking import By, ControlError, Ended, Node
-from bastion.control.lock_keeping import EXPIRY_LOOK, LockKeeper
-from bastion.control.orders import AddLock, KeepLock, KeptLocks, Locks, RemoveLock, SetLocks
+from bastion.control.lock_keeping import (
+    APPLIES_AT_ONCE,
+    APPLY_AGAIN,
+    EXPIRY_LOOK,
+    KEEPS_A_SECOND,
+    KEEPS_AT_ONCE,
+    LockKeeper,
+)
+from bastion.control.orders import AddLock, KeepLock, KeptLocks, LockMade, Locks, RemoveLock, SetLocks
 from bastion.errors import ControlReason
 from bastion.observe.meters import LOCKS, Meters
 from bastion.policy.lock_list import STEP, Gone
-from bastion.policy.locks import Lock, LockKind
+from bastion.policy.locks import MAX_LOCKS, Lock, LockKind
 
 TARGET = LockKind.TARGET
 ROOT = By(0, "root")
@@ -168,3 +175,55 @@ def test_at_the_start_the_store_is_asked(office):
     done = []
     office.keeper.load().addCallback(done.append)
     assert done and office.in_force() == ["web1"] and KeptLocks().command == "kept_locks"
+
+
+def test_among_several_one_whose_clock_is_ahead_ends_no_lock_of_the_others(office):
+    office.keeper.patience = 86400.0
+    office.keeper.learn("gw2", [lock(until=1030.0)], [])
+    office.clock.advance(60.0)
+    office.timers.advance(EXPIRY_LOOK)
+    assert office.in_force() == [] and office.keeper.list.taken == (), "it is over here"
+    assert (LockKind.TARGET, "web1") in office.keeper.list and office.hub.kept == [("web1", 5.0, False)]
+    assert office.events() == [("lock_followed", "web1"), ("unlocked", "web1")]
+    office.timers.advance(EXPIRY_LOOK)
+    assert len(office.events()) == 2, "one line"
+    with pytest.raises(ControlError, match="not locked"):
+        office.keeper.remove(RemoveLock("web1", None, "x", ROOT))
+    office.clock.advance(86400.0)
+    office.timers.advance(EXPIRY_LOOK)
+    assert office.hub.kept[-1] == ("web1", 5.0, True) and len(office.keeper.list) == 0
+
+
+def test_a_gateway_that_begins_says_nothing_of_what_was_over_before(office):
+    office.keeper.patience = 86400.0
+    office.keeper.use([lock(until=900.0)])
+    office.timers.advance(EXPIRY_LOOK)
+    assert office.events() == [] and len(office.keeper.list) == 1
+
+
+def test_what_another_locks_without_end_is_in_force_and_kept_one_after_the_other(office):
+    locks = [lock(f"host{number}") for number in range(5000)]
+    for start in range(0, 5000, 100):
+        office.keeper.learn("gw2", locks[start : start + 100], [])
+    assert len(office.hub.kept) == KEEPS_AT_ONCE and len(office.in_force()) == 5000
+    office.timers.advance(10.0)
+    assert len(office.hub.kept) <= KEEPS_AT_ONCE + 10 * KEEPS_A_SECOND
+    for _ in range(300):
+        office.timers.advance(1.0)
+    assert len(office.hub.kept) == 5000
+
+
+def test_one_that_says_something_else_all_the_time_does_not_have_all_processes_told_all_the_time(office):
+    told = []
+    for number in range(500):
+        office.keeper.learn("gw2", [lock(f"host{number}")], []).addCallback(told.append)
+    assert len(office.hub.asked) == len(told) == APPLIES_AT_ONCE
+    office.timers.advance(APPLY_AGAIN)
+    assert len(office.hub.asked) == APPLIES_AT_ONCE + 1 and len(office.in_force()) == 500
+    assert len(told) == 500 and sum(ended.sessions for ended in told) == APPLIES_AT_ONCE + 1
+
+
+def test_whoever_locks_here_finds_room_however_much_others_have_locked(office):
+    for start in range(0, MAX_LOCKS, 1000):
+        office.keeper.learn("gw2", [lock(f"host{number}") for number in range(start, start + 1000)], [])
+    assert isinstance(office.do(office.keeper.add, add("web9")), LockMade) and "web9" in office.in_force()

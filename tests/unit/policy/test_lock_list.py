@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bastion.policy.lock_list import DAY, MOST_KNOWN, STEP, Gone, Learned, LockList
+from bastion.policy.lock_list import DAY, MOST_EACH, MOST_KNOWN, STEP, Gone, Learned, LockList
 from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind
 
 USER = LockKind.USER
@@ -121,8 +121,10 @@ def test_nobody_is_kept_from_locking_again_by_a_clock_that_is_wrong_or_a_gateway
 
 def test_a_list_has_an_end():
     known = LockList()
-    assert len(known.learn(NOW, (lock(value=f"u{n}") for n in range(MOST_KNOWN + 5))).put) == MOST_KNOWN
-    assert known.learn(NOW, [lock(2.0, "u1")]).put  # what is known is made new all the same
+    for node in ("gw2", "gw3", "gw4"):
+        known.learn(NOW, (lock(value=f"{node}-{n}") for n in range(MOST_EACH + 5)), [], node)
+    assert len(known) == MOST_KNOWN
+    assert known.learn(NOW, [lock(2.0, "gw2-1")]).put  # what is known is made new all the same
     for n in range(MAX_LOCKS + 5):
         known.learn(NOW, [], [gone(1.0, f"v{n}")])
     assert len(known.taken) == MAX_LOCKS
@@ -174,3 +176,41 @@ def test_two_of_the_same_moment_come_to_the_same_at_each_gateway_and_in_the_stor
         again = listed(one).stored([other])[1], listed(other).stored([one])[1]
         assert [bool(told) for told in again].count(True) == 1, "one of the two writes it again, not both"
     assert listed(lock(until=5.0)).learn(NOW, [lock()]).put == (lock(),)
+
+
+def full_of(node, count, known=None, first=0):
+    made = known or LockList()
+    learned = made.learn(NOW, [lock(5.0, value=f"{node}-{first + n}") for n in range(count)], [], node)
+    return made, len(learned.put)
+
+
+def test_one_that_fills_the_list_leaves_room_for_others_and_for_our_own():
+    known, put = full_of("gw2", MOST_EACH + 500)
+    assert put == MOST_EACH and known.own == 0
+    assert full_of("gw2", 5, known, 90_000)[1] == 0, "of one no more than these"
+    assert full_of("gw3", 500, known)[1] == 500
+    for number in range(50):
+        assert known.put(lock(NOW, value=f"own-{number}"))
+    assert known.own == 50
+    assert known.learn(NOW, [], [gone(5.0, "gw2-0")], "gw2").gone and full_of("gw2", 1, known, 90_000)[1] == 1
+    assert full_of("gw4", MOST_KNOWN, known)[1] == MOST_KNOWN - MOST_EACH - 500
+    assert known.put(lock(NOW, value="one-more")) and known.own == 51
+
+
+def test_whose_a_lock_is_stays_when_it_is_told_again():
+    known, _ = full_of("gw2", 1)
+    known.stored([lock(5.0, value="gw2-0", uid="u-1")])
+    assert known.own == 0
+    known.put(lock(6.0, value="gw2-0"))
+    assert known.own == 1, "somebody has locked it here"
+    known.learn(NOW, [lock(7.0, value="gw2-0")], [], "gw2")
+    assert known.own == 1
+
+
+def test_a_store_that_became_another_server_has_lost_rows_and_unlocked_nothing():
+    known = listed(lock(1.0, value="carol"))
+    rows = [lock(1.0), lock(2.0, value="bob"), lock(1.0, value="carol")]
+    known.stored(rows)
+    assert known.stored(rows[:1], lost=True) == (Learned(), (rows[1], rows[2])) and len(known) == 3
+    assert known.stored(rows) == (Learned(), ())
+    assert known.stored(rows[:2]) == (Learned((), (rows[2],)), ())

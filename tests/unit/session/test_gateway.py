@@ -22,7 +22,7 @@ from bastion.observe.meters import (
     Meters,
 )
 from bastion.session.ending import End
-from bastion.session.gateway import DESCRIPTORS_EVERY, Gateway, Limits
+from bastion.session.gateway import DESCRIPTORS_EVERY, Gateway, Limits, locks_known
 from bastion.sharing.rows import ROW_SIZE, Cell, Row, unfinished
 from bastion.state.rows import Moved
 from tests.support.state import closed_store
@@ -146,7 +146,7 @@ def test_engineers_type_what_is_configured_else_where_it_listens(gateway: Gatewa
 
 def test_where_gateways_share_locks_nothing_new_begins_unless_they_are_known(gateway: Gateway) -> None:
     gateway.check_known()  # one gateway alone knows its locks
-    gateway.locks_until = gateway.reactor.seconds() + 30.0
+    gateway.know_locks(30.0)
     gateway.reactor.advance(29.0)
     gateway.check_known()
     gateway.reactor.advance(1.0)
@@ -156,3 +156,13 @@ def test_where_gateways_share_locks_nothing_new_begins_unless_they_are_known(gat
             check()
         assert no.value.reason is LimitReason.LOCKS_UNCONFIRMED
     assert gateway.meters.value(UNCONFIRMED_REFUSALS) == 2
+
+
+def test_while_the_machine_was_suspended_nobody_has_said_what_is_locked(gateway: Gateway) -> None:
+    clock: Any = gateway.clock
+    gateway.know_locks(30.0)
+    gateway.reactor.advance(1.0)
+    clock.asleep += 3600.0
+    assert not locks_known(gateway)
+    gateway.know_locks(30.0)
+    assert locks_known(gateway)

@@ -102,3 +102,19 @@ def test_others_that_write_without_end_are_told(database: Database, monkeypatch:
     monkeypatch.setattr(Saving, "_now", lambda *_: (7, None))
     with pytest.raises(StateDown, match="too many at once"):
         save(database, ["b"], 5)
+
+
+def test_what_one_writes_without_end_is_not_read_without_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module.MOST_OF, PERSON, 1000)
+    monkeypatch.setattr(module, "MOST_READ", 2500)
+    for number in range(9):
+        save(database, ["x" * 800], name=f"person{number}", now=NOW + number)
+    save(database, ["y" * 2000], name="large", now=NOW + 50)
+    bomb = b64encode(zlib.compress(b"[" + b"1," * 100_000 + b"1]")).decode()
+    with database.write() as connection:
+        Saving(connection, FORM, "gw2", NOW + 60).put(PERSON, "bomb", 0, bomb, lambda found: found)
+        Saving(connection, FORM, "gw2", NOW + 70).put(PERSON, "n" * 300, 0, pack(["a"]), lambda found: found)
+        Saving(connection, FORM, "gw2", NOW + 80).put(PERSON, "long", 0, "A" * 5000, lambda found: found)
+    assert [row.name for row in learned(database, PERSON, FORM, 100)] == ["person6", "person7", "person8"]
