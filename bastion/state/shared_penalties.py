@@ -8,7 +8,7 @@ whoever reads gets BATCH of each other gateway that it names, in the order in wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select
@@ -28,14 +28,6 @@ _SHORT: Final = tuple(
 _LARGEST: Final = (1 << 53) - 1
 _FIELDS: Final = tuple(field.name for field in fields(Claim))
 _COLUMNS: Final = tuple(PENALTIES.c[name] for name in _FIELDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """The key of the digests, None while no gateway has made one; and what is new, by gateway."""
-
-    key: bytes | None
-    told: Mapping[str, tuple[Claim, ...]]
 
 
 def key_of(database: Database, proposed: bytes | None) -> bytes | None:

@@ -9,7 +9,7 @@ from bastion.state.changes import apply
 from bastion.state.database import Database, Place, StateDown
 from bastion.state.lock_copy import read_copy
 from bastion.state.rows import Lock, lock_added, lock_removed
-from bastion.state.shared_locks import in_force, kept_locks, rows_since
+from bastion.state.shared_locks import Rows, in_force, kept_locks, rows_since
 
 ALICE = Lock("user", "alice", "left", "root (uid 0)", 1.0, 99.0, "u-1")
 BOB = Lock("user", "bob", "left", "root (uid 0)", 2.0)
@@ -21,16 +21,18 @@ def write(database: Database, *changes: object) -> None:
 
 
 def test_what_has_been_seen_is_not_told_again(database: Database, place: Place) -> None:
-    mark, locks = rows_since(database, place.folder, "")
-    assert locks == [] and rows_since(database, place.folder, mark) == (mark, None)
+    first = rows_since(database, place.folder, "")
+    assert first.locks == [] and rows_since(database, place.folder, first.mark) == Rows(first.mark, None)
     write(database, lock_added(BOB), lock_added(ALICE))
-    second, locks = rows_since(database, place.folder, mark)
-    assert locks == [ALICE, BOB] and second != mark and read_copy(place.folder) == [ALICE, BOB]
+    second = rows_since(database, place.folder, first.mark)
+    assert second.locks == [ALICE, BOB] and second.mark != first.mark
+    assert read_copy(place.folder) == [ALICE, BOB]
     write(database, lock_removed("user", "bob", 2.0))
-    third, locks = rows_since(database, place.folder, second)
-    assert locks == [ALICE] and read_copy(place.folder) == [ALICE]
+    third = rows_since(database, place.folder, second.mark)
+    assert third.locks == [ALICE] and read_copy(place.folder) == [ALICE]
     write(database, lock_added(BOB))
-    assert rows_since(database, place.folder, third)[0] == second, "the same rows have the same mark"
+    again = rows_since(database, place.folder, third.mark)
+    assert again.mark == second.mark, "the same rows have the same mark"
 
 
 def test_locks_are_all_that_are_kept(database: Database) -> None:
