@@ -72,7 +72,7 @@ def lines(values: Sequence[tuple[str, float]]) -> list[Bar]:
 
 def spans(channels: Sequence[Mapping[str, Any]], length: float) -> list[Span]:
     """The channels of a session on one time line of `length` seconds; [] where their times are not known."""
-    if not any(channel["ended"] for channel in channels):
+    if not any(channel["ended"] > 0 for channel in channels):
         return []
     whole = max([length, *(channel["ended"] for channel in channels)])
     made = []

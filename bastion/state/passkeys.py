@@ -11,7 +11,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 
 from bastion.state.database import Database
 from bastion.state.schema import PASSKEYS
@@ -93,5 +93,5 @@ def remove(database: Database, passkey: str) -> bool:
         return connection.execute(delete(PASSKEYS).where(PASSKEYS.c.id == passkey)).rowcount == 1
 
 
-def _passkey(row: Row[Any]) -> Passkey:
-    return Passkey(**row._mapping)
+def _passkey(row: Any) -> Passkey:
+    return Passkey(*row)

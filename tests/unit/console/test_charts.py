@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bastion.console.charts import LEAST, WIDE, columns, lines, spans
@@ -28,6 +28,7 @@ def channel(began: float, ended: float, kind: str = "shell") -> dict[str, Any]:
     return {"began": began, "ended": ended, "kind": kind, "label": "x"}
 
 
+@example([(0.0, -1.0)], 0.0)
 @given(st.lists(st.tuples(st.floats(-10, 1e6), st.floats(-10, 1e6)), max_size=20), st.floats(0, 1e6))
 def test_channels_lie_on_the_time_line(times: list[tuple[float, float]], length: float) -> None:
     for span in spans([channel(*one) for one in times], length):

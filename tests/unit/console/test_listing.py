@@ -13,11 +13,18 @@ from tests.unit.console.made import WRITER, ConsoleSite
 
 pytestmark = pytest.mark.slow
 
+ROW = r'href="/sessions/([a-z2-7]{16})"'
+
+
+def known(page: str) -> list[str]:
+    """The sessions of `made` in a list, as they stand there: tests of other files have added some of their own."""
+    return [name for name in re.findall(ROW, page) if name in (HOSTILE, SECOND, FIRST)]
+
 
 def test_the_list_is_newest_first_and_says_who_where_and_what(console: ConsoleSite) -> None:
     browser = console.browser("ada", "127.2.0.1")
     text = browser.get("/sessions").text
-    assert re.findall(r'href="/sessions/([a-z2-7]{16})"', text)[:3] == [HOSTILE, SECOND, FIRST]
+    assert known(text) == [HOSTILE, SECOND, FIRST]
     assert "deploy@web1" in text and "alice" in text and "<th>" in text and "ended" in text
     read = console.audit("recordings_read")[-1]
     assert (read["by"], read["command"], read["source"]) == ("ada", "console sessions", "127.2.0.1")
@@ -34,9 +41,10 @@ def test_filters_choose_and_stand_in_the_audit_log(console: ConsoleSite) -> None
 def test_a_page_leads_to_the_next_with_the_same_filters(console: ConsoleSite) -> None:
     browser = console.browser("ada", "127.2.0.3")
     seen, path = [], "/sessions?target=web1&rows=1"
-    for _ in range(3):
+    for _ in range(20):
         text = browser.get(path).text
-        seen += re.findall(r'href="/sessions/([a-z2-7]{16})"', text)
+        assert len(re.findall(ROW, text)) <= 1
+        seen += known(text)
         found = re.search(r'href="([^"]+)" rel="next"', text)
         if found is None:
             break
