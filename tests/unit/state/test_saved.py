@@ -62,7 +62,8 @@ def test_how_many_there_are_is_bounded(database: Database, monkeypatch: pytest.M
             save(database, ADA, title, "x", "", NOW, silent)
     one = all_searches(database)[0]
     note_run(database, one.id, [hit(one, f"{n:016d}") for n in range(MOST_SHOWN + 5)], NOW)
-    assert len(searches_of(database, one.uid)[0][1]) == MOST_SHOWN
+    found = {saved.id: hits for saved, hits in searches_of(database, one.uid)}
+    assert len(found[one.id]) == MOST_SHOWN
 
 
 def test_without_its_line_none_is_saved_or_dropped(database: Database) -> None:
