@@ -131,10 +131,10 @@ class Penalties:
             return
         now, limits = self._clock.monotonic(), self._limits
         block = source_block(source)
-        pair = self._pairs.find_or_add(self._digest(block, account), now)
+        key = self._digest(block, account)
+        pair = self._pairs.find_or_add(key, now)
         pair.count += 1
         pair.last = now
-        key = self._digest(block, account)
         excess = pair.count + self.claims.failures(key) - limits.free
         if excess > 0:
             pair.until = now + _doubled(limits.first_block, excess - 1, limits.longest_block)
