@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from bastion.cli.output import printable
-from bastion.indexing.store import IndexFile, IndexUnfit
+from bastion.indexing.store import IndexFile, IndexUnfit, place_in
 from bastion.recording.listing import Recordings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,7 +28,7 @@ def index_option(command: F) -> F:
 
 def place_of(index: Path | None, store: Recordings) -> Path:
     """Where the index is."""
-    return index or store.directory / "index" / "reading.db"
+    return index or place_in(store.directory)
 
 
 def index_there(index: Path | None, store: Recordings) -> IndexFile | None:

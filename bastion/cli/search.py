@@ -98,11 +98,7 @@ def search(
 
 
 def _in_time(hits: Iterator[Hit], wanted: Wanted) -> Iterator[Hit]:
-    """Lines of a session that reaches into the time asked for may lie outside."""
-    for hit in hits:
-        at = hit.session.started_at + hit.time
-        if (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until):
-            yield hit
+    return (hit for hit in hits if wanted.spans(hit.session.started_at + hit.time))
 
 
 def _masked(hit: Hit, redaction: Redaction) -> Hit:

@@ -41,7 +41,7 @@ from bastion.console.asked import Asked, BadRequest, Proxies, read
 from bastion.console.bearers import Bearers
 from bastion.console.desk import Call, Desk
 from bastion.console.reads import Trouble
-from bastion.console.routes import ANYBODY, Found, Route, find, methods_of
+from bastion.console.routes import ANYBODY, NOWHERE, Found, find, methods_of
 from bastion.console.site import ConsoleRequest
 from bastion.console.standing import Standing
 from bastion.console.throttle import Throttle
@@ -130,9 +130,6 @@ ANSWERS: Final[Mapping[str, Answers]] = {
 }
 """Route's name -> what answers it."""
 
-NOWHERE: Final = Route("GET", "/", "nowhere", frozenset())
-"""Of a request that no route is found for: it is nobody's."""
-
 BEARER: Final = (("www-authenticate", 'Bearer realm="bastion"'),)
 """What programs prove themselves with (RFC 6750 section 3)."""
 
@@ -176,29 +173,33 @@ class Application:
             source = request.peer or "unix"
             self._note(error.reason, source, "", "", "", "")
             return self.refusal(None, error.reason, error.text, request.uri.startswith(b"/api/"))
-        return await self._desk.figures.timed(asked, self.answer(asked))
+        return await self.answer(asked)
 
     async def answer(self, asked: Asked) -> Answer:
         """The answer to one request."""
         found = find(asked.method, asked.path) if asked.method in METHODS else None
         call = Call(self._desk, asked, found or Found(NOWHERE, {}))
+        return await self._desk.figures.timed(call.found.route.name, self._answer(call))
+
+    async def _answer(self, call: Call) -> Answer:
+        asked, route = call.asked, call.found.route
         if not self._by_source.allows(source_block(asked.source)):
             return self._refused(call, ConsoleReason.THROTTLED)
-        if found is None:
+        if route is NOWHERE:
             return self._nowhere(call)
         try:
             made = await self._visited(call)
         except Trouble as trouble:
             return self._refused(call, trouble.reason, trouble.text)
-        reason: ConsoleReason | None = judge(found.route, asked, call.visit, self._desk.place)
+        reason: ConsoleReason | None = judge(route, asked, call.visit, self._desk.place)
         if reason is ConsoleReason.NOT_SIGNED_IN:
             reason = call.values.get("over", reason)
-        if reason is None and call.visit is not None and found.route.whose != ANYBODY:
+        if reason is None and call.visit is not None and route.whose != ANYBODY:
             reason = await self._still(call, call.visit)
         if reason is not None:
             return self._refused(call, reason)
         try:
-            answer = await ANSWERS[found.route.name](call)
+            answer = await ANSWERS[route.name](call)
         except Trouble as trouble:
             return self._refused(call, trouble.reason, trouble.text)
         if not made:

@@ -13,16 +13,14 @@ from typing import Any, Final
 from bastion import __version__
 from bastion.clock import Clock
 from bastion.console.answers import Answer
-from bastion.console.asked import Asked
-from bastion.console.readers import ENDINGS, Readers
-from bastion.console.routes import FORMS, ROUTES, find
+from bastion.console.readers import ENDINGS, QUESTIONS, Readers
+from bastion.console.routes import NOWHERE, ROUTES
 from bastion.console.visits import Visits
 from bastion.errors import ConsoleReason
 from bastion.observe.family import MICROSECONDS, Family, Kind, Label, reasons
 from bastion.observe.labels import OTHER
 from bastion.observe.meters import Meters
 
-NOWHERE: Final = "nowhere"
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Until an answer begins: 0.3 s is what a page may take."""
 
@@ -30,7 +28,7 @@ REQUEST_SECONDS: Final = Family(
     "console_request_seconds",
     Kind.HISTOGRAM,
     "From a whole request to the beginning of its answer, by route; refused ones too.",
-    (Label("route", (*dict.fromkeys(route.name for route in ROUTES), NOWHERE)),),
+    (Label("route", tuple(dict.fromkeys(route.name for route in (*ROUTES, NOWHERE)))),),
     SECONDS,
     scale=MICROSECONDS,
 )
@@ -48,7 +46,7 @@ OPENED: Final = Family(
     "console_recordings_opened_total",
     Kind.COUNTER,
     "Recordings that a process was asked about, by what for.",
-    (Label("what", (*dict.fromkeys(("about", "play", "verify", *FORMS)), OTHER)),),
+    (Label("what", (*QUESTIONS, OTHER)),),
 )
 READERS: Final = Family(
     "console_readers",
@@ -102,14 +100,13 @@ class Figures:
         self._meters, self._clock, self._visits, self._readers = meters, clock, visits, readers
         self.site: Any = None  # `site.ConsoleSite`, once there is one
 
-    async def timed(self, asked: Asked, answered: Awaitable[Answer]) -> Answer:
-        """The answer; how long it took is put down."""
-        began, found = self._clock.monotonic(), find(asked.method, asked.path)
+    async def timed(self, route: str, answered: Awaitable[Answer]) -> Answer:
+        """The answer; how long it took is put down for the route of that name."""
+        began = self._clock.monotonic()
         try:
             return await answered
         finally:
-            name = NOWHERE if found is None else found.route.name
-            self._meters.observe(REQUEST_SECONDS, self._clock.monotonic() - began, name)
+            self._meters.observe(REQUEST_SECONDS, self._clock.monotonic() - began, route)
 
     def refused(self, reason: ConsoleReason) -> None:
         """One more."""

@@ -121,6 +121,12 @@ def filters_of(query: Mapping[str, str], now: float, fields: tuple[str, ...] = T
     )
 
 
+def search_path(words: str, query: str) -> str:
+    """The path of the page that looks for these words; `query` are filters as of a URL."""
+    asked = urlencode({"q": words})
+    return f"/search?{asked}&{query}" if query else f"/search?{asked}"
+
+
 def unfit(filters: Filters) -> Answer:
     """What a program reads of faults."""
     text = "; ".join(f"{name} {fault}" for name, fault in filters.faults.items())

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import http.client
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import click
 import orjson
@@ -26,13 +27,14 @@ from bastion.clock import SystemClock
 from bastion.config.console import Console
 from bastion.config.detections import Detections
 from bastion.config.outputs import read_section
-from bastion.console.filters import filters_of
+from bastion.console.filters import filters_of, search_path
 from bastion.detect.posting import PATIENCE, fault_of, result_of, signature
 from bastion.errors import ConfigError
-from bastion.indexing.store import IndexFile, IndexUnfit
+from bastion.indexing.store import IndexFile, IndexUnfit, place_in
 from bastion.indexing.words import Question
 from bastion.net.posting import Post
 from bastion.observe.events.reading import RecordingsRead
+from bastion.recording.listed import Listed
 from bastion.state.saved import LOOKED_BACK, Hit, Saved, all_searches, note_run, told_of
 
 MOST_NEW: Final = 100
@@ -82,11 +84,12 @@ def searches(config_file: Path, as_json: bool) -> None:
             hook = Hook(wanted.webhook, wanted.webhook_secret_file, stored.node, console.origin)
         file = _index(stored)
         try:
+            sessions = file.sessions()
             for one in all_searches(stored.database):
                 asked = f"words={one.words} {one.query}".strip()
                 audit.emit(RecordingsRead(f"{one.name}, by a saved search", "searches", asked))
                 now = clock.time()
-                hits, more = new_hits(file, one, told_of(stored.database, one.id), now)
+                hits, more = new_hits(file, sessions, one, told_of(stored.database, one.id), now)
                 fault = post(hook, one, hits, more, now) if hook is not None and hits else ""
                 if fault:
                     failed += 1
@@ -102,7 +105,7 @@ def searches(config_file: Path, as_json: bool) -> None:
 
 
 def _index(stored: Stored) -> IndexFile:
-    place = stored.recordings.directory / "index" / "reading.db"
+    place = place_in(stored.recordings.directory)
     if not place.exists():
         fail(f"there is no index at {place}: run `bastion index` first", 3)
     try:
@@ -111,25 +114,23 @@ def _index(stored: Stored) -> IndexFile:
         fail(error.text, 3)
 
 
-def new_hits(file: IndexFile, one: Saved, told: set[str], now: float) -> tuple[list[Hit], bool]:
-    """Sessions in which it is found and that were not told, newest first, and whether there may be more. Raises
-    IndexUnfit."""
+def new_hits(
+    file: IndexFile, sessions: Mapping[int, Listed], one: Saved, told: set[str], now: float
+) -> tuple[list[Hit], bool]:
+    """Of these sessions of the index those in which it is found and that were not told, newest first, and whether there
+    may be more. Raises IndexUnfit."""
     wanted = filters_of(dict(parse_qsl(one.query)), now).wanted
     begin = max(one.made_at - DAY, now - LOOKED_BACK)
     chosen = {
         number: session
-        for number, session in file.sessions().items()
+        for number, session in sessions.items()
         if session.started_at >= begin and session.id not in told and wanted.takes(session)
     }
     found: dict[str, Hit] = {}
     with closing(file.search(Question.of(one.words), chosen, 0)) as lines:
         for number, line in enumerate(lines):
             session = line.session
-            at = session.started_at + line.time
-            outside = (wanted.since is not None and at < wanted.since) or (
-                wanted.until is not None and at >= wanted.until
-            )
-            if not outside and session.id not in found:
+            if wanted.spans(session.started_at + line.time) and session.id not in found:
                 if len(found) == MOST_NEW:
                     return list(found.values()), True
                 who = f"{session.identity}, {session.login}@{session.target}"
@@ -153,11 +154,15 @@ def post(hook: Hook, one: Saved, hits: list[Hit], more: bool, now: float) -> str
 
 def document_of(hook: Hook, one: Saved, hits: list[Hit], more: bool) -> dict[str, Any]:
     """What is posted: docs/console.md. Fields are added, never changed."""
-    query = urlencode({"q": one.words, **dict(parse_qsl(one.query))})
     return {
         "event": "saved_search",
         "gateway": hook.gateway,
-        "search": {"id": one.id, "title": one.title, "by": one.name, "url": f"{hook.console}/search?{query}"},
+        "search": {
+            "id": one.id,
+            "title": one.title,
+            "by": one.name,
+            "url": hook.console + search_path(one.words, one.query),
+        },
         "sessions": [
             {
                 "id": hit.session_id,

@@ -28,7 +28,7 @@ async def play(call: Call) -> Answer:
     asked = [f"channel={channel}"] if channel is not None else []
     asked += [f"at={at:g}"] if at else []
     asked += [f"words={words}"] if words else []
-    opened = await call.open("film", name, "play", " ".join(asked), channel, at=at, words=words)
+    opened = await call.open("play", name, "play", " ".join(asked), channel, at=at, words=words)
     grants.opened(call.somebody, name, call.desk.clock.monotonic())
     common = call.common()
     opened.before, opened.behind = call.desk.pages.around("play.html", **common, id=name, forms=list(FORMS))

@@ -48,6 +48,7 @@ from bastion.control.penalty_orders import PenaltiesShared, SharePenalties
 from bastion.control.penalty_sharing import CONSOLE, PenaltySharing, with_consoles
 from bastion.control.penalty_store import share
 from bastion.errors import ConfigError, ConsoleReason
+from bastion.indexing.store import place_in
 from bastion.net.listening import address_of, open_listener
 from bastion.net.tls import ServerTls, TlsFactory
 from bastion.observe.audit import AuditLog
@@ -91,7 +92,7 @@ class ConsoleProgram:
         self._rationed = RationedLog(self._audit, reactor, meters)
         self._auth = _auth(config, users, reactor, clock, place)
         folder = config.recording.directory
-        self._reads = Reads(reactor, clock, place, password_of(place), folder / "index" / "reading.db")
+        self._reads = Reads(reactor, clock, place, password_of(place), place_in(folder))
         self._penalties = self._shared_with(config)
         start = program_of(reactor, "bastion.console.reader", config_file)
         self._readers = Readers(reactor, start, wanted.readers)

@@ -35,7 +35,7 @@ from bastion.console.looked import looks_at
 from bastion.console.parts import Parts, files_of
 from bastion.errors import ConfigError
 from bastion.indexing.playing import IndexedSession
-from bastion.indexing.store import IndexFile, IndexUnfit
+from bastion.indexing.store import IndexFile, IndexUnfit, place_in
 from bastion.observe.audit import AuditFailed, AuditLog
 from bastion.observe.events import About
 from bastion.observe.events.reading import RecordingsRead
@@ -116,7 +116,7 @@ class Answering:
         try:
             store = Recordings(self._directory, unwrap=self._unwrap)
             # what was typed is in no part, so that a reader may begin in the middle
-            with store.open(session, reading(self._redaction, unmasked=what in ("film", "part"))) as reader:
+            with store.open(session, reading(self._redaction, unmasked=what in ("play", "part"))) as reader:
                 yield from self._shown(what, question, reader, path)
         except FormatError as error:
             raise Unanswered("unreadable", printable(error.text)) from None
@@ -137,11 +137,11 @@ class Answering:
         if what == "files":
             yield orjson.dumps(files_of(reader, SystemClock().monotonic))
             return
-        if what in ("film", "part"):
+        if what in ("play", "part"):
             indexed = self._indexed(path, reader)
             parts = Parts(reader, indexed, self._redaction, SystemClock().monotonic)
             at, number = float(question["at"]), question["channel"]
-            if what == "film":
+            if what == "play":
                 yield from parts.film(number, at, str(question["words"]))
             else:
                 yield parts.part(int(number), at, bool(question["brief"]))
@@ -166,7 +166,7 @@ class Answering:
 
     def _indexed(self, path: Path, reader: Reader) -> IndexedSession | None:
         """What the reading index knows of it; without one the file says all."""
-        place = self._directory / "index" / "reading.db"
+        place = place_in(self._directory)
         if not place.exists():
             return None
         try:

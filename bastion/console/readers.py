@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from bastion.clock import DelayedCall
 from bastion.console.reads import Trouble
+from bastion.console.routes import FORMS
 from bastion.errors import ConsoleReason
 
 HEAD_MAX: Final = 4096
@@ -36,6 +37,10 @@ WHOLE_MAX: Final = 16 << 20
 WAITING: Final = 16
 """Questions that wait for a process to be free."""
 
+QUESTIONS: Final = ("about", "play", "part", "files", "verify", *FORMS)
+"""What a process is asked for: what a session's page says, the player and one part of it, the tree of files, a verdict,
+or the recording in one of the forms."""
+
 ENDINGS: Final = ("whole", "left", "late", "long", "large", "failed")
 """How one that was asked ends: its answer whole; nobody takes it any more; killed before it began to answer, when it
 had answered for too long or too much; otherwise."""
@@ -51,9 +56,9 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`what` is asked of the recording of `session`, by whom and from where; `command` and `asked` stand in the audit
-    log, `command` "" where a line of before covers it. `channel` None: all. Of a part: from `at` seconds on, and a
-    `brief` one; `words` are looked for."""
+    """`what`, one of QUESTIONS, is asked of the recording of `session`, by whom and from where; `command` and `asked`
+    stand in the audit log, `command` "" where a line of before covers it. `channel` None: all. Of a part: from `at`
+    seconds on, and a `brief` one; `words` are looked for."""
 
     what: str
     session: str

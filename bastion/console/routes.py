@@ -169,6 +169,10 @@ SCOPES: Final = tuple(dict.fromkeys(route.scope for route in ROUTES if route.sco
 """What API tokens may be for."""
 
 
+NOWHERE: Final = Route("GET", "/", "nowhere", frozenset())
+"""Of a request that no route is found for: it is nobody's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A route, and the parts of the path that it leaves open."""

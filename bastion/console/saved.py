@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from bastion.console.answers import Answer, document, see
 from bastion.console.desk import Call
-from bastion.console.filters import filters_of
+from bastion.console.filters import filters_of, search_path
 from bastion.console.reads import Trouble
 from bastion.console.reviews import reviewer_of, taken
 from bastion.console.searching import FILTERS, WORDS_MAX
@@ -32,18 +32,16 @@ async def _own(call: Call) -> list[tuple[Saved, list[Hit]]]:
 
 async def searches(call: Call) -> Answer:
     """Those of whoever has signed in, and what they found."""
-    return call.page("searches.html", searches=[(one, _url(one), hits) for one, hits in await _own(call)])
+    return call.page(
+        "searches.html",
+        searches=[(one, search_path(one.words, one.query), hits) for one, hits in await _own(call)],
+    )
 
 
 async def api_searches(call: Call) -> Answer:
     """The same for programs."""
     found = [asdict(one) | {"hits": [asdict(hit) for hit in hits]} for one, hits in await _own(call)]
     return document({"searches": found})
-
-
-def _url(one: Saved) -> str:
-    words = urlencode({"q": one.words})
-    return f"/search?{words}&{one.query}" if one.query else f"/search?{words}"
 
 
 async def save(call: Call) -> Answer:

@@ -52,10 +52,7 @@ async def _found(call: Call, words: str, filters: Filters) -> tuple[list[Line], 
         wanted, found = filters.wanted, list[Hit]()
         with closing(file.newest(question, wanted, CONTEXT)) as hits:
             for hit in hits:
-                at = hit.session.started_at + hit.time
-                if (wanted.since is None or at >= wanted.since) and (
-                    wanted.until is None or at < wanted.until
-                ):
+                if wanted.spans(hit.session.started_at + hit.time):
                     found.append(hit)
                 if len(found) > HITS:
                     break

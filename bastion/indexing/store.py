@@ -65,6 +65,11 @@ PRAGMA user_version = {VERSION};
 """
 
 
+def place_in(recordings: Path) -> Path:
+    """Where the index of a folder of recordings is, unless somebody says otherwise."""
+    return recordings / "index" / "reading.db"
+
+
 class IndexUnfit(BastionError):
     """The file is no index of this version, or cannot be read or written. `text` is for people."""
 

@@ -82,6 +82,11 @@ class Wanted:
             and (self.tunnels is None or (one.kind == TUNNEL) is self.tunnels)
         )
 
+    def spans(self, at: float) -> bool:
+        """Does this moment (seconds since the epoch) lie in the time asked for? What happened in a session that reaches
+        into it may lie outside."""
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
     def _overlaps(self, started: float, duration: float) -> bool:
         if started == 0:
             return True

@@ -62,3 +62,18 @@ def test_states_and_tunnels() -> None:
 def test_a_time_or_an_address_that_nobody_knows() -> None:
     assert Wanted(since=5000.0).takes(ONE._replace(started_at=0.0))
     assert not replace(Wanted(), source=ip_network("10.0.0.0/8")).takes(ONE._replace(source="?"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "inside"),
+    [
+        (Wanted(), True),
+        (Wanted(since=1010.0), True),
+        (Wanted(since=1010.1), False),
+        (Wanted(until=1010.1), True),
+        (Wanted(until=1010.0), False),
+        (Wanted(since=1000.0, until=1060.0, user="nobody"), True),
+    ],
+)
+def test_a_moment_lies_in_the_time_asked_for(wanted: Wanted, inside: bool) -> None:
+    assert wanted.spans(1010.0) is inside
