@@ -45,13 +45,13 @@ async def _found(call: Call) -> tuple[list[Hold], list[Lift]]:
 async def holds(call: Call) -> Answer:
     """What is held, and what waits for a second person."""
     held, lifts = await _found(call)
-    now, me = call.desk.clock.time(), call.somebody
+    now, me = call.desk.clock.time(), reviewer_of(call)
     waiting = [one for one in lifts if one.is_open(now)]
     return call.page(
         "holds.html",
         held=held[:SHOWN],
         more=max(0, len(held) - SHOWN),
-        waiting=[(one, me.uid == one.asked_uid or me.name == one.asked_by) for one in waiting],
+        waiting=[(one, me.is_person(one.asked_uid, one.asked_by)) for one in waiting],
         over=[one for one in lifts if not one.is_open(now)][:50],
     )
 

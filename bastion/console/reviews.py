@@ -88,7 +88,7 @@ async def reviewed_of(call: Call, session: str, live: bool) -> Reviewed:
 
 
 def _is_own(call: Call, duty: Duty) -> bool:
-    return call.somebody.uid == duty.session.uid or call.somebody.name == duty.session.identity
+    return reviewer_of(call).is_person(duty.session.uid, duty.session.identity)
 
 
 # -- the queue -------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from bastion.state.database import Database
 from bastion.state.pruning import Hold
-from bastion.state.reviewing import NotTaken, Reviewer, Tell, new_id, words_of
-from bastion.state.schema import HOLD_LIFTS, HOLDS, RECORDINGS, SESSIONS
+from bastion.state.reviewing import NotTaken, Reviewer, Tell, new_id, session_row, words_of
+from bastion.state.schema import HOLD_LIFTS, HOLDS, RECORDINGS
 
 LASTS: Final = 7 * 86400.0
 """Seconds in which somebody may answer."""
@@ -109,7 +109,7 @@ def answer_lift(
         if row is None:
             raise NotTaken("nobody has asked for that")
         one = Lift(*row)
-        if yes and (by.uid == one.asked_uid or by.name == one.asked_by):
+        if yes and by.is_person(one.asked_uid, one.asked_by):
             raise NotTaken("somebody else has to agree to it", own=True)
         _check_own(connection, one.session_id, by)
         if not one.is_open(now):
@@ -129,9 +129,6 @@ def answer_lift(
 
 
 def _check_own(connection: Connection, session: str, by: Reviewer) -> None:
-    columns = SESSIONS.c.uid, SESSIONS.c.identity
-    row = connection.execute(select(*columns).where(SESSIONS.c.id == session)).first()
-    if row is None:
-        raise NotTaken("there is no such session in the index")
-    if by.uid == row.uid or by.name == row.identity:
+    row = session_row(connection, session)
+    if by.is_person(row.uid, row.identity):
         raise NotTaken("nobody lifts the hold of a session of his own", own=True)

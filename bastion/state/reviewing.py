@@ -50,6 +50,10 @@ class Reviewer:
     uid: str
     name: str
 
+    def is_person(self, uid: str, name: str) -> bool:
+        """Is it whoever has this id or this name? For what nobody decides about himself, either is enough."""
+        return self.uid == uid or self.name == name
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -142,7 +146,7 @@ def add_note(database: Database, session: str, by: Reviewer, text: str, now: flo
         raise NotTaken("there is nothing in it")
     one = Written(new_id(), session, by.uid, by.name, now, words)
     with database.write() as connection:
-        _there(connection, session)
+        session_row(connection, session)
         _room(connection, REVIEW_NOTES, session, MOST_NOTES, "notes")
         connection.execute(insert(REVIEW_NOTES).values(asdict(one)))
         tell(one.id)
@@ -153,8 +157,8 @@ def add_mark(database: Database, session: str, by: Reviewer, text: str, now: flo
     """Leave a mark that it was reviewed. Raises NotTaken, StateDown."""
     one = Written(new_id(), session, by.uid, by.name, now, words_of(text))
     with database.write() as connection:
-        about = _there(connection, session)
-        if by.uid == about.uid or by.name == about.identity:
+        about = session_row(connection, session)
+        if by.is_person(about.uid, about.identity):
             raise NotTaken("nobody reviews a session of his own", own=True)
         if about.state == LIVE:
             raise NotTaken("it runs still: it can be reviewed when it has ended")
@@ -170,7 +174,7 @@ def add_tag(database: Database, session: str, by: Reviewer, tag: str, now: float
         raise NotTaken("a tag has up to 32 small letters, digits and . _ -")
     one = Tag(session, tag, by.uid, by.name, now)
     with database.write() as connection:
-        _there(connection, session)
+        session_row(connection, session)
         tags = [row.tag for row in _of_session(connection, REVIEW_TAGS, _TAG, session)]
         if tag in tags:
             return False
@@ -191,7 +195,7 @@ def drop_tag(database: Database, session: str, tag: str, tell: Tell) -> bool:
     return done
 
 
-def _there(connection: Connection, session: str) -> Any:
+def session_row(connection: Connection, session: str) -> Any:
     """Whose session it is, and its state. Raises NotTaken when it has no row."""
     columns = SESSIONS.c.uid, SESSIONS.c.identity, SESSIONS.c.state
     row = connection.execute(select(*columns).where(SESSIONS.c.id == session)).first()
