@@ -6,7 +6,9 @@ log before it is in the store; whoever has signed in a while ago, or was let in 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Final
 
 from bastion.auth.factors import PASSKEY
 from bastion.console.answers import Answer, document, see
@@ -16,10 +18,11 @@ from bastion.console.routes import SCOPES
 from bastion.console.tokens import make
 from bastion.console.visits import Visit
 from bastion.errors import ConsoleReason
-from bastion.observe.events import About
+from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.console import ConsoleTokenMade, ConsoleTokenRevoked
 from bastion.options.kinds import seconds_of, show_seconds
 from bastion.state.console_tokens import MOST_OF_ONE, KeptToken, find, keep, listed, revoke
+from bastion.state.database import Database
 from bastion.state.passkeys import Passkey
 from bastion.state.passkeys import listed as passkeys_listed
 from bastion.wire.printable import printable
@@ -44,10 +47,10 @@ async def make_token(call: Call) -> Answer:
     form, longest = call.asked.form, call.desk.token_lifetime
     if longest is None:
         raise Trouble(ConsoleReason.BAD_REQUEST, "this console takes no API tokens")
-    label = printable(" ".join(form.get("label", "").split()))
+    label = label_of(form.get("label", ""))
     scope = tuple(name for name in SCOPES if form.get(f"scope.{name}"))
     life = seconds_of(form.get("life", "").strip()) or 0.0
-    if not label or len(label) > LABEL_MAX:
+    if not label:
         return await page(call, fault=f"say in up to {LABEL_MAX} characters what the token is for")
     if not scope:
         return await page(call, fault="choose what the token may ask for")
@@ -58,14 +61,15 @@ async def make_token(call: Call) -> Answer:
     visit, now = call.somebody, call.desk.clock.time()
     text, presented = make()
     token = KeptToken(presented.id, label, visit.uid, visit.name, scope, now, visit.name, now + life)
-    call.emit(
-        ConsoleTokenMade(token.id, visit.name, visit.name, label, scope, token.ends_at),
-        About(source=call.asked.source),
-    )
-    kept = await call.desk.reads.ask(
-        lambda database: keep(database, token, presented.digest, now), call.asker
-    )
-    if not kept:
+    event = ConsoleTokenMade(token.id, visit.name, visit.name, label, scope, token.ends_at)
+
+    def kept(database: Database, told: Callable[[AuditEvent], None]) -> bool:
+        return keep(database, token, presented.digest, now, lambda: told(event))
+
+    def tell(line: AuditEvent) -> None:
+        call.emit(line, About(source=call.asked.source))
+
+    if not await call.desk.reads.change(kept, tell, call.asker):
         return await page(call, fault=f"you have {MOST_OF_ONE} tokens: take one away first")
     return await page(call, made=text)
 
@@ -94,13 +98,19 @@ async def api_me(call: Call) -> Answer:
     visit = call.somebody
     call.note_read("me", "")
     tokens = await _own(call)
-    used = next((_document(one) for one in tokens if one.id == visit.by_token), None)
+    used = next((asdict(one) for one in tokens if one.id == visit.by_token), None)
     return document({"name": visit.name, "roles": sorted(visit.roles), "token": used})
 
 
 async def api_tokens(call: Call) -> Answer:
     """Everybody's tokens, for programs of those who keep the console."""
-    return document({"tokens": [_document(one) for one in await _everybodys(call)]})
+    return document({"tokens": [asdict(one) for one in await _everybodys(call)]})
+
+
+def label_of(text: str) -> str:
+    """What somebody calls a token or a passkey, safe to show; "" for nothing, and for what is too long."""
+    label = printable(" ".join(text.split()))
+    return label if len(label) <= LABEL_MAX else ""
 
 
 def check_fresh(call: Call) -> None:
@@ -167,7 +177,3 @@ async def _revoke(call: Call, uid: str | None) -> None:
         raise Trouble(ConsoleReason.NOT_FOUND, "there is no such token")
     call.emit(ConsoleTokenRevoked(token.id, token.name, call.somebody.name), About(source=call.asked.source))
     await reads.ask(lambda database: revoke(database, token.id), call.asker)
-
-
-def _document(one: KeptToken) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in KeptToken.__slots__}

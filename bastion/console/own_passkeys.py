@@ -6,19 +6,21 @@ line about it stands in the audit log before it counts; with a passkey that is r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from bastion.auth.factors import PASSKEY
-from bastion.console.accounts import LABEL_MAX, check_fresh, is_strong, page
+from bastion.console.accounts import LABEL_MAX, check_fresh, is_strong, label_of, page
 from bastion.console.admission import TEXTS
 from bastion.console.answers import Answer, document, see
 from bastion.console.desk import Call
 from bastion.console.reads import Trouble
 from bastion.control.codec import to_json
 from bastion.errors import ConsoleReason
+from bastion.observe.events import AuditEvent
 from bastion.observe.events.console import ConsolePasskeyAdded, ConsolePasskeyRemoved
+from bastion.state.database import Database
 from bastion.state.passkeys import MOST_OF_ONE, Passkey, find, keep, listed, remove
-from bastion.wire.printable import printable
 
 UNFIT: Final = (
     "that is no passkey that can be taken: load the page again, and use one that asks for a PIN or a finger"
@@ -33,8 +35,8 @@ async def add_passkey(call: Call) -> Answer:
     check_fresh(call)
     if not is_strong(visit):
         raise Trouble(ConsoleReason.STALE_SIGN_IN, TEXTS[ConsoleReason.STALE_SIGN_IN])
-    label = printable(" ".join(form.get("label", "").split()))
-    if not label or len(label) > LABEL_MAX:
+    label = label_of(form.get("label", ""))
+    if not label:
         return await page(call, fault=f"give the passkey a name of up to {LABEL_MAX} characters")
     made = desk.passkeys.registered(form.get("passkey", ""), visit.key)
     if made is None:
@@ -50,8 +52,12 @@ async def add_passkey(call: Call) -> Answer:
         int(made.synced),
         desk.clock.time(),
     )
-    call.emit(ConsolePasskeyAdded(passkey.id, label, made.synced))
-    if not await desk.reads.ask(lambda database: keep(database, passkey), call.asker):
+    event = ConsolePasskeyAdded(passkey.id, label, made.synced)
+
+    def kept(database: Database, told: Callable[[AuditEvent], None]) -> bool:
+        return keep(database, passkey, lambda: told(event))
+
+    if not await desk.reads.change(kept, call.emit, call.asker):
         return await page(call, fault=f"it is here already, or you have {MOST_OF_ONE} passkeys")
     return see("/account")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bastion.cli.runtime import config_option, load_or_fail
 from bastion.cli.stores import open_state
 from bastion.clock import SystemClock
 from bastion.config.load import Config
-from bastion.console.accounts import LABEL_MAX, SHORTEST
+from bastion.console.accounts import LABEL_MAX, SHORTEST, label_of
 from bastion.console.routes import SCOPES
 from bastion.console.signing_in import is_silent, roles_of
 from bastion.console.tokens import make
@@ -57,15 +58,15 @@ def add(run: Any, config_file: Path, name: str, label: str, scope: str, life: st
         fail("console.token_lifetime is off: the console takes no tokens")
     if not SHORTEST <= seconds <= longest:
         fail(f"--life is from {show_seconds(SHORTEST)} to {show_seconds(longest)}, such as 30d")
-    words = " ".join(label.split())
-    if not words or len(words) > LABEL_MAX:
+    words = label_of(label)
+    if not words:
         fail(f"--label has 1 to {LABEL_MAX} characters")
     owner = _owner(run, config, name)
     now, (text, presented) = SystemClock().time(), make()
     token = KeptToken(presented.id, words, owner.uid, owner.name, wanted, now, account(), now + seconds)
     with open_state(config_file) as stored, audited(stored.audit) as audit:
-        audit.emit(ConsoleTokenMade(token.id, owner.name, account(), words, wanted, token.ends_at))
-        if not keep(stored.database, token, presented.digest, now):
+        event = ConsoleTokenMade(token.id, owner.name, account(), words, wanted, token.ends_at)
+        if not keep(stored.database, token, presented.digest, now, lambda: audit.emit(event)):
             fail(f"{owner.name} has {MOST_OF_ONE} tokens: take one away first", 1)
     if as_json:
         write_json({"id": token.id, "token": text, "ends_at": token.ends_at})
@@ -85,7 +86,7 @@ def show(config_file: Path, as_json: bool) -> None:
     with open_state(config_file) as stored:
         found = listed(stored.database)
     if as_json:
-        write_json([{field: getattr(one, field) for field in KeptToken.__slots__} for one in found])
+        write_json([asdict(one) for one in found])
         return
     rows = [
         (

@@ -7,6 +7,7 @@ name; what has ended or was taken away is found no longer, by whatever process a
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,8 +43,11 @@ class KeptToken:
     used_at: float | None = None
 
 
-def keep(database: Database, token: KeptToken, digest: str, now: float) -> bool:
-    """Keep it; False: the identity has as many as may be. What has ended makes room. Raises StateDown."""
+def keep(
+    database: Database, token: KeptToken, digest: str, now: float, tell: Callable[[], object] = bool
+) -> bool:
+    """Keep it; False: the identity has as many as may be. What has ended makes room. `tell` writes the audit line when
+    nothing else can fail, and what it raises undoes it. Raises StateDown."""
     with database.write() as connection:
         connection.execute(delete(TOKENS).where(TOKENS.c.uid == token.uid, TOKENS.c.ends_at <= now))
         count = select(func.count()).where(TOKENS.c.uid == token.uid)
@@ -62,6 +66,7 @@ def keep(database: Database, token: KeptToken, digest: str, now: float) -> bool:
                 ends_at=token.ends_at,
             )
         )
+        tell()
     return True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,8 +47,9 @@ def fingerprint(credential: bytes) -> str:
     return "SHA256:" + urlsafe_b64encode(hashlib.sha256(credential).digest()).decode("ascii").rstrip("=")
 
 
-def keep(database: Database, passkey: Passkey) -> bool:
-    """Keep it; False: it is somebody's already, or the identity has as many as may be. Raises StateDown."""
+def keep(database: Database, passkey: Passkey, tell: Callable[[], object] = bool) -> bool:
+    """Keep it; False: it is somebody's already, or the identity has as many as may be. `tell` as in
+    `console_tokens.keep`. Raises StateDown."""
     with database.write() as connection:
         count = select(func.count()).where(PASSKEYS.c.uid == passkey.uid)
         known = select(PASSKEYS.c.id).where(PASSKEYS.c.id == passkey.id)
@@ -56,6 +58,7 @@ def keep(database: Database, passkey: Passkey) -> bool:
         connection.execute(
             PASSKEYS.insert().values({name: getattr(passkey, name) for name in Passkey.__slots__})
         )
+        tell()
     return True
 
 

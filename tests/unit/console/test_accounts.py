@@ -94,7 +94,7 @@ def test_an_admin_sees_whose_they_are_and_nobody_else_does(console: ConsoleSite)
 
 
 def test_the_command_makes_lists_and_takes_away(console: ConsoleSite) -> None:
-    words = ("--label", "nightly  report", "--scope", "search,sessions", "--life", "2h", "--json")
+    words = ("--label", "nightly  rep\x1bort", "--scope", "search,sessions", "--life", "2h", "--json")
     done = command(console, "add", "ada", *words)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
@@ -102,7 +102,7 @@ def test_the_command_makes_lists_and_takes_away(console: ConsoleSite) -> None:
     assert program.get("/api/v1/sessions").status == 200 and program.get("/api/v1/live").status == 403
     rows = json.loads(command(console, "list", "--json").stdout)
     (row,) = [one for one in rows if one["id"] == made["id"]]
-    assert (row["name"], row["label"], row["scope"]) == ("ada", "nightly report", ["sessions", "search"])
+    assert (row["name"], row["label"], row["scope"]) == ("ada", "nightly rep\\x1bort", ["sessions", "search"])
     assert made["id"] in command(console, "list").stdout
     assert command(console, "revoke", made["id"]).returncode == 0
     assert program.get("/api/v1/sessions").status == 401

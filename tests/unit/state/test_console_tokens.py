@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import select
 
 from bastion.state.console_tokens import (
@@ -70,3 +71,20 @@ def test_nothing_but_a_digest_is_kept(database: Database) -> None:
     with database.read() as connection:
         (row,) = connection.execute(select(CONSOLE_TOKENS))
     assert row.digest == DIGEST and DIGEST not in repr(TOKEN)
+
+
+def test_a_line_is_written_of_what_is_kept_and_of_nothing_else(database: Database) -> None:
+    told: list[str] = []
+    for number in range(MOST_OF_ONE):
+        keep(database, replace(TOKEN, id=f"id{number}"), DIGEST, 100.0, lambda: told.append("kept"))
+    assert not keep(database, TOKEN, DIGEST, 100.0, lambda: told.append("not kept"))
+    assert told == ["kept"] * MOST_OF_ONE
+
+
+def test_what_cannot_be_written_down_is_not_kept(database: Database) -> None:
+    def full() -> None:
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="full"):
+        keep(database, TOKEN, DIGEST, 100.0, full)
+    assert find(database, TOKEN.id) is None

@@ -53,3 +53,9 @@ def test_a_counter_only_rises(database: Database, counters: tuple[int, ...], tak
 
 def test_one_that_is_gone_is_not_used(database: Database) -> None:
     assert not use(database, ONE.id, 1, 200.0)
+
+
+def test_a_line_is_written_of_what_is_kept_and_of_nothing_else(database: Database) -> None:
+    told: list[str] = []
+    assert keep(database, ONE, lambda: told.append("kept"))
+    assert not keep(database, ONE, lambda: told.append("not kept")) and told == ["kept"]
