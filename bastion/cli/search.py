@@ -21,7 +21,8 @@ from bastion.cli.reading import index_option, place_of
 from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options
 from bastion.cli.redaction import redaction_of
 from bastion.clock import SystemClock
-from bastion.indexing.store import Hit, IndexFile, IndexUnfit
+from bastion.indexing.searching import Hit
+from bastion.indexing.store import IndexFile, IndexUnfit
 from bastion.indexing.words import Question
 from bastion.recording.listed import Listed, Wanted
 from bastion.recording.redacting import Redaction

@@ -12,7 +12,8 @@ from typing import Any, Final
 from bastion.console.answers import Answer, document
 from bastion.console.desk import Call
 from bastion.console.filters import Filters, filters_of, unfit
-from bastion.indexing.store import Hit, IndexFile
+from bastion.indexing.searching import Hit
+from bastion.indexing.store import IndexFile
 from bastion.indexing.words import Question
 from bastion.recording.redacting import Redaction
 from bastion.wire.printable import printable

@@ -11,7 +11,8 @@ May import: `recording`, `clock`, `errors`, `wire` for text.
 
 - `words`: lines as words for the index, and what a question asks of a line
 - `ahead`: pages brought into the kernel's cache before they are asked for
-- `store`: the file, its tables, and looking things up in it
+- `store`: the file and its tables
+- `searching`: which pages have the words, and which sessions come first
 - `pages`: lines gathered and packed
 - `playing`: what a replay needs to know before it shows anything, and keyframes
 - `filling`: which recordings are to be read, reading them, by several processes

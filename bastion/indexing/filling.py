@@ -18,7 +18,8 @@ from typing import Final
 from bastion.errors import StoreFault
 from bastion.indexing.pages import Page
 from bastion.indexing.playing import Played
-from bastion.indexing.store import SESSION_PAGES, IndexFile
+from bastion.indexing.searching import SESSION_PAGES
+from bastion.indexing.store import IndexFile
 from bastion.recording.channels import Survey, survey
 from bastion.recording.commands import Command, commands_of, lost_text
 from bastion.recording.format import FormatError

@@ -14,7 +14,8 @@ from typing import Final
 
 import orjson
 
-from bastion.indexing.store import Hit, IndexFile, IndexUnfit, Stored
+from bastion.indexing.searching import Hit
+from bastion.indexing.store import IndexFile, IndexUnfit, Stored
 from bastion.indexing.words import Question
 from bastion.recording.channels import Survey
 from bastion.recording.commands import Command

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bastion.errors import BastionError
-from bastion.indexing.ahead import Ahead
-from bastion.indexing.pages import Page, text_of, unpack
-from bastion.indexing.words import LONG_LINE, NEAR, Question
+from bastion.indexing.pages import Page, unpack
+from bastion.indexing.searching import SESSION_PAGES, SESSIONS, Hit, Search, listed
+from bastion.indexing.words import Question
 from bastion.recording.commands import Command
 from bastion.recording.keyframes import Keyframe
-from bastion.recording.listed import SESSION, Listed, Wanted
+from bastion.recording.listed import Listed, Wanted
 from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.reader import Place
 
@@ -33,16 +33,6 @@ PAGE_BYTES: Final = 16384
 CACHE_BYTES: Final = 32 << 20
 """Memory that a connection takes for what it has read, at most."""
 
-ALONE: Final = 64
-"""Pages that a search opens before others are read ahead of it: most have found what they were asked for by then."""
-
-FIRST_BATCH: Final = 32
-LARGEST_BATCH: Final = 512
-"""Sessions whose rows are read at once: a common word is found in the first ones, a rare one in few."""
-
-SESSION_PAGES: Final = 1 << 24
-"""Pages of one session at most: 64 GiB of text; more are left out and said."""
-
 _COLUMNS: Final = tuple(one.name for one in fields(Command) if one.name != "session")
 _TABLES: Final = f"""
 CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL,
@@ -51,7 +41,6 @@ CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path
   host TEXT NOT NULL, source TEXT NOT NULL, rules TEXT NOT NULL, opaque INTEGER NOT NULL, bytes INTEGER NOT NULL,
   ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '', redaction TEXT NOT NULL,
   played TEXT NOT NULL DEFAULT '', masks BLOB NOT NULL DEFAULT x'');
-CREATE INDEX sessions_started ON sessions (started_at);
 CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
 CREATE INDEX commands_session ON commands (session);
 CREATE TABLE keyframes (session INTEGER NOT NULL, time REAL NOT NULL, place INTEGER NOT NULL,
@@ -63,6 +52,11 @@ CREATE TABLE pages (number INTEGER PRIMARY KEY, channel INTEGER NOT NULL, packed
 CREATE VIRTUAL TABLE words USING fts5 (said, content='', columnsize=0, tokenize=ascii);
 PRAGMA user_version = {VERSION};
 """
+_WALKED: Final = ("number", "whole", "duration", "identity", "login", "target")
+_INDEX: Final = (
+    f"CREATE INDEX IF NOT EXISTS sessions_walked ON sessions (started_at DESC, {', '.join(_WALKED)})"
+)
+"""All that choosing sessions by time and person takes: rows are large, and reading 100,000 takes half a second."""
 
 
 def place_in(recordings: Path) -> Path:
@@ -76,18 +70,6 @@ class IndexUnfit(BastionError):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A line that was looked for: when it changed last (seconds from the session's start), and lines around it."""
-
-    session: Listed
-    channel: int
-    time: float
-    text: str
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
 
 
 class Stored(NamedTuple):
@@ -128,6 +110,8 @@ class IndexFile:
                     raise IndexUnfit(
                         f"{path}: is no index of this version: remove it, and run `bastion index`"
                     )
+                if make:
+                    self._database.execute(_INDEX)
 
     def close(self) -> None:
         """Give the file up."""
@@ -283,7 +267,7 @@ class IndexFile:
         """All that are in it whole (or this one), by number; `more` has `uid` and `host`."""
         with _told(self.path):
             chosen = "number = coalesce(?, number)"
-            return _listed(self._database.execute(f"{_SESSIONS} AND {chosen}", (only,)))
+            return listed(self._database.execute(f"{SESSIONS} AND {chosen}", (only,)))
 
     def commands(self, sessions: dict[int, Listed]) -> Iterator[tuple[Listed, Command]]:
         """The commands of these sessions, newest session first, each in the order of time."""
@@ -337,115 +321,16 @@ class IndexFile:
         return found[0], Place(found[1], found[2]), None if screen is None else screen[0]
 
     def newest(self, question: Question, wanted: Wanted, context: int = 0) -> Generator[Hit, None, None]:
-        """As `search` in the sessions that are `wanted`, of which no more are looked at than have such words: 100,000
-        rows are half a second."""
-        asked = _asked(question)
-        if not asked:
-            return
+        """As `search` in the sessions that are `wanted`, which are looked for here."""
         with _told(self.path), self._reading():
-            pages: dict[int, list[int]] = {}
-            for (page,) in self._database.execute("SELECT rowid FROM words WHERE words MATCH ?", (asked,)):
-                pages.setdefault(page // SESSION_PAGES, []).append(page)
-            for some in self._by_time(pages, wanted):
-                yield from self._hits_in(question, some, pages, context)
-
-    def _by_time(self, pages: Collection[int], wanted: Wanted) -> Iterator[dict[int, Listed]]:
-        """Of the sessions with these numbers those that are wanted, the newest first, in batches that grow."""
-        conditions, values = "", list[object]()
-        for name, value in (("identity", wanted.user), ("login", wanted.login)):
-            if value:
-                conditions, values = f"{conditions} AND {name} = ?", [*values, value]
-        if wanted.until is not None:
-            conditions, values = f"{conditions} AND started_at < ?", [*values, wanted.until]
-        if wanted.since is not None:
-            conditions += " AND (started_at + duration >= ? OR started_at = 0)"
-            values.append(wanted.since)
-        numbers = [
-            row[0]
-            for row in self._database.execute(
-                f"SELECT number FROM sessions WHERE whole{conditions} ORDER BY started_at DESC, number",
-                values,
-            )
-            if row[0] in pages
-        ]
-        at, size = 0, FIRST_BATCH
-        while at < len(numbers):
-            some, at, size = numbers[at : at + size], at + size, min(2 * size, LARGEST_BATCH)
-            places = ", ".join("?" * len(some))
-            found = _listed(self._database.execute(f"{_SESSIONS} AND number IN ({places})", some))
-            yield {number: found[number] for number in some if wanted.takes(found[number])}
+            yield from Search(self._database, self._uri).newest(question, wanted, context)
 
     def search(
         self, question: Question, sessions: dict[int, Listed], context: int = 0
     ) -> Generator[Hit, None, None]:
         """Lines of these sessions that are asked for, the newest session first."""
-        asked = _asked(question)
-        if not asked or not sessions:
-            return
-        low, high = min(sessions) * SESSION_PAGES, (max(sessions) + 1) * SESSION_PAGES
         with _told(self.path), self._reading():
-            pages: dict[int, list[int]] = {}
-            for (page,) in self._database.execute(
-                "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ?", (asked, low, high)
-            ):
-                pages.setdefault(page // SESSION_PAGES, []).append(page)
-            chosen = sorted(pages.keys() & sessions.keys(), key=lambda one: (-sessions[one].started_at, one))
-            yield from self._hits_in(question, {one: sessions[one] for one in chosen}, pages, context)
-
-    def _hits_in(
-        self, question: Question, sessions: Mapping[int, Listed], pages: Mapping[int, list[int]], context: int
-    ) -> Iterator[Hit]:
-        """The lines on these pages of these sessions, in their order."""
-        for number, row in self._rows([number for one in sessions for number in pages[one]]):
-            places = question.places(text_of(row[1]))
-            if places:
-                yield from _hits(sessions[number // SESSION_PAGES], unpack(*row), places, context)
-
-    def _rows(self, numbers: list[int]) -> Iterator[tuple[int, tuple[int, bytes]]]:
-        """These pages, as far as they are there. Whoever goes on behind the first ones has them read ahead."""
-        ahead: Ahead | None = None
-        try:
-            for at, number in enumerate(numbers):
-                if at == ALONE and len(numbers) >= 2 * ALONE:
-                    ahead = Ahead(self._uri, numbers[at:])
-                row = self._database.execute(
-                    "SELECT channel, packed FROM pages WHERE number = ?", (number,)
-                ).fetchone()
-                if row is not None:
-                    yield number, row
-                if ahead is not None:
-                    ahead.passed()
-        finally:
-            if ahead is not None:
-                ahead.close()
-
-
-_SESSIONS: Final = (
-    "SELECT number, id, state, started_at, identity, login, target, duration, bytes, path, ran, source, rules, opaque,"
-    " uid, host FROM sessions WHERE whole"
-)
-
-
-def _listed(rows: Iterable[tuple[Any, ...]]) -> dict[int, Listed]:
-    return {
-        row[0]: Listed._make((*row[1:10], SESSION, *row[10:14], {"uid": row[14], "host": row[15]}))
-        for row in rows
-    }
-
-
-def _asked(question: Question) -> str:
-    """As FTS5 is asked: terms of one line stand near each other, or in a page with a long line."""
-    terms = [f'"{" ".join(words)}"{"*" if more else ""}' for words, more in question.phrases]
-    if len(terms) < 2:
-        return "".join(terms)
-    return f'NEAR({" ".join(terms)}, {NEAR}) OR (({" AND ".join(terms)}) AND "{LONG_LINE}")'
-
-
-def _hits(session: Listed, page: Page, places: list[int], context: int) -> Iterator[Hit]:
-    for place in places:
-        before = tuple(page.lines[max(0, place - context) : place])
-        after = tuple(page.lines[place + 1 : place + 1 + context])
-        yield Hit(session, page.channel, page.times[place], page.lines[place], before, after)
+            yield from Search(self._database, self._uri).search(question, sessions, context)
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -20,7 +18,6 @@ _CJK: Final = (
 )
 _WORD: Final = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _BOUND: Final = re.compile(rf"[^\W_{_CJK}]")
-_NEWLINE: Final = re.compile("\n")
 _QUOTED: Final = re.compile(r'"([^"]*)"|(\S+)')
 
 LONGEST_WORD: Final = 40
@@ -99,21 +96,22 @@ class Question:
         text = folded(page)
         if not all(term in text for term in self.terms):
             return []
-        ends = [found.start() for found in _NEWLINE.finditer(text)]
-        taken: set[int] | None = None
-        for term in self.terms:
-            lines = {bisect_left(ends, place) for place in _begun(text, term)}
-            taken = lines if taken is None else taken & lines
-            if not taken:
-                return []
-        return sorted(taken or ())
+        first, *others = sorted(self.terms, key=len, reverse=True)
+        found, line, at = list[int](), 0, 0
+        while (place := _begun(text, first, at)) >= 0:
+            line += text.count("\n", at, place)
+            at = text.find("\n", place)
+            at = len(text) if at < 0 else at  # each line once, however often the first term stands in it
+            here = text[text.rfind("\n", 0, place) + 1 : at]
+            if all(_begun(here, term, 0) >= 0 for term in others):
+                found.append(line)
+        return found
 
 
-def _begun(text: str, term: str) -> Iterator[int]:
-    """Where a term stands in a text and begins a word, if it begins with one."""
+def _begun(text: str, term: str, at: int) -> int:
+    """Where a term stands next in a text and begins a word, if it begins with one; -1 where it does not."""
     bound = _BOUND.match(term) is not None
-    place = text.find(term)
-    while place >= 0:
-        if not (bound and place and _BOUND.match(text[place - 1])):
-            yield place
+    place = text.find(term, at)
+    while place > 0 and bound and _BOUND.match(text[place - 1]):
         place = text.find(term, place + 1)
+    return place

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bastion.clock import FixedClock
+from bastion.indexing.pages import Page
+from bastion.indexing.store import IndexFile
+from bastion.indexing.words import Question
+from bastion.recording.commands import Command
 from bastion.recording.format import Header
+from bastion.recording.listed import Listed
 from bastion.recording.recorder import Recorder
 from bastion.recording.store import Store
 from tests.support.world import poll
@@ -38,3 +43,23 @@ def recorded(folder: Path, place: int, text: str, command: str = "", end: bool =
     poll(lambda: writer.closed, text="the file was never closed")
     assert store.close()
     return writer.path
+
+
+ONE = Listed("a" * 16, "ended", 100.0, "alice", "deploy", "web1", 60.0, 5, "2027-01-15/a.rec")
+TWO = ONE._replace(id="b" * 16, started_at=900.0, identity="bob")
+
+
+def put(file: IndexFile, one: Listed, *lines: str, end: bool = True) -> int:
+    number = file.begin(one, "u", "10.0.0.1", 10, 20)
+    page = Page(1)
+    for place, line in enumerate(lines):
+        page.add(float(place), line)
+    file.add(number, 0, [page])
+    if end:
+        file.end(number, [Command(one.id, 2, "exec", "rm x", 5.0, 105.0, 5.0, exit_status=0)], "[]", "")
+    return number
+
+
+def found(file: IndexFile, words: str, context: int = 0) -> list[tuple[str, float, str]]:
+    hits = file.search(Question.of(words), file.sessions(), context)
+    return [(hit.session.id[0], hit.time, hit.text) for hit in hits]

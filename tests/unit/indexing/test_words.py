@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bastion.indexing import words as words_module
 from bastion.indexing.words import LONG_LINE, LONGEST_WORD, NEAR, Question, folded, indexed, words_of
 from tests.support.examples import examples
 
@@ -86,6 +87,31 @@ def test_lines_are_told_by_their_numbers() -> None:
     assert Question.of('"ete: x"').places(page) == [3]
     assert Question.of("x").places(page) == [0, 3, 4] and Question.of("x z").places(page) == []
     assert Question.of('"x\nconfirm"').places(page) == []
+
+
+def begins(line: str, term: str) -> bool:
+    """A term stands in a folded line where a word begins, told character by character."""
+    places = [place for place in range(len(line)) if line.startswith(term, place)]
+    bound = words_module._BOUND.match(term)
+    return any(not (bound and place and words_module._BOUND.match(line[place - 1])) for place in places)
+
+
+@examples(500)
+@given(
+    st.lists(st.text("ab é错.", max_size=12), min_size=1, max_size=6),
+    st.lists(st.text("ab é错.", min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_the_lines_of_a_page_are_those_with_all_terms(lines: list[str], terms: list[str]) -> None:
+    question = Question.of(" ".join(f'"{term}"' for term in terms))
+    page = [folded(line) for line in lines]
+    wanted = [n for n, line in enumerate(page) if all(begins(line, term) for term in question.terms)]
+    if question.terms:
+        assert question.places("\n".join(lines)) == wanted
+
+
+def test_a_line_is_looked_at_once_however_often_it_has_a_term() -> None:
+    page = f"{'error ' * 100_000}\nerror here"
+    assert Question.of("error here").places(page) == [1]
 
 
 @examples(200)
