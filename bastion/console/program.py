@@ -61,7 +61,7 @@ from bastion.state.database import Database, StateDown, password_of
 from bastion.state.database import Place as StatePlace
 from bastion.state.paging import Place as Recorded
 from bastion.state.review_queue import Rules
-from bastion.state.schema_version import check_revision, revision_of
+from bastion.state.schema_version import check_fit
 from bastion.state.shared_penalties import key_of
 
 if TYPE_CHECKING:  # it loads what verifies tokens, which comes with the extra `oidc`
@@ -286,7 +286,7 @@ def _store(config: Config) -> StatePlace:
     database = Database(place, password_of(place))
     try:
         with database.read() as connection:
-            check_revision(revision_of(connection))
+            check_fit(connection)
     finally:
         database.close()
     return place

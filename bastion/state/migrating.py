@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from bastion.state import migrations
 from bastion.state.database import Database, Place, StateDown
-from bastion.state.schema_version import HEAD, check_revision, revision_of
+from bastion.state.schema_version import HEAD, check_fit, revision_of, state_oldest
 
 
 def migrate(database: Database, revision: int = HEAD) -> tuple[int, int]:
@@ -26,7 +26,7 @@ def migrate(database: Database, revision: int = HEAD) -> tuple[int, int]:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": 0x62617374})
         found = revision_of(connection)
         if found >= revision:
-            check_revision(found)
+            check_fit(connection)
             return found, found
         _run(connection, found + 1, revision)
         return found, revision_of(connection)
@@ -43,6 +43,8 @@ def _run(connection: Connection, first: int, last: int) -> None:
             assert revision is not None
             revision.module.upgrade()
             context.stamp(script, name)
+            if hasattr(revision.module, "oldest"):
+                state_oldest(connection, revision.module.oldest)
 
 
 def main() -> int:

@@ -17,12 +17,13 @@ from sqlalchemy import Connection, text
 
 from bastion.state.database import Database, StateDown
 from bastion.state.schema import METADATA
+from bastion.state.schema_version import OF_THE_SCHEMA
 
 GATEWAY: Final = "bastion_gateway"
 READER: Final = "bastion_reader"
 CONSOLE: Final = "bastion_console"
 
-VERSION: Final = "alembic_version"
+VERSION: Final = frozenset(OF_THE_SCHEMA)
 
 READ: Final = frozenset(
     (
@@ -42,7 +43,7 @@ READ: Final = frozenset(
         "review_notes",
         "review_tags",
         "review_marks",
-        VERSION,
+        *VERSION,
     )
 )
 """What an auditor's commands read: who was where, and what was in force."""
@@ -63,7 +64,7 @@ KEPT: Final = frozenset(("console_tokens", "passkeys", "penalties"))
 
 RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     GATEWAY: {
-        "SELECT": frozenset((*METADATA.tables, VERSION)),
+        "SELECT": frozenset((*METADATA.tables, *VERSION)),
         "INSERT, UPDATE, DELETE": frozenset(METADATA.tables),
     },
     READER: {"SELECT": READ},
@@ -107,7 +108,7 @@ def grant_rights(database: Database) -> Granted:
 
 def _grant(connection: Connection, role: str) -> None:
     """The names are ours: nothing of them is anybody's text."""
-    everything = ", ".join(sorted((*METADATA.tables, VERSION)))
+    everything = ", ".join(sorted((*METADATA.tables, *VERSION)))
     (schema,) = connection.execute(text("SELECT quote_ident(current_schema())")).scalars()
     connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
     connection.exec_driver_sql(f"REVOKE ALL ON {everything} FROM {role}")

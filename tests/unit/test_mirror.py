@@ -192,6 +192,7 @@ ELSEWHERE = {
     "state.migrations.versions.r0017": MIGRATIONS,
     "state.migrations.versions.r0018": MIGRATIONS,
     "state.migrations.versions.r0019": MIGRATIONS,
+    "state.migrations.versions.r0020": MIGRATIONS,
     "transport.exchange": WHOLE,
     "transport.key_exchange": WHOLE,
     "transport.owner": PROTOCOLS,

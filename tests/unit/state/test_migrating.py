@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from sqlalchemy.dialects import sqlite
 from bastion.state.database import Database, Place
 from bastion.state.migrating import migrate
 from bastion.state.schema import METADATA, RECORDINGS
-from bastion.state.schema_version import HEAD, SchemaUnfit, check_schema, revision_of
+from bastion.state.schema_version import (
+    HEAD,
+    OF_THE_SCHEMA,
+    OLDEST,
+    SchemaUnfit,
+    check_schema,
+    oldest_of,
+    revision_of,
+)
 from bastion.state.store import migrate_in_child
 
 pytestmark = pytest.mark.slow
@@ -34,7 +43,7 @@ def shape(database: Database) -> dict[str, object]:
                 sorted((str(i["name"]), tuple(i["column_names"])) for i in found.get_indexes(table)),
             )
             for table in sorted(found.get_table_names())
-            if table != "alembic_version"
+            if table not in OF_THE_SCHEMA
         }
 
 
@@ -44,6 +53,9 @@ def test_the_migrations_make_the_schema_that_the_program_has(tmp_path: Path) -> 
     check_schema(made)
     assert shape(migrated) == shape(made)
     assert set(shape(made)) == set(METADATA.tables)
+    for database in (migrated, made):
+        with database.read() as connection:
+            assert oldest_of(connection) == OLDEST
     assert migrate(migrated) == (HEAD, HEAD) == migrate(made)
     migrated.close()
     made.close()
@@ -54,6 +66,7 @@ def test_a_later_schema_is_not_taken_back(tmp_path: Path) -> None:
     migrate(database)
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
+        connection.execute("UPDATE schema_oldest SET revision = 98")
     with pytest.raises(SchemaUnfit):
         migrate(database)
     database.close()
@@ -69,6 +82,16 @@ def test_it_is_a_program_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "not a database" in done.stderr
+
+
+@pytest.mark.parametrize("number", range(20, HEAD + 1))
+def test_each_revision_says_for_whom_it_is(number: int) -> None:
+    """The first that drops something, or changes what there is, is for nobody before it."""
+    module = import_module(f"bastion.state.migrations.versions.r{number:04}")
+    before = import_module(f"bastion.state.migrations.versions.r{number - 1:04}")
+    assert getattr(before, "oldest", 1) <= module.oldest <= number
+    if number == HEAD:
+        assert module.oldest == OLDEST
 
 
 # -- compatible one version back ------------------------------------------------------------------------------------
@@ -90,7 +113,7 @@ def test_statements_of_the_revision_before_work_on_the_next_one(tmp_path: Path, 
     migrate(new, revision)
     migrate(new, revision + 1)
     for name, table in tables_of(old).tables.items():
-        if name == "alembic_version":
+        if name in OF_THE_SCHEMA:
             continue
         row = {c.name: ("x" if c.type.python_type is str else 1) for c in table.columns}
         keys = [c.name for c in table.primary_key]

@@ -22,7 +22,7 @@ SECRET = {"totp", "totp_recovery"}
 
 
 def test_every_table_is_somebody_s_to_read_or_a_secret_of_the_gateway() -> None:
-    assert READ < SHOWN and SHOWN - {VERSION} < set(METADATA.tables)
+    assert READ < SHOWN and set(METADATA.tables) > SHOWN - VERSION
     assert set(METADATA.tables) - SHOWN >= SECRET
 
 

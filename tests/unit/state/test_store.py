@@ -350,6 +350,7 @@ def test_an_older_file_is_migrated_by_a_process_of_its_own(
     bench.store.close()
     with sqlite3.connect(place.file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
+        connection.execute("UPDATE schema_oldest SET revision = 98")
     with pytest.raises(SchemaUnfit):
         Bench(place).store.open()
 
