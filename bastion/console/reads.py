@@ -93,7 +93,8 @@ class Reads:
 
     def locks(self, asker: Asker) -> Deferred[LockSet]:
         """What is locked now. Fails with Trouble."""
-        return self.ask(lambda database: LockSet(in_force(kept_locks(database))), asker)
+        now = self._clock.time()
+        return self.ask(lambda database: LockSet(in_force(kept_locks(database, now))), asker)
 
     def codes(self, key: TotpKey) -> Callable[[str, str, Asker], Deferred[bool]]:
         """What `auth.attempt` asks about one-time codes: each is good once, for every gateway and console together."""

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from bastion.control.asking import Request
+from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock
 
 
 @dataclass(frozen=True, slots=True)
 class SharedRows:
-    """The locks of the store; None when whoever asks has seen them (`mark`) before. `timeline` is another one where
-    another server has become the store."""
+    """The locks of the store, None when whoever asks has seen them (`mark`) before, and its ends of locks. `timeline`
+    is another one where another server has become the store."""
 
     mark: str
     locks: tuple[Lock, ...] | None = None
     timeline: str = field(default="", metadata={"left_out": True})
+    gone: tuple[Gone, ...] = field(default=(), metadata={"left_out": True})
 
 
 @dataclass(frozen=True, slots=True)

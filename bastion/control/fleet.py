@@ -230,7 +230,7 @@ class Fleet(Node):
     def _stored(self, rows: SharedRows) -> None:
         if rows.locks is not None:
             lost = bool(self._timeline) and rows.timeline != self._timeline
-            self._desk.keeper.seen(rows.locks, lost)
+            self._desk.keeper.seen(rows.locks, rows.gone, lost)
         self._seen, self._timeline = rows.mark, rows.timeline
         self._stored_at = self._reactor.seconds()
 

@@ -290,11 +290,12 @@ class LocalNode(Node):
     def _shared_locks(self, request: SharedLocks, stream: Stream | None) -> Deferred[SharedRows]:
         state = self._gateway.state
         folder = state.place.folder
-        asked = state.ask(lambda database: rows_since(database, folder, request.seen))
+        now = self._gateway.clock.time()
+        asked = state.ask(lambda database: rows_since(database, folder, request.seen, now))
 
         def told(found: Rows) -> SharedRows:
-            rows = found.locks
-            return SharedRows(found.mark, None if rows is None else _locks_of(rows).locks, found.timeline)
+            rows = None if found.locks is None else in_force(found.locks)
+            return SharedRows(found.mark, rows, found.timeline, found.gone)
 
         return asked.addCallbacks(told, _no_store)
 

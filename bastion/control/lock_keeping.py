@@ -194,21 +194,26 @@ class LockKeeper:
         return self._followed(node, learned)
 
     def _keep_learned(self) -> None:
-        """What others have told, in the store too: whoever it comes from writes it there, so this has time."""
+        """What others have told, in the store too, which whoever it comes from does as well; and what the store lacks.
+        So this has time."""
         while self._later and self._keeps.allows():
             place = next(iter(self._later))
             self._keep(*self._later.pop(place))
         if self._later and (self._keeping is None or not self._keeping.active()):
             self._keeping = self._timers.callLater(KEEP_AGAIN, self._keep_learned)
 
-    def seen(self, rows: Iterable[Lock], lost: bool = False) -> None:
-        """What the store has now. `lost`: another server has become it, which may lack rows that the one before had."""
+    def seen(self, rows: Iterable[Lock], gone: Iterable[Gone] = (), lost: bool = False) -> None:
+        """What the store has now. `lost`: another server has become it, which may lack what the one before had."""
         self.known = True
-        learned, again = self.list.stored(rows, lost)
+        learned, again = self.list.stored(self._clock.time(), rows, gone, lost)
         if lost and again:
-            _log.warn("the store is another server, and is told {count} locks again", count=len(again))
-        for lock in again:
-            self._keep(lock)
+            text = "the store is another server, and is told {locks} locks and {gone} ends of locks again"
+            _log.warn(text, locks=len(again.locks), gone=len(again.gone))
+        for lock in again.locks:
+            self._later[lock.kind, lock.value] = lock, False
+        for one in again.gone:
+            self._later[one.kind, one.value] = Lock(one.kind, one.value, "", "", one.made_at), True
+        self._keep_learned()
         self._quietly(self._followed("", learned))
 
     def _followed(self, node: str, learned: Learned) -> Deferred[Ended]:

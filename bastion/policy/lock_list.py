@@ -54,6 +54,17 @@ class Learned:
         return bool(self.put or self.gone)
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What the store has to be told again: it has something earlier, or a lock that is over."""
+
+    locks: tuple[Lock, ...] = ()
+    gone: tuple[Gone, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.locks or self.gone)
+
+
 class LockList:
     """What is locked, by place; oldest news of it first."""
 
@@ -132,6 +143,13 @@ class LockList:
 
     def learn(self, now: float, locks: Iterable[Lock], gone: Iterable[Gone] = (), node: str = "?") -> Learned:
         """`node`, another gateway, has these, and has taken those away. What cannot be is left out."""
+        removed = self._end(now, gone)
+        sound = [lock for lock in locks if _is_lock(lock, now + 2 * DAY)]
+        return Learned(tuple(self._take_in(sound, node, MOST_EACH)), tuple(removed))
+
+    def _end(self, now: float, gone: Iterable[Gone]) -> list[Lock]:
+        """Others have taken these away: what was in force and is not any more. An end of a lock that is made more than
+        a day from now is none."""
         removed = []
         for one in gone:
             place = one.kind, one.value
@@ -145,8 +163,7 @@ class LockList:
                 removed.append(self._held.pop(place))
                 self._from.pop(place, None)
             self._bury(place, one.made_at)
-        sound = [lock for lock in locks if _is_lock(lock, now + 2 * DAY)]
-        return Learned(tuple(self._take_in(sound, node, MOST_EACH)), tuple(removed))
+        return removed
 
     def _take_in(self, locks: Iterable[Lock], node: str, most: int) -> list[Lock]:
         """Put those that are not made here; what was of somebody stays theirs."""
@@ -164,21 +181,29 @@ class LockList:
                     self._from[place] = whose
         return put
 
-    def stored(self, rows: Iterable[Lock], lost: bool = False) -> tuple[Learned, tuple[Lock, ...]]:
-        """What the store has now: what has changed by that, and locks that it has to be told of again, since it has
-        an earlier one in their place. One that the store had, and has not, was taken away by another gateway; or, with
-        `lost`, may be what a new server never got, and it is told of it again."""
-        later, again, seen = [], [], {}
+    def stored(
+        self, now: float, rows: Iterable[Lock], gone: Iterable[Gone] = (), lost: bool = False
+    ) -> tuple[Learned, Again]:
+        """What the store has now, rows and ends of locks: what has changed by that, and what it has to be told again.
+
+        A lock whose end it has is over, whether its row was ever seen or not; one that it had, and has not, was taken
+        away by a gateway that writes no ends. With `lost`, another server has become the store, which may lack what it
+        never got: it is told of that again.
+        """
+        ends = {(one.kind, one.value): one.made_at for one in gone}
+        removed = self._end(now, (Gone(*place, made_at) for place, made_at in ends.items()))
+        later, again, over, seen = [], [], {}, {}
         for row in rows:
             place = row.kind, row.value
             seen[place] = row.made_at
-            known = self._held.get(place)
+            known, end = self._held.get(place), self._gone.get(place, -1.0)
             if known is not None and known != row and not _is_better(row, known):
                 again.append(known)
+            elif row.made_at <= end:
+                over[place] = end  # written late by somebody who owed it
             else:
                 later.append(row)
         put = self._take_in(later, "", MOST_KNOWN)
-        removed = []
         for place, made_at in self._stored.items():
             known = self._held.get(place)
             if place in seen or known is None or known.made_at > made_at:
@@ -188,7 +213,11 @@ class LockList:
             else:
                 removed.append(self.take(place))
         self._stored = seen
-        return Learned(tuple(put), tuple(removed)), tuple(again)
+        for place, made_at in self._gone.items() if lost else ():
+            if place not in self._held and ends.get(place, -1.0) < made_at:
+                over[place] = made_at
+        told = tuple(Gone(*place, made_at) for place, made_at in over.items())
+        return Learned(tuple(put), tuple(removed)), Again(tuple(again), told)
 
 
 def _is_better(lock: Lock, known: Lock) -> bool:

@@ -19,6 +19,7 @@ has the tables and the rules of migrations.
 - `json_file`: a small file beside the store, whole or not at all
 - `lock_copy`: the locks as they were known last, for a start while the store is away
 - `shared_locks`: the locks as the store has them now, which several gateways may share
+- `lock_ends`: those that were taken away
 - `openings`: that break-glass accounts were opened, and by whom
 - `adopting`: what processes that died have left to others
 - `store`: the store as a gateway's process has it

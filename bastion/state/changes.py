@@ -31,7 +31,7 @@ _VERBS: Final = (ADD, PUT, SET, DROP)
 Kind = tuple[str, str, tuple[str, ...]]
 """Verb, table and columns: what one statement is made for."""
 
-_LATER: Final = {"locks": "made_at"}
+_LATER: Final = {"locks": "made_at", "lock_ends": "made_at"}
 """Table -> the column by which a row that is put takes no later one's place, and one that is dropped was not later."""
 
 LINE_MAX: Final = 64 * 1024

@@ -53,7 +53,11 @@ def write_copy(folder: Path, locks: Iterable[Lock]) -> None:
     json_file.write(folder / FILE, rows)
 
 
-def change_copy(folder: Path, kind: str, value: str, lock: Lock | None) -> None:
-    """One lock is there, or no longer. Raises OSError."""
-    others = [one for one in read_copy(folder) or () if (one.kind, one.value) != (kind, value)]
-    write_copy(folder, others if lock is None else [*others, lock])
+def change_copy(folder: Path, lock: Lock, gone: bool = False) -> None:
+    """One lock is there, or `gone`; a later one in its place stays. Raises OSError."""
+    known = read_copy(folder)
+    here = [one for one in known or () if (one.kind, one.value) == (lock.kind, lock.value)]
+    if any(one.made_at > lock.made_at for one in here) or (gone and not here and known is not None):
+        return
+    others = [one for one in known or () if one not in here]
+    write_copy(folder, others if gone else [*others, lock])

@@ -31,6 +31,7 @@ READ: Final = frozenset(
         "sessions",
         "recordings",
         "locks",
+        "lock_ends",
         "break_glass",
         "holds",
         "hold_lifts",

@@ -226,6 +226,13 @@ def lock_added(lock: Lock) -> Change:
     return Change(PUT, "locks", asdict(lock))
 
 
+def lock_ended(kind: str, value: str, made_at: float, now: float) -> Change:
+    """That the lock which was made then is over. Written before its row goes: else whoever never saw the row would
+    never hear of it."""
+    values: dict[str, Value] = {"kind": kind, "value": value, "made_at": made_at, "ended_at": now}
+    return Change(PUT, "lock_ends", values)
+
+
 def lock_removed(kind: str, value: str, made_at: float) -> Change:
     """No such lock any more; one that was made after that stays."""
     return Change(DROP, "locks", {"kind": kind, "value": value, "made_at": made_at})

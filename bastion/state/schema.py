@@ -106,6 +106,16 @@ LOCKS: Final = Table(
 """What is locked out now: a user (by the immutable id of the account where there is one), a target, a certificate or a
 source."""
 
+LOCK_ENDS: Final = Table(
+    "lock_ends",
+    METADATA,
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("made_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+)
+"""What was taken away: no lock of that place that was made then, or before, is in force, whoever writes it again."""
+
 BREAK_GLASS: Final = Table(
     "break_glass",
     METADATA,

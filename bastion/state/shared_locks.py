@@ -12,10 +12,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
+from bastion.policy.lock_list import Gone
 from bastion.policy.locks import Lock as LockInForce
 from bastion.policy.locks import LockKind, value_of
-from bastion.state.database import Database
+from bastion.state.database import Database, StateDown
 from bastion.state.lock_copy import write_copy
+from bastion.state.lock_ends import prune, read_ends
 from bastion.state.rows import Lock
 from bastion.state.schema import LOCKS
 
@@ -23,9 +25,21 @@ _COLUMNS: Final = tuple(LOCKS.c[field.name] for field in fields(Lock))
 _ROWS: Final = select(*_COLUMNS).order_by(LOCKS.c.kind, LOCKS.c.value)
 
 
-def kept_locks(database: Database) -> list[Lock]:
-    """All of them, those too that have expired. Raises StateDown."""
-    return _locks(_rows(database))
+def kept_locks(database: Database, now: float) -> list[Lock]:
+    """All that nobody has taken away, those too that have expired. Raises StateDown."""
+    with database.read() as connection:
+        locks = _locks(_rows(connection))
+        return read_ends(connection, now).alive(locks)
+
+
+def load_kept(database: Database, folder: Path, now: float) -> list[Lock]:
+    """The same for a gateway that starts; what is over is removed, the copy in `folder` follows. Raises StateDown."""
+    with suppress(StateDown):
+        prune(database, now)
+    locks = kept_locks(database, now)
+    with suppress(OSError):
+        write_copy(folder, locks)
+    return locks
 
 
 def in_force(rows: Iterable[Lock]) -> tuple[LockInForce, ...]:
@@ -43,28 +57,34 @@ def in_force(rows: Iterable[Lock]) -> tuple[LockInForce, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Another `mark` whenever the `locks` are others, which are None when whoever asks has seen these. Another
-    `timeline` where another server has become the store, which may have lost the last of what the one before had; ""
-    where nobody knows."""
+    """Another `mark` whenever the `locks`, or their ends, are others; `locks` is None when whoever asks has seen these.
+    Some of them may be over, as `gone` says. Another `timeline` where another server has become the store, which may
+    have lost the last of what the one before had; "" where nobody knows."""
 
     mark: str
     locks: list[Lock] | None
     timeline: str = ""
+    gone: tuple[Gone, ...] = ()
 
 
-def rows_since(database: Database, folder: Path, seen: str) -> Rows:
+def rows_since(database: Database, folder: Path, seen: str, now: float) -> Rows:
     """Those of now, unless they were `seen`. The copy in `folder` (`lock_copy`) follows. Raises StateDown: it is never
     what was known before."""
     with database.read() as connection:
         timeline = _timeline(connection)
-        rows = [tuple(row) for row in connection.execute(_ROWS)]
-    mark = hashlib.sha256(repr(rows).encode("utf-8", "replace")).hexdigest()
+        rows = _rows(connection)
+        ends = read_ends(connection, now)
+    mark = hashlib.sha256(repr((rows, ends.rows)).encode("utf-8", "replace")).hexdigest()
     if mark == seen:
         return Rows(mark, None, timeline)
     locks = _locks(rows)
+    alive = ends.alive(locks)
+    if ends.unfit or len(alive) < len(locks):
+        with suppress(StateDown):
+            prune(database, now)
     with suppress(OSError):
-        write_copy(folder, locks)
-    return Rows(mark, locks, timeline)
+        write_copy(folder, alive)
+    return Rows(mark, locks, timeline, ends.gone)
 
 
 _TIMELINE: Final = text(
@@ -89,9 +109,8 @@ def _timeline(connection: Connection) -> str:
         return ""
 
 
-def _rows(database: Database) -> list[tuple[Any, ...]]:
-    with database.read() as connection:
-        return [tuple(row) for row in connection.execute(_ROWS)]
+def _rows(connection: Connection) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in connection.execute(_ROWS)]
 
 
 def _locks(rows: Iterable[tuple[Any, ...]]) -> list[Lock]:

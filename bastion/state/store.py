@@ -17,7 +17,6 @@ import subprocess
 import sys
 from base64 import b32encode
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,11 +50,11 @@ from bastion.state.changes import BadChange, Change, apply, read_line
 from bastion.state.database import TEXT_MAX, Database, Place, StateDown
 from bastion.state.folder import HOME, make_folder
 from bastion.state.journal import Journal
-from bastion.state.lock_copy import change_copy, read_copy, write_copy
-from bastion.state.rows import Lock, Writer, config_loaded, lock_added, lock_removed, node_seen
+from bastion.state.lock_copy import change_copy, read_copy
+from bastion.state.rows import Lock, Writer, config_loaded, lock_added, lock_ended, lock_removed, node_seen
 from bastion.state.schema import LOCKS
 from bastion.state.schema_version import SchemaUnfit, check_schema
-from bastion.state.shared_locks import kept_locks
+from bastion.state.shared_locks import load_kept
 
 T = TypeVar("T")
 
@@ -309,10 +308,7 @@ class StateStore:
         def load(database: Database) -> list[Lock]:
             if self._home:
                 write_owed(database, self.place.folder, self._recordings, self.writer.node)
-            locks = kept_locks(database)
-            with suppress(OSError):
-                write_copy(self.place.folder, locks)
-            return locks
+            return load_kept(database, self.place.folder, self._clock.time())
 
         def known(failure: Failure) -> list[Lock]:
             locks = read_copy(self.place.folder)
@@ -328,17 +324,18 @@ class StateStore:
     def add_lock(self, lock: Lock) -> None:
         """Keep a lock, in the place of an earlier one of the same; owed like any row."""
         self.note([lock_added(lock)], soon=True)
-        self._copy(lock.kind, lock.value, lock)
+        self._copy(lock)
 
     def remove_lock(self, kind: str, value: str, made_at: float) -> None:
-        """Keep the one that was made then no more."""
-        self.note([lock_removed(kind, value, made_at)], soon=True)
-        self._copy(kind, value, None)
+        """Keep the one that was made then no more, and that it is over."""
+        over = lock_ended(kind, value, made_at, self._clock.time())
+        self.note([over, lock_removed(kind, value, made_at)], soon=True)
+        self._copy(Lock(kind, value, "", "", made_at), gone=True)
 
-    def _copy(self, kind: str, value: str, lock: Lock | None) -> None:
+    def _copy(self, lock: Lock, gone: bool = False) -> None:
         """Somebody typed a command: a small file that is synced, once."""
         try:
-            change_copy(self.place.folder, kind, value, lock)
+            change_copy(self.place.folder, lock, gone)
         except OSError as error:
             self._log.warn("the copy of the locks cannot be written: {why}", why=_text_of(error))
 

@@ -15,6 +15,8 @@ from tests.support.world import poll
 
 pytestmark = pytest.mark.interop
 
+NOW = 1000.0
+
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
@@ -31,7 +33,7 @@ def test_a_replica_that_was_promoted_is_another_timeline_and_a_restart_is_none(
     def look() -> Rows:
         def tried() -> Rows | None:
             try:
-                return rows_since(database, tmp_path, "")
+                return rows_since(database, tmp_path, "", NOW)
             except StateDown:
                 return None
 

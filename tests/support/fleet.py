@@ -31,7 +31,8 @@ from bastion.control.roles import Role
 from bastion.errors import ControlReason
 from bastion.net.mutual_tls import NodeTls, TlsFiles
 from bastion.observe.meters import Meters
-from bastion.policy.locks import Lock
+from bastion.policy.lock_list import Gone
+from bastion.policy.locks import Lock, LockKind
 from tests.support.node_certificates import NodesCA
 
 ROOT = By(0, "root")
@@ -133,22 +134,32 @@ class Net(Clock):
 
 
 class Store:
-    """What the gateways share: rows of locks. `away`: nobody is answered."""
+    """What the gateways share: rows of locks, and ends of locks. `away`: nobody is answered."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Lock] = {}
+        self.rows: dict[tuple[LockKind, str], Lock] = {}
+        self.ends: dict[tuple[LockKind, str], float] = {}
         self.away = False
         self.timeline = "00000001"
 
     def keep(self, request: KeepLock) -> None:
         place, lock = (request.lock.kind, request.lock.value), request.lock
         known = self.rows.get(place)
+        if request.gone:
+            self.ends[place] = max(self.ends.get(place, -1.0), lock.made_at)
         if known is not None and known.made_at > lock.made_at:
             return
         if request.gone:
             self.rows.pop(place, None)
         else:
             self.rows[place] = lock
+
+    def said(self, seen: str) -> SharedRows:
+        """What a process answers."""
+        rows = sorted(self.rows.values(), key=lambda lock: (lock.kind, lock.value))
+        gone = tuple(Gone(*place, made_at) for place, made_at in sorted(self.ends.items()))
+        mark = repr((rows, gone))
+        return SharedRows(mark, None if mark == seen else tuple(rows), self.timeline, gone)
 
 
 class Process(Node):
@@ -197,9 +208,7 @@ class Process(Node):
                 return Locks(tuple(self.store.rows.values()))
             case SharedLocks():
                 self.write()
-                mark = repr(sorted(self.store.rows.values(), key=lambda lock: (lock.kind, lock.value)))
-                rows = None if mark == request.seen else tuple(self.store.rows.values())
-                return SharedRows(mark, rows, self.store.timeline)
+                return self.store.said(request.seen)
             case KeepLock():
                 self.owed.append(request)
                 if not self.store.away:

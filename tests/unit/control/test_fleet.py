@@ -477,3 +477,47 @@ def test_a_store_that_became_another_server_is_told_again_what_it_has_lost(compa
     one.ask(RemoveLock(NET))
     company.net.run(3.0)
     assert locked(one) == locked(two) == [] and not company.store.rows
+
+
+def apart(company):
+    """Nobody reaches another; the store is reached by all."""
+    for gateway in company.gateways:
+        company.net.pull(gateway.name)
+    company.net.run(3.0)
+
+
+def test_a_lock_whose_row_its_maker_never_saw_ends_at_all_when_the_store_has_its_end(company):
+    """gw2 has read it and taken it away before gw1 looks again."""
+    one, two = company.gateways
+    apart(company)
+    one.ask(lock())
+    one.fleet._asking = True  # its question takes its time
+    company.net.run(2.0)
+    assert locked(two) == locked(one) == [NET]
+    two.ask(RemoveLock(NET))
+    company.net.run(2.0)
+    assert locked(two) == [] and locked(one) == [NET] and company.store.rows == {}
+    one.fleet._asking = False
+    company.net.run(2.0)
+    assert locked(one) == [] and one.events("unlock_followed")[-1]["value"] == NET
+
+
+def test_a_lock_that_is_written_after_its_end_is_over_everywhere(tmp_path):
+    """gw1 owes the row, and hears of nothing; gw2 and gw3 have heard of both."""
+    company = Company(tmp_path, 3)
+    one, two, three = company.gateways
+    one.process.write = lambda: None
+    one.ask(lock())
+    company.net.run(2.0)
+    assert [locked(each) for each in (two, three)] == [[NET]] * 2
+    apart(company)
+    two.ask(RemoveLock(NET))
+    company.net.run(2.0)
+    assert locked(one) == locked(two) == locked(three) == [] and company.store.rows == {}
+    del one.process.write
+    one.process.owed = [order for order in one.process.owed if not order.gone]
+    one.process.write()
+    assert len(company.store.rows) == 1
+    company.net.run(2.0)
+    assert company.store.rows == {} and [locked(each) for each in company.gateways] == [[]] * 3
+    company.close()

@@ -130,6 +130,26 @@ def test_a_store_that_is_behind_is_told_again(office):
     assert office.hub.kept == [("web1", 1000.0, False)] and office.in_force() == ["web1"]
 
 
+def test_a_lock_whose_end_the_store_has_is_over_here_and_what_was_written_late_is_ended_again(office):
+    office.do(office.keeper.add, add())
+    office.hub.kept.clear()
+    office.keeper.seen([], [Gone(TARGET, "web1", 1000.0)])
+    assert office.in_force() == [] and office.events()[-1] == ("unlock_followed", "web1")
+    assert office.hub.kept == []
+    office.keeper.seen([lock("web1", 1000.0)], [Gone(TARGET, "web1", 1000.0)])
+    assert office.hub.kept == [("web1", 1000.0, True)] and office.in_force() == []
+
+
+def test_a_new_server_is_told_of_ends_as_fast_as_one_writes(office):
+    gone = [Gone(TARGET, f"w{n}", 5.0) for n in range(int(KEEPS_AT_ONCE) + 30)]
+    office.keeper.seen([], gone)
+    office.keeper.seen([], gone[:10], lost=True)
+    assert len(office.hub.kept) == KEEPS_AT_ONCE
+    office.timers.advance(1.0)
+    assert len(office.hub.kept) == KEEPS_AT_ONCE + 20
+    office.keeper.stop()
+
+
 def test_what_is_made_here_is_told_to_the_others_and_who_is_silent_named(office):
     made = office.do(office.keeper.add, add())
     assert made.sessions == 1

@@ -6,8 +6,10 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bastion.policy.lock_list import DAY, MOST_EACH, MOST_KNOWN, STEP, Gone, Learned, LockList
+from bastion.policy.lock_list import DAY, MOST_EACH, MOST_KNOWN, STEP, Again, Gone, Learned, LockList
 from bastion.policy.locks import MAX_LOCKS, MAX_REASON, Lock, LockKind
 
 USER = LockKind.USER
@@ -135,32 +137,32 @@ def test_a_list_has_an_end():
 
 def test_rows_of_the_store_are_in_force_and_what_it_has_no_more_is_not():
     known = LockList()
-    assert known.stored([lock(1.0)]) == (Learned((lock(1.0),)), ())
-    assert known.stored([lock(1.0)]) == (Learned(), ())
-    assert known.stored([]) == (Learned((), (lock(1.0),)), ()) and len(known) == 0
+    assert known.stored(NOW, [lock(1.0)]) == (Learned((lock(1.0),)), Again())
+    assert known.stored(NOW, [lock(1.0)]) == (Learned(), Again())
+    assert known.stored(NOW, []) == (Learned((), (lock(1.0),)), Again()) and len(known) == 0
 
 
 def test_what_the_store_has_not_yet_stays():
     known = listed(lock(1.0))
-    assert known.stored([]) == (Learned(), ()) and len(known) == 1
-    assert known.stored([lock(1.0)])[0] == Learned()
+    assert known.stored(NOW, []) == (Learned(), Again()) and len(known) == 1
+    assert known.stored(NOW, [lock(1.0)])[0] == Learned()
     known.put(lock(2.0))  # made again; the store has neither for a moment
-    assert known.stored([]) == (Learned(), ()) and list(known) == [lock(2.0)]
+    assert known.stored(NOW, []) == (Learned(), Again()) and list(known) == [lock(2.0)]
 
 
 def test_a_row_that_was_taken_away_here_and_is_still_there_is_no_lock():
     known = listed(lock(1.0))
-    known.stored([lock(1.0)])
+    known.stored(NOW, [lock(1.0)])
     known.take((USER, "alice"))
-    assert known.stored([lock(1.0)]) == (Learned(), ()) and len(known) == 0
+    assert known.stored(NOW, [lock(1.0)]) == (Learned(), Again((), (gone(1.0),))) and len(known) == 0
 
 
 def test_a_store_that_has_an_earlier_one_is_told_again():
     known = listed(lock(2.0, uid="u-1"))
-    assert known.stored([lock(1.0)]) == (Learned(), (lock(2.0, uid="u-1"),))
-    assert known.stored([lock(2.0)]) == (Learned(), (lock(2.0, uid="u-1"),))
-    assert known.stored([lock(2.0, uid="u-1")]) == (Learned(), ())
-    assert known.stored([lock(3.0)])[0].put == (lock(3.0),)
+    assert known.stored(NOW, [lock(1.0)]) == (Learned(), Again((lock(2.0, uid="u-1"),)))
+    assert known.stored(NOW, [lock(2.0)]) == (Learned(), Again((lock(2.0, uid="u-1"),)))
+    assert known.stored(NOW, [lock(2.0, uid="u-1")]) == (Learned(), Again())
+    assert known.stored(NOW, [lock(3.0)])[0].put == (lock(3.0),)
 
 
 def test_two_of_the_same_moment_come_to_the_same_at_each_gateway_and_in_the_store():
@@ -172,8 +174,8 @@ def test_two_of_the_same_moment_come_to_the_same_at_each_gateway_and_in_the_stor
         here.learn(NOW, there)
         there.learn(NOW, here)
         (left,) = set(here) | set(there)
-        assert here.stored([left])[1] == there.stored([left])[1] == ()
-        again = listed(one).stored([other])[1], listed(other).stored([one])[1]
+        assert here.stored(NOW, [left])[1] == there.stored(NOW, [left])[1] == Again()
+        again = listed(one).stored(NOW, [other])[1], listed(other).stored(NOW, [one])[1]
         assert [bool(told) for told in again].count(True) == 1, "one of the two writes it again, not both"
     assert listed(lock(until=5.0)).learn(NOW, [lock()]).put == (lock(),)
 
@@ -199,7 +201,7 @@ def test_one_that_fills_the_list_leaves_room_for_others_and_for_our_own():
 
 def test_whose_a_lock_is_stays_when_it_is_told_again():
     known, _ = full_of("gw2", 1)
-    known.stored([lock(5.0, value="gw2-0", uid="u-1")])
+    known.stored(NOW, [lock(5.0, value="gw2-0", uid="u-1")])
     assert known.own == 0
     known.put(lock(6.0, value="gw2-0"))
     assert known.own == 1, "somebody has locked it here"
@@ -210,7 +212,175 @@ def test_whose_a_lock_is_stays_when_it_is_told_again():
 def test_a_store_that_became_another_server_has_lost_rows_and_unlocked_nothing():
     known = listed(lock(1.0, value="carol"))
     rows = [lock(1.0), lock(2.0, value="bob"), lock(1.0, value="carol")]
-    known.stored(rows)
-    assert known.stored(rows[:1], lost=True) == (Learned(), (rows[1], rows[2])) and len(known) == 3
-    assert known.stored(rows) == (Learned(), ())
-    assert known.stored(rows[:2]) == (Learned((), (rows[2],)), ())
+    known.stored(NOW, rows)
+    assert (
+        known.stored(NOW, rows[:1], lost=True) == (Learned(), Again((rows[1], rows[2]))) and len(known) == 3
+    )
+    assert known.stored(NOW, rows) == (Learned(), Again())
+    assert known.stored(NOW, rows[:2]) == (Learned((), (rows[2],)), Again())
+
+
+# -- ends of locks in the store ----------------------------------------------------------------------------------------
+
+
+def test_a_lock_whose_end_the_store_has_is_over_though_its_row_was_never_seen():
+    """Written and taken away by another gateway between two looks of the one that made it."""
+    known = listed(lock(1.0))
+    assert known.stored(NOW, [], [gone(1.0)]) == (Learned((), (lock(1.0),)), Again())
+    assert known.taken == (gone(1.0),) and known.learn(NOW, [lock(1.0)]) == Learned()
+    assert known.stored(NOW, [], [gone(1.0)]) == (Learned(), Again())
+
+
+def test_a_row_that_was_written_after_its_end_is_no_lock_and_the_store_is_told_so():
+    known = LockList()
+    assert known.stored(NOW, [lock(1.0)], [gone(1.0)]) == (Learned(), Again((), (gone(1.0),)))
+    assert len(known) == 0
+    later = lock(2.0)
+    assert known.stored(NOW, [later], [gone(1.0)]) == (Learned((later,)), Again()), "this was made after it"
+
+
+def test_an_end_of_an_earlier_lock_ends_no_later_one():
+    known = listed(lock(2.0))
+    assert known.stored(NOW, [], [gone(1.0)]) == (Learned(), Again()) and list(known) == [lock(2.0)]
+    assert known.stored(NOW, [lock(1.0)], [gone(1.0)])[1] == Again((lock(2.0),)), (
+        "which the store has to hear of"
+    )
+
+
+@pytest.mark.parametrize("made_at", [NOW + 2 * DAY, float("inf"), float("nan"), -1.0])
+def test_an_end_from_the_future_ends_nothing(made_at):
+    known = listed(lock(1.0))
+    assert known.stored(NOW, [lock(1.0)], [gone(made_at)]) == (Learned(), Again())
+    assert list(known) == [lock(1.0)] and known.taken == ()
+
+
+def test_a_store_that_became_another_server_is_told_of_the_ends_that_it_has_not():
+    known = listed(lock(1.0), lock(1.0, "bob"), lock(1.0, "carol"), lock(3.0, "dave"))
+    for name in ("alice", "bob", "dave"):
+        known.take((USER, name))
+    again = lock(known.moment((USER, "dave"), 4.0), "dave")
+    assert known.put(again)
+    rows, ends = [lock(1.0, "carol"), again], [gone(1.0), gone(1.0, "bob"), gone(3.0, "dave")]
+    assert known.stored(NOW, rows, ends) == (Learned(), Again())
+    assert known.stored(NOW, rows, ends[:1]) == (Learned(), Again()), "they may have become too many"
+    told = known.stored(NOW, rows, ends[:1], lost=True)[1]
+    assert told == Again((), (gone(1.0, "bob"),)), "that of dave says nothing: there is a later lock"
+
+
+class Rows:
+    """A store: rows and ends, of which the later stays."""
+
+    def __init__(self):
+        self.rows, self.ends = {}, {}
+
+    def write(self, one, is_gone):
+        place = one.kind, one.value
+        if is_gone:
+            self.ends[place] = max(self.ends.get(place, -1.0), one.made_at)
+            if place in self.rows and self.rows[place].made_at <= one.made_at:
+                del self.rows[place]
+        elif place not in self.rows or self.rows[place].made_at <= one.made_at:
+            self.rows[place] = one
+
+    def taken(self):
+        return [Gone(*place, made_at) for place, made_at in self.ends.items()]
+
+
+class Writer:
+    """A gateway that reaches the store alone: its list, its clock, and what it owes, in order."""
+
+    def __init__(self, ahead):
+        self.list, self.ahead, self.owed = LockList(), ahead, []
+
+    def add(self, value, now):
+        made_at = self.list.moment((USER, value), now + self.ahead)
+        one = lock(made_at, value, reason=f"of {self.ahead}")
+        assert self.list.put(one)
+        self.owed.append((one, False))
+
+    def remove(self, value):
+        if (USER, value) in self.list:
+            self.owed.append((self.list.take((USER, value)), True))
+
+    def write(self, store, count=1):
+        for one in self.owed[:count]:
+            store.write(*one)
+        del self.owed[:count]
+
+    def read(self, store, now, lost=False):
+        _, again = self.list.stored(now, list(store.rows.values()), store.taken(), lost)
+        self.owed += [(one, False) for one in again.locks] + [(one, True) for one in again.gone]
+
+
+VALUES = ("alice", "bob")
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(("add", "remove", "write", "read")), st.sampled_from(VALUES)
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS, st.tuples(*[st.sampled_from((-40.0, 0.0, 40.0))] * 3), st.integers(1, 3))
+def test_whatever_is_locked_unlocked_written_and_read_in_any_order_all_have_the_same(steps, ahead, count):
+    """What each holds in the end is the same, is what the store has, and nobody writes any more. What was made last of
+    a place, by its own time, decides."""
+    store, gateways = Rows(), [Writer(one) for one in ahead[:count]]
+    made, ended = {}, {}
+    for number, (which, what, value) in enumerate(steps):
+        one, now = gateways[which % count], NOW + number
+        before = one.list.get((USER, value))
+        if what == "add":
+            one.add(value, now)
+            made.setdefault(value, []).append(one.list.get((USER, value)))
+        elif what == "remove":
+            one.remove(value)
+            if before is not None:
+                ended[value] = max(ended.get(value, -1.0), before.made_at)
+        elif what == "write":
+            one.write(store)
+        else:
+            one.read(store, now)
+    for _ in range(4):
+        for one in gateways:
+            one.write(store, len(one.owed))
+        for one in gateways:
+            one.read(store, NOW + len(steps))
+    assert not any(one.owed for one in gateways)
+    expected = set()
+    for value, locks in made.items():
+        last = max(one.made_at for one in locks)
+        if last > ended.get(value, -1.0):
+            expected |= {one for one in store.rows.values() if one.value == value and one.made_at == last}
+            assert any(one.value == value for one in expected)
+    assert [set(one.list) for one in gateways] == [expected] * count == [set(store.rows.values())] * count
+
+
+@given(STEPS, st.integers(0, 39))
+def test_a_replica_that_lags_becomes_the_store_and_all_have_the_same_all_the_same(steps, behind):
+    """Its rows and ends are those of an earlier moment."""
+    store, gateways, copy = Rows(), [Writer(0.0), Writer(0.0)], Rows()
+    for number, (which, what, value) in enumerate(steps):
+        one, now = gateways[which % 2], NOW + number
+        {
+            "add": lambda one=one, value=value, now=now: one.add(value, now),
+            "remove": lambda one=one, value=value: one.remove(value),
+            "write": lambda one=one: one.write(store),
+            "read": lambda one=one, now=now: one.read(store, now),
+        }[what]()
+        if number == behind:
+            copy.rows, copy.ends = dict(store.rows), dict(store.ends)
+    for one in gateways:
+        one.write(store, len(one.owed))
+    for one in gateways:
+        one.read(store, NOW + 50)
+    before = [set(one.list) for one in gateways]
+    for one in gateways:
+        one.read(copy, NOW + 60, lost=True)
+    for _ in range(3):
+        for one in gateways:
+            one.write(copy, len(one.owed))
+        for one in gateways:
+            one.read(copy, NOW + 70)
+    assert [set(one.list) for one in gateways] == before and before[0] == before[1] == set(copy.rows.values())
+    assert not any(one.owed for one in gateways)

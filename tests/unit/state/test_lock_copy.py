@@ -23,14 +23,30 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_one_lock_comes_or_goes(tmp_path: Path) -> None:
-    change_copy(tmp_path, "user", "bob", BOB)
-    change_copy(tmp_path, "target", "web1", HOST)
+    change_copy(tmp_path, BOB)
+    change_copy(tmp_path, HOST)
     again = Lock("user", "bob", "back", "carol", 3.0)
-    change_copy(tmp_path, "user", "bob", again)
+    change_copy(tmp_path, again)
     assert read_copy(tmp_path) == [HOST, again]
-    change_copy(tmp_path, "target", "web1", None)
-    change_copy(tmp_path, "target", "nobody", None)
+    change_copy(tmp_path, HOST, gone=True)
+    change_copy(tmp_path, Lock("target", "nobody", "", "", 1.0), gone=True)
     assert read_copy(tmp_path) == [again]
+
+
+def test_what_is_kept_late_takes_no_later_one_away(tmp_path: Path) -> None:
+    again = Lock("user", "bob", "back", "carol", 3.0)
+    change_copy(tmp_path, again)
+    written = (tmp_path / FILE).stat().st_mtime_ns
+    change_copy(tmp_path, BOB)
+    change_copy(tmp_path, BOB, gone=True)
+    assert read_copy(tmp_path) == [again] and (tmp_path / FILE).stat().st_mtime_ns == written
+    change_copy(tmp_path, again, gone=True)
+    assert read_copy(tmp_path) == []
+
+
+def test_that_nothing_is_locked_is_known_after_the_first_end_too(tmp_path: Path) -> None:
+    change_copy(tmp_path, BOB, gone=True)
+    assert read_copy(tmp_path) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"[{", b"{}x", b'[{"kind": "user"}]', b'["bob"]'])
@@ -46,9 +62,9 @@ def test_the_version_before_reads_a_copy_with_ids_as_names(tmp_path: Path) -> No
     old = {"kind", "value", "reason", "made_by", "made_at", "until"}
     assert all(row.keys() == old for row in orjson.loads((tmp_path / FILE).read_bytes()))
     assert (tmp_path / IDS).stat().st_mode & 0o777 == 0o600
-    change_copy(tmp_path, "user", "bob", None)
+    change_copy(tmp_path, BOB, gone=True)
     assert read_copy(tmp_path) == [alice]
-    change_copy(tmp_path, "user", "alice", None)
+    change_copy(tmp_path, alice, gone=True)
     assert read_copy(tmp_path) == [] and orjson.loads((tmp_path / IDS).read_bytes()) == []
 
 

@@ -12,6 +12,7 @@ from bastion.state.rows import Lock, lock_added, lock_removed
 from bastion.state.shared_locks import Rows, in_force, kept_locks, rows_since
 
 ALICE = Lock("user", "alice", "left", "root (uid 0)", 1.0, 99.0, "u-1")
+NOW = 1000.0
 BOB = Lock("user", "bob", "left", "root (uid 0)", 2.0)
 
 
@@ -21,24 +22,24 @@ def write(database: Database, *changes: object) -> None:
 
 
 def test_what_has_been_seen_is_not_told_again(database: Database, place: Place) -> None:
-    first = rows_since(database, place.folder, "")
-    assert first.locks == [] and rows_since(database, place.folder, first.mark) == Rows(first.mark, None)
+    first = rows_since(database, place.folder, "", NOW)
+    assert first.locks == [] and rows_since(database, place.folder, first.mark, NOW) == Rows(first.mark, None)
     write(database, lock_added(BOB), lock_added(ALICE))
-    second = rows_since(database, place.folder, first.mark)
+    second = rows_since(database, place.folder, first.mark, NOW)
     assert second.locks == [ALICE, BOB] and second.mark != first.mark
     assert read_copy(place.folder) == [ALICE, BOB]
     write(database, lock_removed("user", "bob", 2.0))
-    third = rows_since(database, place.folder, second.mark)
+    third = rows_since(database, place.folder, second.mark, NOW)
     assert third.locks == [ALICE] and read_copy(place.folder) == [ALICE]
     write(database, lock_added(BOB))
-    again = rows_since(database, place.folder, third.mark)
+    again = rows_since(database, place.folder, third.mark, NOW)
     assert again.mark == second.mark, "the same rows have the same mark"
 
 
 def test_locks_are_all_that_are_kept(database: Database) -> None:
     write(database, lock_added(BOB), lock_added(ALICE))
-    assert kept_locks(database) == [ALICE, BOB]
-    (found, _) = in_force(kept_locks(database))
+    assert kept_locks(database, NOW) == [ALICE, BOB]
+    (found, _) = in_force(kept_locks(database, NOW))
     assert (found.kind, found.value, found.uid, found.until) == (LockKind.USER, "alice", "u-1", 99.0)
 
 
@@ -55,4 +56,4 @@ def test_a_store_that_is_away_says_nothing(
 
     monkeypatch.setattr(Database, "read", away)
     with pytest.raises(StateDown):
-        rows_since(database, place.folder, "")
+        rows_since(database, place.folder, "", NOW)

@@ -1,4 +1,4 @@
-"""Which programs the schema is for."""
+"""Ends of locks, and which programs the schema is for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ oldest = 19
 
 
 def upgrade() -> None:
+    op.create_table(
+        "lock_ends",
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, primary_key=True),
+        sa.Column("made_at", sa.Double, nullable=False),
+        sa.Column("ended_at", sa.Double, nullable=False),
+    )
     op.create_table(
         "schema_oldest", sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False)
     )
