@@ -7,6 +7,7 @@ into the files, and a long one shows what the index has.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +43,7 @@ class Look:
         self._config = config
         self.copies = copies_of(config)
         self._away: dict[str, Elsewhere] | None = None
+        self._typed: Collection[str] = ()
         self._known: dict[str, Told] = {}
         self._short = True
         self._without_lines = False
@@ -55,8 +57,15 @@ class Look:
         """So many sessions are about to be shown."""
         self._short = count <= MOST_LOOKED
 
+    def know(self, typed: Collection[str]) -> None:
+        """The sessions in which what is asked for as `command` was typed, as far as the reading index has that."""
+        self._typed = typed
+
     def matches(self, one: Listed, kind: str, ended: str, command: re.Pattern[str] | None) -> bool:
-        """Is there a channel of this `kind` that ended so, and with a command line in which `command` is found?"""
+        """Is there a channel of this `kind` that ended so, and with a command line in which `command` is found? What
+        was typed at a shell has no end of its own."""
+        if one.id in self._typed and not ended and kind in ("", "shell"):
+            return True
         told = unpack(one.ran) if command is None else None
         if told is None:
             told = self._looked(one, whole=True)[0]

@@ -14,11 +14,13 @@ import click
 
 from bastion.cli import moments
 from bastion.cli.indexed import Reviews, from_index
-from bastion.cli.output import duration_text, fail, size_text, time_text, write_json, write_table
+from bastion.cli.output import duration_text, fail, printable, size_text, time_text, write_json, write_table
 from bastion.cli.ran import Look
+from bastion.cli.reading import index_there
 from bastion.cli.recordings import FOUND_CODES, open_store, recordings_options, tell_unreadable
 from bastion.cli.redaction import redaction_of
 from bastion.clock import SystemClock
+from bastion.indexing.store import IndexUnfit
 from bastion.recording.listed import TUNNEL, Listed, Wanted, of_entry
 from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.ran import KINDS
@@ -36,7 +38,10 @@ def choosing_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--live", is_flag=True, help="Only those that are running."),
         click.option("--exit", "ended", metavar="CODE", help="Ended so: 0, 127, TERM, or failed: not by 0."),
         click.option(
-            "--command", "command", metavar="REGEX", help="With a command line in which it is found."
+            "--command",
+            "command",
+            metavar="REGEX",
+            help="With a command in which it is found, typed or asked for.",
         ),
         click.option("--kind", type=click.Choice([*KINDS, TUNNEL]), help="With a channel of this kind."),
         click.option("--rule", metavar="NAME", help="Only those that this rule allowed."),
@@ -71,11 +76,11 @@ def sessions(
 ) -> None:
     """List recorded and live sessions, and tunnels, newest first. Times are UTC.
 
-    RAN is what was asked of each channel, and how it ended. State: live (being recorded), ended, truncated (its
-    gateway died; it plays up to there), damaged; from the index also deleted and missing. With --config the list comes
+    RAN is what was asked of each channel, and how it ended. State: live (being recorded), ended, truncated (its gateway
+    died; it plays up to there), damaged; from the index also deleted and missing. With --config the list comes
     from the index of the state store and from what that does not know; with --recordings from the files alone, which
     know no tunnels. A session is listed when any part of it lies between --since and --until. --command fetches what
-    is in the bucket, one recording at a time.
+    is in the bucket, one recording at a time; what was typed it knows of the sessions that `bastion index` has read.
 
     Example: bastion sessions --config /etc/bastion/bastion.toml --since "last tuesday" --user alice --exit failed
     """
@@ -97,6 +102,7 @@ def sessions(
     if found is None:
         found = filter(wanted.takes, _of_files(store, wanted.since, note))
     asked_kind = kind if kind and kind != TUNNEL else ""
+    look.know(_typed(store, redaction.digest, pattern) if pattern else ())
     if asked_kind or ended or pattern:
         found = (one for one in found if look.matches(one, asked_kind, ended or "", pattern))
     shown = list(islice(found, limit))
@@ -127,6 +133,21 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         return None if text is None else re.compile(text)
     except re.error as error:
         fail(f"--command {text}: no regular expression: {error}")
+
+
+def _typed(store: Recordings, redaction: str, pattern: re.Pattern[str]) -> set[str]:
+    """The sessions in which that was typed, of those that the reading index has as they are now."""
+    index = index_there(None, store)
+    if index is None:
+        return set()
+    try:
+        told = index.commands(index.fresh(store, None, redaction))
+        return {one.id for one, command in told if command.kind == "typed" and pattern.search(command.text)}
+    except IndexUnfit as error:
+        click.echo(f"bastion: the reading index is not used: {printable(error.text)}", err=True)
+        return set()
+    finally:
+        index.close()
 
 
 def _of_files(store: Recordings, since: float | None, note: Callable[[Path, str], None]) -> Iterator[Listed]:

@@ -13,6 +13,7 @@ May import: `recording`, `clock`, `errors`, `wire` for text.
 - `ahead`: pages brought into the kernel's cache before they are asked for
 - `store`: the file and its tables
 - `searching`: which pages have the words, and which sessions come first
+- `ran`: commands by their words, and the sessions that they lead to
 - `pages`: lines gathered and packed
 - `playing`: what a replay needs to know before it shows anything, and keyframes
 - `filling`: which recordings are to be read, reading them, by several processes

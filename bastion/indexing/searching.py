@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bastion.indexing.ahead import Ahead
 from bastion.indexing.pages import Page, text_of, unpack
-from bastion.indexing.words import LONG_LINE, NEAR, Question
+from bastion.indexing.words import Question
 from bastion.recording.listed import SESSION, Listed, Wanted
 
 ALONE: Final = 64
@@ -52,7 +52,7 @@ class Search:
     def newest(self, question: Question, wanted: Wanted, context: int = 0) -> Generator[Hit, None, None]:
         """As `search` in the sessions that are `wanted`. The newest are read without asking where the words are, as
         long as that finds some: the places of a common word are those of half of all pages."""
-        asked = _asked(question)
+        asked = question.match
         if not asked:
             return
         numbers = self._numbers(wanted)
@@ -127,7 +127,7 @@ class Search:
         self, question: Question, sessions: dict[int, Listed], context: int = 0
     ) -> Generator[Hit, None, None]:
         """Lines of these sessions that are asked for, the newest session first."""
-        asked = _asked(question)
+        asked = question.match
         if not asked or not sessions:
             return
         low, high = min(sessions) * SESSION_PAGES, (max(sessions) + 1) * SESSION_PAGES
@@ -178,14 +178,6 @@ def listed(rows: Iterable[tuple[Any, ...]]) -> dict[int, Listed]:
         row[0]: Listed._make((*row[1:10], SESSION, *row[10:14], {"uid": row[14], "host": row[15]}))
         for row in rows
     }
-
-
-def _asked(question: Question) -> str:
-    """As FTS5 is asked: terms of one line stand near each other, or in a page with a long line."""
-    terms = [f'"{" ".join(words)}"{"*" if more else ""}' for words, more in question.phrases]
-    if len(terms) < 2:
-        return "".join(terms)
-    return f'NEAR({" ".join(terms)}, {NEAR}) OR (({" AND ".join(terms)}) AND "{LONG_LINE}")'
 
 
 def _hits(session: Listed, page: Page, places: list[int], context: int) -> Iterator[Hit]:

@@ -10,12 +10,14 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from bastion.errors import BastionError
+from bastion.indexing import ran as commands_in
 from bastion.indexing.pages import Page, unpack
+from bastion.indexing.ran import Ran
 from bastion.indexing.searching import SESSION_PAGES, SESSIONS, Hit, Search, listed
 from bastion.indexing.words import Question
 from bastion.recording.commands import Command
@@ -24,7 +26,7 @@ from bastion.recording.listed import Listed, Wanted
 from bastion.recording.listing import SCHEME, Recordings
 from bastion.recording.reader import Place
 
-VERSION: Final = 5
+VERSION: Final = 6
 BUSY_SECONDS: Final = 60.0
 
 PAGE_BYTES: Final = 16384
@@ -33,7 +35,6 @@ PAGE_BYTES: Final = 16384
 CACHE_BYTES: Final = 32 << 20
 """Memory that a connection takes for what it has read, at most."""
 
-_COLUMNS: Final = tuple(one.name for one in fields(Command) if one.name != "session")
 _TABLES: Final = f"""
 CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL,
   changed INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL, started_at REAL NOT NULL,
@@ -41,9 +42,7 @@ CREATE TABLE sessions (number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, path
   host TEXT NOT NULL, source TEXT NOT NULL, rules TEXT NOT NULL, opaque INTEGER NOT NULL, bytes INTEGER NOT NULL,
   ran TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '', redaction TEXT NOT NULL,
   played TEXT NOT NULL DEFAULT '', masks BLOB NOT NULL DEFAULT x'');
-CREATE TABLE commands (session INTEGER NOT NULL, {", ".join(_COLUMNS)});
-CREATE INDEX commands_session ON commands (session);
-CREATE TABLE keyframes (session INTEGER NOT NULL, time REAL NOT NULL, place INTEGER NOT NULL,
+{commands_in.TABLES}CREATE TABLE keyframes (session INTEGER NOT NULL, time REAL NOT NULL, place INTEGER NOT NULL,
   sequence INTEGER NOT NULL);
 CREATE INDEX keyframes_time ON keyframes (session, time);
 CREATE TABLE screens (session INTEGER NOT NULL, channel INTEGER NOT NULL, place INTEGER NOT NULL, packed BLOB NOT NULL,
@@ -52,7 +51,7 @@ CREATE TABLE pages (number INTEGER PRIMARY KEY, channel INTEGER NOT NULL, packed
 CREATE VIRTUAL TABLE words USING fts5 (said, content='', columnsize=0, tokenize=ascii);
 PRAGMA user_version = {VERSION};
 """
-_WALKED: Final = ("number", "whole", "duration", "identity", "login", "target")
+_WALKED: Final = ("number", "whole", "duration", "identity", "login", "target", "id")
 _INDEX: Final = (
     f"CREATE INDEX IF NOT EXISTS sessions_walked ON sessions (started_at DESC, {', '.join(_WALKED)})"
 )
@@ -106,10 +105,10 @@ class IndexFile:
                 if not version and make:
                     for statement in _TABLES.split(";\n"):
                         self._database.execute(statement)
+                elif make and commands_in.raised(self._database, version):
+                    self._database.execute(f"PRAGMA user_version = {VERSION}")
                 elif version != VERSION:
-                    raise IndexUnfit(
-                        f"{path}: is no index of this version: remove it, and run `bastion index`"
-                    )
+                    raise IndexUnfit(_other_version(path, version))
                 if make:
                     self._database.execute(_INDEX)
 
@@ -138,7 +137,7 @@ class IndexFile:
             self._database.execute("ROLLBACK")
 
     def blamed(self) -> AbstractContextManager[None]:
-        """Within it a ValueError is the file's."""
+        """Within it whatever fails is the file's: an IndexUnfit."""
         return _told(self.path)
 
     # -- filling
@@ -205,12 +204,8 @@ class IndexFile:
     ) -> None:
         """The session is in it whole. `played` is what a replay says of it (playing.py), `masks` where it is masked
         (`RedactedReader.masks`)."""
-        places = ", ".join("?" * (len(_COLUMNS) + 1))
         with _told(self.path), self._writing():
-            self._database.executemany(
-                f"INSERT INTO commands VALUES ({places})",
-                [(session, *(getattr(one, name) for name in _COLUMNS)) for one in commands],
-            )
+            commands_in.put(self._database, session, commands)
             self._database.execute(
                 "UPDATE sessions SET whole = 1, ran = ?, problem = ?, played = ?, masks = ? WHERE number = ?",
                 (ran, problem, played, masks, session),
@@ -229,14 +224,16 @@ class IndexFile:
                     "INSERT INTO words (words, rowid, said) VALUES ('delete', ?, ?)", (number, words)
                 )
             self._database.execute("DELETE FROM pages WHERE number >= ? AND number < ?", (low, high))
-            for table in ("commands", "keyframes", "screens"):
+            commands_in.remove(self._database, session)
+            for table in ("keyframes", "screens"):
                 self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
             self._database.execute("DELETE FROM sessions WHERE number = ?", (session,))
 
     def settle(self) -> None:
         """Words of removed sessions go too; the file is as small as it can be."""
         with _told(self.path):
-            self._database.execute("INSERT INTO words (words) VALUES ('optimize')")
+            for words in ("words", "command_words"):
+                self._database.execute(f"INSERT INTO {words} ({words}) VALUES ('optimize')")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # -- looking things up
@@ -273,15 +270,19 @@ class IndexFile:
         """The commands of these sessions, newest session first, each in the order of time."""
         with _told(self.path):
             for number in sorted(sessions, key=lambda one: sessions[one].started_at, reverse=True):
-                rows = self._database.execute(
-                    f"SELECT {', '.join(_COLUMNS)} FROM commands WHERE session = ? ORDER BY start, channel",
-                    (number,),
-                )
-                for row in rows:
-                    yield (
-                        sessions[number],
-                        Command(session=sessions[number].id, **dict(zip(_COLUMNS, row, strict=True))),
-                    )
+                for one in commands_in.commands_of(self._database, number):
+                    yield sessions[number], replace(one, session=sessions[number].id)
+
+    def ran(self, question: Question) -> Ran:
+        """The sessions in which a command was run that this question takes: one with a term at least."""
+        with _told(self.path):
+            return Ran(self._database, question, self.blamed)
+
+    def known_until(self) -> float:
+        """When the newest session began that is in it whole, seconds since the epoch; 0.0: there is none."""
+        with _told(self.path):
+            found = self._database.execute("SELECT max(started_at) FROM sessions WHERE whole").fetchone()
+        return float(found[0] or 0.0)
 
     def played(self, path: Path) -> Stored | None:
         """The session in this file, if it is as it was when it was read. Of a file that was fetched from a bucket,
@@ -331,6 +332,12 @@ class IndexFile:
         """Lines of these sessions that are asked for, the newest session first."""
         with _told(self.path), self._reading():
             yield from Search(self._database, self._uri).search(question, sessions, context)
+
+
+def _other_version(path: Path, version: int) -> str:
+    if version == commands_in.BEFORE:
+        return f"{path}: is an index of the version before: run `bastion index`, which makes it one of this version"
+    return f"{path}: is no index of this version: remove it, and run `bastion index`"
 
 
 @contextmanager

@@ -87,6 +87,14 @@ class Question:
             found.append((tuple(words), goes_on or len(last) == LONGEST_WORD))
         return tuple(found)
 
+    @cached_property
+    def match(self) -> str:
+        """As FTS5 is asked, "" for nothing: terms of one line stand near each other, or in a page with a long line."""
+        terms = [f'"{" ".join(words)}"{"*" if more else ""}' for words, more in self.phrases]
+        if len(terms) < 2:
+            return "".join(terms)
+        return f'NEAR({" ".join(terms)}, {NEAR}) OR (({" AND ".join(terms)}) AND "{LONG_LINE}")'
+
     def takes(self, line: str) -> bool:
         """All terms stand in this line."""
         return bool(self.places(" ".join(line.split("\n"))))

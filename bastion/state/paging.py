@@ -8,8 +8,9 @@ page looks at MOST_LOOKED rows at most, however rare what is wanted is, and says
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
@@ -27,6 +28,9 @@ STEP: Final = 2000
 
 MOST_LOOKED: Final = 20_000
 """Rows that one page looks at there: a tenth of a second."""
+
+CANDIDATES: Final = 500
+"""Sessions whose rows are asked for at a time where something beside the database knows which may fit."""
 
 _CURSOR: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,17})?)~([a-z2-7]{16}(?:\.[0-9]{1,10})?)")
 
@@ -69,6 +73,19 @@ Among = Callable[[Connection], ColumnElement[bool] | None]
 """What else chooses rows of `sessions`; None: nothing."""
 
 
+Newest = Callable[[Wanted, tuple[float, str] | None], Iterator[tuple[float, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What something beside the database knows of sessions. `takes`: is the one with this id one that is looked for?
+    That is the last word. `newest`: begin and id of all that it may take, the newest first, behind a place; some of
+    those that are not wanted may be left out. None: they are too many to be led to."""
+
+    takes: Callable[[str], bool]
+    newest: Newest | None
+
+
 def page_of(
     database: Database,
     place: Place,
@@ -78,29 +95,65 @@ def page_of(
     size: int,
     now: float,
     among: Among = lambda _: None,
+    known: Known | None = None,
 ) -> PageOf:
     """Up to `size` that are wanted, behind `after`. `kind`: with a channel of this kind (`recording.ran.KINDS`), "" for
-    any. Raises StateDown."""
-    step = STEP if wanted.rule or wanted.source or kind else size + 1
+    any. `known` chooses too: where it can and `among` does not it leads the way, and no other row is read. Raises
+    StateDown."""
     names: list[str] = []
-    looked = 0
+    looked, end = 0, after
     with database.read() as connection:
         where = among(connection)
-        while looked < MOST_LOOKED:
-            found = connection.execute(_query(wanted, after, where).limit(step)).all()
+        if known is not None and known.newest is not None and where is None:
+            batches = _led(connection, wanted, after, known.newest)
+        else:
+            step = STEP if wanted.rule or wanted.source or kind or known is not None else size + 1
+            batches = _walked(connection, wanted, after, where, step)
+        for found, count, behind in batches:
             for row in found:
-                if not _fits(row, wanted, kind):
+                if not _fits(row, wanted, kind) or (known is not None and not known.takes(row[0])):
                     continue
                 if len(names) == size:
                     return PageOf(_whole(connection, names, place, wanted, now), after, looked)
                 names.append(row[0])
                 after = Cursor(row[1], row[0])
-            looked += len(found)
-            if len(found) < step:
-                after = None
+            looked, end = looked + count, behind
+            if looked >= MOST_LOOKED:
                 break
-            after = Cursor(found[-1][1], found[-1][0])
-        return PageOf(_whole(connection, names, place, wanted, now), after, looked)
+        return PageOf(_whole(connection, names, place, wanted, now), end, looked)
+
+
+Batch = tuple[Sequence[Sequence[Any]], int, Cursor | None]
+"""Rows of _NARROW, how many were looked at for them, and where to go on; None: there are no more."""
+
+
+def _walked(
+    connection: Connection,
+    wanted: Wanted,
+    after: Cursor | None,
+    where: ColumnElement[bool] | None,
+    step: int,
+) -> Iterator[Batch]:
+    """All rows that the database takes, `step` at a time."""
+    while True:
+        found = connection.execute(_query(wanted, after, where).limit(step)).all()
+        after = Cursor(found[-1][1], found[-1][0]) if len(found) == step else None
+        yield found, len(found), after
+        if after is None:
+            return
+
+
+def _led(connection: Connection, wanted: Wanted, after: Cursor | None, newest: Newest) -> Iterator[Batch]:
+    """Those rows that are named."""
+    candidates = newest(wanted, None if after is None else (after.started_at, after.id))
+    while True:
+        some = list(islice(candidates, CANDIDATES))
+        chosen = SESSIONS.c.id.in_([name for _, name in some])
+        found = connection.execute(_query(wanted, None, chosen)).all() if some else []
+        after = Cursor(*some[-1]) if len(some) == CANDIDATES else None
+        yield found, len(some), after
+        if after is None:
+            return
 
 
 def one_of(database: Database, place: Place, session: str, now: float) -> Listed | None:

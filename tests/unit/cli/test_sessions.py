@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from bastion.cli.redaction import redaction_of
 from bastion.cli.sessions import sessions
+from bastion.indexing.store import IndexFile, place_in
+from bastion.recording.commands import Command
 from bastion.recording.format import Header
+from bastion.recording.listed import of_entry
 from bastion.recording.listing import Recordings
 from bastion.recording.store import Store
 from bastion.state.checking import rebuild
@@ -163,3 +167,22 @@ def test_sessions_are_chosen_by_what_reviewers_left(ran: Path) -> None:
     assert listing("--alert").exit_code == 1 and listing("--review", "overdue").exit_code == 1
     without = CliRunner().invoke(sessions, ["--recordings", str(ran), "--alert"])
     assert without.exit_code == 3 and "need the index" in without.output
+
+
+def test_what_was_typed_is_found_where_the_reading_index_has_it(ran: Path) -> None:
+    def ids(*arguments: str) -> list[str]:
+        done = CliRunner().invoke(sessions, ["--recordings", str(ran), "--json", *arguments])
+        assert done.exit_code in (0, 1), done.output
+        return [entry["session_id"] for entry in json.loads(done.stdout)]
+
+    (entry,) = Recordings(ran).find(SECOND)
+    found, index = entry.path.stat(), IndexFile(place_in(ran), make=True)
+    one = of_entry(entry)._replace(path=str(entry.path.relative_to(ran)))
+    number = index.begin(one, "1", "", found.st_size, found.st_mtime_ns, redaction_of(None).digest)
+    index.end(number, [Command(SECOND, 1, "typed", "rm -rf /typed", 1.0, START + 61, 1.0)], "[]", "")
+    index.close()
+    assert ids("--command", "rm -rf") == [SECOND, FIRST] and ids("--command", "/typed$") == [SECOND]
+    assert ids("--command", "/typed$", "--kind", "shell") == [SECOND]
+    assert ids("--command", "/typed$", "--kind", "exec") == ids("--command", "/typed$", "--exit", "0") == []
+    entry.path.write_bytes(entry.path.read_bytes())  # what has changed since is not believed
+    assert ids("--command", "/typed$") == []

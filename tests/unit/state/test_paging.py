@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import ColumnElement, Connection
 
 from bastion.recording.listed import Listed, Wanted
 from bastion.recording.listing import Recordings
@@ -14,7 +17,8 @@ from bastion.recording.store import Store
 from bastion.state import paging
 from bastion.state.changes import ADD, Change, Value, apply
 from bastion.state.database import Database
-from bastion.state.paging import Cursor, Place, one_of, page_of
+from bastion.state.paging import Cursor, Known, Place, one_of, page_of
+from bastion.state.schema import SESSIONS
 from tests.unit.recording.disk import finish, say
 from tests.unit.recording.samples import header
 
@@ -145,3 +149,71 @@ def test_states_and_files(database: Database, shelf: Place) -> None:
 )
 def test_what_is_no_place_is_none(text: str) -> None:
     assert Cursor.of(text) is None
+
+
+class Chosen:
+    """What somebody beside the database knows: sessions that may be meant, and those of them that are."""
+
+    def __init__(self, may: set[int], meant: set[int]) -> None:
+        self._may = sorted(((START + number // 4, name_of(number)) for number in may), reverse=True)
+        self._meant = {name_of(number) for number in meant}
+        self.asked = 0
+
+    @property
+    def all(self) -> Known:
+        return Known(self.takes, self.newest)
+
+    def takes(self, session: str) -> bool:
+        self.asked += 1
+        return session in self._meant
+
+    def newest(self, wanted: Wanted, after: tuple[float, str] | None) -> Iterator[tuple[float, str]]:
+        return (one for one in self._may if after is None or one < after)
+
+
+@pytest.mark.parametrize("led", [False, True])
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("size", [3, 50])
+def test_what_is_known_beside_the_database_chooses_too(
+    database: Database, shelf: Place, monkeypatch: pytest.MonkeyPatch, size: int, tagged: bool, led: bool
+) -> None:
+    monkeypatch.setattr(paging, "CANDIDATES", 20)
+    monkeypatch.setattr(paging, "STEP", 30)
+    fill(database, [row(number) for number in range(300)])
+    meant = {
+        number for number in range(0, 320, 7) if number % 3 != 2
+    }  # some of which the database knows nothing
+    known = Chosen(set(range(0, 320, 7)), meant).all
+    known = known if led else replace(known, newest=None)
+
+    def among(_: Connection) -> ColumnElement[bool] | None:
+        return SESSIONS.c.identity != "u0" if tagged else None
+
+    for wanted, kind in ((Wanted(), ""), (Wanted(user="u1"), ""), (Wanted(rule="staff"), "shell")):
+        found, after = [], None
+        for _ in range(200):
+            page = page_of(database, shelf, wanted, kind, after, size, NOW, among, known)
+            assert len(page.rows) <= size
+            found += [one.id for one in page.rows]
+            after = page.after
+            if after is None:
+                break
+        expected = [
+            one.id
+            for one in walk(database, shelf, 50, wanted, kind)
+            if one.id in {name_of(number) for number in meant} and (not tagged or one.identity != "u0")
+        ]
+        assert found == expected and (expected or wanted.user == "u1")
+
+
+def test_rows_that_are_not_named_are_not_looked_at(
+    database: Database, shelf: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, [row(number) for number in range(400)])
+    page = page_of(database, shelf, Wanted(), "", None, 10, NOW, known=Chosen({3, 5}, {5}).all)
+    assert [one.id for one in page.rows] == [name_of(5)] and page.looked == 2 and page.after is None
+    monkeypatch.setattr(paging, "CANDIDATES", 20)
+    monkeypatch.setattr(paging, "MOST_LOOKED", 40)
+    known = Chosen(set(range(200)), {0})
+    page = page_of(database, shelf, Wanted(), "", None, 10, NOW, known=known.all)
+    assert page.rows == () and page.looked == known.asked == 40 and page.after is not None
