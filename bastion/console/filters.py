@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from bastion.console.answers import Answer, document
 from bastion.errors import ConsoleReason
+from bastion.indexing.words import Question
 from bastion.options.kinds import seconds_of
 from bastion.recording.listed import TUNNEL, Wanted
 from bastion.recording.ran import KINDS
@@ -29,6 +30,13 @@ MOST_ROWS: Final = 200
 TEXTS: Final = ("user", "target", "login", "rule", "source", "since", "until", "kind", "state")
 REVIEWS: Final = ("alert", "review", "tag")
 """What alerts and reviewers say of a session: of the list alone, a search knows nothing of them."""
+
+COMMAND: Final = "command"
+"""Words of a command that was run or typed: of the list alone, too."""
+
+COMMAND_MAX: Final = 256
+LISTED: Final = (*TEXTS, *REVIEWS, COMMAND)
+"""The filters of the list."""
 
 ALERTS: Final = ("yes",)
 KIND_CHOICES: Final = (*KINDS, TUNNEL)
@@ -51,6 +59,12 @@ class Filters:
     review: str = ""
     tag: str = ""
 
+    @property
+    def command(self) -> Question | None:
+        """What was run; None: whatever it was."""
+        words = self.given.get(COMMAND, "")
+        return Question.of(words) if words else None
+
     def among(self, rules: Rules, now: float) -> Among:
         """What chooses rows by what alerts and reviewers say of them."""
         return lambda connection: chosen_among(connection, rules, self.alert, self.review, self.tag, now)
@@ -63,6 +77,13 @@ class Filters:
         if after is not None:
             fields["after"] = str(after)
         return f"{path}?{urlencode(fields)}" if fields else path
+
+    def since(self, moment: float) -> str:
+        """A URL of the list with the same filters but for the command, of sessions since that moment (seconds since the
+        epoch)."""
+        fields = {name: value for name, value in self.given.items() if name not in (COMMAND, "since")}
+        fields["since"] = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"/sessions?{urlencode(fields)}"
 
     @property
     def asked(self) -> str:
@@ -94,6 +115,7 @@ def filters_of(query: Mapping[str, str], now: float, fields: tuple[str, ...] = T
             faults[name] = f"is none of: {', '.join(choices)}"
     if "tag" in given and not TAG.fullmatch(given["tag"]):
         faults["tag"] = "is no tag: up to 32 small letters, digits and . _ -"
+    faults |= _unfit_words(given.get(COMMAND))
     wanted = Wanted(
         since,
         until,
@@ -119,6 +141,15 @@ def filters_of(query: Mapping[str, str], now: float, fields: tuple[str, ...] = T
         given.get("review", ""),
         given.get("tag", ""),
     )
+
+
+def _unfit_words(words: str | None) -> dict[str, str]:
+    """Why no command is found by them, if none can be."""
+    if words is None:
+        return {}
+    if len(words) > COMMAND_MAX:
+        return {COMMAND: f"is longer than {COMMAND_MAX} characters"}
+    return {} if Question.of(words).terms else {COMMAND: "there is no word in it to look for"}
 
 
 def search_path(words: str, query: str) -> str:

@@ -13,9 +13,8 @@ from bastion.console.desk import Call
 from bastion.console.filters import (
     ALERTS,
     KIND_CHOICES,
-    REVIEWS,
+    LISTED,
     STATES,
-    TEXTS,
     Filters,
     filters_of,
     unfit,
@@ -23,11 +22,14 @@ from bastion.console.filters import (
 from bastion.console.reads import Trouble
 from bastion.console.reviews import WORDS, reviewed_of
 from bastion.errors import ConsoleReason
+from bastion.indexing.ran import Ran
+from bastion.indexing.store import IndexFile
 from bastion.policy.locks import LockKind
 from bastion.recording.listed import SESSION, Listed
 from bastion.recording.listing import SCHEME
 from bastion.recording.ran import asked_text, unpack
-from bastion.state.paging import PageOf, one_of, page_of
+from bastion.state.database import Database
+from bastion.state.paging import Known, PageOf, one_of, page_of
 from bastion.state.review_queue import STATES as REVIEW_STATES
 from bastion.state.reviewing import TEXT_MAX
 
@@ -79,28 +81,33 @@ def _line(one: Listed) -> Line:
     return Line(one, asked_text(unpack(one.ran) or ()))
 
 
-async def _found(call: Call, filters: Filters) -> PageOf:
-    desk, now = call.desk, call.desk.clock.time()
-    return await desk.reads.ask(
-        lambda database: page_of(
-            database,
-            desk.recorded,
-            filters.wanted,
-            filters.kind,
-            filters.after,
-            filters.rows,
-            now,
-            filters.among(desk.review, now),
-        ),
-        call.asker,
-    )
+NOTHING: Final = (PageOf((), None, 0), None)
+
+
+async def _found(call: Call, filters: Filters) -> tuple[PageOf, float | None]:
+    """The rows; and where commands chose them, when the newest session began of which commands are known."""
+    desk, now, question = call.desk, call.desk.clock.time(), filters.command
+
+    def page(database: Database, ran: Ran | None = None) -> PageOf:
+        among = filters.among(desk.review, now)
+        known = None if ran is None else Known(ran.takes, None if ran.is_common else ran.newest)
+        place, wanted = desk.recorded, filters.wanted
+        return page_of(database, place, wanted, filters.kind, filters.after, filters.rows, now, among, known)
+
+    def page_by(database: Database, file: IndexFile) -> tuple[PageOf, float | None]:
+        assert question is not None
+        return page(database, file.ran(question)), file.known_until()
+
+    if question is not None:
+        return await desk.reads.both(page_by, call.asker)
+    return await desk.reads.ask(page, call.asker), None
 
 
 async def sessions(call: Call) -> Answer:
     """The list."""
-    filters = filters_of(call.asked.query, call.desk.clock.time(), (*TEXTS, *REVIEWS))
+    filters = filters_of(call.asked.query, call.desk.clock.time(), LISTED)
     call.note_read("sessions", filters.asked)
-    found = PageOf((), None, 0) if filters.faults else await _found(call, filters)
+    found, until = NOTHING if filters.faults else await _found(call, filters)
     return call.page(
         "sessions.html",
         400 if filters.faults else 200,
@@ -113,19 +120,25 @@ async def sessions(call: Call) -> Answer:
         newer=filters.url("/sessions") if filters.after else "",
         older=filters.url("/sessions", found.after) if found.after else "",
         looked=found.looked,
+        until=until,
+        unknown=filters.since(until) if until else "",
     )
 
 
 async def api_sessions(call: Call) -> Answer:
     """The same for programs."""
-    filters = filters_of(call.asked.query, call.desk.clock.time(), (*TEXTS, *REVIEWS))
+    filters = filters_of(call.asked.query, call.desk.clock.time(), LISTED)
     if filters.faults:
         return unfit(filters)
     call.note_read("sessions", filters.asked)
-    found = await _found(call, filters)
-    after = None if found.after is None else str(found.after)
+    found, until = await _found(call, filters)
     return document(
-        {"sessions": [_document(one) for one in found.rows], "after": after, "looked": found.looked}
+        {
+            "sessions": [_document(one) for one in found.rows],
+            "after": None if found.after is None else str(found.after),
+            "looked": found.looked,
+            "commands_until": until,
+        }
     )
 
 

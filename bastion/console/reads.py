@@ -7,7 +7,8 @@ those who ask; every call has a deadline; what the store does not answer is a `T
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -80,16 +81,31 @@ class Reads:
         """What `work` finds in the reading index, in a thread. Fails with Trouble."""
 
         def find() -> T:
-            if not self._index.exists():
-                text = "there is no reading index: `bastion index` makes it"
-                raise Trouble(ConsoleReason.UNAVAILABLE, text)
-            file = IndexFile(self._index)
-            try:
+            with self._reading_index() as file:
                 return work(file)
-            finally:
-                file.close()
 
         return self._run(find, asker)
+
+    def both(self, work: Callable[[Database, IndexFile], T], asker: Asker) -> Deferred[T]:
+        """What `work` finds in the store and in the reading index together, in a thread. Fails with Trouble."""
+
+        def find() -> T:
+            with self._reading_index() as file:
+                return work(self._database(), file)
+
+        return self._run(find, asker)
+
+    @contextmanager
+    def _reading_index(self) -> Iterator[IndexFile]:
+        """Raises Trouble, IndexUnfit."""
+        if not self._index.exists():
+            text = "there is no reading index: `bastion index` makes it"
+            raise Trouble(ConsoleReason.UNAVAILABLE, text)
+        file = IndexFile(self._index)
+        try:
+            yield file
+        finally:
+            file.close()
 
     def locks(self, asker: Asker) -> Deferred[LockSet]:
         """What is locked now. Fails with Trouble."""

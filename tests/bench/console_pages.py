@@ -1,7 +1,8 @@
 """The review console over an index of 100,000 sessions: what a page takes at the server, figures for docs/console.md.
 
 `python -m tests.bench.console_pages [ROWS]`: least and worst of five over HTTP on loopback, after one that is not
-counted, and the processor time of each with all that it started.
+counted, and the processor time of each with all that it started. The reading index has the same sessions, each with
+LINES lines and a few commands, and the audit log four lines about each.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 
+from bastion.indexing.store import IndexFile, place_in
+from bastion.recording.listed import Listed
 from bastion.state.changes import ADD, Change, Value
+from tests.bench.console_index import audit_log, fill
 from tests.unit.cli.made import FIRST, START, record
 from tests.unit.console.conftest import header
 from tests.unit.console.made import ConsoleSite
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 BATCH = 5000
+LINES = 10
 ROUNDS = 5
 
 
@@ -79,11 +85,30 @@ def main(count: int) -> None:
         changes += alerts(changes, count // 50)
         for at in range(0, len(changes), BATCH):
             site.add(*changes[at : at + BATCH])
+        read_in(site, [change.values for change in changes if change.table == "sessions"])
         site.start()
         try:
             measure(site)
         finally:
             site.close()
+
+
+def read_in(site: ConsoleSite, sessions: list[Mapping[str, Value]]) -> None:
+    """The reading index and the audit log of these sessions."""
+    listed = (
+        Listed(
+            str(one["id"]), "ended", float(one["started_at"] or 0), str(one["identity"]), "deploy", str(one["target"]),
+            60.0, 5100, f"2027-01-15/{one['id']}.rec", source=str(one["source"]), rules="staff",
+        )
+        for one in sessions
+    )  # fmt: skip
+    file = IndexFile(place_in(site.folder / "recordings"), make=True)
+    size = fill(file, listed, len(sessions), LINES)
+    file.close()
+    log = audit_log(site.folder / "audit.jsonl.1", [str(one["id"]) for one in sessions])
+    print(
+        f"{len(sessions)} sessions, {size / 1e6:.0f} MB of text, {log / 1e6:.0f} MB of audit log", flush=True
+    )
 
 
 def measure(site: ConsoleSite) -> None:
@@ -99,13 +124,25 @@ def measure(site: ConsoleSite) -> None:
         ("of a user whom nobody is", "/sessions?user=nobody"),
         ("of a rule that there is not", "/sessions?rule=nothing"),
         ("200 rows", "/sessions?rows=200"),
+        ("in which the most common command was run", "/sessions?command=ls"),
+        ("a command that a tenth has", "/sessions?command=rm+-rf"),
+        ("a command that a hundred have", "/sessions?command=fsck"),
+        ("a command that one has", "/sessions?command=onlyhere"),
+        ("a command that nobody has", "/sessions?command=nosuchword"),
+        ("a common command, of one user on one target", "/sessions?command=ls&user=user7&target=web7"),
+        ("a common command, from one network", "/sessions?command=ls&source=10.7.7.0/24"),
+        ("a common command, with alerts", "/sessions?command=ls&alert=yes"),
+        ("a common command, in the middle of the list", f"/sessions?command=ls&after={middle}"),
         ("those with alerts", "/sessions?alert=yes"),
         ("those to be reviewed", "/sessions?review=due"),
         ("with a tag", "/sessions?tag=case-7"),
         ("the queue of reviews", "/reviews"),
+        ("a search for a common word", "/search?q=error"),
+        ("a search for a rare word", "/search?q=seldomseen"),
         ("the overview of a day", "/overview"),
         ("the overview of a month", "/overview?span=month"),
         ("a session's page", f"/sessions/{FIRST}"),
+        ("who has looked at it", f"/sessions/{FIRST}/looks"),
         ("its text", f"/sessions/{FIRST}/text"),
         ("its player", f"/sessions/{FIRST}/play"),
     ):

@@ -10,14 +10,14 @@ import random
 import sys
 import tempfile
 import time
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
-from bastion.indexing.pages import Page
 from bastion.indexing.store import IndexFile
 from bastion.recording.listed import Listed
+from tests.bench.console_index import fill
 from tests.bench.console_pages import LETTERS, ROUNDS
-from tests.bench.reading_index import lines, vocabulary
+from tests.bench.reading_index import vocabulary
 from tests.unit.cli.made import FIRST, START, record
 from tests.unit.console.conftest import header
 from tests.unit.console.made import ConsoleSite
@@ -26,26 +26,15 @@ LINES = 35
 """Of a session."""
 
 
-def fill(file: IndexFile, count: int) -> int:
-    """Sessions of 200 people on 500 targets over a year; bytes of their text."""
-    chance, text, size = random.Random(7), lines(1e6), 0
-    for number in range(count):
+def sessions(count: int) -> Iterator[Listed]:
+    """Of 200 people on 500 targets over a year."""
+    chance = random.Random(7)
+    for _ in range(count):
         name = "".join(chance.choices(LETTERS, k=16))
-        one = Listed(
+        yield Listed(
             name, "ended", START - chance.random() * 365 * 86400, f"user{chance.randrange(200)}", "deploy",
             f"web{chance.randrange(500)}", 60.0, 2000, f"2027-01-15/{name}.rec",
         )  # fmt: skip
-        key = file.begin(one, "u", "10.0.0.1", 10, 20)
-        page = Page(1)
-        for place, line in enumerate(islice(text, LINES)):
-            page.add(float(place), line)
-        if number == count // 2:
-            page.add(50.0, "a line with onlyhere in it")
-        size += page.size
-        file.add(key, 0, [page])
-        file.end(key, [], "[]", "")
-    file.settle()
-    return size
 
 
 def main() -> None:
@@ -59,7 +48,7 @@ def main() -> None:
         began = time.process_time()
         place = Path(folder) / "recordings" / "index" / "reading.db"
         file = IndexFile(place, make=True)
-        size = fill(file, count)
+        size = fill(file, sessions(count), count, LINES)
         file.close()
         print(f"{count} sessions, {size / 1e6:.0f} MB of text, {place.stat().st_size / 1e6:.0f} MB of index, "
               f"{time.process_time() - began:.0f} s of processor time")  # fmt: skip

@@ -215,6 +215,13 @@ def player_data(text: str) -> Any:
     return json.loads(text.partition('id="recording" data-parts="1">')[2].partition("</script>")[0])
 
 
+def index(site: ConsoleSite) -> None:
+    """`bastion index`."""
+    command = [sys.executable, "-m", "bastion", "index", "--config", str(site.config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 class ConsoleSite(Site):
     """The files of a gateway, its store, and a console. `start` it, `close` it."""
 

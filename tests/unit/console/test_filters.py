@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from bastion.console.filters import ROWS, filters_of
+from bastion.console.filters import COMMAND_MAX, LISTED, ROWS, filters_of
 from bastion.recording.listed import Wanted
 from bastion.state.paging import Cursor
 
@@ -38,6 +38,18 @@ def test_filters_are_read_and_written() -> None:
     again = filters_of(dict(parse_qsl(found.url("/sessions", AFTER).partition("?")[2])), NOW)
     assert again.wanted == wanted and again.after == AFTER and again.given == found.given
     assert "user=alice" in found.asked and "rule=staff" in found.asked
+
+
+def test_words_of_a_command_are_a_filter_of_the_list_alone() -> None:
+    found = filters_of({"command": 'rm "-rf /srv"', "user": "alice", "since": "7d"}, NOW, LISTED)
+    assert not found.faults and found.command is not None and found.command.terms == ("rm", "-rf /srv")
+    assert found.asked == 'command=rm "-rf /srv" since=7d user=alice'
+    assert found.url("/sessions") == "/sessions?user=alice&since=7d&command=rm+%22-rf+%2Fsrv%22"
+    assert found.since(NOW) == "/sessions?user=alice&since=2027-01-15T08%3A00%3A00"
+    assert filters_of({}, NOW, LISTED).command is None
+    assert set(filters_of({"command": "rm"}, NOW).faults) == {"command"}
+    for wrong in ("...", "x" * (COMMAND_MAX + 1)):
+        assert set(filters_of({"command": wrong}, NOW, LISTED).faults) == {"command"}
 
 
 def test_tunnels_are_a_kind() -> None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from html import unescape
 
 import pytest
 
 from tests.unit.cli.made import FIRST
 from tests.unit.console.conftest import HOSTILE
-from tests.unit.console.made import Browser, ConsoleSite
+from tests.unit.console.made import Browser, ConsoleSite, index
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def browser(console: ConsoleSite) -> Browser:
-    command = [sys.executable, "-m", "bastion", "index", "--config", str(console.config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    index(console)
     return console.browser("ada", "127.4.0.1")
 
 
