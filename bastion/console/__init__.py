@@ -47,7 +47,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `orders`: who is here now; ending and locking
 - `accounts`: one's own tokens, and everybody's for admins
 - `own_passkeys`: passkeys added and removed
-- `shapes`: what programs get and send, as types
+- `shapes`, `interface`: what programs get and send, as types, and on which routes
 - `openapi`: the document of that
 - `figures`: what the console counts
 - `metrics_port`: its metrics page

@@ -3,7 +3,7 @@
 Invariant: it says no unless everything fits: the host is ours, the person is signed in and has one of the route's
 roles, and whatever changes something comes from a page of ours with the token of this very visit. Programs with an API
 token, which no browser sends by itself, are asked for neither; they get what is for programs, and of it what the token
-is for.
+is for, and nothing that takes a second person.
 """
 
 from __future__ import annotations
@@ -118,4 +118,5 @@ def _judge_program(route: Route, visit: Visit | None) -> ConsoleReason | None:
         return ConsoleReason.BAD_API_TOKEN
     if route.whose == ANYBODY or not route.whose & visit.roles:
         return ConsoleReason.NO_ROLE
-    return ConsoleReason.OUT_OF_SCOPE if route.scope and route.scope not in visit.scope else None
+    outside = route.in_person or (route.scope and route.scope not in visit.scope)
+    return ConsoleReason.OUT_OF_SCOPE if outside else None

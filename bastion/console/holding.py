@@ -26,6 +26,8 @@ from bastion.state.reviewing import NotTaken, Tell, words_of
 SHOWN: Final = 500
 """Holds of the page, the newest."""
 
+ANSWERS: Final = ("lift", "keep")
+
 
 def _event(call: Call, session: str, event: AuditEvent) -> None:
     call.emit(event, About(session, session[:REF_LENGTH], source=call.asked.source))
@@ -64,8 +66,17 @@ async def api_holds(call: Call) -> Answer:
 
 async def hold(call: Call) -> Answer:
     """Hold a recording."""
+    return see(f"/sessions/{(await _hold(call)).session}")
+
+
+async def api_hold(call: Call) -> Answer:
+    """The same for programs."""
+    return document(asdict(await _hold(call)))
+
+
+async def _hold(call: Call) -> Hold:
     session, now = call.found.parts["session"], call.desk.clock.time()
-    reason = _reason(call)
+    reason, token = _reason(call), call.somebody.by_token
     one = Hold(session, reason, call.somebody.name, now)
 
     def place(database: Database, tell: Tell) -> bool:
@@ -74,15 +85,25 @@ async def hold(call: Call) -> Answer:
         return pruning.hold(database, one, lambda: tell(session))
 
     def tell(_: str) -> None:
-        _event(call, session, HoldPlaced(one.made_by, reason))
+        _event(call, session, HoldPlaced(one.made_by, reason, token))
 
     if not await taken(call, place, tell):
         raise Trouble(ConsoleReason.BAD_REQUEST, "its recording was deleted already")
-    return see(f"/sessions/{session}")
+    return one
 
 
 async def ask(call: Call) -> Answer:
     """Ask that a hold be lifted."""
+    await _ask(call)
+    return see("/holds")
+
+
+async def api_ask(call: Call) -> Answer:
+    """The same as JSON, for whoever has signed in."""
+    return document(asdict(await _ask(call)))
+
+
+async def _ask(call: Call) -> Lift:
     session, now, by = call.found.parts["session"], call.desk.clock.time(), reviewer_of(call)
     reason = _reason(call)
 
@@ -92,15 +113,24 @@ async def ask(call: Call) -> Answer:
     def tell(name: str) -> None:
         _event(call, session, HoldLiftAsked(by.name, reason, name))
 
-    await taken(call, work, tell)
-    return see("/holds")
+    return await taken(call, work, tell)
 
 
 async def answer(call: Call) -> Answer:
     """Agree to lift a hold, or say no."""
+    await _answer(call)
+    return see("/holds")
+
+
+async def api_answer(call: Call) -> Answer:
+    """The same as JSON, for whoever has signed in: the question as it was asked."""
+    return document(asdict(await _answer(call)))
+
+
+async def _answer(call: Call) -> Lift:
     form, now, by = call.asked.form, call.desk.clock.time(), reviewer_of(call)
     name, yes = form.get("lift", ""), form.get("do") == "lift"
-    if form.get("do") not in ("lift", "keep"):
+    if form.get("do") not in ANSWERS:
         raise Trouble(ConsoleReason.BAD_REQUEST, "say whether it is to be lifted")
 
     def work(database: Database, told: Told[Lift]) -> Lift:
@@ -112,8 +142,7 @@ async def answer(call: Call) -> Answer:
             event = HoldRemoved(by.name, one.reason, one.asked_by)
         _event(call, one.session_id, event)
 
-    await taken(call, work, tell)
-    return see("/holds")
+    return await taken(call, work, tell)
 
 
 def _reason(call: Call) -> str:

@@ -30,8 +30,9 @@ from bastion.console.admission import STATUS, TEXTS
 from bastion.console.answers import JSON as JSON_TYPE
 from bastion.console.answers import Answer, document
 from bastion.console.desk import Call
+from bastion.console.interface import INTERFACE, Endpoint
 from bastion.console.routes import FORMS, ROUTES, SCOPES, Route
-from bastion.console.shapes import INTERFACE, JSON, SESSION, Endpoint, Refusal
+from bastion.console.shapes import JSON, SESSION, Refusal
 from bastion.console.tokens import PATTERN
 
 _PLAIN: Final[dict[Any, JSON]] = {
@@ -76,7 +77,7 @@ def whole_document() -> JSON:
         "info": {
             "title": "Review console of Bastion",
             "version": "1",
-            "description": "What the pages of the console show, for programs; the same rights.",
+            "description": "What the pages of the console show and do, for programs; the same rights.",
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}, {"cookie": []}],
@@ -109,7 +110,7 @@ def _operation(route: Route, shapes: JSON) -> JSON:
     made: JSON = {
         "operationId": f"{route.method.lower()}_{route.path.removeprefix('/api/v1/')}".translate(_PLAIN_NAME),
         "summary": endpoint.summary,
-        "description": f"For: {roles}. Scope of a token: {route.scope or 'any'}.",
+        "description": f"For: {roles}. Scope of a token: {_scope(route)}.",
         "parameters": _parameters(route, endpoint),
         "responses": {
             "200": {"description": endpoint.summary, "content": _content(endpoint, shapes)},
@@ -119,6 +120,10 @@ def _operation(route: Route, shapes: JSON) -> JSON:
     if endpoint.form is not None:
         made["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": _body(endpoint)}}}
     return made
+
+
+def _scope(route: Route) -> str:
+    return "none, it is for people who have signed in" if route.in_person else route.scope or "any"
 
 
 _PLAIN_NAME: Final = str.maketrans({"/": "_", ".": "_", "{": None, "}": None})

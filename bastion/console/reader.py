@@ -65,8 +65,9 @@ PROCESSOR_MAX: Final = 900
 ABOUT_SECONDS: Final = 4.0
 """Seconds that commands and files of a session are looked for before its page is shown without the rest."""
 
-LOOKS_SECONDS: Final = 1.0
-"""Seconds that the audit log is read for who has looked."""
+LOOKS_SECONDS: Final = 5.0
+"""Seconds that the audit log is read for who has looked: of a page of its own, which nobody waits for who has not asked
+for it."""
 
 MOST_COMMANDS: Final = 2000
 MOST_FILES: Final = 2000
@@ -106,6 +107,9 @@ class Answering:
         session, what = str(question["session"]), question["what"]
         if question["command"]:
             self._note(question, session)
+        if what == "looks":  # of a recording that is gone or away, too
+            yield orjson.dumps(self._looks(session))
+            return
         try:
             path = Recordings(self._directory).path_of(session)
         except OSError:
@@ -127,12 +131,7 @@ class Answering:
 
     def _shown(self, what: str, question: dict[str, Any], reader: Reader, path: Path) -> Iterator[bytes]:
         if what == "about":
-            about = _About(reader, self._indexed(path, reader), self._redaction).document()
-            until = SystemClock().monotonic() + LOOKS_SECONDS
-            looks, cut = looks_at(path.stem, self._logs, lambda: SystemClock().monotonic() > until)
-            about["looks"] = looks
-            about["cut"] += ["looks"] if cut else []
-            yield orjson.dumps(about)
+            yield orjson.dumps(_About(reader, self._indexed(path, reader), self._redaction).document())
             return
         if what == "files":
             yield orjson.dumps(files_of(reader, SystemClock().monotonic))
@@ -163,6 +162,12 @@ class Answering:
             yield from (line.encode("ascii") + b"\n" for line in json_lines(reader, channels, wanted))
         else:
             raise Unanswered("not_found", "there is no such form")
+
+    def _looks(self, session: str) -> dict[str, Any]:
+        """Who has looked at it, as far back as the audit log is read in time."""
+        until = SystemClock().monotonic() + LOOKS_SECONDS
+        looks, cut = looks_at(session, self._logs, lambda: SystemClock().monotonic() > until)
+        return {"looks": looks, "cut": cut}
 
     def _indexed(self, path: Path, reader: Reader) -> IndexedSession | None:
         """What the reading index knows of it; without one the file says all."""

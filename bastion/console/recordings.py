@@ -5,7 +5,7 @@ Invariant: what that process says becomes text of a page, or JSON without a `<`,
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -64,6 +64,23 @@ async def api_verify(call: Call) -> Answer:
     """The same for programs."""
     opened = await call.open("verify", call.found.parts["session"], "verify")
     return document(orjson.loads(await opened.all()))
+
+
+async def looks(call: Call) -> Answer:
+    """Who has looked at it: of the audit log, and so on a page of its own."""
+    name = call.found.parts["session"]
+    return call.page("looks.html", id=name, told=await _looks(call, name))
+
+
+async def api_looks(call: Call) -> Answer:
+    """The same for programs."""
+    return document(await _looks(call, call.found.parts["session"]))
+
+
+async def _looks(call: Call, name: str) -> dict[str, Any]:
+    opened = await call.open("looks", name, "looks")
+    found: dict[str, Any] = orjson.loads(await opened.all())
+    return found
 
 
 async def _opened(call: Call, what: str, command: str) -> tuple[Opened, str]:

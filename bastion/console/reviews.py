@@ -28,6 +28,7 @@ from bastion.state.reviewing import (
     NotTaken,
     Reviewer,
     Tell,
+    Written,
     add_mark,
     add_note,
     add_tag,
@@ -45,6 +46,8 @@ SHOWN: Final = 500
 
 WORDS: Final = {"break_glass": "an account for emergencies", "alert": "an alert"}
 """Why a session is to be reviewed, for people."""
+
+BY_TWO: Final = "two people have to review that session, and an API token is none: sign in for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,29 +152,72 @@ def _duty(duty: Duty) -> dict[str, Any]:
 
 async def note(call: Call) -> Answer:
     """Leave a note."""
+    await _note(call)
+    return _back(call)
+
+
+async def api_note(call: Call) -> Answer:
+    """The same for programs."""
+    return document(_written(await _note(call)))
+
+
+async def _note(call: Call) -> Written:
     words, now = call.asked.form.get("text", ""), call.desk.clock.time()
     session, by = call.found.parts["session"], reviewer_of(call)
-    await _leave(call, "note", words, lambda store, tell: add_note(store, session, by, words, now, tell))
-    return see(f"/sessions/{session}#reviewers")
+    return await _leave(
+        call, "note", words, lambda store, tell: add_note(store, session, by, words, now, tell)
+    )
 
 
 async def reviewed(call: Call) -> Answer:
     """Mark it as reviewed."""
+    await _mark(call)
+    return _back(call)
+
+
+async def api_mark(call: Call) -> Answer:
+    """The same for programs, where one person is enough: a token is no second one."""
+    return document(_written(await _mark(call)))
+
+
+async def _mark(call: Call) -> Written:
     words, now = call.asked.form.get("text", ""), call.desk.clock.time()
     session, by = call.found.parts["session"], reviewer_of(call)
-    await _leave(call, "mark", words, lambda store, tell: add_mark(store, session, by, words, now, tell))
-    return see(f"/sessions/{session}#reviewers")
+    rules, token = call.desk.review, call.somebody.by_token
+
+    def mark(store: Database, tell: Tell) -> Written:
+        duty = duty_at(store, session, rules)[0] if token else None
+        if duty is not None and any(rules.needed(reason.why) > 1 for reason in duty.reasons):
+            raise Trouble(ConsoleReason.OUT_OF_SCOPE, BY_TWO)
+        return add_mark(store, session, by, words, now, tell)
+
+    return await _leave(call, "mark", words, mark)
 
 
 async def tag(call: Call) -> Answer:
     """Put a tag there, or take one away."""
+    await _tag(call)
+    return _back(call)
+
+
+async def api_tag(call: Call) -> Answer:
+    """The same for programs; whether there was anything to do."""
+    return document({"done": await _tag(call)})
+
+
+async def _tag(call: Call) -> bool:
     form, now = call.asked.form, call.desk.clock.time()
     session, by, word = call.found.parts["session"], reviewer_of(call), form.get("tag", "").strip().lower()
-    if form.get("do", "add") == "drop":
-        await _leave(call, "untag", "", lambda store, tell: drop_tag(store, session, word, tell))
-    else:
-        await _leave(call, "tag", "", lambda store, tell: add_tag(store, session, by, word, now, tell))
-    return see(f"/sessions/{session}#reviewers")
+    do = form.get("do", "add")
+    if do == "drop":
+        return await _leave(call, "untag", "", lambda store, tell: drop_tag(store, session, word, tell))
+    if do != "add":
+        raise Trouble(ConsoleReason.BAD_REQUEST, "a tag is added or dropped")
+    return await _leave(call, "tag", "", lambda store, tell: add_tag(store, session, by, word, now, tell))
+
+
+def _back(call: Call) -> Answer:
+    return see(f"/sessions/{call.found.parts['session']}#reviewers")
 
 
 def reviewer_of(call: Call) -> Reviewer:
@@ -187,7 +233,7 @@ async def _leave(call: Call, what: str, words: str, work: Callable[[Database, Te
     digest = sha256(said.encode()).hexdigest() if said else ""
 
     def tell(name: str) -> None:
-        call.emit(SessionReviewed(what, who.uid, name, digest), about)
+        call.emit(SessionReviewed(what, who.uid, name, digest, who.by_token), about)
 
     return await taken(call, work, tell)
 

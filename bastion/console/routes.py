@@ -54,12 +54,14 @@ _OF_EVERY_TOKEN: Final = ("me", "openapi")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One line of the table. `name` is what answers it (`application`), `whose` the roles, or ANYBODY."""
+    """One line of the table. `name` is what answers it (`application`), `whose` the roles, or ANYBODY; `in_person`: no
+    API token is ever for it, because it takes a second person, and a program is none."""
 
     method: str
     path: str
     name: str
     whose: Roles | Literal["anybody"]
+    in_person: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,9 +89,10 @@ class Route:
 
     @property
     def scope(self) -> str:
-        """What an API token must be for to ask this; "" where every token may, and of pages, where none may."""
+        """What an API token must be for to ask this; "" where every token may, and where none may: of pages, and in
+        person."""
         area = self.path.split("/")[3].partition(".")[0] if self.is_data else ""
-        if not area or area in _OF_EVERY_TOKEN:
+        if not area or area in _OF_EVERY_TOKEN or self.in_person:
             return ""
         return f"{area}:write" if self.changes else area
 
@@ -108,6 +111,7 @@ ROUTES: Final = (
     Route("GET", "/sessions/{session}/play", "play", LOOKS),
     Route("GET", "/sessions/{session}/part", "part", LOOKS),
     Route("GET", "/sessions/{session}/files", "files", LOOKS),
+    Route("GET", "/sessions/{session}/looks", "looks", LOOKS),
     Route("GET", "/sessions/{session}/verify", "verify", LOOKS),
     Route("GET", "/sessions/{session}/export/{form}", "export", LOOKS),
     Route("POST", "/sessions/{session}/note", "note", LOOKS),
@@ -145,13 +149,22 @@ ROUTES: Final = (
     Route("GET", "/api/v1/sessions", "api_sessions", LOOKS),
     Route("GET", "/api/v1/sessions/{session}", "api_session", LOOKS),
     Route("GET", "/api/v1/reviews", "api_reviews", LOOKS),
+    Route("POST", "/api/v1/reviews/{session}/note", "api_note", LOOKS),
+    Route("POST", "/api/v1/reviews/{session}/tag", "api_tag", LOOKS),
+    Route("POST", "/api/v1/reviews/{session}/mark", "api_mark", LOOKS),
     Route("GET", "/api/v1/holds", "api_holds", LOOKS),
+    Route("POST", "/api/v1/holds/{session}", "api_hold", KEEPS),
+    Route("POST", "/api/v1/holds/{session}/lift", "api_ask_lift", KEEPS, in_person=True),
+    Route("POST", "/api/v1/holds/answer", "api_answer_lift", KEEPS, in_person=True),
     Route("GET", "/api/v1/overview", "api_overview", LOOKS),
     Route("GET", "/api/v1/access", "api_access", LOOKS),
+    Route("GET", "/api/v1/sessions/{session}/looks", "api_looks", LOOKS),
     Route("GET", "/api/v1/sessions/{session}/verify", "api_verify", LOOKS),
     Route("GET", "/api/v1/sessions/{session}/export/{form}", "export", LOOKS),
     Route("GET", "/api/v1/search", "api_search", LOOKS),
     Route("GET", "/api/v1/searches", "api_searches", LOOKS),
+    Route("POST", "/api/v1/searches", "api_save_search", LOOKS),
+    Route("POST", "/api/v1/searches/drop", "api_drop_search", LOOKS),
     Route("GET", "/api/v1/live", "api_live", ALL),
     Route("POST", "/api/v1/live/end", "api_end", ACTS),
     Route("POST", "/api/v1/live/lock", "api_lock", ACTS),

@@ -46,6 +46,16 @@ async def api_searches(call: Call) -> Answer:
 
 async def save(call: Call) -> Answer:
     """Have a search run every night."""
+    await _save(call)
+    return see("/searches")
+
+
+async def api_save(call: Call) -> Answer:
+    """The same for programs."""
+    return document(asdict(await _save(call)) | {"hits": []})
+
+
+async def _save(call: Call) -> Saved:
     form, now, by = call.asked.form, call.desk.clock.time(), reviewer_of(call)
     words = form.get("q", "").strip()
     given = {name: form[name].strip() for name in FILTERS if form.get(name, "").strip()}
@@ -61,17 +71,27 @@ async def save(call: Call) -> Answer:
     def work(database: Database, told: Tell) -> Saved:
         return store.save(database, by, form.get("title", ""), words, query, now, told)
 
-    await taken(call, work, lambda name: call.emit(SearchSaved("saved", by.uid, name, asked)))
-    return see("/searches")
+    token = call.somebody.by_token
+    return await taken(call, work, lambda name: call.emit(SearchSaved("saved", by.uid, name, asked, token)))
 
 
 async def drop(call: Call) -> Answer:
     """Run it no more."""
-    name, by = call.asked.form.get("search", ""), reviewer_of(call)
+    await _drop(call)
+    return see("/searches")
+
+
+async def api_drop(call: Call) -> Answer:
+    """The same for programs."""
+    await _drop(call)
+    return document({"done": True})
+
+
+async def _drop(call: Call) -> None:
+    name, by, token = call.asked.form.get("search", ""), reviewer_of(call), call.somebody.by_token
 
     def tell(told: str) -> None:
-        call.emit(SearchSaved("dropped", by.uid, told))
+        call.emit(SearchSaved("dropped", by.uid, told, token=token))
 
     if not await taken(call, lambda database, told: store.drop(database, name, by, told), tell):
         raise Trouble(ConsoleReason.NOT_FOUND, "you have no such search")
-    return see("/searches")

@@ -1,31 +1,21 @@
 """What programs get and send under `/api/v1`, as types (L4, pure): the document of the interface is made of them.
 
-Invariant: every route of the table that is for programs has a line in INTERFACE, which a test holds against the table,
-and what is answered has the shape that stands here, which another test asks of real answers.
+Invariant: what is answered has the shape that stands here, which a test asks of real answers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
-from bastion.console.filters import ALERTS, KIND_CHOICES, MOST_ROWS, STATES
-from bastion.console.orders import KINDS
-from bastion.console.requests import ANSWERS, CODE_MAX
-from bastion.console.routes import FORMS, SCOPES
-from bastion.console.searching import WORDS_MAX, Line
-from bastion.control.node import Live
-from bastion.control.orders import Locks
+from bastion.console.routes import SCOPES
+from bastion.console.searching import Line
 from bastion.errors import ConsoleReason
-from bastion.policy.locks import MAX_REASON
 from bastion.recording.ran import Asked
 from bastion.recording.verifying import State
 from bastion.state.figures import Kept, Place
 from bastion.state.hold_lifts import Lift
 from bastion.state.passkeys import Passkey
 from bastion.state.pruning import Hold
-from bastion.state.review_queue import STATES as REVIEW_STATES
-from bastion.state.reviewing import TAG
 from bastion.state.saved import Hit
 
 JSON = dict[str, Any]
@@ -87,11 +77,14 @@ class SessionRow(TypedDict):
 
 
 class SessionList(TypedDict):
-    """One page, the newest first; `after` is the parameter of the next. `looked` counts rows that were looked at."""
+    """One page, the newest first; `after` is the parameter of the next. `looked` counts rows that were looked at.
+    `commands_until`: with `command`, when the newest session began that is in the reading index; later ones are not
+    found by it."""
 
     sessions: list[SessionRow]
     after: str | None
     looked: int
+    commands_until: float | None
 
 
 class Channel(TypedDict):
@@ -131,8 +124,7 @@ class Notice(TypedDict):
 
 
 class RecordingTold(TypedDict):
-    """What a recording tells; `looks`: who has looked at it, of the audit log; `cut` names what was too much to tell in
-    time."""
+    """What a recording tells; `cut` names what was too much to tell in time."""
 
     channels: list[Channel]
     channels_more: int
@@ -141,8 +133,29 @@ class RecordingTold(TypedDict):
     commands: list[Command]
     files: list[Notice]
     length: float
-    looks: list[dict[str, Any]]
-    cut: list[Literal["commands", "files", "looks"]]
+    cut: list[Literal["commands", "files"]]
+
+
+class Done(TypedDict):
+    """Was there anything to do?"""
+
+    done: bool
+
+
+class Look(TypedDict):
+    """Somebody has looked at a session; `command` is what showed it."""
+
+    ts: str
+    by: str
+    command: str
+    source: str
+
+
+class Looks(TypedDict):
+    """Who has looked, the newest first; `cut`: the audit log was not read to its beginning."""
+
+    looks: list[Look]
+    cut: bool
 
 
 class Left(TypedDict):
@@ -335,102 +348,3 @@ class Passkeys(TypedDict):
     """Everybody's passkeys, the newest first."""
 
     passkeys: list[Passkey]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One route for programs. `answer` is its type, None: a file in the form that was asked for. `query` and `form` are
-    parameters by name; `needed` names those of `form` that must be there."""
-
-    summary: str
-    answer: Any
-    query: JSON | None = None
-    form: JSON | None = None
-    needed: tuple[str, ...] = ()
-
-
-def _text(pattern: str, description: str, most: int = 253) -> JSON:
-    return {"type": "string", "pattern": pattern, "maxLength": most, "description": description}
-
-
-_NAME: Final = r"^[!-~]{1,253}$"
-_DAY: Final = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-_MOMENT: Final = rf"^({_DAY}(T([01][0-9]|2[0-3]):[0-5][0-9])?|[1-9][0-9]{{0,3}}[smhd])$"
-_REASON: Final = r"^[A-Za-z0-9]+( [A-Za-z0-9]+)*$"
-
-_WHICH: Final[JSON] = {
-    "user": _text(_NAME, "who"),
-    "target": _text(_NAME, "where"),
-    "login": _text(_NAME, "as whom there"),
-    "rule": _text(_NAME, "by which rule"),
-    "source": _text(
-        r"^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9]))?$",
-        "an address or a network; of IPv6, too",
-    ),
-    "since": _text(_MOMENT, "2026-11-23, 2026-11-23T10:00 (UTC), or so long ago: 7d"),
-    "until": _text(_MOMENT, "likewise"),
-    "kind": {"enum": list(KIND_CHOICES), "description": "what was asked for"},
-    "state": {"enum": list(STATES)},
-}
-_REVIEW: Final[JSON] = {
-    "alert": {"enum": list(ALERTS), "description": "an alert tells of it"},
-    "review": {"enum": list(REVIEW_STATES)},
-    "tag": _text(f"^{TAG.pattern}$", "a word that a reviewer left", 32),
-}
-_PAGE: Final[JSON] = {
-    "after": _text(r"^[0-9]{1,10}(\.[0-9]{1,6})?~[a-z2-7]{16}$", "`after` of the page before"),
-    "rows": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS},
-}
-_ORDER: Final[JSON] = {"reason": _text(_REASON, "whom it meets reads it", MAX_REASON)}
-
-_CHANNEL: Final[JSON] = {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}
-
-INTERFACE: Final[dict[str, Endpoint]] = {
-    "api_sessions": Endpoint("Sessions and tunnels", SessionList, {**_WHICH, **_REVIEW, **_PAGE}),
-    "api_session": Endpoint("One of them, and what its recording tells", Session),
-    "api_verify": Endpoint("Is a recording what its gateway wrote?", Verdict),
-    "export": Endpoint(f"A recording, as {', '.join(FORMS)}", None, {"channel": _CHANNEL}),
-    "api_reviews": Endpoint("What is to be reviewed", Reviews),
-    "api_holds": Endpoint("What is held", Holds),
-    "api_overview": Endpoint("The figures of a time", Overview, {"span": {"enum": ["day", "week", "month"]}}),
-    "api_access": Endpoint(
-        "Who can reach what; one of the two is needed", Access,
-        {"user": _text(_NAME, "who"), "target": _text(_NAME, "where")},
-    ),
-    "api_searches": Endpoint("One's own saved searches", Searches),
-    "api_search": Endpoint(
-        "Lines that were shown", Found,
-        {"q": _text(r"^[A-Za-z0-9][A-Za-z0-9 ]*$", "words", WORDS_MAX), **_WHICH},
-    ),
-    "api_live": Endpoint("What is open now", Live),
-    "api_end": Endpoint(
-        "End a session or a tunnel", Did, None,
-        {"session": _text(SESSION, "which"), **_ORDER}, ("session", "reason"),
-    ),
-    "api_lock": Endpoint(
-        "Lock somebody or something out", Did, None,
-        {
-            "kind": {"enum": list(KINDS)},
-            "value": _text(_NAME, "which: alice, web1, 192.0.2.0/24"),
-            "for": _text(r"^[1-9][0-9]{0,2}[mh]$", "how long; left out: until it is unlocked"),
-            **_ORDER,
-        },
-        ("kind", "value", "reason"),
-    ),
-    "api_locks": Endpoint("What is locked", Locks),
-    "api_requests": Endpoint("What waits for an approval", WaitingRequests),
-    "api_answer": Endpoint(
-        "Approve a request, or deny it", WaitingRequest, None,
-        {
-            "answer": {"enum": list(ANSWERS)},
-            "reason": _text(r"^[ -~]*$", "it stands in the audit log, and the engineer reads it", MAX_REASON),
-            "code": _text(r"^[ -~]+$", "a one-time code of whoever asks", CODE_MAX),
-        },
-        ("answer", "code"),
-    ),
-    "api_me": Endpoint("Who asks", Me),
-    "api_tokens": Endpoint("Everybody's API tokens", Tokens),
-    "api_passkeys": Endpoint("Everybody's passkeys", Passkeys),
-    "api_document": Endpoint("This document", dict[str, Any]),
-}  # fmt: skip
-"""Route's name -> what it takes and gives."""

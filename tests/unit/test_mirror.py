@@ -93,6 +93,7 @@ ELSEWHERE = {
     "console.nightly": "tests/unit/console/test_saved.py, on the searches that it saved",
     "console.reader": "a process: tests/unit/console/test_recordings.py",
     "console.returning": "tests/unit/console/test_elsewhere.py",
+    "console.interface": "declarations: tests/unit/console/test_openapi.py",
     "console.shapes": "declarations: tests/unit/console/test_openapi.py",
     "console.signing_in": "tests/unit/console/test_entry.py, and tests/interop/test_console.py with codes",
     "detect.person": "plain values: tests/unit/detect/test_memory.py has what they are of",

@@ -52,6 +52,7 @@ class HoldPlaced(AuditEvent):
 
     by: str
     reason: str
+    token: Annotated[str, "the API token by which a program asked"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:

@@ -26,6 +26,7 @@ class SessionReviewed(AuditEvent):
     uid: Annotated[str, "the reviewer's id in the directory"]
     name: Annotated[str, "of the row in the state store, or the tag"]
     sha256: Annotated[str, "of the words, which stand in the store"] = ""
+    token: Annotated[str, "the API token by which a program asked"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
@@ -44,6 +45,7 @@ class SearchSaved(AuditEvent):
     uid: Annotated[str, "the id in the directory"]
     name: Annotated[str, "of the row in the state store"]
     asked: Annotated[str, "words and filters"] = ""
+    token: Annotated[str, "the API token by which a program asked"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:

@@ -93,3 +93,27 @@ def test_an_auditor_looks_and_holds_nothing(console: ConsoleSite, adm: Browser) 
 )
 def test_what_makes_no_sense_is_told(adm: Browser, path: str, form: dict[str, str]) -> None:
     assert post(adm, path, **form) == 400
+
+
+def test_a_program_places_a_hold_and_lifts_none(console: ConsoleSite, adm: Browser, bos: Browser) -> None:
+    program = adm.program("holds:write")
+    got = program.ask("POST", f"/api/v1/holds/{FIRST}", {"reason": "case 8"})
+    assert got.status == 200 and (got.json["session"], got.json["made_by"]) == (FIRST, "adm")
+    assert console.audit("hold_placed")[-1]["token"] == program.id
+    assert program.ask("POST", f"/api/v1/holds/{'z' * 16}", {"reason": "x"}).status == 400
+    assert program.ask("POST", f"/api/v1/holds/{FIRST}", {"reason": " "}).status == 400
+    everything = adm.program()
+    for path in (f"{FIRST}/lift", "answer"):
+        refused = everything.ask(
+            "POST", f"/api/v1/holds/{path}", {"reason": "x", "lift": "a" * 16, "do": "lift"}
+        )
+        assert (refused.status, refused.json["error"]) == (403, "out_of_scope")
+    form = {"token": adm.get("/live").token, "reason": "closed"}
+    lift = adm.ask("POST", f"/api/v1/holds/{FIRST}/lift", form).json
+    assert lift["state"] == "open" and lift["asked_by"] == "adm"
+    own = adm.ask("POST", "/api/v1/holds/answer", form | {"lift": lift["id"], "do": "lift"})
+    assert (own.status, own.json["error"]) == (403, "own")
+    form["token"] = bos.get("/live").token
+    assert bos.ask("POST", "/api/v1/holds/answer", form | {"lift": lift["id"], "do": "no"}).status == 400
+    done = bos.ask("POST", "/api/v1/holds/answer", form | {"lift": lift["id"], "do": "lift"})
+    assert done.status == 200 and done.json["id"] == lift["id"] and FIRST not in holds(console.database)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from bastion.state.rows import TunnelStart, session_started, tunnel_started
 from tests.unit.cli.made import FIRST, SECOND, START
 from tests.unit.console.conftest import HOSTILE, header
-from tests.unit.console.made import WRITER, ConsoleSite
+from tests.unit.console.made import WRITER, ConsoleSite, index
 
 pytestmark = pytest.mark.slow
 
@@ -77,10 +79,47 @@ def test_a_session_has_a_time_line_and_says_who_has_looked(console: ConsoleSite)
     assert rex.get(f"/sessions/{SECOND}/text").status == 200
     text = console.browser("ada", "127.2.0.5").get(f"/sessions/{SECOND}").text
     assert '<rect class="bar-shell"' in text and "0:00:00 1: shell (terminal)" in text
-    looks = text.partition("Who has looked at it")[2]
-    assert looks.index("ada, console session") < looks.index("rex, console text, from 127.2.0.9")
-    hostile = console.browser("ada", "127.2.0.5").get(f"/api/v1/sessions/{HOSTILE}").json["recording"]
-    assert hostile["looks"][0]["by"] == "ada" and hostile["channels"][0]["kind"] == "exec"
+    assert f'href="/sessions/{SECOND}/looks"' in text and "console session" not in text
+    looks = console.browser("ada", "127.2.0.5").get(f"/sessions/{SECOND}/looks").text
+    assert looks.index("ada, console looks") < looks.index("rex, console text, from 127.2.0.9")
+    program = console.browser("ada", "127.2.0.10").program("sessions")
+    hostile = program.get(f"/api/v1/sessions/{HOSTILE}").json["recording"]
+    assert hostile["channels"][0]["kind"] == "exec" and hostile["cut"] == []
+    told = program.get(f"/api/v1/sessions/{HOSTILE}/looks").json
+    assert told["cut"] is False and [one["command"] for one in told["looks"][:2]] == [
+        f"console looks by token {program.id}",
+        f"console session by token {program.id}",
+    ]
+
+
+def test_a_session_is_found_by_what_was_run_in_it(console: ConsoleSite) -> None:
+    browser = console.browser("ada", "127.2.0.11")
+    index(console)
+    text = browser.get("/sessions?command=script+alert").text
+    assert known(text) == [HOSTILE] and "Commands are found in sessions that" in text
+    assert console.audit("recordings_read")[-1]["asked"] == "command=script alert"
+    later = re.search(r'href="(/sessions\?since=[^"]+)">Those since then', text)
+    assert later is not None and browser.get(later[1]).status == 200
+    for other, found in (
+        ("user=eve", [HOSTILE]),
+        ("user=alice", []),
+        ("tag=none", []),
+        ("rule=staff", [HOSTILE]),
+    ):
+        assert known(browser.get(f"/sessions?command=alert&{other}").text) == found, other
+    assert known(browser.get("/sessions?command=nosuchword").text) == []
+    got = browser.get("/sessions?command=...")
+    assert got.status == 400 and "no word" in got.text
+    listed = browser.get("/api/v1/sessions?command=script&user=eve").json
+    assert [one["id"] for one in listed["sessions"]] == [HOSTILE]
+    assert listed["commands_until"] == START + 120 and listed["after"] is None
+    assert browser.get("/api/v1/sessions").json["commands_until"] is None
+
+
+def test_without_a_reading_index_that_is_said(tmp_path: Path) -> None:
+    with closing(ConsoleSite(tmp_path).start()) as made:
+        got = made.browser("ada").get("/sessions?command=rm")
+        assert got.status == 503 and "bastion index" in got.text
 
 
 def test_programs_read_the_same(console: ConsoleSite) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from bastion.clock import SystemClock
@@ -9,7 +12,7 @@ from bastion.state import findings
 from bastion.state.changes import ADD, Change, Value
 from tests.unit.cli.made import FIRST, START
 from tests.unit.console.conftest import MARKUP
-from tests.unit.console.made import Browser, ConsoleSite
+from tests.unit.console.made import SECTION, Browser, ConsoleSite
 from tests.unit.state.test_findings import row
 
 pytestmark = pytest.mark.slow
@@ -117,3 +120,50 @@ def test_nobody_reviews_a_session_of_his_own(reviewed: ConsoleSite, ada: Browser
 def test_a_filter_that_is_none_is_told(ada: Browser, query: str) -> None:
     assert ada.get(f"/sessions?{query}").status == 400
     assert ada.get(f"/search?q=x&{query}").status == 400
+
+
+def test_programs_leave_the_same_and_the_line_says_by_which_token(reviewed: ConsoleSite) -> None:
+    rex = reviewed.browser("rex", "127.6.0.3")
+    program, narrow = rex.program("reviews:write"), rex.program("reviews,sessions")
+    at = f"/api/v1/reviews/{FIRST}"
+    note = program.ask("POST", f"{at}/note", {"text": " looks  fine "})
+    assert note.status == 200 and note.json["text"] == "looks fine" and note.json["uid"] == "u-rex"
+    line = reviewed.audit("session_reviewed")[-1]
+    assert (line["name"], line["user"], line["token"]) == (note.json["id"], "rex", program.id)
+    assert program.ask("POST", f"{at}/tag", {"tag": "siem"}).json == {"done": True}
+    assert program.ask("POST", f"{at}/tag", {"tag": "siem"}).json == {"done": False}
+    assert program.ask("POST", f"{at}/tag", {"tag": "siem", "do": "drop"}).json == {"done": True}
+    assert program.ask("POST", f"{at}/tag", {"tag": "siem", "do": "keep"}).status == 400
+    mark = program.ask("POST", f"{at}/mark", {"text": ""})
+    assert mark.status == 200 and mark.json["name"] == "rex"
+    left = rex.get(f"/api/v1/sessions/{FIRST}").json["review"]
+    assert note.json in left["notes"] and mark.json in left["marks"] and left["tags"] == []
+    told = program.ask("POST", f"{at}/note", {"text": "x" * 801})
+    assert told.status == 400 and told.json["error"] == "bad_request"
+    for path in ("note", "tag", "mark"):
+        got = narrow.ask("POST", f"{at}/{path}", {"text": "x", "tag": "x"})
+        assert (got.status, got.json["error"]) == (403, "out_of_scope")
+
+
+def test_a_browser_needs_the_token_of_its_page_for_what_programs_ask(reviewed: ConsoleSite) -> None:
+    rex = reviewed.browser("rex", "127.6.0.4")
+    path, token = f"/api/v1/reviews/{FIRST}/note", rex.get("/live").token
+    before = len(reviewed.audit("session_reviewed"))
+    assert rex.ask("POST", path, {"text": "x"}).json["error"] == "bad_token"
+    assert rex.ask("POST", path, {"text": "x", "token": token}, origin=None).json["error"] == "bad_origin"
+    got = rex.ask("POST", path, {"text": "x", "token": token}, origin="https://evil.example.com")
+    assert got.json["error"] == "bad_origin" and len(reviewed.audit("session_reviewed")) == before
+    assert rex.ask("POST", path, {"text": "x", "token": token}).status == 200
+    assert "token" not in reviewed.audit("session_reviewed")[-1]
+
+
+def test_a_token_is_no_second_person(tmp_path: Path) -> None:
+    with closing(ConsoleSite(tmp_path, SECTION + 'review_by_two = ["break_glass"]\n')) as made:
+        add(made, GLASS, emergency=1)
+        add(made, ALERTED)
+        rex = made.start().browser("rex")
+        program = rex.program("reviews:write")
+        got = program.ask("POST", f"/api/v1/reviews/{GLASS}/mark", {"text": "x"})
+        assert got.status == 403 and "two people" in got.json["text"] and made.audit("session_reviewed") == []
+        assert program.ask("POST", f"/api/v1/reviews/{ALERTED}/mark", {"text": "x"}).status == 200
+        assert leave(rex, GLASS, "reviewed", text="x") == 303

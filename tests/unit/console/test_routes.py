@@ -51,7 +51,9 @@ def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words
     posts = {route.name: route.whose for route in ROUTES if route.method == "POST"}
     looks = {"note": LOOKS, "tag": LOOKS, "reviewed": LOOKS, "watch": LOOKS}
     looks |= {"save_search": LOOKS, "drop_search": LOOKS}
+    looks |= dict.fromkeys(("api_note", "api_tag", "api_mark", "api_save_search", "api_drop_search"), LOOKS)
     held = {"hold": KEEPS, "ask_lift": KEEPS, "answer_lift": KEEPS}
+    held |= {"api_hold": KEEPS, "api_ask_lift": KEEPS, "api_answer_lift": KEEPS}
     approves = {"answer": APPROVES, "api_answer": APPROVES, "requests_stream": ALL}
     acts = {"end": ACTS, "lock": ACTS, "api_end": ACTS, "api_lock": ACTS}
     visits = {"sign_in": ANYBODY, "sign_out": ALL}
@@ -84,11 +86,14 @@ def test_a_scope_is_of_what_is_for_programs_and_tells_looking_from_ordering() ->
     assert SCOPES == (
         "sessions",
         "reviews",
+        "reviews:write",
         "holds",
+        "holds:write",
         "overview",
         "access",
         "search",
         "searches",
+        "searches:write",
         "live",
         "live:write",
         "locks",
@@ -97,7 +102,9 @@ def test_a_scope_is_of_what_is_for_programs_and_tells_looking_from_ordering() ->
         "tokens",
         "passkeys",
     )
-    assert {route.path for route in ROUTES if route.is_data and not route.scope} == {
+    in_person = {route.name: route.scope for route in ROUTES if route.in_person}
+    assert in_person == {"api_ask_lift": "", "api_answer_lift": ""}
+    assert {route.path for route in ROUTES if route.is_data and not route.scope and not route.in_person} == {
         "/api/v1/me",
         "/api/v1/openapi.json",
     }

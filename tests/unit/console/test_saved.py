@@ -173,3 +173,18 @@ def test_a_search_is_its_owners_and_makes_sense(site: ConsoleSite, hook: Hook) -
 def test_without_an_index_it_says_so(site: ConsoleSite) -> None:
     done = CliRunner().invoke(searches, ["--config", str(site.config)])
     assert done.exit_code == 3 and "run `bastion index` first" in done.output
+
+
+def test_programs_save_and_drop_searches(site: ConsoleSite) -> None:
+    program = site.browser("ada").program("searches,searches:write")
+    made = program.ask("POST", "/api/v1/searches", {"q": "done", "user": "alice", "title": "by a program"})
+    assert made.status == 200 and made.json["query"] == "user=alice" and made.json["hits"] == []
+    line = site.audit("search_saved")[-1]
+    assert (line["name"], line["token"], line["left"]) == (made.json["id"], program.id, "saved")
+    assert [one["id"] for one in program.get("/api/v1/searches").json["searches"]] == [made.json["id"]]
+    assert program.ask("POST", "/api/v1/searches", {"q": "...", "title": "x"}).status == 400
+    other = site.browser("rex").program("searches:write")
+    assert other.ask("POST", "/api/v1/searches/drop", {"search": made.json["id"]}).status == 404
+    gone = program.ask("POST", "/api/v1/searches/drop", {"search": made.json["id"]})
+    assert gone.json == {"done": True} and all_searches(site.database) == []
+    assert site.audit("search_saved")[-1]["token"] == program.id
