@@ -22,6 +22,7 @@ from bastion.cli.recordings import (
     opener,
     recordings_options,
     tell_unreadable,
+    use_identities_of_console,
 )
 from bastion.cli.redaction import redaction_of
 from bastion.cli.stores import leave_word
@@ -40,7 +41,8 @@ from bastion.recording.listing import Recordings
 def index(config: Path | None, recordings: Path | None, index: Path | None, jobs: int, as_json: bool) -> None:
     """Read recordings that have ended, and are not in it yet, into the reading index.
 
-    It needs what is needed to read the recordings, and holds what they show: lines as a terminal showed them, and
+    It needs what is needed to read the recordings (without --identity the identities of [console], for whoever may read
+    those), and holds what they show: lines as a terminal showed them, and
     commands, with the secrets masked that [redact] knows; when that changes they are read again. Keep it where the
     recordings are read. What was deleted leaves it. It may be stopped at any time: the next run goes on, as it does
     after a crash. Sessions that run are read once they have ended. With --config recordings in
@@ -50,6 +52,8 @@ def index(config: Path | None, recordings: Path | None, index: Path | None, jobs
     Example: bastion index --config /etc/bastion/bastion.toml --jobs 2
     """
     redaction = redaction_of(config)
+    if recordings is None:
+        use_identities_of_console(config)
     store = open_store(config, recordings)
     place = place_of(index, store)
     copies, away = _in_bucket(None if recordings else config)

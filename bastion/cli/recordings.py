@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from bastion.cli.auditing import AuditedRecordings, tell_read
 from bastion.cli.bucket import Elsewhere, in_bucket, is_url, of_url, store_of
 from bastion.cli.copies import Copies
 from bastion.cli.output import fail, printable, time_text
+from bastion.config.console import Console
 from bastion.config.outputs import Recording, read_section
 from bastion.errors import ConfigError, StoreFault, StoreReason
 from bastion.recording.format import SESSION_ID_LENGTH, FormatError
@@ -84,6 +86,24 @@ def open_store(config: Path | None, recordings: Path | None) -> Recordings:
     if click.get_current_context().params.get("session") is None:
         tell_read(config, "")
     return AuditedRecordings(directory, config, given_unwrap())
+
+
+def use_identities_of_console(config: Path | None) -> None:
+    """Where no identity was given, those with which the console opens recordings, if they are this process's to read:
+    they are its user's alone. May end the command."""
+    meta = click.get_current_context().meta
+    if config is None or meta.get(_IDENTITIES):
+        return
+    try:
+        files = read_section(config, Console).identities
+    except ConfigError as error:
+        fail(str(error))
+    if all(map(_is_ours_to_read, files)):
+        meta[_IDENTITIES] = files
+
+
+def _is_ours_to_read(file: Path) -> bool:
+    return os.access(file, os.R_OK, effective_ids=True)
 
 
 def given_unwrap() -> Unwrap | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +49,18 @@ def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
         stored = stored_of(config)
     except ConfigError as error:
         fail(str(error))
+    with using(stored, check_schema if fit else None):
+        yield stored
+
+
+@contextmanager
+def using(stored: Stored, check: Callable[[Database], object] | None) -> Iterator[None]:
+    """Close its database at the end. Ends the command with 3 when the store cannot be used, as `check` may say too."""
     place = stored.database.place
     try:
-        if fit:
-            check_schema(stored.database)
-        yield stored
+        if check is not None:
+            check(stored.database)
+        yield
     except StateDown as error:
         fail(f"{place}: {error.text}", 3)
     except OSError as error:

@@ -41,6 +41,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `holding`: recordings that are held, and holds that two people lift
 - `saved`: searches that people saved
 - `nightly`: `bastion searches`: those run, and what is new posted
+- `own_store`: the state store as the console's own role finds it
 - `overview`: what went on of late
 - `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown

@@ -22,12 +22,13 @@ import orjson
 from bastion.cli.auditing import audited
 from bastion.cli.output import fail, printable, write_json
 from bastion.cli.runtime import config_option
-from bastion.cli.stores import Stored, open_state
+from bastion.cli.stores import Stored, using
 from bastion.clock import SystemClock
 from bastion.config.console import Console
 from bastion.config.detections import Detections
-from bastion.config.outputs import read_section
+from bastion.config.outputs import Audit, Recording, State, read_section
 from bastion.console.filters import filters_of, search_path
+from bastion.console.own_store import check_there, place_for
 from bastion.detect.posting import PATIENCE, fault_of, result_of, signature
 from bastion.errors import ConfigError
 from bastion.indexing.store import IndexFile, IndexUnfit, place_in
@@ -35,6 +36,8 @@ from bastion.indexing.words import Question
 from bastion.net.posting import Post
 from bastion.observe.events.reading import RecordingsRead
 from bastion.recording.listed import Listed
+from bastion.recording.listing import Recordings
+from bastion.state.database import Database, password_of
 from bastion.state.saved import LOOKED_BACK, Hit, Saved, all_searches, note_run, told_of
 
 MOST_NEW: Final = 100
@@ -67,7 +70,8 @@ class Hook:
 def searches(config_file: Path, as_json: bool) -> None:
     """Run the searches that people saved in the console, over the reading index, and post what is new.
 
-    For a timer, behind `bastion index`. What is new goes to the webhook of [detections], if there is one, and stands on
+    For a timer, behind `bastion index`, as the console's own user where it has one: then it uses the state store and
+    the audit log that [console] names. What is new goes to the webhook of [detections], if there is one, and stands on
     the page Saved searches.
 
     Example: bastion searches --config /etc/bastion/bastion.toml
@@ -76,9 +80,10 @@ def searches(config_file: Path, as_json: bool) -> None:
     failed = 0
     try:
         console, wanted = read_section(config_file, Console), read_section(config_file, Detections)
+        stored = _stored(config_file, console)
     except ConfigError as error:
         fail(str(error))
-    with open_state(config_file) as stored, audited(stored.audit) as audit:
+    with using(stored, check_there), audited(stored.audit) as audit:
         hook = None
         if wanted.webhook is not None:
             hook = Hook(wanted.webhook, wanted.webhook_secret_file, stored.node, console.origin)
@@ -102,6 +107,15 @@ def searches(config_file: Path, as_json: bool) -> None:
         finally:
             file.close()
     sys.exit(1 if failed else 0)
+
+
+def _stored(config_file: Path, console: Console) -> Stored:
+    """As the console has it. Raises ConfigError."""
+    state = read_section(config_file, State)
+    folder = read_section(config_file, Recording).directory
+    place = place_for(config_file, folder, state, console)
+    audit = console.audit_file or read_section(config_file, Audit).file
+    return Stored(Database(place, password_of(place)), Recordings(folder), state.name, audit)
 
 
 def _index(stored: Stored) -> IndexFile:

@@ -35,6 +35,7 @@ from bastion.console.figures import Figures, console_meters
 from bastion.console.gateway import GatewaySocket
 from bastion.console.metrics_port import MetricsPort
 from bastion.console.overdue import Overdue
+from bastion.console.own_store import check_there, place_for
 from bastion.console.passkeys import Passkeys
 from bastion.console.readers import Readers
 from bastion.console.reads import Reads
@@ -61,7 +62,6 @@ from bastion.state.database import Database, StateDown, password_of
 from bastion.state.database import Place as StatePlace
 from bastion.state.paging import Place as Recorded
 from bastion.state.review_queue import Rules
-from bastion.state.schema_version import check_fit
 from bastion.state.shared_penalties import key_of
 
 if TYPE_CHECKING:  # it loads what verifies tokens, which comes with the extra `oidc`
@@ -272,21 +272,10 @@ def _proxies(wanted: Console) -> Proxies:
 
 def _store(config: Config) -> StatePlace:
     """Where the state is; it is there, and fits. Raises StateDown, ConfigError."""
-    wanted, own = config.state, config.console
-    url, password_file = wanted.url, wanted.password_file
-    if own.state_url is not None:
-        if url is None:
-            raise _wrong(
-                config, "state_url", "is PostgreSQL, and `state.url` is not set: the gateway's is SQLite"
-            )
-        url, password_file = own.state_url, own.state_password_file
-    place = StatePlace.chosen(config.recording.directory, wanted.directory, url, password_file)
-    if place.embedded and not place.file.exists():
-        raise StateDown(f"there is no {place.file}: a gateway makes it at its start")
+    place = place_for(config.file, config.recording.directory, config.state, config.console)
     database = Database(place, password_of(place))
     try:
-        with database.read() as connection:
-            check_fit(connection)
+        check_there(database)
     finally:
         database.close()
     return place

@@ -60,6 +60,9 @@ LEFT: Final = frozenset(
 LOCKING: Final = "UPDATE (deleted_why)"
 """The least with which a row of `recordings` may be locked: of a hold and a deletion at once the first one counts."""
 
+RAN: Final = "UPDATE (ran_at)"
+"""Saved searches are run as the console: their words are whoever's who saved them."""
+
 KEPT: Final = frozenset(("console_tokens", "passkeys", "penalties"))
 """What a console keeps itself; guesses at it count at the gateways, too."""
 
@@ -71,10 +74,11 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     READER: {"SELECT": READ},
     CONSOLE: {
         "SELECT": SHOWN | KEPT | {"penalty_key"},
-        "INSERT": LEFT | KEPT,
+        "INSERT": LEFT | KEPT | {"saved_hits"},
         "DELETE": frozenset(("review_tags", "holds", "saved_searches", "saved_hits")) | KEPT,
         "UPDATE": frozenset(("hold_lifts",)) | KEPT,
         LOCKING: frozenset(("recordings",)),
+        RAN: frozenset(("saved_searches",)),
     },
 }
 """Role -> rights -> tables."""

@@ -72,6 +72,15 @@ def test_they_start_commands_at_all() -> None:
     assert ("bastion.service", ["serve", "--config", "/etc/bastion/bastion.toml"]) in COMMANDS
 
 
+def test_no_unit_closes_what_is_shared_with_the_console() -> None:
+    """systemd gives a StateDirectory= its mode and owner at each start, which would undo the sharing."""
+    for unit in UNITS:
+        text = unit.read_text()
+        for folder in re.findall(r"(?m)^StateDirectory=(.*)$", text):
+            assert (unit.name, folder) == (unit.name, "bastion")
+            assert "StateDirectoryMode=0711\n" in text, unit.name
+
+
 @pytest.mark.parametrize("tool", ["systemd-sysusers", "systemd-tmpfiles"])
 def test_users_and_folders_are_read(tool: str, tmp_path: Path) -> None:
     program = shutil.which(tool)

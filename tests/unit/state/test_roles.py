@@ -8,6 +8,7 @@ from bastion.state.roles import (
     GATEWAY,
     KEPT,
     LOCKING,
+    RAN,
     READ,
     READER,
     RIGHTS,
@@ -36,11 +37,12 @@ def test_only_the_gateway_writes_and_a_console_what_it_keeps_itself() -> None:
 
 def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None:
     rights = RIGHTS[CONSOLE]
-    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING}
+    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING, RAN}
     assert rights["INSERT"] <= rights["SELECT"] and {"review_notes", "review_marks"} < rights["INSERT"]
     assert rights["DELETE"] == {"review_tags", "holds", "saved_searches", "saved_hits"} | KEPT
     assert rights["UPDATE"] == {"hold_lifts"} | KEPT
     assert rights[LOCKING] == {"recordings"}
+    assert rights[RAN] == {"saved_searches"}
 
 
 def test_a_file_has_no_roles(database: Database) -> None:
