@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bastion.config.key_slots import ledger_path
 from bastion.doctor.files import Kind, things
 from bastion.doctor.findings import Area, Finding, Level, shell
 from bastion.doctor.subject import ServiceUser, Subject
@@ -27,7 +28,12 @@ def examine_console(subject: Subject) -> Iterator[Finding]:
         user = ServiceUser.of(CONSOLE_USER)
     except KeyError:
         return
-    found = [*_keys(subject, user), *_accounts(subject, user), *_folders(subject, user)]
+    found = [
+        *_keys(subject, user),
+        *_proof(subject, user),
+        *_accounts(subject, user),
+        *_folders(subject, user),
+    ]
     yield from found
     if not found:
         yield Finding(Area.FILES, Level.OK, user.name, "the console reads recordings and state, and no key")
@@ -38,6 +44,17 @@ def _keys(subject: Subject, user: ServiceUser) -> Iterator[Finding]:
         if thing.kind is Kind.KEY and _may(user, thing.path, 4):
             text = f"can be read by {user.name}, which needs no key"
             yield Finding(Area.FILES, Level.FAIL, str(thing.path), text, shell("chmod", "600", thing.path))
+
+
+def _proof(subject: Subject, user: ServiceUser) -> Iterator[Finding]:
+    """What it proves recordings by."""
+    private = subject.config.recording.signing_key
+    half = None if private is None else private.with_name(private.name + ".pub")
+    for path in (ledger_path(subject.config), half):
+        if path is not None and path.exists() and not _may(user, path, 4):
+            line = f"{shell('chmod', 'o+x', path.parent)} && {shell('chmod', '644', path)}"
+            text = f"cannot be read by {user.name}: it proves no recording"
+            yield Finding(Area.FILES, Level.WARN, str(path), text, line)
 
 
 def _accounts(subject: Subject, user: ServiceUser) -> Iterator[Finding]:

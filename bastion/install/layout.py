@@ -82,10 +82,13 @@ class Layout:
     def folders(self) -> tuple[Place, ...]:
         """All folders, parents before children."""
         kept = (0o2750, Belongs.SHARED) if self.console else (0o700, Belongs.SERVICE)
+        keys = (
+            0o751 if self.console else 0o750
+        )  # whose public halves prove recordings; what is private is closed itself
         index = Place(self.recordings / INDEX, "the console's reading index", 0o700, Belongs.CONSOLE, True)
         return (
             Place(self.folder, "configuration", 0o755, Belongs.CONFIGURES, True),
-            Place(self.keys, "keys", 0o750, Belongs.CONFIGURES, True),
+            Place(self.keys, "keys", keys, Belongs.CONFIGURES, True),
             *([Place(self.home, "what is kept", 0o711, Belongs.SERVICE, True)] if self.home else []),
             Place(self.recordings, "recordings", *kept, True),
             *([index] if self.console else []),

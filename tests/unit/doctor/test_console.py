@@ -24,6 +24,7 @@ def apart(gateway: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.chmod(folder.stat().st_mode | 0o011)
     config = gateway / "bastion.toml"
     config.write_text(config.read_text().replace("[console]\n", '[console]\nadmin_groups = ["admins"]\n'))
+    (gateway / "keys").chmod(0o751)
     day = gateway / "recordings" / "2027-01-15"
     day.mkdir()
     for folder in (gateway / "recordings", gateway / "state", day):
@@ -50,6 +51,7 @@ def test_what_init_makes_is_right(look: Look) -> None:
     ("path", "mode", "words", "type_"),
     [
         ("keys/upstream_ca", 0o644, "needs no key", "chmod 600"),
+        ("keys", 0o750, "proves no recording", "chmod o+x"),
         ("users.toml", 0o600, "nobody signs in", f"chgrp {USER}"),
         ("recordings", 0o750, f"not shared with {USER}", "chmod 2750"),
         ("state", 0o2700, f"not shared with {USER}", "chmod 2750"),
@@ -60,7 +62,7 @@ def test_what_init_makes_is_right(look: Look) -> None:
 def test_each_fault_is_named(look: Look, gateway: Path, path: str, mode: int, words: str, type_: str) -> None:
     subject = look()
     (gateway / path).chmod(mode)
-    if path.startswith("keys"):
+    if path.startswith("keys/"):
         (gateway / "keys").chmod(0o755)
     found = [one for one in examine_console(subject) if one.level is not Level.OK]
     assert any(words in one.text and type_ in one.type for one in found), found

@@ -38,6 +38,8 @@ def test_a_console_of_its_own_reads_what_it_shows_and_nothing_else():
         "/var/lib/bastion/state": (0o2750, Belongs.SHARED),
     }
     without = Layout.system(Path("/etc/bastion"))
+    keys = [place.mode for one in (layout, without) for place in one.folders() if place.path == one.keys]
+    assert keys == [0o751, 0o750], "public halves prove recordings"
     assert {
         place.mode for place in without.folders() if place.path in (without.recordings, without.state)
     } == {0o700}
