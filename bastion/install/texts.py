@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from importlib import resources
 
 from bastion.config.render import render_sample
@@ -99,8 +100,10 @@ def users_text(answers: Answers) -> str:
 # Accounts that are asked before any LDAP directory, and log in while that is down. A password's hash comes from
 # `bastion hash-password`; `keys = ["ssh-ed25519 AAAA..."]` lets a key log in. Other options: docs/configuration.md.
 
-# The first account, for setting up and for breaking glass. Give engineers accounts of their own.
+# The first account, for setting up and for breaking glass. Give engineers accounts of their own. Second factors and
+# passkeys belong to the id, which nobody gets again.
 [users.{_key(answers.account)}]
+id = "{secrets.token_hex(8)}"
 password = "{answers.password_hash}"
 groups = ["{GROUP}"]
 """
