@@ -5,13 +5,15 @@ Root only. The base system is made once and kept; each `Machine` is a copy. It h
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +23,8 @@ BASE = Path(os.environ.get("BASTION_TEST_BASE", "/var/tmp/bastion-test-base"))
 """Kept from one run to the next: 300 MB, two minutes to make."""
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,ca-certificates,openssh-client,openssh-server,logrotate,procps,iproute2"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
 BOOT = r"""
 set -e
 r=$1
@@ -41,6 +45,8 @@ ln -s pts/ptmx $r/dev/ptmx
 mount -t tmpfs tmpfs $r/dev/shm
 mkdir -p $r/sys/fs/cgroup
 mount -t cgroup2 cgroup2 $r/sys/fs/cgroup
+# As systemd-nspawn does it: what systemd mounts for a service, such as its credentials, is seen there.
+mount --make-rshared $r
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot $r /lib/systemd/systemd
 """
 
@@ -108,24 +114,27 @@ class Machine:
         self, *command: str, check: bool = True, timeout: float = 120, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root in the machine."""
-        enter = [
-            "nsenter",
-            "-t",
-            str(self._systemd),
-            "-m",
-            "-p",
-            "-u",
-            "-i",
-            "-C",
-            "-n",
-            "chroot",
-            str(self.root),
-        ]
         done = subprocess.run(
-            [*enter, *command], capture_output=True, text=True, timeout=timeout, input=stdin, check=False
+            [*self._enter, *command],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            input=stdin,
+            check=False,
         )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """What this thread connects to, and what it starts, is in the machine's network."""
+        theirs = Path(f"/proc/{self._systemd}/ns/net")
+        with open("/proc/thread-self/ns/net") as own, theirs.open() as there:
+            _enter_network(there.fileno())
+            try:
+                yield
+            finally:
+                _enter_network(own.fileno())
 
     def popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """A command that runs while others do."""
@@ -137,6 +146,13 @@ class Machine:
         """What comes before a command, to be in the machine."""
         namespaces = ("-m", "-p", "-u", "-i", "-C", "-n")
         return ["nsenter", "-t", str(self._systemd), *namespaces, "chroot", str(self.root)]
+
+
+def _enter_network(descriptor: int) -> None:
+    """setns(2), which Python has from 3.12 on."""
+    if _LIBC.setns(descriptor, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _removed(folder: Path) -> bool:
