@@ -272,7 +272,6 @@ def welcome(folder: Path, ports: Ports, passwords: Passwords, pid: int) -> str:
     bastion = shlex.quote(str(program)) if program.exists() else f"{shlex.quote(sys.executable)} -m bastion"
     place = {name: shlex.quote(str(folder / name)) for name in ("ssh_config", "bastion.toml", "hello.txt")}
     ssh_config, config = place["ssh_config"], place["bastion.toml"]
-    newest = 'import json,sys; print(json.load(sys.stdin)[0]["session_id"])'
     return f"""
 The demo is up in {folder}. Ctrl-C ends it and removes the folder.
 
@@ -298,13 +297,7 @@ scp -F {ssh_config} {place["hello.txt"]} {TARGET}:
 ssh -F {ssh_config} {TARGET} cat hello.txt
 
 {orders(bastion, config, ssh_config, ports.ssh)}
-# see the sessions
-{bastion} sessions --config {config}
-
-# replay the newest one (or name one from the list)
-{bastion} replay --config {config} --idle-limit 1 \\
-    "$({bastion} sessions --config {config} --json | python3 -c '{newest}')"
-
+{afterwards(bastion, config)}
 # see the metrics move
 curl -s http://{LOOPBACK}:{ports.metrics}/metrics | grep '^bastion_sessions'
 
@@ -314,6 +307,22 @@ ssh -F {ssh_config} alice+{LOGIN}+{DEAD_TARGET}@{GATEWAY}
 
 # why may alice go where?
 {bastion} why --config {config} alice {TARGET} {LOGIN}
+"""
+
+
+def afterwards(bastion: str, config: str) -> str:
+    """How to look at what was recorded."""
+    newest = 'import json,sys; print(json.load(sys.stdin)[0]["session_id"])'
+    return f"""\
+# see the sessions
+{bastion} sessions --config {config}
+
+# replay the newest one (or name one from the list)
+{bastion} replay --config {config} --idle-limit 1 \\
+    "$({bastion} sessions --config {config} --json | python3 -c '{newest}')"
+
+# read them into the index that Search in the console asks, and `bastion search`
+{bastion} index --config {config}
 """
 
 

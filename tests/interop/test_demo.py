@@ -173,6 +173,23 @@ def test_the_console_is_signed_in_to_as_printed(demo):
     assert "dana (responder)" in browser.get("/sessions").text and browser.get("/live").status == 200
 
 
+def test_a_session_is_listed_played_and_found_in_the_console(demo):
+    """Made as printed, read into the index as printed, and looked at by whom the demo prints."""
+    command = demo.commands["log in with alice's certificate, as through any jump host"][0]
+    shown = "echo seen-in-the-browser"
+    subprocess.run(["sh", "-c", f"{command} {shown}"], check=True, timeout=COMMAND_TIMEOUT)
+    indexed = demo.paste("read them into the index")
+    assert indexed.returncode == 0 and "recordings read" in indexed.stdout, indexed.stderr
+    found = re.search(r"console +(http://\S+): sign in as (\w+), password (\S+)", demo.said)
+    browser = Browser(found[1])
+    assert browser.sign_in(found[2], found[3]).status == 303
+    page = browser.get("/search?q=seen-in-the-browser").text
+    (session,) = set(re.findall(r"/sessions/([a-z2-7]{16})", page))
+    assert session in browser.get("/sessions").text
+    played = browser.get(f"/sessions/{session}/play")
+    assert played.status == 200 and "seen-in-the-browser" in played.text
+
+
 def test_the_certificate_login_works_as_printed(demo):
     done = demo.paste("log in with alice's certificate", stdin="echo on $USER; exit 5\n")
     assert done.returncode == 5, done.stderr
