@@ -1,6 +1,7 @@
 """Twisted's private names: used in two modules of bastion/net, all of them checked, and missed in one clear line."""
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -24,9 +25,6 @@ from bastion.net.twisted_names import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-CODE = {
-    path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "bastion").rglob("*.py"))
-}
 USERS = {ROOT / "bastion" / "net" / "socket.py", ROOT / "bastion" / "net" / "epoll.py"}
 ALLOWED = {
     "bastion/assembly/asking.py": {"_exit": "Python's own: os._exit"},
@@ -36,6 +34,16 @@ ALLOWED = {
     "bastion/handover/program.py": {"_exit": "Python's own: os._exit"},
     "bastion/demo/target.py": {"_runAsUser": "Conch's SFTP server calls it; the demo's target only"},
 }
+
+
+@functools.cache
+def tree_of(path):
+    """When it is asked for: a second for all of them, which every worker of a run would spend on collecting."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def code():
+    return {path: tree_of(path) for path in sorted((ROOT / "bastion").rglob("*.py"))}
 
 
 def private(names):
@@ -86,10 +94,10 @@ def private_use(path, tree, ours):
 
 @pytest.mark.slow
 def test_no_other_module_uses_a_private_name_of_twisted():
-    ours = set().union(*(names(tree)[0] for tree in CODE.values()))
+    ours = set().union(*(names(tree)[0] for tree in code().values()))
     found = {
         f"{path.relative_to(ROOT)}: {name}"
-        for path, tree in CODE.items()
+        for path, tree in code().items()
         if path not in USERS
         for name in private_use(path, tree, ours)
     }
@@ -101,7 +109,7 @@ def test_every_private_name_that_is_used_is_checked():
     twisted = {name for owner in owners for name in known(owner)}
     used = set()
     for path in USERS:
-        defined, read = names(CODE[path])
+        defined, read = names(tree_of(path))
         used |= (defined | read) & twisted
     assert used == private((*CONNECTION, *CLIENT, *CONNECTOR, *PORT, *REACTOR))
 
