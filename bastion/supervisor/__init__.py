@@ -12,6 +12,7 @@ to its end by another; a worker whose supervisor is gone judges no password, end
     questions    what supervisor and workers ask each other, as values
     memory       the memory that they share, and how a worker is told where everything is
     child        one worker, as the supervisor sees it: started, asked, restarted
+    starving     how long one has waited for a processor
     supervisor   all of them: the start, the end, who died, and the figures of all as one
     reloads      SIGHUP: all prepare, then all take it or none
     pages        /metrics and /readyz of all workers

@@ -28,6 +28,7 @@ from bastion.errors import ControlReason, WorkerDeath
 from bastion.observe.meters import Snapshot
 from bastion.supervisor.memory import Inherited, SharedMemory
 from bastion.supervisor.questions import ASKED_BY_WORKERS
+from bastion.supervisor.starving import waited_for_processor
 
 LINK: Final = Limits(questions=65_536)
 """Of the questions of one worker at once: every unfinished login may wait for the turn of its password."""
@@ -37,10 +38,16 @@ KILL_AFTER: Final = 20.0
 
 READ_WITHIN: Final = 90.0
 """Seconds from a worker's start until it has read and checked the configuration: what systemd gives a whole gateway.
-With 10,000 targets it takes 3 s, and 18 on a machine with ten times the work it can do."""
+With 10,000 targets it takes 3 s of a processor."""
 
 SERVE_WITHIN: Final = 30.0
 """Seconds between being told to go on and serving. It takes milliseconds."""
+
+STARVED_MOST: Final = 10
+"""How many times as long it gets at most where the machine gives it no processor."""
+
+LEAST_MORE: Final = 0.1
+"""Seconds that it gets more at least, or nothing."""
 
 
 class State(StrEnum):
@@ -94,13 +101,26 @@ class Child(ProcessProtocol):
             factory.noisy = False
             self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
 
-    def expect(self, seconds: float | None, late: Callable[[Child, float], None]) -> None:
-        """What it is to do next it does within `seconds`, or `late` hears that it has not; None: it waits for us."""
+    def expect(self, seconds: float | None, late: Callable[[Child, float, float], None]) -> None:
+        """What it is to do next it does within `seconds`, or `late` hears that it has not; None: it waits for us. Those
+        in which it waited for a processor do not count, and `late` hears of them: it is not hanging, it is starved."""
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
         if seconds is not None and not self._gone:
-            self._timer = self._reactor.callLater(seconds, late, self, seconds)
+            began = self._reactor.seconds(), waited_for_processor(self.pid)
+            self._timer = self._reactor.callLater(seconds, self._due, seconds, began, late)
+
+    def _due(
+        self, seconds: float, began: tuple[float, float], late: Callable[[Child, float, float], None]
+    ) -> None:
+        passed = self._reactor.seconds() - began[0]
+        starved = max(0.0, waited_for_processor(self.pid) - began[1])
+        more = min(seconds + starved, STARVED_MOST * seconds) - passed
+        if more < LEAST_MORE:
+            late(self, seconds, starved)
+        else:
+            self._timer = self._reactor.callLater(more, self._due, seconds, began, late)
 
     def tell(self, request: Request[Any]) -> Deferred[Any]:
         """Ask it what needs no answer. That it is gone meanwhile is no fault."""
@@ -131,7 +151,7 @@ class Child(ProcessProtocol):
         self._on_gone(self, how, status.exitCode)
 
 
-def _nobody(child: Child, seconds: float) -> None:
+def _nobody(child: Child, seconds: float, starved: float) -> None:
     """Is told of nothing."""
 
 

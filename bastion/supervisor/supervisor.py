@@ -338,10 +338,11 @@ class Supervisor:
         """It holds up what all must do together, and its engineers; what systemd's watchdog is to one process."""
         self._put_down(child, WorkerDeath.STUCK, "gives no answer any more")
 
-    def _late(self, child: Child, seconds: float) -> None:
+    def _late(self, child: Child, seconds: float, starved: float) -> None:
         """It holds up nobody, and does nothing either."""
         done = "begun to serve" if child.link in self.hub else "read its configuration"
-        self._put_down(child, WorkerDeath.START, f"has not {done} within {seconds:g} s")
+        beside = f" and {starved:.0f} s in which it waited for a processor" if starved >= 1.0 else ""
+        self._put_down(child, WorkerDeath.START, f"has not {done} within {seconds:g} s{beside}")
 
     def _put_down(self, child: Child, death: WorkerDeath, why: str) -> None:
         self.log.error("{name}, pid {pid}, {why}: it is killed", name=child.name, pid=child.pid, why=why)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +28,15 @@ from bastion.errors import AuthReason, ControlReason, WorkerDeath
 from bastion.net.listening import Listeners, open_listener
 from bastion.observe.families.standing import PENALTIES, PENALTY_BLOCKS
 from bastion.observe.meters import WORKER_DEATHS, WORKERS
+from bastion.supervisor import child
 from bastion.supervisor import questions as ask
-from bastion.supervisor.child import KILL_AFTER, READ_WITHIN, SERVE_WITHIN, State
+from bastion.supervisor.child import (
+    KILL_AFTER,
+    READ_WITHIN,
+    SERVE_WITHIN,
+    STARVED_MOST,
+    State,
+)
 from bastion.supervisor.supervisor import FIRST_PAUSE, SETTLED, Supervisor
 
 
@@ -225,6 +234,38 @@ def test_the_first_start_that_hangs_ends_the_gateway(gateway: Gateway) -> None:
     gateway.supervisor.start()
     gateway.reactor.advance(READ_WITHIN)
     assert gateway.codes == [3] and gateway.reactor.started[0].killed == [signal.SIGKILL]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.0])
+def test_a_worker_that_gets_no_processor_is_given_the_time_that_it_waited_for_one(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """It is not hanging. It gets READ_WITHIN seconds of its own, or STARVED_MOST times as long in all."""
+    monkeypatch.setattr(child, "waited_for_processor", lambda pid: 5.0 + share * gateway.reactor.seconds())
+    told: list[str] = []
+    monkeypatch.setattr(
+        gateway.supervisor.log, "error", lambda text, **more: told.append(text.format(**more))
+    )
+    gateway.supervisor.start()
+    within = min(READ_WITHIN / (1 - share) if share < 1 else math.inf, STARVED_MOST * READ_WITHIN)
+    while gateway.reactor.seconds() < within - 2.0:
+        gateway.reactor.advance(1.0)
+    (worker,) = gateway.reactor.started
+    assert not worker.over
+    while not worker.over and gateway.reactor.seconds() < within + 20.0:
+        gateway.reactor.advance(1.0)
+    assert worker.killed == [signal.SIGKILL] and gateway.codes == [3]
+    said = re.search(r"within 90 s and (\d+) s in which it waited for a processor", told[0])
+    assert said is not None and abs(int(said[1]) - share * within) < 20
+
+
+def test_one_that_waits_for_something_else_is_given_no_more(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "waited_for_processor", lambda pid: 7.0)
+    gateway.supervisor.start()
+    gateway.reactor.advance(READ_WITHIN)
+    assert gateway.codes == [3]
 
 
 def test_a_worker_that_waits_for_us_is_not_late(gateway: Gateway) -> None:
