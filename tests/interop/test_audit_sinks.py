@@ -72,6 +72,50 @@ def test_rsyslog_over_tls_has_every_line_through_an_outage(tmp_path: Path, log: 
         server.close()
 
 
+KILLS, DELIVERY = 6, 40
+
+
+@pytest.mark.skipif(bool(rsyslog_missing()), reason=rsyslog_missing() or "available")
+def test_a_sender_that_is_killed_in_a_delivery_sends_that_one_twice_and_no_other(
+    tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each time as soon as rsyslog has written the first line of a delivery that nobody has confirmed yet."""
+    pki = Authority(tmp_path / "pki")
+    server = Rsyslog(tmp_path / "rsyslog", pki.certificate, pki.issue(LOOPBACK))
+    section = (
+        f'[audit.sinks.siem]\nkind = "syslog"\naddress = "{LOOPBACK}:{server.port}"\n'
+        f'ca_file = "{pki.certificate}"\nbatch = {DELIVERY}\n'
+    )
+    twice = []
+    try:
+        log.write(1)
+        with Sender(tmp_path, section) as sender:
+            sender.wait("siem", lambda one: one.sent == 1, "rsyslog did not confirm")
+            for _ in range(KILLS):
+                before, size = server.kept(), server.file.stat().st_size
+                texts = {text for _, _, text in before}
+                log.write(2 * DELIVERY, padding="x" * 60_000)
+                poll(lambda size=size: server.file.stat().st_size > size, PATIENCE, "nothing came")
+                sender.kill()
+                sender.start()
+                log.write(1)
+                sender.wait("siem", lambda one: one.sent > 0 and not one.lines, "the rest was not confirmed")
+                come = server.kept()[len(before) :]
+                again = len(come) - len({text for _, _, text in come})
+                assert not texts & {text for _, _, text in come}, "what was confirmed before"
+                twice.append(again)
+            assert sender.stop() == 0
+        wanted = [line.text for line in lines_of(log.path)]
+        kept = server.kept()
+        assert list(dict.fromkeys(text for _, _, text in kept)) == wanted, "each, in order"
+        assert len({data for data, _, _ in kept}) == len(wanted), "and known by its id"
+        assert max(twice) <= DELIVERY and any(twice)
+    finally:
+        server.close()
+    with capsys.disabled():
+        print(f"\nlines that came twice after each of {KILLS} kills, {DELIVERY} in a delivery: {twice}")
+
+
 def verified(file: Path, lines: list[str]) -> None:
     """What a receiver has kept is proved as the log itself, a file for each chain."""
     chains: dict[str, list[str]] = {}
