@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred
 
 from bastion.auth.factors import CODE, PASSWORD
 from bastion.auth.identity import Identity, shown_by
+from bastion.auth.webauthn import asserted
 from bastion.console.answers import Answer, cookie, cookie_name, see
 from bastion.console.desk import Call
-from bastion.console.passkeys import Passkeys, asserted
+from bastion.console.passkeys import Passkeys
 from bastion.console.reads import Trouble
 from bastion.console.routes import LOOKS, leads_back
 from bastion.console.signing_in import NotSignedIn, Returned, Shown, SigningIn, Typed, roles_of

@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fido2.cose import ES256, RS256, CoseKey
 
+from bastion.auth.webauthn import RESPONSE_MAX, asserted, rp_id, user_handle
 from bastion.clock import FixedClock
 from bastion.console.admission import Place
 from bastion.console.challenges import LIFE, Challenges
-from bastion.console.passkeys import RESPONSE_MAX, Passkeys, asserted, rp_id, user_handle
+from bastion.console.passkeys import Passkeys
 from bastion.errors import AuthReason, Refused
 from bastion.state.passkeys import Passkey
 from tests.support.passkeys import FLAG, Authenticator
@@ -190,4 +191,4 @@ def test_an_answer_that_says_half_is_refused(console: Console) -> None:
     [("https://console.example.com", "console.example.com"), ("http://localhost:9743", "localhost")],
 )
 def test_passkeys_are_for_the_host_without_its_port(origin: str, wanted: str) -> None:
-    assert rp_id(Place(origin)) == wanted
+    assert rp_id(origin) == wanted
