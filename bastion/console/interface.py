@@ -158,6 +158,15 @@ INTERFACE: Final[dict[str, Endpoint]] = {
         },
         ("kind", "value", "reason"),
     ),
+    "api_unlock": Endpoint(
+        "Take a lock away", Locks, None,
+        {
+            "kind": {"enum": list(KINDS)},
+            "value": _text(r"^[ -~]{1,256}$", "which, as the list of locks has it", 256),
+            "reason": _text(_REASON, "it stands in the audit log", MAX_REASON),
+        },
+        ("kind", "value", "reason"),
+    ),
     "api_locks": Endpoint("What is locked", Locks),
     "api_requests": Endpoint("What waits for an approval", WaitingRequests),
     "api_answer": Endpoint(

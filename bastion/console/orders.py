@@ -93,7 +93,7 @@ async def api_end(call: Call) -> Answer:
 async def _ended(call: Call) -> Ended:
     """Raises Unfit."""
     form = call.asked.form
-    name, reason = _name(form.get("session", "")), _reason(form.get("reason", ""))
+    name, reason = _name(form.get("session", "")), reason_of(form.get("reason", ""))
     if not reason:
         raise Unfit(f"give a reason of up to {MAX_REASON} characters: the engineer reads it")
     call.emit(ConsoleOrdered("kill", name, reason, call.somebody.by_token))
@@ -122,13 +122,6 @@ async def api_lock(call: Call) -> Answer:
     return document({"sessions": made.sessions, "tunnels": made.tunnels})
 
 
-async def api_locks(call: Call) -> Answer:
-    """What is locked, for programs."""
-    call.note_read("locks", "")
-    locks = await call.desk.gateway.ask(LocksAsked())
-    return document(to_json(locks))
-
-
 async def _locked(call: Call) -> LockMade:
     """Raises Unfit."""
     wanted = _lock_of(call.asked.form)
@@ -140,7 +133,7 @@ async def _locked(call: Call) -> LockMade:
 def _lock_of(form: Mapping[str, str]) -> AddLock:
     """What is to be locked. Raises Unfit."""
     kind, value, given = form.get("kind", ""), form.get("value", "").strip(), form.get("for", "").strip()
-    reason = _reason(form.get("reason", ""))
+    reason = reason_of(form.get("reason", ""))
     seconds = seconds_of(given) if given else None
     if kind not in KINDS:
         raise Unfit("choose what is to be locked")
@@ -172,7 +165,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _reason(text: str) -> str:
+def reason_of(text: str) -> str:
     """What was typed, on one line; "" when it says nothing or is too long."""
     words = " ".join(text.split())
     return words if len(words) <= MAX_REASON and any(letter.isalnum() for letter in words) else ""

@@ -389,20 +389,44 @@ class LockKeeper:
         return self._shared(tuple(made))
 
     def remove(self, request: RemoveLock) -> Deferred[Locks]:
-        """Unlock it. Raises ControlError."""
-        by = request.by
-        gone = [lock for lock in self.locks if _is_meant(request, lock)]
-        if not gone:
+        """Unlock it. Fails with ControlError."""
+        return Deferred.fromCoroutine(self._remove(request))
+
+    async def _remove(self, request: RemoveLock) -> Locks:
+        by, gone = request.by, self._meant(request)
+        await self._check_other(by, gone)
+        if self._meant(request) != gone:
+            raise ControlError(ControlReason.ALREADY, "it was locked anew meanwhile: look again")
+        self._keep(self.list.take((gone.kind, gone.value)), gone=True)
+        why = request.reason[:MAX_REASON]
+        self._note(Unlocked(gone.kind, gone.value, by.name, by.uid, why, by.person))
+        ended = await self._shared((), (Gone(gone.kind, gone.value, gone.made_at),))
+        return Locks((gone,), ended.silent)
+
+    def _meant(self, request: RemoveLock) -> Lock:
+        """The one lock that is to go. Raises ControlError."""
+        found = [lock for lock in self.locks if _is_meant(request, lock)]
+        if not found:
             raise ControlError(ControlReason.NOT_FOUND, f"{printable(request.value, 64)} is not locked")
-        if len(gone) > 1:
-            kinds = ", ".join(lock.kind for lock in gone)
+        if len(found) > 1:
+            kinds = ", ".join(lock.kind for lock in found)
             raise ControlError(ControlReason.AMBIGUOUS, f"that is locked as {kinds}: say which")
-        for lock in gone:
-            self._keep(self.list.take((lock.kind, lock.value)), gone=True)
-            why = request.reason[:MAX_REASON]
-            self._note(Unlocked(lock.kind, lock.value, by.name, by.uid, why, by.person))
-        told = self._shared((), tuple(Gone(lock.kind, lock.value, lock.made_at) for lock in gone))
-        return told.addCallback(lambda ended: Locks(tuple(gone), ended.silent))
+        return found[0]
+
+    async def _check_other(self, by: By, lock: Lock) -> None:
+        """Nobody unlocks himself: by the name, and whom somebody speaks for by the id, too. Root, and the gateway's
+        account, are nobody's. Raises ControlError."""
+        if lock.kind is not LockKind.USER or not (by.person or by.uid):
+            return
+        own = (by.person or by.name) == lock.value
+        if not own and by.person and lock.uid:
+            found = await self._id_of(by.person)
+            if found.why == NO_ANSWER:
+                text = f"the directory does not say whether {by.person} is another than {lock.value}"
+                raise ControlError(ControlReason.FAILED, text)
+            own = found.uid == lock.uid
+        if own:
+            raise ControlError(ControlReason.NO_ROLE, f"nobody unlocks himself: {lock.value} is locked")
 
 
 def _is_meant(request: RemoveLock, lock: Lock) -> bool:

@@ -219,3 +219,60 @@ def test_who_may_not_approve_does_not(world: Reviewed, rex: Browser) -> None:
         denied = lena.ask("POST", path, {"token": token(lena), "answer": "deny", "code": world.code("lena")})
         assert denied.json["state"] == "denied"
         assert engineer.wait() == 255 and b"denied" in engineer.err
+
+
+def lock(world: Reviewed, *what: str) -> None:
+    done = world.bastion("lock", "--config", str(world.config), *what, "--reason", "an <exercise>")
+    assert done.returncode == 0, done.stderr
+
+
+def since(browser: Browser, value: str) -> str:
+    found = re.search(rf"value={value}&amp;since=([0-9.]+)", browser.get("/locks").text)
+    assert found is not None
+    return found[1]
+
+
+def test_what_is_locked_is_listed_and_unlocked_by_a_responder(world: Reviewed, rex: Browser) -> None:
+    lock(world, "alice")
+    ada, lena = world.browser("ada"), world.browser("lena")
+    for browser in (ada, lena):
+        page = browser.get("/locks").text
+        assert "alice" in page and "an &lt;exercise&gt;" in page and "/locks/unlock" not in page
+        assert browser.post("/locks/unlock", {}, "/live").status == 403
+    was = since(rex, "alice")
+    asked = rex.get(f"/locks/unlock?kind=user&value=alice&since={was}")
+    assert asked.status == 200 and "an &lt;exercise&gt;" in asked.text
+    form = {"token": asked.token, "kind": "user", "value": "alice", "since": was, "reason": "found it"}
+    assert rex.ask("POST", "/locks/unlock", {**form, "reason": " "}).status == 400
+    assert rex.ask("POST", "/locks/unlock", {**form, "since": "1.000000"}).status == 400
+    assert rex.ask("POST", "/locks/unlock", {**form, "value": "alic"}).status == 404
+    assert world.audit("unlocked") == [] or world.audit("unlocked")[-1]["value"] != "alice"
+    assert rex.ask("POST", "/locks/unlock", form).status == 303
+    gone, ordered = world.audit("unlocked")[-1], world.audit("console_ordered")[-1]
+    assert (gone["value"], gone["person"], gone["why"]) == ("alice", "rex", "found it")
+    assert (ordered["user"], ordered["command"], ordered["whom"]) == ("rex", "unlock", "user alice")
+    assert world.ssh("true").returncode == 0
+    lock(world, "target", "quiet")
+    done = rex.ask(
+        "POST",
+        "/api/v1/live/unlock",
+        {"token": token(rex), "kind": "target", "value": "quiet", "reason": "over"},
+    )
+    assert done.json["locks"][0]["value"] == "quiet" and rex.get("/api/v1/locks").json["locks"] == []
+
+
+def test_whoever_is_locked_unlocks_nothing(world: Reviewed) -> None:
+    """Signed in before, for as long as nobody has asked again whether the account is one."""
+    rex = world.browser("rex")
+    form = {"token": token(rex), "reason": "let me in", "kind": "user"}
+    lock(world, "user", "rex")
+    lock(world, "user", "mallory")
+    try:
+        for value in ("rex", "mallory"):
+            got = rex.ask("POST", "/api/v1/live/unlock", {**form, "value": value})
+            assert got.status in (401, 403) and got.json["error"] in ("own", "locked")
+        locked = {one["value"] for one in world.browser("ada").get("/api/v1/locks").json["locks"]}
+        assert locked == {"rex", "mallory"}
+    finally:
+        for value in ("rex", "mallory"):
+            assert world.bastion("unlock", "--config", str(world.config), value).returncode == 0

@@ -38,7 +38,12 @@ BAD: Final = ("serious", "critical")
 FIRST_PAGE_BYTES: Final = 100_000
 SERVER_SECONDS: Final = 0.3
 
-QUERIES: Final = {"search": "?q=everybody", "end_form": "?session={live}", "sessions": "?state="}
+QUERIES: Final = {
+    "search": "?q=everybody",
+    "end_form": "?session={live}",
+    "sessions": "?state=",
+    "unlock_form": "?kind=user&value=mallory",
+}
 """Route -> what is asked, so that the page has everything that it can have."""
 
 NO_PAGES: Final = ("static", "export", "home", "elsewhere", "back_from_elsewhere")

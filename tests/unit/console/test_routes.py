@@ -56,6 +56,7 @@ def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words
     held |= {"api_hold": KEEPS, "api_ask_lift": KEEPS, "api_answer_lift": KEEPS}
     approves = {"answer": APPROVES, "api_answer": APPROVES, "requests_stream": ALL}
     acts = {"end": ACTS, "lock": ACTS, "api_end": ACTS, "api_lock": ACTS}
+    acts |= {"unlock": ACTS, "api_unlock": ACTS}
     visits = {"sign_in": ANYBODY, "sign_out": ALL}
     keys = {"make_token": ALL, "revoke_token": ALL, "add_passkey": ALL, "remove_passkey": ALL}
     keys |= {"revoke_any_token": KEEPS, "remove_any_passkey": KEEPS}

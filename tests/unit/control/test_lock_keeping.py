@@ -7,6 +7,7 @@ from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 
 from bastion.clock import FixedClock
+from bastion.control.account_id import NO_ANSWER, AccountId
 from bastion.control.asking import By, ControlError, Ended, Node
 from bastion.control.lock_keeping import (
     APPLIES_AT_ONCE,
@@ -173,6 +174,35 @@ def test_what_is_unlocked_here_is_told_too(office):
     assert again.sessions == 1 and office.hub.kept[-1] == ("web1", 1000.0 + STEP, False)
 
 
+ALICES = AccountId("u-alice")
+
+
+@pytest.mark.parametrize(
+    ("by", "uid", "directory", "reason"),
+    [
+        (By(990, "console", "rex"), "", AccountId("u-rex"), None),
+        (By(990, "console", "rex"), "u-alice", AccountId("u-rex"), None),
+        (By(990, "console", "alice"), "", ALICES, ControlReason.NO_ROLE),
+        (By(990, "console", "alice"), "u-alice", ALICES, ControlReason.NO_ROLE),
+        (By(990, "console", "renamed"), "u-alice", ALICES, ControlReason.NO_ROLE),
+        (By(990, "console", "rex"), "u-alice", AccountId(why=NO_ANSWER), ControlReason.FAILED),
+        (By(990, "console", "rex"), "", AccountId(why=NO_ANSWER), None),
+        (By(1000, "alice"), "u-alice", ALICES, ControlReason.NO_ROLE),
+        (By(1000, "bob"), "u-alice", ALICES, None),
+        (ROOT, "u-alice", ALICES, None),
+    ],
+)
+def test_nobody_unlocks_himself(office, by, uid, directory, reason):
+    office.keeper.use([Lock(LockKind.USER, "alice", "why", "sec (uid 1)", 5.0, uid=uid)])
+    office.hub.store = directory
+    got = office.do(office.keeper.remove, RemoveLock("alice", None, "found it", by))
+    if reason is None:
+        assert [one.value for one in got.locks] == ["alice"] and office.in_force() == []
+        assert office.lines[-1].fields()["person"] == by.person
+    else:
+        assert got.value.reason is reason and office.in_force() == ["alice"] and office.lines == []
+
+
 def test_locks_of_certificates_are_told_however_many_they_are(office):
     locks = [
         Lock(LockKind.CERTIFICATE, f"{n}@SHA256:{'a' * 43}", "why", "root (uid 0)", 1000.0) for n in range(3)
@@ -207,8 +237,8 @@ def test_among_several_one_whose_clock_is_ahead_ends_no_lock_of_the_others(offic
     assert office.events() == [("lock_followed", "web1"), ("unlocked", "web1")]
     office.timers.advance(EXPIRY_LOOK)
     assert len(office.events()) == 2, "one line"
-    with pytest.raises(ControlError, match="not locked"):
-        office.keeper.remove(RemoveLock("web1", None, "x", ROOT))
+    refused = office.do(office.keeper.remove, RemoveLock("web1", None, "x", ROOT)).value
+    assert isinstance(refused, ControlError) and refused.reason is ControlReason.NOT_FOUND
     office.clock.advance(86400.0)
     office.timers.advance(EXPIRY_LOOK)
     assert office.hub.kept[-1] == ("web1", 5.0, True) and len(office.keeper.list) == 0
