@@ -48,7 +48,7 @@ from bastion.policy.targets import Inventory, Resolved
 from bastion.recording.bulk import Mode, RecordingPolicy
 from bastion.session.announcing import Ways
 from bastion.session.approvals import Terms
-from bastion.session.gateway import Limits, Services
+from bastion.session.gateway import DeletionTerms, Limits, Services
 from bastion.session.traces import TraceTerms
 from bastion.transport.settings import TransportSettings
 from bastion.upstream.credentials import TargetCredentials
@@ -111,7 +111,8 @@ def build_services(
         totp_key=material.second.totp_key,
         issuer=config.totp.issuer,
         issuing=issuing_ca(config, material.issuing_ca),
-        approvals=Terms(config.approvals.pending, config.approvals.valid),
+        approvals=approval_terms(config),
+        deletions=DeletionTerms(config.console.groups["admin"], config.retention.at_least),
         announce=announcements(config),
         traces=trace_terms(config),
         policy_digest=config.version.digest,
@@ -152,6 +153,12 @@ def issuing_ca(config: Config, keys: Staged | None) -> IssuingCA | None:
     """What issues certificates to people, where anybody may have one."""
     wanted = config.issue
     return None if keys is None else IssuingCA(keys, wanted.chains, int(wanted.lifetime), wanted.keys)
+
+
+def approval_terms(config: Config) -> Terms:
+    """How long requests wait, and whose passkeys answer them."""
+    wanted = config.approvals
+    return Terms(wanted.pending, wanted.valid, config.console.origin if wanted.passkeys else "")
 
 
 def announcements(config: Config) -> Ways:

@@ -28,6 +28,7 @@ and ldap3. The L1 half is pure: no I/O, no clock, no Twisted.
 - `penalty_claims`, `penalty_limits`, `guesses`: penalties of several gateways as one; limits; one guess
 - `outside`: the seam for factors that others judge
 - `oidc`, `oidc_provider`, `oidc_token`, `https`: an identity provider; `radius`, `radius_packets`: RADIUS servers
+- `webauthn`: a passkey's signature, judged
 - `held`: connections of such questions, and of posts, that can be cut
 - `budget`, `turns`: what one payer may cost, and whose turn it is
 - `directory`: the Protocol of a directory; `chain`: embedded accounts before LDAP; `answers`: what it said a moment ago

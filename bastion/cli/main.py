@@ -66,6 +66,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prune": ("bastion.cli.prune:prune", "remove recordings that are kept no longer"),
     "hold": ("bastion.cli.holds:hold", "keep a recording whatever the rules say"),
     "unhold": ("bastion.cli.holds:unhold", "let the rules apply to it again"),
+    "deletions": ("bastion.cli.deletions:deletions", "recordings that two people want gone"),
     "backup": ("bastion.cli.backup:backup", "back up configuration, keys and state, and restore them"),
     "adopt": ("bastion.cli.adopt:adopt", "end what a gateway that does not come back has left"),
     "state": ("bastion.cli.state:state", "migrate, check and rebuild the state store"),

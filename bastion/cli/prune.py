@@ -13,15 +13,17 @@ from bastion.cli.auditing import account, audited
 from bastion.cli.output import fail, printable, size_text, time_text, write_json, write_table
 from bastion.cli.runtime import config_option, load_or_fail
 from bastion.cli.stores import Alone, Stored, open_state
+from bastion.cli.wanted import Wanted, wanted_gone
 from bastion.clock import SystemClock
 from bastion.config.load import Config
 from bastion.errors import ConfigError, StoreFault
 from bastion.observe.audit import AuditFailed, AuditLog
-from bastion.observe.events import About
+from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.retention import DeletionRefused, RecordingDeleted
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.ledger import MAX_DETAIL, Entry, LedgerEvent
 from bastion.recording.ledger_file import LedgerFile, ledger_path
+from bastion.state import deletions
 from bastion.state.database import StateDown
 from bastion.state.pruning import Objects, Removed, Stays, holds, kept, remove, remove_empty_days, sums
 from bastion.state.retention import Going, Rules, plan
@@ -41,8 +43,8 @@ EXIT_CODES = (
 def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove recordings that are kept no longer, by age, by label of their target, by user, by size in all.
 
-    What is held (`bastion hold`) or still being recorded stays. What goes leaves a row in the index, with its size and
-    SHA-256, and a line in the audit log.
+    What two people want gone (`bastion deletions`) goes too. What is held (`bastion hold`) or still being recorded
+    stays. What goes leaves a row in the index, with its size and SHA-256, and a line in the audit log.
 
     Example: bastion prune --config /etc/bastion/bastion.toml --yes
     """
@@ -51,11 +53,11 @@ def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     config = load_or_fail(config_file)
     now = SystemClock().time()
     with open_state(config_file) as stored, Alone(stored):
-        going = _going(config, stored, now)
+        going, wanted = _going(config, stored, now)
         if not yes:
             _show(going, as_json, removed=None)
             return
-        removed, stayed = _remove(config, stored, going, now)
+        removed, stayed = _remove(config, stored, going, wanted, now)
         remove_empty_days(stored.recordings, now)
     _show([one.going for one in removed], as_json, removed=removed)
     for line in stayed:
@@ -64,18 +66,24 @@ def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _going(config: Config, stored: Stored, now: float) -> list[Going]:
+def _going(config: Config, stored: Stored, now: float) -> tuple[list[Going], Wanted]:
+    """What goes by the rules, and then what two people want gone."""
     wanted = config.retention
     rules = Rules(wanted.max_age, wanted.labels, wanted.users, wanted.max_size, wanted.at_least)
-    if not rules.any:
-        return []
+    due = deletions.due(stored.database, now)
+    if not (rules.any or due):
+        return [], Wanted()
 
     def labels(name: str) -> Collection[str] | None:
         target = config.inventory.find(name)
         return None if target is None else {f"{key}={value}" for key, value in target.labels.items()}
 
     recordings = kept(stored.database, stored.recordings, stored.node, labels)
-    return plan(rules, recordings, holds(stored.database), now)
+    held = holds(stored.database)
+    going = plan(rules, recordings, held, now)
+    rest = {one.session: one for one in recordings} | dict.fromkeys(one.recording.session for one in going)
+    found = wanted_gone(due, rest, held, wanted.at_least, now)
+    return [*going, *found.going], found
 
 
 def _objects(config: Config, going: Iterable[Going], audit: AuditLog) -> Objects | None:
@@ -96,13 +104,14 @@ def _objects(config: Config, going: Iterable[Going], audit: AuditLog) -> Objects
 
 
 def _remove(
-    config: Config, stored: Stored, going: list[Going], now: float
+    config: Config, stored: Stored, going: list[Going], wanted: Wanted, now: float
 ) -> tuple[list[Removed], list[str]]:
     """(what went, why others stay)."""
     by, removed, stayed = account(), list[Removed](), list[str]()
     ledger = LedgerFile(ledger_path(stored.recordings.directory, stored.node), stored.node)
     with audited(stored.audit) as audit:
         objects = _objects(config, going, audit)
+        stayed += wanted.told(stored.database, lambda session, event: _emit(audit, session, event), by)
 
         def tell(one: Removed) -> None:
             recording = one.going.recording
@@ -122,9 +131,11 @@ def _remove(
 
         for one in going:
             try:
-                removed.append(remove(stored.database, stored.recordings, one, by, now, tell, objects))
+                still = wanted.still(one, now)
+                removed.append(remove(stored.database, stored.recordings, one, by, now, tell, objects, still))
             except Stays as error:
                 stayed.append(f"{one.recording.session} stays: {error}")
+                wanted.stayed(stored.database, one.recording.session, str(error))
             except FileNotFoundError:
                 continue  # somebody else was quicker
             except OSError as error:
@@ -132,10 +143,11 @@ def _remove(
             except (StateDown, AuditFailed) as error:
                 stayed.append(f"{one.recording.session} and what is younger stay: {error}")
                 break
+    deletions.settle(stored.database)
     return removed, stayed
 
 
-def _emit(audit: AuditLog, session: str, event: RecordingDeleted | DeletionRefused) -> None:
+def _emit(audit: AuditLog, session: str, event: AuditEvent) -> None:
     audit.emit(event, About(session, session[:REF_LENGTH]))
 
 

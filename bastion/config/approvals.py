@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bastion.net.urls import url
 from bastion.options import At, Kind, option
-from bastion.options.kinds import duration, list_of, optional, text
+from bastion.options.kinds import BOOLEAN, duration, list_of, optional, text
 from bastion.options.paths import FILE
 
 _ADDRESS = re.compile(r"\A[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}\Z")
@@ -33,6 +33,12 @@ class Approvals:
     )
     valid: float = option(
         duration(10, 86400), "An approval that has not been used for this long expires.", default=900.0
+    )
+    passkeys: bool = option(
+        BOOLEAN,
+        "Answers to requests, and deletions by two people, may be proved with a passkey of the review console, which"
+        " the gateway judges itself. Needs `console.url` with a name.",
+        default=False,
     )
     webhook: str | None = option(
         optional(WEBHOOK),

@@ -244,7 +244,7 @@ class Retention:
     )
     at_least: float = option(
         duration(),
-        "Recordings younger than this are not removed for max_size.",
+        "Recordings younger than this are removed neither for max_size nor because two people want it.",
         default=7 * 86400.0,
         scope=Scope.COMMAND,
     )

@@ -45,7 +45,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `overview`: what went on of late
 - `overdue`: how many reviews are, for the gateway's metrics
 - `searching`: lines that were shown
-- `orders`: who is here now; ending and locking
+- `orders`: who is here now; ending and locking; `locking`: what is locked, and unlocked again
 - `accounts`: one's own tokens, and everybody's for admins
 - `own_passkeys`: passkeys added and removed
 - `shapes`, `interface`: what programs get and send, as types, and on which routes
@@ -57,7 +57,8 @@ log; what was recorded reaches a browser as text and never as markup.
 - `screens`: a watched session as rows of text
 - `watching`: watching sessions as they happen
 - `feed`: requests for approval as they come and go
-- `requests`: requests for approval, listed and answered
+- `requests`: requests for approval, listed and answered; `deleting`: recordings that two people want deleted
+- `proofs`: codes and passkeys that go on to the gateway, for one decision
 - `application`: from a request to its answer
 - `program`: the process, built of a configuration
 - `command`: `bastion console`

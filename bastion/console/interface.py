@@ -11,13 +11,15 @@ from typing import Any, Final
 from bastion.console.filters import ALERTS, COMMAND_MAX, KIND_CHOICES, MOST_ROWS, STATES
 from bastion.console.holding import ANSWERS as HOLD_ANSWERS
 from bastion.console.orders import KINDS
-from bastion.console.requests import ANSWERS, CODE_MAX
+from bastion.console.proofs import CODE_MAX
+from bastion.console.requests import ANSWERS
 from bastion.console.routes import FORMS
 from bastion.console.searching import WORDS_MAX
 from bastion.console.shapes import (
     JSON,
     SESSION,
     Access,
+    Deletions,
     Did,
     Done,
     Found,
@@ -125,6 +127,7 @@ INTERFACE: Final[dict[str, Endpoint]] = {
         ("lift", "do"),
     ),
     "api_holds": Endpoint("What is held", Holds),
+    "api_deletions": Endpoint("What two people want deleted", Deletions),
     "api_overview": Endpoint("The figures of a time", Overview, {"span": {"enum": ["day", "week", "month"]}}),
     "api_access": Endpoint(
         "Who can reach what; one of the two is needed", Access,

@@ -61,8 +61,9 @@ class Registered:
 class Passkeys:
     """One per console."""
 
-    def __init__(self, place: Place, challenges: Challenges) -> None:
-        self._challenges, self.party = challenges, Party(place.origin)
+    def __init__(self, place: Place, challenges: Challenges, decide: bool = False) -> None:
+        """`decide`: the gateway takes them as a proof of who decides."""
+        self._challenges, self.party, self.decide = challenges, Party(place.origin), decide
 
     # -- signing in --------------------------------------------------------------------------------------
 

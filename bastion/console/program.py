@@ -121,7 +121,7 @@ class ConsoleProgram:
             login_log=config.audit.file,
             config_file=config_file,
             token_lifetime=wanted.token_lifetime,
-            passkeys=_passkeys(wanted, challenges),
+            passkeys=_passkeys(config, challenges),
             elsewhere=_elsewhere(config, challenges, reactor, clock, meters),
             streams=self._streams,
             figures=Figures(meters, clock, self._visits, self._readers),
@@ -231,11 +231,12 @@ def _check_groups(config: Config) -> None:
         raise _wrong(config, "auditor_groups", text, 'auditor_groups = ["security"]')
 
 
-def _passkeys(wanted: Console, challenges: Challenges) -> Passkeys | None:
+def _passkeys(config: Config, challenges: Challenges) -> Passkeys | None:
     """Where a chain has them."""
+    wanted = config.console
     if not any(PASSKEY in chain for chain in wanted.require):
         return None
-    return Passkeys(Place(wanted.origin), challenges)
+    return Passkeys(Place(wanted.origin), challenges, config.approvals.passkeys)
 
 
 def _elsewhere(

@@ -1,8 +1,8 @@
 """Requests for approval (L4): listed, followed as they come and go, approved and denied.
 
 Invariants: the rules are the gateway's, as for `bastion approve`: whoever answers is the person who is signed in, with
-a one-time code that the gateway checks, never about a request of her own, and as far as the rules name her. The
-line about an answer stands in the audit log before the gateway is asked.
+a one-time code or a passkey that the gateway checks, never about a request of her own, and as far as the rules name
+her. The line about an answer stands in the audit log before the gateway is asked.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from bastion.console.answers import Answer, document, see
 from bastion.console.desk import Call
 from bastion.console.feed import row, rows_of
 from bastion.console.gateway import by
+from bastion.console.proofs import asking, given
 from bastion.console.reads import Trouble
 from bastion.console.routes import APPROVES
 from bastion.console.streams import HEADERS, KIND
-from bastion.control.approvals import AnswerRequest, ApprovalRow, ApprovalsAsked
+from bastion.control.approvals import AnswerRequest, ApprovalRow, ApprovalsAsked, answer_words
 from bastion.control.asking import ControlError
 from bastion.errors import ConsoleReason, ControlReason
 from bastion.observe.events.console import ConsoleOrdered
 from bastion.policy.locks import MAX_REASON
-
-CODE_MAX: Final = 64
 
 ANSWERS: Final = {"approve": True, "deny": False}
 
@@ -48,8 +47,29 @@ async def requests(call: Call) -> Answer:
 async def _page(call: Call, status: int = 200, **values: Any) -> Answer:
     shown = {"fault": "", "done": "", "at": "", **values}
     rows = await rows_of(call.desk.gateway, call.desk.clock.time())
-    may = bool(call.somebody.roles & APPROVES)
-    return call.page("requests.html", status, rows=rows, may=may, most=MAX_REASON, **shown)
+    may, passkeys = bool(call.somebody.roles & APPROVES), call.desk.passkeys
+    keys, codes = passkeys is not None and passkeys.decide, call.desk.codes is not None
+    return call.page(
+        "requests.html", status, rows=rows, may=may, most=MAX_REASON, keys=keys, codes=codes, **shown
+    )
+
+
+async def request(call: Call) -> Answer:
+    """One that is to be answered with a passkey, or a code."""
+    call.note_read("requests", call.found.parts["request"])
+    return await _one(call)
+
+
+async def _one(call: Call, status: int = 200, fault: str = "") -> Answer:
+    name = call.found.parts["request"]
+    rows = await rows_of(call.desk.gateway, call.desk.clock.time())
+    row = next((one for one in rows if one["id"] == name and one["state"] == "open"), None)
+    if row is None:
+        raise Trouble(ConsoleReason.NOT_FOUND, fault or "there is no such request that waits for an answer")
+    if row["user"] == call.somebody.name:
+        raise Trouble(ConsoleReason.OWN, "nobody answers a request of his own")
+    proof = await asking(call, {said: answer_words(name, yes) for said, yes in ANSWERS.items()})
+    return call.page("request.html", status, row=row, most=MAX_REASON, proof=proof, fault=fault)
 
 
 async def api_requests(call: Call) -> Answer:
@@ -72,6 +92,8 @@ async def answer(call: Call) -> Answer:
     try:
         done = await _answered(call)
     except NotAnswered as refused:
+        if call.asked.form.get("moment"):  # of the page of this one request
+            return await _one(call, STATUS[refused.reason], refused.text)
         at = call.found.parts["request"]
         return await _page(call, STATUS[refused.reason], fault=refused.text, at=at)
     return see(f"/requests?done={done.state}")
@@ -86,13 +108,15 @@ async def api_answer(call: Call) -> Answer:
 async def _answered(call: Call) -> ApprovalRow:
     """Raises Trouble, also as NotAnswered."""
     form, request = call.asked.form, call.found.parts["request"]
-    said, why, code = form.get("answer", ""), form.get("reason", "").strip(), form.get("code", "").strip()
+    said, why, proof = form.get("answer", ""), form.get("reason", "").strip(), given(call)
     if said not in ANSWERS:
         raise Trouble(ConsoleReason.BAD_REQUEST, "the answer is approve or deny")
-    if len(why) > MAX_REASON or len(code) > CODE_MAX:
+    if len(why) > MAX_REASON:
         raise Trouble(ConsoleReason.BAD_REQUEST, f"a reason has up to {MAX_REASON} characters")
     call.emit(ConsoleOrdered(said, request, why, call.somebody.by_token))
-    order = AnswerRequest(request, ANSWERS[said], why, code, by(call.somebody.name))
+    order = AnswerRequest(
+        request, ANSWERS[said], why, proof.code, by(call.somebody.name), proof.passkey, proof.moment
+    )
     try:
         return await call.desk.gateway.told(order)
     except ControlError as error:

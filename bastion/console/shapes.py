@@ -12,6 +12,7 @@ from bastion.console.searching import Line
 from bastion.errors import ConsoleReason
 from bastion.recording.ran import Asked
 from bastion.recording.verifying import State
+from bastion.state.deletions import Deletion
 from bastion.state.figures import Kept, Place
 from bastion.state.hold_lifts import Lift
 from bastion.state.passkeys import Passkey
@@ -225,6 +226,12 @@ class Holds(TypedDict):
 
     holds: list[Hold]
     lifts: list[Lift]
+
+
+class Deletions(TypedDict):
+    """What somebody wants deleted, the newest first."""
+
+    deletions: list[Deletion]
 
 
 class Step(TypedDict):

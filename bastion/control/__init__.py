@@ -11,13 +11,15 @@ question a deadline; what acts is written to the audit log with who asked and wh
     glass     accounts for emergencies, opened and closed, as values
     glass_keeping  the same: said, kept over a restart, followed
     approvals requests for approval, as values
+    deletion  recordings that two people want deleted, as values
     speaking  whom an account speaks for, and what may be asked so
     orders    locks, penalties, the log's level, watching, as values
     penalty_orders  penalties, as people ask for them and as gateways share them
     penalty_sharing  penalties told to other gateways of the store, and heard of them
     penalty_store   the same, where the store is
     reloads   the configuration read again, as values
-    proving   a one-time code tried by another program, as values
+    proving   a one-time code tried by another program, and what a passkey signs, as values
+    proofs    who it is that decides, and with what that is proved
     code_using  the same, charged and answered
     blocks    penalties for failed logins as answers
     account_id whose a name is, for a lock: what is asked
@@ -41,6 +43,7 @@ question a deadline; what acts is written to the audit log with who asked and wh
     local     the node of this process, over `session.gateway.Gateway`
     enrolling second factors made, listed and taken away; certificates that were issued
     answering requests for approval listed and answered
+    deleting  deletions listed, asked for and agreed to
     key_listing what somebody may log in with
     watching  a session as it happens, in blocks of its recording
     hub       several nodes as one: union, all, sum

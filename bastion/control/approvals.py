@@ -44,17 +44,25 @@ class ApprovalsAsked(Request[ApprovalRows]):
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest(Request[ApprovalRow]):
-    """Approve a request, or deny it, as the identity that has the account's name; `code` proves that."""
+    """Approve a request, or deny it, as the identity that has the account's name; `code` proves that, or `passkey`,
+    asked at `moment` for `answer_words`."""
 
     id: str
     yes: bool
     why: str = ""
     code: str = field(default="", repr=False)
     by: By = NOBODY
+    passkey: str = field(default="", repr=False, metadata={"left_out": True})
+    moment: int = field(default=0, metadata={"left_out": True})
 
     command: ClassVar[str] = "approval_answer"
     result: ClassVar[type[Any]] = ApprovalRow
     deadline: ClassVar[float | None] = 20.0
+
+
+def answer_words(request: str, yes: bool) -> tuple[str, ...]:
+    """What a passkey signs for an answer."""
+    return ("request", request, "approve" if yes else "deny")
 
 
 APPROVAL_ORDERS: Final[tuple[type[Request[Any]], ...]] = (ApprovalsAsked, AnswerRequest)

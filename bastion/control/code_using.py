@@ -5,6 +5,7 @@ Invariant: a guess is charged before it is judged, as at the door; whoever asks 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -27,20 +28,32 @@ async def spend(
     codes = gateway.codes
     if codes is None:
         return AuthReason.CODES_UNAVAILABLE, False
+
+    async def check() -> bool:
+        return await codes(uid, code, asker)
+
+    return await charged(gateway, source, account, check)
+
+
+async def charged(
+    gateway: Gateway, source: str, account: str, prove: Callable[[], Awaitable[bool]]
+) -> tuple[AuthReason, bool]:
+    """Judge a proof whose guess is charged to `source` and `account`. What came of it, and what `prove` said, which
+    raises Refused for one that is none."""
     guess = gateway.services.auth.penalties.open(source, account)
     turn: Deferred[bool] = Deferred()
     guess.begin(turn.callback)
-    reason, recovery = AuthReason.THROTTLED, False
+    reason, said = AuthReason.THROTTLED, False
     try:
         if await turn:
             reason = AuthReason.ABANDONED
-            recovery = await codes(uid, code, asker)
+            said = await prove()
             reason = AuthReason.OK
     except Refused as refusal:
         reason = refusal.reason if isinstance(refusal.reason, AuthReason) else AuthReason.INTERNAL_ERROR
     finally:
         guess.settle(reason)
-    return reason, recovery
+    return reason, said
 
 
 class CodeUsing:

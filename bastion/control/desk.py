@@ -18,6 +18,7 @@ from bastion.clock import Clock, Timers
 from bastion.control import blocks
 from bastion.control.approvals import AnswerRequest, ApprovalsAsked
 from bastion.control.asking import By, ControlError, Ended, Node, R, Request, Stream
+from bastion.control.deletion import AnswerDeletion, AskDeletion, DeletionsAsked
 from bastion.control.glass import CloseGlass, Glass, OpenGlass
 from bastion.control.glass_keeping import GlassKeeper
 from bastion.control.hub import Hub
@@ -106,6 +107,9 @@ class Desk(Node):
             KeysOfAsked: self._hub.ask_any,
             ApprovalsAsked: self._hub.ask_any,
             AnswerRequest: self._hub.ask_any,
+            DeletionsAsked: self._hub.ask_any,
+            AskDeletion: self._hub.ask_any,
+            AnswerDeletion: self._hub.ask_any,
         }
 
     def answers(self, kind: type[Request[R]], answer: Callable[[Any], R | Deferred[R]]) -> None:

@@ -21,6 +21,8 @@ from bastion.control.answering import Answering
 from bastion.control.approvals import AnswerRequest, ApprovalsAsked
 from bastion.control.code_using import CodeUsing
 from bastion.control.confirming import ConfirmLocks, Heard, SharedLocks, SharedRows
+from bastion.control.deleting import Deleting
+from bastion.control.deletion import AnswerDeletion, AskDeletion, DeletionsAsked
 from bastion.control.directory_id import id_of
 from bastion.control.enrolling import Enrolling
 from bastion.control.glass import Glass, GlassAsked, GlassKept, KeepGlass, Kept, SetGlass
@@ -99,6 +101,7 @@ class LocalNode(Node):
         self.watching = Watching(gateway)
         self._enrolling = Enrolling(gateway)
         self._answering = Answering(gateway)
+        self._deleting = Deleting(gateway)
         self._started_at = gateway.clock.time()
         self.config_file = ""
         self.log_level: Callable[[], str] = str
@@ -131,6 +134,9 @@ class LocalNode(Node):
             KeysOfAsked: KeyListing(gateway).keys_of,
             ApprovalsAsked: self._answering.listed,
             AnswerRequest: self._answering.answer,
+            DeletionsAsked: self._deleting.listed,
+            AskDeletion: self._deleting.ask,
+            AnswerDeletion: self._deleting.answer,
         }
 
     def answers(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from bastion.control.account_id import IdAsked
 from bastion.control.approvals import APPROVAL_ORDERS
 from bastion.control.asking import NOBODY, By, Ended, Request, ended_together
+from bastion.control.deletion import DELETION_ORDERS
 from bastion.control.glass import GLASS_ORDERS
 from bastion.control.penalty_orders import MOST_PENALTIES as MOST_PENALTIES
 from bastion.control.penalty_orders import ClearPenalties as ClearPenalties
@@ -397,5 +398,6 @@ ORDERS: Final[tuple[type[Request[Any]], ...]] = (
     CertificatesAsked,
     KeysOfAsked,
     *APPROVAL_ORDERS,
+    *DELETION_ORDERS,
     *GLASS_ORDERS,
 )

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from bastion.control.approvals import AnswerRequest, ApprovalsAsked
+from bastion.control.deletion import AnswerDeletion, AskDeletion, DeletionsAsked
 from bastion.control.glass import CloseGlass, GlassAsked, OpenGlass
 from bastion.control.node import Kill, LiveAsked, SnapshotAsked, StatusAsked
 from bastion.control.orders import (
@@ -41,6 +42,8 @@ _EVERYBODY: Final = frozenset(Role)
 _LOOKS: Final = frozenset((Role.ADMIN, Role.RESPONDER, Role.AUDITOR))
 _ACTS: Final = frozenset((Role.ADMIN, Role.RESPONDER))
 _RUNS: Final = frozenset((Role.ADMIN,))
+_DECIDES: Final = frozenset((Role.ADMIN, Role.APPROVER))
+"""For whoever proves himself to the gateway: what the person may, the rules say and the directory."""
 
 MAY: Final[dict[str, frozenset[Role]]] = {
     StatusAsked.command: _EVERYBODY,
@@ -64,7 +67,10 @@ MAY: Final[dict[str, frozenset[Role]]] = {
     InviteTotp.command: _RUNS,
     ResetTotp.command: _RUNS,
     ApprovalsAsked.command: _EVERYBODY,
-    AnswerRequest.command: frozenset((Role.ADMIN, Role.APPROVER)),
+    AnswerRequest.command: _DECIDES,
+    DeletionsAsked.command: _EVERYBODY,
+    AskDeletion.command: _DECIDES,
+    AnswerDeletion.command: _DECIDES,
     GlassAsked.command: _LOOKS,
     OpenGlass.command: _RUNS,
     CloseGlass.command: _RUNS,

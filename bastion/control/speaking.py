@@ -12,6 +12,7 @@ from typing import Final
 from bastion.auth.identity import LOGIN_NAME
 from bastion.control.approvals import AnswerRequest
 from bastion.control.asking import By, ControlError
+from bastion.control.deletion import AnswerDeletion, AskDeletion
 from bastion.control.node import Kill
 from bastion.control.orders import AddLock, RemoveLock, WatchSession
 from bastion.control.peer import Caller
@@ -19,7 +20,8 @@ from bastion.errors import ControlReason
 from bastion.wire.printable import printable
 
 FOR_OTHERS: Final = frozenset(
-    kind.command for kind in (Kill, AddLock, RemoveLock, WatchSession, AnswerRequest)
+    kind.command
+    for kind in (Kill, AddLock, RemoveLock, WatchSession, AnswerRequest, AskDeletion, AnswerDeletion)
 )
 """Commands that may be asked for somebody else."""
 

@@ -41,10 +41,12 @@ WAITING: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Seconds that a request may be answered, and that an approval may be used."""
+    """Seconds that a request may be answered, and that an approval may be used. `origin`: of the console whose passkeys
+    prove who answers, "" where none do."""
 
     pending: float = 3600.0
     valid: float = 900.0
+    origin: str = ""
 
 
 @dataclass(slots=True, eq=False)

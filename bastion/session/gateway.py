@@ -100,6 +100,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletionTerms:
+    """Whose members may want a recording deleted, two of them, and how many seconds old it has to be."""
+
+    groups: frozenset[str] = frozenset()
+    at_least: float = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything that comes from the configuration. Swapped whole."""
 
@@ -116,6 +124,7 @@ class Services:
     issuer: str = ""  # what an app calls the gateway
     issuing: IssuingCA | None = None  # where people who have logged in get certificates
     approvals: Terms = field(default_factory=Terms)
+    deletions: DeletionTerms = field(default_factory=DeletionTerms)
     announce: Ways = field(default_factory=Ways)
     traces: TraceTerms = field(default_factory=TraceTerms)
     policy_digest: str = ""  # of policy and inventory as they were read

@@ -27,7 +27,7 @@ has the tables and the rules of migrations.
 - `checking`: index against files, and the index made again from them
 - `retention`: which recordings are to go, by the rules
 - `pruning`: recordings that go, and those that are held; `stored`: which are in the bucket, and which could be
-- `hold_lifts`: holds that two people lift
+- `hold_lifts`: holds that two people lift; `deletions`: recordings that two people want deleted
 - `snapshot`: a copy of the state as an SQLite file, and a store made from one
 - `roles`: what the roles of PostgreSQL may
 - `migrating`: alembic, for the command and for a child process

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 from bastion.recording.listing import Recordings
 from bastion.state.checking import rebuild
 from bastion.state.database import Database
+from bastion.state.deletions import make_void
 from bastion.state.retention import Going, Kept
 from bastion.state.rows import DELETED, LIVE, SESSION
 from bastion.state.schema import HOLDS, RECORDINGS, SESSIONS
@@ -112,7 +113,8 @@ def holds(database: Database) -> dict[str, Hold]:
 
 
 def hold(database: Database, one: Hold, tell: Callable[[], None]) -> bool:
-    """Hold a recording, in the place of an earlier hold. False when it is deleted already. Raises StateDown.
+    """Hold a recording, in the place of an earlier hold; what two people wanted to delete is void. False when it is
+    deleted already. Raises StateDown.
 
     `tell` writes the audit line when nothing else can fail, and what it raises undoes the hold.
     """
@@ -126,6 +128,7 @@ def hold(database: Database, one: Hold, tell: Callable[[], None]) -> bool:
                 session_id=one.session, reason=one.reason, made_by=one.made_by, made_at=one.made_at
             )
         )
+        make_void(connection, one.session, one.made_at)
         tell()
     return True
 
@@ -155,8 +158,10 @@ def remove(
     now: float,
     tell: Callable[[Removed], None],
     objects: Objects | None = None,
+    still: Callable[[Connection], bool] = lambda _: True,
 ) -> Removed:
-    """Remove one recording, wherever it is. `tell` writes the audit line, and what it raises keeps it where it is.
+    """Remove one recording, wherever it is. `tell` writes the audit line, and what it raises keeps it where it is;
+    `still` is asked in the transaction that marks the row whether it is to go.
 
     Raises Stays, StateDown and OSError.
     """
@@ -173,6 +178,8 @@ def remove(
         removed = Removed(going, size, digest)
         with database.write() as connection:
             before = _mark(connection, removed, by, now)
+            if not still(connection):
+                raise Stays("somebody has kept it at the same moment")
             tell(removed)
         if stored is not None and objects is not None:
             _drop(database, going, stored, objects, before)

@@ -35,6 +35,7 @@ READ: Final = frozenset(
         "break_glass",
         "holds",
         "hold_lifts",
+        "deletions",
         "configs",
         "policy_loads",
         "policy_texts",
@@ -62,6 +63,8 @@ LOCKING: Final = "UPDATE (deleted_why)"
 
 RAN: Final = "UPDATE (ran_at)"
 """Saved searches are run as the console: their words are whoever's who saved them."""
+VOIDING: Final = "UPDATE (void_at)"
+"""Whoever holds a recording makes void what two people wanted to delete; it can say nothing else about that."""
 
 KEPT: Final = frozenset(("console_tokens", "passkeys", "penalties"))
 """What a console keeps itself; guesses at it count at the gateways, too."""
@@ -79,6 +82,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "UPDATE": frozenset(("hold_lifts",)) | KEPT,
         LOCKING: frozenset(("recordings",)),
         RAN: frozenset(("saved_searches",)),
+        VOIDING: frozenset(("deletions",)),
     },
 }
 """Role -> rights -> tables."""

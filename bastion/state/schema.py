@@ -411,6 +411,29 @@ HOLD_LIFTS: Final = Table(
 
 Index("hold_lifts_session", HOLD_LIFTS.c.session_id)
 
+DELETIONS: Final = Table(
+    "deletions",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("session_id"),
+    _text("state"),
+    _text("reason"),
+    _text("asked_uid"),
+    _text("asked_by"),
+    _text("asked_factor"),
+    Column("asked_at", Double, nullable=False),
+    _text("answered_uid"),
+    _text("answered_by"),
+    _text("answered_factor"),
+    Column("answered_at", Double),
+    Column("void_at", Double),
+    _text("outcome"),
+)
+"""That somebody asked to delete a recording, and who agreed, each with a proof that the gateway had. Whoever changes
+`state` has done it; a console may change `void_at` alone, which a hold sets."""
+
+Index("deletions_session", DELETIONS.c.session_id)
+
 SAVED_SEARCHES: Final = Table(
     "saved_searches",
     METADATA,

@@ -76,7 +76,13 @@ def test_it_shows_and_leaves_notes_and_may_do_no_more(world: Apart, postgres: Po
             "UPDATE sessions SET identity = 'mallory'",
             "DELETE FROM review_notes",
             "INSERT INTO approvals DEFAULT VALUES",
+            "INSERT INTO deletions (id, asked_at) VALUES ('x', 1)",
+            "UPDATE deletions SET state = 'agreed'",
+            "UPDATE deletions SET answered_by = 'ada'",
+            "DELETE FROM deletions",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 console.execute(statement)
             console.rollback()
+        console.execute("UPDATE deletions SET void_at = 1 WHERE session_id = 'x'")  # what a hold does
+        console.rollback()

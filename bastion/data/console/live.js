@@ -209,8 +209,9 @@ function listing(page) {
       const text = String(said[one.dataset.of]);
       if (one.textContent !== text) one.textContent = text;
     }
-    const form = element.querySelector("form");
-    if (form && (row.state !== "open" || row.user === list.dataset.who)) form.remove();
+    if (row.state !== "open" || row.user === list.dataset.who) {
+      for (const one of element.querySelectorAll("form, a[data-answer]")) one.remove();
+    }
   }
 
   function take(said) {
@@ -225,6 +226,8 @@ function listing(page) {
         element.dataset.request = row.id;
         const form = element.querySelector("form");
         if (form) form.action = `/requests/${row.id}`;
+        const link = element.querySelector("a[data-answer]");
+        if (link) link.href = `/requests/${row.id}`;
         list.append(element);
       }
       fill(element, row);

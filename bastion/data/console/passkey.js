@@ -1,4 +1,5 @@
 // Asks an authenticator for what a form says in `data-passkey`, and sends the form with the answer. Nothing is fetched.
+// Where buttons say what each has signed (`data-challenge`), those without send the form as it is: with a code.
 "use strict";
 
 const form = document.querySelector("form[data-passkey]");
@@ -16,9 +17,9 @@ const text = (buffer) => {
 
 const ids = (list) => (list || []).map((one) => ({ ...one, id: bytes(one.id) }));
 
-async function ask() {
+async function ask(button) {
   const options = JSON.parse(form.dataset.passkey);
-  options.challenge = bytes(options.challenge);
+  options.challenge = bytes(button?.dataset.challenge || options.challenge);
   let made;
   if (options.user) {
     options.user.id = bytes(options.user.id);
@@ -33,13 +34,22 @@ async function ask() {
     if (made.response[name]) response[name] = text(made.response[name]);
   }
   form.elements.passkey.value = JSON.stringify({ id: made.id, rawId: text(made.rawId), type: made.type, response });
+  if (button?.name) {
+    const chosen = document.createElement("input");
+    chosen.type = "hidden";
+    chosen.name = button.name;
+    chosen.value = button.value;
+    form.append(chosen);
+  }
   form.submit();
 }
 
 form.addEventListener("submit", (event) => {
+  const button = event.submitter;
+  if (form.querySelector("[data-challenge]") && !button?.dataset.challenge) return;
   event.preventDefault();
   said.textContent = "";
-  ask().catch((error) => {
+  ask(button).catch((error) => {
     said.textContent = error.name === "InvalidStateError" ? "That passkey is here already." : "No passkey was given.";
   });
 });

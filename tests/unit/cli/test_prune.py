@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from bastion.cli import wanted as wanted_module
 from bastion.cli.holds import hold, unhold
 from bastion.cli.prune import prune
 from bastion.cli.sessions import sessions
+from bastion.config.outputs import State, read_section
+from bastion.recording.ledger_file import ledger_path
 from bastion.recording.store import Store
+from bastion.state.database import Database, Place
+from bastion.state.deletions import Deletion, Person, answer, find
+from bastion.state.schema import DELETIONS
 from tests.unit.cli.made import FIRST, SECOND, header, record
 from tests.unit.config.site import Site
 
@@ -34,6 +40,10 @@ class Made(Site):
         self.store = Store(folder / "recordings", disk_floor_bytes=0, sync_seconds=0.05)
         record(self.store, header(FIRST, "alice", "web1"))
         record(self.store, header(SECOND, "bob", "web2", NOW - 10 * 86400))
+
+        assert self.run("prune").exit_code == 0, "rows are made"
+        self.database = Database(Place(folder / "recordings" / "state"))
+        self.node = read_section(self.config, State).name
 
     def rules(self, text: str) -> None:
         base = self.config.read_text().partition("[retention]")[0]
@@ -56,6 +66,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     monkeypatch.setattr("bastion.clock.SystemClock.time", staticmethod(lambda: NOW))
     one = Made(tmp_path)
     yield one
+    one.database.close()
     assert one.store.close()
 
 
@@ -142,3 +153,83 @@ def test_without_an_audit_log_nothing_goes(made: Made) -> None:
     assert made.run("prune", "--yes").exit_code == 3
     assert made.run("hold", FIRST, "--reason", "x").exit_code == 3
     assert made.there() == {FIRST, SECOND}
+
+
+def wanted(made: Made, session: str, by: str = "ada", and_by: str = "bea", days: float = 0.0) -> str:
+    """Two people want it gone, as the gateway writes that; the id of the question."""
+    when = NOW - days * 86400
+    one = Deletion(
+        session[:8] * 2, session, "agreed", "a password", f"u-{by}", by, "totp", when, f"u-{and_by}", and_by, "totp",
+        when,
+    )  # fmt: skip
+    with made.database.write() as connection:
+        connection.execute(DELETIONS.insert().values({name: getattr(one, name) for name in one.__slots__}))
+    return one.id
+
+
+def question(made: Made, name: str) -> Deletion:
+    found = find(made.database, name)
+    assert found is not None
+    return found
+
+
+def test_what_two_people_want_gone_goes_and_leaves_what_the_rules_leave(made: Made) -> None:
+    made.rules("")
+    name = wanted(made, SECOND)
+    said = made.run("prune")
+    assert "by people ada, bea: 1 recordings" in said.stdout and made.there() == {FIRST, SECOND}
+    result = made.run("prune", "--yes", "--json")
+    assert result.exit_code == 0, result.output
+    (gone,) = json.loads(result.stdout)["recordings"]
+    assert (gone["session"], gone["why"]) == (SECOND, "people ada, bea") and made.there() == {FIRST}
+    (line,) = made.audit("recording_deleted")
+    assert (line["session"], line["sha256"], line["why"]) == (SECOND, gone["sha256"], "people ada, bea")
+    assert question(made, name).state == "done"
+    listed = next(one for one in made.run("sessions").stdout.splitlines() if one.startswith(SECOND))
+    assert " deleted" in listed
+    ledger = ledger_path(made.folder / "recordings", made.node)
+    assert SECOND in ledger.read_text(errors="replace") and "people ada, bea" in ledger.read_text(
+        errors="replace"
+    )
+
+
+def test_what_is_held_or_not_two_peoples_or_too_young_stays(made: Made) -> None:
+    made.rules("")
+    alone, held = wanted(made, FIRST, "ada", "ada"), wanted(made, SECOND)
+    assert made.run("hold", SECOND, "--reason", "case 7").exit_code == 0
+    result = made.run("prune", "--yes")
+    assert result.exit_code == 1 and "it is not the wish of two people" in result.stderr
+    assert made.there() == {FIRST, SECOND} and question(made, alone).state == "stayed"
+    assert question(made, held).void_at is not None
+    (line,) = made.audit("deletion_not_done")
+    assert (line["session"], line["deletion"]) == (FIRST, alone)
+    assert made.run("unhold", SECOND, "--reason", "x").exit_code == 0
+    assert "0 recordings" in made.run("prune", "--yes").stdout and made.there() == {FIRST, SECOND}
+
+
+def test_what_is_too_young_waits_and_lapses(made: Made) -> None:
+    made.rules('[retention]\nat_least = "50d"\n')
+    young, old = wanted(made, SECOND), wanted(made, FIRST, days=7)
+    result = made.run("prune", "--yes")
+    assert result.exit_code == 1 and "younger than retention.at_least (50 days)" in result.stderr
+    assert made.there() == {FIRST, SECOND} and "50 days" in question(made, young).outcome
+    assert question(made, old).said(NOW) == "has lapsed"
+    made.rules('[retention]\nat_least = "5d"\n')
+    assert made.run("prune", "--yes").exit_code == 0 and made.there() == {FIRST}
+
+
+def test_whoever_keeps_it_at_the_same_moment_counts(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.rules("")
+    name = wanted(made, SECOND)
+    found = wanted_module.wanted_gone
+
+    def meanwhile(*args: Any) -> Any:
+        going = found(*args)
+        by = Person("u-cat", "cat", "totp")
+        answer(made.database, name, by, False, NOW, 0.0, lambda _: None)
+        return going
+
+    monkeypatch.setattr("bastion.cli.prune.wanted_gone", meanwhile)
+    result = made.run("prune", "--yes")
+    assert result.exit_code == 1 and "somebody has kept it" in result.stderr and SECOND in made.there()
+    assert question(made, name).state == "refused" and made.audit("recording_deleted") == []

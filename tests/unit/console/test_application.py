@@ -34,7 +34,9 @@ def browsers(console: ConsoleSite) -> Iterator[dict[Role, Browser]]:
 
 
 def path_of(route: Route) -> str:
-    return route.path.format(session=FIRST, form="text", file="console.css", request="a" * 10)
+    return route.path.format(
+        session=FIRST, form="text", file="console.css", request="a" * 10, deletion="a" * 16
+    )
 
 
 def asked(browser: Browser, route: Route, token: str = "") -> Got:

@@ -54,6 +54,7 @@ def test_what_changes_something_is_asked_for_by_post_and_an_auditor_leaves_words
     looks |= dict.fromkeys(("api_note", "api_tag", "api_mark", "api_save_search", "api_drop_search"), LOOKS)
     held = {"hold": KEEPS, "ask_lift": KEEPS, "answer_lift": KEEPS}
     held |= {"api_hold": KEEPS, "api_ask_lift": KEEPS, "api_answer_lift": KEEPS}
+    held |= {"ask_deletion": KEEPS, "answer_deletion": KEEPS}
     approves = {"answer": APPROVES, "api_answer": APPROVES, "requests_stream": ALL}
     acts = {"end": ACTS, "lock": ACTS, "api_end": ACTS, "api_lock": ACTS}
     acts |= {"unlock": ACTS, "api_unlock": ACTS}
@@ -90,6 +91,7 @@ def test_a_scope_is_of_what_is_for_programs_and_tells_looking_from_ordering() ->
         "reviews:write",
         "holds",
         "holds:write",
+        "deletions",
         "overview",
         "access",
         "search",

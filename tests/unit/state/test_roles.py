@@ -14,6 +14,7 @@ from bastion.state.roles import (
     RIGHTS,
     SHOWN,
     VERSION,
+    VOIDING,
     Granted,
     grant_rights,
 )
@@ -37,12 +38,15 @@ def test_only_the_gateway_writes_and_a_console_what_it_keeps_itself() -> None:
 
 def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None:
     rights = RIGHTS[CONSOLE]
-    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING, RAN}
+    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING, RAN, VOIDING}
     assert rights["INSERT"] <= rights["SELECT"] and {"review_notes", "review_marks"} < rights["INSERT"]
     assert rights["DELETE"] == {"review_tags", "holds", "saved_searches", "saved_hits"} | KEPT
     assert rights["UPDATE"] == {"hold_lifts"} | KEPT
     assert rights[LOCKING] == {"recordings"}
     assert rights[RAN] == {"saved_searches"}
+    assert rights[VOIDING] == {"deletions"}, "of what two people want deleted it can say nothing else"
+    for verb in ("INSERT", "DELETE", "UPDATE"):
+        assert "deletions" not in rights[verb]
 
 
 def test_a_file_has_no_roles(database: Database) -> None:
