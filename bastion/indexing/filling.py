@@ -25,7 +25,8 @@ from bastion.recording.commands import Command, commands_of, lost_text
 from bastion.recording.format import FormatError
 from bastion.recording.keyframes import Keyframe, Keyframes
 from bastion.recording.listed import of_entry
-from bastion.recording.listing import SCHEME, Recordings, SessionEntry, Unreadable
+from bastion.recording.listing import SCHEME, Recordings, SessionEntry, Unreadable, open_recording
+from bastion.recording.pieces import pieces_of
 from bastion.recording.ran import asked_of, pack
 from bastion.recording.reader import Reader
 from bastion.recording.redacted import RedactedReader, reading
@@ -241,7 +242,9 @@ def _read(file: IndexFile, store: Recordings, entry: SessionEntry, work: _Work) 
                         break
             file.add(session, first, waiting)
             keeping.write()
-            played = Played(channels, keyframes.strings, tuple(resizes.found)).pack()
+            with open_recording(work.file) as (source, _):
+                pieces = pieces_of(source)
+            played = Played(channels, keyframes.strings, tuple(resizes.found), pieces).pack()
             masks = reader.masks() if isinstance(reader, RedactedReader) else b""
             commands, unlisted = _commands(reader)
             problem = problem or unlisted or (reader.damage[0].text if reader.damage else "")

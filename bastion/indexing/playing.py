@@ -19,6 +19,7 @@ from bastion.indexing.store import IndexFile, IndexUnfit, Stored
 from bastion.indexing.words import Question
 from bastion.recording.channels import Survey
 from bastion.recording.commands import Command
+from bastion.recording.pieces import Pieces
 from bastion.recording.reader import Place, Reader
 from bastion.recording.redacted import RedactedReader
 from bastion.recording.resizes import Resize
@@ -29,12 +30,13 @@ _OTHERWISE: Final = "{} was masked by other patterns than now; run `bastion inde
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The channels, and channel -> control strings in it that some terminals show, and that none does. An index of
-    before has no `resizes`."""
+    """The channels, and channel -> control strings in it that some terminals show, and that none does. `pieces` prove
+    what is read of a copy elsewhere. An index of before has no `resizes` and no `pieces`."""
 
     channels: Survey
     strings: dict[int, tuple[int, int]]
     resizes: tuple[Resize, ...] = ()
+    pieces: Pieces | None = None
 
     def pack(self) -> str:
         """As JSON text."""
@@ -43,6 +45,7 @@ class Played:
             **self.channels.document(),
             "strings": strings,
             "resizes": [list(one) for one in self.resizes],
+            "pieces": None if self.pieces is None else self.pieces.document(),
         }
         return orjson.dumps(document).decode()
 
@@ -59,7 +62,8 @@ class Played:
             resizes = tuple(Resize(float(at), *map(int, more)) for at, *more in document.get("resizes", ()))
         except (TypeError, LookupError):
             raise ValueError("no counts of strings") from None
-        return cls(Survey.of(document), strings, resizes)
+        pieces = document.get("pieces")
+        return cls(Survey.of(document), strings, resizes, None if pieces is None else Pieces.of(pieces))
 
 
 class IndexedSession:
@@ -72,17 +76,25 @@ class IndexedSession:
         self._stored = stored
 
     @classmethod
-    def find(cls, file: IndexFile, path: Path, redaction: str) -> IndexedSession | None:
+    def find(
+        cls, file: IndexFile, path: Path, redaction: str, size: int | None = None, digests: str = ""
+    ) -> IndexedSession | None:
         """The recording in this file; None when the index does not know it as it is now. One that was masked by
         another redaction than that of this digest is an IndexUnfit too: its screens are others.
+
+        Of one that lies in a bucket alone `path` has the name, and `size` and `digests` say what is there: its bytes,
+        and its SHA-256 in hex where that is known, or two while it is being replaced.
         """
-        found = file.played(path)
+        found = file.played(path, size)
         if found is None or not found.played:
             return None
         if found.redaction != redaction:
             raise IndexUnfit(_MASKED.format(path.stem) if not redaction else _OTHERWISE.format(path.stem))
         with file.blamed():
-            return cls(file, found, Played.unpack(found.played))
+            played = Played.unpack(found.played)
+        if digests and played.pieces is not None and played.pieces.whole not in digests.split():
+            return None
+        return cls(file, found, played)
 
     def mask(self, reader: Reader) -> None:
         """A reader of this recording that masks by the same patterns is told what they found, and looks no more."""

@@ -284,12 +284,12 @@ class IndexFile:
             found = self._database.execute("SELECT max(started_at) FROM sessions WHERE whole").fetchone()
         return float(found[0] or 0.0)
 
-    def played(self, path: Path) -> Stored | None:
+    def played(self, path: Path, size: int | None = None) -> Stored | None:
         """The session in this file, if it is as it was when it was read. Of a file that was fetched from a bucket,
-        whose name says the session, the size is enough, as in `fresh`.
+        whose name says the session, the size is enough, as in `fresh`; of one that lies there still it is given.
         """
         try:
-            now = path.lstat()
+            now = path.lstat() if size is None else None
         except OSError:
             return None
         with _told(self.path):
@@ -298,9 +298,10 @@ class IndexFile:
                 " WHERE id = ? AND whole",
                 (path.stem,),
             ).fetchone()
-        if row is None or row[6] != now.st_size:
+        if row is None or row[6] != (size if now is None else now.st_size):
             return None
-        return Stored(*row[:5]) if row[7] == now.st_mtime_ns or row[5].startswith(SCHEME) else None
+        same = now is None or row[7] == now.st_mtime_ns or row[5].startswith(SCHEME)
+        return Stored(*row[:5]) if same else None
 
     def keyframe(self, session: int, channel: int, time: float) -> tuple[float, Place, bytes | None] | None:
         """The last keyframe up to `time`: its time, where it is, and the channel's screen there; None for the screen

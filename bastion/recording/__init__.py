@@ -21,6 +21,7 @@ May import: `age`, `wire` for text, `sides`, `errors`, `clock`. The disk is touc
 - `verifying`: is a file what its gateway wrote?
 - `ledger`, `ledger_file`: which recordings there were, as a chain of lines; the file that holds it
 - `blocks`: blocks that come piece by piece -> events
+- `pieces`: digests by which a part of a file proves itself
 - `strict_json`: JSON of a file, with nothing in it that cannot be written again
 - `channels`: what each channel was: what was asked of it, how it ended, what passed
 - `frames`: events -> steps of showing one channel, or all

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import sqlite3
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from bastion.recording import keyframes
 from bastion.recording.channels import survey
 from bastion.recording.commands import commands_of
 from bastion.recording.listing import Recordings
+from bastion.recording.pieces import pieces_of
 from bastion.recording.redacting import NOTHING
 from bastion.recording.render import strings_text, strings_words
 from bastion.recording.seeking import Film
@@ -53,6 +57,33 @@ def test_it_is_asked_only_while_the_file_is_as_it_was(indexed: tuple[IndexFile, 
     assert IndexedSession.find(file, path.with_name("a" * 16 + ".rec"), NOTHING.digest) is None
     os.utime(path, ns=(1, 1))
     assert IndexedSession.find(file, path, NOTHING.digest) is None
+
+
+def test_one_that_lies_elsewhere_is_known_by_its_size_and_its_digest(
+    indexed: tuple[IndexFile, Path],
+) -> None:
+    file, path = indexed
+    data, name = path.read_bytes(), Path(path.name)
+    path.unlink()
+    digest, other = sha256(data).hexdigest(), "0" * 64
+    for known in (digest, f"{other} {digest}", ""):
+        found = IndexedSession.find(file, name, NOTHING.digest, len(data), known)
+        assert found is not None and found.played.pieces == pieces_of(io.BytesIO(data)), known
+    assert IndexedSession.find(file, name, NOTHING.digest, len(data), other) is None
+    assert IndexedSession.find(file, name, NOTHING.digest, len(data) + 1, digest) is None
+    assert IndexedSession.find(file, name, NOTHING.digest) is None
+
+
+def test_an_index_of_before_has_no_pieces(indexed: tuple[IndexFile, Path]) -> None:
+    file, path = indexed
+    found = IndexedSession.find(file, path, NOTHING.digest)
+    assert found is not None
+    document = json.loads(found.played.pack())
+    del document["pieces"]
+    assert Played.unpack(json.dumps(document)).pieces is None
+    for wrong in ({}, [], {"size": 5, "whole": "", "digests": ""}):
+        with pytest.raises(ValueError):
+            Played.unpack(json.dumps({**document, "pieces": wrong}))
 
 
 def test_a_removed_session_leaves_no_keyframe(indexed: tuple[IndexFile, Path]) -> None:
