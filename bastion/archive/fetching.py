@@ -34,18 +34,11 @@ def fetch(
     `digest` is its SHA-256 in hex, "" where nobody knows it, two of them where it may be the one or the other;
     `progress` hears how many bytes of how many are there. Raises StoreFault.
     """
-    found = bucket.head(key, version)
-    if found is None:
-        raise StoreFault(StoreReason.BAD_ANSWER, f"{bucket.place.url(key)}: there is no such object")
-    free = shutil.disk_usage(into.parent).free
-    if free < found.size + ROOM:
-        text = f"{into.parent} has {free >> 20} MiB left, and {key} has {found.size >> 20}: set TMPDIR"
-        raise StoreFault(StoreReason.LOCAL_FILE, text)
+    found = find(bucket, key, version, into.parent)
     try:
         descriptor = os.open(into, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w+b") as file:
-            made = _copy(bucket, found, file, progress)
-            _prove(bucket, found, made, digest, file)
+            prove(bucket, found, copy(bucket, found, file, progress), digest, file)
     except OSError as error:
         into.unlink(missing_ok=True)
         raise StoreFault(StoreReason.LOCAL_FILE, f"{into}: {error.strerror}") from None
@@ -54,7 +47,25 @@ def fetch(
         raise
 
 
-def _copy(bucket: Bucket, found: Found, file: BinaryIO, progress: Callable[[int, int], None]) -> str:
+def find(bucket: Bucket, key: str, version: str, folder: Path) -> Found:
+    """The object, for a copy of which `folder` has room. Raises StoreFault."""
+    found = bucket.head(key, version)
+    if found is None:
+        raise StoreFault(StoreReason.BAD_ANSWER, f"{bucket.place.url(key)}: there is no such object")
+    free = shutil.disk_usage(folder).free
+    if free < found.size + ROOM:
+        text = f"{folder} has {free >> 20} MiB left, and {key} has {found.size >> 20}: set TMPDIR"
+        raise StoreFault(StoreReason.LOCAL_FILE, text)
+    return found
+
+
+def copy(
+    bucket: Bucket,
+    found: Found,
+    file: BinaryIO,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> str:
+    """Put it into an open file; its SHA-256 in hex. Raises StoreFault, and OSError for the disk."""
     made, done = sha256(), 0
     for data in bucket.read(found.key, found.version):
         done += len(data)
@@ -69,7 +80,9 @@ def _copy(bucket: Bucket, found: Found, file: BinaryIO, progress: Callable[[int,
     return made.hexdigest()
 
 
-def _prove(bucket: Bucket, found: Found, made: str, digest: str, file: BinaryIO) -> None:
+def prove(bucket: Bucket, found: Found, made: str, digest: str, file: BinaryIO) -> None:
+    """Raises StoreFault for a copy with the SHA-256 `made` that is not what was uploaded: `digest`, or what the bucket
+    keeps."""
     if digest:
         same = made in digest.split()
     elif found.checksum:
