@@ -1,10 +1,12 @@
 """Recordings that are in the bucket, for the commands that read them (L4): found in the index.
 
-SQLAlchemy is loaded when a bucket is named and a recording is not in the folder, and not before.
+SQLAlchemy is loaded when a bucket is named and a recording is not in the folder, and not before. An account that may
+not read the gateway's key for the bucket, or its password for the store, uses the console's where it may read that.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import click
 
 from bastion.archive.place import S3Place
 from bastion.cli.output import fail, printable
+from bastion.config.console import Console
 from bastion.config.outputs import Recording, State, read_section
 from bastion.errors import ConfigError
 from bastion.recording.format import is_session_id
@@ -61,7 +64,12 @@ def known_in_bucket(config: Path | None, prefix: str) -> list[Elsewhere]:
 
     try:
         state, folder = read_section(config, State), read_section(config, Recording).directory
-        place = Place.chosen(folder, state.directory, state.url, state.password_file)
+        url, password_file = state.url, state.password_file
+        if _is_closed(password_file):
+            console = read_section(config, Console)
+            if console.state_url is not None and not _is_closed(console.state_password_file):
+                url, password_file = console.state_url, console.state_password_file
+        place = Place.chosen(folder, state.directory, url, password_file)
         if place.embedded and not place.file.exists():
             return []
         database = Database(place, password_of(place))
@@ -94,9 +102,20 @@ def of_url(config: Path | None, url: str) -> Elsewhere:
 def store_of(config: Path) -> S3Place | None:
     """The bucket that a configuration names, None when it names none. Ends the command for a fault in it."""
     try:
-        return read_section(config, Recording).store.place()
+        store = read_section(config, Recording).store
+        place = store.place()
+        if place is not None and _is_closed(place.secret_file):
+            other = read_section(config, Console).bucket(store)
+            if other is not None and not _is_closed(other.secret_file):
+                return other
+        return place
     except ConfigError as error:
         fail(str(error))
+
+
+def _is_closed(file: Path | None) -> bool:
+    """It is there, and not for this account."""
+    return file is not None and not os.access(file, os.R_OK, effective_ids=True)
 
 
 def is_url(session: str) -> bool:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from bastion.archive.place import S3Place
 from bastion.auth.factors import CODE, OIDC, PASSKEY, PASSWORD, Chain
 from bastion.auth.identity import group_form
 from bastion.config import postgres
+from bastion.config.recording_store import ACCESS_KEY, RecordingStore
 from bastion.options import At, Scope, option
 from bastion.options.kinds import (
     ADDRESS,
@@ -168,6 +170,21 @@ class Console:
         example='"credential:console_state"',
         scope=Scope.COMMAND,
     )
+    bucket_access_key: str | None = option(
+        optional(ACCESS_KEY),
+        "The id of the console's own access key for the bucket of [recording.store], which need not do more than read"
+        " there. Not set: what [recording.store] says.",
+        default=None,
+        example='"AKIAIOSFODNN7EXAMPLE"',
+        scope=Scope.COMMAND,
+    )
+    bucket_secret_file: Path | None = option(
+        optional(FILE),
+        "File with its secret access key in its first line, closed to others.",
+        default=None,
+        example='"credential:console_bucket"',
+        scope=Scope.COMMAND,
+    )
     readers: int = option(
         integer(1, 32),
         "Recordings that are read at the same time, each by a process of its own.",
@@ -214,6 +231,9 @@ class Console:
             at.child("metrics").wrong(text, "127.0.0.1:9744, or tls_certificate and tls_key")
         if self.state_password_file is not None and self.state_url is None:
             at.child("state_password_file").wrong("is for `state_url`, which is not set")
+        if (self.bucket_access_key is None) != (self.bucket_secret_file is None):
+            missing = "bucket_access_key" if self.bucket_access_key is None else "bucket_secret_file"
+            at.child(missing).wrong("is missing: they go together", "both, or neither")
         self._validate_url(at)
         for index, chain in enumerate(self.require):
             if len(set(chain)) < len(chain):
@@ -246,6 +266,13 @@ class Console:
             at.child("url").wrong("is http: passwords would cross the network as they are", '"https://..."')
         if self.url.endswith(":443" if self.url.startswith("https:") else ":80"):
             at.child("url").wrong("has the port that browsers leave out", "the same without the port")
+
+    def bucket(self, store: RecordingStore) -> S3Place | None:
+        """Where recordings are that are not in the folder, as the console reaches it; None: nowhere."""
+        place = store.place()
+        if place is None or self.bucket_access_key is None:
+            return place
+        return replace(place, access_key=self.bucket_access_key, secret_file=self.bucket_secret_file)
 
     @property
     def origin(self) -> str:

@@ -33,6 +33,7 @@ def examine_console(subject: Subject) -> Iterator[Finding]:
         *_proof(subject, user),
         *_accounts(subject, user),
         *_folders(subject, user),
+        *_bucket(subject, user),
     ]
     yield from found
     if not found:
@@ -89,6 +90,23 @@ def _folders(subject: Subject, user: ServiceUser) -> Iterator[Finding]:
             f"find {where} -mindepth 1 -maxdepth 1 -name '2*' -exec chgrp {user.group} {{}} + -exec chmod 2750 {{}} +"
         )
         yield Finding(Area.FILES, Level.WARN, str(config.recording.directory), text, line)
+
+
+def _bucket(subject: Subject, user: ServiceUser) -> Iterator[Finding]:
+    """What is in a bucket is opened with a key of the console's own; that of the gateway writes there."""
+    own, store = subject.config.console, subject.config.recording.store
+    secret = own.bucket_secret_file or store.secret_file
+    if store.bucket is None or secret is None:
+        return
+    if own.bucket_secret_file is None and _may(user, secret, 4):
+        text = f"can be read by {user.name}, which needs one that only reads: console.bucket_secret_file"
+        yield Finding(Area.FILES, Level.WARN, str(secret), text, shell("chmod", "600", secret))
+    elif not _may(user, secret, 4) and os.path.exists(secret):
+        text = f"cannot be read by {user.name}: what is in the bucket is not opened in the console"
+        line = f"{shell('chown', user.name, secret)} && {shell('chmod', '600', secret)}"
+        if own.bucket_secret_file is None:
+            text, line = f"{text}. console.bucket_secret_file is for a key of its own", ""
+        yield Finding(Area.FILES, Level.WARN, str(secret), text, line)
 
 
 def _recordings(folder: Path) -> Iterator[Path]:

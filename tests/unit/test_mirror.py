@@ -52,7 +52,6 @@ ELSEWHERE = {
     "cli.advice": "tests/unit/cli/test_explain.py",
     "archive.contents": BUCKET,
     "archive.rebuilding": BUCKET,
-    "cli.bucket": BUCKET,
     "cli.certificates": "tests/interop/test_issued_certificates.py, on a gateway",
     "cli.client_config": "tests/interop/jump/test_jump_client_config.py, with the clients that read it",
     "cli.doctor": DOCTOR,

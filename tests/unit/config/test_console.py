@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bastion.config.console import Console
 from bastion.config.load import load
+from bastion.config.recording_store import RecordingStore
 from bastion.errors import ConfigError
 from tests.unit.config.site import Site
 
@@ -30,6 +32,17 @@ def read(folder: Path, lines: str) -> object:
 )  # fmt: skip
 def test_where_it_is(tmp_path: Path, lines: str, origin: str) -> None:
     assert read(tmp_path, lines).origin == origin  # type: ignore[attr-defined]
+
+
+def test_the_bucket_is_that_of_recordings_with_a_key_of_its_own_or_without(tmp_path: Path) -> None:
+    store = RecordingStore(kind="s3", bucket="recordings", access_key="A", secret_file=Path("s"))
+    assert Console().bucket(RecordingStore()) is None
+    assert Console().bucket(store) == store.place()
+    own = read(tmp_path, 'bucket_access_key = "B"\nbucket_secret_file = "own"')
+    assert isinstance(own, Console)
+    place = own.bucket(store)
+    assert place is not None and (place.bucket, place.access_key) == ("recordings", "B")
+    assert place.secret_file == tmp_path / "own"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +75,8 @@ def test_where_it_is(tmp_path: Path, lines: str, origin: str) -> None:
         ('state_url = "sqlite:///x"', "console.state_url"),
         ('state_url = "postgresql://console:secret@db/bastion"', "console.state_url"),
         ('state_password_file = "p"', "console.state_password_file"),
+        ('bucket_access_key = "A"', "console.bucket_secret_file"),
+        ('bucket_secret_file = "s"', "console.bucket_access_key"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, lines: str, key: str) -> None:

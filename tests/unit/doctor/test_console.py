@@ -71,6 +71,35 @@ def test_each_fault_is_named(look: Look, gateway: Path, path: str, mode: int, wo
     assert faults(look) == []
 
 
+BUCKET = """
+[recording.store]
+kind = "s3"
+bucket = "recordings"
+access_key = "A"
+secret_file = "keys/s3"
+"""
+
+
+def test_the_bucket_is_opened_with_a_key_of_its_own(look: Look, gateway: Path) -> None:
+    config, mine, own = gateway / "bastion.toml", gateway / "keys" / "s3", gateway / "own"
+    before = config.read_text().replace("[recording.store]\n", BUCKET)
+    config.write_text(before)
+    for secret in (mine, own):
+        secret.write_text("secret\n")
+        secret.chmod(0o600)
+    (found,) = faults(look)
+    assert "is not opened in the console" in found.text and "console.bucket_secret_file" in found.text
+    (gateway / "keys").chmod(0o755)
+    mine.chmod(0o644)
+    (found,) = faults(look)
+    assert "which needs one that only reads" in found.text and "chmod 600" in found.type
+    keys = '[console]\nbucket_access_key = "B"\nbucket_secret_file = "own"\n'
+    config.write_text(before.replace("[console]\n", keys))
+    (found,) = faults(look)
+    assert found.subject == str(own) and os.system(found.type) == 0
+    assert faults(look) == []
+
+
 def test_nothing_is_said_where_nobody_may_sign_in_or_there_is_no_such_user(
     look: Look, gateway: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
