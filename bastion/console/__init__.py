@@ -23,6 +23,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `codes`: who judges one-time codes, the store or a gateway
 - `standing`: is somebody who signed in a while ago still who he was?
 - `reader`: the process that opens one recording
+- `away`: a recording that is in the bucket alone, for it
 - `looked`: who has looked at a session
 - `charts`: where bars of a chart stand
 - `tokens`: API tokens, made and read

@@ -20,7 +20,7 @@ from bastion.console.figures import Figures
 from bastion.console.gateway import GatewaySocket
 from bastion.console.painting import Easel
 from bastion.console.passkeys import Passkeys
-from bastion.console.readers import Opened, Question, Readers
+from bastion.console.readers import Object, Opened, Question, Readers
 from bastion.console.reads import Reads, Trouble
 from bastion.console.rendering import Pages
 from bastion.console.routes import ACTS, KEEPS, LOOKS, Found
@@ -35,6 +35,7 @@ from bastion.observe.rationed import RationedLog
 from bastion.recording.format import REF_LENGTH
 from bastion.recording.redacting import Redaction
 from bastion.state.paging import Place as Recorded
+from bastion.state.stored import stored_of
 
 if TYPE_CHECKING:  # it loads what verifies tokens, which comes with the extra `oidc`
     from bastion.console.elsewhere import Elsewhere
@@ -72,6 +73,7 @@ class Desk:
     passkeys: Passkeys | None = None  # None: they are no way in
     elsewhere: Elsewhere | None = None  # likewise
     codes: CodesFrom | None = None  # None: no code is ever right
+    bucket: bool = False  # recordings may be in one
     feed: Feed = field(init=False)
     easel: Easel = field(init=False)
 
@@ -169,6 +171,7 @@ class Call:
     ) -> Opened:
         """The recording of a session, by the process that notes it and reads it; without a `command` a line of before
         covers it (`grants`). `more` as of `Question`. Raises Trouble."""
+        stored, unknown = await self._stored(session)
         question = Question(
             what,
             session,
@@ -177,9 +180,21 @@ class Call:
             command and self._command(command),
             asked[:ASKED_MAX],
             channel,
+            stored=stored,
+            unknown=unknown,
             **more,
         )
         return await self.desk.readers.ask(question)
+
+    async def _stored(self, session: str) -> tuple[Object | None, str]:
+        """Where in the bucket its recording is, and why nobody knows: one in the folder is opened without the store."""
+        if not self.desk.bucket:
+            return None, ""
+        try:
+            found = await self.desk.reads.ask(lambda database: stored_of(database, session), self.asker)
+        except Trouble as trouble:
+            return None, trouble.text
+        return None if found is None else Object(found.url, found.version, found.size, found.sha256), ""
 
     def channel(self) -> int | None:
         """The channel that was asked for; None: all. Raises Trouble."""

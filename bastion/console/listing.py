@@ -180,21 +180,17 @@ def lockable(one: Listed) -> list[tuple[str, str]]:
     return [(str(kind), value) for kind, value in found if value]
 
 
-def is_here(one: Listed) -> bool:
-    """Can its recording be opened here?"""
-    return one.kind == SESSION and bool(one.path) and not one.path.startswith(SCHEME)
+def is_there(one: Listed) -> bool:
+    """Is there a recording of it, in the folder or in the bucket?"""
+    return one.kind == SESSION and bool(one.path)
 
 
 async def _about(call: Call, one: Listed) -> tuple[dict[str, Any], str]:
     """What the recording tells, and why not all of it."""
-    if not is_here(one):
+    if not is_there(one):
         why = "a tunnel has no recording"
         if one.kind == SESSION:
-            why = (
-                f"the recording is not here: it is {one.state}"
-                if not one.path
-                else ("the recording is in the bucket: `bastion replay` fetches it")
-            )
+            why = f"the recording is not here: it is {one.state}"
         call.note_read("session", "", one.id)
         return {}, why
     try:
@@ -217,7 +213,8 @@ async def session(call: Call) -> Answer:
         facts=facts_of(one),
         about=about,
         why=why,
-        playable=is_here(one),
+        playable=is_there(one),
+        away=one.path.startswith(SCHEME),
         line=_line(one),
         spans=spans(about["channels"], about["length"]) if about else [],
         review=left,

@@ -91,10 +91,9 @@ class ConsoleProgram:
         self._audit = AuditLog(str(wanted.audit_file or config.audit.file), clock, meters, required=True)
         self._rationed = RationedLog(self._audit, reactor, meters)
         self._auth = _auth(config, users, reactor, clock, place)
-        folder = config.recording.directory
+        folder, start = config.recording.directory, program_of(reactor, "bastion.console.reader", config_file)
         self._reads = Reads(reactor, clock, place, password_of(place), place_in(folder))
         self._penalties = self._shared_with(config)
-        start = program_of(reactor, "bastion.console.reader", config_file)
         self._readers = Readers(reactor, start, wanted.readers)
         self._visits = Visits(clock, wanted.idle, wanted.lifetime, self._signed_out)
         gateway = GatewaySocket(reactor, config.control.place(config_file))
@@ -126,6 +125,7 @@ class ConsoleProgram:
             streams=self._streams,
             figures=Figures(meters, clock, self._visits, self._readers),
             codes=codes_of(config, self._reads, gateway),
+            bucket=config.recording.store.bucket is not None,
         )
         self._overdue = Overdue(reactor, clock, self._reads, self.desk.review)
         self.application = Application(self.desk, _proxies(wanted), standing)

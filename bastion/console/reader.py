@@ -13,11 +13,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import orjson
 
@@ -33,7 +33,8 @@ from bastion.config.outputs import Audit, Recording, read_section
 from bastion.config.redact import Redact
 from bastion.console.looked import looks_at
 from bastion.console.parts import Parts, files_of
-from bastion.errors import ConfigError
+from bastion.console.readers import Object
+from bastion.errors import ConfigError, StoreFault, StoreReason
 from bastion.indexing.playing import IndexedSession
 from bastion.indexing.store import IndexFile, IndexUnfit, place_in
 from bastion.observe.audit import AuditFailed, AuditLog
@@ -44,16 +45,19 @@ from bastion.recording.channels import ChannelNotChosen, Survey, choose_channel,
 from bastion.recording.commands import Command, commands_of
 from bastion.recording.format import REF_LENGTH, FormatError
 from bastion.recording.frames import FrameKind, frames
-from bastion.recording.listing import Recordings, open_recording
+from bastion.recording.listing import SUFFIX, Recordings, open_recording
 from bastion.recording.page import Page
 from bastion.recording.ran import asked_of
 from bastion.recording.reader import Reader
 from bastion.recording.redacted import reading
 from bastion.recording.redacting import Redaction
 from bastion.recording.render import asciicast, json_lines, plain_text
-from bastion.recording.unwrapping import Unwrap
-from bastion.recording.verifying import KnownKey, verify
+from bastion.recording.unwrapping import Closed, Unwrap
+from bastion.recording.verifying import KnownKey, State, verify
 from bastion.wire.printable import in_order, printable
+
+if TYPE_CHECKING:  # boto3 is loaded with it
+    from bastion.console.away import Away
 
 QUESTION_MAX: Final = 16 << 10
 MEMORY_MAX: Final = 1 << 30
@@ -64,6 +68,9 @@ PROCESSOR_MAX: Final = 900
 
 ABOUT_SECONDS: Final = 4.0
 """Seconds that commands and files of a session are looked for before its page is shown without the rest."""
+
+ABOUT_BYTES: Final = 16 << 20
+"""Of a recording in the bucket that are looked through for the same."""
 
 LOOKS_SECONDS: Final = 5.0
 """Seconds that the audit log is read for who has looked: of a page of its own, which nobody waits for who has not asked
@@ -76,6 +83,9 @@ LONGEST: Final = 1024
 """Characters of one command or file on a session's page."""
 
 PIECE: Final = 32 << 10
+
+IN_PIECES: Final = frozenset(("about", "play", "part"))
+"""What looks at a few places of a recording that the reading index knows."""
 
 
 class Unanswered(Exception):
@@ -101,6 +111,19 @@ class Answering:
         self._unwrap: Unwrap | None = None
         if console.identities:
             self._unwrap = unwrap_with([one for path in console.identities for one in identities_in(path)])
+        self._away, self._not_away = self._bucket(console)
+
+    def _bucket(self, console: Console) -> tuple[Away | None, str]:
+        """What reaches the bucket, made before a question comes, for it takes half a second; or why nothing does."""
+        try:
+            place = console.bucket(read_section(self._file, Recording).store)
+            if place is None:
+                return None, "[recording.store] names no bucket"
+            from bastion.console.away import Away
+
+            return Away(place, SystemClock()), ""
+        except (ConfigError, StoreFault) as error:
+            return None, printable(str(error))
 
     def answer(self, question: dict[str, Any]) -> Iterator[bytes]:
         """The body, in pieces; what is asked for is known by the first. Raises Unanswered before that."""
@@ -111,17 +134,9 @@ class Answering:
             yield orjson.dumps(self._looks(session))
             return
         try:
-            path = Recordings(self._directory).path_of(session)
-        except OSError:
-            raise Unanswered("not_found", "its recording is not here") from None
-        if what == "verify":
-            yield orjson.dumps(self._verified(path, session))
-            return
-        try:
-            store = Recordings(self._directory, unwrap=self._unwrap)
-            # what was typed is in no part, so that a reader may begin in the middle
-            with store.open(session, reading(self._redaction, unmasked=what in ("play", "part"))) as reader:
-                yield from self._shown(what, question, reader, path)
+            yield from self._answered(what, question, session)
+        except StoreFault as fault:
+            raise Unanswered(*_of_store(fault)) from None
         except FormatError as error:
             raise Unanswered("unreadable", printable(error.text)) from None
         except ChannelNotChosen as error:
@@ -129,15 +144,77 @@ class Answering:
         except OSError as error:
             raise Unanswered("unreadable", f"it cannot be read: {error.strerror}") from None
 
-    def _shown(self, what: str, question: dict[str, Any], reader: Reader, path: Path) -> Iterator[bytes]:
+    def _answered(self, what: str, question: dict[str, Any], session: str) -> Iterator[bytes]:
+        """From the folder, or from the bucket: what goes there is in the store before it leaves the folder."""
+        with ExitStack() as stack:
+            try:
+                path = Recordings(self._directory).path_of(session)
+                source, live = stack.enter_context(open_recording(path))
+            except FileNotFoundError:
+                yield from self._from_bucket(what, question, session)
+                return
+            if what == "verify":
+                yield orjson.dumps(self._verified(source, session, live, None))
+                return
+            with self._reading(what, source, session, lambda: live) as reader:
+                yield from self._shown(what, question, reader, self._indexed(path))
+
+    def _from_bucket(self, what: str, question: dict[str, Any], session: str) -> Iterator[bytes]:
+        """All that is asked of the bucket is asked before the first piece of an answer."""
+        if question["stored"] is None:
+            if question["unknown"]:
+                raise Unanswered(
+                    "unavailable", f"its recording is not in the folder, and {question['unknown']}"
+                )
+            raise Unanswered("not_found", "its recording is not here")
+        if self._away is None:
+            raise Unanswered("unavailable", f"its recording is in the bucket: {self._not_away}")
+        one, indexed = Object(**question["stored"]), None
+        if what in IN_PIECES:
+            indexed = self._indexed(Path(session + SUFFIX), one)
+            if indexed is not None and indexed.played.pieces is not None:
+                with (
+                    self._away.pieces(one, indexed.played.pieces) as source,
+                    self._reading(what, source, session) as reader,
+                ):
+                    yield b"".join(self._shown(what, question, reader, indexed, ABOUT_BYTES))
+                return
+        with self._away.copied(one, what not in IN_PIECES, what == "verify") as (source, changed):
+            if what == "verify":
+                yield orjson.dumps(self._verified(source, session, False, changed))
+                return
+            with self._reading(what, source, session) as reader:
+                yield from self._shown(what, question, reader, indexed)
+
+    @contextmanager
+    def _reading(
+        self, what: str, source: BinaryIO, session: str, live: Callable[[], bool] | None = None
+    ) -> Iterator[Reader]:
+        """Raises FormatError, also for what stays closed."""
+        # what was typed is in no part, so that a reader may begin in the middle
+        kind = reading(self._redaction, unmasked=what in ("play", "part"))
+        reader = kind(source, session, live, self._unwrap)
+        if reader.sealed:
+            raise Closed(reader.sealed)
+        yield reader
+
+    def _shown(
+        self,
+        what: str,
+        question: dict[str, Any],
+        reader: Reader,
+        indexed: IndexedSession | None,
+        most: int | None = None,
+    ) -> Iterator[bytes]:
+        """`most`: bytes that a page is worth."""
+        indexed = _masked(indexed, reader)
         if what == "about":
-            yield orjson.dumps(_About(reader, self._indexed(path, reader), self._redaction).document())
+            yield orjson.dumps(_About(reader, indexed, self._redaction, most).document())
             return
         if what == "files":
             yield orjson.dumps(files_of(reader, SystemClock().monotonic))
             return
         if what in ("play", "part"):
-            indexed = self._indexed(path, reader)
             parts = Parts(reader, indexed, self._redaction, SystemClock().monotonic)
             at, number = float(question["at"]), question["channel"]
             if what == "play":
@@ -169,29 +246,31 @@ class Answering:
         looks, cut = looks_at(session, self._logs, lambda: SystemClock().monotonic() > until)
         return {"looks": looks, "cut": cut}
 
-    def _indexed(self, path: Path, reader: Reader) -> IndexedSession | None:
-        """What the reading index knows of it; without one the file says all."""
+    def _indexed(self, path: Path, one: Object | None = None) -> IndexedSession | None:
+        """What the reading index knows of it; without one the file says all. Of `one` in the bucket `path` is its
+        name."""
         place = place_in(self._directory)
         if not place.exists():
             return None
+        size, digests = (None, "") if one is None else (one.size, one.sha256)
         try:
-            found = IndexedSession.find(IndexFile(place), path, self._redaction.digest)
-            if found is not None:
-                found.mask(reader)
+            return IndexedSession.find(IndexFile(place), path, self._redaction.digest, size, digests)
         except IndexUnfit:
             return None
-        return found
 
-    def _verified(self, path: Path, session: str) -> dict[str, Any]:
-        """What `bastion verify` says of the file, by the public halves of the gateway's keys."""
+    def _verified(
+        self, source: BinaryIO, session: str, live: bool, changed: StoreFault | None
+    ) -> dict[str, Any]:
+        """What `bastion verify` says of the file, by the public halves of the gateway's keys. One that was `changed`
+        in the bucket is not good, whoever has signed it."""
         try:
-            known = _known_keys(self._file)
-            with open_recording(path) as (source, live):
-                return verify(source, session, known, live).document()
+            verdict = verify(source, session, _known_keys(self._file), live).document()
         except ConfigError as error:
             raise Unanswered("unavailable", f"the keys cannot be read: {printable(str(error))}") from None
-        except OSError as error:
-            raise Unanswered("unreadable", f"it cannot be read: {error.strerror}") from None
+        if changed is not None:
+            text = f"{printable(changed.text)}; by itself it is {verdict['state']}: {verdict['text']}"
+            verdict |= {"good": False, "state": str(State.BAD), "text": text}
+        return verdict
 
     def _note(self, question: dict[str, Any], session: str) -> None:
         try:
@@ -205,11 +284,31 @@ class Answering:
             raise Unanswered("unaudited", "nothing is shown while the audit log cannot be written") from None
 
 
+def _masked(indexed: IndexedSession | None, reader: Reader) -> IndexedSession | None:
+    """The same, and the reader is told where secrets are; None where the index does not say it."""
+    try:
+        if indexed is not None:
+            indexed.mask(reader)
+    except IndexUnfit:
+        return None
+    return indexed
+
+
+def _of_store(fault: StoreFault) -> tuple[str, str]:
+    """The word and the words for it."""
+    text = printable(fault.text)
+    if fault.reason is StoreReason.CHECKSUM:
+        return "unreadable", f"its recording in the bucket is damaged: {text}"
+    return "unavailable", f"its recording is in the bucket, and cannot be had: {text}"
+
+
 class _About:
     """What a session's page says of its recording, as far as that is found in time."""
 
-    def __init__(self, reader: Reader, indexed: IndexedSession | None, redaction: Redaction) -> None:
-        self._reader, self._indexed, self._redaction = reader, indexed, redaction
+    def __init__(
+        self, reader: Reader, indexed: IndexedSession | None, redaction: Redaction, most: int | None
+    ) -> None:
+        self._reader, self._indexed, self._redaction, self._most = reader, indexed, redaction, most
         self._until = SystemClock().monotonic() + ABOUT_SECONDS
         self._cut: list[str] = []
 
@@ -272,7 +371,9 @@ class _About:
         return found
 
     def _late(self, what: str) -> bool:
-        late = SystemClock().monotonic() > self._until
+        late = SystemClock().monotonic() > self._until or (
+            self._most is not None and self._reader.position > self._most
+        )
         if late and what == "commands":
             self._cut.append(what)
         return late

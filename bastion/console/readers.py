@@ -55,10 +55,22 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Object:
+    """A recording in the bucket, as the state store has it: s3://BUCKET/KEY, its version, its bytes, and its SHA-256 in
+    hex, two while it is being replaced, "" where nobody knows it."""
+
+    url: str
+    version: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """`what`, one of QUESTIONS, is asked of the recording of `session`, by whom and from where; `command` and `asked`
     stand in the audit log, `command` "" where a line of before covers it. `channel` None: all. Of a part: from `at`
-    seconds on, and a `brief` one; `words` are looked for."""
+    seconds on, and a `brief` one; `words` are looked for. `stored` is where it is when it is not in the folder, and
+    `unknown` why nobody knows."""
 
     what: str
     session: str
@@ -70,6 +82,8 @@ class Question:
     at: float = 0.0
     brief: bool = False
     words: str = ""
+    stored: Object | None = None
+    unknown: str = ""
 
 
 Start = Callable[[ProcessProtocol], Any]

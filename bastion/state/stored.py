@@ -95,6 +95,17 @@ def known_files(database: Database) -> dict[str, tuple[str, str]]:
         return {name: (state, stored) for name, state, stored in connection.execute(query)}
 
 
+def stored_of(database: Database, session: str) -> Stored | None:
+    """Where in a bucket the recording of this very session is; None: in none. Raises StateDown."""
+    file = RECORDINGS.c
+    query = select(file.session_id, file.stored, file.stored_version, file.size, file.sha256).where(
+        file.session_id == session, file.stored != "", file.state != DELETED
+    )
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else Stored(*row)
+
+
 def stored_change(one: Stored, now: float) -> Change:
     """As `mark_stored`, to be written with others."""
     values: dict[str, Value] = {"session_id": one.session, "stored": one.url, "stored_version": one.version}

@@ -20,8 +20,9 @@ PIECE = 16 << 10
 
 class HostileS3:
     """Listens on `port`. `fault` is what the next requests meet: "", "500", "503", "403", "garbage", "cut", "hang",
-    "checksum", "body" (another byte in what is read); `applies` chooses which, by method and path. `requests` has
-    method and path of all, `met` is set when a fault was met."""
+    "checksum"; of what is read "body" (another byte), "more", "less" (bytes than there are), "broken" (cut in its
+    middle), "trickle" (a byte now and then), "endless" (500, and words without end); `applies` chooses which, by method
+    and path. `requests` has method and path of all, `met` is set when a fault was met."""
 
     def __init__(self, target_port: int) -> None:
         self.fault = ""
@@ -90,8 +91,26 @@ class HostileS3:
             _answer(request, int(fault), [("Content-Type", "application/xml")], text)
         elif fault == "garbage":
             _answer(request, 200, [("Content-Type", "application/xml")], b"\x1b[31m<<<not xml")
+        elif fault == "endless":
+            self._without_end(request)
         else:
             self._pass_on(request, target_port, body, fault)
+
+    def _without_end(self, request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        with contextlib.suppress(OSError):
+            request.send_response_only(500)
+            request.end_headers()
+            while not self.hung.is_set():
+                request.wfile.write(b"<Error>" + bytes(1 << 20))
+
+    def _trickle(self, request: BaseHTTPRequestHandler, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            for byte in data:
+                request.wfile.write(bytes((byte,)))
+                if self.hung.wait(0.05):
+                    break
+        request.close_connection = True
 
     def _pass_on(self, request: BaseHTTPRequestHandler, port: int, body: bytes, fault: str) -> None:
         connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
@@ -115,6 +134,15 @@ class HostileS3:
                 ]
             if fault == "body" and data:
                 data = bytes([data[0] ^ 1]) + data[1:]
+            if fault in ("more", "less"):
+                data = data + data if fault == "more" else data[:-1]
+                headers = [one for one in headers if one[0].lower() != "content-length"]
+            if fault in ("broken", "trickle"):
+                _answer(request, answer.status, headers, data[: len(data) // 2 if fault == "broken" else 0])
+                request.close_connection = True
+                if fault == "trickle":
+                    self._trickle(request, data)
+                return
             _answer(request, answer.status, headers, data)
 
 

@@ -32,9 +32,11 @@ def s3_missing() -> str:
 class S3Server:
     """Listens on `port`. `stop` and `start` are a store that goes and comes back with what it had."""
 
-    def __init__(self) -> None:
+    def __init__(self, users: bool = False) -> None:
+        """With `users` there may be others than the one whom everything is allowed (`add_user`)."""
+        self.users = users
         self.folder = Path(tempfile.mkdtemp(prefix="bastion-s3-"))
-        for name in ("data", "versions"):
+        for name in ("data", "versions", "users"):
             (self.folder / name).mkdir()
         self.secret_file = self.folder / "secret"
         self.secret_file.write_text(SECRET + "\n")
@@ -47,6 +49,7 @@ class S3Server:
             self._process = subprocess.Popen(
                 [
                     PROGRAM, "--port", f"{LOOPBACK}:{self.port}", "--quiet",
+                    *(("--iam-dir", self.folder / "users") if self.users else ()),
                     "posix", "--versioning-dir", self.folder / "versions", self.folder / "data",
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -60,6 +63,12 @@ class S3Server:
         self.client.create_bucket(Bucket=BUCKET)
         self.client.create_bucket(Bucket=LOCKED, ObjectLockEnabledForBucket=True)
         return self
+
+    def add_user(self, access_key: str, secret: str) -> None:
+        """Somebody who may do what policies of buckets allow."""
+        admin = [PROGRAM, "admin", "-a", ACCESS_KEY, "-s", SECRET, "--er", f"http://{LOOPBACK}:{self.port}"]
+        made = [*admin, "create-user", "-a", access_key, "-s", secret, "-r", "user"]
+        subprocess.run(made, check=True, capture_output=True, timeout=30)
 
     def stop(self) -> None:
         process, self._process = self._process, None
@@ -75,6 +84,10 @@ class S3Server:
     def client(self) -> Any:
         """boto3's own client, to look at what there is."""
         return client_of(self.port)
+
+    def client_as(self, access_key: str, secret: str) -> Any:
+        """The same of another user."""
+        return client_of(self.port, access_key, secret)
 
     def place(self, port: int = 0, bucket: str = BUCKET, **more: Any) -> S3Place:
         """A bucket of it; through `port`, for a proxy before it."""
@@ -111,12 +124,12 @@ secret_file = "{self.secret_file}"
         return body
 
 
-def client_of(port: int) -> Any:
+def client_of(port: int, access_key: str = ACCESS_KEY, secret: str = SECRET) -> Any:
     return boto3.session.Session().client(
         "s3",
         region_name="us-east-1",
         endpoint_url=f"http://{LOOPBACK}:{port}",
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret,
         config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3}),
     )
