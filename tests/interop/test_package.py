@@ -110,6 +110,16 @@ def test_the_life_of_a_package(machine: Machine) -> None:
     machine.run("dpkg", "-i", "/root/old.deb")
     old = os.readlink(machine.root / "opt" / "bastion" / "current")
     assert machine.run("bastion", "--version").stdout == f"bastion, version {old}\n"
+    assert machine.run("id", "-nG", "bastion-console").stdout == "bastion-console\n"
+    assert "bastion-console" in machine.run("id", "-nG", "bastion").stdout.split()
+    brought = machine.run("dpkg", "-L", "bastion").stdout
+    for path in (
+        "/lib/systemd/system/bastion-console.service\n",
+        "/bastion/data/console/templates/search.html\n",
+        "/bastion/data/player/player.js\n",
+        "/usr/share/doc/bastion/images/console-player.png\n",
+    ):
+        assert path in brought
     machine.run("systemctl", "start", "bastion")
     assert active(machine) == "inactive"  # nothing is made yet, and that is no fault
     made = [

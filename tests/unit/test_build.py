@@ -135,6 +135,9 @@ def test_a_wheel_and_an_sdist_are_whole(tree: Path, tmp_path: Path, environment:
         for path in (ROOT / folder).rglob("*"):
             if path.is_file():
                 assert f"bastion/data/{path.relative_to(ROOT)}" in names
+    for path in (ROOT / "bastion" / "data").glob("[cp]*/**/*"):  # of the console and the player
+        if path.is_file():
+            assert str(path.relative_to(ROOT)) in names
     pip = [
         sys.executable,
         "-m",
