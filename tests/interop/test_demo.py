@@ -119,7 +119,8 @@ class Demo:
 def demo(tmp_path_factory):
     running = Demo(tmp_path_factory.mktemp("demo") / "world")
     yield running
-    running.stop()
+    assert running.stop(signal.SIGHUP) == 0  # the terminal was closed
+    assert not running.folder.exists() and running.processes() == []
 
 
 def test_who_is_here_is_seen_watched_and_ended(demo):
@@ -291,7 +292,11 @@ def test_somebody_elses_folder_is_never_touched(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+# The quick ones: the world above ends by SIGHUP, the one below by SIGTERM.
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.soak) for one in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_ctrl_c_leaves_nothing_behind(tmp_path, number):
     demo = Demo(tmp_path / "world")
     config = str(tmp_path / "world" / "ssh_config")
@@ -329,5 +334,5 @@ def test_a_killed_demo_takes_its_processes_with_it_and_the_next_one_cleans_up(tm
     assert demo.processes() == []
     assert demo.folder.exists()
     again = Demo(tmp_path / "world", "--keep")
-    assert again.stop() == 0
+    assert again.stop(signal.SIGTERM) == 0 and again.processes() == []
     assert (tmp_path / "world" / "bastion.toml").exists()
