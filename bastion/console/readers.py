@@ -37,9 +37,9 @@ WHOLE_MAX: Final = 16 << 20
 WAITING: Final = 16
 """Questions that wait for a process to be free."""
 
-QUESTIONS: Final = ("about", "play", "part", "files", "verify", *FORMS)
-"""What a process is asked for: what a session's page says, the player and one part of it, the tree of files, a verdict,
-or the recording in one of the forms."""
+QUESTIONS: Final = ("about", "looks", "play", "part", "files", "verify", *FORMS)
+"""What a process is asked for: what a session's page says, who has looked, the player and one part of it, the tree of
+files, a verdict, or the recording in one of the forms."""
 
 ENDINGS: Final = ("whole", "left", "late", "long", "large", "failed")
 """How one that was asked ends: its answer whole; nobody takes it any more; killed before it began to answer, when it
