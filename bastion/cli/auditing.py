@@ -80,7 +80,7 @@ def tell_read(config: Path, session: str) -> None:
     """Write down that this command reads recordings, or one session. Ends the command with 3 when that cannot be."""
     context = click.get_current_context()
     try:
-        file = _log_of(config)
+        file = log_of(config)
     except ConfigError as error:
         fail(str(error))
     with audited(file) as log:
@@ -88,10 +88,16 @@ def tell_read(config: Path, session: str) -> None:
         log.emit(event, About(session, session[:REF_LENGTH]))
 
 
-def _log_of(config: Path) -> Path:
+def log_of(config: Path) -> Path:
     """The gateway's; the console's own for its account, which may not write to that. Raises ConfigError."""
+    own = read_section(config, Console).audit_file
+    return own if own is not None and is_console(config) else read_section(config, Audit).file
+
+
+def is_console(config: Path) -> bool:
+    """Is this the account of a console that has one of its own? Raises ConfigError."""
     file, own = read_section(config, Audit).file, read_section(config, Console).audit_file
-    return own if own is not None and _is_closed(file) and not _is_closed(own) else file
+    return own is not None and _is_closed(file) and not _is_closed(own)
 
 
 def _is_closed(file: Path) -> bool:

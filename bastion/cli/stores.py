@@ -10,8 +10,10 @@ from pathlib import Path
 
 import click
 
+from bastion.cli.auditing import is_console, log_of
 from bastion.cli.output import fail, printable
 from bastion.clock import SystemClock
+from bastion.config.console import Console
 from bastion.config.outputs import Audit, Recording, State, read_section
 from bastion.errors import ConfigError
 from bastion.recording.listing import Recordings
@@ -30,23 +32,27 @@ class Stored:
     audit: Path
 
 
-def stored_of(config: Path) -> Stored:
-    """The store that a configuration names, which nobody has asked anything yet: close its database. Raises
-    ConfigError."""
+def stored_of(config: Path, of_console: bool = False) -> Stored:
+    """The store that a configuration names, which nobody has asked anything yet: close its database. `of_console`: for
+    the console's own account its role, and its log. Raises ConfigError."""
     state, folder = read_section(config, State), read_section(config, Recording).directory
-    place = Place.chosen(folder, state.directory, state.url, state.password_file)
-    audit = read_section(config, Audit).file
+    url, password_file, audit = state.url, state.password_file, read_section(config, Audit).file
+    if of_console and is_console(config):
+        own, audit = read_section(config, Console), log_of(config)
+        if url is not None and own.state_url is not None:
+            url, password_file = own.state_url, own.state_password_file
+    place = Place.chosen(folder, state.directory, url, password_file)
     return Stored(Database(place, password_of(place)), Recordings(folder), state.name, audit)
 
 
 @contextmanager
-def open_state(config: Path, fit: bool = True) -> Iterator[Stored]:
+def open_state(config: Path, fit: bool = True, of_console: bool = False) -> Iterator[Stored]:
     """The store that a configuration names. Ends the command when it cannot be used: 2 the file, 3 the store.
 
-    `fit`: its schema is this program's.
+    `fit`: its schema is this program's. `of_console` as of `stored_of`.
     """
     try:
-        stored = stored_of(config)
+        stored = stored_of(config, of_console)
     except ConfigError as error:
         fail(str(error))
     with using(stored, check_schema if fit else None):

@@ -19,6 +19,7 @@ answered last) and `ca` (keys, known hosts). It builds nothing that runs: that i
 - `traces`: the section about what is told to a collector; `postgres`: a URL of a database
 - `console`: the section about the review console
 - `approvals`: the section about what somebody else has to approve; `detections`: about what should be looked at
+- `mail`: the section about the mail server for news of saved searches
 - `nodes`: the section about other gateways; `proxy_command`: a program that a target is reached through
 - `document`: one TOML file with the lines of its keys; `start`: what is read before all else
 - `load`: `bastion.toml` and the files it names as one value

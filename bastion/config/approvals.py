@@ -12,7 +12,7 @@ from bastion.options import At, Kind, option
 from bastion.options.kinds import BOOLEAN, duration, list_of, optional, text
 from bastion.options.paths import FILE
 
-_ADDRESS = re.compile(r"\A[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}\Z")
+MAIL_ADDRESS = re.compile(r"\A[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}\Z")
 
 
 WEBHOOK: Kind[str] = url(
@@ -21,7 +21,7 @@ WEBHOOK: Kind[str] = url(
     "https://HOST/PATH, without a password; http:// on loopback alone",
     loopback=True,
 )
-MAILBOX: Kind[str] = text("mail address", _ADDRESS, "an address such as leads@example.com")
+MAILBOX: Kind[str] = text("mail address", MAIL_ADDRESS, "an address such as leads@example.com")
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,12 +221,12 @@ class Console:
         if self.socket is not None:
             if self.url is None:
                 at.child("url").wrong("is missing: a socket has no name for people", '"https://..."')
-        elif not _is_loopback(self.listen) and self.tls_certificate is None:
+        elif not is_loopback(self.listen) and self.tls_certificate is None:
             text = f"{self.listen} is no loopback: passwords would cross the network as they are"
             at.child("listen").wrong(text, "tls_certificate and tls_key, socket, or 127.0.0.1:9743")
-        elif not _is_loopback(self.listen) and self.url is None:
+        elif not is_loopback(self.listen) and self.url is None:
             at.child("url").wrong("is missing", '"https://console.example.com"')
-        if self.metrics is not None and not _is_loopback(self.metrics) and self.tls_certificate is None:
+        if self.metrics is not None and not is_loopback(self.metrics) and self.tls_certificate is None:
             text = f"{self.metrics} is no loopback, and the console has no certificate"
             at.child("metrics").wrong(text, "127.0.0.1:9744, or tls_certificate and tls_key")
         if self.state_password_file is not None and self.state_url is None:
@@ -292,7 +292,8 @@ class Console:
         return {role: frozenset(map(group_form, groups)) for role, groups in named.items()}
 
 
-def _is_loopback(address: Address) -> bool:
+def is_loopback(address: Address) -> bool:
+    """Is it this machine's alone?"""
     try:
         return ipaddress.ip_address(address.host).is_loopback
     except ValueError:

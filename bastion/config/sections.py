@@ -21,6 +21,7 @@ from bastion.config.further_factors import Oidc, Radius
 from bastion.config.issue import Issue, never_given
 from bastion.config.listen import Listen
 from bastion.config.login import Login, Totp
+from bastion.config.mail import Mail
 from bastion.config.metrics import Metrics
 from bastion.config.nodes import Nodes
 from bastion.config.outputs import Audit, Control, Log, Recording, Retention, State
@@ -451,6 +452,7 @@ class Sections:
     log: Log = option(section(Log), "", default=Log())
     control: Control = option(section(Control), "", default=Control())
     console: Console = option(section(Console), "", default=Console())
+    mail: Mail = option(section(Mail), "", default=Mail())
     limits: Limits = option(section(Limits), "", default=Limits())
 
     @property

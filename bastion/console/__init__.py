@@ -41,7 +41,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `access`: who can reach what, and by which rule
 - `holding`: recordings that are held, and holds that two people lift
 - `saved`: searches that people saved
-- `nightly`: `bastion searches`: those run, and what is new posted
+- `nightly`: `bastion searches`: those run; `owners`: for whom; `telling`: what is new posted and mailed
 - `own_store`: the state store as the console's own role finds it
 - `overview`: what went on of late
 - `overdue`: how many reviews are, for the gateway's metrics

@@ -11,6 +11,7 @@ from bastion.auth.budget import Budget
 from bastion.auth.context import AuthContext, AuthServices
 from bastion.auth.directory import Asker, Directory
 from bastion.clock import Clock
+from bastion.config.mail import Mail
 from bastion.console.admission import TEXTS, Place
 from bastion.console.answers import Answer
 from bastion.console.asked import Asked
@@ -67,6 +68,7 @@ class Desk:
     review: Rules
     login_log: Path  # the gateway's audit log
     config_file: Path
+    mail: Mail
     streams: Streams
     figures: Figures
     token_lifetime: float | None = None  # the longest of an API token, in seconds; None: there are none

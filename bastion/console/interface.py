@@ -98,6 +98,9 @@ _PAGE: Final[JSON] = {
 }
 _SAID: Final[JSON] = _text(r"^[A-Za-z0-9]+( [A-Za-z0-9]+)*$", "on one line", TEXT_MAX)
 _WORDS: Final[JSON] = _text(r"^[A-Za-z0-9][A-Za-z0-9 ]*$", "words", WORDS_MAX)
+_MAIL: Final[JSON] = _text(
+    r"^[a-z]{1,32}@[a-z]{1,32}\.example$", "where its news are mailed to: an address of mail.domains", 253
+)
 _ORDER: Final[JSON] = {"reason": _text(_REASON, "whom it meets reads it", MAX_REASON)}
 
 _CHANNEL: Final[JSON] = {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}
@@ -136,7 +139,7 @@ INTERFACE: Final[dict[str, Endpoint]] = {
     "api_searches": Endpoint("One's own saved searches", Searches),
     "api_save_search": Endpoint(
         "Have a search run every night", SavedSearch, None,
-        {"q": _WORDS, "title": _text(_REASON, "what it is called", TITLE_MAX), **_WHICH}, ("q", "title"),
+        {"q": _WORDS, "title": _text(_REASON, "what it is called", TITLE_MAX), "mail": _MAIL, **_WHICH}, ("q", "title"),
     ),
     "api_drop_search": Endpoint(
         "Run one of one's own no more", Done, None,

@@ -82,8 +82,7 @@ class ConsoleProgram:
 
     def __init__(self, config_file: Path, reactor: Any, clock: Clock) -> None:
         self._reactor, self._clock = reactor, clock
-        config = load(config_file)
-        self._wanted = wanted = config.console
+        self._wanted = wanted = (config := load(config_file)).console
         users = load_users(config.directory.embedded) if config.directory.embedded is not None else None
         _check_groups(config)
         place = _store(config)
@@ -119,6 +118,7 @@ class ConsoleProgram:
             review=Rules(wanted.review_within, frozenset(wanted.review_by_two)),
             login_log=config.audit.file,
             config_file=config_file,
+            mail=config.mail,
             token_lifetime=wanted.token_lifetime,
             passkeys=_passkeys(config, challenges),
             elsewhere=_elsewhere(config, challenges, reactor, clock, meters),

@@ -99,7 +99,13 @@ async def search(call: Call) -> Answer:
     call.note_read("search", f"words={words} {filters.asked}".strip())
     lines, more = ([], False) if filters.faults else await _found(call, words, filters)
     return call.page(
-        "search.html", 400 if filters.faults else 200, words=words, filters=filters, lines=lines, more=more
+        "search.html",
+        400 if filters.faults else 200,
+        words=words,
+        filters=filters,
+        lines=lines,
+        more=more,
+        domains=call.desk.mail.domains,
     )
 
 

@@ -263,7 +263,8 @@ class Access(TypedDict):
 
 
 class SavedSearch(TypedDict):
-    """A search that is run every night, and what it found."""
+    """A search that is run every night, and what it found; `mail` is where its news go, `stopped` why it runs no
+    more."""
 
     id: str
     uid: str
@@ -273,13 +274,18 @@ class SavedSearch(TypedDict):
     query: str
     made_at: float
     ran_at: float | None
+    mail: str
+    stopped_at: float | None
+    stopped: str
     hits: list[Hit]
 
 
 class Searches(TypedDict):
-    """Those of whoever asks."""
+    """Those of whoever asks; `stopped`, for who keeps the console: everybody's that run no more, because their owners
+    are gone."""
 
     searches: list[SavedSearch]
+    stopped: list[SavedSearch]
 
 
 class Session(SessionRow):

@@ -64,7 +64,7 @@ def add(run: Any, config_file: Path, name: str, label: str, scope: str, life: st
     owner = _owner(run, config, name)
     now, (text, presented) = SystemClock().time(), make()
     token = KeptToken(presented.id, words, owner.uid, owner.name, wanted, now, account(), now + seconds)
-    with open_state(config_file) as stored, audited(stored.audit) as audit:
+    with open_state(config_file, of_console=True) as stored, audited(stored.audit) as audit:
         event = ConsoleTokenMade(token.id, owner.name, account(), words, wanted, token.ends_at)
         if not keep(stored.database, token, presented.digest, now, lambda: audit.emit(event)):
             fail(f"{owner.name} has {MOST_OF_ONE} tokens: take one away first", 1)
@@ -83,7 +83,7 @@ def show(config_file: Path, as_json: bool) -> None:
 
     Example: bastion console-token list --config /etc/bastion/bastion.toml
     """
-    with open_state(config_file) as stored:
+    with open_state(config_file, of_console=True) as stored:
         found = listed(stored.database)
     if as_json:
         write_json([asdict(one) for one in found])
@@ -110,7 +110,7 @@ def take_away(config_file: Path, token: str) -> None:
 
     Example: bastion console-token revoke k3jq5v7xw2ab --config /etc/bastion/bastion.toml
     """
-    with open_state(config_file) as stored, audited(stored.audit) as audit:
+    with open_state(config_file, of_console=True) as stored, audited(stored.audit) as audit:
         found = find(stored.database, token)
         if found is None:
             fail(f"there is no token {token}", 1)

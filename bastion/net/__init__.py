@@ -17,6 +17,7 @@ modules. Only `app` and `__main__` install the reactor; everybody else is given 
 - `epoll`: Twisted's epoll reactor with monotonic time, cheap events and a background for strangers
 - `notify`: what systemd is told, and its watchdog
 - `posting`: one POST to a web server, in a thread
+- `mailing`: one mail to a mail server
 - `program`: a program whose input and output are a connection
 - `reactor`: installs it, or another where there is no epoll
 - `read_size`: how much one turn may read, so that a keystroke does not wait behind bulk

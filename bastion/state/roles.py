@@ -61,8 +61,10 @@ LEFT: Final = frozenset(
 LOCKING: Final = "UPDATE (deleted_why)"
 """The least with which a row of `recordings` may be locked: of a hold and a deletion at once the first one counts."""
 
-RAN: Final = "UPDATE (ran_at)"
+TOLD: Final = "UPDATE (to_post, to_mail)"
+RAN: Final = "UPDATE (ran_at, stopped_at, stopped)"
 """Saved searches are run as the console: their words are whoever's who saved them."""
+
 VOIDING: Final = "UPDATE (void_at)"
 """Whoever holds a recording makes void what two people wanted to delete; it can say nothing else about that."""
 
@@ -83,6 +85,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         LOCKING: frozenset(("recordings",)),
         RAN: frozenset(("saved_searches",)),
         VOIDING: frozenset(("deletions",)),
+        TOLD: frozenset(("saved_hits",)),
     },
 }
 """Role -> rights -> tables."""

@@ -445,8 +445,12 @@ SAVED_SEARCHES: Final = Table(
     _text("query"),
     Column("made_at", Double, nullable=False),
     Column("ran_at", Double),
+    _text("mail"),
+    Column("stopped_at", Double),
+    _text("stopped"),
 )
-"""What somebody wants looked for every night: words, and filters as the query of a URL."""
+"""What somebody wants looked for every night: words, and filters as the query of a URL; where news are mailed to, and
+why it runs no more."""
 
 SAVED_HITS: Final = Table(
     "saved_hits",
@@ -456,8 +460,10 @@ SAVED_HITS: Final = Table(
     _text("who"),
     Column("started_at", Double, nullable=False),
     Column("found_at", Double, nullable=False),
+    _count("to_post"),
+    _count("to_mail"),
 )
-"""Sessions in which that was found, each told once."""
+"""Sessions in which that was found, each told once: posted and mailed, or still to be."""
 
 PENALTIES: Final = Table(
     "penalties",

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, inspect, text
 from bastion.state.database import Database, StateDown
 from bastion.state.schema import METADATA
 
-HEAD: Final = 21
+HEAD: Final = 22
 """The revision that this program was written for: the newest module of `migrations.versions`."""
 
 OLDEST: Final = 19

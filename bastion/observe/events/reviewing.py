@@ -36,17 +36,19 @@ class SessionReviewed(AuditEvent):
 
 @dataclass(frozen=True, slots=True)
 class SearchSaved(AuditEvent):
-    """somebody has a search run every night, or no more; the line stands before it is so"""
+    """somebody has a search run every night, or no more, or it was stopped; the line stands before it is so"""
 
     event: ClassVar[str] = "search_saved"
     about: ClassVar[tuple[str, ...]] = ("user", "source")
 
-    left: Annotated[str, "`saved`, `dropped`"]
+    left: Annotated[str, "`saved`, `dropped`, `stopped`: its owner is gone"]
     uid: Annotated[str, "the id in the directory"]
     name: Annotated[str, "of the row in the state store"]
-    asked: Annotated[str, "words and filters"] = ""
+    asked: Annotated[str, "words and filters; of one that was stopped, why"] = ""
     token: Annotated[str, "the API token by which a program asked"] = ""
 
     @staticmethod
     def sentence(line: Line) -> str:
+        if line.get("left") == "stopped":
+            return f"a saved search of {line.get('user', '?')} was stopped{of(line, 'asked', ': ')}"
         return f"{line.get('user', '?')} {line.get('left', '?')} a search{of(line, 'asked', ': ')}"

@@ -6,18 +6,24 @@ import hmac
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from twisted.python.failure import Failure
 
 from bastion.cli.index import index
 from bastion.clock import SystemClock
 from bastion.console import nightly as module
+from bastion.console import owners
 from bastion.console.nightly import searches
+from bastion.errors import AuthReason, Refused
+from bastion.state.changes import PUT, Change
+from bastion.state.rows import Lock
 from bastion.state.saved import all_searches
 from tests.unit.cli.made import record
 from tests.unit.console.conftest import header
@@ -90,7 +96,16 @@ def shown(site: ConsoleSite, name: str, ago: float) -> None:
 def run(site: ConsoleSite) -> Result:
     made = CliRunner().invoke(index, ["--config", str(site.config)])
     assert made.exit_code == 0, made.output
-    return CliRunner().invoke(searches, ["--config", str(site.config)])
+    return CliRunner().invoke(searches, ["--config", str(site.config)], obj=at_once)
+
+
+def at_once(main: Callable[[Any], Any]) -> Any:
+    """Stands for the reactor: the embedded directory answers at once."""
+    outcome: list[Any] = []
+    main(None).addBoth(outcome.append)
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    return outcome[0]
 
 
 def save(browser: Browser, **form: str) -> int:
@@ -129,8 +144,11 @@ def test_what_could_not_be_posted_is_posted_the_next_time(site: ConsoleSite, hoo
     hook.status = 503
     failed = run(site)
     assert failed.exit_code == 1 and "it answers 503" in failed.output
-    assert all_searches(site.database)[0].ran_at is None
+    ada = site.browser("ada")
+    assert NEW in ada.get("/searches").text, "it was found all the same"
     hook.status = 200
+    again = run(site)
+    assert again.exit_code == 0 and ": 0 new" in again.output
     assert run(site).exit_code == 0
     first, second = (told["sessions"][0]["id"] for told, _, _ in hook.got)
     assert first == second == NEW
@@ -171,7 +189,7 @@ def test_a_search_is_its_owners_and_makes_sense(site: ConsoleSite, hook: Hook) -
 
 
 def test_without_an_index_it_says_so(site: ConsoleSite) -> None:
-    done = CliRunner().invoke(searches, ["--config", str(site.config)])
+    done = CliRunner().invoke(searches, ["--config", str(site.config)], obj=at_once)
     assert done.exit_code == 3 and "run `bastion index` first" in done.output
 
 
@@ -188,3 +206,68 @@ def test_programs_save_and_drop_searches(site: ConsoleSite) -> None:
     gone = program.ask("POST", "/api/v1/searches/drop", {"search": made.json["id"]})
     assert gone.json == {"done": True} and all_searches(site.database) == []
     assert site.audit("search_saved")[-1]["token"] == program.id
+
+
+def gone(site: ConsoleSite, name: str) -> None:
+    """Out of the directory."""
+    text = (site.folder / "users.toml").read_text()
+    site.write("users.toml", re.sub(rf"\[users\.{name}\]\n(?:.+\n){{3}}", "", text), 0o600)
+
+
+def test_the_searches_of_somebody_who_is_gone_stop_and_an_admin_sees_them(
+    site: ConsoleSite, hook: Hook
+) -> None:
+    ada, rex, adm = site.browser("ada"), site.browser("rex"), site.browser("adm")
+    assert save(ada, q="done", title="of <ada>") == save(rex, q="done", title="of rex") == 303
+    gone(site, "ada")
+    done = run(site)
+    assert done.exit_code == 0 and "of <ada> (ada) does not run: the account is none any more" in done.output
+    assert [told["search"]["title"] for told, _, _ in hook.got] == ["of rex"]
+    line = site.audit("search_saved")[-1]
+    assert (line["left"], line["user"], line["uid"]) == ("stopped", "ada", "u-ada")
+    assert not any(one["by"].startswith("ada, by") for one in site.audit("recordings_read"))
+    stopped = next(one for one in all_searches(site.database) if one.name == "ada")
+    assert line["name"] == stopped.id and stopped.stopped == "the account is none any more"
+    assert "does not run" not in run(site).output and len(site.audit("search_saved")) == 3, "it stays stopped"
+    assert "Of people who are gone" not in rex.get("/searches").text
+    text = adm.get("/searches").text
+    assert "Of people who are gone" in text and "of &lt;ada&gt; of ada" in text
+    program = adm.program("searches,searches:write")
+    assert [one["id"] for one in program.get("/api/v1/searches").json["stopped"]] == [stopped.id]
+    assert rex.post("/searches/drop", {"search": stopped.id}, "/sessions").status == 404
+    assert adm.post("/searches/drop", {"search": stopped.id}, "/sessions").status == 303
+    assert program.get("/api/v1/searches").json["stopped"] == []
+    others = next(one for one in all_searches(site.database))
+    assert adm.post("/searches/drop", {"search": others.id}, "/sessions").status == 404, "it runs"
+
+
+def test_who_may_search_no_more_or_is_locked_has_nothing_run(site: ConsoleSite, hook: Hook) -> None:
+    ada, rex = site.browser("ada"), site.browser("rex")
+    assert save(ada, q="done", title="a") == save(rex, q="done", title="r") == 303
+    text = (site.folder / "users.toml").read_text()
+    site.write("users.toml", text.replace('["auditors"]', '["nobodies"]'), 0o600)
+    locked = Lock("user", "rex", "it is over", "root", SystemClock().time())
+    site.add(Change(PUT, "locks", asdict(locked)))
+    done = run(site)
+    assert done.exit_code == 0 and hook.got == []
+    assert "may not search any more" in done.output and "its owner is locked" in done.output
+    found = {one.name: one.stopped for one in all_searches(site.database)}
+    assert found == {"ada": "the account may not search any more", "rex": ""}, "a lock is taken away again"
+
+
+def test_a_directory_that_does_not_answer_stops_nothing_and_runs_nothing(
+    site: ConsoleSite, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert save(site.browser("ada"), q="done", title="a") == 303
+
+    class Silent:
+        async def lookup(self, name: str, asker: object) -> object:
+            raise Refused(AuthReason.DIRECTORY_UNAVAILABLE, "no answer")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(owners, "build_directory", lambda *_: Silent())
+    done = run(site)
+    assert done.exit_code == 1 and "the directory does not answer" in done.output and hook.got == []
+    assert all_searches(site.database)[0].stopped_at is None

@@ -13,6 +13,7 @@ from bastion.state.roles import (
     READER,
     RIGHTS,
     SHOWN,
+    TOLD,
     VERSION,
     VOIDING,
     Granted,
@@ -38,12 +39,12 @@ def test_only_the_gateway_writes_and_a_console_what_it_keeps_itself() -> None:
 
 def test_a_console_adds_what_reviewers_leave_and_changes_nothing_of_it() -> None:
     rights = RIGHTS[CONSOLE]
-    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING, RAN, VOIDING}
+    assert set(rights) == {"SELECT", "INSERT", "DELETE", "UPDATE", LOCKING, RAN, TOLD, VOIDING}
     assert rights["INSERT"] <= rights["SELECT"] and {"review_notes", "review_marks"} < rights["INSERT"]
     assert rights["DELETE"] == {"review_tags", "holds", "saved_searches", "saved_hits"} | KEPT
     assert rights["UPDATE"] == {"hold_lifts"} | KEPT
     assert rights[LOCKING] == {"recordings"}
-    assert rights[RAN] == {"saved_searches"}
+    assert rights[RAN] == {"saved_searches"} and rights[TOLD] == {"saved_hits"}
     assert rights[VOIDING] == {"deletions"}, "of what two people want deleted it can say nothing else"
     for verb in ("INSERT", "DELETE", "UPDATE"):
         assert "deletions" not in rights[verb]
