@@ -30,6 +30,7 @@ help:
 	@echo '              CONTENDER=go-relay,forced-command: two that it builds and starts itself)'
 	@echo 'make bench-scaling  CPU of a login and of a GiB with 1 to 4 workers, for docs/scaling.md (QUICK=1)'
 	@echo 'make bench-search  the reading index: 1 GB of text, what it costs and how fast it answers (QUICK=1)'
+	@echo 'make bench-console  the review console: 100,000 sessions, watching, seeks in 1 GB, for docs/console.md (QUICK=1)'
 	@echo 'make soak     tests marked soak: large or long'
 	@echo 'make cost     what strangers cost, each kind and in a storm; figures for docs/security.md'
 	@echo 'make devmode  the tests in Python'"'"'s development mode: no leak, no lost error'
@@ -110,6 +111,15 @@ bench-search: .venv/.test-installed
 	@echo 'bench-search: the reading index at 1 GB and 10,000 sessions, 6 minutes of one processor; QUICK=1 takes 20 MB;'
 	@echo 'BENCH_ARGS="--with ours,fts5,tantivy": beside FTS5 as it comes, and tantivy when pip has installed it'
 	$(BIN)/python -m tests.bench.reading_index --draw 5 $(if $(QUICK),--megabytes 20 --sessions 200) $(BENCH_ARGS)
+
+.PHONY: bench-console
+bench-console: .venv/.test-installed packages
+	@echo 'bench-console: pages and search of the console over 100,000 sessions, watching, and seeks in a recording of 1 GB;'
+	@echo '20 minutes, and 20 more for the recording unless FOLDER has it from before; QUICK=1 takes 2,000 sessions and no player'
+	$(BIN)/python -m tests.bench.console_pages $(if $(QUICK),2000)
+	$(BIN)/python -m tests.bench.console_search $(if $(QUICK),2000)
+	$(BIN)/python -m tests.bench.console_live $(if $(QUICK),20,100)
+	$(if $(QUICK),,$(BIN)/python -m tests.bench.console_player $(FOLDER))
 
 .PHONY: bench-scaling
 bench-scaling: .venv/.test-installed packages
