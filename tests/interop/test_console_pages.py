@@ -5,6 +5,7 @@ Pictures go to `BASTION_SCREENSHOTS` when that names a folder.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,12 @@ from typing import Any, Final
 
 import pytest
 
+from bastion.clock import SystemClock
 from bastion.console.routes import ROUTES
+from bastion.state.approvals import Bound, State, file
+from bastion.state.database import Database, Place
+from bastion.state.deletions import Person, ask
+from bastion.state.reviewing import NotTaken
 from tests.interop.test_console import CONFIG, Reviewed
 from tests.interop.test_console import MISSING as NO_WORLD
 from tests.interop.test_console_browser import LAPTOP, PHONE, Chromium
@@ -57,6 +63,8 @@ class Looked(Reviewed):
 
     live = ""
     ended = ""
+    deletion = ""
+    request = ""
 
     def fill(self) -> None:
         assert self.ssh("echo seen by everybody; echo and this: $((6*7))").returncode == 0
@@ -65,6 +73,23 @@ class Looked(Reviewed):
         assert locked.returncode == 0, locked.stderr
         done = self.bastion("index", "--config", str(self.config))
         assert done.returncode == 0, done.stderr
+        self.ask_for_something()
+
+    def ask_for_something(self) -> None:
+        """Somebody else's wish that the recording be gone, and somebody's request for an approval."""
+        database = Database(Place(self.recordings / "state"))
+        try:
+            ada, now = Person("u-ada", "ada", "totp"), SystemClock().time()
+            poll(lambda: self.wanted(database, ada, now), text="the session has no row")
+            bound = Bound("u-bob", "web1", "root", "shell", "192.0.2.1", "group:leads")
+            self.request = file(database, bound, "bob", "an exercise", State.OPEN, now, 86400.0)[0].id
+        finally:
+            database.close()
+
+    def wanted(self, database: Database, by: Person, now: float) -> bool:
+        with contextlib.suppress(NotTaken):
+            self.deletion = ask(database, self.ended, by, "a password", now, 0.0, lambda _: None).id
+        return bool(self.deletion)
 
     def paths(self) -> dict[str, str]:
         """Every page that somebody may open, by the name of its route."""
@@ -73,6 +98,7 @@ class Looked(Reviewed):
             if route.method != "GET" or route.is_data or route.name in NO_PAGES:
                 continue
             path = route.path.replace("{session}", self.ended) + QUERIES.get(route.name, "")
+            path = path.replace("{deletion}", self.deletion).replace("{request}", self.request)
             found[route.name] = path.replace("{live}", self.live)
             assert "{" not in found[route.name], f"say what {route.path} is asked for: QUERIES"
         return found
@@ -82,7 +108,8 @@ class Looked(Reviewed):
 def world() -> Iterator[Looked]:
     slapd = Slapd([person("rex"), group("security", "rex"), group("responders", "rex")])
     slapd.start()
-    made = Looked(slapd=slapd, config=CONFIG, recording='signing_key = "keys/recording"')
+    admins = 'admin_groups = ["responders"]\n'
+    made = Looked(slapd=slapd, config=CONFIG + admins, recording='signing_key = "keys/recording"')
     make_key(made.keys / "recording")
     key = made.folder / "totp.key"
     key.write_text("k" * 44 + "\n")
