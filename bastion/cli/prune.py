@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import click
 
 from bastion.cli.auditing import account, audited
 from bastion.cli.output import fail, printable, size_text, time_text, write_json, write_table
+from bastion.cli.retaining import labels_of, rules_of
 from bastion.cli.runtime import config_option, load_or_fail
 from bastion.cli.stores import Alone, Stored, open_state
 from bastion.cli.wanted import Wanted, wanted_gone
@@ -26,7 +27,7 @@ from bastion.recording.ledger_file import LedgerFile, ledger_path
 from bastion.state import deletions
 from bastion.state.database import StateDown
 from bastion.state.pruning import Objects, Removed, Stays, holds, kept, remove, remove_empty_days, sums
-from bastion.state.retention import Going, Rules, plan
+from bastion.state.retention import Going, plan
 
 SHOWN = 20
 EXIT_CODES = (
@@ -68,21 +69,15 @@ def prune(config_file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
 
 def _going(config: Config, stored: Stored, now: float) -> tuple[list[Going], Wanted]:
     """What goes by the rules, and then what two people want gone."""
-    wanted = config.retention
-    rules = Rules(wanted.max_age, wanted.labels, wanted.users, wanted.max_size, wanted.at_least)
+    rules = rules_of(config)
     due = deletions.due(stored.database, now)
     if not (rules.any or due):
         return [], Wanted()
-
-    def labels(name: str) -> Collection[str] | None:
-        target = config.inventory.find(name)
-        return None if target is None else {f"{key}={value}" for key, value in target.labels.items()}
-
-    recordings = kept(stored.database, stored.recordings, stored.node, labels)
+    recordings = kept(stored.database, stored.recordings, stored.node, labels_of(config))
     held = holds(stored.database)
     going = plan(rules, recordings, held, now)
     rest = {one.session: one for one in recordings} | dict.fromkeys(one.recording.session for one in going)
-    found = wanted_gone(due, rest, held, wanted.at_least, now)
+    found = wanted_gone(due, rest, held, rules.at_least, now)
     return [*going, *found.going], found
 
 

@@ -40,6 +40,7 @@ log; what was recorded reaches a browser as text and never as markup.
 - `reviews`: what reviewers leave at sessions, and those that wait for one
 - `access`: who can reach what, and by which rule
 - `holding`: recordings that are held, and holds that two people lift
+- `keeping`: how long recordings are kept, and what goes next
 - `saved`: searches that people saved
 - `nightly`: `bastion searches`: those run; `owners`: for whom; `telling`: what is new posted and mailed
 - `own_store`: the state store as the console's own role finds it

@@ -29,6 +29,7 @@ from bastion.console.shapes import (
     Me,
     Overview,
     Passkeys,
+    Retention,
     Reviews,
     SavedSearch,
     Searches,
@@ -131,6 +132,7 @@ INTERFACE: Final[dict[str, Endpoint]] = {
     ),
     "api_holds": Endpoint("What is held", Holds),
     "api_deletions": Endpoint("What two people want deleted", Deletions),
+    "api_retention": Endpoint("How long recordings are kept, and what goes next", Retention),
     "api_overview": Endpoint("The figures of a time", Overview, {"span": {"enum": ["day", "week", "month"]}}),
     "api_access": Endpoint(
         "Who can reach what; one of the two is needed", Access,

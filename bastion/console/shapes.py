@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
+from bastion.console.keeping import Goes, Next
 from bastion.console.routes import SCOPES
 from bastion.console.searching import Line
 from bastion.errors import ConsoleReason
@@ -232,6 +233,26 @@ class Deletions(TypedDict):
     """What somebody wants deleted, the newest first."""
 
     deletions: list[Deletion]
+
+
+class KeptFor(TypedDict):
+    """Seconds for which recordings are kept by a rule, null for ever; `age` is of all that no other rule fits."""
+
+    rule: str
+    seconds: float | None
+
+
+class Retention(TypedDict):
+    """Rules, and what goes by them within so many days if nothing more is recorded; `next` goes first. `cut`: not all
+    recordings were looked at, and none for the room that they take."""
+
+    rules: list[KeptFor]
+    max_size: int | None
+    at_least: float
+    held: int
+    goes: list[Goes]
+    next: list[Next]
+    cut: bool
 
 
 class Step(TypedDict):

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from bastion.recording.listing import Recordings
 from bastion.state.checking import rebuild
@@ -102,6 +102,30 @@ def kept(
             end = started if ended is None else ended
             path = files.get(session, "")
             made.append(Kept(session, end, identity, target, known[target], size, path, bool(stored)))
+    return made
+
+
+def rows_kept(
+    database: Database, labels: Callable[[str], Collection[str] | None], most: int
+) -> dict[str, list[Kept]]:
+    """Gateway -> recordings of it that have ended, as their rows are, for whoever only asks: the `most` that ended
+    first, of all gateways together. Raises StateDown."""
+    ended = func.coalesce(SESSIONS.c.ended_at, SESSIONS.c.started_at)
+    about = SESSIONS.c.id, ended, SESSIONS.c.identity, SESSIONS.c.target, RECORDINGS.c.size
+    query = (
+        select(RECORDINGS.c.node, *about)
+        .join_from(SESSIONS, RECORDINGS, RECORDINGS.c.session_id == SESSIONS.c.id)
+        .where(SESSIONS.c.kind == SESSION, SESSIONS.c.state != LIVE, RECORDINGS.c.state != DELETED)
+        .order_by(ended, SESSIONS.c.id)
+        .limit(most)
+    )
+    made: dict[str, list[Kept]] = {}
+    known: dict[str, Collection[str] | None] = {}
+    with database.read() as connection:
+        for node, session, end, identity, target, size in connection.execute(query):
+            if target not in known:
+                known[target] = labels(target)
+            made.setdefault(node, []).append(Kept(session, end, identity, target, known[target], size, ""))
     return made
 
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from bastion.observe.audit import AuditFailed
 from bastion.recording.store import Store
@@ -19,6 +20,7 @@ from bastion.state.pruning import (
     kept,
     remove,
     remove_empty_days,
+    rows_kept,
     sums,
     unhold,
 )
@@ -169,3 +171,21 @@ def test_what_goes_is_summed_by_rule() -> None:
         "age": (2, 20),
         "size": (1, 10),
     }
+
+
+def test_whoever_only_asks_finds_the_oldest_by_their_rows_at_each_gateway(
+    database: Database, recordings: Store
+) -> None:
+    found(database, recordings)  # which makes the rows
+    with database.write() as connection:
+        connection.execute(update(RECORDINGS).where(RECORDINGS.c.session_id == IDS[1]).values(node="gw2"))
+    here = rows_kept(database, lambda target: (f"name={target}",), 10)
+    assert {node: [one.session for one in kept] for node, kept in here.items()} == {
+        "gw1": [IDS[0]],
+        "gw2": [IDS[1]],
+    }
+    (one,) = here["gw1"]
+    assert one.labels == ("name=web1",) and one.size > 0 and not one.path and not one.stored
+    assert list(rows_kept(database, lambda _: None, 1)) == ["gw1"]
+    take(database, recordings, next(one for one in found(database, recordings) if one.session == IDS[0]))
+    assert list(rows_kept(database, lambda _: None, 10)) == ["gw2"]
