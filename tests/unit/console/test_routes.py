@@ -92,6 +92,7 @@ def test_a_scope_is_of_what_is_for_programs_and_tells_looking_from_ordering() ->
         "holds",
         "holds:write",
         "deletions",
+        "retention",
         "overview",
         "access",
         "search",
