@@ -165,6 +165,8 @@ def answer(
             raise NotTaken(f"that question is {one.said(now)}")
         if yes:
             _check(connection, one.session_id, by.reviewer, now, at_least)
+        else:
+            _check_there(connection, one.session_id)
         values: dict[str, Any] = {
             "state": DeletionState.AGREED if yes else DeletionState.REFUSED,
             "answered_uid": by.uid,
@@ -276,15 +278,18 @@ def _check_own(connection: Connection, session: str, by: Reviewer) -> None:
         raise NotTaken("nobody decides about the recording of a session of his own", own=True)
 
 
+def _check_there(connection: Connection, session: str) -> None:
+    """It was not removed; the row is locked against a hold and a deletion at the same moment. Raises NotTaken."""
+    query = select(RECORDINGS.c.state).where(RECORDINGS.c.session_id == session).with_for_update()
+    if connection.execute(query).scalar_one_or_none() == DELETED:
+        raise NotTaken("its recording was deleted already")
+
+
 def _check(connection: Connection, session: str, by: Reviewer, now: float, at_least: float) -> None:
-    """May that recording go, if `by` wants it? The row is locked against a hold at the same moment. Raises NotTaken."""
-    connection.execute(
-        select(RECORDINGS.c.state).where(RECORDINGS.c.session_id == session).with_for_update()
-    ).first()
+    """May that recording go, if `by` wants it? Raises NotTaken."""
+    _check_there(connection, session)
     _check_own(connection, session, by)
     about = _about(connection, session)
-    if about.recording == DELETED:
-        raise NotTaken("its recording was deleted already")
     if about.state == LIVE:
         raise NotTaken("it runs still")
     if connection.execute(select(HOLDS.c.session_id).where(HOLDS.c.session_id == session)).first():

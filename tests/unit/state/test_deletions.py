@@ -177,6 +177,15 @@ def test_what_may_not_go_is_not_asked_for_nor_agreed_to(
         answer(database, row.id, BEA, True, NOW, at_least, silent)
 
 
+def test_what_is_removed_is_kept_by_nobody(there: Database) -> None:
+    one = answered(there, asked(there).id)
+    with there.write() as connection:
+        connection.execute(update(RECORDINGS).values(state="deleted"))
+    with pytest.raises(NotTaken, match="deleted already"):
+        answered(there, one.id, CAT, yes=False)
+    assert find(there, one.id) == one
+
+
 def test_without_its_line_nothing_is_kept(there: Database) -> None:
     def fails(_: Deletion) -> None:
         raise RuntimeError("the log is full")
