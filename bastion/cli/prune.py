@@ -102,7 +102,7 @@ def _remove(
     config: Config, stored: Stored, going: list[Going], wanted: Wanted, now: float
 ) -> tuple[list[Removed], list[str]]:
     """(what went, why others stay)."""
-    by, removed, stayed = account(), list[Removed](), list[str]()
+    by, removed, stayed, there = account(), list[Removed](), list[str](), set[str]()
     ledger = LedgerFile(ledger_path(stored.recordings.directory, stored.node), stored.node)
     with audited(stored.audit) as audit:
         objects = _objects(config, going, audit)
@@ -135,10 +135,13 @@ def _remove(
                 continue  # somebody else was quicker
             except OSError as error:
                 stayed.append(f"{one.recording.session} stays: {error.strerror}")
+                wanted.stayed(stored.database, one.recording.session, str(error.strerror))
+                there.add(one.recording.session)
             except (StateDown, AuditFailed) as error:
                 stayed.append(f"{one.recording.session} and what is younger stay: {error}")
+                there.add(one.recording.session)
                 break
-    deletions.settle(stored.database)
+    deletions.settle(stored.database, there & set(wanted.about))
     return removed, stayed
 
 

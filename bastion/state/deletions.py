@@ -9,7 +9,7 @@ rows are the gateway's to write, which has had the proof of each of the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
@@ -222,11 +222,13 @@ def stays(database: Database, one: Deletion, why: str, for_good: bool) -> None:
         _change(connection, one, values)
 
 
-def settle(database: Database) -> None:
-    """What was agreed to and is deleted by now, by whatever rule, is done; what a hold made void is over for good.
-    Raises StateDown."""
+def settle(database: Database, there: Collection[str] = ()) -> None:
+    """What was agreed to and is deleted by now, by whatever rule, is done, but of the sessions whose files are `there`
+    still; what a hold made void is over for good. Raises StateDown."""
     gone = select(RECORDINGS.c.session_id).where(RECORDINGS.c.state == DELETED)
     here = (DELETIONS.c.state == DeletionState.AGREED) & DELETIONS.c.session_id.in_(gone)
+    if there:
+        here &= DELETIONS.c.session_id.not_in(there)
     with database.write() as connection:
         connection.execute(update(DELETIONS).where(here).values(state=DeletionState.DONE, outcome=""))
         void = DELETIONS.c.state.in_(_WAITING) & DELETIONS.c.void_at.is_not(None)

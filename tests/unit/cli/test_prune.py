@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 from collections.abc import Iterator
@@ -233,3 +234,20 @@ def test_whoever_keeps_it_at_the_same_moment_counts(made: Made, monkeypatch: pyt
     result = made.run("prune", "--yes")
     assert result.exit_code == 1 and "somebody has kept it" in result.stderr and SECOND in made.there()
     assert question(made, name).state == "refused" and made.audit("recording_deleted") == []
+
+
+def test_what_could_not_be_removed_is_not_done(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.rules("")
+    name = wanted(made, SECOND)
+    with monkeypatch.context() as closed:
+        closed.setattr("bastion.state.pruning.os.unlink", _no)
+        result = made.run("prune", "--yes")
+    assert result.exit_code == 1 and f"{SECOND} stays: not now" in result.stderr
+    assert made.there() == {FIRST, SECOND}
+    assert (question(made, name).state, question(made, name).outcome) == ("agreed", "not now")
+    assert made.run("prune", "--yes").exit_code == 0 and made.there() == {FIRST}
+    assert question(made, name).state == "done"
+
+
+def _no(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "not now")
