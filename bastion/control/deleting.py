@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
+from bastion.auth.factors import PASSKEY
 from bastion.control.asking import By, ControlError
 from bastion.control.deletion import (
     AnswerDeletion,
@@ -26,6 +27,7 @@ from bastion.control.deletion import (
     asking_words,
 )
 from bastion.control.proofs import Proof, proved
+from bastion.control.proving import AHEAD
 from bastion.errors import ControlReason, Refused
 from bastion.observe.audit import AuditFailed
 from bastion.observe.events import About, AuditEvent
@@ -109,7 +111,8 @@ class Deleting:
                 f"{found.name} is in none of [console] admin_groups: who deletes is an admin of the console"
             )
             raise ControlError(ControlReason.NO_ROLE, text)
-        return Person(found.uid, found.name, found.factor)
+        since = float(proof.moment - AHEAD) if found.factor == PASSKEY else None
+        return Person(found.uid, found.name, found.factor, since)
 
     async def _decided(
         self, decision: Callable[..., Deletion], event: Callable[[Deletion], AuditEvent]

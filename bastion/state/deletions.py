@@ -87,11 +87,13 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks or agrees, and the factor that was just given."""
+    """Who asks or agrees, and the factor that was just given. `since`: a passkey signed for it at that time or later;
+    None for a code, which is good once."""
 
     uid: str
     name: str
     factor: str
+    since: float | None = None
 
     @property
     def reviewer(self) -> Reviewer:
@@ -141,6 +143,7 @@ def ask(
         asked = select(*_ROW).where(DELETIONS.c.session_id == session, DELETIONS.c.state.in_(_WAITING))
         if any(found.is_open(now) or found.is_due(now) for found in _all(connection, asked)):
             raise NotTaken("somebody has asked for that already")
+        _check_new(connection, session, by)
         lately = (DELETIONS.c.state == DeletionState.OPEN) & (DELETIONS.c.asked_at > now - LASTS)
         if connection.execute(select(func.count()).where(lately)).scalar_one() >= MOST_OPEN:
             raise NotTaken(f"{MOST_OPEN} questions wait for an answer already")
@@ -278,6 +281,17 @@ def _check_own(connection: Connection, session: str, by: Reviewer) -> None:
     about = _about(connection, session)
     if by.is_person(about.uid, about.identity):
         raise NotTaken("nobody decides about the recording of a session of his own", own=True)
+
+
+def _check_new(connection: Connection, session: str, by: Person) -> None:
+    """What a passkey signed is no older than the last question that it may have been for: one that does not count signs
+    no two alike, and its counter says nothing. Raises NotTaken."""
+    last = select(func.max(DELETIONS.c.asked_at)).where(
+        DELETIONS.c.session_id == session, DELETIONS.c.asked_uid == by.uid
+    )
+    asked = connection.execute(last).scalar_one()
+    if by.since is not None and asked is not None and by.since <= asked:
+        raise NotTaken("you asked for that a moment ago: wait half a minute, and load the page again")
 
 
 def _check_there(connection: Connection, session: str) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 from twisted.internet.defer import execute
 from twisted.python.failure import Failure
 
+from bastion.auth.webauthn import Party
 from bastion.control.asking import By, ControlError
-from bastion.control.deletion import AnswerDeletion, AskDeletion, DeletionsAsked
+from bastion.control.deletion import AnswerDeletion, AskDeletion, DeletionsAsked, asking_words
 from bastion.control.local import LocalNode
+from bastion.control.proving import challenge_of
 from bastion.errors import ControlReason
 from bastion.observe.audit import AuditFailed
 from bastion.session.gateway import DeletionTerms
 from bastion.state.deletions import Deletion, deletions
-from bastion.state.schema import DELETIONS
-from tests.unit.control.test_proofs import Store, gateway  # noqa: F401 - a fixture
+from bastion.state.schema import DELETIONS, PASSKEYS
+from tests.unit.control.test_proofs import ORIGIN, UID, Store, gateway, key  # noqa: F401 - fixtures
 from tests.unit.state.test_deletions import recording
 from tests.unit.state.test_reviewing import NOW, ONE, session
 
@@ -115,6 +118,21 @@ def test_who_is_no_admin_of_the_console_decides_nothing(desk, written):
     desk.services = replace(desk.services, deletions=DeletionTerms())
     assert asked(desk, AskDeletion(ONE, "x", "123456", by=CONSOLE)).reason is ControlReason.NO_ROLE
     assert written == []
+
+
+def test_what_a_passkey_that_does_not_count_signed_asks_once(desk, written, key):  # noqa: F811
+    key.counter = 0
+    with desk.state.database.write() as connection:
+        connection.execute(update(PASSKEYS).values(counter=0))
+    moment = int(NOW)
+    options = Party(ORIGIN).request(challenge_of(UID, moment, *asking_words(ONE)))
+    order = AskDeletion(ONE, "a password", passkey=key.get(options), moment=moment, by=CONSOLE)
+    made = asked(desk, order)
+    assert made.state == "open", made
+    assert asked(desk, AnswerDeletion(made.id, False, "123456", by=CONSOLE)).state == "refused"
+    again = asked(desk, replace(order, why="another reason"))
+    assert isinstance(again, ControlError) and "a moment ago" in again.text
+    assert asked(desk, AskDeletion(ONE, "a password", "123456", by=CONSOLE)).state == "open"
 
 
 def test_without_its_line_nothing_is_agreed_to(desk, monkeypatch):

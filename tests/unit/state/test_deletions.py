@@ -177,6 +177,16 @@ def test_what_may_not_go_is_not_asked_for_nor_agreed_to(
         answer(database, row.id, BEA, True, NOW, at_least, silent)
 
 
+def test_what_a_passkey_signed_asks_once(there: Database) -> None:
+    signed = replace(ADA, factor="passkey", since=NOW - 30)
+    one = asked(there, signed)
+    answered(there, one.id, BEA, yes=False)
+    for again in (signed, replace(signed, name="renamed"), replace(signed, since=NOW)):
+        with pytest.raises(NotTaken, match="a moment ago"):
+            asked(there, again, NOW + 60)
+    assert asked(there, replace(signed, since=NOW + 1), NOW + 60).state == "open"
+
+
 def test_what_is_removed_is_kept_by_nobody(there: Database) -> None:
     one = answered(there, asked(there).id)
     with there.write() as connection:
