@@ -1,8 +1,9 @@
 """Recordings that are in the bucket alone (L4), for the process that opens one: looked at where they lie, or copied.
 
-Invariants: nothing is shown that is not what was uploaded. Of a recording whose digests the reading index has those
-pieces are fetched that are looked at, each held against its own; another is copied, so many bytes at most, and held
-against its SHA-256 before anything of it is shown. A copy has no name and is gone with this process, however that ends.
+Invariants: nothing is shown that is not what was uploaded, as far as the state store has its SHA-256 (`fetching.prove`
+says what else there is). Of a recording whose digests the reading index has those pieces are fetched that are looked
+at, each held against its own; another is copied, so many bytes at most, and held against its SHA-256 before anything of
+it is shown. A copy has no name and is gone with this process, however that ends.
 A question waits for the bucket so long and no longer, whatever that answers, and how slowly.
 
 boto3 is loaded with this module.
