@@ -31,7 +31,7 @@ imports the reactor: those that need it get it as `ctx.obj` (`runtime`).
 - `audit`: is the audit log what was written
 - `verify`, `verify_ledger`, `verify_bucket`: are recordings what was written, and all there
 - `drill`, `rewrap`: who can open them
-- `prune`, `retaining`, `wanted`, `deletions`, `holds`: what goes and by which rules, what two people want gone, what stays
+- `prune`, `retaining`, `wanted`, `deletions`, `holds`: what goes, by rules or as two people want, and what stays
 - `bucket`, `copies`: recordings that are there, found and fetched
 - `progress`: how far a long command is
 - `backup`: a whole gateway, sealed

@@ -17,7 +17,7 @@ from bastion.errors import ConsoleReason
 from bastion.observe.events import About, AuditEvent
 from bastion.observe.events.retention import HoldLiftAsked, HoldLiftRefused, HoldPlaced, HoldRemoved
 from bastion.recording.format import REF_LENGTH
-from bastion.state import hold_lifts, pruning
+from bastion.state import deletions, hold_lifts, pruning
 from bastion.state.database import Database
 from bastion.state.hold_lifts import Lift
 from bastion.state.pruning import Hold
@@ -76,12 +76,13 @@ async def api_hold(call: Call) -> Answer:
 
 async def _hold(call: Call) -> Hold:
     session, now = call.found.parts["session"], call.desk.clock.time()
-    reason, token = _reason(call), call.somebody.by_token
+    reason, token, me = _reason(call), call.somebody.by_token, reviewer_of(call)
     one = Hold(session, reason, call.somebody.name, now)
 
     def place(database: Database, tell: Tell) -> bool:
         if not hold_lifts.has_recording(database, session):
             raise NotTaken("there is no such recording in the index")
+        deletions.check_hold(database, session, me, now)
         return pruning.hold(database, one, lambda: tell(session))
 
     def tell(_: str) -> None:

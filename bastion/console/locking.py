@@ -79,7 +79,9 @@ async def _unlocked(call: Call, lock: Lock) -> Locks:
     if not reason:
         raise Unfit(f"give a reason of up to {MAX_REASON} characters: it stands in the audit log")
     call.emit(ConsoleOrdered("unlock", f"{lock.kind} {lock.value}", reason, call.somebody.by_token))
-    return await call.desk.gateway.ask(RemoveLock(lock.value, lock.kind, reason, by(call.somebody.name)))
+    return await call.desk.gateway.ask(
+        RemoveLock(lock.value, lock.kind, reason, by(call.somebody.name), lock.made_at)
+    )
 
 
 async def _meant(call: Call, kind: str, value: str, since: str | None) -> Lock:

@@ -411,6 +411,8 @@ class LockKeeper:
         if len(found) > 1:
             kinds = ", ".join(lock.kind for lock in found)
             raise ControlError(ControlReason.AMBIGUOUS, f"that is locked as {kinds}: say which")
+        if request.made_at not in (0.0, found[0].made_at):
+            raise ControlError(ControlReason.ALREADY, "it was locked anew meanwhile: look again")
         return found[0]
 
     async def _check_other(self, by: By, lock: Lock) -> None:

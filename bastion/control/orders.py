@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
@@ -79,12 +79,14 @@ class Locks:
 
 @dataclass(frozen=True, slots=True)
 class RemoveLock(Request[Locks]):
-    """Unlock `value`; without a kind whatever it is. The answer is what was unlocked."""
+    """Unlock `value`; without a kind whatever it is. The answer is what was unlocked. `made_at`: the lock that was made
+    then and no other, for whoever was shown it."""
 
     value: str
     kind: LockKind | None = None
     reason: str = ""
     by: By = NOBODY
+    made_at: float = field(default=0.0, metadata={"left_out": True})
 
     command: ClassVar[str] = "unlock"
     result: ClassVar[type[Any]] = Locks

@@ -253,7 +253,11 @@ def _sqlite(file: Path) -> Engine:
 
 
 def _postgres(text: str, password: str) -> Engine:
-    options = f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+    # What waits for another's row has to see it then, whatever the server's default is: a hold, before a deletion.
+    options = (
+        f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+        " -c default_transaction_isolation=read\\ committed"
+    )
     engine = create_engine(
         checked_url(text),
         hide_parameters=True,

@@ -118,8 +118,9 @@ def two_people(one: Deletion, uid: str, identity: str) -> bool:
 
 
 def deletions(database: Database) -> list[Deletion]:
-    """The newest, those too that are over. Raises StateDown."""
-    query = select(*_ROW).order_by(DELETIONS.c.asked_at.desc()).limit(MOST_SHOWN)
+    """What waits for somebody and then what is over, the newest first. Raises StateDown."""
+    waits = DELETIONS.c.state.in_(_WAITING).desc()
+    query = select(*_ROW).order_by(waits, DELETIONS.c.asked_at.desc()).limit(MOST_SHOWN)
     with database.read() as connection:
         return [Deletion(*row) for row in connection.execute(query)]
 
@@ -183,6 +184,15 @@ def answer(
         assert done is not None
         tell(done)
     return done
+
+
+def check_hold(database: Database, session: str, by: Reviewer, now: float) -> None:
+    """A hold would keep what two people want gone: nobody places one on the recording of a session of his own then.
+    Raises NotTaken, StateDown."""
+    asked = select(*_ROW).where(DELETIONS.c.session_id == session, DELETIONS.c.state.in_(_WAITING))
+    with database.read() as connection:
+        if any(one.is_open(now) or one.is_due(now) for one in _all(connection, asked)):
+            _check_own(connection, session, by)
 
 
 # -- carrying it out -------------------------------------------------------------------------------------------------

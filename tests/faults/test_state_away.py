@@ -63,6 +63,25 @@ def opened(server: Postgres) -> Database:
     return Database(place, password_of(place))
 
 
+def test_what_waits_for_a_row_sees_it_as_it_is_then_whatever_the_servers_default_is(server: Postgres) -> None:
+    """A deletion waits for a hold that is placed at the same moment; an older snapshot would not have it."""
+    database = opened(server)
+    try:
+        with database.write() as connection:
+            connection.exec_driver_sql(
+                "ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'"
+            )
+        again = opened(server)
+        with again.write() as connection:
+            shown = connection.exec_driver_sql("SHOW transaction_isolation").scalar()
+        again.close()
+        assert shown == "read committed"
+    finally:
+        with database.write() as connection:
+            connection.exec_driver_sql("ALTER DATABASE postgres RESET default_transaction_isolation")
+        database.close()
+
+
 def migrated(world: World) -> World:
     done = world.bastion("state", "migrate", "--config", str(world.config))
     assert done.returncode == 0, done.stderr

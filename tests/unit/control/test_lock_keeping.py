@@ -174,6 +174,17 @@ def test_what_is_unlocked_here_is_told_too(office):
     assert again.sessions == 1 and office.hub.kept[-1] == ("web1", 1000.0 + STEP, False)
 
 
+def test_who_was_shown_a_lock_takes_away_that_one(office):
+    office.do(office.keeper.add, add())
+    office.do(office.keeper.remove, RemoveLock("web1", None, "", ROOT))
+    office.do(office.keeper.add, add())
+    refused = office.do(office.keeper.remove, RemoveLock("web1", None, "", ROOT, 1000.0)).value
+    assert isinstance(refused, ControlError) and refused.reason is ControlReason.ALREADY
+    assert office.in_force() == ["web1"]
+    gone = office.do(office.keeper.remove, RemoveLock("web1", None, "", ROOT, 1000.0 + STEP))
+    assert [one.value for one in gone.locks] == ["web1"] and office.in_force() == []
+
+
 ALICES = AccountId("u-alice")
 
 

@@ -15,6 +15,7 @@ from bastion.state.deletions import (
     Person,
     answer,
     ask,
+    check_hold,
     deletions,
     due,
     find,
@@ -242,6 +243,26 @@ def test_what_came_of_it_is_kept(there: Database) -> None:
     stays(there, one, "late", True)
     assert find(there, one.id) == replace(one, state="done"), "it is over"
     assert "7 days" in too_young(7 * DAY)
+
+
+def test_nobody_keeps_a_recording_of_a_session_of_his_own_by_a_hold(there: Database) -> None:
+    check_hold(there, ONE, ALICE.reviewer, NOW)
+    one = asked(there)
+    for now in (NOW, NOW + 1):
+        check_hold(there, ONE, ADA.reviewer, now)
+        with pytest.raises(NotTaken, match="session of his own") as refused:
+            check_hold(there, ONE, ALICE.reviewer, now)
+        assert refused.value.own
+        if now == NOW:
+            answered(there, one.id)
+    check_hold(there, ONE, ALICE.reviewer, NOW + 2 * LASTS)
+
+
+def test_what_waits_is_listed_before_what_is_over(there: Database) -> None:
+    over = asked(there)
+    answered(there, over.id, yes=False)
+    waits = asked(there, now=NOW - 5)
+    assert [one.id for one in deletions(there)] == [waits.id, over.id]
 
 
 def test_words_are_needed_and_bounded(there: Database) -> None:
