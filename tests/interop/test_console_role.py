@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.interop.test_console_user import CONFIG, Apart, pytestmark  # noqa: F401 - the same demands
+from tests.interop.test_console_user import pytestmark  # noqa: F401 - the same demands
+from tests.support.apart import CONFIG, Apart
 from tests.support.postgres import PASSWORD as OWNERS
 from tests.support.postgres import Postgres
 from tests.support.slapd import PASSWORD, Slapd, group, person

@@ -50,5 +50,5 @@ class Apart(Reviewed):
                 secret.chmod(0o640)
 
     def looked(self) -> list[dict[str, str]]:
-        lines = (self.folder / "console" / "audit.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        whole = (self.folder / "console" / "audit.jsonl").read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]

@@ -406,10 +406,10 @@ group_base = "{GROUPS}"
     # -- what is left of it ------------------------------------------------------------------------------
 
     def audit(self, event: str = "") -> list[dict[str, Any]]:
-        """The audit lines so far, those of one event or all."""
+        """The audit lines so far, those of one event or all; of one that is being written a part may be there."""
         file = self.folder / "audit.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        found = [json.loads(line) for line in lines]
+        whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
+        found = [json.loads(line) for line in whole.splitlines()]
         return [line for line in found if not event or line["event"] == event]
 
     def bastion(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[bytes]:

@@ -484,6 +484,7 @@ CASES: dict[str, Case] = {
     "login.factor_ttl": Case('"7m"', lambda g: g.services.auth.factor_ttl, 420.0),
     "approvals.pending": Case('"7m"', lambda g: g.services.approvals.pending, 420.0),
     "approvals.valid": Case('"7m"', lambda g: g.services.approvals.valid, 420.0),
+    "approvals.passkeys": Case("true", lambda g: bool(g.services.approvals.origin), True),
     "approvals.webhook": Case('"https://x.org/hook"', _announced("webhook"), "https://x.org/hook"),
     "approvals.webhook_token_file": Case('"words"', lambda g: g.services.announce.token_file.name if
         g.services.announce.token_file else "", "words", _hook),

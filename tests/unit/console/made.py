@@ -307,5 +307,5 @@ class ConsoleSite(Site):
 
     def audit(self, event: str = "") -> list[dict[str, Any]]:
         file = self.folder / "audit.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [line for line in map(json.loads, lines) if not event or line["event"] == event]
+        whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
+        return [line for line in map(json.loads, whole.splitlines()) if not event or line["event"] == event]
