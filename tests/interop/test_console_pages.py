@@ -52,6 +52,9 @@ QUERIES: Final = {
 }
 """Route -> what is asked, so that the page has everything that it can have."""
 
+RETENTION: Final = '[retention]\nmax_age = "20d"\nusers = { carol = "off" }\n'
+"""So that something goes in a month."""
+
 NO_PAGES: Final = ("static", "export", "home", "elsewhere", "back_from_elsewhere")
 """Files, and routes that lead on."""
 
@@ -109,7 +112,7 @@ def world() -> Iterator[Looked]:
     slapd = Slapd([person("rex"), group("security", "rex"), group("responders", "rex")])
     slapd.start()
     admins = 'admin_groups = ["responders"]\n'
-    made = Looked(slapd=slapd, config=CONFIG + admins, recording='signing_key = "keys/recording"')
+    made = Looked(slapd=slapd, config=CONFIG + admins + RETENTION, recording='signing_key = "keys/recording"')
     make_key(made.keys / "recording")
     key = made.folder / "totp.key"
     key.write_text("k" * 44 + "\n")
