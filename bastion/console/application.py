@@ -213,6 +213,8 @@ class Application:
             return self._refused(call, ConsoleReason.THROTTLED)
         if route is NOWHERE:
             return self._nowhere(call)
+        if asked.has_body:
+            return self._refused(call, ConsoleReason.BAD_REQUEST, "there is a body")
         try:
             made = await self._visited(call)
         except Trouble as trouble:

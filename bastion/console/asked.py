@@ -67,6 +67,7 @@ class Asked:
     user: str = ""
     target: str = ""  # path and query as they came
     bearer: str | None = field(default=None, repr=False)
+    has_body: bool = False  # where none belongs
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,6 @@ def read(
     form: dict[str, str] = {}
     if method == "POST":
         form = _form_of(headers, body, path.startswith(FOR_PROGRAMS))
-    elif body:
-        raise BadRequest("there is a body")
     user = _one(headers, proxies.user_header.lower()) if proxies.user_header else ""
     user = user if proxies.listed(peer) else ""
     bearer = _bearer(_one(headers, "authorization"))
@@ -143,6 +142,7 @@ def read(
         user,
         target,
         bearer,
+        method != "POST" and bool(body),
     )
 
 

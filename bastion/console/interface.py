@@ -14,7 +14,7 @@ from bastion.console.orders import KINDS
 from bastion.console.proofs import CODE_MAX
 from bastion.console.requests import ANSWERS
 from bastion.console.routes import FORMS
-from bastion.console.searching import WORDS_MAX
+from bastion.console.searching import FILTERS, WORDS_MAX
 from bastion.console.shapes import (
     JSON,
     SESSION,
@@ -66,42 +66,39 @@ def _text(pattern: str, description: str, most: int = 253) -> JSON:
     return {"type": "string", "pattern": pattern, "maxLength": most, "description": description}
 
 
+_ONE_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _NAME: Final = r"^[!-~]{1,253}$"
 _DAY: Final = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-_MOMENT: Final = rf"^({_DAY}(T([01][0-9]|2[0-3]):[0-5][0-9])?|[1-9][0-9]{{0,3}}[smhd])$"
+_MOMENT: Final = rf"^({_DAY}(T([01][0-9]|2[0-3]):[0-5][0-9])?|[1-9][0-9]{{0,3}}[smhd])?$"
 _REASON: Final = r"^[A-Za-z0-9]+( [A-Za-z0-9]+)*$"
 
+# a filter that is empty is none
 _WHICH: Final[JSON] = {
-    "user": _text(_NAME, "who"),
-    "target": _text(_NAME, "where"),
-    "login": _text(_NAME, "as whom there"),
-    "rule": _text(_NAME, "by which rule"),
+    "user": _text(_ONE_LINE, "who; empty: any"),
+    "target": _text(_ONE_LINE, "where; empty: any"),
+    "login": _text(_ONE_LINE, "as whom there; empty: any"),
+    "rule": _text(_ONE_LINE, "by which rule; empty: any"),
     "source": _text(
-        r"^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9]))?$",
+        r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9]))?)?$",
         "an address or a network; of IPv6, too",
     ),
     "since": _text(_MOMENT, "2026-11-23, 2026-11-23T10:00 (UTC), or so long ago: 7d"),
     "until": _text(_MOMENT, "likewise"),
-    "kind": {"enum": list(KIND_CHOICES), "description": "what was asked for"},
-    "state": {"enum": list(STATES)},
+    "kind": {"enum": ["", *KIND_CHOICES], "description": "what was asked for"},
+    "state": {"enum": ["", *STATES]},
 }
 _REVIEW: Final[JSON] = {
-    "alert": {"enum": list(ALERTS), "description": "an alert tells of it"},
-    "review": {"enum": list(REVIEW_STATES)},
-    "tag": _text(f"^{TAG.pattern}$", "a word that a reviewer left", 32),
+    "alert": {"enum": ["", *ALERTS], "description": "an alert tells of it"},
+    "review": {"enum": ["", *REVIEW_STATES]},
+    "tag": _text(f"^({TAG.pattern})?$", "a word that a reviewer left", 32),
 }
-_COMMAND: Final[JSON] = _text(
-    r"^[A-Za-z0-9][A-Za-z0-9 ]*$", "words of a command that was run or typed", COMMAND_MAX
-)
+_COMMAND: Final[JSON] = _text(_ONE_LINE, "words of a command that was run or typed", COMMAND_MAX)
 _PAGE: Final[JSON] = {
-    "after": _text(r"^[0-9]{1,10}(\.[0-9]{1,6})?~[a-z2-7]{16}$", "`after` of the page before"),
+    "after": _text(r"^([0-9]{1,10}(\.[0-9]{1,6})?~[a-z2-7]{16})?$", "`after` of the page before"),
     "rows": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS},
 }
-_SAID: Final[JSON] = _text(r"^[A-Za-z0-9]+( [A-Za-z0-9]+)*$", "on one line", TEXT_MAX)
-_WORDS: Final[JSON] = _text(r"^[A-Za-z0-9][A-Za-z0-9 ]*$", "words", WORDS_MAX)
-_MAIL: Final[JSON] = _text(
-    r"^[a-z]{1,32}@[a-z]{1,32}\.example$", "where its news are mailed to: an address of mail.domains", 253
-)
+_SAID: Final[JSON] = _text(_ONE_LINE, "on one line", TEXT_MAX)
+_WORDS: Final[JSON] = _text(_ONE_LINE, "words", WORDS_MAX)
 _ORDER: Final[JSON] = {"reason": _text(_REASON, "whom it meets reads it", MAX_REASON)}
 
 _CHANNEL: Final[JSON] = {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}
@@ -141,7 +138,12 @@ INTERFACE: Final[dict[str, Endpoint]] = {
     "api_searches": Endpoint("One's own saved searches", Searches),
     "api_save_search": Endpoint(
         "Have a search run every night", SavedSearch, None,
-        {"q": _WORDS, "title": _text(_REASON, "what it is called", TITLE_MAX), "mail": _MAIL, **_WHICH}, ("q", "title"),
+        {
+            "q": _WORDS,
+            "title": _text(_ONE_LINE, "what it is called", TITLE_MAX),
+            "mail": {"type": "string", "description": "where its news are mailed to: an address of mail.domains"},
+            **{name: {"type": "string", "description": "as of the list; empty: none"} for name in FILTERS},
+        }, ("q", "title"),
     ),
     "api_drop_search": Endpoint(
         "Run one of one's own no more", Done, None,

@@ -118,7 +118,10 @@ def _operation(route: Route, shapes: JSON) -> JSON:
         },
     }
     if endpoint.form is not None:
-        made["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": _body(endpoint)}}}
+        made["requestBody"] = {
+            "required": bool(endpoint.needed),
+            "content": {JSON_TYPE: {"schema": _body(endpoint)}},
+        }
     return made
 
 

@@ -196,18 +196,18 @@ async def _mark(call: Call) -> Written:
 
 async def tag(call: Call) -> Answer:
     """Put a tag there, or take one away."""
-    await _tag(call)
+    await _tag(call, call.asked.form.get("tag", "").strip().lower())
     return _back(call)
 
 
 async def api_tag(call: Call) -> Answer:
     """The same for programs; whether there was anything to do."""
-    return document({"done": await _tag(call)})
+    return document({"done": await _tag(call, call.asked.form.get("tag", ""))})
 
 
-async def _tag(call: Call) -> bool:
+async def _tag(call: Call, word: str) -> bool:
     form, now = call.asked.form, call.desk.clock.time()
-    session, by, word = call.found.parts["session"], reviewer_of(call), form.get("tag", "").strip().lower()
+    session, by = call.found.parts["session"], reviewer_of(call)
     do = form.get("do", "add")
     if do == "drop":
         return await _leave(call, "untag", "", lambda store, tell: drop_tag(store, session, word, tell))

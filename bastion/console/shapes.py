@@ -277,10 +277,10 @@ class Overview(TypedDict):
 
 
 class Access(TypedDict):
-    """What a user can reach, or who can reach a target, as `bastion access --json` has it; `more` rows are left out."""
+    """What a user can reach, or who can reach a target, as `bastion access --json` has it; `more`: not all."""
 
     access: list[dict[str, Any]]
-    more: int
+    more: bool
 
 
 class SavedSearch(TypedDict):

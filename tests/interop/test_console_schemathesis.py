@@ -34,7 +34,7 @@ CHECKS = (
 EXPECTED = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
-negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 503]
 """
 """503: no gateway runs, and so none answers about what is live."""
 
